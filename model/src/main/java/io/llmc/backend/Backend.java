@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+
+/// One compute device: its memory, and the operations that run on it.
+public interface Backend extends Runner, AutoCloseable {
+    /// `cpu`, `cuda:0`, ...
+    String device();
+
+    /// A slab of device memory, zeroed.
+    ///
+    /// @throws OutOfDeviceMemoryException where the device has less
+    @MustBeClosed
+    TensorArena newArena(long bytes);
+
+    /// `src` must be native memory: a mapped file or an arena, not a Java array.
+    void upload(Tensor dst, MemorySegment src);
+
+    /// Waits for pending operations, then copies to the host. The only call that waits.
+    void download(MemorySegment dst, Tensor src);
+
+    /// A weight whose tensors lie in host memory, as this device can multiply by it: itself where
+    /// the device reads host memory, otherwise a copy in `arena`.
+    Weight adopt(Weight host, TensorArena arena);
+
+    /// As [#adopt(Weight, TensorArena)], for a norm's weight, a bias or an embedding.
+    Tensor adopt(Tensor host, TensorArena arena);
+
+    @Override
+    void close();
+
+    /// Checks operands before running: on this device, and alive.
+    default Runner checked() {
+        return op -> {
+            op.operands()
+                    .forEach(t -> {
+                        if (!t.buffer().isAlive()) {
+                            throw new IllegalStateException(
+                                    t + " is used after its arena was closed: " + op);
+                        }
+                        if (!t.buffer().device().equals(device())) {
+                            throw new IllegalArgumentException(
+                                    t + " is not on " + device() + ": " + op);
+                        }
+                    });
+            run(op);
+        };
+    }
+}

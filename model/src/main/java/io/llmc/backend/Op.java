@@ -1,0 +1,720 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.stream.Stream;
+
+/// Every operation a backend must run, on one page. A record's constructor checks its shapes, so a
+/// kernel never does.
+///
+/// An operation writes its first operand(s) and nothing else, and never reads what it overwrites,
+/// except where its name says that it accumulates. Activations are F32 `[tokens, channels]` unless
+/// said; parameters (norm weights, biases, embeddings) may be F32, F16 or BF16. Optional operands
+/// are null where absent.
+public sealed interface Op {
+    /// Everything read or written, for the device and lifetime check.
+    Stream<Tensor> operands();
+
+    // ---------------------------------------------------------------- forward
+
+    /// `out[t,:] = scale * table[ids[t],:]`; ids I32 `[tokens]`.
+    record Embed(Tensor out, Tensor ids, Tensor table, float scale) implements Op {
+        public Embed {
+            require(
+                    ids.isVector(out.rows())
+                            && ids.dtype() == DType.I32
+                            && f32(out)
+                            && out.cols() == table.cols(),
+                    "embed",
+                    out,
+                    ids,
+                    table);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, ids, table);
+        }
+    }
+
+    /// `out[t,o] = sum_i x[t,i] * w[o,i]`
+    record Matmul(Tensor out, Tensor x, Weight w) implements Op {
+        public Matmul {
+            require(
+                    out.is(x.rows(), w.outFeatures()) && x.cols() == w.inFeatures() && f32(out, x),
+                    "matmul",
+                    out,
+                    x,
+                    w);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out, x), w.tensors());
+        }
+    }
+
+    /// `out[t,c] = x[t,c] + row[c]`: a bias.
+    record AddRow(Tensor out, Tensor x, Tensor row) implements Op {
+        public AddRow {
+            require(out.like(x) && row.isVector(x.cols()) && f32(x), "addRow", out, x, row);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, row);
+        }
+    }
+
+    /// `out = a + scale * b`
+    record Add(Tensor out, Tensor a, Tensor b, float scale) implements Op {
+        public Add {
+            require(out.like(a) && a.like(b) && f32(a), "add", out, a, b);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, a, b);
+        }
+    }
+
+    /// `out = factor * x`, and `out = x` with other element types where they differ (F32, F16,
+    /// BF16).
+    record Scale(Tensor out, Tensor x, float factor) implements Op {
+        public Scale {
+            require(out.shape().equals(x.shape()), "scale", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out = cap * tanh(x / cap)`
+    record Softcap(Tensor out, Tensor x, float cap) implements Op {
+        public Softcap {
+            require(out.like(x) && f32(x) && cap > 0, "softcap", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out[t,:] = x[t,:] / sqrt(mean(x[t,:]^2) + eps) * (offset + weight)`; the sum of squares in
+    /// F64.
+    ///
+    /// @param weight `[channels]`, or null for none
+    /// @param offset 1 where the family stores the weight minus one (gemma), else 0
+    record RmsNorm(Tensor out, Tensor x, Tensor weight, float eps, float offset) implements Op {
+        public RmsNorm {
+            require(
+                    out.like(x) && f32(x) && (weight == null || weight.isVector(x.cols())),
+                    "rmsNorm",
+                    out,
+                    x,
+                    weight);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, weight);
+        }
+    }
+
+    /// `out[t,:] = (x[t,:] - mean) / sqrt(variance + eps) * weight + bias`; weight and bias may be
+    /// null.
+    record LayerNorm(Tensor out, Tensor x, Tensor weight, Tensor bias, float eps) implements Op {
+        public LayerNorm {
+            require(
+                    out.like(x)
+                            && f32(x)
+                            && (weight == null || weight.isVector(x.cols()))
+                            && (bias == null || bias.isVector(x.cols())),
+                    "layerNorm",
+                    out,
+                    x,
+                    weight,
+                    bias);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, weight, bias);
+        }
+    }
+
+    /// Rotates pairs of the first `2 * cosSin.cols() / 2` dimensions of every head by the angle of
+    /// the row's position, `row % length`.
+    ///
+    /// `out[2 of pair k] = (a cos - b sin, b cos + a sin)`; other dimensions are copied.
+    ///
+    /// @param cosSin F32 `[positions >= length, rotated]`: `rotated/2` cosines, then `rotated/2`
+    ///   sines
+    /// @param length rows of one sequence
+    /// @param interleaved pair k is (2k, 2k+1), else (k, k + rotated/2)
+    record Rope(Tensor out, Tensor x, Tensor cosSin, int headDim, int length, boolean interleaved)
+            implements Op {
+        public Rope {
+            require(
+                    out.like(x)
+                            && f32(x, cosSin)
+                            && x.cols() % headDim == 0
+                            && cosSin.cols() <= headDim
+                            && cosSin.cols() % 2 == 0
+                            && cosSin.rows() >= length
+                            && x.rows() % length == 0,
+                    "rope",
+                    out,
+                    x,
+                    cosSin);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, cosSin);
+        }
+    }
+
+    /// Causal attention within each sequence, grouped heads, in tiles: no `T x T` matrix exists.
+    ///
+    /// `out[t,h,:] = sum_s softmax_s(cap(scale * q[t,h,:] . k[s,h',:])) v[s,h',:]`, where `h' = h *
+    /// kvHeads / heads`, over positions `s <= t`, and `s > t - window` where there is a window.
+    ///
+    /// @param out `[tokens, heads * headDim]`
+    /// @param q `[tokens, heads * headDim]`
+    /// @param k `[tokens, kvHeads * headDim]`, as is `v`
+    record Attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec) implements Op {
+        public Attention {
+            long wide = (long) spec.heads() * spec.headDim();
+            long narrow = (long) spec.kvHeads() * spec.headDim();
+            require(
+                    out.is(q.rows(), wide)
+                            && q.cols() == wide
+                            && k.is(q.rows(), narrow)
+                            && v.like(k)
+                            && q.rows() % spec.length() == 0
+                            && f32(out, q, k, v),
+                    "attention",
+                    out,
+                    q,
+                    k,
+                    v,
+                    spec);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, q, k, v);
+        }
+    }
+
+    /// @param length rows of one sequence
+    /// @param window keys that a position sees, itself among them; 0 for all before it
+    /// @param softcap scores become `cap * tanh(score / cap)`; 0 for none
+    record AttentionSpec(
+            int length,
+            int heads,
+            int kvHeads,
+            int headDim,
+            float scale,
+            int window,
+            float softcap) {
+        public AttentionSpec {
+            if (length < 1 || heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || window < 0) {
+                throw new IllegalArgumentException(
+                        "attention of %d heads over %d, length %d, window %d"
+                                .formatted(heads, kvHeads, length, window));
+            }
+        }
+    }
+
+    /// A gate's or MLP's nonlinearity.
+    enum Activation {
+        SILU,
+        /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+        GELU_TANH,
+        GELU_ERF,
+        RELU
+    }
+
+    /// `out = activation(x)`
+    record Activate(Tensor out, Tensor x, Activation activation) implements Op {
+        public Activate {
+            require(out.like(x) && f32(x), "activate", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out = activation(gate) * up`
+    record Gated(Tensor out, Tensor gate, Tensor up, Activation activation) implements Op {
+        public Gated {
+            require(out.like(gate) && gate.like(up) && f32(up), "gated", out, gate, up);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, gate, up);
+        }
+    }
+
+    /// `out = x[:, from : from + out.cols]`: takes a fused projection apart.
+    record Columns(Tensor out, Tensor x, long from) implements Op {
+        public Columns {
+            require(
+                    out.rows() == x.rows()
+                            && from >= 0
+                            && from + out.cols() <= x.cols()
+                            && f32(out, x),
+                    "columns",
+                    out,
+                    x,
+                    from);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out[r,:] = x[rows[r],:]`; rows I32 `[out.rows]`.
+    record GatherRows(Tensor out, Tensor x, Tensor rows) implements Op {
+        public GatherRows {
+            require(
+                    rows.isVector(out.rows())
+                            && rows.dtype() == DType.I32
+                            && out.cols() == x.cols()
+                            && f32(out, x),
+                    "gatherRows",
+                    out,
+                    x,
+                    rows);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, rows);
+        }
+    }
+
+    /// `sum[rows[r],:] += weights[r] * x[r,:]`, in the order of r.
+    record AccumulateRows(Tensor sum, Tensor x, Tensor rows, Tensor weights) implements Op {
+        public AccumulateRows {
+            require(
+                    rows.isVector(x.rows())
+                            && rows.dtype() == DType.I32
+                            && weights.isVector(x.rows())
+                            && sum.cols() == x.cols()
+                            && f32(sum, x, weights),
+                    "accumulateRows",
+                    sum,
+                    x,
+                    rows,
+                    weights);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(sum, x, rows, weights);
+        }
+    }
+
+    /// The k largest router scores of each token, the largest first, a tie to the lower expert;
+    /// weights are the softmax over all experts, renormalised over the chosen where asked.
+    ///
+    /// @param experts I32 `[tokens, k]`
+    /// @param weights F32 `[tokens, k]`
+    record Route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) implements Op {
+        public Route {
+            require(
+                    experts.dtype() == DType.I32
+                            && experts.shape().equals(weights.shape())
+                            && experts.rows() == logits.rows()
+                            && experts.cols() <= logits.cols()
+                            && f32(weights, logits),
+                    "route",
+                    experts,
+                    weights,
+                    logits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(experts, weights, logits);
+        }
+    }
+
+    // ---------------------------------------------------------------- evaluation
+
+    /// `out[t] = -log softmax(logits[t,:])[targets[t]]`, the sum in F64; targets I32 `[tokens]`.
+    record NegativeLogLikelihood(Tensor out, Tensor logits, Tensor targets) implements Op {
+        public NegativeLogLikelihood {
+            require(
+                    out.isVector(logits.rows())
+                            && targets.isVector(logits.rows())
+                            && targets.dtype() == DType.I32
+                            && f32(out, logits),
+                    "negativeLogLikelihood",
+                    out,
+                    logits,
+                    targets);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, logits, targets);
+        }
+    }
+
+    /// `out[t] = sum_v p[t,v] (log p[t,v] - log q[t,v])` of the softmaxes of two rows of logits, in
+    /// F64.
+    record Divergence(Tensor out, Tensor pLogits, Tensor qLogits) implements Op {
+        public Divergence {
+            require(
+                    out.isVector(pLogits.rows()) && pLogits.like(qLogits) && f32(out, pLogits),
+                    "divergence",
+                    out,
+                    pLogits,
+                    qLogits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, pLogits, qLogits);
+        }
+    }
+
+    /// `out[t]` = the column of the largest value of a row, the first of equals; out I32 `[rows]`.
+    record ArgMax(Tensor out, Tensor x) implements Op {
+        public ArgMax {
+            require(out.isVector(x.rows()) && out.dtype() == DType.I32 && f32(x), "argMax", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    // ---------------------------------------------------------------- statistics and linear
+    // algebra
+
+    record Zero(Tensor out) implements Op {
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out);
+        }
+    }
+
+    /// `h[i,j] += scale * sum_t x[t,i] x[t,j]`: the Hessian of a layer's squared output error. Both
+    /// triangles are written; rows of x are summed in their order.
+    record AccumulateGram(Tensor h, Tensor x, float scale) implements Op {
+        public AccumulateGram {
+            require(h.is(x.cols(), x.cols()) && f32(h, x), "accumulateGram", h, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(h, x);
+        }
+    }
+
+    /// `out[i,j] = h[order[i], order[j]]`; order I32 `[n]`.
+    record PermuteSymmetric(Tensor out, Tensor h, Tensor order) implements Op {
+        public PermuteSymmetric {
+            require(
+                    out.like(h)
+                            && h.is(h.rows(), h.rows())
+                            && order.isVector(h.rows())
+                            && order.dtype() == DType.I32,
+                    "permuteSymmetric",
+                    out,
+                    h,
+                    order);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, h, order);
+        }
+    }
+
+    /// `out[r,j] = x[r, order[j]]` for F32 or U8; order I32 `[columns]`.
+    record PermuteColumns(Tensor out, Tensor x, Tensor order) implements Op {
+        public PermuteColumns {
+            require(
+                    out.like(x) && order.isVector(x.cols()) && order.dtype() == DType.I32,
+                    "permuteColumns",
+                    out,
+                    x,
+                    order);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, order);
+        }
+    }
+
+    /// The upper Cholesky factor of the inverse: `u^T u = (h + damp I)^-1`, by `h = L L^T`, `L^-1`,
+    /// `(h)^-1 = L^-T L^-1`, and its factor; all in one op because no host decision lies between.
+    ///
+    /// @param u F32 `[n, n]`, its lower triangle zero
+    /// @param status I32 `[1]`: 0, or 1 + the row where a pivot was not positive (then u is
+    ///   undefined)
+    /// @param h F32 `[n, n]`, symmetric
+    record CholeskyInverse(Tensor u, Tensor status, Tensor h, float damp) implements Op {
+        public CholeskyInverse {
+            require(
+                    u.like(h) && h.is(h.rows(), h.rows()) && status.isVector(1) && f32(h),
+                    "choleskyInverse",
+                    u,
+                    status,
+                    h);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(u, status, h);
+        }
+    }
+
+    /// `out[r] = e[r,:] h e[r,:]^T`: a row's squared output error under a Hessian, in F64; h
+    /// symmetric.
+    ///
+    /// @param out F64 `[rows]`
+    record QuadraticForm(Tensor out, Tensor e, Tensor h) implements Op {
+        public QuadraticForm {
+            require(
+                    out.isVector(e.rows())
+                            && out.dtype() == DType.F64
+                            && h.is(e.cols(), e.cols())
+                            && f32(e, h),
+                    "quadraticForm",
+                    out,
+                    e,
+                    h);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, e, h);
+        }
+    }
+
+    // ---------------------------------------------------------------- quantization
+
+    /// Chooses scale and zero point of every group. The range is widened to hold 0; symmetric:
+    /// `scale = 2 amax / (2^b - 1)`, zero the middle code; asymmetric: `scale = (max - min) / (2^b
+    /// - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A group of zeros gets
+    ///   the range [-1, 1]. The scale is rounded to the dtype of `scales` and used as rounded.
+    ///
+    /// With a search each factor 1.0, 0.95, ... 0.6 shrinks the range, and the group keeps the one
+    /// with the least `sum_i c_i (w_i - q_i)^2`, the larger factor on a tie.
+    ///
+    /// @param scales F32, F16 or BF16 `[out, groups]`
+    /// @param zeros U8 `[out, groups]`
+    /// @param w F32 `[out, in]`
+    /// @param importance c, F32 `[in]`; null for all ones
+    record ChooseGrid(
+            Tensor scales,
+            Tensor zeros,
+            Tensor w,
+            Tensor importance,
+            QuantSpec spec,
+            int minZero,
+            boolean search)
+            implements Op {
+        public ChooseGrid {
+            long groups = spec.groups(w.cols());
+            require(
+                    scales.is(w.rows(), groups)
+                            && zeros.is(w.rows(), groups)
+                            && zeros.dtype() == DType.U8
+                            && scales.dtype().isFloat()
+                            && f32(w)
+                            && (importance == null
+                                    || importance.isVector(w.cols()) && f32(importance)),
+                    "chooseGrid",
+                    scales,
+                    zeros,
+                    w,
+                    importance,
+                    spec);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(scales, zeros, w, importance);
+        }
+    }
+
+    /// `codes[o,i] = clamp(round(w[o,i] / scale + zero), 0, 2^b - 1)`, half to even, of the group
+    /// `groupOf[i]`.
+    ///
+    /// @param codes U8 `[out, in]`
+    /// @param groupOf I32 `[in]`
+    record RoundToGrid(
+            Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec)
+            implements Op {
+        public RoundToGrid {
+            require(
+                    grid(codes, w, scales, zeros, groupOf),
+                    "roundToGrid",
+                    codes,
+                    w,
+                    scales,
+                    zeros,
+                    groupOf);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(codes, w, scales, zeros, groupOf);
+        }
+    }
+
+    /// GPTQ's inner loop over columns `[from, to)` of w, rows in parallel (Frantar et al., 2022,
+    /// eq. 2 and 3).
+    ///
+    /// For each column j of the block: code as [RoundToGrid], `q` its value rounded to the dtype of
+    /// the scales, `err = (w_j - q) / u[j,j]`; w of the later columns *of the block* lose `err *
+    /// u[j, :]`; `errors[:, j - from] = err`. The columns after the block are [GptqSpread]'s.
+    ///
+    /// @param codes U8 `[out, in]`, columns `[from, to)` are written
+    /// @param errors F32 `[out, to - from]`
+    /// @param w F32 `[out, in]`, columns `[from, to)` accumulate
+    /// @param u F32 `[in, in]` of [CholeskyInverse]
+    record AccumulateGptqBlock(
+            Tensor codes,
+            Tensor errors,
+            Tensor w,
+            Tensor u,
+            Tensor scales,
+            Tensor zeros,
+            Tensor groupOf,
+            QuantSpec spec,
+            int from,
+            int to)
+            implements Op {
+        public AccumulateGptqBlock {
+            require(
+                    grid(codes, w, scales, zeros, groupOf)
+                            && 0 <= from
+                            && from < to
+                            && to <= w.cols()
+                            && errors.is(w.rows(), to - from)
+                            && u.is(w.cols(), w.cols())
+                            && f32(errors, u),
+                    "gptqBlock",
+                    codes,
+                    errors,
+                    w,
+                    u,
+                    scales,
+                    zeros,
+                    groupOf);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(codes, errors, w, u, scales, zeros, groupOf);
+        }
+    }
+
+    /// `w[:, to:] -= errors u[from:to, to:]`: a block's errors spread over the columns not yet
+    /// rounded.
+    record AccumulateGptqSpread(Tensor w, Tensor errors, Tensor u, int from, int to) implements Op {
+        public AccumulateGptqSpread {
+            require(
+                    errors.is(w.rows(), to - from)
+                            && u.is(w.cols(), w.cols())
+                            && to <= w.cols()
+                            && f32(w, errors, u),
+                    "gptqSpread",
+                    w,
+                    errors,
+                    u);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(w, errors, u);
+        }
+    }
+
+    /// `out[o,i]` = the code `codes[o,i]` in the bit stream of row o.
+    ///
+    /// @param out I32 `[out, words]`
+    /// @param codes U8 `[out, in]`
+    record PackCodes(Tensor out, Tensor codes, int bits) implements Op {
+        public PackCodes {
+            require(
+                    out.is(codes.rows(), Math.ceilDiv(codes.cols() * bits, 32L))
+                            && out.dtype() == DType.I32
+                            && codes.dtype() == DType.U8,
+                    "packCodes",
+                    out,
+                    codes);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, codes);
+        }
+    }
+
+    /// The dense values of any weight, F32 `[out, in]`: the reference that every packed product
+    /// must agree with.
+    record Dequantize(Tensor out, Weight w) implements Op {
+        public Dequantize {
+            require(out.is(w.outFeatures(), w.inFeatures()) && f32(out), "dequantize", out, w);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out), w.tensors());
+        }
+    }
+
+    // ---------------------------------------------------------------- checks
+
+    private static boolean grid(
+            Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf) {
+        return codes.dtype() == DType.U8
+                && codes.is(w.rows(), w.cols())
+                && scales.rows() == w.rows()
+                && scales.shape().equals(zeros.shape())
+                && zeros.dtype() == DType.U8
+                && groupOf.isVector(w.cols())
+                && groupOf.dtype() == DType.I32
+                && f32(w);
+    }
+
+    private static boolean f32(Tensor... tensors) {
+        return Arrays.stream(tensors).allMatch(t -> t.dtype() == DType.F32);
+    }
+
+    private static Stream<Tensor> some(Tensor... tensors) {
+        return Arrays.stream(tensors).filter(Objects::nonNull);
+    }
+
+    private static void require(boolean ok, String op, Object... operands) {
+        if (!ok) {
+            throw new IllegalArgumentException(
+                    op + ": shapes do not fit: " + Arrays.toString(operands));
+        }
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+/// Names what was asked and what was left, so that the user can lower `--calib-samples` or raise
+/// `--memory`.
+public final class OutOfDeviceMemoryException extends RuntimeException {
+    public OutOfDeviceMemoryException(long wanted, long left, long capacity) {
+        super("%,d bytes wanted, %,d left of %,d".formatted(wanted, left, capacity));
+    }
+}
