@@ -1,0 +1,39 @@
+package io.llmc.model;
+
+import io.llmc.model.Stage.Activations;
+import io.llmc.tensor.Tensor;
+import java.util.List;
+import java.util.stream.Stream;
+
+/// One decoder block with its weights: stages in order.
+public final class DecoderBlock {
+    private final LayerSpec spec;
+    private final List<Stage> stages;
+
+    DecoderBlock(LayerSpec spec, List<Stage> attention, List<Stage> feedForward) {
+        this.spec = spec;
+        this.stages = Stream.concat(attention.stream(), feedForward.stream()).toList();
+    }
+
+    public LayerSpec spec() {
+        return spec;
+    }
+
+    public List<Stage> stages() {
+        return stages;
+    }
+
+    /// Every linear layer that may be compressed, in the order in which they run.
+    public List<Linear> linears() {
+        return stages.stream().flatMap(stage -> stage.linears().stream()).toList();
+    }
+
+    /// The residual stream after the block, allocated in the pass's arena.
+    public Tensor forward(Forward f, Tensor x) {
+        Activations a = Activations.of(x);
+        for (Stage stage : stages) {
+            a = stage.run(f, a);
+        }
+        return a.x();
+    }
+}

@@ -1,0 +1,182 @@
+package io.llmc.model;
+
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+
+/// Mixture of experts: each token's norm goes to the experts that the router likes best, and their
+/// weighted sum is added to the residual stream.
+///
+/// Between the two stages the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
+record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> experts, Norm postNorm) {
+
+    /// @param inputs gate and up
+    record Expert(LayerSpec.Mlp spec, List<Linear> inputs, Linear down) {}
+
+    List<Stage> stages() {
+        return List.of(new Expand(), new Contract());
+    }
+
+    private final class Expand implements Stage {
+        @Override
+        public List<Linear> linears() {
+            List<Linear> all = new ArrayList<>();
+            experts.forEach(e -> all.addAll(e.inputs()));
+            return all;
+        }
+
+        @Override
+        public Activations run(Forward f, Activations in) {
+            Tensor x = in.x();
+            int width = experts.getFirst().spec().intermediate();
+            Tensor hidden = f.observing() ? null : f.allocate(x.rows() * spec.topK(), width);
+            try (TensorArena scratch = f.arena().scratch();
+                    Arena host = Arena.ofConfined()) {
+                Forward inner = f.in(scratch);
+                Tensor normed = inner.allocate(x.rows(), x.cols());
+                norm.forward(inner, normed, x);
+                Routes routes = route(inner, normed, host);
+                for (int e = 0; e < experts.size(); e++) {
+                    if (routes.count(e) > 0) {
+                        expand(inner, experts.get(e), routes, e, hidden, normed);
+                    }
+                }
+            }
+            return f.observing() ? in : new Activations(x, List.of(hidden));
+        }
+
+        private void expand(Forward f, Expert expert, Routes routes, int e, Tensor hidden, Tensor normed) {
+            try (TensorArena scratch = f.arena().scratch()) {
+                Forward inner = f.in(scratch);
+                Tensor input = inner.allocate(routes.count(e), normed.cols());
+                f.run(new Op.GatherRows(input, normed, routes.rows(inner, e)));
+                f.tap().before(expert.inputs(), input);
+                if (!f.observing()) {
+                    Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
+                    Mlp.expand(inner, expert.spec(), expert.inputs(), mine, input);
+                }
+            }
+        }
+    }
+
+    private final class Contract implements Stage {
+        @Override
+        public List<Linear> linears() {
+            return experts.stream().map(Expert::down).toList();
+        }
+
+        @Override
+        public Activations run(Forward f, Activations in) {
+            Tensor hidden = in.kept().getFirst();
+            if (f.observing()) {
+                try (TensorArena scratch = f.arena().scratch()) {
+                    contract(f.in(scratch), null, in.x(), hidden);
+                }
+                return in;
+            }
+            return Activations.of(Residual.add(f, in.x(), postNorm, (g, y) -> contract(g, y, in.x(), hidden)));
+        }
+
+        private void contract(Forward f, Tensor sum, Tensor x, Tensor hidden) {
+            try (TensorArena scratch = f.arena().scratch();
+                    Arena host = Arena.ofConfined()) {
+                Forward inner = f.in(scratch);
+                Tensor normed = inner.allocate(x.rows(), x.cols());
+                norm.forward(inner, normed, x);
+                // The router is cheap: asked again, it gives the same answer, and nothing is kept.
+                Routes routes = route(inner, normed, host);
+                if (!f.observing()) {
+                    f.run(new Op.Zero(sum));
+                }
+                for (int e = 0; e < experts.size(); e++) {
+                    if (routes.count(e) > 0) {
+                        contract(inner, experts.get(e), routes, e, sum, hidden);
+                    }
+                }
+            }
+        }
+
+        private void contract(Forward f, Expert expert, Routes routes, int e, Tensor sum, Tensor hidden) {
+            Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
+            f.tap().before(List.of(expert.down()), mine);
+            if (f.observing()) {
+                return;
+            }
+            try (TensorArena scratch = f.arena().scratch()) {
+                Forward inner = f.in(scratch);
+                Tensor y = inner.allocate(mine.rows(), sum.cols());
+                expert.down().forward(inner, y, mine);
+                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), routes.weights(inner, e)));
+            }
+        }
+    }
+
+    private Routes route(Forward f, Tensor normed, Arena host) {
+        Shape shape = new Shape(normed.rows(), spec.topK());
+        Tensor chosen = f.arena().allocate(DType.I32, shape);
+        Tensor weights = f.arena().allocate(DType.F32, shape);
+        Tensor scores = f.allocate(normed.rows(), experts.size());
+        router.forward(f, scores, normed);
+        f.run(new Op.Route(chosen, weights, scores, spec.renormalise()));
+        MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
+        MemorySegment weightsHost = host.allocate(4 * shape.size(), 8);
+        f.backend().download(chosenHost, chosen);
+        f.backend().download(weightsHost, weights);
+        return Routes.sort(chosenHost, weightsHost, normed.rows(), spec.topK(), experts.size(), host);
+    }
+
+    /// Which rows go to which expert: host lists sorted by expert, then token.
+    ///
+    /// @param starts `[experts + 1]`: where an expert's rows begin
+    private record Routes(int[] starts, MemorySegment tokens, MemorySegment weights) {
+        static Routes sort(
+                MemorySegment chosen, MemorySegment scores, long rows, int topK, int experts, Arena host) {
+            int[] starts = new int[experts + 1];
+            for (long i = 0; i < rows * topK; i++) {
+                starts[chosen.getAtIndex(ValueLayout.JAVA_INT, i) + 1]++;
+            }
+            for (int e = 0; e < experts; e++) {
+                starts[e + 1] += starts[e];
+            }
+            MemorySegment tokens = host.allocate(chosen.byteSize(), 8);
+            MemorySegment weights = host.allocate(chosen.byteSize(), 8);
+            int[] next = starts.clone();
+            for (long i = 0; i < rows * topK; i++) {
+                int slot = next[chosen.getAtIndex(ValueLayout.JAVA_INT, i)]++;
+                tokens.setAtIndex(ValueLayout.JAVA_INT, slot, (int) (i / topK));
+                weights.setAtIndex(
+                        ValueLayout.JAVA_FLOAT, slot, scores.getAtIndex(ValueLayout.JAVA_FLOAT, i));
+            }
+            return new Routes(starts, tokens, weights);
+        }
+
+        int from(int expert) {
+            return starts[expert];
+        }
+
+        int count(int expert) {
+            return starts[expert + 1] - starts[expert];
+        }
+
+        Tensor rows(Forward f, int expert) {
+            return upload(f, DType.I32, tokens, expert);
+        }
+
+        Tensor weights(Forward f, int expert) {
+            return upload(f, DType.F32, weights, expert);
+        }
+
+        private Tensor upload(Forward f, DType dtype, MemorySegment all, int expert) {
+            Tensor t = f.arena().allocate(dtype, new Shape(count(expert)));
+            f.backend().upload(t, all.asSlice(4L * from(expert), 4L * count(expert)));
+            return t;
+        }
+    }
+}

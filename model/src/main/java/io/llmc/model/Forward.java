@@ -1,0 +1,45 @@
+package io.llmc.model;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.Runner;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+
+/// What a forward pass runs with. Immutable: whoever wants to listen makes a copy with its own tap.
+///
+/// @param backend for transfers; operations go to `runner`
+/// @param runner the backend itself, or a decorator that checks, times or records
+/// @param arena where results and temporaries are allocated
+/// @param positions length of the sequences and their rotary tables
+/// @param observing stages return once their taps have seen the inputs, before anything is multiplied
+public record Forward(
+        Backend backend,
+        Runner runner,
+        TensorArena arena,
+        Positions positions,
+        Tap tap,
+        boolean observing) {
+    public Forward(Backend backend, TensorArena arena, Positions positions) {
+        this(backend, backend, arena, positions, Tap.NONE, false);
+    }
+
+    public void run(Op op) {
+        runner.run(op);
+    }
+
+    public Forward in(TensorArena other) {
+        return new Forward(backend, runner, other, positions, tap, observing);
+    }
+
+    /// A pass that only shows the next linear layers' inputs to `listener`.
+    public Forward observing(Tap listener) {
+        return new Forward(backend, runner, arena, positions, listener, true);
+    }
+
+    Tensor allocate(long rows, long cols) {
+        return arena.allocate(DType.F32, new Shape(rows, cols));
+    }
+}

@@ -1,0 +1,133 @@
+package io.llmc.model;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorReader;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of them is
+/// in memory by its own doing.
+public final class LanguageModel implements AutoCloseable {
+    private final Checkpoint checkpoint;
+    private final ModelSpec spec;
+    private final Backend backend;
+    private final TensorReader reader;
+    private final TensorArena arena;
+    private final Tensor embedding;
+    private final Tensor positionEmbedding;
+    private final Norm finalNorm;
+    private final Linear head;
+
+    /// Maps embedding, final norm and head; the caller keeps checkpoint and backend.
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    public LanguageModel(Checkpoint checkpoint, ModelSpec spec, Backend backend) {
+        this.checkpoint = checkpoint;
+        this.spec = spec;
+        this.backend = backend;
+        this.reader = checkpoint.reader();
+        this.arena = backend.newArena(Weights.outerBytes(checkpoint, spec, backend));
+        Weights weights = new Weights(reader, backend, arena, spec.inOutLinears());
+        this.embedding = weights.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
+        this.positionEmbedding =
+                spec.positionEmbedding() == null
+                        ? null
+                        : weights.parameter(spec.positionEmbedding() + ".weight", spec.maxPositions(), spec.hidden());
+        this.finalNorm = weights.norm(spec.finalNorm(), spec.hidden());
+        this.head =
+                spec.tied()
+                        ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
+                        : weights.storedOutIn().linear(spec.head(), spec.vocabulary(), spec.hidden());
+    }
+
+    public Checkpoint checkpoint() {
+        return checkpoint;
+    }
+
+    public ModelSpec spec() {
+        return spec;
+    }
+
+    public Backend backend() {
+        return backend;
+    }
+
+    /// The output layer: the embedding where they are tied.
+    public Linear head() {
+        return head;
+    }
+
+    /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to `blockArena`.
+    public DecoderBlock block(int index, TensorReader blockReader, TensorArena blockArena) {
+        return new Weights(blockReader, backend, blockArena, spec.inOutLinears())
+                .block(spec.layers().get(index), spec.hidden());
+    }
+
+    /// The first block's input of sequences of token ids: I32 host memory, whole sequences of the
+    /// pass's length.
+    public Tensor embed(Forward f, MemorySegment ids) {
+        int rows = Math.toIntExact(ids.byteSize() / 4);
+        Tensor x = f.allocate(rows, spec.hidden());
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor tokens = scratch.allocate(DType.I32, new Shape(rows));
+            backend.upload(tokens, ids);
+            if (positionEmbedding == null) {
+                f.run(new Op.Embed(x, tokens, embedding, spec.embeddingScale()));
+                return x;
+            }
+            Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
+            uploadPositions(positions, rows, f.positions().length());
+            Tensor token = f.in(scratch).allocate(rows, spec.hidden());
+            Tensor position = f.in(scratch).allocate(rows, spec.hidden());
+            f.run(new Op.Embed(token, tokens, embedding, spec.embeddingScale()));
+            f.run(new Op.Embed(position, positions, positionEmbedding, 1));
+            f.run(new Op.Add(x, token, position, 1));
+        }
+        return x;
+    }
+
+    private void uploadPositions(Tensor positions, int rows, int length) {
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(4L * rows, 4);
+            for (int r = 0; r < rows; r++) {
+                values.setAtIndex(ValueLayout.JAVA_INT, r, r % length);
+            }
+            backend.upload(positions, values);
+        }
+    }
+
+    /// `out = norm(x)`: what the head reads.
+    public void finalNorm(Forward f, Tensor out, Tensor x) {
+        finalNorm.forward(f, out, x);
+    }
+
+    /// Scores of every token of the vocabulary for rows that [#finalNorm] has seen.
+    ///
+    /// @param out `[rows, vocabulary]`
+    public void logits(Forward f, Tensor out, Tensor normed) {
+        if (spec.logitSoftcap() == 0) {
+            head.forward(f, out, normed);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor raw = f.in(scratch).allocate(out.rows(), out.cols());
+            head.forward(f, raw, normed);
+            f.run(new Op.Softcap(out, raw, spec.logitSoftcap()));
+        }
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+        reader.close();
+    }
+}

@@ -1,0 +1,80 @@
+package io.llmc.model;
+
+import io.llmc.backend.Op.Activation;
+import java.util.List;
+
+/// One decoder block as data: sizes, names in the checkpoint, flags. Per layer, since pruning and local
+/// attention make layers differ.
+///
+/// @param attentionNorm before attention
+/// @param attentionPostNorm after attention, before its result is added; null for none
+/// @param feedForwardNorm before the feed-forward
+/// @param feedForwardPostNorm after it, before its result is added; null for none
+public record LayerSpec(
+        String prefix,
+        NormSpec attentionNorm,
+        AttentionLayer attention,
+        NormSpec attentionPostNorm,
+        NormSpec feedForwardNorm,
+        FeedForward feedForward,
+        NormSpec feedForwardPostNorm) {
+
+    /// Causal self-attention.
+    ///
+    /// @param projections names of q, k and v, or of one layer that holds their rows in that order
+    /// @param output name of the output projection
+    /// @param window keys that a position sees; 0 for all
+    /// @param softcap 0 for none
+    /// @param rope null for none
+    /// @param queryNorm over each head before the rotation; null for none; `keyNorm` too
+    public record AttentionLayer(
+            List<String> projections,
+            String output,
+            int heads,
+            int kvHeads,
+            int headDim,
+            float scale,
+            int window,
+            float softcap,
+            RopeSpec rope,
+            NormSpec queryNorm,
+            NormSpec keyNorm) {
+        public AttentionLayer withProjections(List<String> names) {
+            return new AttentionLayer(
+                    names, output, heads, kvHeads, headDim, scale, window, softcap, rope, queryNorm, keyNorm);
+        }
+
+        public AttentionLayer withSoftcap(float cap) {
+            return new AttentionLayer(
+                    projections, output, heads, kvHeads, headDim, scale, window, cap, rope, queryNorm, keyNorm);
+        }
+
+        public int queryWidth() {
+            return heads * headDim;
+        }
+
+        public int keyWidth() {
+            return kvHeads * headDim;
+        }
+    }
+
+    /// What follows attention in a block.
+    public sealed interface FeedForward {}
+
+    /// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
+    ///
+    /// @param inputs names of gate and up; of one layer that holds their rows in that order; or, without
+    ///     a gate, of up alone
+    /// @param intermediate channels between
+    public record Mlp(
+            List<String> inputs, String down, int intermediate, Activation activation, boolean gated)
+            implements FeedForward {}
+
+    /// Each token goes to its `topK` best experts and gets their weighted sum.
+    ///
+    /// @param router name of the linear layer that scores experts; never compressed
+    /// @param experts each a gated MLP with separate gate and up
+    /// @param renormalise the chosen experts' weights sum to 1
+    public record Experts(String router, List<Mlp> experts, int topK, boolean renormalise)
+            implements FeedForward {}
+}

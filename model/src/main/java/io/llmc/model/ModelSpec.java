@@ -1,0 +1,30 @@
+package io.llmc.model;
+
+import java.util.List;
+
+/// A decoder model as data: what an architecture makes of a config.json.
+///
+/// @param embedding name of the token embedding, without `.weight`
+/// @param positionEmbedding name of the learned positions; null for none
+/// @param embeddingScale the embedding is multiplied by it
+/// @param head name of the output layer; the embedding's where tied
+/// @param logitSoftcap 0 for none
+/// @param inOutLinears linear weights are stored `[in, out]` (GPT-2's Conv1D)
+/// @param maxPositions longest sequence
+public record ModelSpec(
+        String modelType,
+        int hidden,
+        int vocabulary,
+        int maxPositions,
+        List<LayerSpec> layers,
+        NormSpec finalNorm,
+        String embedding,
+        String positionEmbedding,
+        float embeddingScale,
+        String head,
+        float logitSoftcap,
+        boolean inOutLinears) {
+    public boolean tied() {
+        return head.equals(embedding);
+    }
+}

@@ -1,0 +1,24 @@
+package io.llmc.model;
+
+import io.llmc.backend.Op;
+import io.llmc.tensor.Tensor;
+
+/// A normalisation with its parameters.
+///
+/// @param weight `[channels]`, or null
+/// @param bias `[channels]`, or null
+record Norm(NormSpec spec, Tensor weight, Tensor bias) {
+    void forward(Forward f, Tensor out, Tensor x) {
+        f.run(
+                switch (spec.kind()) {
+                    case RMS -> new Op.RmsNorm(out, x, weight, spec.eps(), spec.offset());
+                    case LAYER -> new Op.LayerNorm(out, x, weight, bias, spec.eps());
+                });
+    }
+
+    /// Over each head of `[tokens, heads * headDim]` by itself.
+    void forwardHeads(Forward f, Tensor out, Tensor x, int headDim) {
+        long heads = x.shape().size() / headDim;
+        forward(f, out.reshape(heads, headDim), x.reshape(heads, headDim));
+    }
+}

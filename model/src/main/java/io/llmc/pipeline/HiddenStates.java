@@ -1,0 +1,180 @@
+package io.llmc.pipeline;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Positions;
+import io.llmc.model.Stage;
+import io.llmc.model.Stage.Activations;
+import io.llmc.model.Tap;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.Windows;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.ObjIntConsumer;
+
+/// Sequences on their way through a model's blocks: the residual stream of each, and what the next stage
+/// reads. They move chunk by chunk; the size of a chunk depends on the length of the sequences alone, so
+/// that neither threads nor a memory cap change any sum.
+public final class HiddenStates implements AutoCloseable {
+    /// Rows of a chunk: enough to multiply at full speed, few enough to be small.
+    private static final int CHUNK_ROWS = 2048;
+
+    private final LanguageModel model;
+    private final Windows windows;
+    private final int perChunk;
+    private final ChunkStore store;
+    private final TensorArena tables;
+    private final Positions positions;
+    private final Backend backend;
+    private TensorArena scratch;
+    private long scratchBytes;
+
+    /// @param spill a directory for what does not stay in memory; null to keep everything in memory
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    public HiddenStates(LanguageModel model, Windows windows, Path spill) {
+        this.model = model;
+        this.windows = windows;
+        this.backend = model.backend();
+        this.perChunk = Math.max(1, CHUNK_ROWS / windows.length());
+        this.store = spill == null ? ChunkStore.inMemory() : ChunkStore.onDisk(spill);
+        this.tables = backend.newArena(Positions.bytes(model.spec(), windows.length()) + 256);
+        this.positions = Positions.of(model.spec(), windows.length(), backend, tables);
+        this.scratchBytes = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
+        this.scratch = backend.newArena(scratchBytes);
+    }
+
+    public int chunks() {
+        return Math.ceilDiv(windows.count(), perChunk);
+    }
+
+    /// The first window of a chunk.
+    public int firstWindow(int chunk) {
+        return chunk * perChunk;
+    }
+
+    private int lastWindow(int chunk) {
+        return Math.min(windows.count(), (chunk + 1) * perChunk);
+    }
+
+    private int rows(int chunk) {
+        return (lastWindow(chunk) - firstWindow(chunk)) * windows.length();
+    }
+
+    public Windows windows() {
+        return windows;
+    }
+
+    /// Rows that [#forEach] shows at a time, at most.
+    public int chunkRows() {
+        return rows(0);
+    }
+
+    public Positions positions() {
+        return positions;
+    }
+
+    /// Puts every sequence before the first block.
+    public void embed() {
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                Tensor x =
+                        model.embed(forward(arena), windows.range(firstWindow(c), lastWindow(c)));
+                store.save(backend, c, Activations.of(x));
+            }
+        }
+    }
+
+    /// Makes room for passes through this block.
+    public void prepare(DecoderBlock block) {
+        long needed = ArenaPlan.of(block, rows(0), model.spec().hidden(), positions, model.backend());
+        if (needed > scratchBytes) {
+            scratch.close();
+            scratchBytes = needed;
+            scratch = backend.newArena(needed);
+        }
+    }
+
+    /// Bytes of the arena that passes run in.
+    public long scratchBytes() {
+        return scratchBytes;
+    }
+
+    /// Shows a stage's inputs to a tap.
+    public void observe(Stage stage, Tap tap) {
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                stage.run(forward(arena).observing(tap), store.load(backend, c, arena));
+            }
+        }
+    }
+
+    /// Moves every sequence through a stage.
+    public void advance(Stage stage) {
+        advance(List.of(stage));
+    }
+
+    /// Moves every sequence through stages, chunk by chunk, keeping only what the last one hands on.
+    public void advance(List<Stage> stages) {
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                Activations a = store.load(backend, c, arena);
+                for (Stage stage : stages) {
+                    a = stage.run(forward(arena), a);
+                }
+                store.save(backend, c, a);
+            }
+        }
+    }
+
+    /// Moves every sequence through block `index` of the model as its checkpoint has it.
+    @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
+    public void advance(int index) {
+        try (TensorReader reader = model.checkpoint().reader();
+                TensorArena arena = backend.newArena(BlockStream.blockBytes(model, index))) {
+            DecoderBlock block = model.block(index, reader, arena);
+            prepare(block);
+            advance(block.stages());
+        }
+    }
+
+    /// Shows the residual stream, `[rows, hidden]`, with the index of its chunk; valid during the call.
+    public void forEach(ObjIntConsumer<Tensor> visitor) {
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                visitor.accept(store.load(backend, c, arena).x(), c);
+            }
+        }
+    }
+
+    /// Everything in one file, from which [#restore] goes on.
+    public void saveTo(Path file) {
+        store.saveTo(file, chunks());
+    }
+
+    /// @return false where the file is not whole; then nothing has changed
+    public boolean restore(Path file) {
+        List<Long> sizes = new ArrayList<>();
+        for (int c = 0; c < chunks(); c++) {
+            sizes.add(4L * rows(c) * model.spec().hidden());
+        }
+        return store.restore(file, sizes, model.spec().hidden());
+    }
+
+    private Forward forward(TensorArena arena) {
+        return new Forward(backend, arena, positions);
+    }
+
+    @Override
+    public void close() {
+        scratch.close();
+        tables.close();
+        store.close();
+    }
+}

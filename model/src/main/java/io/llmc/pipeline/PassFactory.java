@@ -1,0 +1,11 @@
+package io.llmc.pipeline;
+
+import java.util.function.Function;
+
+/// A method by its name in a recipe.
+///
+/// @param name `gptq`
+/// @param summary one line for people
+/// @param sample a recipe that uses it, as documentation and as a test
+/// @param read makes the pass of its options; what it does not read is an error
+public record PassFactory(String name, String summary, String sample, Function<Options, BlockPass> read) {}

@@ -1,0 +1,140 @@
+package io.llmc.pipeline;
+
+import io.llmc.formats.Layouts;
+import io.llmc.formats.WeightLayout;
+import io.llmc.tokenizer.CalibrationSpec;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+
+/// What to do with a model: the program that the command line writes and a recipe file holds.
+///
+/// @param calibration null where nothing calibrates
+/// @param steps in order; each reads what the one before it wrote
+/// @param source the mapping that this was read from, for the provenance file
+public record Recipe(
+        Path model,
+        Path output,
+        CalibrationSpec calibration,
+        List<Step> steps,
+        Save save,
+        Map<String, Object> source) {
+
+    /// One item of `steps`.
+    public sealed interface Step {}
+
+    /// One trip over the blocks; every pass works on a block before the next block is read.
+    public record Sweep(List<BlockPass> passes) implements Step {}
+
+    /// Measures the model as it is after the steps before.
+    ///
+    /// @param against null for none
+    public record Evaluate(Path data, int window, String convention, int maxWindows, Path against)
+            implements Step {}
+
+    /// How the result is written.
+    ///
+    /// @param shardSize bytes of data in a file, at most
+    public record Save(WeightLayout layout, long shardSize) {}
+
+    /// Reads a recipe strictly.
+    ///
+    /// @param passes every method there is
+    /// @throws RecipeException naming the place of what is wrong
+    public static Recipe read(Options o, List<PassFactory> passes, Map<String, Object> source) {
+        Path model = Path.of(o.text("model"));
+        Path output = Path.of(o.text("output"));
+        CalibrationSpec calibration = o.has("calibration") ? calibration(o.section("calibration")) : null;
+        List<Step> steps = new ArrayList<>();
+        for (Options step : o.sections("steps")) {
+            steps.add(step(step, passes));
+        }
+        if (steps.isEmpty()) {
+            throw o.error("steps", "a recipe needs at least one step");
+        }
+        Options s = o.section("save");
+        WeightLayout layout = layout(s);
+        Save save = new Save(layout, Sizes.parse(s.text("shardSize", "5G")));
+        o.finish();
+        Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
+        if (calibration == null && recipe.calibrates()) {
+            throw o.error("calibration", "the recipe calibrates, so calibration.data is needed");
+        }
+        return recipe;
+    }
+
+    private static WeightLayout layout(Options save) {
+        String name = save.text("layout", "compressed-tensors");
+        return Layouts.ALL.stream()
+                .filter(l -> l.name().equals(name))
+                .findFirst()
+                .orElseThrow(
+                        () ->
+                                save.error(
+                                        "layout",
+                                        "layout is %s, expected one of %s"
+                                                .formatted(
+                                                        name,
+                                                        Layouts.ALL.stream()
+                                                                .map(WeightLayout::name)
+                                                                .collect(Collectors.joining(", ")))));
+    }
+
+    private static CalibrationSpec calibration(Options o) {
+        return new CalibrationSpec(
+                Path.of(o.text("data")),
+                o.integer("samples", 128),
+                o.integer("length", 512),
+                o.choice("order", CalibrationSpec.Order.class, CalibrationSpec.Order.RANDOM),
+                o.whole("seed", 0));
+    }
+
+    private static Step step(Options o, List<PassFactory> passes) {
+        if (o.has("sweep")) {
+            List<BlockPass> all = new ArrayList<>();
+            for (Options item : o.sections("sweep")) {
+                all.add(pass(item, passes));
+            }
+            return new Sweep(all);
+        }
+        if (o.has("evaluate")) {
+            Options e = o.section("evaluate");
+            String against = e.text("against", null);
+            return new Evaluate(
+                    Path.of(e.text("data")),
+                    e.integer("window", 512),
+                    e.text("convention", "gptq"),
+                    e.integer("maxWindows", 0),
+                    against == null ? null : Path.of(against));
+        }
+        String key = o.keys().stream().findFirst().orElse("");
+        throw o.error(key, "unknown step " + key + "; known: sweep, evaluate");
+    }
+
+    private static BlockPass pass(Options item, List<PassFactory> passes) {
+        for (PassFactory factory : passes) {
+            if (item.has(factory.name())) {
+                return factory.read().apply(item.section(factory.name()));
+            }
+        }
+        String key = item.keys().stream().findFirst().orElse("");
+        throw item.error(
+                key,
+                "unknown method %s; known: %s"
+                        .formatted(
+                                key,
+                                passes.stream().map(PassFactory::name).collect(Collectors.joining(", "))));
+    }
+
+    public boolean calibrates() {
+        return steps.stream()
+                .anyMatch(
+                        step ->
+                                switch (step) {
+                                    case Sweep(var passes) -> passes.stream().anyMatch(BlockPass::calibrates);
+                                    case Evaluate _ -> false;
+                                });
+    }
+}

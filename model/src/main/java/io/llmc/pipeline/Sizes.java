@@ -1,0 +1,40 @@
+package io.llmc.pipeline;
+
+/// Sizes as people write them.
+public final class Sizes {
+    private static final String UNITS = "KMGT";
+
+    private Sizes() {}
+
+    /// `800M`, `5G`, `123456`: powers of 1024, `B` and `iB` after the unit allowed.
+    ///
+    /// @throws IllegalArgumentException naming the text
+    public static long parse(String text) {
+        String s = text.strip().toUpperCase(java.util.Locale.ROOT).replaceAll("(IB|B)$", "");
+        int unit = s.isEmpty() ? -1 : UNITS.indexOf(s.charAt(s.length() - 1));
+        String number = unit < 0 ? s : s.substring(0, s.length() - 1);
+        try {
+            double bytes = Double.parseDouble(number) * Math.pow(1024, unit + 1);
+            if (bytes >= 1 && bytes < Long.MAX_VALUE) {
+                return (long) bytes;
+            }
+        } catch (NumberFormatException e) {
+            // falls through to the one sentence below
+        }
+        throw new IllegalArgumentException("\"" + text + "\" is not a size; write 800M, 5G or a number of bytes");
+    }
+
+    /// `1.3 GiB`, `812 B`.
+    public static String format(long bytes) {
+        if (bytes < 1024) {
+            return bytes + " B";
+        }
+        double value = bytes;
+        int unit = -1;
+        while (value >= 1024 && unit < UNITS.length() - 1) {
+            value /= 1024;
+            unit++;
+        }
+        return "%.1f %siB".formatted(value, UNITS.charAt(unit));
+    }
+}

@@ -1,0 +1,158 @@
+package io.llmc.pipeline;
+
+import io.llmc.backend.Backend;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.WeightLayout;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+
+/// Puts finished blocks into the files of the output, at their places, and remembers checksums of what was
+/// in memory.
+final class SweepOutput implements BlockStream.BlockOutput {
+    private final ModelSpec spec;
+    private final Backend backend;
+    private final OutputPlan plan;
+    private final WeightLayout layout;
+    private final CheckpointWriter writer;
+    private final Journal journal;
+    private final Probe probe;
+    private final Runnable beforeJournal;
+    private final Map<String, Long> checksums = new LinkedHashMap<>();
+
+    /// @param beforeJournal saves what a later run needs to go on after a block
+    SweepOutput(
+            ModelSpec spec,
+            Backend backend,
+            OutputPlan plan,
+            WeightLayout layout,
+            CheckpointWriter writer,
+            Journal journal,
+            Probe probe,
+            Runnable beforeJournal) {
+        this.spec = spec;
+        this.backend = backend;
+        this.plan = plan;
+        this.layout = layout;
+        this.writer = writer;
+        this.journal = journal;
+        this.probe = probe;
+        this.beforeJournal = beforeJournal;
+        journal.checksums()
+                .forEach(
+                        (name, sum) -> {
+                            checksums.put(name, sum);
+                            writer.markWritten(name);
+                        });
+    }
+
+    @Override
+    public int minZero(BlockPass pass) {
+        return pass.encoding().map(layout::minZero).orElse(0);
+    }
+
+    @Override
+    public void write(int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {
+        SequencedMap<String, Long> written = new LinkedHashMap<>();
+        try (Arena memory = Arena.ofShared()) {
+            for (Linear linear : block.linears()) {
+                spell(linear, memory).forEach((name, tensor) -> write(name, tensor, written));
+            }
+            String prefix = block.spec().prefix();
+            for (String name : reader.checkpoint().names()) {
+                if (name.startsWith(prefix) && isPlanned(name) && !written.containsKey(name)) {
+                    Tensor tensor = reader.tensor(name);
+                    Finite.require(name, tensor);
+                    write(name, tensor, written);
+                }
+            }
+            probe.advance(block);
+        }
+        beforeJournal.run();
+        journal.append(new Journal.Entry(index, written, reports));
+        checksums.putAll(written);
+    }
+
+    /// Not a weight that has been replaced by tensors of other names.
+    private boolean isPlanned(String name) {
+        return !name.endsWith(".weight")
+                || plan.encoded(name.substring(0, name.length() - ".weight".length())).isEmpty();
+    }
+
+    /// The tensors of a compressed layer; none for a layer that stays as it is.
+    private SequencedMap<String, Tensor> spell(Linear linear, Arena memory) {
+        List<TensorInfo> planned = plan.encoded(linear.name());
+        if (planned.isEmpty()) {
+            return new LinkedHashMap<>();
+        }
+        Weight host = toHost(linear.weight(), memory);
+        if (!plan.isDense()) {
+            DType dtype = ((Weight.Grouped) host).scales().dtype();
+            return layout.encode(linear.name(), host, dtype, memory);
+        }
+        SequencedMap<String, Tensor> dense =
+                layout.encode(linear.name(), host, planned.getFirst().dtype(), memory);
+        // From here on the model runs with the values that a reader of the output will see.
+        Tensor values = dense.firstEntry().getValue();
+        linear.replace(backend.adopt(new Weight.Dense(values), null));
+        if (spec.inOutLinears()) {
+            dense.put(dense.firstEntry().getKey(), io.llmc.model.Transpose.of(values, memory));
+        }
+        return dense;
+    }
+
+    private Weight toHost(Weight w, Arena memory) {
+        if (backend.device().equals("cpu")) {
+            return w;
+        }
+        return switch (w) {
+            case Weight.Dense(var values) -> new Weight.Dense(toHost(values, memory));
+            case Weight.Grouped g ->
+                    new Weight.Grouped(
+                            g.spec(),
+                            g.inFeatures(),
+                            toHost(g.codes(), memory),
+                            toHost(g.scales(), memory),
+                            toHost(g.zeros(), memory),
+                            g.groupIndex() == null ? null : toHost(g.groupIndex(), memory));
+        };
+    }
+
+    private Tensor toHost(Tensor t, Arena memory) {
+        MemorySegment copy = memory.allocate(t.byteSize(), 64);
+        backend.download(copy, t);
+        return Tensor.of(copy, t.dtype(), t.shape().dims());
+    }
+
+    private void write(String name, Tensor tensor, Map<String, Long> written) {
+        writer.write(name, tensor);
+        written.put(name, CheckpointWriter.checksum(tensor));
+    }
+
+    /// Copies what lies outside the blocks.
+    void writeRest(TensorReader reader) {
+        for (TensorInfo info : plan.tensors()) {
+            if (!checksums.containsKey(info.name())) {
+                Tensor tensor = reader.tensor(info.name());
+                Finite.require(info.name(), tensor);
+                write(info.name(), tensor, checksums);
+            }
+        }
+    }
+
+    /// CRC-32C of every tensor of the output as it was in memory.
+    Map<String, Long> checksums() {
+        return checksums;
+    }
+}

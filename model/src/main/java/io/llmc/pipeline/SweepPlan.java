@@ -1,0 +1,27 @@
+package io.llmc.pipeline;
+
+import io.llmc.formats.TensorInfo;
+import io.llmc.tensor.QuantSpec;
+import java.util.List;
+import java.util.Optional;
+
+/// What a sweep will do and write, known before any weight is read.
+///
+/// @param modules every linear layer of the blocks, in order
+/// @param tensors everything that the output will hold, in file order
+/// @param inputBytes data bytes of the model's weight files
+/// @param outputBytes data bytes of the output's
+/// @param peakBytes memory that the run will need outside the Java heap, mapped weights included
+/// @param spills whether activations go to disk to keep the memory cap
+public record SweepPlan(
+        List<Module> modules,
+        List<TensorInfo> tensors,
+        long inputBytes,
+        long outputBytes,
+        long peakBytes,
+        boolean spills) {
+
+    /// @param encoding the grid it will lie on; empty where it stays as it is
+    public record Module(
+            String name, int block, long out, long in, String method, Optional<QuantSpec> encoding, long bytes) {}
+}

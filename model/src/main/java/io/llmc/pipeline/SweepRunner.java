@@ -1,0 +1,400 @@
+package io.llmc.pipeline;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.backend.Backend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.QuantSummary;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.arch.Architectures;
+import io.llmc.tokenizer.CalibrationData;
+import io.llmc.tokenizer.Tokenizer;
+import io.llmc.tokenizer.Windows;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
+
+/// Runs one trip over the blocks from a model directory to an output directory.
+///
+/// The output grows in a working directory beside it: files of their final size, filled block by block, and
+/// a journal of finished blocks. An interrupted run goes on there. Once everything has been read back and
+/// compared, one rename gives the output its name.
+///
+/// @param memoryCap bytes outside the Java heap; `Long.MAX_VALUE` for none
+/// @param force replaces an output that exists, and discards unfinished work of other commands
+public record SweepRunner(Backend backend, long memoryCap, boolean force, String toolVersion, Progress progress) {
+    private static final String JOURNAL = "journal.jsonl";
+
+    /// What [#run] would do; reads headers only.
+    public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
+        requireFree(output);
+        try (Checkpoint c = Checkpoint.open(model)) {
+            ModelSpec spec = Architectures.specOf(c);
+            return plan(c, spec, recipe, sweep, new OutputPlan(c, spec, sweep.passes(), recipe.save().layout()));
+        }
+    }
+
+    private SweepPlan plan(Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep, OutputPlan output) {
+        boolean calibrates = sweep.passes().stream().anyMatch(BlockPass::calibrates);
+        MemoryPlan memory = MemoryPlan.of(c, spec, output, calibrates ? recipe.calibration() : null, memoryCap);
+        return new SweepPlan(
+                List.copyOf(output.modules().values()),
+                output.tensors(),
+                c.names().stream().mapToLong(n -> c.info(n).byteSize()).sum(),
+                output.tensors().stream().mapToLong(t -> t.byteSize()).sum(),
+                memory.bytes(),
+                memory.spills());
+    }
+
+    /// @throws UserException where the output exists, the model cannot be compressed as asked, or the
+    ///     memory cap is below what the smallest steps need
+    public SweepResult run(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
+        long start = System.nanoTime();
+        requireFree(output);
+        Path work = output.resolveSibling(output.getFileName() + ".llmc-partial");
+        try (Checkpoint c = Checkpoint.open(model)) {
+            ModelSpec spec = Architectures.specOf(c);
+            OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
+            SweepPlan sizes = plan(c, spec, recipe, sweep, plan);
+            Windows windows = windows(c, spec, recipe, sweep);
+            String key = key(c, recipe, sweep, windows);
+            prepare(work, key);
+            CompletableFuture<Map<String, String>> hashes = CompletableFuture.supplyAsync(() -> hashes(c));
+            int resumed;
+            int verified;
+            try (LanguageModel source = new LanguageModel(c, spec, backend)) {
+                Journal journal = Journal.open(work.resolve(JOURNAL), key);
+                writeConfig(c, sweep, recipe, plan, work);
+                resumed = resume(work, plan, recipe, journal);
+                Run run = new Run(source, recipe, sweep, plan, windows, work, journal, sizes.spills());
+                verified = run.finish();
+                Provenance.write(work, toolVersion, recipe, hashes.join(), windows, journal.reports());
+                List<Path> side = copySideFiles(c, work);
+                Files.delete(work.resolve(JOURNAL));
+                publish(work, output);
+                return new SweepResult(
+                        output,
+                        journal.reports(),
+                        resumed,
+                        weightFiles(output),
+                        side.stream().map(f -> output.resolve(f.getFileName())).toList(),
+                        verified,
+                        sizes.inputBytes(),
+                        sizes.outputBytes(),
+                        (System.nanoTime() - start) / 1e9);
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private void requireFree(Path output) {
+        if (!Files.exists(output) || force) {
+            return;
+        }
+        try (Stream<Path> entries = Files.isDirectory(output) ? Files.list(output) : Stream.of(output)) {
+            if (entries.findAny().isPresent()) {
+                throw new UserException(
+                        "output " + output + " exists and is not empty",
+                        "choose another -o, or pass --force to replace it");
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static Windows windows(Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep) {
+        if (sweep.passes().stream().noneMatch(BlockPass::calibrates)) {
+            return null;
+        }
+        if (recipe.calibration().length() > spec.maxPositions()) {
+            throw new UserException(
+                    "calibration windows of %d tokens are longer than the model's %d positions"
+                            .formatted(recipe.calibration().length(), spec.maxPositions()),
+                    "lower --calib-length");
+        }
+        try (Tokenizer tokenizer = Tokenizer.open(c)) {
+            return CalibrationData.load(recipe.calibration(), tokenizer);
+        }
+    }
+
+    /// Two runs with one key may share their journal.
+    private String key(Checkpoint c, Recipe recipe, Recipe.Sweep sweep, Windows windows) {
+        try {
+            StringBuilder text = new StringBuilder(toolVersion);
+            ObjectMapper json = new ObjectMapper();
+            text.append(json.writeValueAsString(Provenance.essence(recipe)));
+            text.append(recipe.steps().indexOf(sweep)).append(json.writeValueAsString(c.config().json()));
+            for (Path file : c.weightFiles()) {
+                text.append(file.getFileName()).append(Files.size(file)).append(Files.getLastModifiedTime(file));
+            }
+            return Provenance.hash(text.append(windows == null ? "" : windows.hash()).toString());
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException(e);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private void prepare(Path work, String key) throws IOException {
+        if (force && Files.exists(work) && !Files.exists(work.resolve(JOURNAL))) {
+            deleteTree(work);
+        }
+        Files.createDirectories(work);
+        if (force) {
+            try {
+                Journal.open(work.resolve(JOURNAL), key);
+            } catch (UserException e) {
+                deleteTree(work);
+                Files.createDirectories(work);
+            }
+        }
+    }
+
+    /// Drops journal entries whose tensors are not what the journal says, and says what is kept.
+    private int resume(Path work, OutputPlan plan, Recipe recipe, Journal journal) {
+        if (journal.entries().isEmpty()) {
+            return 0;
+        }
+        int good = 0;
+        try (CheckpointWriter probe = CheckpointWriter.create(work, plan.tensors(), recipe.save().shardSize(), true);
+                Checkpoint partial = Checkpoint.open(work)) {
+            for (Journal.Entry entry : journal.entries()) {
+                if (Verifier.firstDamaged(partial, entry.checksums()) != null) {
+                    break;
+                }
+                good++;
+            }
+        }
+        journal.keep(good);
+        progress.note("continuing after block %d of %d".formatted(good, plan.modules().lastEntry().getValue().block() + 1));
+        return good;
+    }
+
+    private void writeConfig(Checkpoint c, Recipe.Sweep sweep, Recipe recipe, OutputPlan plan, Path work) {
+        HfConfig config = c.config();
+        Optional<QuantSummary> summary = summary(sweep, plan);
+        if (summary.isPresent()) {
+            Optional<ObjectNode> quantization = recipe.save().layout().quantizationConfig(summary.get());
+            if (quantization.isPresent()) {
+                config = config.with("quantization_config", quantization.get());
+            }
+            recipe.save().layout().writeExtraFiles(work, summary.get());
+        }
+        config.write(work.resolve("config.json"));
+    }
+
+    private Optional<QuantSummary> summary(Recipe.Sweep sweep, OutputPlan plan) {
+        return sweep.passes().stream()
+                .filter(p -> p.encoding().isPresent())
+                .reduce((_, b) -> b)
+                .map(
+                        p ->
+                                new QuantSummary(
+                                        p.encoding().get(),
+                                        p.name(),
+                                        p.groupIndex() || "static".equals(p.describe().get("act_order")),
+                                        !p.groupIndex(),
+                                        p.describe().get("damping") instanceof Double d ? d : 0,
+                                        p.calibrates(),
+                                        plan.denseLinears(),
+                                        toolVersion));
+    }
+
+    private static Map<String, String> hashes(Checkpoint c) {
+        Map<String, String> hashes = new LinkedHashMap<>();
+        hashes.put("config.json", Provenance.hash(c.directory().resolve("config.json")));
+        for (Path file : c.weightFiles()) {
+            hashes.put(file.getFileName().toString(), Provenance.hash(file));
+        }
+        return hashes;
+    }
+
+    private static List<Path> copySideFiles(Checkpoint c, Path work) throws IOException {
+        for (Path file : c.sideFiles()) {
+            Files.copy(file, work.resolve(file.getFileName()), StandardCopyOption.REPLACE_EXISTING);
+        }
+        return c.sideFiles();
+    }
+
+    private static List<Path> weightFiles(Path output) throws IOException {
+        try (Stream<Path> files = Files.list(output)) {
+            return files.filter(f -> f.toString().endsWith(".safetensors")).sorted().toList();
+        }
+    }
+
+    private void publish(Path work, Path output) throws IOException {
+        if (Files.exists(output)) {
+            if (Files.isDirectory(output)) {
+                deleteTree(output);
+            } else {
+                Files.delete(output);
+            }
+        }
+        Files.move(work, output, StandardCopyOption.ATOMIC_MOVE);
+    }
+
+    private static void deleteTree(Path root) throws IOException {
+        try (Stream<Path> tree = Files.walk(root)) {
+            for (Path path : tree.sorted(Comparator.reverseOrder()).toList()) {
+                Files.delete(path);
+            }
+        }
+    }
+
+    /// One trip, from the first block that the journal lacks.
+    private final class Run {
+        private final LanguageModel source;
+        private final Recipe recipe;
+        private final Recipe.Sweep sweep;
+        private final OutputPlan plan;
+        private final Windows windows;
+        private final Path work;
+        private final Journal journal;
+        private final boolean spills;
+
+        Run(
+                LanguageModel source,
+                Recipe recipe,
+                Recipe.Sweep sweep,
+                OutputPlan plan,
+                Windows windows,
+                Path work,
+                Journal journal,
+                boolean spills) {
+            this.source = source;
+            this.recipe = recipe;
+            this.sweep = sweep;
+            this.plan = plan;
+            this.windows = windows;
+            this.work = work;
+            this.journal = journal;
+            this.spills = spills;
+        }
+
+        /// Compresses, writes and verifies.
+        ///
+        /// @return tensors verified
+        int finish() throws IOException {
+            int layers = source.spec().layers().size();
+            int first = journal.entries().size();
+            Map<String, Long> checksums;
+            float[] logits;
+            try (CheckpointWriter writer =
+                            CheckpointWriter.create(work, plan.tensors(), recipe.save().shardSize(), first > 0);
+                    Probe probe = new Probe(source);
+                    HiddenStates states =
+                            windows == null ? null : new HiddenStates(source, windows, spills ? work : null)) {
+                recover(first, probe, states);
+                SweepOutput output =
+                        new SweepOutput(
+                                source.spec(),
+                                backend,
+                                plan,
+                                recipe.save().layout(),
+                                writer,
+                                journal,
+                                probe,
+                                () -> saveStates(states));
+                BlockStream stream =
+                        new BlockStream(source, sweep.passes(), states, output, scaleDtype(), work.resolve("block-input.bin"));
+                progress.begin("compressing", layers);
+                progress.advance(first, "");
+                for (int i = first; i < layers; i++) {
+                    stream.run(i);
+                    progress.advance(1, source.spec().layers().get(i).prefix());
+                }
+                progress.end();
+                try (TensorReader reader = source.checkpoint().reader()) {
+                    output.writeRest(reader);
+                }
+                writer.finish();
+                logits = probe.logits();
+                checksums = output.checksums();
+            }
+            removeStates();
+            progress.begin("verifying", 1);
+            int verified = Verifier.verify(work, checksums, logits, backend);
+            progress.end();
+            return verified;
+        }
+
+        private io.llmc.tensor.DType scaleDtype() {
+            String first = plan.modules().firstEntry().getKey();
+            return recipe.save().layout().scaleDtype(source.checkpoint().info(first + ".weight").dtype());
+        }
+
+        /// Brings probe and calibration sequences behind the blocks that an earlier run finished.
+        private void recover(int first, Probe probe, HiddenStates states) {
+            boolean restored = first > 0 && states != null && states.restore(statesFile(first));
+            if (states != null && !restored) {
+                states.embed();
+            }
+            if (first == 0) {
+                return;
+            }
+            try (Checkpoint partial = Checkpoint.open(work);
+                    LanguageModel done =
+                            new LanguageModel(source.checkpoint(), source.spec(), backend)) {
+                for (int i = 0; i < first; i++) {
+                    advance(partial, done, i, probe, states, restored);
+                }
+            }
+        }
+
+        @SuppressWarnings("MustBeClosed") // both are resources of the try
+        private void advance(
+                Checkpoint partial, LanguageModel done, int i, Probe probe, HiddenStates states, boolean restored) {
+            try (TensorReader reader = partial.reader();
+                    io.llmc.backend.TensorArena arena =
+                            backend.newArena(BlockStream.blockBytes(source, i))) {
+                io.llmc.model.DecoderBlock block = done.block(i, reader, arena);
+                probe.advance(block);
+                if (states != null && !restored) {
+                    states.prepare(block);
+                    states.advance(block.stages());
+                }
+            }
+        }
+
+        private Path statesFile(int blocks) {
+            return work.resolve("hidden-after-" + blocks + ".bin");
+        }
+
+        private void saveStates(HiddenStates states) {
+            if (states == null) {
+                return;
+            }
+            int done = journal.entries().size() + 1;
+            states.saveTo(statesFile(done));
+            try {
+                Files.deleteIfExists(statesFile(done - 2));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
+            }
+        }
+
+        private void removeStates() throws IOException {
+            try (Stream<Path> files = Files.list(work)) {
+                for (Path file : files.filter(f -> f.toString().endsWith(".bin") || f.toString().endsWith(".tmp")).toList()) {
+                    Files.delete(file);
+                }
+            }
+        }
+    }
+}

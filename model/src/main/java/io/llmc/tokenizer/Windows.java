@@ -1,0 +1,47 @@
+package io.llmc.tokenizer;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
+
+/// Token ids cut into windows of one length.
+///
+/// @param ids I32 host memory, `count * length` ids, window after window
+/// @param count windows
+/// @param length tokens of each
+public record Windows(MemorySegment ids, int count, int length) {
+    public Windows {
+        if (ids.byteSize() != 4L * count * length || count < 1 || length < 1) {
+            throw new IllegalArgumentException(
+                    "%d bytes are not %d windows of %d ids".formatted(ids.byteSize(), count, length));
+        }
+    }
+
+    /// Windows over ids in native memory that lives as long as the windows are reachable.
+    public static Windows of(int[] ids, int length) {
+        MemorySegment copy = java.lang.foreign.Arena.ofAuto().allocate(4L * ids.length, 8);
+        MemorySegment.copy(ids, 0, copy, java.lang.foreign.ValueLayout.JAVA_INT, 0, ids.length);
+        return new Windows(copy, ids.length / length, length);
+    }
+
+    /// The ids of windows `[from, to)`.
+    public MemorySegment range(int from, int to) {
+        return ids.asSlice(4L * from * length, 4L * (to - from) * length);
+    }
+
+    /// SHA-256 of length and ids, little-endian: names the data in a provenance file.
+    public String hash() {
+        try {
+            MessageDigest digest = MessageDigest.getInstance("SHA-256");
+            ByteBuffer head = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
+            digest.update(head);
+            digest.update(ids.asByteBuffer());
+            return HexFormat.of().formatHex(digest.digest());
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+}

@@ -1,0 +1,2 @@
+/// Text to token ids to windows.
+package io.llmc.tokenizer;
