@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.google.errorprone.annotations.MustBeClosed;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileChannel.MapMode;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+
+/// An opened model directory: its config, the table of its tensors over all shards, its side files.
+///
+/// Opening reads headers only, and checks them. Tensors are mapped by a [TensorReader].
+public final class Checkpoint implements AutoCloseable {
+    /// A tensor and the open file that it lies in.
+    private record Place(SafetensorsHeader.Entry entry, FileChannel channel, Path file) {}
+
+    private final Path directory;
+    private final HfConfig config;
+    private final WeightFiles files;
+    private final List<FileChannel> channels = new ArrayList<>();
+    private final Map<String, Place> tensors = new LinkedHashMap<>();
+    private final Map<String, String> metadata = new LinkedHashMap<>();
+
+    /// Null until asked for.
+    private Optional<Quantization> scheme;
+
+    private Checkpoint(Path directory, HfConfig config, WeightFiles files) {
+        this.directory = directory;
+        this.config = config;
+        this.files = files;
+    }
+
+    /// Opens a directory whose linear layers llmc can read.
+    ///
+    /// @throws UserException where there is no such directory, config or safetensors file, or the
+    ///     weights are quantized in a way that llmc does not read
+    /// @throws FormatException where a file is broken
+    public static Checkpoint open(Path directory) {
+        Checkpoint checkpoint = inspect(directory);
+        try {
+            checkpoint.scheme();
+            return checkpoint;
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    /// As [#open], but whatever the quantization: good for a look at the table of tensors.
+    public static Checkpoint inspect(Path directory) {
+        if (!Files.isDirectory(directory)) {
+            throw Files.exists(directory)
+                    ? new UserException(
+                            directory + ": is a file, expected a model directory",
+                            "name the directory that holds config.json and the .safetensors files")
+                    : new UserException(
+                            directory + ": no such directory",
+                            "download the model first and name the directory, for example: hf"
+                                    + " download NAME --local-dir DIRECTORY");
+        }
+        Path config = directory.resolve("config.json");
+        if (!Files.isRegularFile(config)) {
+            throw new UserException(
+                    directory + ": no config.json here",
+                    "name the directory that holds config.json and the .safetensors files");
+        }
+        Checkpoint checkpoint =
+                new Checkpoint(directory, HfConfig.read(config), WeightFiles.find(directory));
+        try {
+            checkpoint.readHeaders();
+            return checkpoint;
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    private void readHeaders() {
+        for (Path file : files.files()) {
+            try {
+                FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
+                channels.add(channel);
+                SafetensorsHeader header = SafetensorsHeader.read(file, channel);
+                header.metadata().forEach(metadata::putIfAbsent);
+                header.tensors().forEach((name, e) -> add(name, new Place(e, channel, file)));
+            } catch (IOException e) {
+                throw Json.unreadable(file, e);
+            }
+        }
+        files.promised()
+                .forEach(
+                        (name, file) -> {
+                            Place place = tensors.get(name);
+                            if (place == null || !place.file.equals(file)) {
+                                throw new FormatException(
+                                        files.index(),
+                                        "says that '%s' lies in %s, but it does not: download both again"
+                                                .formatted(name, file.getFileName()));
+                            }
+                        });
+    }
+
+    private void add(String name, Place place) {
+        Place other = tensors.put(name, place);
+        if (other != null) {
+            throw new FormatException(
+                    place.file,
+                    "tensor '%s' is also in %s: download the model again"
+                            .formatted(name, other.file.getFileName()));
+        }
+    }
+
+    public Path directory() {
+        return directory;
+    }
+
+    public HfConfig config() {
+        return config;
+    }
+
+    /// In file order: shard by shard, by offset.
+    public Set<String> names() {
+        return Collections.unmodifiableSet(tensors.keySet());
+    }
+
+    public boolean has(String name) {
+        return tensors.containsKey(name);
+    }
+
+    /// @throws FormatException where there is no such tensor
+    public TensorInfo info(String name) {
+        return place(name).entry.info();
+    }
+
+    /// The file that holds a tensor.
+    public Path file(String name) {
+        return place(name).file;
+    }
+
+    /// `__metadata__` of all files; the first wins.
+    public Map<String, String> metadata() {
+        return Collections.unmodifiableMap(metadata);
+    }
+
+    public List<Path> weightFiles() {
+        return files.files();
+    }
+
+    /// The files that must travel with any copy of the model, by name: tokenizer, chat template,
+    /// generation and processor config, licence and notices. Never weights, never code, never
+    /// `config.json`.
+    public List<Path> sideFiles() {
+        return SideFiles.of(directory);
+    }
+
+    /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
+    /// tools left instead.
+    public Optional<ObjectNode> quantization() {
+        Path older = directory.resolve(GptqConfig.FILE);
+        if (config.quantization().isPresent() || !Files.isRegularFile(older)) {
+            return config.quantization();
+        }
+        ObjectNode own = Json.readObject(older);
+        if (!own.hasNonNull("quant_method")) {
+            own.put("quant_method", "gptq");
+        }
+        return Optional.of(own);
+    }
+
+    /// @throws UserException where linear layers are encoded in a way that llmc does not read
+    Optional<Quantization> scheme() {
+        synchronized (tensors) {
+            if (scheme == null) {
+                scheme = Quantization.of(directory, quantization());
+            }
+            return scheme;
+        }
+    }
+
+    @MustBeClosed
+    public TensorReader reader() {
+        return new TensorReader(this);
+    }
+
+    /// The bytes of one tensor, read-only, mapped for as long as `arena` lives.
+    MemorySegment map(String name, Arena arena) {
+        Place place = place(name);
+        try {
+            return place.channel.map(
+                    MapMode.READ_ONLY, place.entry.offset(), place.entry.bytes(), arena);
+        } catch (IOException e) {
+            throw Json.unreadable(place.file, e);
+        }
+    }
+
+    private Place place(String name) {
+        Place place = tensors.get(name);
+        if (place == null) {
+            throw new FormatException(
+                    directory, "has no tensor '%s': is this the whole model?".formatted(name));
+        }
+        return place;
+    }
+
+    @Override
+    public void close() {
+        for (FileChannel channel : channels) {
+            try {
+                channel.close();
+            } catch (IOException e) {
+                // Opened for reading: nothing can be lost.
+            }
+        }
+    }
+}

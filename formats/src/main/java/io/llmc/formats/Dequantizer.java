@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Floats;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
+import java.lang.foreign.ValueLayout;
+
+/// The values that readers of these files compute from packed weights, bit for bit. A reference,
+/// one thread; a backend's kernels are tested against it.
+public final class Dequantizer {
+    private Dequantizer() {}
+
+    /// The values of any weight as F32, F16 or BF16 `[out, in]`: its own tensor where it has that
+    /// type already, otherwise from `memory`.
+    public static Tensor values(Weight weight, DType dtype, SegmentAllocator memory) {
+        if (weight instanceof Weight.Dense(Tensor own) && own.dtype() == dtype) {
+            return own;
+        }
+        Tensor out = allocate(memory, dtype, weight.outFeatures(), weight.inFeatures());
+        switch (weight) {
+            case Weight.Dense(Tensor own) -> convert(out, own);
+            case Weight.Grouped grouped -> dequantize(out, grouped);
+        }
+        return out;
+    }
+
+    /// `out[o,i] = round((code[o,i] - zero[o,g]) * scale[o,g])`, rounded to the type of the scales,
+    /// then to the type of `out`.
+    ///
+    /// @param out F32, F16 or BF16 `[out, in]`
+    public static void dequantize(Tensor out, Weight.Grouped w) {
+        if (!out.is(w.outFeatures(), w.inFeatures())) {
+            throw new IllegalArgumentException(out + " cannot hold " + w);
+        }
+        int in = Math.toIntExact(w.inFeatures());
+        int groups = Math.toIntExact(w.scales().cols());
+        int bits = w.spec().bits();
+        MemorySegment codes = w.codes().bytes();
+        MemorySegment scales = w.scales().bytes();
+        MemorySegment zeros = w.zeros().bytes();
+        DType dtype = w.scales().dtype();
+        int[] group = groupOfInput(w);
+        int[] code = new int[in];
+        float[] value = new float[in];
+        float[] scale = new float[groups];
+        int[] zero = new int[groups];
+        for (long o = 0; o < w.outFeatures(); o++) {
+            BitStream.unpack(code, codes, o * w.codes().cols(), bits);
+            for (int g = 0; g < groups; g++) {
+                scale[g] = Floats.get(scales, dtype, o * groups + g);
+                zero[g] = zeros.get(ValueLayout.JAVA_BYTE, o * groups + g) & 0xff;
+            }
+            for (int i = 0; i < in; i++) {
+                int g = group[i];
+                value[i] = (code[i] - zero[g]) * scale[g];
+            }
+            round(value, dtype);
+            store(out, o, value);
+        }
+    }
+
+    private static int[] groupOfInput(Weight.Grouped w) {
+        int[] group = new int[Math.toIntExact(w.inFeatures())];
+        long length = w.spec().groupLength(w.inFeatures());
+        for (int i = 0; i < group.length; i++) {
+            group[i] =
+                    w.groupIndex() == null
+                            ? (int) (i / length)
+                            : w.groupIndex().bytes().getAtIndex(BitStream.WORD, i);
+        }
+        return group;
+    }
+
+    private static void round(float[] values, DType dtype) {
+        if (dtype == DType.F16) {
+            for (int i = 0; i < values.length; i++) {
+                values[i] = Floats.roundToF16(values[i]);
+            }
+        } else if (dtype == DType.BF16) {
+            for (int i = 0; i < values.length; i++) {
+                values[i] = Floats.roundToBf16(values[i]);
+            }
+        }
+    }
+
+    private static void store(Tensor out, long row, float[] values) {
+        MemorySegment segment = out.bytes();
+        long first = row * values.length;
+        for (int i = 0; i < values.length; i++) {
+            Floats.set(segment, out.dtype(), first + i, values[i]);
+        }
+    }
+
+    /// `out = in`, rounded to the type of `out`; F32, F16 or BF16, of one shape.
+    static void convert(Tensor out, Tensor in) {
+        MemorySegment to = out.bytes();
+        MemorySegment from = in.bytes();
+        for (long i = 0; i < in.shape().size(); i++) {
+            Floats.set(to, out.dtype(), i, Floats.get(from, in.dtype(), i));
+        }
+    }
+
+    /// A zeroed tensor.
+    static Tensor allocate(SegmentAllocator memory, DType dtype, long... dims) {
+        long bytes = TensorInfo.of("", dtype, dims).byteSize();
+        return Tensor.of(memory.allocate(bytes, Long.BYTES).fill((byte) 0), dtype, dims);
+    }
+}

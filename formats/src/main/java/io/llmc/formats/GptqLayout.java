@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.regex.Pattern;
+
+/// GPTQ as AutoGPTQ, GPTQModel, vLLM and transformers spell it.
+///
+/// | tensor | |
+/// |---|---|
+/// | `qweight` | I32 `[in*bits/32, out]`, a bit stream down each column: [Weight.Grouped]'s codes transposed |
+/// | `qzeros` | I32 `[groups, out*bits/32]`, a bit stream along the outputs |
+/// | `scales` | F16 `[groups, out]` |
+/// | `g_idx` | I32 `[in]` |
+///
+/// Version 1 stores zero points less one. Its writers subtract from the whole word, so where a zero
+/// point is 0, as in asymmetric files of theirs, it borrows from its neighbour, and readers differ.
+/// Such a file is read as its writer meant it, and llmc never writes one.
+final class GptqLayout implements WeightLayout {
+    enum Version {
+        V1("gptq"),
+        V2("gptq_v2");
+
+        private final String format;
+
+        Version(String format) {
+            this.format = format;
+        }
+    }
+
+    private static final String CODES = ".qweight";
+    private static final String ZEROS = ".qzeros";
+    private static final String SCALES = ".scales";
+    private static final String INDEX = ".g_idx";
+
+    private final Version version;
+
+    GptqLayout(Version version) {
+        this.version = version;
+    }
+
+    @Override
+    public String name() {
+        return version.format;
+    }
+
+    @Override
+    public boolean matches(Checkpoint checkpoint, String linear) {
+        return checkpoint.has(linear + CODES)
+                && checkpoint.scheme().orElse(null) instanceof GptqConfig config
+                && config.version() == version;
+    }
+
+    @Override
+    public Weight decode(TensorReader reader, String linear) {
+        Checkpoint checkpoint = reader.checkpoint();
+        Path file = checkpoint.file(linear + CODES);
+        GptqConfig config = (GptqConfig) checkpoint.scheme().orElseThrow();
+        TensorInfo packed = matrix(checkpoint, linear + CODES);
+        TensorInfo scaleInfo = matrix(checkpoint, linear + SCALES);
+        long words = packed.shape().dim(0);
+        long out = packed.shape().dim(1);
+        long groups = scaleInfo.shape().dim(0);
+        long in =
+                checkpoint.has(linear + INDEX)
+                        ? checkpoint.info(linear + INDEX).shape().size()
+                        : words * 32 / config.bits();
+        int bits = bits(file, packed, in);
+        Tensor index =
+                checkpoint.has(linear + INDEX)
+                        ? reader.tensor(linear + INDEX, DType.I32, in)
+                        : null;
+        int groupSize = groupSize(file, linear, config, in, groups, index);
+        QuantSpec spec = new QuantSpec(bits, groupSize, config.symmetric());
+        Tensor stored = reader.tensor(linear + ZEROS, DType.I32, groups, spec.words(out));
+        Tensor zeros = zeros(stored, spec, out, groups, reader.arena());
+        DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
+        Tensor scales = reader.tensor(linear + SCALES, dtype, groups, out);
+        Tensor codes = reader.tensor(linear + CODES, DType.I32, words, out);
+        return new Weight.Grouped(
+                Groups.withZeros(spec, zeros),
+                in,
+                transposed(codes, reader.arena()),
+                transposed(scales, reader.arena()),
+                zeros,
+                Groups.index(file, linear + INDEX, index, spec));
+    }
+
+    private static TensorInfo matrix(Checkpoint checkpoint, String name) {
+        TensorInfo info = checkpoint.info(name);
+        if (info.shape().rank() != 2 || info.shape().size() == 0) {
+            throw new FormatException(checkpoint.file(name), info + ", expected a matrix");
+        }
+        return info;
+    }
+
+    /// From the sizes, because single layers may have another width than the config says.
+    private static int bits(Path file, TensorInfo packed, long in) {
+        long total = packed.shape().dim(0) * 32;
+        for (int bits : Quantization.BITS) {
+            if (in > 0 && in * bits == total) {
+                return bits;
+            }
+        }
+        throw new FormatException(
+                file, "%s does not hold 2, 3, 4 or 8 bits for each of %d inputs".formatted(packed, in));
+    }
+
+    /// As configured, or where that does not fit, as long as group 0 is.
+    private static int groupSize(
+            Path file, String linear, GptqConfig config, long in, long groups, Tensor index) {
+        QuantSpec spec = new QuantSpec(config.bits(), config.groupSize(), true);
+        if (spec.groups(in) == groups) {
+            return config.groupSize();
+        }
+        if (groups == 1) {
+            return QuantSpec.CHANNEL;
+        }
+        int length = 0;
+        for (long i = 0; index != null && i < in; i++) {
+            length += index.bytes().getAtIndex(BitStream.WORD, i) == 0 ? 1 : 0;
+        }
+        if (length > 0 && Math.ceilDiv(in, (long) length) == groups) {
+            return length;
+        }
+        throw new FormatException(
+                file,
+                "'%s' has %d groups for %d inputs, expected groups of %d"
+                        .formatted(linear + SCALES, groups, in, config.groupSize()));
+    }
+
+    private Tensor zeros(
+            Tensor stored, QuantSpec spec, long out, long groups, SegmentAllocator memory) {
+        long words = stored.cols();
+        if (version == Version.V2) {
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, out, groups, words, 1, 0, memory);
+        }
+        if (spec.bits() == 3) {
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, out, groups, words, 1, 1, memory);
+        }
+        Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
+        for (long i = 0; i < groups * words; i++) {
+            int word = stored.bytes().getAtIndex(BitStream.WORD, i);
+            raised.bytes().setAtIndex(BitStream.WORD, i, word + ones(spec));
+        }
+        return Groups.unpackZeros(raised.bytes(), spec, out, groups, words, 1, 0, memory);
+    }
+
+    /// A word of fields that are all 1: `0x11111111` for 4 bits.
+    private static int ones(QuantSpec spec) {
+        return Integer.divideUnsigned(-1, spec.maxCode());
+    }
+
+    private static Tensor transposed(Tensor in, SegmentAllocator memory) {
+        long rows = in.rows();
+        long cols = in.cols();
+        Tensor out = Dequantizer.allocate(memory, in.dtype(), cols, rows);
+        if (in.dtype().bytes() == 4) {
+            BitStream.transposeWords(out.bytes(), in.bytes(), rows, cols);
+        } else {
+            BitStream.transposeShorts(out.bytes(), in.bytes(), rows, cols);
+        }
+        return out;
+    }
+
+    @Override
+    public List<TensorInfo> plan(
+            String linear, long out, long in, QuantSpec spec, DType dtype, boolean groupIndex) {
+        requireWholeWords(linear, out, in, spec);
+        long groups = spec.groups(in);
+        return List.of(
+                TensorInfo.of(linear + CODES, DType.I32, spec.words(in), out),
+                TensorInfo.of(linear + ZEROS, DType.I32, groups, spec.words(out)),
+                TensorInfo.of(linear + SCALES, dtype, groups, out),
+                TensorInfo.of(linear + INDEX, DType.I32, in));
+    }
+
+    private void requireWholeWords(String linear, long out, long in, QuantSpec spec) {
+        if (out * spec.bits() % 32 != 0 || in * spec.bits() % 32 != 0) {
+            int multiple = spec.bits() == 3 ? 32 : 32 / spec.bits();
+            throw new UserException(
+                    "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
+                            .formatted(linear, out, in, name(), spec.bits(), multiple),
+                    "leave this layer out with --ignore, or use --layout compressed-tensors");
+        }
+    }
+
+    @Override
+    public SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, DType dtype, SegmentAllocator memory) {
+        Weight.Grouped w = Groups.grouped(name(), linear, weight);
+        QuantSpec spec = w.spec();
+        requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec);
+        int less = version == Version.V1 ? 1 : 0;
+        requireZerosFrom(less, linear, w.zeros());
+        long words = spec.words(w.outFeatures());
+        Tensor zeros = Dequantizer.allocate(memory, DType.I32, w.zeros().cols(), words);
+        Groups.packZeros(zeros.bytes(), w, words, 1, less);
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        tensors.put(linear + CODES, transposed(w.codes(), memory));
+        tensors.put(linear + ZEROS, zeros);
+        tensors.put(linear + SCALES, transposed(Groups.scales(w, dtype, memory), memory));
+        tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
+        return tensors;
+    }
+
+    private void requireZerosFrom(int min, String linear, Tensor zeros) {
+        MemorySegment bytes = zeros.bytes();
+        for (long i = 0; min > 0 && i < bytes.byteSize(); i++) {
+            if (bytes.get(ValueLayout.JAVA_BYTE, i) == 0) {
+                throw new UserException(
+                        "'%s' has a zero point of 0, which %s cannot hold: its readers disagree about it"
+                                .formatted(linear, name()),
+                        "use --layout gptq_v2 or compressed-tensors");
+            }
+        }
+    }
+
+    @Override
+    public DType scaleDtype(DType modelDtype) {
+        return DType.F16;
+    }
+
+    @Override
+    public int minZero(QuantSpec spec) {
+        return version == Version.V1 && !spec.symmetric() ? 1 : 0;
+    }
+
+    @Override
+    public Optional<ObjectNode> quantizationConfig(QuantSummary summary) {
+        QuantSpec spec = summary.spec();
+        ObjectNode config = Json.object();
+        config.put("bits", spec.bits());
+        config.put("checkpoint_format", version.format);
+        // Runtimes take this to mean that g_idx is not sorted, and choose a slower kernel.
+        config.put("desc_act", summary.groupIndex());
+        List<String> dense =
+                summary.ignored().stream().filter(n -> !n.equals("lm_head")).sorted().toList();
+        if (!dense.isEmpty()) {
+            ObjectNode dynamic = config.putObject("dynamic");
+            dense.forEach(n -> dynamic.putObject("-:^" + escaped(n) + "$"));
+        }
+        config.put("format", version.format);
+        config.put("group_size", spec.groupSize());
+        config.put("lm_head", false);
+        ObjectNode meta = config.putObject("meta");
+        meta.put("act_order", summary.descAct());
+        meta.put("damp_percent", summary.damp());
+        meta.putArray("quantizer").add("llmc:" + summary.toolVersion());
+        meta.put("solver", summary.method());
+        meta.put("static_groups", summary.staticGroups());
+        meta.put("true_sequential", summary.trueSequential());
+        config.put("method", "gptq");
+        config.put("pack_dtype", "int32");
+        config.put("quant_method", "gptq");
+        config.put("sym", spec.symmetric());
+        return Optional.of(config);
+    }
+
+    /// A name as a regular expression, for Python as for anyone.
+    private static String escaped(String name) {
+        return Pattern.compile("[^A-Za-z0-9_]").matcher(name).replaceAll("\\\\$0");
+    }
+
+    @Override
+    public void writeExtraFiles(Path directory, QuantSummary summary) {
+        Json.write(directory.resolve(GptqConfig.FILE), quantizationConfig(summary).orElseThrow());
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+
+/// What layouts have in common about scales, zero points and the assignment of inputs to groups.
+final class Groups {
+    private Groups() {}
+
+    /// A group index that says something: null where groups are contiguous anyway, or where every
+    /// entry is -1, which means that no order was recorded.
+    ///
+    /// @param index I32 `[in]`, or null
+    /// @throws FormatException where an input belongs to no group
+    static Tensor index(Path file, String name, Tensor index, QuantSpec spec) {
+        if (index == null) {
+            return null;
+        }
+        long in = index.rows();
+        long length = spec.groupLength(in);
+        long groups = spec.groups(in);
+        MemorySegment bytes = index.bytes();
+        boolean contiguous = true;
+        boolean unset = true;
+        for (long i = 0; i < in; i++) {
+            int group = bytes.getAtIndex(BitStream.WORD, i);
+            contiguous &= group == i / length;
+            unset &= group == -1;
+            if (group < 0 && !unset || group >= groups) {
+                throw new FormatException(
+                        file,
+                        "'%s' puts input %d into group %d of %d".formatted(name, i, group, groups));
+            }
+        }
+        return contiguous || unset ? null : index;
+    }
+
+    /// I32 `[in]`: the group index of a weight, written out where groups are contiguous.
+    static Tensor writtenIndex(Weight.Grouped weight, SegmentAllocator memory) {
+        if (weight.groupIndex() != null) {
+            return weight.groupIndex();
+        }
+        long in = weight.inFeatures();
+        long length = weight.spec().groupLength(in);
+        Tensor index = Dequantizer.allocate(memory, DType.I32, in);
+        MemorySegment bytes = index.bytes();
+        for (long i = 0; i < in; i++) {
+            bytes.setAtIndex(BitStream.WORD, i, (int) (i / length));
+        }
+        return index;
+    }
+
+    /// U8 `[out, groups]`, all the middle code.
+    static Tensor middleZeros(QuantSpec spec, long out, long groups, SegmentAllocator memory) {
+        Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
+        zeros.bytes().fill((byte) spec.middleCode());
+        return zeros;
+    }
+
+    /// The spec with symmetry as the zero points really are, where a config claims it.
+    static QuantSpec withZeros(QuantSpec spec, Tensor zeros) {
+        if (!spec.symmetric() || allMiddle(spec, zeros)) {
+            return spec;
+        }
+        return new QuantSpec(spec.bits(), spec.groupSize(), false);
+    }
+
+    private static boolean allMiddle(QuantSpec spec, Tensor zeros) {
+        MemorySegment bytes = zeros.bytes();
+        for (long i = 0; i < bytes.byteSize(); i++) {
+            if (bytes.get(ValueLayout.JAVA_BYTE, i) != (byte) spec.middleCode()) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /// Zero points from one stream along the outputs for each group.
+    ///
+    /// @param groupStep words between the streams of two groups
+    /// @param stride words between two words of one stream
+    /// @param add to each value, modulo `2^bits`
+    static Tensor unpackZeros(
+            MemorySegment words,
+            QuantSpec spec,
+            long out,
+            long groups,
+            long groupStep,
+            long stride,
+            int add,
+            SegmentAllocator memory) {
+        Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
+        MemorySegment bytes = zeros.bytes();
+        for (long o = 0; o < out; o++) {
+            for (long g = 0; g < groups; g++) {
+                int zero = BitStream.get(words, g * groupStep, stride, o, spec.bits());
+                bytes.set(
+                        ValueLayout.JAVA_BYTE,
+                        o * groups + g,
+                        (byte) (zero + add & spec.maxCode()));
+            }
+        }
+        return zeros;
+    }
+
+    /// The inverse of [#unpackZeros], into zeroed words.
+    ///
+    /// @param subtract from each zero point, which must not become negative
+    static void packZeros(
+            MemorySegment words,
+            Weight.Grouped weight,
+            long groupStep,
+            long stride,
+            int subtract) {
+        QuantSpec spec = weight.spec();
+        long groups = weight.zeros().cols();
+        MemorySegment bytes = weight.zeros().bytes();
+        for (long o = 0; o < weight.outFeatures(); o++) {
+            for (long g = 0; g < groups; g++) {
+                int zero = bytes.get(ValueLayout.JAVA_BYTE, o * groups + g) & 0xff;
+                if (zero < subtract || zero > spec.maxCode()) {
+                    throw new IllegalArgumentException(
+                            "zero point %d is not within [%d, %d]"
+                                    .formatted(zero, subtract, spec.maxCode()));
+                }
+                BitStream.put(words, g * groupStep, stride, o, spec.bits(), zero - subtract);
+            }
+        }
+    }
+
+    /// Scales `[out, groups]` in another type, or as they are.
+    static Tensor scales(Weight.Grouped weight, DType dtype, SegmentAllocator memory) {
+        Tensor scales = weight.scales();
+        if (scales.dtype() == dtype) {
+            return scales;
+        }
+        Tensor converted = Dequantizer.allocate(memory, dtype, scales.rows(), scales.cols());
+        Dequantizer.convert(converted, scales);
+        return converted;
+    }
+
+    static Weight.Grouped grouped(String layout, String linear, Weight weight) {
+        if (weight instanceof Weight.Grouped grouped) {
+            return grouped;
+        }
+        throw new IllegalArgumentException(
+                "'%s' is dense, but %s holds packed weights".formatted(linear, layout));
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
+
+/// Maps tensors of a checkpoint for as long as it is open, so that only what is in use counts as
+/// memory. Safe for use by several threads; closing unmaps everything that it handed out.
+public final class TensorReader implements AutoCloseable {
+    private final Checkpoint checkpoint;
+    private final Arena arena = Arena.ofShared();
+    private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
+
+    TensorReader(Checkpoint checkpoint) {
+        this.checkpoint = checkpoint;
+    }
+
+    /// The tensor as it lies in the file: mapped read-only, never on the heap. One whose offset in
+    /// the file is no multiple of its element size is copied to native memory, so that every tensor
+    /// is aligned.
+    ///
+    /// @throws FormatException where there is no such tensor
+    public Tensor tensor(String name) {
+        return mapped.computeIfAbsent(name, this::map);
+    }
+
+    private Tensor map(String name) {
+        TensorInfo info = checkpoint.info(name);
+        MemorySegment bytes = checkpoint.map(name, arena);
+        int element = Math.max(1, info.dtype().bits() / 8);
+        if (bytes.address() % element != 0) {
+            bytes = arena.allocate(bytes.byteSize(), Long.BYTES).copyFrom(bytes).asReadOnly();
+        }
+        return Tensor.of(bytes, info.dtype(), info.shape().dims());
+    }
+
+    /// A tensor that must have this type and shape.
+    ///
+    /// @throws FormatException where it has not
+    Tensor tensor(String name, DType dtype, long... dims) {
+        TensorInfo info = checkpoint.info(name);
+        TensorInfo expected = TensorInfo.of(name, dtype, dims);
+        if (!info.equals(expected)) {
+            throw new FormatException(
+                    checkpoint.file(name), "%s, expected %s".formatted(info, expected));
+        }
+        return tensor(name);
+    }
+
+    /// A linear layer's matrix in whatever encoding the checkpoint has for it. Extra memory, such
+    /// as for unpacked zero points, comes from this reader's arena.
+    ///
+    /// @param linear the layer's name, without `.weight`
+    /// @throws FormatException where the tensors of this layer are missing or do not fit together
+    /// @throws UserException where it is quantized in a way that llmc does not read
+    public Weight weight(String linear) {
+        checkpoint.scheme();
+        for (WeightLayout layout : Layouts.ALL) {
+            if (layout.matches(checkpoint, linear)) {
+                return layout.decode(this, linear);
+            }
+        }
+        throw new FormatException(
+                checkpoint.directory(),
+                "has no weight for '%s': expected '%s.weight', or its packed form and a quantization_config that explains it"
+                        .formatted(linear, linear));
+    }
+
+    public Arena arena() {
+        return arena;
+    }
+
+    public Checkpoint checkpoint() {
+        return checkpoint;
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+    }
+}

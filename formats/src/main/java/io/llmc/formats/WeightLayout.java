@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.SegmentAllocator;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.SequencedMap;
+
+/// How a linear layer's weight is spelled on disk. Encoding what was decoded gives the same bytes.
+public interface WeightLayout {
+    /// `compressed-tensors`, `gptq`, `gptq_v2` or `dense`
+    String name();
+
+    /// Whether this layout holds the weight of `linear`.
+    boolean matches(Checkpoint checkpoint, String linear);
+
+    /// @throws FormatException where the tensors do not fit together
+    Weight decode(TensorReader reader, String linear);
+
+    /// What [#encode] will produce, known before any weight is read.
+    ///
+    /// @param dtype of the scales or, for a dense layout, of the weight
+    /// @param groupIndex whether inputs are assigned to groups one by one
+    /// @throws UserException where a weight of these sizes cannot be spelled this way
+    List<TensorInfo> plan(
+            String linear, long out, long in, QuantSpec spec, DType dtype, boolean groupIndex);
+
+    /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
+    /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.
+    ///
+    /// @throws UserException where the weight cannot be spelled this way
+    SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, DType dtype, SegmentAllocator memory);
+
+    /// As [#encode(String, Weight, DType, SegmentAllocator)] with the type that the scales, or the
+    /// dense values, have.
+    default SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, SegmentAllocator memory) {
+        DType dtype =
+                switch (weight) {
+                    case Weight.Dense dense -> dense.values().dtype();
+                    case Weight.Grouped grouped -> grouped.scales().dtype();
+                };
+        return encode(linear, weight, dtype, memory);
+    }
+
+    /// The type in which scales of a new weight should be made.
+    DType scaleDtype(DType modelDtype);
+
+    /// The smallest true zero point that this layout can hold.
+    int minZero(QuantSpec spec);
+
+    /// The value of `quantization_config` in `config.json`; empty for a dense layout.
+    Optional<ObjectNode> quantizationConfig(QuantSummary summary);
+
+    /// Writes what this layout has beside weights and config.
+    void writeExtraFiles(Path directory, QuantSummary summary);
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.util.ArrayList;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Reads what Python tools wrote, gets the values that they get, and writes the same bytes.
+class FormatOraclesTest {
+    private static final String OLD_3_BIT = "old_w3a16_sym_g64_forced_pack_bf16";
+
+    private static final List<String> READ =
+            List.of(
+                    "compressed-tensors/kv_fp8_w4a16_g64_bf16",
+                    "compressed-tensors/mixed_attn_w8_channel_mlp_w4asym_g64_bf16",
+                    "compressed-tensors/real_tinystories_w4a16_asym_g64_gptq_f32",
+                    "compressed-tensors/w2a16_sym_g32_f32",
+                    "compressed-tensors/w3a16_sym_g64_bf16",
+                    "compressed-tensors/w4a16_asym_g128_bf16",
+                    "compressed-tensors/w4a16_asym_g64_f16",
+                    "compressed-tensors/w4a16_sym_channel_f32",
+                    "compressed-tensors/w4a16_sym_g128_bf16",
+                    "compressed-tensors/w4a16_sym_g64_gptq_actorder_static_f32",
+                    "compressed-tensors/w4afp8_g128_packed_bf16",
+                    "compressed-tensors/w8a16_sym_g128_bf16",
+                    "compressed-tensors-0.12/" + OLD_3_BIT,
+                    "compressed-tensors-0.12/old_w4a16_asym_g128_bf16",
+                    "compressed-tensors-0.12/old_w4a16_sym_g32_gptq_actorder_group_gidx_f32",
+                    "gptqmodel/gptq_v1_w2_g32_sym_descact0",
+                    "gptqmodel/gptq_v1_w3_g64_sym_descact0",
+                    "gptqmodel/gptq_v1_w4_g128_sym_descact0",
+                    "gptqmodel/gptq_v1_w4_g64_sym_descact1",
+                    "gptqmodel/gptq_v1_w8_g128_sym_descact0",
+                    "gptqmodel/gptq_v2_w4_g128_asym_descact0");
+
+    @BeforeAll
+    static void present() {
+        Oracles.require("formats");
+    }
+
+    static Stream<String> read() {
+        return READ.stream();
+    }
+
+    static Stream<String> refused() {
+        return Stream.of(
+                        "compressed-tensors",
+                        "compressed-tensors-0.12",
+                        "gptqmodel",
+                        "bitsandbytes")
+                .flatMap(
+                        tool ->
+                                Oracles.directories("formats/" + tool).stream()
+                                        .map(d -> tool + "/" + d.getFileName()))
+                .filter(name -> !READ.contains(name));
+    }
+
+    /// The linear layers of a directory, from the names in its expected.json.
+    private static List<String> linears(Path directory) {
+        List<String> names = new ArrayList<>();
+        Json.readObject(directory.resolve("expected.json")).fieldNames().forEachRemaining(names::add);
+        return names.stream().map(n -> n.substring(0, n.length() - ".weight".length())).toList();
+    }
+
+    private static WeightLayout layout(Checkpoint c, String linear) {
+        return Layouts.ALL.stream().filter(l -> l.matches(c, linear)).findFirst().orElseThrow();
+    }
+
+    @ParameterizedTest
+    @MethodSource("read")
+    void dequantizesToTheBitsThatTheWriterReads(String name) throws Exception {
+        Path directory = Oracles.require("formats/" + name);
+        ObjectNode expected = Json.readObject(directory.resolve("expected.json"));
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            for (String linear : linears(directory)) {
+                Weight w = r.weight(linear);
+                assertThat(w).as(linear).isInstanceOf(Weight.Grouped.class);
+                Tensor values = Dequantizer.values(w, DType.F32, r.arena());
+                assertThat(sha256(values))
+                        .as(linear)
+                        .isEqualTo(expected.get(linear + ".weight").get("sha256_f32").asText());
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("read")
+    void dequantizesToTheExpectedTensors(String name) throws Exception {
+        Path directory = Oracles.require("formats/" + name);
+        Path file = directory.resolve("expected.safetensors");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader();
+                var channel = java.nio.channels.FileChannel.open(file)) {
+            SafetensorsHeader header = SafetensorsHeader.read(file, channel);
+            assertThat(header.tensors()).isNotEmpty();
+            for (SafetensorsHeader.Entry e : header.tensors().values()) {
+                String weight = e.info().name();
+                String linear = weight.substring(0, weight.length() - ".weight".length());
+                MemorySegment expected =
+                        channel.map(
+                                java.nio.channels.FileChannel.MapMode.READ_ONLY,
+                                e.offset(),
+                                e.bytes(),
+                                r.arena());
+                Tensor values = Dequantizer.values(r.weight(linear), DType.F32, r.arena());
+                assertThat(values.shape()).isEqualTo(e.info().shape());
+                assertThat(values.bytes().mismatch(expected)).as(weight).isEqualTo(-1);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("read")
+    void writesTheSameTensorsAgain(String name) {
+        Path directory = Oracles.require("formats/" + name);
+        boolean relaid = name.endsWith(OLD_3_BIT);
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader();
+                Arena memory = Arena.ofConfined()) {
+            for (String linear : linears(directory)) {
+                Weight.Grouped w = (Weight.Grouped) r.weight(linear);
+                WeightLayout layout = layout(c, linear);
+                var tensors = layout.encode(linear, w, memory);
+                assertThat(infos(tensors))
+                        .containsExactlyElementsOf(
+                                layout.plan(
+                                        linear,
+                                        w.outFeatures(),
+                                        w.inFeatures(),
+                                        w.spec(),
+                                        w.scales().dtype(),
+                                        w.groupIndex() != null));
+                assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
+                tensors.forEach(
+                        (tensor, written) -> {
+                            if (!relaid || !tensor.endsWith("weight_packed")) {
+                                assertSame(tensor, written, r.tensor(tensor));
+                            }
+                        });
+            }
+        }
+    }
+
+    private static Set<String> tensorsOf(Checkpoint c, String linear) {
+        Set<String> names = new TreeSet<>();
+        c.names().stream().filter(n -> n.startsWith(linear + ".")).forEach(names::add);
+        return names;
+    }
+
+    private static List<TensorInfo> infos(java.util.SequencedMap<String, Tensor> tensors) {
+        return tensors.entrySet().stream()
+                .map(e -> new TensorInfo(e.getKey(), e.getValue().dtype(), e.getValue().shape()))
+                .toList();
+    }
+
+    private static void assertSame(String name, Tensor actual, Tensor expected) {
+        assertThat(actual.dtype()).as(name).isEqualTo(expected.dtype());
+        assertThat(actual.shape()).as(name).isEqualTo(expected.shape());
+        assertThat(actual.bytes().mismatch(expected.bytes())).as(name).isEqualTo(-1);
+    }
+
+    @Test
+    void threeBitWordsWithGapsBecomeOneStream() {
+        Path old = Oracles.require("formats/compressed-tensors-0.12/" + OLD_3_BIT);
+        String linear = "model.layers.0.mlp.down_proj";
+        try (Checkpoint c = Checkpoint.open(old);
+                TensorReader r = c.reader()) {
+            assertThat(c.info(linear + ".weight_packed").shape().dim(1)).isEqualTo(26);
+            assertThat(((Weight.Grouped) r.weight(linear)).codes().cols()).isEqualTo(24);
+        }
+    }
+
+    @Test
+    void codesOfCompressedTensorsAreTheMappedBytes() {
+        Path directory = Oracles.require("formats/compressed-tensors/w4a16_sym_g128_bf16");
+        String linear = "model.layers.0.mlp.down_proj";
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            Weight.Grouped w = (Weight.Grouped) r.weight(linear);
+            assertThat(w.codes().bytes().address())
+                    .isEqualTo(r.tensor(linear + ".weight_packed").bytes().address());
+            assertThat(w.scales().bytes().address())
+                    .isEqualTo(r.tensor(linear + ".weight_scale").bytes().address());
+            assertThat(w.codes().bytes().isReadOnly()).isTrue();
+            assertThat(w.codes().bytes().isMapped()).isTrue();
+        }
+    }
+
+    @Test
+    void specsComeFromTheGroupThatALayerMatches() {
+        Path directory =
+                Oracles.require(
+                        "formats/compressed-tensors/mixed_attn_w8_channel_mlp_w4asym_g64_bf16");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(((Weight.Grouped) r.weight("model.layers.1.self_attn.k_proj")).spec())
+                    .isEqualTo(new QuantSpec(8, QuantSpec.CHANNEL, true));
+            assertThat(((Weight.Grouped) r.weight("model.layers.1.mlp.up_proj")).spec())
+                    .isEqualTo(new QuantSpec(4, 64, false));
+        }
+    }
+
+    @Test
+    void onlyUnsortedGroupIndicesAreKept() {
+        assertThat(groupIndex("gptqmodel/gptq_v1_w4_g64_sym_descact1")).isNotNull();
+        assertThat(groupIndex("gptqmodel/gptq_v1_w4_g128_sym_descact0")).isNull();
+    }
+
+    private static Object groupIndex(String name) {
+        try (Checkpoint c = Checkpoint.open(Oracles.require("formats/" + name));
+                TensorReader r = c.reader()) {
+            Tensor index = ((Weight.Grouped) r.weight("model.layers.0.mlp.down_proj")).groupIndex();
+            return index == null ? null : index.toString();
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("refused")
+    void refusesEveryOtherQuantizationByName(String name) {
+        Path directory = Oracles.require("formats/" + name);
+        assertThatThrownBy(() -> Checkpoint.open(directory).close())
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("but llmc reads")
+                .hasMessageContaining(format(directory));
+        try (Checkpoint c = Checkpoint.inspect(directory);
+                TensorReader r = c.reader()) {
+            assertThat(c.names()).isNotEmpty();
+            assertThatThrownBy(() -> r.weight("lm_head")).isInstanceOf(UserException.class);
+        }
+    }
+
+    /// The word by which a user would know the format.
+    private static String format(Path directory) {
+        ObjectNode q = HfConfig.read(directory.resolve("config.json")).quantization().orElseThrow();
+        String method = q.path("quant_method").asText();
+        if (!method.equals("compressed-tensors")) {
+            return method;
+        }
+        String sparsity = q.path("sparsity_config").path("format").asText("dense");
+        String format = q.path("format").asText();
+        if (format.equals("mixed-precision")) {
+            format = "float-quantized";
+        }
+        return sparsity.equals("dense") ? format : sparsity;
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "w4a16_sym_g128_bf16",
+                "w4a16_asym_g128_bf16",
+                "w4a16_sym_channel_f32",
+                "w4a16_sym_g64_gptq_actorder_static_f32",
+                "w3a16_sym_g64_bf16"
+            })
+    void writesTheConfigOfCompressedTensors(String name) {
+        Path directory = Oracles.require("formats/compressed-tensors/" + name);
+        boolean ordered = name.contains("actorder");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            QuantSpec spec = ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).spec();
+            QuantSummary summary =
+                    new QuantSummary(
+                            spec, "gptq", ordered, ordered, 0.01, true, List.of("lm_head"), "1");
+            ObjectNode expected = c.config().quantization().orElseThrow();
+            // The observer is how scales were found, which readers do not use.
+            ObjectNode weights = (ObjectNode) expected.at("/config_groups/group_0/weights");
+            weights.put("observer", "memoryless_minmax");
+            assertThat(Layouts.named("compressed-tensors").quantizationConfig(summary))
+                    .contains(expected);
+        }
+    }
+
+    @Test
+    void gptqConfigHasTheKeysOfGptqModel() throws Exception {
+        Path directory = Oracles.require("formats/gptqmodel/gptq_v2_w4_g128_asym_descact0");
+        QuantSummary summary =
+                new QuantSummary(
+                        new QuantSpec(4, 128, false),
+                        "gptq",
+                        false,
+                        false,
+                        0.05,
+                        true,
+                        List.of("lm_head"),
+                        "1");
+        ObjectNode ours = Layouts.named("gptq_v2").quantizationConfig(summary).orElseThrow();
+        ObjectNode theirs = Json.readObject(directory.resolve("quantize_config.json"));
+        assertThat(ours.remove("meta").get("quantizer").get(0).asText()).isEqualTo("llmc:1");
+        theirs.remove("meta");
+        assertThat(ours).isEqualTo(theirs);
+        Path out = Files.createTempDirectory("llmc");
+        try {
+            Layouts.named("gptq_v2").writeExtraFiles(out, summary);
+            ObjectNode file = Json.readObject(out.resolve("quantize_config.json"));
+            file.remove("meta");
+            assertThat(file).isEqualTo(theirs);
+        } finally {
+            Files.delete(out.resolve("quantize_config.json"));
+            Files.delete(out);
+        }
+    }
+
+    private static String sha256(Tensor values) throws Exception {
+        MessageDigest digest = MessageDigest.getInstance("SHA-256");
+        for (ByteBuffer chunk :
+                (Iterable<ByteBuffer>) CheckpointWriter.chunks(values.bytes())::iterator) {
+            digest.update(chunk);
+        }
+        return HexFormat.of().formatHex(digest.digest());
+    }
+}
