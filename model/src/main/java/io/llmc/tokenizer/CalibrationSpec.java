@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.tokenizer;
+
+import io.llmc.formats.UserException;
+import java.nio.file.Path;
+
+/// Which tokens a method learns from.
+///
+/// @param data a `.txt` file, or a `.jsonl` file with `text` in every line
+/// @param samples windows
+/// @param length tokens of each
+/// @param order which windows of the file
+/// @param seed draws them where the order is random
+public record CalibrationSpec(Path data, int samples, int length, Order order, long seed) {
+    /// Which windows of a text are taken.
+    public enum Order {
+        /// Drawn without replacement, then in the order of the text.
+        RANDOM,
+        /// From the beginning of the text.
+        FIRST
+    }
+
+    /// @throws UserException naming the flag whose value cannot be
+    public CalibrationSpec {
+        if (data == null) {
+            throw new UserException(
+                    "no calibration text is given", "name one with --calib-data FILE");
+        }
+        if (samples < 1) {
+            throw new UserException(
+                    "--calib-samples is %d, expected at least 1".formatted(samples), "");
+        }
+        if (length < 2) {
+            throw new UserException(
+                    "--calib-length is %d, expected at least 2".formatted(length), "");
+        }
+        if ((long) samples * length > Integer.MAX_VALUE) {
+            throw new UserException(
+                    "%d windows of %d tokens are more than 2^31 tokens".formatted(samples, length),
+                    "lower --calib-samples or --calib-length");
+        }
+    }
+}
