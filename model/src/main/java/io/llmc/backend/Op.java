@@ -514,6 +514,18 @@ public sealed interface Op {
         }
     }
 
+    /// `out[i] = h[i,i]`
+    record Diagonal(Tensor out, Tensor h) implements Op {
+        public Diagonal {
+            require(out.isVector(h.rows()) && h.is(h.rows(), h.rows()) && f32(out, h), "diagonal", out, h);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, h);
+        }
+    }
+
     // ---------------------------------------------------------------- quantization
 
     /// Chooses scale and zero point of every group. The range is widened to hold 0; symmetric:

@@ -24,8 +24,8 @@ record Attention(
 
     private final class Project implements Stage {
         @Override
-        public List<Linear> linears() {
-            return projections;
+        public List<List<Linear>> groups() {
+            return List.of(projections);
         }
 
         @Override
@@ -115,8 +115,8 @@ record Attention(
 
     private final class Output implements Stage {
         @Override
-        public List<Linear> linears() {
-            return List.of(output);
+        public List<List<Linear>> groups() {
+            return List.of(List.of(output));
         }
 
         @Override

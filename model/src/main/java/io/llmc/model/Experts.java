@@ -8,7 +8,6 @@ import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
 import java.util.List;
 
 /// Mixture of experts: each token's norm goes to the experts that the router likes best, and their
@@ -26,10 +25,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
 
     private final class Expand implements Stage {
         @Override
-        public List<Linear> linears() {
-            List<Linear> all = new ArrayList<>();
-            experts.forEach(e -> all.addAll(e.inputs()));
-            return all;
+        public List<List<Linear>> groups() {
+            return experts.stream().map(Expert::inputs).toList();
         }
 
         @Override
@@ -68,8 +65,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
 
     private final class Contract implements Stage {
         @Override
-        public List<Linear> linears() {
-            return experts.stream().map(Expert::down).toList();
+        public List<List<Linear>> groups() {
+            return experts.stream().map(e -> List.of(e.down())).toList();
         }
 
         @Override

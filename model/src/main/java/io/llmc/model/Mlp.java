@@ -17,8 +17,8 @@ record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm
 
     private final class Expand implements Stage {
         @Override
-        public List<Linear> linears() {
-            return inputs;
+        public List<List<Linear>> groups() {
+            return List.of(inputs);
         }
 
         @Override
@@ -41,8 +41,8 @@ record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm
 
     private final class Contract implements Stage {
         @Override
-        public List<Linear> linears() {
-            return List.of(down);
+        public List<List<Linear>> groups() {
+            return List.of(List.of(down));
         }
 
         @Override

@@ -9,8 +9,13 @@ import java.util.List;
 /// sequential: a stage sees the outputs of the compressed stages before it), and what a stage hands on
 /// is small enough to keep, so that no product is ever computed twice.
 public interface Stage {
-    /// The layers that this stage multiplies by, in the checkpoint's order.
-    List<Linear> linears();
+    /// The layers that this stage multiplies by, those that share an input together.
+    List<List<Linear>> groups();
+
+    /// The same, one after the other.
+    default List<Linear> linears() {
+        return groups().stream().flatMap(List::stream).toList();
+    }
 
     /// Shows the layers' inputs to the pass's tap, then, unless it only observes, goes through them.
     ///

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Op;
+import io.llmc.backend.Slab;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+
+/// Runs on the host's vector units. Every operation is a call into one kernel class.
+public final class CpuBackend implements Backend {
+    private final Workers workers;
+    private final Gemm gemm;
+    private final PortableGemm portable;
+    private final ElementwiseKernels elements;
+    private final NormKernels norms;
+    private final RowKernels rows;
+    private final AttentionKernels attention;
+    private final LossKernels losses;
+    private final LinalgKernels linalg;
+    private final QuantKernels quant;
+    private final GptqKernels gptq;
+
+    public CpuBackend(BackendOptions options) {
+        workers = new Workers(options.threads());
+        portable = new PortableGemm(workers);
+        gemm = portable;
+        elements = new ElementwiseKernels(workers);
+        norms = new NormKernels(workers);
+        rows = new RowKernels(workers);
+        attention = new AttentionKernels(workers);
+        losses = new LossKernels(workers);
+        linalg = new LinalgKernels(workers, gemm);
+        quant = new QuantKernels(workers);
+        gptq = new GptqKernels(workers, gemm);
+    }
+
+    /// What a person wants to know of this device.
+    static String describe() {
+        return "%d-bit vectors, %d processors"
+                .formatted(Lanes.F.vectorBitSize(), Runtime.getRuntime().availableProcessors());
+    }
+
+    @Override
+    public String device() {
+        return "cpu";
+    }
+
+    @Override
+    public void run(Op op) {
+        switch (op) {
+            case Op.Embed(var out, var ids, var table, float scale) ->
+                    rows.embed(out, ids, table, scale);
+            case Op.Matmul(var out, var x, Weight w) ->
+                    gemm.multiply(
+                            Product.of(
+                                    out.bytes(),
+                                    out.rows(),
+                                    out.cols(),
+                                    x.cols(),
+                                    Operand.of(x),
+                                    Operand.of(w)));
+            case Op.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
+            case Op.Add(var out, var a, var b, float scale) -> elements.add(out, a, b, scale);
+            case Op.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
+            case Op.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+                    norms.rmsNorm(out, x, weight, eps, offset);
+            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+                    norms.layerNorm(out, x, weight, bias, eps);
+            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+                    norms.rope(out, x, cosSin, dim, length, interleaved);
+            case Op.Attention(var out, var q, var k, var v, var spec) ->
+                    attention.attention(out, q, k, v, spec);
+            case Op.Activate(var out, var x, var activation) ->
+                    elements.activate(out, x, activation);
+            case Op.Gated(var out, var gate, var up, var activation) ->
+                    elements.gated(out, gate, up, activation);
+            case Op.Columns(var out, var x, long from) -> rows.columns(out, x, from);
+            case Op.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
+            case Op.AccumulateRows(var sum, var x, var index, var weights) ->
+                    rows.accumulateRows(sum, x, index, weights);
+            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+                    rows.route(experts, weights, logits, renormalise);
+            case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
+                    losses.negativeLogLikelihood(out, logits, targets);
+            case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
+            case Op.ArgMax(var out, var x) -> losses.argMax(out, x);
+            case Op.Zero(var out) -> out.bytes().fill((byte) 0);
+            case Op.AccumulateGram(var h, var x, float scale) ->
+                    linalg.accumulateGram(h, x, scale);
+            case Op.PermuteSymmetric(var out, var h, var order) ->
+                    rows.permuteSymmetric(out, h, order);
+            case Op.PermuteColumns(var out, var x, var order) ->
+                    rows.permuteColumns(out, x, order);
+            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+                    CholeskyKernel.run(workers, portable, u, status, h, damp);
+            case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
+            case Op.ChooseGrid(
+                            var scales,
+                            var zeros,
+                            var w,
+                            var importance,
+                            var spec,
+                            int minZero,
+                            boolean search) ->
+                    quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search);
+            case Op.RoundToGrid(
+                            var codes,
+                            var w,
+                            var scales,
+                            var zeros,
+                            var groupOf,
+                            var spec) ->
+                    quant.roundToGrid(codes, w, scales, zeros, groupOf, spec);
+            case Op.AccumulateGptqBlock block -> gptq.block(block);
+            case Op.AccumulateGptqSpread spread -> gptq.spread(spread);
+            case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);
+            case Op.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
+        }
+    }
+
+    @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the slab owns it
+    public TensorArena newArena(long bytes) {
+        return new Slab(new HostMemory(bytes));
+    }
+
+    @Override
+    public void upload(Tensor dst, MemorySegment src) {
+        dst.bytes().copyFrom(src);
+    }
+
+    @Override
+    public void download(MemorySegment dst, Tensor src) {
+        dst.copyFrom(src.bytes());
+    }
+
+    @Override
+    public Weight adopt(Weight host, TensorArena arena) {
+        return host;
+    }
+
+    @Override
+    public Tensor adopt(Tensor host, TensorArena arena) {
+        return host;
+    }
+
+    @Override
+    public void close() {
+        workers.close();
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import io.llmc.backend.OutOfDeviceMemoryException;
+import io.llmc.backend.Slab;
+import io.llmc.tensor.Buffer;
+import io.llmc.tensor.HostBuffer;
+import io.llmc.tensor.Lifetime;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+
+/// One allocation of the C library. `calloc` takes large blocks from the system as pages of zeros
+/// that exist once they are written, where [Arena#allocate] would write every page first.
+final class HostMemory implements Slab.Memory {
+    private static final long ALIGN = 256;
+
+    private static final MethodHandle CALLOC =
+            handle(
+                    "calloc",
+                    FunctionDescriptor.of(
+                            ValueLayout.ADDRESS, ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG));
+    private static final MethodHandle FREE =
+            handle("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
+
+    private final Arena arena = Arena.ofShared();
+    private final MemorySegment allocation;
+    private final MemorySegment slab;
+
+    HostMemory(long bytes) {
+        try {
+            allocation = (MemorySegment) CALLOC.invokeExact(bytes + ALIGN, 1L);
+        } catch (Throwable e) {
+            throw new IllegalStateException(e); // a downcall of calloc throws nothing
+        }
+        if (allocation.address() == 0) {
+            arena.close();
+            throw new OutOfDeviceMemoryException(bytes, 0, bytes);
+        }
+        long skipped = -allocation.address() & (ALIGN - 1);
+        slab =
+                MemorySegment.ofAddress(allocation.address() + skipped)
+                        .reinterpret(bytes, arena, null);
+    }
+
+    @Override
+    public Buffer slice(long offset, long bytes, Lifetime lifetime) {
+        return new HostBuffer(slab.asSlice(offset, bytes), lifetime);
+    }
+
+    @Override
+    public long capacity() {
+        return slab.byteSize();
+    }
+
+    @Override
+    public void free() {
+        arena.close();
+        try {
+            FREE.invokeExact(allocation);
+        } catch (Throwable e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static MethodHandle handle(String name, FunctionDescriptor type) {
+        Linker linker = Linker.nativeLinker();
+        return linker.downcallHandle(linker.defaultLookup().findOrThrow(name), type);
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.F32;
+import static io.llmc.backend.cpu.Lanes.N;
+
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
+import jdk.incubator.vector.FloatVector;
+
+/// Matrix products in the Vector API.
+///
+/// Every element is `sum over chunks of 256 k, in order, of (alpha * one chain of fused
+/// multiply-adds from zero)`, whatever the shapes, the tiles and the vectors are: a row of a large
+/// product has the same bits as that row alone, on any CPU.
+final class PortableGemm implements Gemm {
+    /// Rows of a register tile: with two vectors of columns, 12 sums, 2 columns and one row's value
+    /// fill the 16 registers of AVX2.
+    static final int MR = 6;
+
+    static final int NR = 2 * N;
+
+    /// k of a chunk: a panel of columns and one of rows stay in the first cache.
+    static final int KC = 256;
+
+    /// Rows packed at once; bounds the scratch.
+    private static final int SUPER = 86 * MR;
+
+    /// Rows of a tile: with KC, half of a second cache.
+    private static final int BLOCK = 43 * MR;
+
+    /// Columns of a tile: whole panels on every CPU.
+    private static final int COLUMNS = 96;
+
+    private final Workers workers;
+
+    PortableGemm(Workers workers) {
+        this.workers = workers;
+    }
+
+    @Override
+    public String name() {
+        return "Vector API, %d bits".formatted(F.vectorBitSize());
+    }
+
+    @Override
+    public void multiply(Product p) {
+        Scratch shared = workers.borrow();
+        for (int i0 = 0; i0 < p.m(); i0 += SUPER) {
+            multiply(p, i0, Math.min(SUPER, p.m() - i0), shared);
+        }
+        workers.giveBack(shared);
+    }
+
+    /// Rows `[i0, i0 + rows)`.
+    private void multiply(Product p, int i0, int rows, Scratch shared) {
+        int panels = Math.ceilDiv(rows, MR);
+        float[] a = shared.floats(1, panels * MR * p.k() + Panels.SLACK);
+        int group = 4;
+        // A panel's slack lies in its successor of the same chunk, so a group is packed in order and
+        // groups' borders are packed by a buffer of their own.
+        workers.forEach(
+                Math.ceilDiv(panels, group),
+                (tile, scratch) -> {
+                    int last = Math.min(panels, (tile + 1) * group);
+                    for (int k0 = 0; k0 < p.k(); k0 += KC) {
+                        int n = Math.min(KC, p.k() - k0);
+                        float[] panel = scratch.floats(2, n * MR + Panels.SLACK);
+                        for (int q = tile * group; q < last; q++) {
+                            int count = Math.min(MR, rows - q * MR);
+                            p.a().pack(panel, 0, MR, i0 + q * MR, count, k0, n, scratch);
+                            System.arraycopy(
+                                    panel, 0, a, k0 * panels * MR + q * MR * n, n * MR);
+                        }
+                    }
+                });
+        int blocks = Math.ceilDiv(rows, BLOCK);
+        int perBlock = Math.ceilDiv(panels, blocks);
+        workers.forEach(
+                Math.ceilDiv(p.n(), COLUMNS) * blocks,
+                (tile, scratch) -> {
+                    int first = tile % blocks * perBlock;
+                    int last = Math.min(panels, first + perBlock);
+                    int j0 = tile / blocks * COLUMNS;
+                    if (first < last && !(p.lower() && j0 >= i0 + last * MR)) {
+                        tile(p, i0, rows, panels, first, last, j0, a, scratch);
+                    }
+                });
+    }
+
+    /// Panels `[first, last)` of rows times columns `[j0, j0 + COLUMNS)`.
+    private static void tile(
+            Product p,
+            int i0,
+            int rows,
+            int panels,
+            int first,
+            int last,
+            int j0,
+            float[] a,
+            Scratch scratch) {
+        float[] b = scratch.floats(3, KC * NR + Panels.SLACK);
+        float[] sums = scratch.floats(4, MR * NR);
+        int end = Math.min(p.n(), j0 + COLUMNS);
+        for (int k0 = 0; k0 < p.k(); k0 += KC) {
+            int n = Math.min(KC, p.k() - k0);
+            boolean add = p.accumulate() || k0 > 0;
+            for (int j = j0; j < end; j += NR) {
+                int columns = Math.min(NR, end - j);
+                p.b().pack(b, 0, NR, j, columns, k0, n, scratch);
+                for (int q = first; q < last; q++) {
+                    kernel(sums, 0, a, k0 * panels * MR + q * MR * n, b, 0, n);
+                    int i = i0 + q * MR;
+                    int count = Math.min(MR, rows - q * MR);
+                    long at = p.from() + i * p.stride() + j;
+                    merge(p.c(), at, p.stride(), count, columns, sums, p.alpha(), add);
+                }
+            }
+        }
+    }
+
+    /// `c[co + i * NR + j] = sum_k a[ao + k * MR + i] * b[bo + k * NR + j]`, a chain from zero.
+    static void kernel(float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
+        FloatVector c00 = FloatVector.zero(F);
+        FloatVector c01 = c00;
+        FloatVector c10 = c00;
+        FloatVector c11 = c00;
+        FloatVector c20 = c00;
+        FloatVector c21 = c00;
+        FloatVector c30 = c00;
+        FloatVector c31 = c00;
+        FloatVector c40 = c00;
+        FloatVector c41 = c00;
+        FloatVector c50 = c00;
+        FloatVector c51 = c00;
+        for (int k = 0; k < n; k++) {
+            FloatVector b0 = FloatVector.fromArray(F, b, bo + k * NR);
+            FloatVector b1 = FloatVector.fromArray(F, b, bo + k * NR + N);
+            int i = ao + k * MR;
+            FloatVector x = FloatVector.broadcast(F, a[i]);
+            c00 = x.fma(b0, c00);
+            c01 = x.fma(b1, c01);
+            x = FloatVector.broadcast(F, a[i + 1]);
+            c10 = x.fma(b0, c10);
+            c11 = x.fma(b1, c11);
+            x = FloatVector.broadcast(F, a[i + 2]);
+            c20 = x.fma(b0, c20);
+            c21 = x.fma(b1, c21);
+            x = FloatVector.broadcast(F, a[i + 3]);
+            c30 = x.fma(b0, c30);
+            c31 = x.fma(b1, c31);
+            x = FloatVector.broadcast(F, a[i + 4]);
+            c40 = x.fma(b0, c40);
+            c41 = x.fma(b1, c41);
+            x = FloatVector.broadcast(F, a[i + 5]);
+            c50 = x.fma(b0, c50);
+            c51 = x.fma(b1, c51);
+        }
+        c00.intoArray(c, co);
+        c01.intoArray(c, co + N);
+        c10.intoArray(c, co + NR);
+        c11.intoArray(c, co + NR + N);
+        c20.intoArray(c, co + 2 * NR);
+        c21.intoArray(c, co + 2 * NR + N);
+        c30.intoArray(c, co + 3 * NR);
+        c31.intoArray(c, co + 3 * NR + N);
+        c40.intoArray(c, co + 4 * NR);
+        c41.intoArray(c, co + 4 * NR + N);
+        c50.intoArray(c, co + 5 * NR);
+        c51.intoArray(c, co + 5 * NR + N);
+    }
+
+    /// `c = alpha * sums (+ c)` for a register tile's `count` rows and `columns`.
+    private static void merge(
+            MemorySegment c,
+            long at,
+            long stride,
+            int count,
+            int columns,
+            float[] sums,
+            float alpha,
+            boolean add) {
+        for (int i = 0; i < count; i++) {
+            long row = at + i * stride;
+            int j = 0;
+            for (; j <= columns - N; j += N) {
+                FloatVector s = FloatVector.fromArray(F, sums, i * NR + j);
+                long to = 4 * (row + j);
+                FloatVector v =
+                        add
+                                ? s.fma(
+                                        FloatVector.broadcast(F, alpha),
+                                        FloatVector.fromMemorySegment(
+                                                F, c, to, ByteOrder.LITTLE_ENDIAN))
+                                : s.mul(alpha);
+                v.intoMemorySegment(c, to, ByteOrder.LITTLE_ENDIAN);
+            }
+            for (; j < columns; j++) {
+                float s = sums[i * NR + j];
+                long to = 4 * (row + j);
+                c.set(F32, to, add ? Math.fma(s, alpha, c.get(F32, to)) : s * alpha);
+            }
+        }
+    }
+}

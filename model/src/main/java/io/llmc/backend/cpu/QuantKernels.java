@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.F32;
+import static io.llmc.backend.cpu.Lanes.I32;
+import static io.llmc.backend.cpu.Lanes.N;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+
+/// Grids and codes. Divisions are IEEE's: a reciprocal would move codes at ties.
+final class QuantKernels {
+    /// Factors of a search: 20/20 down to 12/20.
+    private static final int FACTORS = 9;
+
+    private final Workers workers;
+
+    QuantKernels(Workers workers) {
+        this.workers = workers;
+    }
+
+    /// A tile is one lane a row: sums run along a row in its order, in every vector width.
+    void chooseGrid(
+            Tensor scales,
+            Tensor zeros,
+            Tensor w,
+            Tensor importance,
+            QuantSpec spec,
+            int minZero,
+            boolean search) {
+        int in = Math.toIntExact(w.cols());
+        int length = Math.toIntExact(spec.groupLength(in));
+        int groups = Math.toIntExact(spec.groups(in));
+        int outs = Math.toIntExact(w.rows());
+        float[] weights = new float[in];
+        if (importance == null) {
+            java.util.Arrays.fill(weights, 1);
+        } else {
+            Lanes.read(weights, 0, importance.bytes(), DType.F32, 0, in);
+        }
+        MemorySegment scaleBytes = scales.bytes();
+        MemorySegment zeroBytes = zeros.bytes();
+        Operand rows = Operand.of(w);
+        var grid = new Grid(spec, scales.dtype(), minZero);
+        workers.forEach(
+                Math.ceilDiv(outs, N),
+                (tile, scratch) -> {
+                    int count = Math.min(N, outs - tile * N);
+                    float[] x = scratch.floats(1, length * N + Panels.SLACK);
+                    float[] scale = scratch.floats(2, N);
+                    float[] zero = scratch.floats(3, N);
+                    for (int g = 0; g < groups; g++) {
+                        int n = Math.min(length, in - g * length);
+                        rows.pack(x, 0, N, tile * N, count, g * length, n, scratch);
+                        grid.choose(scale, zero, x, n, weights, g * length, search);
+                        for (int i = 0; i < count; i++) {
+                            long at = (long) (tile * N + i) * groups + g;
+                            Lanes.write(scaleBytes, scales.dtype(), at, scale, i, 1);
+                            zeroBytes.set(ValueLayout.JAVA_BYTE, at, (byte) zero[i]);
+                        }
+                    }
+                });
+    }
+
+    private record Grid(QuantSpec spec, DType type, int minZero) {
+        /// Scale and zero of `x[0, n)`, `N` rows along the lanes.
+        void choose(
+                float[] scales,
+                float[] zeros,
+                float[] x,
+                int n,
+                float[] importance,
+                int first,
+                boolean search) {
+            FloatVector lo = FloatVector.zero(F);
+            FloatVector hi = FloatVector.zero(F);
+            for (int i = 0; i < n; i++) {
+                FloatVector v = FloatVector.fromArray(F, x, i * N);
+                lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
+                hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
+            }
+            if (spec.symmetric()) {
+                hi = hi.blend(lo.neg(), hi.compare(VectorOperators.LT, lo.neg()));
+                lo = hi.neg();
+            }
+            VectorMask<Float> empty = hi.compare(VectorOperators.EQ, lo);
+            hi = hi.blend(1f, empty);
+            lo = lo.blend(-1f, empty);
+            FloatVector bestScale = FloatVector.zero(F);
+            FloatVector bestZero = bestScale;
+            FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
+            for (int f = 0; f < (search ? FACTORS : 1); f++) {
+                float factor = (20 - f) / 20f;
+                FloatVector low = lo.mul(factor);
+                FloatVector scale = Lanes.round(hi.mul(factor).sub(low).div(spec.maxCode()), type);
+                FloatVector zero = zero(low, scale);
+                FloatVector error =
+                        search ? error(x, n, importance, first, scale, zero) : FloatVector.zero(F);
+                VectorMask<Float> better = error.compare(VectorOperators.LT, least);
+                if (f == 0) {
+                    better = F.maskAll(true); // also where the error is not a number
+                }
+                bestScale = bestScale.blend(scale, better);
+                bestZero = bestZero.blend(zero, better);
+                least = least.blend(error, better);
+            }
+            bestScale.intoArray(scales, 0);
+            bestZero.intoArray(zeros, 0);
+        }
+
+        private FloatVector zero(FloatVector low, FloatVector scale) {
+            if (spec.symmetric()) {
+                return FloatVector.broadcast(F, spec.middleCode());
+            }
+            FloatVector zero = rounded(low.neg().div(scale));
+            zero = zero.blend(minZero, zero.compare(VectorOperators.LT, minZero));
+            return zero.blend(spec.maxCode(), zero.compare(VectorOperators.GT, spec.maxCode()));
+        }
+
+        private FloatVector error(
+                float[] x,
+                int n,
+                float[] importance,
+                int first,
+                FloatVector scale,
+                FloatVector zero) {
+            FloatVector sum = FloatVector.zero(F);
+            for (int i = 0; i < n; i++) {
+                FloatVector w = FloatVector.fromArray(F, x, i * N);
+                FloatVector code = code(w, scale, zero, spec.maxCode());
+                FloatVector d = w.sub(value(code, scale, zero, type));
+                sum = d.mul(importance[first + i]).fma(d, sum);
+            }
+            return sum;
+        }
+    }
+
+    /// `clamp(round(w / scale) + zero, 0, max)`, 0 for NaN
+    static FloatVector code(FloatVector w, FloatVector scale, FloatVector zero, int max) {
+        FloatVector q = rounded(w.div(scale)).add(zero);
+        q = q.blend(max, q.compare(VectorOperators.GT, max));
+        return FloatVector.zero(F).blend(q, q.compare(VectorOperators.GT, 0f));
+    }
+
+    /// `round((code - zero) * scale)`
+    static FloatVector value(FloatVector code, FloatVector scale, FloatVector zero, DType type) {
+        return Lanes.round(code.sub(zero).mul(scale), type);
+    }
+
+    /// Half to even; beyond 2^20 some number beyond 2^20.
+    private static FloatVector rounded(FloatVector x) {
+        FloatVector y = x.blend(0x1p20f, x.compare(VectorOperators.GT, 0x1p20f));
+        y = y.blend(-0x1p20f, y.compare(VectorOperators.LT, -0x1p20f));
+        // Between 2^23 and 2^24 a float's last place is 1.
+        return y.add(12582912f).sub(12582912f);
+    }
+
+    void roundToGrid(
+            Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec) {
+        int in = Math.toIntExact(w.cols());
+        int groups = Math.toIntExact(scales.cols());
+        int[] group = groupOf.bytes().toArray(I32);
+        MemorySegment codeBytes = codes.bytes();
+        MemorySegment ws = w.bytes();
+        MemorySegment scaleBytes = scales.bytes();
+        MemorySegment zeroBytes = zeros.bytes();
+        workers.forEach(
+                Math.toIntExact(w.rows()),
+                (r, scratch) -> {
+                    int padded = Lanes.padded(in);
+                    float[] x = scratch.floats(0, padded);
+                    float[] s = scratch.floats(1, padded);
+                    float[] z = scratch.floats(2, padded);
+                    float[] grid = scratch.floats(3, groups);
+                    Lanes.read(x, 0, ws, DType.F32, (long) r * in, in);
+                    Lanes.read(grid, 0, scaleBytes, scales.dtype(), (long) r * groups, groups);
+                    for (int i = 0; i < in; i++) {
+                        int g = group[i];
+                        s[i] = grid[g];
+                        z[i] = zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
+                    }
+                    for (int i = 0; i < in; i += N) {
+                        code(
+                                        FloatVector.fromArray(F, x, i),
+                                        FloatVector.fromArray(F, s, i),
+                                        FloatVector.fromArray(F, z, i),
+                                        spec.maxCode())
+                                .intoArray(x, i);
+                    }
+                    for (int i = 0; i < in; i++) {
+                        codeBytes.set(ValueLayout.JAVA_BYTE, (long) r * in + i, (byte) x[i]);
+                    }
+                });
+    }
+
+    void packCodes(Tensor out, Tensor codes, int bits) {
+        long in = codes.cols();
+        long words = out.cols();
+        MemorySegment outs = out.bytes();
+        MemorySegment cs = codes.bytes();
+        workers.forEach(
+                Math.toIntExact(codes.rows()),
+                r -> {
+                    long window = 0;
+                    int filled = 0;
+                    long at = 4 * r * words;
+                    for (long i = 0; i < in; i++) {
+                        window |= (cs.get(ValueLayout.JAVA_BYTE, r * in + i) & 0xffL) << filled;
+                        filled += bits;
+                        if (filled >= 32) {
+                            outs.set(I32, at, (int) window);
+                            at += 4;
+                            window >>>= 32;
+                            filled -= 32;
+                        }
+                    }
+                    if (filled > 0) {
+                        outs.set(I32, at, (int) window);
+                    }
+                });
+    }
+
+    void dequantize(Tensor out, Weight w) {
+        int in = Math.toIntExact(w.inFeatures());
+        MemorySegment outs = out.bytes();
+        Operand rows = Operand.of(w);
+        workers.forEach(
+                Math.toIntExact(w.outFeatures()),
+                (r, scratch) -> {
+                    float[] row = scratch.floats(0, Lanes.padded(in));
+                    rows.read(row, 0, r, 0, in, scratch);
+                    MemorySegment.copy(row, 0, outs, F32, 4L * r * in, in);
+                });
+    }
+}

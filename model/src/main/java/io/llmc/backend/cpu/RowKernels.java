@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F32;
+import static io.llmc.backend.cpu.Lanes.I32;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/// Moves rows and columns: embeddings, experts, permutations.
+final class RowKernels {
+    /// Elements of a tile, in whole rows.
+    private static final int TILE = 16384;
+
+    private final Workers workers;
+
+    RowKernels(Workers workers) {
+        this.workers = workers;
+    }
+
+    private interface Body {
+        void run(long row, Scratch scratch);
+    }
+
+    private void forEachRow(long rows, long cols, Body body) {
+        long perTile = Math.max(1, TILE / Math.max(1, cols));
+        workers.forEach(
+                Math.toIntExact(Math.ceilDiv(rows, perTile)),
+                (tile, scratch) -> {
+                    long end = Math.min(rows, (tile + 1L) * perTile);
+                    for (long r = tile * perTile; r < end; r++) {
+                        body.run(r, scratch);
+                    }
+                });
+    }
+
+    void embed(Tensor out, Tensor ids, Tensor table, float scale) {
+        int cols = Math.toIntExact(out.cols());
+        MemorySegment outs = out.bytes();
+        MemorySegment idBytes = ids.bytes();
+        MemorySegment rows = table.bytes();
+        forEachRow(
+                out.rows(),
+                cols,
+                (t, scratch) -> {
+                    float[] a = scratch.floats(0, cols);
+                    long id = idBytes.get(I32, 4 * t);
+                    Lanes.read(a, 0, rows, table.dtype(), id * cols, cols);
+                    for (int i = 0; i < cols; i++) {
+                        a[i] *= scale;
+                    }
+                    Lanes.write(outs, DType.F32, t * cols, a, 0, cols);
+                });
+    }
+
+    void columns(Tensor out, Tensor x, long from) {
+        long cols = out.cols();
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        forEachRow(
+                out.rows(),
+                cols,
+                (r, _) ->
+                        MemorySegment.copy(
+                                xs, 4 * (r * x.cols() + from), outs, 4 * r * cols, 4 * cols));
+    }
+
+    void gather(Tensor out, Tensor x, Tensor rows) {
+        long cols = out.cols();
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        MemorySegment index = rows.bytes();
+        forEachRow(
+                out.rows(),
+                cols,
+                (r, _) ->
+                        MemorySegment.copy(
+                                xs,
+                                4 * index.get(I32, 4 * r) * cols,
+                                outs,
+                                4 * r * cols,
+                                4 * cols));
+    }
+
+    /// A tile is a range of columns, so that rows that name the same sum are added in their order.
+    void accumulateRows(Tensor sum, Tensor x, Tensor rows, Tensor weights) {
+        int width = 256;
+        long cols = x.cols();
+        MemorySegment sums = sum.bytes();
+        MemorySegment xs = x.bytes();
+        MemorySegment index = rows.bytes();
+        MemorySegment factors = weights.bytes();
+        workers.forEach(
+                Math.toIntExact(Math.ceilDiv(cols, (long) width)),
+                tile -> {
+                    long first = (long) tile * width;
+                    long last = Math.min(cols, first + width);
+                    for (long r = 0; r < x.rows(); r++) {
+                        float f = factors.get(F32, 4 * r);
+                        long to = index.get(I32, 4 * r) * cols;
+                        for (long c = first; c < last; c++) {
+                            long at = 4 * (to + c);
+                            float v = xs.get(F32, 4 * (r * cols + c));
+                            sums.set(F32, at, Math.fma(f, v, sums.get(F32, at)));
+                        }
+                    }
+                });
+    }
+
+    void permuteSymmetric(Tensor out, Tensor h, Tensor order) {
+        long n = h.rows();
+        int[] index = order.bytes().toArray(I32);
+        MemorySegment outs = out.bytes();
+        MemorySegment hs = h.bytes();
+        forEachRow(n, n, (r, scratch) -> permuteRow(outs, r, hs, index[(int) r], index, scratch));
+    }
+
+    void permuteColumns(Tensor out, Tensor x, Tensor order) {
+        int cols = Math.toIntExact(x.cols());
+        int[] index = order.bytes().toArray(I32);
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        forEachRow(
+                x.rows(),
+                cols,
+                (r, scratch) -> {
+                    if (x.dtype() == DType.F32) {
+                        permuteRow(outs, r, xs, r, index, scratch);
+                    } else {
+                        for (int i = 0; i < cols; i++) {
+                            outs.set(
+                                    ValueLayout.JAVA_BYTE,
+                                    r * cols + i,
+                                    xs.get(ValueLayout.JAVA_BYTE, r * cols + index[i]));
+                        }
+                    }
+                });
+    }
+
+    private static void permuteRow(
+            MemorySegment out, long to, MemorySegment x, long from, int[] index, Scratch scratch) {
+        int n = index.length;
+        float[] row = scratch.floats(0, n);
+        float[] moved = scratch.floats(1, n);
+        Lanes.read(row, 0, x, DType.F32, from * n, n);
+        for (int i = 0; i < n; i++) {
+            moved[i] = row[index[i]];
+        }
+        Lanes.write(out, DType.F32, to * n, moved, 0, n);
+    }
+
+    void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {
+        int n = Math.toIntExact(logits.cols());
+        int k = Math.toIntExact(experts.cols());
+        MemorySegment chosen = experts.bytes();
+        MemorySegment shares = weights.bytes();
+        MemorySegment scores = logits.bytes();
+        forEachRow(
+                logits.rows(),
+                n,
+                (t, scratch) -> {
+                    float[] x = scratch.floats(0, n);
+                    double[] p = scratch.doubles(0, n);
+                    Lanes.read(x, 0, scores, DType.F32, t * n, n);
+                    double max = Double.NEGATIVE_INFINITY;
+                    for (int i = 0; i < n; i++) {
+                        max = Math.max(max, x[i]);
+                    }
+                    double all = 0;
+                    for (int i = 0; i < n; i++) {
+                        p[i] = StrictMath.exp(x[i] - max);
+                        all += p[i];
+                    }
+                    double kept = 0;
+                    for (int j = 0; j < k; j++) {
+                        int best = -1;
+                        for (int i = 0; i < n; i++) {
+                            // A taken expert's share is negated.
+                            if (p[i] >= 0 && (best < 0 || x[i] > x[best])) {
+                                best = i;
+                            }
+                        }
+                        kept += p[best];
+                        shares.set(F32, 4 * (t * k + j), (float) p[best]);
+                        chosen.set(I32, 4 * (t * k + j), best);
+                        p[best] = -1;
+                    }
+                    double total = renormalise ? kept : all;
+                    for (int j = 0; j < k; j++) {
+                        long at = 4 * (t * k + j);
+                        shares.set(F32, at, (float) (shares.get(F32, at) / total));
+                    }
+                });
+    }
+}

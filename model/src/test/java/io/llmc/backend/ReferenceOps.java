@@ -1,0 +1,608 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import io.llmc.backend.Op.Activation;
+import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/// The oracle: every operation as naive loops in double precision, over tensors in host memory.
+/// Only what is defined in F32 (grids, codes, GPTQ's column loop) is computed in F32.
+public final class ReferenceOps implements Runner {
+    @Override
+    public void run(Op op) {
+        switch (op) {
+            case Op.Embed(var out, var ids, var table, float scale) -> {
+                for (long t = 0; t < out.rows(); t++) {
+                    for (long c = 0; c < out.cols(); c++) {
+                        set(out, t, c, scale * get(table, (long) get(ids, t), c));
+                    }
+                }
+            }
+            case Op.Matmul(var out, var x, var w) -> {
+                double[] dense = dense(w);
+                int in = (int) x.cols();
+                for (long t = 0; t < out.rows(); t++) {
+                    for (int o = 0; o < out.cols(); o++) {
+                        double sum = 0;
+                        for (int i = 0; i < in; i++) {
+                            sum += get(x, t, i) * dense[o * in + i];
+                        }
+                        set(out, t, o, sum);
+                    }
+                }
+            }
+            case Op.AddRow(var out, var x, var row) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, get(x, i) + get(row, i % x.cols()));
+                }
+            }
+            case Op.Add(var out, var a, var b, float scale) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, get(a, i) + scale * get(b, i));
+                }
+            }
+            case Op.Scale(var out, var x, float factor) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, (float) (factor * get(x, i)));
+                }
+            }
+            case Op.Softcap(var out, var x, float cap) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, cap * Math.tanh(get(x, i) / cap));
+                }
+            }
+            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) -> {
+                for (long t = 0; t < x.rows(); t++) {
+                    double squares = 0;
+                    for (long c = 0; c < x.cols(); c++) {
+                        squares += get(x, t, c) * get(x, t, c);
+                    }
+                    double root = Math.sqrt(squares / x.cols() + eps);
+                    for (long c = 0; c < x.cols(); c++) {
+                        double w = weight == null ? 1 : offset + get(weight, c);
+                        set(out, t, c, get(x, t, c) / root * w);
+                    }
+                }
+            }
+            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+                    layerNorm(out, x, weight, bias, eps);
+            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+                    rope(out, x, cosSin, dim, length, interleaved);
+            case Op.Attention(var out, var q, var k, var v, var spec) ->
+                    attention(out, q, k, v, spec);
+            case Op.Activate(var out, var x, var activation) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, activate(get(x, i), activation));
+                }
+            }
+            case Op.Gated(var out, var gate, var up, var activation) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, activate(get(gate, i), activation) * get(up, i));
+                }
+            }
+            case Op.Columns(var out, var x, long from) -> {
+                for (long r = 0; r < out.rows(); r++) {
+                    for (long c = 0; c < out.cols(); c++) {
+                        set(out, r, c, get(x, r, from + c));
+                    }
+                }
+            }
+            case Op.GatherRows(var out, var x, var rows) -> {
+                for (long r = 0; r < out.rows(); r++) {
+                    for (long c = 0; c < out.cols(); c++) {
+                        set(out, r, c, get(x, (long) get(rows, r), c));
+                    }
+                }
+            }
+            case Op.AccumulateRows(var sum, var x, var rows, var weights) -> {
+                for (long c = 0; c < x.cols(); c++) {
+                    double[] sums = new double[(int) sum.rows()];
+                    for (int r = 0; r < sums.length; r++) {
+                        sums[r] = get(sum, r, c);
+                    }
+                    for (long r = 0; r < x.rows(); r++) {
+                        sums[(int) get(rows, r)] += get(weights, r) * get(x, r, c);
+                    }
+                    for (int r = 0; r < sums.length; r++) {
+                        set(sum, r, c, sums[r]);
+                    }
+                }
+            }
+            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+                    route(experts, weights, logits, renormalise);
+            case Op.NegativeLogLikelihood(var out, var logits, var targets) -> {
+                for (long t = 0; t < logits.rows(); t++) {
+                    set(out, t, -logSoftmax(logits, t)[(int) get(targets, t)]);
+                }
+            }
+            case Op.Divergence(var out, var p, var q) -> {
+                for (long t = 0; t < p.rows(); t++) {
+                    double[] logP = logSoftmax(p, t);
+                    double[] logQ = logSoftmax(q, t);
+                    double sum = 0;
+                    for (int v = 0; v < logP.length; v++) {
+                        sum += Math.exp(logP[v]) * (logP[v] - logQ[v]);
+                    }
+                    set(out, t, sum);
+                }
+            }
+            case Op.ArgMax(var out, var x) -> {
+                for (long t = 0; t < x.rows(); t++) {
+                    long best = 0;
+                    for (long c = 1; c < x.cols(); c++) {
+                        if (get(x, t, c) > get(x, t, best)) {
+                            best = c;
+                        }
+                    }
+                    set(out, t, best);
+                }
+            }
+            case Op.Zero(var out) -> out.bytes().fill((byte) 0);
+            case Op.AccumulateGram(var h, var x, float scale) -> {
+                for (long i = 0; i < h.rows(); i++) {
+                    for (long j = 0; j < h.rows(); j++) {
+                        double sum = 0;
+                        for (long t = 0; t < x.rows(); t++) {
+                            sum += get(x, t, i) * get(x, t, j);
+                        }
+                        set(h, i, j, get(h, i, j) + scale * sum);
+                    }
+                }
+            }
+            case Op.PermuteSymmetric(var out, var h, var order) -> {
+                for (long i = 0; i < h.rows(); i++) {
+                    for (long j = 0; j < h.rows(); j++) {
+                        set(out, i, j, get(h, (long) get(order, i), (long) get(order, j)));
+                    }
+                }
+            }
+            case Op.PermuteColumns(var out, var x, var order) -> {
+                for (long i = 0; i < x.rows(); i++) {
+                    for (long j = 0; j < x.cols(); j++) {
+                        set(out, i, j, get(x, i, (long) get(order, j)));
+                    }
+                }
+            }
+            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+                    choleskyInverse(u, status, h, damp);
+            case Op.QuadraticForm(var out, var e, var h) -> {
+                for (long r = 0; r < e.rows(); r++) {
+                    double sum = 0;
+                    for (long i = 0; i < e.cols(); i++) {
+                        for (long j = 0; j < e.cols(); j++) {
+                            sum += get(e, r, i) * get(h, i, j) * get(e, r, j);
+                        }
+                    }
+                    set(out, r, sum);
+                }
+            }
+            case Op.ChooseGrid grid -> chooseGrid(grid);
+            case Op.RoundToGrid(
+                            var codes,
+                            var w,
+                            var scales,
+                            var zeros,
+                            var groupOf,
+                            var spec) -> {
+                for (long r = 0; r < w.rows(); r++) {
+                    for (long c = 0; c < w.cols(); c++) {
+                        long g = (long) get(groupOf, c);
+                        float scale = (float) get(scales, r, g);
+                        set(codes, r, c, code(get(w, r, c), scale, get(zeros, r, g), spec));
+                    }
+                }
+            }
+            case Op.AccumulateGptqBlock block -> gptqBlock(block);
+            case Op.AccumulateGptqSpread(var w, var errors, var u, int from, int to) -> {
+                for (long r = 0; r < w.rows(); r++) {
+                    for (long c = to; c < w.cols(); c++) {
+                        double sum = 0;
+                        for (int j = from; j < to; j++) {
+                            sum += get(errors, r, j - from) * get(u, j, c);
+                        }
+                        set(w, r, c, get(w, r, c) - sum);
+                    }
+                }
+            }
+            case Op.PackCodes(var out, var codes, int bits) -> {
+                out.bytes().fill((byte) 0);
+                for (long r = 0; r < codes.rows(); r++) {
+                    for (long i = 0; i < codes.cols() * bits; i++) {
+                        long bit = (long) get(codes, r, i / bits) >> (i % bits) & 1;
+                        long word = (long) get(out, r, i / 32) | bit << (i % 32);
+                        set(out, r, i / 32, (int) word);
+                    }
+                }
+            }
+            case Op.Dequantize(var out, var w) -> {
+                double[] dense = dense(w);
+                for (int i = 0; i < dense.length; i++) {
+                    set(out, i, dense[i]);
+                }
+            }
+        }
+    }
+
+    private static void layerNorm(Tensor out, Tensor x, Tensor weight, Tensor bias, float eps) {
+        for (long t = 0; t < x.rows(); t++) {
+            double mean = 0;
+            for (long c = 0; c < x.cols(); c++) {
+                mean += get(x, t, c) / x.cols();
+            }
+            double variance = 0;
+            for (long c = 0; c < x.cols(); c++) {
+                variance += (get(x, t, c) - mean) * (get(x, t, c) - mean) / x.cols();
+            }
+            for (long c = 0; c < x.cols(); c++) {
+                double w = weight == null ? 1 : get(weight, c);
+                double b = bias == null ? 0 : get(bias, c);
+                set(out, t, c, (get(x, t, c) - mean) / Math.sqrt(variance + eps) * w + b);
+            }
+        }
+    }
+
+    private static void rope(
+            Tensor out, Tensor x, Tensor cosSin, int dim, int length, boolean interleaved) {
+        long pairs = cosSin.cols() / 2;
+        for (long t = 0; t < x.rows(); t++) {
+            for (long h = 0; h < x.cols(); h += dim) {
+                for (long c = 2 * pairs; c < dim; c++) {
+                    set(out, t, h + c, get(x, t, h + c));
+                }
+                for (long k = 0; k < pairs; k++) {
+                    long i = h + (interleaved ? 2 * k : k);
+                    long j = h + (interleaved ? 2 * k + 1 : k + pairs);
+                    double cos = get(cosSin, t % length, k);
+                    double sin = get(cosSin, t % length, pairs + k);
+                    set(out, t, i, get(x, t, i) * cos - get(x, t, j) * sin);
+                    set(out, t, j, get(x, t, j) * cos + get(x, t, i) * sin);
+                }
+            }
+        }
+    }
+
+    private static void attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec) {
+        int dim = spec.headDim();
+        int length = spec.length();
+        for (long row = 0; row < q.rows(); row++) {
+            long t = row % length;
+            long start = row - t;
+            long first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
+            for (int h = 0; h < spec.heads(); h++) {
+                int kv = h * spec.kvHeads() / spec.heads();
+                double[] p = new double[length];
+                double max = Double.NEGATIVE_INFINITY;
+                for (long s = first; s <= t; s++) {
+                    double dot = 0;
+                    for (int d = 0; d < dim; d++) {
+                        dot += get(q, row, h * dim + d) * get(k, start + s, kv * dim + d);
+                    }
+                    dot *= spec.scale();
+                    if (spec.softcap() > 0) {
+                        dot = spec.softcap() * Math.tanh(dot / spec.softcap());
+                    }
+                    p[(int) s] = dot;
+                    max = Math.max(max, dot);
+                }
+                double sum = 0;
+                for (long s = first; s <= t; s++) {
+                    p[(int) s] = Math.exp(p[(int) s] - max);
+                    sum += p[(int) s];
+                }
+                for (int d = 0; d < dim; d++) {
+                    double o = 0;
+                    for (long s = first; s <= t; s++) {
+                        o += p[(int) s] / sum * get(v, start + s, kv * dim + d);
+                    }
+                    set(out, row, h * dim + d, o);
+                }
+            }
+        }
+    }
+
+    private static double activate(double x, Activation activation) {
+        return switch (activation) {
+            case SILU -> x / (1 + Math.exp(-x));
+            case GELU_TANH ->
+                    0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
+            case GELU_ERF -> x * normal(x);
+            case RELU -> x < 0 ? 0 : x;
+        };
+    }
+
+    /// The normal distribution function, by Simpson's rule over its density.
+    private static double normal(double x) {
+        if (Double.isNaN(x)) {
+            return x;
+        }
+        double end = Math.max(-9, Math.min(9, x));
+        int steps = 2000;
+        double h = end / steps;
+        double sum = 0;
+        for (int i = 0; i <= steps; i++) {
+            double t = i * h;
+            sum += (i == 0 || i == steps ? 1 : i % 2 == 1 ? 4 : 2) * Math.exp(-t * t / 2);
+        }
+        return 0.5 + sum * h / 3 / Math.sqrt(2 * Math.PI);
+    }
+
+    private static void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {
+        for (long t = 0; t < logits.rows(); t++) {
+            double[] logP = logSoftmax(logits, t);
+            boolean[] taken = new boolean[logP.length];
+            double kept = 0;
+            for (long j = 0; j < experts.cols(); j++) {
+                int best = -1;
+                for (int e = 0; e < logP.length; e++) {
+                    if (!taken[e] && (best < 0 || logP[e] > logP[best])) {
+                        best = e;
+                    }
+                }
+                taken[best] = true;
+                kept += Math.exp(logP[best]);
+                set(experts, t, j, best);
+            }
+            for (long j = 0; j < experts.cols(); j++) {
+                double p = Math.exp(logP[(int) get(experts, t, j)]);
+                set(weights, t, j, renormalise ? p / kept : p);
+            }
+        }
+    }
+
+    private static double[] logSoftmax(Tensor x, long row) {
+        double max = Double.NEGATIVE_INFINITY;
+        for (long c = 0; c < x.cols(); c++) {
+            max = Math.max(max, get(x, row, c));
+        }
+        double sum = 0;
+        for (long c = 0; c < x.cols(); c++) {
+            sum += Math.exp(get(x, row, c) - max);
+        }
+        double[] y = new double[(int) x.cols()];
+        for (int c = 0; c < y.length; c++) {
+            y[c] = get(x, row, c) - max - Math.log(sum);
+        }
+        return y;
+    }
+
+    /// By the book: the inverse through its columns, then its upper factor.
+    private static void choleskyInverse(Tensor u, Tensor status, Tensor h, float damp) {
+        int n = (int) h.rows();
+        double[][] l = new double[n][n];
+        for (int i = 0; i < n; i++) {
+            for (int j = 0; j < n; j++) {
+                l[i][j] = get(h, i, j) + (i == j ? damp : 0);
+            }
+        }
+        int bad = factor(l);
+        if (bad >= 0) {
+            set(status, 0, 1 + bad);
+            return;
+        }
+        double[][] inverse = new double[n][n];
+        for (int c = 0; c < n; c++) {
+            double[] y = new double[n];
+            for (int i = c; i < n; i++) {
+                double v = i == c ? 1 : 0;
+                for (int k = c; k < i; k++) {
+                    v -= l[i][k] * y[k];
+                }
+                y[i] = v / l[i][i];
+            }
+            for (int i = n - 1; i >= 0; i--) {
+                double v = y[i];
+                for (int k = i + 1; k < n; k++) {
+                    v -= l[k][i] * inverse[k][c];
+                }
+                inverse[i][c] = v / l[i][i];
+            }
+        }
+        factor(inverse);
+        set(status, 0, 0);
+        for (int i = 0; i < n; i++) {
+            for (int j = 0; j < n; j++) {
+                set(u, i, j, j < i ? 0 : inverse[j][i]);
+            }
+        }
+    }
+
+    private static int factor(double[][] a) {
+        for (int r = 0; r < a.length; r++) {
+            for (int c = 0; c <= r; c++) {
+                double v = a[r][c];
+                for (int k = 0; k < c; k++) {
+                    v -= a[r][k] * a[c][k];
+                }
+                if (c < r) {
+                    a[r][c] = v / a[c][c];
+                } else if (v > 0) {
+                    a[r][r] = Math.sqrt(v);
+                } else {
+                    return r;
+                }
+            }
+        }
+        return -1;
+    }
+
+    private static void chooseGrid(Op.ChooseGrid op) {
+        QuantSpec spec = op.spec();
+        Tensor w = op.w();
+        long length = spec.groupLength(w.cols());
+        int max = spec.maxCode();
+        for (long r = 0; r < w.rows(); r++) {
+            for (long g = 0; g < spec.groups(w.cols()); g++) {
+                float lo = 0;
+                float hi = 0;
+                long end = Math.min(w.cols(), (g + 1) * length);
+                for (long c = g * length; c < end; c++) {
+                    lo = Math.min(lo, (float) get(w, r, c));
+                    hi = Math.max(hi, (float) get(w, r, c));
+                }
+                if (spec.symmetric()) {
+                    hi = Math.max(hi, -lo);
+                    lo = -hi;
+                }
+                if (hi == lo) {
+                    hi = 1;
+                    lo = -1;
+                }
+                double least = Double.POSITIVE_INFINITY;
+                for (int f = 0; f < (op.search() ? 9 : 1); f++) {
+                    float factor = (20 - f) / 20f;
+                    float low = lo * factor;
+                    float scale = round((hi * factor - low) / max, op.scales().dtype());
+                    double zero =
+                            spec.symmetric()
+                                    ? spec.middleCode()
+                                    : Math.clamp(Math.rint(-low / scale), op.minZero(), max);
+                    double error = 0;
+                    for (long c = g * length; op.search() && c < end; c++) {
+                        double q = code(get(w, r, c), scale, zero, spec);
+                        double value =
+                                round((float) (q - zero) * scale, op.scales().dtype());
+                        double d = get(w, r, c) - value;
+                        error += (op.importance() == null ? 1 : get(op.importance(), c)) * d * d;
+                    }
+                    if (error < least) {
+                        least = error;
+                        set(op.scales(), r, g, scale);
+                        set(op.zeros(), r, g, zero);
+                    }
+                }
+            }
+        }
+    }
+
+    private static double code(double w, float scale, double zero, QuantSpec spec) {
+        return Math.clamp(Math.rint((float) w / scale) + zero, 0, spec.maxCode());
+    }
+
+    private static void gptqBlock(Op.AccumulateGptqBlock op) {
+        DType type = op.scales().dtype();
+        for (long r = 0; r < op.w().rows(); r++) {
+            for (int j = op.from(); j < op.to(); j++) {
+                long g = (long) get(op.groupOf(), j);
+                float scale = (float) get(op.scales(), r, g);
+                double zero = get(op.zeros(), r, g);
+                float w = (float) get(op.w(), r, j);
+                double code = code(w, scale, zero, op.spec());
+                float error =
+                        (w - round((float) (code - zero) * scale, type))
+                                / (float) get(op.u(), j, j);
+                set(op.codes(), r, j, code);
+                set(op.errors(), r, j - op.from(), error);
+                for (int k = j + 1; k < op.to(); k++) {
+                    float u = (float) get(op.u(), j, k);
+                    set(op.w(), r, k, Math.fma(-error, u, (float) get(op.w(), r, k)));
+                }
+            }
+        }
+    }
+
+    private static double[] dense(Weight w) {
+        int out = (int) w.outFeatures();
+        int in = (int) w.inFeatures();
+        double[] values = new double[out * in];
+        switch (w) {
+            case Weight.Dense(var t) -> {
+                for (int i = 0; i < values.length; i++) {
+                    values[i] = get(t, i);
+                }
+            }
+            case Weight.Grouped g -> {
+                long length = g.spec().groupLength(in);
+                int bits = g.spec().bits();
+                for (int o = 0; o < out; o++) {
+                    for (int i = 0; i < in; i++) {
+                        int code = 0;
+                        for (int b = 0; b < bits; b++) {
+                            long at = (long) i * bits + b;
+                            int word = (int) get(g.codes(), o, at / 32);
+                            code |= (word >>> (at % 32) & 1) << b;
+                        }
+                        long group =
+                                g.groupIndex() == null
+                                        ? i / length
+                                        : (long) get(g.groupIndex(), i);
+                        float scale = (float) get(g.scales(), o, group);
+                        float value = (float) (code - get(g.zeros(), o, group)) * scale;
+                        values[o * in + i] = round(value, g.scales().dtype());
+                    }
+                }
+            }
+        }
+        return values;
+    }
+
+    /// The nearest value of a float type, half to even, by comparing neighbours.
+    static float round(float x, DType type) {
+        return switch (type) {
+            case F32 -> x;
+            case F16 -> Float.float16ToFloat(Float.floatToFloat16(x));
+            default -> {
+                int bits = Float.floatToRawIntBits(x);
+                float below = Float.intBitsToFloat(bits & 0xffff0000);
+                float above = Float.intBitsToFloat((bits & 0xffff0000) + 0x10000);
+                if (Float.isNaN(x) || below == x) {
+                    yield x;
+                }
+                double left = Math.abs((double) x - below);
+                double right = Math.abs((double) above - x);
+                boolean even = (bits & 0x10000) == 0;
+                yield left < right || left == right && even ? below : above;
+            }
+        };
+    }
+
+    static long size(Tensor t) {
+        return t.shape().size();
+    }
+
+    static double get(Tensor t, long row, long column) {
+        return get(t, row * t.cols() + column);
+    }
+
+    static double get(Tensor t, long i) {
+        MemorySegment s = t.bytes();
+        return switch (t.dtype()) {
+            case F32 -> s.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i);
+            case F64 -> s.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i);
+            case I32 -> s.get(ValueLayout.JAVA_INT_UNALIGNED, 4 * i);
+            case U8 -> s.get(ValueLayout.JAVA_BYTE, i) & 0xff;
+            case F16 -> Float.float16ToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i));
+            case BF16 ->
+                    Float.intBitsToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i) << 16);
+            default -> throw new IllegalArgumentException("no values of " + t.dtype());
+        };
+    }
+
+    static void set(Tensor t, long row, long column, double v) {
+        set(t, row * t.cols() + column, v);
+    }
+
+    static void set(Tensor t, long i, double v) {
+        MemorySegment s = t.bytes();
+        switch (t.dtype()) {
+            case F32 -> s.set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i, (float) v);
+            case F64 -> s.set(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i, v);
+            case I32 -> s.set(ValueLayout.JAVA_INT_UNALIGNED, 4 * i, (int) v);
+            case U8 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
+            case F16 ->
+                    s.set(
+                            ValueLayout.JAVA_SHORT_UNALIGNED,
+                            2 * i,
+                            Float.floatToFloat16((float) v));
+            case BF16 -> {
+                int bits = Float.floatToRawIntBits(round((float) v, DType.BF16));
+                s.set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i, (short) (bits >> 16));
+            }
+            default -> throw new IllegalArgumentException("no values of " + t.dtype());
+        }
+    }
+}

@@ -1,0 +1,270 @@
+package io.llmc.quantize;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.stream.IntStream;
+
+/// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's error is
+/// spread over the columns not yet rounded, as the inverse Hessian says. Tensors in, tensors out: no names,
+/// no files.
+final class GptqMath {
+    private GptqMath() {}
+
+    /// @param damping added to the Hessian's diagonal, as a part of its mean
+    /// @param blockSize columns whose errors are spread at once
+    record Settings(QuantSpec spec, double damping, ActOrder order, int blockSize, boolean search, boolean weigh) {}
+
+    /// What all layers with one input share.
+    ///
+    /// @param diagonal of the Hessian, in the order of the inputs
+    /// @param order column `j` of the solver is input `order[j]`
+    /// @param u F32 `[in, in]`, upper, of the permuted and damped Hessian's inverse
+    /// @param damping as used: larger than asked where the Cholesky factor did not exist
+    /// @param raises how often it was raised
+    record Factor(float[] diagonal, int[] order, Tensor u, double damping, int raises) {
+        long deadInputs() {
+            return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
+        }
+    }
+
+    /// Bytes of scratch for [#factor].
+    static long factorBytes(long in) {
+        return 8 * in * in + 16 * in + (1 << 14);
+    }
+
+    /// @param arena receives the factor, at least [#factorBytes]
+    /// @param h F32 `[in, in]`
+    /// @return null where even the largest damping leaves no factor, as for a Hessian of zeros
+    static Factor factor(Backend backend, TensorArena arena, Tensor h, Settings s) {
+        int in = (int) h.rows();
+        Tensor diagonalTensor = arena.allocate(DType.F32, new Shape(in));
+        backend.run(new Op.Diagonal(diagonalTensor, h));
+        float[] diagonal = Host.floats(backend, diagonalTensor);
+        double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
+        if (!(mean > 0) || Double.isInfinite(mean)) {
+            return null;
+        }
+        int[] order = s.order() == ActOrder.NONE ? identity(in) : descending(diagonal);
+        Tensor u = arena.allocate(DType.F32, new Shape(in, in));
+        Tensor status = arena.allocate(DType.I32, new Shape(1));
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor permuted = h;
+            if (s.order() != ActOrder.NONE) {
+                permuted = scratch.allocate(DType.F32, new Shape(in, in));
+                backend.run(new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
+            }
+            double damping = s.damping();
+            for (int raises = 0; damping < 1; raises++, damping += Math.max(s.damping(), 0.01)) {
+                backend.run(new Op.CholeskyInverse(u, status, permuted, (float) (damping * mean)));
+                if (Host.integer(backend, status) == 0) {
+                    return new Factor(diagonal, order, u, damping, raises);
+                }
+            }
+            return null;
+        }
+    }
+
+    private static int[] identity(int n) {
+        return IntStream.range(0, n).toArray();
+    }
+
+    /// Indices of the values, the largest first, equals in their order.
+    private static int[] descending(float[] values) {
+        Integer[] order = new Integer[values.length];
+        Arrays.setAll(order, i -> i);
+        Arrays.sort(order, Comparator.comparingDouble((Integer i) -> -(double) values[i]));
+        return Arrays.stream(order).mapToInt(Integer::intValue).toArray();
+    }
+
+    /// @param error squared output error over squared output, both under the Hessian
+    /// @param rtnError the same for rounding to nearest on a grid chosen in the same way
+    record Result(Weight.Grouped weight, double error, double rtnError) {}
+
+    /// Bytes of scratch for [#quantize].
+    static long scratchBytes(long out, long in, int blockSize) {
+        return 4 * out * in * 5 + 2 * out * in + 4 * out * blockSize + 40 * in + 32 * out + (1 << 16);
+    }
+
+    /// @param arena receives the packed weight
+    /// @param scratch at least [#scratchBytes]
+    static Result quantize(
+            Backend backend,
+            TensorArena arena,
+            TensorArena scratch,
+            Weight w,
+            Tensor h,
+            Factor factor,
+            Settings s,
+            DType scaleDtype,
+            int minZero) {
+        long out = w.outFeatures();
+        int in = (int) w.inFeatures();
+        QuantSpec spec = s.spec();
+        Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
+        backend.run(new Op.Dequantize(dense, w));
+        int[] groupOf = groupOf(s, factor.order(), in);
+        Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
+        Tensor groupIndex =
+                s.order() == ActOrder.GROUP
+                        ? Host.ints(backend, arena, inverse(groupOf, factor.order()))
+                        : null;
+        Weight.Grouped packed = grid.weight(arena, in, groupIndex);
+        double norm;
+        double rtn;
+        try (TensorArena inner = scratch.scratch()) {
+            norm = squared(backend, inner, dense, h);
+        }
+        try (TensorArena inner = scratch.scratch()) {
+            rtn = rtnError(backend, inner, dense, h, factor, s, scaleDtype, minZero);
+        }
+        Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
+        try (TensorArena inner = scratch.scratch()) {
+            solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
+        }
+        backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
+        double error;
+        try (TensorArena inner = scratch.scratch()) {
+            error = distance(backend, inner, packed, dense, h);
+        }
+        return new Result(packed, error / norm, rtn / norm);
+    }
+
+    /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the grid where
+    /// it depends on what has been rounded.
+    private static void solve(
+            Backend backend,
+            TensorArena scratch,
+            Tensor codes,
+            Tensor dense,
+            Grid grid,
+            int[] groupOf,
+            Factor factor,
+            Settings s,
+            int minZero) {
+        int in = (int) dense.cols();
+        boolean permuted = s.order() != ActOrder.NONE;
+        Tensor work = scratch.allocate(DType.F32, dense.shape());
+        Tensor importance = s.weigh() ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP) : null;
+        if (permuted) {
+            Tensor order = Host.ints(backend, scratch, factor.order());
+            backend.run(new Op.PermuteColumns(work, dense, order));
+        } else {
+            backend.run(new Op.Scale(work, dense, 1));
+        }
+        if (s.order() == ActOrder.STATIC) {
+            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
+        }
+        Tensor groups = Host.ints(backend, scratch, groupOf);
+        Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
+        for (int from = 0; from < in; from += s.blockSize()) {
+            int to = Math.min(in, from + s.blockSize());
+            if (s.order() != ActOrder.STATIC) {
+                // Groups that begin in this block see what earlier blocks spread, and nothing of this
+                // block's own: as the reference implementation has it.
+                int length = (int) s.spec().groupLength(in);
+                choose(backend, grid, work, importance, s, minZero, Math.ceilDiv(from, length), Math.ceilDiv(to, length));
+            }
+            try (TensorArena block = scratch.scratch()) {
+                Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
+                backend.run(
+                        new Op.AccumulateGptqBlock(
+                                rounded, errors, work, factor.u(), grid.scales(), grid.zeros(), groups, s.spec(), from, to));
+                if (to < in) {
+                    backend.run(new Op.AccumulateGptqSpread(work, errors, factor.u(), from, to));
+                }
+            }
+        }
+        if (permuted) {
+            backend.run(
+                    new Op.PermuteColumns(codes, rounded, Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
+        }
+    }
+
+    private static void choose(
+            Backend backend, Grid grid, Tensor w, Tensor importance, Settings s, int minZero, int from, int to) {
+        if (from < to) {
+            backend.run(
+                    new Op.ChooseGrid(grid.scales(), grid.zeros(), w, importance, s.spec(), minZero, s.search(), from, to));
+        }
+    }
+
+    /// The diagonal as the weight of each column's error.
+    private static Tensor upload(Backend backend, TensorArena arena, Factor factor, boolean permuted) {
+        int n = factor.diagonal().length;
+        float[] values = new float[n];
+        for (int j = 0; j < n; j++) {
+            values[j] = factor.diagonal()[permuted ? factor.order()[j] : j];
+        }
+        Tensor t = arena.allocate(DType.F32, new Shape(n));
+        try (var host = java.lang.foreign.Arena.ofConfined()) {
+            backend.upload(t, host.allocateFrom(java.lang.foreign.ValueLayout.JAVA_FLOAT, values));
+        }
+        return t;
+    }
+
+    /// The group of each column of the solver.
+    private static int[] groupOf(Settings s, int[] order, int in) {
+        int[] groups = new int[in];
+        long length = s.spec().groupLength(in);
+        for (int j = 0; j < in; j++) {
+            groups[j] = (int) ((s.order() == ActOrder.STATIC ? order[j] : j) / length);
+        }
+        return groups;
+    }
+
+    /// `result[order[j]] = values[j]`
+    private static int[] inverse(int[] values, int[] order) {
+        int[] result = new int[values.length];
+        for (int j = 0; j < values.length; j++) {
+            result[order[j]] = values[j];
+        }
+        return result;
+    }
+
+    private static double rtnError(
+            Backend backend,
+            TensorArena scratch,
+            Tensor dense,
+            Tensor h,
+            Factor factor,
+            Settings s,
+            DType scaleDtype,
+            int minZero) {
+        long in = dense.cols();
+        Grid grid = Grid.allocate(scratch, s.spec(), dense.rows(), in, scaleDtype);
+        Weight.Grouped packed = grid.weight(scratch, in, null);
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
+            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
+            Tensor codes = inner.allocate(DType.U8, dense.shape());
+            Tensor groups = Host.ints(backend, inner, RtnMath.groupOf(s.spec(), (int) in));
+            backend.run(
+                    new Op.RoundToGrid(codes, null, dense, grid.scales(), grid.zeros(), groups, s.spec()));
+            backend.run(new Op.PackCodes(packed.codes(), codes, s.spec().bits()));
+        }
+        return distance(backend, scratch, packed, dense, h);
+    }
+
+    /// `sum_o (q - w)[o,:] h (q - w)[o,:]^T`
+    private static double distance(Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
+        Tensor values = scratch.allocate(DType.F32, dense.shape());
+        Tensor difference = scratch.allocate(DType.F32, dense.shape());
+        backend.run(new Op.Dequantize(values, q));
+        backend.run(new Op.Add(difference, values, dense, -1));
+        return squared(backend, scratch, difference, h);
+    }
+
+    private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {
+        Tensor rows = scratch.allocate(DType.F64, new Shape(e.rows()));
+        backend.run(new Op.QuadraticForm(rows, e, h));
+        return Host.sum(Host.doubles(backend, rows));
+    }
+}

@@ -1,0 +1,272 @@
+package io.llmc.quantize;
+
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
+import io.llmc.model.Linear;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
+
+/// GPTQ over calibration data, stage by stage, so that each layer sees the outputs of the quantized layers
+/// before it. https://arxiv.org/abs/2210.17323
+///
+///     - gptq: {bits: 4, groupSize: 128, symmetric: true, actOrder: static, damping: 0.01,
+///              blockSize: 128, clip: hessian, rareExperts: rtn, minExpertTokens: 128,
+///              targets: [], ignore: []}
+///
+/// Inputs that were never active keep their weights, rounded to nearest: they say nothing about the
+/// output, and zeroing them, as the reference does, would break inputs that calibration did not show.
+///
+/// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at least
+///     0.01, until its Cholesky factor exists
+/// @param minExpertTokens experts with fewer are treated as `rareExperts` says
+public record GptqPass(
+        QuantSpec spec,
+        ActOrder actOrder,
+        double damping,
+        int blockSize,
+        Clip clip,
+        RareExperts rareExperts,
+        int minExpertTokens,
+        Targets targets)
+        implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "gptq",
+                    "GPTQ with static act-order and a search of each group's range",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                    steps:
+                      - sweep:
+                          - gptq: {bits: 4, groupSize: 64, actOrder: static, damping: 0.01, clip: hessian}
+                    save: {layout: compressed-tensors}
+                    """,
+                    GptqPass::read);
+
+    private static BlockPass read(Options o) {
+        GptqPass pass =
+                new GptqPass(
+                        GridOptions.spec(o),
+                        o.choice("actOrder", ActOrder.class, ActOrder.STATIC),
+                        o.decimal("damping", 0.01),
+                        o.integer("blockSize", 128),
+                        o.choice("clip", Clip.class, Clip.HESSIAN),
+                        o.choice("rareExperts", RareExperts.class, RareExperts.RTN),
+                        o.integer("minExpertTokens", 128),
+                        GridOptions.targets(o));
+        if (!(pass.damping >= 0 && pass.damping < 1)) {
+            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
+        }
+        if (pass.blockSize < 1) {
+            throw o.error("blockSize", "blockSize is %d, expected a positive number".formatted(pass.blockSize));
+        }
+        return pass;
+    }
+
+    @Override
+    public String name() {
+        return "gptq";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public Optional<QuantSpec> encoding() {
+        return Optional.of(spec);
+    }
+
+    @Override
+    public boolean groupIndex() {
+        return actOrder == ActOrder.GROUP;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("act_order", Options.spelling(actOrder));
+        values.put("damping", damping);
+        values.put("block_size", blockSize);
+        values.put("clip", Options.spelling(clip));
+        return values;
+    }
+
+    private GptqMath.Settings settings() {
+        return new GptqMath.Settings(
+                spec, damping, actOrder, blockSize, clip != Clip.NONE, clip == Clip.HESSIAN);
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        for (Stage stage : scope.stages()) {
+            if (stage.linears().stream().anyMatch(scope::selected)) {
+                quantize(scope, stage);
+            }
+            scope.advance(stage);
+        }
+    }
+
+    private void quantize(BlockScope scope, Stage stage) {
+        List<Group> groups = groups(scope, stage);
+        long bytes = groups.stream().mapToLong(g -> 4 * g.in() * g.in() + 256).sum();
+        try (TensorArena arena = scope.backend().newArena(bytes)) {
+            Map<Linear, Group> byFirst = new IdentityHashMap<>();
+            for (Group g : groups) {
+                g.hessian = arena.allocate(DType.F32, new Shape(g.in(), g.in()));
+                byFirst.put(g.first, g);
+            }
+            scope.observe(
+                    stage,
+                    (layers, x) -> {
+                        Group g = byFirst.get(layers.getFirst());
+                        if (g != null) {
+                            g.tokens += x.rows();
+                            scope.run(new Op.AccumulateGram(g.hessian, x, 1));
+                        }
+                    });
+            for (Group g : groups) {
+                quantize(scope, g, groups.size() > 1);
+            }
+        }
+    }
+
+    /// Layers with one input, so one Hessian.
+    private static final class Group {
+        private final Linear first;
+        private final List<Linear> selected;
+        private Tensor hessian;
+        private long tokens;
+
+        Group(Linear first, List<Linear> selected) {
+            this.first = first;
+            this.selected = selected;
+        }
+
+        long in() {
+            return first.weight().inFeatures();
+        }
+    }
+
+    private static List<Group> groups(BlockScope scope, Stage stage) {
+        List<Group> groups = new ArrayList<>();
+        for (List<Linear> layers : stage.groups()) {
+            List<Linear> selected = layers.stream().filter(scope::selected).toList();
+            if (!selected.isEmpty()) {
+                groups.add(new Group(layers.getFirst(), selected));
+            }
+        }
+        return groups;
+    }
+
+    private void quantize(BlockScope scope, Group g, boolean expert) {
+        if (expert && g.tokens < minExpertTokens) {
+            String what = "saw %d calibration tokens of at least %d".formatted(g.tokens, minExpertTokens);
+            if (rareExperts == RareExperts.FAIL) {
+                throw new UserException(
+                        g.first.name() + " " + what,
+                        "add calibration data, lower --min-expert-tokens, or pass --rare-experts rtn");
+            }
+            g.selected.forEach(layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+            return;
+        }
+        try (TensorArena arena = scope.backend().newArena(GptqMath.factorBytes(g.in()))) {
+            GptqMath.Factor factor = GptqMath.factor(scope.backend(), arena, g.hessian, settings());
+            if (factor == null) {
+                String what = "the Hessian has no Cholesky factor at any damping";
+                g.selected.forEach(layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                return;
+            }
+            g.selected.forEach(layer -> quantize(scope, g, factor, layer));
+        }
+    }
+
+    private void quantize(BlockScope scope, Group g, GptqMath.Factor factor, Linear layer) {
+        long start = System.nanoTime();
+        long out = layer.weight().outFeatures();
+        try (TensorArena scratch =
+                scope.backend().newArena(GptqMath.scratchBytes(out, g.in(), blockSize))) {
+            GptqMath.Result result =
+                    GptqMath.quantize(
+                            scope.backend(),
+                            scope.arena(),
+                            scratch,
+                            layer.weight(),
+                            g.hessian,
+                            factor,
+                            settings(),
+                            scope.scaleDtype(),
+                            scope.minZero());
+            layer.replace(result.weight());
+            scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
+        }
+    }
+
+    private ModuleReport report(
+            Linear layer, Group g, GptqMath.Factor factor, GptqMath.Result result, double seconds) {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", "gptq");
+        values.put("relative_error", result.error());
+        values.put("rtn_relative_error", result.rtnError());
+        values.put("damping", factor.damping());
+        values.put("damping_raises", factor.raises());
+        values.put("dead_inputs", factor.deadInputs());
+        values.put("tokens", g.tokens);
+        List<String> warnings = new ArrayList<>();
+        if (factor.raises() > 0) {
+            warnings.add(
+                    "damping was raised from %s to %.2f until the Hessian had a Cholesky factor"
+                            .formatted(damping, factor.damping()));
+        }
+        if (result.error() > result.rtnError()) {
+            warnings.add(
+                    "relative error %.3g is above that of rounding to nearest, %.3g"
+                            .formatted(result.error(), result.rtnError()));
+        }
+        return new ModuleReport(layer.name(), values, seconds, warnings);
+    }
+
+    private void roundToNearest(BlockScope scope, Group g, Linear layer, String why) {
+        long start = System.nanoTime();
+        long bytes = RtnMath.scratchBytes(layer.weight().outFeatures(), g.in());
+        try (TensorArena scratch = scope.backend().newArena(bytes)) {
+            RtnMath.Result result =
+                    RtnMath.quantize(
+                            scope.backend(),
+                            scope.arena(),
+                            scratch,
+                            layer.weight(),
+                            spec,
+                            scope.scaleDtype(),
+                            scope.minZero(),
+                            clip != Clip.NONE,
+                            null);
+            layer.replace(result.weight());
+            SequencedMap<String, Object> values = new LinkedHashMap<>();
+            values.put("method", "rtn");
+            values.put("relative_weight_error", result.error());
+            values.put("tokens", g.tokens);
+            double seconds = (System.nanoTime() - start) / 1e9;
+            scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
+        }
+    }
+}

@@ -1,0 +1,27 @@
+package io.llmc.quantize;
+
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+
+/// Scales and zero points of a weight.
+///
+/// @param scales `[out, groups]`
+/// @param zeros U8 `[out, groups]`
+record Grid(QuantSpec spec, Tensor scales, Tensor zeros) {
+    static Grid allocate(TensorArena arena, QuantSpec spec, long out, long in, DType scaleDtype) {
+        Shape groups = new Shape(out, spec.groups(in));
+        return new Grid(spec, arena.allocate(scaleDtype, groups), arena.allocate(DType.U8, groups));
+    }
+
+    /// A packed weight on this grid, its codes not yet written.
+    ///
+    /// @param groupIndex null where groups are contiguous
+    Weight.Grouped weight(TensorArena arena, long in, Tensor groupIndex) {
+        Tensor codes = arena.allocate(DType.I32, new Shape(scales.rows(), spec.words(in)));
+        return new Weight.Grouped(spec, in, codes, scales, zeros, groupIndex);
+    }
+}

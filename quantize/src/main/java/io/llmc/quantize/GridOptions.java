@@ -1,0 +1,33 @@
+package io.llmc.quantize;
+
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Targets;
+import io.llmc.tensor.QuantSpec;
+
+/// The options that every grid quantizer reads.
+final class GridOptions {
+    private GridOptions() {}
+
+    /// `bits` (4), `groupSize` (128, or `channel`), `symmetric` (true).
+    static QuantSpec spec(Options o) {
+        int bits = o.integer("bits", 4);
+        String group = o.text("groupSize", "128");
+        boolean symmetric = o.flag("symmetric", true);
+        int size;
+        try {
+            size = group.equals("channel") || group.equals("-1") ? QuantSpec.CHANNEL : Integer.parseInt(group);
+        } catch (NumberFormatException e) {
+            throw o.error("groupSize", "groupSize is %s, expected a number or channel".formatted(group));
+        }
+        try {
+            return new QuantSpec(bits, size, symmetric);
+        } catch (IllegalArgumentException e) {
+            throw o.error(e.getMessage().startsWith("bits") ? "bits" : "groupSize", e.getMessage());
+        }
+    }
+
+    /// `targets` and `ignore`: globs over the names of layers.
+    static Targets targets(Options o) {
+        return new Targets(o.texts("targets"), o.texts("ignore"));
+    }
+}

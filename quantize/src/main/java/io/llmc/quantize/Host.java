@@ -1,0 +1,56 @@
+package io.llmc.quantize;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+
+/// Small vectors on their way between a device and Java.
+final class Host {
+    private Host() {}
+
+    static float[] floats(Backend backend, Tensor t) {
+        try (Arena host = Arena.ofConfined()) {
+            return download(backend, t, host).toArray(ValueLayout.JAVA_FLOAT);
+        }
+    }
+
+    static double[] doubles(Backend backend, Tensor t) {
+        try (Arena host = Arena.ofConfined()) {
+            return download(backend, t, host).toArray(ValueLayout.JAVA_DOUBLE);
+        }
+    }
+
+    static int integer(Backend backend, Tensor t) {
+        try (Arena host = Arena.ofConfined()) {
+            return download(backend, t, host).get(ValueLayout.JAVA_INT, 0);
+        }
+    }
+
+    private static MemorySegment download(Backend backend, Tensor t, Arena host) {
+        MemorySegment copy = host.allocate(t.byteSize(), 8);
+        backend.download(copy, t);
+        return copy;
+    }
+
+    /// I32 `[values.length]`
+    static Tensor ints(Backend backend, TensorArena arena, int[] values) {
+        Tensor t = arena.allocate(DType.I32, new Shape(values.length));
+        try (Arena host = Arena.ofConfined()) {
+            backend.upload(t, host.allocateFrom(ValueLayout.JAVA_INT, values));
+        }
+        return t;
+    }
+
+    static double sum(double[] values) {
+        double sum = 0;
+        for (double v : values) {
+            sum += v;
+        }
+        return sum;
+    }
+}

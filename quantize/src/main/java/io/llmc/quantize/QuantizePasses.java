@@ -1,0 +1,11 @@
+package io.llmc.quantize;
+
+import io.llmc.pipeline.PassFactory;
+import java.util.List;
+
+/// Every quantizer, by its name in a recipe.
+public final class QuantizePasses {
+    public static final List<PassFactory> ALL = List.of(RtnPass.FACTORY, GptqPass.FACTORY);
+
+    private QuantizePasses() {}
+}

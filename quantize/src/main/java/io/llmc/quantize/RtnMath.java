@@ -1,0 +1,74 @@
+package io.llmc.quantize;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+
+/// Round-to-nearest: every weight to the nearest point of its group's grid.
+final class RtnMath {
+    private RtnMath() {}
+
+    /// @param error sum of squared differences over sum of squared weights
+    record Result(Weight.Grouped weight, double error) {}
+
+    /// Bytes of scratch that [#quantize] takes for an `[out, in]` weight.
+    static long scratchBytes(long out, long in) {
+        return 5 * out * in + 16 * out + 4 * in + (1 << 14);
+    }
+
+    /// @param arena receives the packed weight
+    /// @param scratch at least [#scratchBytes]
+    /// @param w dense `[out, in]`
+    /// @param importance weight of each input's error in the search, F32 `[in]`; null for one each
+    static Result quantize(
+            Backend backend,
+            TensorArena arena,
+            TensorArena scratch,
+            Weight w,
+            QuantSpec spec,
+            DType scaleDtype,
+            int minZero,
+            boolean search,
+            Tensor importance) {
+        long out = w.outFeatures();
+        long in = w.inFeatures();
+        Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
+        Weight.Grouped packed = grid.weight(arena, in, null);
+        Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
+        backend.run(new Op.Dequantize(dense, w));
+        int groups = (int) spec.groups(in);
+        backend.run(
+                new Op.ChooseGrid(grid.scales(), grid.zeros(), dense, importance, spec, minZero, search, 0, groups));
+        Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
+        Tensor squares = scratch.allocate(DType.F64, new Shape(out, 2));
+        Tensor groupOf = Host.ints(backend, scratch, groupOf(spec, (int) in));
+        backend.run(
+                new Op.RoundToGrid(codes, squares, dense, grid.scales(), grid.zeros(), groupOf, spec));
+        backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
+        return new Result(packed, ratio(Host.doubles(backend, squares)));
+    }
+
+    private static double ratio(double[] squares) {
+        double error = 0;
+        double norm = 0;
+        for (int i = 0; i < squares.length; i += 2) {
+            error += squares[i];
+            norm += squares[i + 1];
+        }
+        return norm == 0 ? 0 : error / norm;
+    }
+
+    /// The contiguous group of each input.
+    static int[] groupOf(QuantSpec spec, int in) {
+        int[] group = new int[in];
+        for (int i = 0; i < in; i++) {
+            group[i] = (int) (i / spec.groupLength(in));
+        }
+        return group;
+    }
+}
