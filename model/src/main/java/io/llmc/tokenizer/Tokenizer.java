@@ -48,7 +48,6 @@ public final class Tokenizer implements AutoCloseable {
         return open(file);
     }
 
-    @MustBeClosed
     static Tokenizer open(Path file) {
         String json = TextFiles.read(file);
         loadLibrary();
