@@ -528,17 +528,17 @@ public sealed interface Op {
 
     // ---------------------------------------------------------------- quantization
 
-    /// Chooses scale and zero point of every group. The range is widened to hold 0; symmetric:
-    /// `scale = 2 amax / (2^b - 1)`, zero the middle code; asymmetric: `scale = (max - min) / (2^b
-    /// - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A group of zeros gets
-    ///   the range [-1, 1]. The scale is rounded to the dtype of `scales` and used as rounded.
+    /// Chooses scale and zero point of the groups `[from, to)` of every row. The range is widened to hold 0;
+    /// symmetric: `scale = 2 amax / (2^b - 1)`, zero the middle code; asymmetric: `scale = (max - min) /
+    /// (2^b - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A group of zeros gets the
+    /// range [-1, 1]. The scale is rounded to the dtype of `scales` and used as rounded.
     ///
-    /// With a search each factor 1.0, 0.95, ... 0.6 shrinks the range, and the group keeps the one
-    /// with the least `sum_i c_i (w_i - q_i)^2`, the larger factor on a tie.
+    /// With a search each factor 1.0, 0.95, ... 0.6 shrinks the range, and the group keeps the one with
+    /// the least `sum_i c_i (w_i - q_i)^2`, the larger factor on a tie.
     ///
     /// @param scales F32, F16 or BF16 `[out, groups]`
     /// @param zeros U8 `[out, groups]`
-    /// @param w F32 `[out, in]`
+    /// @param w F32, F16 or BF16 `[out, in]`
     /// @param importance c, F32 `[in]`; null for all ones
     record ChooseGrid(
             Tensor scales,
@@ -547,7 +547,9 @@ public sealed interface Op {
             Tensor importance,
             QuantSpec spec,
             int minZero,
-            boolean search)
+            boolean search,
+            int from,
+            int to)
             implements Op {
         public ChooseGrid {
             long groups = spec.groups(w.cols());
@@ -556,15 +558,12 @@ public sealed interface Op {
                             && zeros.is(w.rows(), groups)
                             && zeros.dtype() == DType.U8
                             && scales.dtype().isFloat()
-                            && f32(w)
-                            && (importance == null
-                                    || importance.isVector(w.cols()) && f32(importance)),
-                    "chooseGrid",
-                    scales,
-                    zeros,
-                    w,
-                    importance,
-                    spec);
+                            && w.dtype().isFloat()
+                            && (importance == null || (importance.isVector(w.cols()) && f32(importance)))
+                            && 0 <= from
+                            && from <= to
+                            && to <= groups,
+                    "chooseGrid", scales, zeros, w, importance, spec);
         }
 
         @Override
@@ -573,28 +572,26 @@ public sealed interface Op {
         }
     }
 
-    /// `codes[o,i] = clamp(round(w[o,i] / scale + zero), 0, 2^b - 1)`, half to even, of the group
+    /// `codes[o,i] = clamp(round(w[o,i] / scale) + zero, 0, 2^b - 1)`, half to even, of the group
     /// `groupOf[i]`.
     ///
     /// @param codes U8 `[out, in]`
+    /// @param squares F64 `[out, 2]`: the row's squared error, then its squared norm, in F64; null for none
+    /// @param w F32, F16 or BF16 `[out, in]`
     /// @param groupOf I32 `[in]`
     record RoundToGrid(
-            Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec)
+            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec)
             implements Op {
         public RoundToGrid {
             require(
-                    grid(codes, w, scales, zeros, groupOf),
-                    "roundToGrid",
-                    codes,
-                    w,
-                    scales,
-                    zeros,
-                    groupOf);
+                    grid(codes, w, scales, zeros, groupOf)
+                            && (squares == null || (squares.dtype() == DType.F64 && squares.is(w.rows(), 2))),
+                    "roundToGrid", codes, squares, w, scales, zeros, groupOf);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(codes, w, scales, zeros, groupOf);
+            return some(codes, squares, w, scales, zeros, groupOf);
         }
     }
 
@@ -624,6 +621,7 @@ public sealed interface Op {
         public AccumulateGptqBlock {
             require(
                     grid(codes, w, scales, zeros, groupOf)
+                            && f32(w)
                             && 0 <= from
                             && from < to
                             && to <= w.cols()
@@ -712,7 +710,7 @@ public sealed interface Op {
                 && zeros.dtype() == DType.U8
                 && groupOf.isVector(w.cols())
                 && groupOf.dtype() == DType.I32
-                && f32(w);
+                && w.dtype().isFloat();
     }
 
     private static boolean f32(Tensor... tensors) {

@@ -176,7 +176,7 @@ final class BlockStream {
         }
 
         private void requireNext(Stage stage) {
-            if (states == null || block.stages().get(advanced) != stage) {
+            if (states == null || !block.stages().get(advanced).equals(stage)) {
                 throw new IllegalStateException(
                         pass.name() + " must observe and advance the stages of a block in order");
             }

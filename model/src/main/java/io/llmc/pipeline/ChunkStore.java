@@ -96,6 +96,7 @@ final class ChunkStore implements AutoCloseable {
         return directory.resolve("hidden-" + index + ".spill");
     }
 
+    @SuppressWarnings("MustBeClosed") // closed by close()
     private static void reserve(Chunk chunk, long bytes) {
         if (chunk.bytes == null || chunk.bytes.byteSize() < bytes) {
             if (chunk.arena != null) {
@@ -154,6 +155,7 @@ final class ChunkStore implements AutoCloseable {
 
     /// @param sizes bytes of each chunk's residual stream
     /// @return false where the file is not the whole of these chunks
+    @SuppressWarnings("MustBeClosed") // closed here on failure, by close() otherwise
     boolean restore(Path file, List<Long> sizes, int hidden) {
         List<MemorySegment> read = new ArrayList<>();
         List<Arena> arenas = new ArrayList<>();

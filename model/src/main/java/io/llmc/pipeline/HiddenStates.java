@@ -92,6 +92,7 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     /// Makes room for passes through this block.
+    @SuppressWarnings("MustBeClosed") // closed by close()
     public void prepare(DecoderBlock block) {
         long needed = ArenaPlan.of(block, rows(0), model.spec().hidden(), positions, model.backend());
         if (needed > scratchBytes) {

@@ -154,6 +154,11 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case Op.Diagonal(var out, var h) -> {
+                for (long i = 0; i < h.rows(); i++) {
+                    set(out, i, get(h, i, i));
+                }
+            }
             case Op.PermuteSymmetric(var out, var h, var order) -> {
                 for (long i = 0; i < h.rows(); i++) {
                     for (long j = 0; j < h.rows(); j++) {
@@ -184,16 +189,29 @@ public final class ReferenceOps implements Runner {
             case Op.ChooseGrid grid -> chooseGrid(grid);
             case Op.RoundToGrid(
                             var codes,
+                            var squares,
                             var w,
                             var scales,
                             var zeros,
                             var groupOf,
                             var spec) -> {
                 for (long r = 0; r < w.rows(); r++) {
+                    double error = 0;
+                    double norm = 0;
                     for (long c = 0; c < w.cols(); c++) {
                         long g = (long) get(groupOf, c);
                         float scale = (float) get(scales, r, g);
-                        set(codes, r, c, code(get(w, r, c), scale, get(zeros, r, g), spec));
+                        double code = code(get(w, r, c), scale, get(zeros, r, g), spec);
+                        set(codes, r, c, code);
+                        double d =
+                                get(w, r, c)
+                                        - round((float) (code - get(zeros, r, g)) * scale, scales.dtype());
+                        error += d * d;
+                        norm += get(w, r, c) * get(w, r, c);
+                    }
+                    if (squares != null) {
+                        set(squares, r, 0, error);
+                        set(squares, r, 1, norm);
                     }
                 }
             }
@@ -436,7 +454,7 @@ public final class ReferenceOps implements Runner {
         long length = spec.groupLength(w.cols());
         int max = spec.maxCode();
         for (long r = 0; r < w.rows(); r++) {
-            for (long g = 0; g < spec.groups(w.cols()); g++) {
+            for (long g = op.from(); g < op.to(); g++) {
                 float lo = 0;
                 float hi = 0;
                 long end = Math.min(w.cols(), (g + 1) * length);

@@ -259,7 +259,8 @@ public record GptqPass(
                             scope.scaleDtype(),
                             scope.minZero(),
                             clip != Clip.NONE,
-                            null);
+                            null,
+                            groupIndex());
             layer.replace(result.weight());
             SequencedMap<String, Object> values = new LinkedHashMap<>();
             values.put("method", "rtn");

@@ -18,13 +18,14 @@ final class RtnMath {
 
     /// Bytes of scratch that [#quantize] takes for an `[out, in]` weight.
     static long scratchBytes(long out, long in) {
-        return 5 * out * in + 16 * out + 4 * in + (1 << 14);
+        return out * in + 16 * out + (1 << 12);
     }
 
     /// @param arena receives the packed weight
     /// @param scratch at least [#scratchBytes]
     /// @param w dense `[out, in]`
     /// @param importance weight of each input's error in the search, F32 `[in]`; null for one each
+    /// @param groupIndex whether the weight says the group of every input, as others of its file do
     static Result quantize(
             Backend backend,
             TensorArena arena,
@@ -34,19 +35,21 @@ final class RtnMath {
             DType scaleDtype,
             int minZero,
             boolean search,
-            Tensor importance) {
+            Tensor importance,
+            boolean groupIndex) {
         long out = w.outFeatures();
         long in = w.inFeatures();
         Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
-        Weight.Grouped packed = grid.weight(arena, in, null);
-        Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
-        backend.run(new Op.Dequantize(dense, w));
+        Tensor groupOf = Host.ints(backend, arena, groupOf(spec, (int) in));
+        Weight.Grouped packed = grid.weight(arena, in, groupIndex ? groupOf : null);
+        if (!(w instanceof Weight.Dense(Tensor dense))) {
+            throw new IllegalArgumentException("already on a grid: " + w);
+        }
         int groups = (int) spec.groups(in);
         backend.run(
                 new Op.ChooseGrid(grid.scales(), grid.zeros(), dense, importance, spec, minZero, search, 0, groups));
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
         Tensor squares = scratch.allocate(DType.F64, new Shape(out, 2));
-        Tensor groupOf = Host.ints(backend, scratch, groupOf(spec, (int) in));
         backend.run(
                 new Op.RoundToGrid(codes, squares, dense, grid.scales(), grid.zeros(), groupOf, spec));
         backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));

@@ -83,7 +83,8 @@ public record RtnPass(QuantSpec spec, Clip clip, Targets targets) implements Blo
                                 scope.scaleDtype(),
                                 scope.minZero(),
                                 clip == Clip.MSE,
-                                null);
+                                null,
+                                false);
                 layer.replace(result.weight());
                 SequencedMap<String, Object> values = new LinkedHashMap<>();
                 values.put("method", "rtn");

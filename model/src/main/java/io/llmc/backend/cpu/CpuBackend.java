@@ -93,6 +93,7 @@ public final class CpuBackend implements Backend {
             case Op.Zero(var out) -> out.bytes().fill((byte) 0);
             case Op.AccumulateGram(var h, var x, float scale) ->
                     linalg.accumulateGram(h, x, scale);
+            case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
             case Op.PermuteSymmetric(var out, var h, var order) ->
                     rows.permuteSymmetric(out, h, order);
             case Op.PermuteColumns(var out, var x, var order) ->
@@ -107,16 +108,20 @@ public final class CpuBackend implements Backend {
                             var importance,
                             var spec,
                             int minZero,
-                            boolean search) ->
-                    quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search);
+                            boolean search,
+                            int from,
+                            int to) ->
+                    quant.chooseGrid(
+                            scales, zeros, w, importance, spec, minZero, search, from, to);
             case Op.RoundToGrid(
                             var codes,
+                            var squares,
                             var w,
                             var scales,
                             var zeros,
                             var groupOf,
                             var spec) ->
-                    quant.roundToGrid(codes, w, scales, zeros, groupOf, spec);
+                    quant.roundToGrid(codes, squares, w, scales, zeros, groupOf, spec);
             case Op.AccumulateGptqBlock block -> gptq.block(block);
             case Op.AccumulateGptqSpread spread -> gptq.spread(spread);
             case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);

@@ -21,6 +21,9 @@ final class QuantKernels {
     /// Factors of a search: 20/20 down to 12/20.
     private static final int FACTORS = 9;
 
+    private static final ValueLayout.OfDouble F64 =
+            ValueLayout.JAVA_DOUBLE_UNALIGNED.withOrder(java.nio.ByteOrder.LITTLE_ENDIAN);
+
     private final Workers workers;
 
     QuantKernels(Workers workers) {
@@ -35,7 +38,9 @@ final class QuantKernels {
             Tensor importance,
             QuantSpec spec,
             int minZero,
-            boolean search) {
+            boolean search,
+            int from,
+            int to) {
         int in = Math.toIntExact(w.cols());
         int length = Math.toIntExact(spec.groupLength(in));
         int groups = Math.toIntExact(spec.groups(in));
@@ -57,7 +62,7 @@ final class QuantKernels {
                     float[] x = scratch.floats(1, length * N + Panels.SLACK);
                     float[] scale = scratch.floats(2, N);
                     float[] zero = scratch.floats(3, N);
-                    for (int g = 0; g < groups; g++) {
+                    for (int g = from; g < to; g++) {
                         int n = Math.min(length, in - g * length);
                         rows.pack(x, 0, N, tile * N, count, g * length, n, scratch);
                         grid.choose(scale, zero, x, n, weights, g * length, search);
@@ -164,7 +169,13 @@ final class QuantKernels {
     }
 
     void roundToGrid(
-            Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec) {
+            Tensor codes,
+            Tensor squares,
+            Tensor w,
+            Tensor scales,
+            Tensor zeros,
+            Tensor groupOf,
+            QuantSpec spec) {
         int in = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(scales.cols());
         int[] group = groupOf.bytes().toArray(I32);
@@ -172,6 +183,7 @@ final class QuantKernels {
         MemorySegment ws = w.bytes();
         MemorySegment scaleBytes = scales.bytes();
         MemorySegment zeroBytes = zeros.bytes();
+        MemorySegment squareBytes = squares == null ? null : squares.bytes();
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
@@ -180,25 +192,41 @@ final class QuantKernels {
                     float[] s = scratch.floats(1, padded);
                     float[] z = scratch.floats(2, padded);
                     float[] grid = scratch.floats(3, groups);
-                    Lanes.read(x, 0, ws, DType.F32, (long) r * in, in);
+                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
                     Lanes.read(grid, 0, scaleBytes, scales.dtype(), (long) r * groups, groups);
                     for (int i = 0; i < in; i++) {
                         int g = group[i];
                         s[i] = grid[g];
                         z[i] = zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
                     }
+                    float[] difference = scratch.floats(4, padded);
+                    if (squares != null) {
+                        squareBytes.set(F64, 16L * r + 8, squared(x, in));
+                    }
                     for (int i = 0; i < in; i += N) {
-                        code(
-                                        FloatVector.fromArray(F, x, i),
-                                        FloatVector.fromArray(F, s, i),
-                                        FloatVector.fromArray(F, z, i),
-                                        spec.maxCode())
-                                .intoArray(x, i);
+                        FloatVector v = FloatVector.fromArray(F, x, i);
+                        FloatVector scale = FloatVector.fromArray(F, s, i);
+                        FloatVector zero = FloatVector.fromArray(F, z, i);
+                        FloatVector code = code(v, scale, zero, spec.maxCode());
+                        v.sub(value(code, scale, zero, scales.dtype())).intoArray(difference, i);
+                        code.intoArray(x, i);
+                    }
+                    if (squares != null) {
+                        squareBytes.set(F64, 16L * r, squared(difference, in));
                     }
                     for (int i = 0; i < in; i++) {
                         codeBytes.set(ValueLayout.JAVA_BYTE, (long) r * in + i, (byte) x[i]);
                     }
                 });
+    }
+
+    /// In F64, four sums by turns so that they do not wait for each other.
+    private static double squared(float[] x, int n) {
+        double[] sums = new double[4];
+        for (int i = 0; i < n; i++) {
+            sums[i & 3] += (double) x[i] * x[i];
+        }
+        return (sums[0] + sums[1]) + (sums[2] + sums[3]);
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {

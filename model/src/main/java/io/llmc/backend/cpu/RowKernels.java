@@ -194,4 +194,12 @@ final class RowKernels {
                     }
                 });
     }
+
+    void diagonal(Tensor out, Tensor h) {
+        MemorySegment outs = out.bytes();
+        MemorySegment hs = h.bytes();
+        for (long i = 0; i < h.rows(); i++) {
+            outs.set(F32, 4 * i, hs.get(F32, 4 * i * (h.rows() + 1)));
+        }
+    }
 }
