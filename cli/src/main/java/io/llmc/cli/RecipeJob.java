@@ -22,7 +22,7 @@ record RecipeJob(Wiring wiring, Verbosity verbosity) {
             }
             case RUN -> {
                 List<RecipeRunner.Result> results = runner.run(recipe);
-                RunReport report = new RunReport(recipe, results);
+                RunReport report = new RunReport(results);
                 console.result(report.text(console.verbose()), report.json());
             }
         }
