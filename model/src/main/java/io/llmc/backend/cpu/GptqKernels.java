@@ -52,7 +52,7 @@ final class GptqKernels {
                         for (int j = 0; j < n; j++) {
                             row[j] = x[j * N + i];
                         }
-                        long r = first + i;
+                        long r = (long) first + i;
                         MemorySegment.copy(row, 0, w, F32, 4 * (r * in + from), n);
                         for (int j = 0; j < n; j++) {
                             row[j] = e[j * N + i];
