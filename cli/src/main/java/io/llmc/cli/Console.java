@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.SerializationFeature;
+import io.llmc.cli.LogOptions.Verbosity;
+import io.llmc.pipeline.Progress;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+
+/// Where a command's words go: results to standard output, all else to standard error.
+record Console(Wiring wiring, Verbosity verbosity) {
+    private static final String STANDARD_OUTPUT = "-";
+
+    boolean verbose() {
+        return verbosity.verbose();
+    }
+
+    /// A bar on a terminal, lines elsewhere, nothing where that was asked for.
+    Progress progress() {
+        if (verbosity.quiet()) {
+            return Progress.NONE;
+        }
+        return wiring.columns() > 0
+                ? new BarProgress(wiring.err(), wiring.columns())
+                : new LineProgress(wiring.err(), System::nanoTime);
+    }
+
+    /// Shows a command's result.
+    ///
+    /// @param text for people, ends in a line break
+    /// @param json the same for programs: maps, lists, strings, numbers
+    void result(String text, Map<String, ?> json) {
+        Path file = verbosity.json();
+        boolean standardOutput = file != null && file.toString().equals(STANDARD_OUTPUT);
+        if (!standardOutput) {
+            wiring.out().print(text);
+        }
+        if (file != null) {
+            write(file, standardOutput, json);
+        }
+        wiring.out().flush();
+    }
+
+    private void write(Path file, boolean standardOutput, Map<String, ?> json) {
+        try {
+            String text =
+                    new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT).writeValueAsString(json) + "\n";
+            if (standardOutput) {
+                wiring.out().print(text);
+            } else {
+                Files.writeString(file, text);
+            }
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException(e);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.backend.BackendOptions;
+import io.llmc.pipeline.Sizes;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.TypeConversionException;
+
+/// Mixin: where to compute, and with how much.
+final class DeviceOptions {
+    @Option(
+            names = "--device",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            description = "auto, cpu, cuda:0, ...: see llmc devices (default: ${DEFAULT-VALUE}).")
+    private String device;
+
+    @Option(
+            names = "--threads",
+            paramLabel = "N",
+            description = "Worker threads (default: one a processor). Results do not depend on it.")
+    private Integer threads;
+
+    @Option(
+            names = "--memory",
+            paramLabel = "SIZE",
+            converter = SizeConverter.class,
+            description =
+                    "Most memory to use, as 800M or 6G (default: no cap). Less memory takes longer and"
+                            + " gives the same result.")
+    private Long memory;
+
+    @Option(
+            names = "--math",
+            paramLabel = "HOW",
+            defaultValue = "auto",
+            description =
+                    "Dense products on the CPU: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE})."
+                            + " portable gives the same bytes on any CPU.")
+    private BackendOptions.Math math;
+
+    DeviceSpec toDeviceSpec() {
+        int workers = threads == null ? Runtime.getRuntime().availableProcessors() : threads;
+        return new DeviceSpec(
+                device, new BackendOptions(workers, math), memory == null ? Long.MAX_VALUE : memory);
+    }
+
+    /// @param memory bytes at most
+    record DeviceSpec(String device, BackendOptions options, long memory) {}
+
+    static final class SizeConverter implements ITypeConverter<Long> {
+        @Override
+        public Long convert(String text) {
+            try {
+                return Sizes.parse(text);
+            } catch (IllegalArgumentException e) {
+                throw new TypeConversionException(e.getMessage());
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendProvider;
+import io.llmc.backend.BackendProvider.Device;
+import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.formats.UserException;
+import java.util.List;
+import java.util.Optional;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/// Every device that a provider knows, and the choice of one.
+record Devices(List<BackendProvider> providers) {
+    private static final String AUTO = "auto";
+    private static final String CPU = "cpu";
+
+    /// A device and who opens it.
+    private record Offer(BackendProvider provider, Device device) {}
+
+    List<Device> all() {
+        return offers().map(Offer::device).toList();
+    }
+
+    /// @throws UserException where there is no such device, or it cannot be used; says why
+    @MustBeClosed
+    Backend open(DeviceSpec spec) {
+        Offer offer = spec.device().equals(AUTO) ? best() : named(spec.device());
+        return offer.provider.open(offer.device.name(), spec.options());
+    }
+
+    /// @throws UserException as [#open]
+    void check(DeviceSpec spec) {
+        if (!spec.device().equals(AUTO)) {
+            named(spec.device());
+        }
+    }
+
+    private Stream<Offer> offers() {
+        return providers.stream().flatMap(p -> p.devices().stream().map(d -> new Offer(p, d)));
+    }
+
+    /// The first usable device that is not the CPU, or the CPU.
+    private Offer best() {
+        Optional<Offer> fast = offers().filter(o -> o.device.usable() && !o.device.name().equals(CPU)).findFirst();
+        return fast.orElseGet(() -> named(CPU));
+    }
+
+    private Offer named(String name) {
+        Offer offer =
+                offers().filter(o -> o.device.name().equals(name))
+                        .findFirst()
+                        .orElseThrow(
+                                () -> new UserException("--device " + name + ": no such device", "there is: " + names()));
+        if (!offer.device.usable()) {
+            throw new UserException(
+                    "--device %s: cannot be used: %s".formatted(name, offer.device.description()),
+                    "llmc devices lists those that can");
+        }
+        return offer;
+    }
+
+    private String names() {
+        return offers().filter(o -> o.device.usable()).map(o -> o.device.name()).collect(Collectors.joining(", "));
+    }
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.backend.BackendProvider.Device;
+import io.llmc.backend.Op;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+@Command(
+        name = "devices",
+        mixinStandardHelpOptions = true,
+        sortOptions = false,
+        description = "Lists devices, and why those that cannot be used cannot.",
+        footer = {"", "Example:", "  llmc devices --ops"})
+final class DevicesCommand implements Callable<Integer> {
+    private final Wiring wiring;
+    private final LogOptions log;
+
+    @Option(names = "--ops", description = "List the operations, too.")
+    private boolean ops;
+
+    DevicesCommand(Wiring wiring, LogOptions log) {
+        this.wiring = wiring;
+        this.log = log;
+    }
+
+    @Override
+    public Integer call() {
+        List<Device> devices = wiring.devices().all();
+        Table table = new Table("lll");
+        devices.forEach(d -> table.row(d.name(), d.usable() ? "usable" : "not usable", d.description()));
+        List<String> names =
+                Arrays.stream(Op.class.getPermittedSubclasses()).map(Class::getSimpleName).sorted().toList();
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("devices", devices.stream().map(DevicesCommand::json).toList());
+        if (ops) {
+            json.put("ops", names);
+        }
+        String list = ops ? "\nevery usable device runs\n  " + String.join("\n  ", names) + "\n" : "";
+        new Console(wiring, log.toVerbosity()).result(table + list, json);
+        return ExitCode.OK;
+    }
+
+    private static Map<String, Object> json(Device device) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("name", device.name());
+        json.put("usable", device.usable());
+        json.put("description", device.description());
+        return json;
+    }
+}

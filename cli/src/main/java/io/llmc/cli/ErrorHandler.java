@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.backend.OutOfDeviceMemoryException;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.UserException;
+import io.llmc.pipeline.RecipeException;
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.NoSuchFileException;
+import picocli.CommandLine;
+import picocli.CommandLine.IExecutionExceptionHandler;
+import picocli.CommandLine.IParameterExceptionHandler;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.ParseResult;
+import picocli.CommandLine.UnmatchedArgumentException;
+
+/// The one place where errors become sentences and exit codes.
+record ErrorHandler(Wiring wiring, LogOptions log) implements IExecutionExceptionHandler, IParameterExceptionHandler {
+    @Override
+    public int handleExecutionException(Exception e, CommandLine command, ParseResult parsed) {
+        return report(e, command.getCommandSpec().qualifiedName());
+    }
+
+    @Override
+    public int handleParseException(ParameterException e, String[] args) {
+        CommandLine command = e.getCommandLine();
+        say(e.getMessage());
+        UnmatchedArgumentException.printSuggestions(e, wiring.err());
+        hint(command.getCommandSpec().qualifiedName());
+        trace(e, false);
+        wiring.err().flush();
+        return ExitCode.USAGE;
+    }
+
+    /// @param command for the line that says where help is
+    int report(Throwable e, String command) {
+        int code =
+                switch (e) {
+                    case UserException user -> failed(user.getMessage(), user.hint());
+                    case FormatException format -> failed(format.getMessage(), "");
+                    case OutOfDeviceMemoryException memory ->
+                            failed(
+                                    "out of memory: " + memory.getMessage(),
+                                    "a smaller --calib-samples or --calib-length needs less, and --memory"
+                                            + " keeps a run below a cap");
+                    case UncheckedIOException io -> failed(sentence(io), "");
+                    case IOException io -> failed(sentence(io), "");
+                    case OutOfMemoryError heap ->
+                            failed(
+                                    "out of Java heap: " + heap.getMessage(),
+                                    "set LLMC_JAVA_OPTS=-Xmx4g, or another size");
+                    case RecipeException recipe -> {
+                        say(recipe.getMessage());
+                        hint(command);
+                        yield ExitCode.USAGE;
+                    }
+                    default -> {
+                        say("this is a bug: " + e);
+                        say("please report it with the command, the lines below, and llmc --version");
+                        yield ExitCode.BUG;
+                    }
+                };
+        trace(e, code == ExitCode.BUG);
+        wiring.err().flush();
+        return code;
+    }
+
+    private int failed(String message, String hint) {
+        say(hint.isEmpty() ? message : message + "; " + hint);
+        return ExitCode.FAILED;
+    }
+
+    private void say(String line) {
+        wiring.err().println("llmc: " + line);
+    }
+
+    private void hint(String command) {
+        wiring.err().println("see " + command + " --help");
+    }
+
+    private void trace(Throwable e, boolean always) {
+        if (always || log.toVerbosity().stacktrace()) {
+            e.printStackTrace(wiring.err());
+        }
+    }
+
+    private static String sentence(UncheckedIOException e) {
+        IOException cause = e.getCause();
+        boolean wrapped = e.getMessage() == null || e.getMessage().equals(cause.toString());
+        return wrapped ? sentence(cause) : e.getMessage();
+    }
+
+    private static String sentence(IOException e) {
+        return switch (e) {
+            case NoSuchFileException missing -> missing.getFile() + ": no such file or directory";
+            case FileNotFoundException missing -> missing.getMessage();
+            case AccessDeniedException denied -> denied.getFile() + ": permission denied";
+            case FileAlreadyExistsException there -> there.getFile() + ": exists already";
+            case FileSystemException other -> other.getMessage();
+            default -> "reading or writing failed: " + e.getMessage();
+        };
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.formats.Checkpoint;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+
+@Command(
+        name = "inspect",
+        mixinStandardHelpOptions = true,
+        sortOptions = false,
+        description = "Shows what a model directory holds; reads headers only.",
+        footer = {"", "Example:", "  llmc inspect testdata/tale-llama -v"})
+final class InspectCommand implements Callable<Integer> {
+    private final Wiring wiring;
+    private final LogOptions log;
+
+    @Mixin private ModelOptions model;
+
+    InspectCommand(Wiring wiring, LogOptions log) {
+        this.wiring = wiring;
+        this.log = log;
+    }
+
+    @Override
+    public Integer call() {
+        Console console = new Console(wiring, log.toVerbosity());
+        try (Checkpoint checkpoint = Checkpoint.inspect(model.toPath())) {
+            InspectReport report = InspectReport.of(checkpoint);
+            console.result(report.text(console.verbose()), report.json());
+        }
+        return ExitCode.OK;
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import java.util.Locale;
+import java.util.concurrent.Callable;
+import picocli.AutoComplete.GenerateCompletion;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Spec;
+
+/// Entry point: parses, runs, turns exceptions into exit codes. Knows nothing about models.
+@Command(
+        name = "llmc",
+        mixinStandardHelpOptions = true,
+        synopsisSubcommandLabel = "COMMAND",
+        description = "Compresses language models, and measures what that cost.",
+        footer = {
+            "",
+            "Example:",
+            "  llmc inspect testdata/tale-llama",
+            "",
+            "llmc COMMAND --help explains a command."
+        })
+public final class Llmc implements Callable<Integer> {
+    private static final int WIDEST_HELP = 110;
+    private static final int NARROWEST_HELP = 80;
+
+    @Spec private CommandSpec spec;
+    @Mixin private final LogOptions log = new LogOptions();
+
+    public static void main(String[] args) {
+        Locale.setDefault(Locale.ROOT); // figures look the same everywhere
+        StandardError.restore();
+        Wiring wiring = Wiring.system();
+        int code;
+        try {
+            code = commandLine(wiring).execute(args);
+        } catch (Error e) {
+            code = new ErrorHandler(wiring, new LogOptions()).report(e, "llmc");
+        }
+        wiring.out().flush();
+        wiring.err().flush();
+        System.exit(code);
+    }
+
+    static CommandLine commandLine(Wiring wiring) {
+        Llmc llmc = new Llmc();
+        CommandLine line = new CommandLine(llmc);
+        line.addSubcommand(new QuantizeCommand(wiring, llmc.log));
+        line.addSubcommand(new EvalCommand(wiring, llmc.log));
+        line.addSubcommand(new RunCommand(wiring, llmc.log));
+        line.addSubcommand(new InspectCommand(wiring, llmc.log));
+        line.addSubcommand(new DevicesCommand(wiring, llmc.log));
+        line.addSubcommand(new GenerateCompletion());
+        line.getSubcommands().get("generate-completion").getCommandSpec().usageMessage().hidden(true);
+        line.getCommandSpec().version("llmc " + wiring.version());
+        ErrorHandler errors = new ErrorHandler(wiring, llmc.log);
+        int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
+        return line.setOut(wiring.out())
+                .setErr(wiring.err())
+                .setCaseInsensitiveEnumValuesAllowed(true)
+                .setExecutionExceptionHandler(errors)
+                .setParameterExceptionHandler(errors)
+                .setUsageHelpWidth(Math.clamp(columns, NARROWEST_HELP, WIDEST_HELP))
+                .setHelpSectionMap(GroupedOptions.sections(line));
+    }
+
+    @Override
+    public Integer call() {
+        spec.commandLine().usage(spec.commandLine().getErr());
+        return ExitCode.USAGE;
+    }
+}

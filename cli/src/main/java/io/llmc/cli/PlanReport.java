@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.SweepPlan.Module;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
+
+/// What a recipe would do, for `--dry-run`.
+record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
+    String text(boolean verbose) {
+        StringBuilder text = new StringBuilder();
+        text.append("dry run: %s -> %s, nothing is written\n".formatted(recipe.model(), recipe.output()));
+        plan.ifPresent(p -> text.append('\n').append(layers(p, verbose)).append('\n').append(sizes(p)));
+        if (recipe.steps().size() > 1) {
+            text.append("\n%d steps; sizes are those of the first sweep\n".formatted(recipe.steps().size()));
+        }
+        return text.toString();
+    }
+
+    private static Table layers(SweepPlan plan, boolean verbose) {
+        Table table = new Table("lrlllr").row("layer", "count", "shape", "method", "grid", "size");
+        Map<List<String>, List<Module>> groups = new LinkedHashMap<>();
+        for (Module m : plan.modules()) {
+            groups.computeIfAbsent(key(m, verbose), _ -> new ArrayList<>()).add(m);
+        }
+        groups.forEach(
+                (key, modules) ->
+                        table.row(
+                                key.getFirst(),
+                                modules.size(),
+                                key.get(1),
+                                key.get(2),
+                                key.getLast(),
+                                Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
+        return table;
+    }
+
+    private static List<String> key(Module m, boolean verbose) {
+        return List.of(
+                verbose ? m.name() : m.name().substring(m.name().lastIndexOf('.') + 1),
+                m.out() + " x " + m.in(),
+                m.method().isEmpty() ? "-" : m.method(),
+                m.encoding().map(Figures::grid).orElse("as it is"));
+    }
+
+    private static Table sizes(SweepPlan plan) {
+        String spills = plan.spills() ? "; activations go to disk to keep below --memory" : "";
+        return new Table("ll")
+                .row("size", Figures.sizes(plan.inputBytes(), plan.outputBytes()))
+                .row("memory", "about " + Sizes.format(plan.peakBytes()) + " outside the Java heap" + spills);
+    }
+
+    SequencedMap<String, Object> json() {
+        SequencedMap<String, Object> json = new LinkedHashMap<>();
+        json.put("model", recipe.model().toString());
+        json.put("output", recipe.output().toString());
+        plan.ifPresent(
+                p -> {
+                    json.put("input_bytes", p.inputBytes());
+                    json.put("output_bytes", p.outputBytes());
+                    json.put("peak_bytes", p.peakBytes());
+                    json.put("spills", p.spills());
+                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+                });
+        return json;
+    }
+
+    private static Map<String, Object> json(Module m) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("module", m.name());
+        json.put("shape", List.of(m.out(), m.in()));
+        json.put("method", m.method());
+        m.encoding()
+                .ifPresent(
+                        e -> {
+                            json.put("bits", e.bits());
+                            json.put("group_size", e.groupSize());
+                            json.put("symmetric", e.symmetric());
+                        });
+        json.put("bytes", m.bytes());
+        return json;
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import java.util.List;
+import picocli.CommandLine.Option;
+
+/// Mixin: the grid that weights are rounded to, and how.
+final class QuantizationOptions {
+    @Option(
+            names = "--bits",
+            paramLabel = "N",
+            defaultValue = "4",
+            description = "Bits a weight: 2, 3, 4 or 8 (default: ${DEFAULT-VALUE}).")
+    private int bits;
+
+    @Option(
+            names = "--group-size",
+            paramLabel = "N",
+            defaultValue = "128",
+            description =
+                    "Weights of a row that share a scale, or channel for the whole row (default:"
+                            + " ${DEFAULT-VALUE}).")
+    private String groupSize;
+
+    @Option(names = "--asymmetric", description = "Give every group a zero point.")
+    private boolean asymmetric;
+
+    @Option(
+            names = "--clip",
+            paramLabel = "HOW",
+            description =
+                    "Search each group's range before rounding: hessian (gptq's default), mse"
+                            + " (rtn's choice) or none.")
+    private String clip;
+
+    @Option(
+            names = "--act-order",
+            paramLabel = "HOW",
+            description =
+                    "gptq: round important columns first: static keeps groups contiguous (default),"
+                            + " group does not, none keeps the order of the columns.")
+    private String actOrder;
+
+    @Option(
+            names = "--damping",
+            paramLabel = "X",
+            description = "gptq: added to the Hessian's diagonal, as a part of its mean (default: 0.01).")
+    private Double damping;
+
+    @Option(
+            names = "--rare-experts",
+            paramLabel = "HOW",
+            description =
+                    "gptq: an expert that saw too few tokens is rounded to nearest (rtn, the default)"
+                            + " or is an error (fail).")
+    private String rareExperts;
+
+    List<Setting> toSettings() {
+        return List.of(
+                new Setting("bits", bits, "--bits"),
+                new Setting("groupSize", number(groupSize), "--group-size"),
+                new Setting("symmetric", asymmetric ? false : null, "--asymmetric"),
+                new Setting("clip", clip, "--clip"),
+                new Setting("actOrder", actOrder, "--act-order"),
+                new Setting("damping", damping, "--damping"),
+                new Setting("rareExperts", rareExperts, "--rare-experts"));
+    }
+
+    private static Object number(String text) {
+        return text.matches("[0-9]{1,9}") ? (Object) Integer.valueOf(text) : text;
+    }
+}

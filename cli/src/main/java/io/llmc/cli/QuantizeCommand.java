@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.quantize.QuantizePasses;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+@Command(
+        name = "quantize",
+        mixinStandardHelpOptions = true,
+        sortOptions = false,
+        description = "Stores the weights of a model's linear layers in fewer bits.",
+        footer = {
+            "",
+            "Example:",
+            "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 --calib-data"
+                    + " testdata/tale-llama/calibration.txt"
+        })
+final class QuantizeCommand implements Callable<Integer> {
+    private final Wiring wiring;
+    private final LogOptions log;
+
+    @Option(
+            names = "--method",
+            paramLabel = "NAME",
+            defaultValue = "gptq",
+            completionCandidates = Methods.class,
+            description = "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
+    private String method;
+
+    @Mixin private ModelOptions model;
+    @Mixin private QuantizationOptions quantization;
+    @Mixin private TargetOptions layers;
+    @Mixin private CalibrationOptions calibration;
+    @Mixin private OutputOptions output;
+    @Mixin private DeviceOptions device;
+    @Mixin private RecipeOptions recipe;
+
+    QuantizeCommand(Wiring wiring, LogOptions log) {
+        this.wiring = wiring;
+        this.log = log;
+    }
+
+    @Override
+    public Integer call() {
+        Request request = recipe.toRequest();
+        String pass = "steps.0.sweep.0." + method;
+        RecipeTree tree = new RecipeTree("recipe");
+        tree.put("model", model.toPath().toString(), "MODEL");
+        tree.putAll("", output.toSettings());
+        tree.putAll("calibration", calibration.toSettings());
+        tree.put(pass, new LinkedHashMap<>(), "--method");
+        tree.putAll(pass, quantization.toSettings());
+        tree.putAll(pass, layers.toSettings());
+        request.changes().forEach(change -> tree.set(pass, change));
+        return new RecipeJob(wiring, log.toVerbosity()).execute(tree, request, device.toDeviceSpec());
+    }
+
+    static final class Methods implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return QuantizePasses.ALL.stream().map(PassFactory::name).iterator();
+        }
+    }
+}

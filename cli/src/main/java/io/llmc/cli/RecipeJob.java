@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.cli.LogOptions.Verbosity;
+import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.Recipe;
+import java.util.List;
+
+/// What commands do with a recipe once it is a tree: print it, plan it or run it.
+record RecipeJob(Wiring wiring, Verbosity verbosity) {
+    /// @return the exit code
+    int execute(RecipeTree tree, Request request, DeviceSpec device) {
+        Recipe recipe = Recipe.read(tree.options(), wiring.passes(), tree.root());
+        Console console = new Console(wiring, verbosity);
+        RecipeRunner runner = new RecipeRunner(wiring, device, request.force(), console.progress());
+        switch (request.mode()) {
+            case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
+            case PLAN -> {
+                PlanReport plan = new PlanReport(recipe, runner.plan(recipe));
+                console.result(plan.text(console.verbose()), plan.json());
+            }
+            case RUN -> {
+                List<RecipeRunner.Result> results = runner.run(recipe);
+                RunReport report = new RunReport(results);
+                console.result(report.text(console.verbose()), report.json());
+            }
+        }
+        return ExitCode.OK;
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import java.util.List;
+import picocli.CommandLine.Option;
+
+/// Mixin: changes to a recipe, and looking before leaping.
+final class RecipeOptions {
+    @Option(
+            names = "--set",
+            paramLabel = "KEY=VALUE",
+            description =
+                    "Set one more value of the recipe; may be repeated. With run, KEY is a path as"
+                            + " steps.0.sweep.0.gptq.bits, otherwise an option of the method.")
+    private List<String> set = List.of();
+
+    @Option(
+            names = "--force",
+            description = "Replace an output that is there already, and start anew.")
+    private boolean force;
+
+    @Option(names = "--dry-run", description = "Show layers, sizes and memory; change nothing.")
+    private boolean dryRun;
+
+    @Option(names = "--print-recipe", description = "Print the recipe for llmc run; change nothing.")
+    private boolean printRecipe;
+
+    Request toRequest() {
+        Mode mode = printRecipe ? Mode.PRINT : dryRun ? Mode.PLAN : Mode.RUN;
+        return new Request(set, force, mode);
+    }
+
+    /// What to do with a recipe.
+    enum Mode {
+        RUN,
+        PLAN,
+        PRINT
+    }
+
+    /// @param changes `key=value`
+    /// @param force replace what is there
+    record Request(List<String> changes, boolean force, Mode mode) {}
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.backend.Backend;
+import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.evaluation.EvalResult;
+import io.llmc.evaluation.EvalSpec;
+import io.llmc.evaluation.Evaluator;
+import io.llmc.formats.UserException;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.Recipe.Evaluate;
+import io.llmc.pipeline.Recipe.Step;
+import io.llmc.pipeline.Recipe.Sweep;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.SweepResult;
+import io.llmc.pipeline.SweepRunner;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+
+/// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory beside the
+/// output, which goes when the next sweep has read it; a run that is interrupted between them finds it again.
+///
+/// @param force replace an output that is there
+record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress progress) {
+    /// What a step gave.
+    sealed interface Result {}
+
+    /// @param plan what the sweep set out to do
+    record Swept(Sweep step, SweepPlan plan, SweepResult result) implements Result {}
+
+    record Evaluated(Evaluate step, EvalResult result) implements Result {}
+
+    /// What the first sweep would do; empty where there is none. Fails where [#run] would fail before its
+    /// first work.
+    Optional<SweepPlan> plan(Recipe recipe) {
+        try (Backend backend = wiring.devices().open(device)) {
+            return plan(recipe, sweeper(backend));
+        }
+    }
+
+    private Optional<SweepPlan> plan(Recipe recipe, SweepRunner sweeper) {
+        for (Step step : recipe.steps()) {
+            if (step instanceof Evaluate e) {
+                requireFile(e.data(), "evaluate.data");
+            }
+        }
+        if (recipe.calibration() != null) {
+            requireFile(recipe.calibration().data(), "--calib-data");
+        }
+        return sweeps(recipe).stream()
+                .findFirst()
+                .map(first -> sweeper.plan(recipe, first, recipe.model(), recipe.output()));
+    }
+
+    private static void requireFile(Path file, String what) {
+        if (!Files.isRegularFile(file)) {
+            throw new UserException(file + ": no such file", what + " names a text: .txt or .jsonl");
+        }
+    }
+
+    private static List<Sweep> sweeps(Recipe recipe) {
+        return recipe.steps().stream().filter(Sweep.class::isInstance).map(Sweep.class::cast).toList();
+    }
+
+    List<Result> run(Recipe recipe) {
+        try (Backend backend = wiring.devices().open(device);
+                Interruption _ = new Interruption(wiring.err())) {
+            SweepRunner sweeper = sweeper(backend);
+            plan(recipe, sweeper);
+            return run(recipe, sweeper);
+        }
+    }
+
+    private List<Result> run(Recipe recipe, SweepRunner sweeper) {
+        List<Result> results = new ArrayList<>();
+        Stopovers stopovers = new Stopovers(recipe, sweeps(recipe).size());
+        for (Step step : recipe.steps()) {
+            Path model = stopovers.last();
+            switch (step) {
+                case Sweep sweep -> stopovers.next().ifPresentOrElse(
+                        output -> results.add(sweep(recipe, sweep, sweeper, model, output)),
+                        () -> progress.note("a step that an earlier run finished is not repeated"));
+                case Evaluate evaluate -> results.add(
+                        new Evaluated(evaluate, new Evaluator().evaluate(new EvalSpec(model))));
+            }
+        }
+        stopovers.remove();
+        return results;
+    }
+
+    private static Swept sweep(Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
+        SweepPlan plan = sweeper.plan(recipe, sweep, model, output);
+        return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
+    }
+
+    private SweepRunner sweeper(Backend backend) {
+        return new SweepRunner(backend, device.memory(), force, wiring.version(), progress);
+    }
+}

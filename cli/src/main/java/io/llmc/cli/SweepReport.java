@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.cli.RecipeRunner.Swept;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.SweepResult;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.Set;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import java.util.stream.DoubleStream;
+
+/// What a sweep did, for people and for programs.
+record SweepReport(Swept swept) {
+    /// A figure that passes report.
+    ///
+    /// @param key in a module's values
+    /// @param over several modules
+    private record Column(
+            String key, String heading, Function<DoubleStream, Double> over, Function<Double, String> format) {}
+
+    private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
+    private static final List<Column> COLUMNS =
+            List.of(
+                    new Column("relative_error", "error", MEAN, Figures::error),
+                    new Column("rtn_relative_error", "rtn's error", MEAN, Figures::error),
+                    new Column("relative_weight_error", "weight error", MEAN, Figures::error),
+                    new Column("damping", "damping", s -> s.max().orElse(0), "%.3f"::formatted),
+                    new Column("tokens", "tokens", s -> s.min().orElse(0), "%.0f"::formatted));
+
+    String text(boolean verbose) {
+        SweepResult r = swept.result();
+        StringBuilder text = new StringBuilder();
+        text.append(layers(r.reports(), verbose)).append('\n').append(summary(r));
+        List<String> warnings =
+                r.reports().stream()
+                        .flatMap(m -> m.warnings().stream().map(w -> "  " + m.module() + ": " + w))
+                        .toList();
+        if (!warnings.isEmpty()) {
+            text.append("\nwarnings\n").append(String.join("\n", warnings)).append('\n');
+        }
+        return text.toString();
+    }
+
+    /// A row a layer, or a row for all layers of one name.
+    private static Table layers(List<ModuleReport> reports, boolean verbose) {
+        Set<String> known = new LinkedHashSet<>();
+        reports.forEach(r -> known.addAll(r.values().keySet()));
+        List<Column> columns = COLUMNS.stream().filter(c -> known.contains(c.key)).toList();
+        Table table = new Table("l" + "r".repeat(columns.size() + 2));
+        List<String> headings = new ArrayList<>(List.of("layer", "count"));
+        columns.forEach(c -> headings.add(c.heading));
+        headings.add("time");
+        table.row(headings.toArray());
+        Map<String, List<ModuleReport>> groups =
+                reports.stream()
+                        .collect(
+                                Collectors.groupingBy(
+                                        r -> verbose ? r.module() : last(r.module()),
+                                        LinkedHashMap::new,
+                                        Collectors.toList()));
+        groups.forEach((name, group) -> table.row(cells(name, group, columns).toArray()));
+        return table;
+    }
+
+    private static String last(String module) {
+        return module.substring(module.lastIndexOf('.') + 1);
+    }
+
+    private static List<String> cells(String name, List<ModuleReport> group, List<Column> columns) {
+        List<String> cells = new ArrayList<>(List.of(name, Integer.toString(group.size())));
+        for (Column c : columns) {
+            double[] values =
+                    group.stream()
+                            .map(r -> r.values().get(c.key))
+                            .filter(Number.class::isInstance)
+                            .mapToDouble(v -> ((Number) v).doubleValue())
+                            .toArray();
+            cells.add(values.length == 0 ? "-" : c.format.apply(c.over.apply(DoubleStream.of(values))));
+        }
+        cells.add(Durations.format(group.stream().mapToDouble(ModuleReport::seconds).sum()));
+        return cells;
+    }
+
+    private Table summary(SweepResult r) {
+        Table table = new Table("ll");
+        table.row("output", r.output());
+        table.row("size", Figures.sizes(r.inputBytes(), r.outputBytes()));
+        table.row("compressed layers", "%.2f bits a weight".formatted(bitsPerWeight()));
+        table.row("weights", names(r.weightFiles()));
+        table.row("copied", names(r.sideFiles()));
+        table.row(
+                "verified",
+                "%d tensors and a forward pass, read back, equal what was in memory".formatted(r.verifiedTensors()));
+        if (r.resumedBlocks() > 0) {
+            table.row("continued", "%d blocks were there from an earlier run".formatted(r.resumedBlocks()));
+        }
+        return table.row("time", Durations.format(r.seconds()));
+    }
+
+    /// Over the layers that a method worked on, scales and zero points included.
+    private double bitsPerWeight() {
+        List<SweepPlan.Module> modules =
+                swept.plan().modules().stream().filter(m -> !m.method().isEmpty()).toList();
+        double weights = modules.stream().mapToDouble(m -> (double) m.out() * m.in()).sum();
+        return 8.0 * modules.stream().mapToLong(SweepPlan.Module::bytes).sum() / weights;
+    }
+
+    private static String names(List<Path> files) {
+        return Figures.names(files.stream().map(Path::getFileName).toList());
+    }
+
+    SequencedMap<String, Object> json() {
+        SweepResult r = swept.result();
+        SequencedMap<String, Object> json = new LinkedHashMap<>();
+        json.put("output", r.output().toString());
+        json.put("input_bytes", r.inputBytes());
+        json.put("output_bytes", r.outputBytes());
+        json.put("bits_per_weight", bitsPerWeight());
+        json.put("weight_files", r.weightFiles().stream().map(Path::toString).toList());
+        json.put("side_files", r.sideFiles().stream().map(Path::toString).toList());
+        json.put("verified_tensors", r.verifiedTensors());
+        json.put("resumed_blocks", r.resumedBlocks());
+        json.put("seconds", r.seconds());
+        json.put("modules", r.reports().stream().map(SweepReport::json).toList());
+        return json;
+    }
+
+    private static Map<String, Object> json(ModuleReport report) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("module", report.module());
+        json.putAll(report.values());
+        json.put("seconds", report.seconds());
+        json.put("warnings", report.warnings());
+        return json;
+    }
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.backend.BackendProvider;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.quantize.QuantizePasses;
+import java.io.OutputStreamWriter;
+import java.io.PrintStream;
+import java.io.PrintWriter;
+import java.util.List;
+import java.util.Objects;
+import java.util.ServiceLoader;
+
+/// What commands are given: the streams, the methods, the devices. The one place that asks the system.
+///
+/// @param out results
+/// @param err progress, warnings, errors
+/// @param columns of the terminal behind `err`; 0 where there is none
+/// @param version of llmc
+record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
+    private static final String DEVELOPMENT = "development";
+
+    static Wiring system() {
+        String columns = System.getenv("LLMC_COLUMNS");
+        boolean known = columns != null && columns.matches("[0-9]{1,4}");
+        return new Wiring(
+                writer(System.out),
+                writer(System.err),
+                known ? Integer.parseInt(columns) : 0,
+                Objects.requireNonNullElse(
+                        Wiring.class.getPackage().getImplementationVersion(), DEVELOPMENT));
+    }
+
+    private static PrintWriter writer(PrintStream stream) {
+        return new PrintWriter(new OutputStreamWriter(stream, stream.charset()), true);
+    }
+
+    List<PassFactory> passes() {
+        return QuantizePasses.ALL;
+    }
+
+    Devices devices() {
+        return new Devices(
+                ServiceLoader.load(BackendProvider.class).stream()
+                        .map(ServiceLoader.Provider::get)
+                        .toList());
+    }
+}
