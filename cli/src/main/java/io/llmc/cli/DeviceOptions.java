@@ -2,7 +2,9 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
+import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Sizes;
+import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.TypeConversionException;
@@ -19,6 +21,7 @@ final class DeviceOptions {
     @Option(
             names = "--threads",
             paramLabel = "N",
+            converter = WorkersConverter.class,
             description = "Worker threads (default: one a processor). Results do not depend on it.")
     private Integer threads;
 
@@ -35,8 +38,9 @@ final class DeviceOptions {
             names = "--math",
             paramLabel = "HOW",
             defaultValue = "auto",
+            converter = MathConverter.class,
             description =
-                    "Dense products on the CPU: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE})."
+                    "Dense products on the CPU: auto, onednn, portable (default: ${DEFAULT-VALUE})."
                             + " portable gives the same bytes on any CPU.")
     private BackendOptions.Math math;
 
@@ -48,6 +52,29 @@ final class DeviceOptions {
 
     /// @param memory bytes at most
     record DeviceSpec(String device, BackendOptions options, long memory) {}
+
+    static final class WorkersConverter implements ITypeConverter<Integer> {
+        @Override
+        public Integer convert(String text) {
+            if (!text.matches("[1-9][0-9]{0,3}")) {
+                throw new TypeConversionException("\"" + text + "\" is not a number of threads from 1 to 9999");
+            }
+            return Integer.valueOf(text);
+        }
+    }
+
+    static final class MathConverter implements ITypeConverter<BackendOptions.Math> {
+        @Override
+        public BackendOptions.Math convert(String text) {
+            return Arrays.stream(BackendOptions.Math.values())
+                    .filter(m -> Options.spelling(m).equals(text))
+                    .findFirst()
+                    .orElseThrow(
+                            () ->
+                                    new TypeConversionException(
+                                            "expected auto, onednn or portable, not \"" + text + "\""));
+        }
+    }
 
     static final class SizeConverter implements ITypeConverter<Long> {
         @Override

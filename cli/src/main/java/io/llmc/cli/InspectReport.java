@@ -124,7 +124,8 @@ record InspectReport(
     private void describeWeights(Checkpoint c) {
         long bytes = tensors.keySet().stream().mapToLong(TensorInfo::byteSize).sum();
         String files = c.weightFiles().size() == 1 ? "1 file" : c.weightFiles().size() + " files";
-        try (TensorReader reader = c.reader()) {
+        try (Checkpoint readable = Checkpoint.open(c.directory());
+                TensorReader reader = readable.reader()) {
             List<Packed> packed = packed(reader);
             long parameters = parameters(packed);
             say("parameters", Figures.count(parameters), "parameters", parameters);
@@ -141,7 +142,7 @@ record InspectReport(
                     bytes);
             json.put("bits_per_weight", bits);
         } catch (UserException e) {
-            say("quantization", e.getMessage(), "quantization", e.getMessage());
+            say("quantization", "unreadable: " + e.getMessage(), "quantization", e.getMessage());
             say("size", "%s in %s".formatted(Sizes.format(bytes), files), "bytes", bytes);
         }
         json.put("files", c.weightFiles().stream().map(Path::toString).toList());

@@ -19,8 +19,8 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "Example:",
-            "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 --calib-data"
-                    + " testdata/tale-llama/calibration.txt"
+            "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 \\",
+            "      --calib-data testdata/tale-llama/calibration.txt"
         })
 final class QuantizeCommand implements Callable<Integer> {
     private final Wiring wiring;
@@ -55,6 +55,7 @@ final class QuantizeCommand implements Callable<Integer> {
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings());
+        tree.expect("calibration", "--calib-data");
         tree.put(pass, new LinkedHashMap<>(), "--method");
         tree.putAll(pass, quantization.toSettings());
         tree.putAll(pass, layers.toSettings());
