@@ -45,7 +45,7 @@ public final class Checkpoint implements AutoCloseable {
     /// Opens a directory whose linear layers llmc can read.
     ///
     /// @throws UserException where there is no such directory, config or safetensors file, or the
-    ///     weights are quantized in a way that llmc does not read
+    ///   weights are quantized in a way that llmc does not read
     /// @throws FormatException where a file is broken
     public static Checkpoint open(Path directory) {
         Checkpoint checkpoint = inspect(directory);
@@ -100,16 +100,15 @@ public final class Checkpoint implements AutoCloseable {
             }
         }
         files.promised()
-                .forEach(
-                        (name, file) -> {
-                            Place place = tensors.get(name);
-                            if (place == null || !place.file.equals(file)) {
-                                throw new FormatException(
-                                        files.index(),
-                                        "says that '%s' lies in %s, but it does not: download both again"
-                                                .formatted(name, file.getFileName()));
-                            }
-                        });
+                .forEach((name, file) -> {
+                    Place place = tensors.get(name);
+                    if (place == null || !place.file.equals(file)) {
+                        throw new FormatException(
+                                files.index(),
+                                "says that '%s' lies in %s, but it does not: download both again"
+                                        .formatted(name, file.getFileName()));
+                    }
+                });
     }
 
     private void add(String name, Place place) {
@@ -169,7 +168,8 @@ public final class Checkpoint implements AutoCloseable {
     /// tools left instead.
     public Optional<ObjectNode> quantization() {
         Path older = directory.resolve(GptqConfig.FILE);
-        if (config.quantization().isPresent() || !Files.isRegularFile(older)) {
+        boolean packed = tensors.keySet().stream().anyMatch(n -> n.endsWith(".qweight"));
+        if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
             return config.quantization();
         }
         ObjectNode own = Json.readObject(older);

@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -50,7 +51,7 @@ public final class CheckpointWriter implements AutoCloseable {
     /// @param shardSize the most data bytes of a shard; a larger tensor gets its own
     /// @param metadata joins `{"format": "pt"}` in `__metadata__`
     /// @param resume keep a file that is there with the very same header; what of it is good is for
-    ///     the caller to say, with [#markWritten]
+    ///   the caller to say, with [#markWritten]
     /// @throws UserException where the disk has no room, or no permission
     /// @throws IllegalArgumentException where two tensors of the plan have one name
     public static CheckpointWriter create(
@@ -88,7 +89,7 @@ public final class CheckpointWriter implements AutoCloseable {
         }
         List<String> names = new ArrayList<>();
         for (int i = 1; i <= shards; i++) {
-            names.add("model-%05d-of-%05d.safetensors".formatted(i, shards));
+            names.add(String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i, shards));
         }
         return names;
     }
@@ -124,7 +125,8 @@ public final class CheckpointWriter implements AutoCloseable {
         long free = Files.getFileStore(directory).getUsableSpace();
         if (free > 0 && free < needed) {
             throw new UserException(
-                    "%s: %,d bytes needed, %,d free on this disk".formatted(directory, needed, free),
+                    "%s: %,d bytes needed, %,d free on this disk"
+                            .formatted(directory, needed, free),
                     "free some space, or name an output on another disk");
         }
     }
@@ -190,17 +192,16 @@ public final class CheckpointWriter implements AutoCloseable {
     /// A segment as direct buffers of at most [#CHUNK] bytes; memory of Java arrays is copied.
     static Stream<ByteBuffer> chunks(MemorySegment segment) {
         return Stream.iterate(0L, from -> from < segment.byteSize(), from -> from + CHUNK)
-                .map(
-                        from -> {
-                            long bytes = Math.min(CHUNK, segment.byteSize() - from);
-                            MemorySegment chunk = segment.asSlice(from, bytes);
-                            if (segment.isNative()) {
-                                return chunk.asByteBuffer();
-                            }
-                            ByteBuffer copy = ByteBuffer.allocateDirect((int) bytes);
-                            MemorySegment.ofBuffer(copy).copyFrom(chunk);
-                            return copy;
-                        });
+                .map(from -> {
+                    long bytes = Math.min(CHUNK, segment.byteSize() - from);
+                    MemorySegment chunk = segment.asSlice(from, bytes);
+                    if (segment.isNative()) {
+                        return chunk.asByteBuffer();
+                    }
+                    ByteBuffer copy = ByteBuffer.allocateDirect((int) bytes);
+                    MemorySegment.ofBuffer(copy).copyFrom(chunk);
+                    return copy;
+                });
     }
 
     /// Returns once everything written so far is on the disk.

@@ -123,7 +123,12 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     private static Tensor zeros(
-            TensorReader reader, String linear, QuantSpec spec, long out, long groups, boolean dense) {
+            TensorReader reader,
+            String linear,
+            QuantSpec spec,
+            long out,
+            long groups,
+            boolean dense) {
         if (!reader.checkpoint().has(linear + ZERO)) {
             return Groups.middleZeros(spec, out, groups, reader.arena());
         }
@@ -141,8 +146,7 @@ final class CompressedTensorsLayout implements WeightLayout {
         long rows = dense ? spec.words(out) : Math.ceilDiv(out, (long) (32 / spec.bits()));
         MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
         if (dense) {
-            return Groups.unpackZeros(
-                    words, spec, out, groups, 1, groups, 0, reader.arena());
+            return Groups.unpackZeros(words, spec, out, groups, 1, groups, 0, reader.arena());
         }
         for (long o = 0; o < out; o++) {
             for (long g = 0; g < groups; g++) {

@@ -13,8 +13,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 
-/// A plain matrix: `<linear>.weight` F32, F16 or BF16 `[out, in]`. Packed weights are written as the
-/// values that they stand for, for readers that know no packing.
+/// A plain matrix: `<linear>.weight` F32, F16 or BF16 `[out, in]`. Packed weights are written as
+/// the values that they stand for, for readers that know no packing.
 final class DenseLayout implements WeightLayout {
     private static final String WEIGHT = ".weight";
 

@@ -34,9 +34,6 @@ record GptqConfig(GptqLayout.Version version, int bits, int groupSize, boolean s
         }
         int size = q.path("group_size").asInt(QuantSpec.CHANNEL);
         return new GptqConfig(
-                version,
-                bits,
-                size > 0 ? size : QuantSpec.CHANNEL,
-                q.path("sym").asBoolean(true));
+                version, bits, size > 0 ? size : QuantSpec.CHANNEL, q.path("sym").asBoolean(true));
     }
 }

@@ -115,7 +115,8 @@ final class GptqLayout implements WeightLayout {
             }
         }
         throw new FormatException(
-                file, "%s does not hold 2, 3, 4 or 8 bits for each of %d inputs".formatted(packed, in));
+                file,
+                "%s does not hold 2, 3, 4 or 8 bits for each of %d inputs".formatted(packed, in));
     }
 
     /// As configured, or where that does not fit, as long as group 0 is.
@@ -145,12 +146,10 @@ final class GptqLayout implements WeightLayout {
             Tensor stored, QuantSpec spec, long out, long groups, SegmentAllocator memory) {
         long words = stored.cols();
         if (version == Version.V2) {
-            return Groups.unpackZeros(
-                    stored.bytes(), spec, out, groups, words, 1, 0, memory);
+            return Groups.unpackZeros(stored.bytes(), spec, out, groups, words, 1, 0, memory);
         }
         if (spec.bits() == 3) {
-            return Groups.unpackZeros(
-                    stored.bytes(), spec, out, groups, words, 1, 1, memory);
+            return Groups.unpackZeros(stored.bytes(), spec, out, groups, words, 1, 1, memory);
         }
         Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
         for (long i = 0; i < groups * words; i++) {

@@ -29,15 +29,21 @@ final class Groups {
         MemorySegment bytes = index.bytes();
         boolean contiguous = true;
         boolean unset = true;
-        for (long i = 0; i < in; i++) {
+        long wrong = -1;
+        for (long i = in - 1; i >= 0; i--) {
             int group = bytes.getAtIndex(BitStream.WORD, i);
             contiguous &= group == i / length;
             unset &= group == -1;
-            if (group < 0 && !unset || group >= groups) {
-                throw new FormatException(
-                        file,
-                        "'%s' puts input %d into group %d of %d".formatted(name, i, group, groups));
+            if (group < 0 || group >= groups) {
+                wrong = i;
             }
+        }
+        if (wrong >= 0 && !unset) {
+            throw new FormatException(
+                    file,
+                    "'%s' puts input %d into group %d of %d"
+                            .formatted(
+                                    name, wrong, bytes.getAtIndex(BitStream.WORD, wrong), groups));
         }
         return contiguous || unset ? null : index;
     }
@@ -114,11 +120,7 @@ final class Groups {
     ///
     /// @param subtract from each zero point, which must not become negative
     static void packZeros(
-            MemorySegment words,
-            Weight.Grouped weight,
-            long groupStep,
-            long stride,
-            int subtract) {
+            MemorySegment words, Weight.Grouped weight, long groupStep, long stride, int subtract) {
         QuantSpec spec = weight.spec();
         long groups = weight.zeros().cols();
         MemorySegment bytes = weight.zeros().bytes();

@@ -142,9 +142,8 @@ public final class HfConfig {
                 has("rope_scaling") && !unscaled
                         ? object("rope_scaling").deepCopy()
                         : Json.object();
-        String theta = local ? "rope_local_base_freq" : firstOf("rope_theta", "rotary_emb_base");
-        if (has(theta)) {
-            parameters.putIfAbsent("rope_theta", root.get(theta));
+        if (local) {
+            parameters.set("rope_theta", root.get("rope_local_base_freq"));
         }
         return rope(parameters);
     }
@@ -153,6 +152,10 @@ public final class HfConfig {
         String partial = firstOf(PARTIAL_FACTOR, "rotary_pct");
         if (has(partial)) {
             parameters.putIfAbsent(PARTIAL_FACTOR, root.get(partial));
+        }
+        String theta = firstOf("rope_theta", "rotary_emb_base");
+        if (has(theta)) {
+            parameters.putIfAbsent("rope_theta", root.get(theta));
         }
         JsonNode type = parameters.path("rope_type");
         if (!type.isTextual()) {
@@ -205,8 +208,7 @@ public final class HfConfig {
         return (ObjectNode) required(key, JsonNode::isObject, "an object");
     }
 
-    private JsonNode required(
-            String key, Predicate<JsonNode> fits, String expected) {
+    private JsonNode required(String key, Predicate<JsonNode> fits, String expected) {
         JsonNode value = root.get(key);
         if (value == null || value.isNull()) {
             throw new FormatException(file, "has no '%s', expected %s".formatted(key, expected));

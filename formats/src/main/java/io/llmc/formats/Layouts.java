@@ -20,13 +20,12 @@ public final class Layouts {
         return ALL.stream()
                 .filter(layout -> layout.name().equals(name))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                new UserException(
-                                        "unknown layout '%s'".formatted(name),
-                                        "expected one of "
-                                                + ALL.stream()
-                                                        .map(WeightLayout::name)
-                                                        .collect(Collectors.joining(", "))));
+                .orElseThrow(() ->
+                        new UserException(
+                                "unknown layout '%s'".formatted(name),
+                                "expected one of "
+                                        + ALL.stream()
+                                                .map(WeightLayout::name)
+                                                .collect(Collectors.joining(", "))));
     }
 }

@@ -7,14 +7,14 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 /// How positions become rotations, whichever spelling the config has.
 ///
 /// @param type `default`, `linear`, `dynamic`, `llama3`, `yarn`, `longrope`, or what else the file
-///     says; `su` is read as `longrope`
+///   says; `su` is read as `longrope`
 /// @param theta the base; 10000 where the config has none
 /// @param partialRotaryFactor the part of a head that rotates; 1 where the config has none
 /// @param originalMaxPositions from these parameters, else `original_max_position_embeddings`, else
-///     `maxPositions`
+///   `maxPositions`
 /// @param maxPositions `max_position_embeddings`, or `n_positions`; 0 where the config has neither
 /// @param parameters everything the file says about it, under the names of `rope_parameters`:
-///     `rope_theta` and `partial_rotary_factor` are there only where the file has them
+///   `rope_theta` and `partial_rotary_factor` are there only where the file has them
 public record RopeConfig(
         String type,
         double theta,

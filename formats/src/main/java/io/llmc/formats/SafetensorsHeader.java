@@ -220,7 +220,9 @@ record SafetensorsHeader(
             }
             if (end != size) {
                 throw new FormatException(
-                        file, end, "expected the end, but %d more bytes follow".formatted(size - end));
+                        file,
+                        end,
+                        "expected the end, but %d more bytes follow".formatted(size - end));
             }
             return byName;
         }

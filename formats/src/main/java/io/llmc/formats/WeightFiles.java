@@ -125,7 +125,8 @@ record WeightFiles(List<Path> files, Map<String, Path> promised, Path index) {
     private static UserException ambiguous(Path directory, List<Path> all) {
         return new UserException(
                 "%s: cannot tell which of %s is the model"
-                        .formatted(directory, shortened(all.stream().map(WeightFiles::name).toList())),
+                        .formatted(
+                                directory, shortened(all.stream().map(WeightFiles::name).toList())),
                 "name the right one " + SINGLE);
     }
 

@@ -70,17 +70,18 @@ class FormatOraclesTest {
                         "compressed-tensors-0.12",
                         "gptqmodel",
                         "bitsandbytes")
-                .flatMap(
-                        tool ->
-                                Oracles.directories("formats/" + tool).stream()
-                                        .map(d -> tool + "/" + d.getFileName()))
+                .flatMap(tool ->
+                        Oracles.directories("formats/" + tool).stream()
+                                .map(d -> tool + "/" + d.getFileName()))
                 .filter(name -> !READ.contains(name));
     }
 
     /// The linear layers of a directory, from the names in its expected.json.
     private static List<String> linears(Path directory) {
         List<String> names = new ArrayList<>();
-        Json.readObject(directory.resolve("expected.json")).fieldNames().forEachRemaining(names::add);
+        Json.readObject(directory.resolve("expected.json"))
+                .fieldNames()
+                .forEachRemaining(names::add);
         return names.stream().map(n -> n.substring(0, n.length() - ".weight".length())).toList();
     }
 
@@ -154,12 +155,11 @@ class FormatOraclesTest {
                                         w.scales().dtype(),
                                         w.groupIndex() != null));
                 assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
-                tensors.forEach(
-                        (tensor, written) -> {
-                            if (!relaid || !tensor.endsWith("weight_packed")) {
-                                assertSame(tensor, written, r.tensor(tensor));
-                            }
-                        });
+                tensors.forEach((tensor, written) -> {
+                    if (!relaid || !tensor.endsWith("weight_packed")) {
+                        assertSame(tensor, written, r.tensor(tensor));
+                    }
+                });
             }
         }
     }

@@ -533,13 +533,14 @@ public sealed interface Op {
     /// (2^b - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A group of zeros gets the
     /// range [-1, 1]. The scale is rounded to the dtype of `scales` and used as rounded.
     ///
-    /// With a search each factor 1.0, 0.95, ... 0.6 shrinks the range, and the group keeps the one with
-    /// the least `sum_i c_i (w_i - q_i)^2`, the larger factor on a tie.
+    /// With a search each of its factors shrinks the range, and the group keeps the one with the least
+    /// `sum_i c_i |w_i - q_i|^norm`, the larger factor on a tie.
     ///
     /// @param scales F32, F16 or BF16 `[out, groups]`
     /// @param zeros U8 `[out, groups]`
     /// @param w F32, F16 or BF16 `[out, in]`
     /// @param importance c, F32 `[in]`; null for all ones
+    /// @param search null for none
     record ChooseGrid(
             Tensor scales,
             Tensor zeros,
@@ -547,7 +548,7 @@ public sealed interface Op {
             Tensor importance,
             QuantSpec spec,
             int minZero,
-            boolean search,
+            GridSearch search,
             int from,
             int to)
             implements Op {
@@ -569,6 +570,25 @@ public sealed interface Op {
         @Override
         public Stream<Tensor> operands() {
             return some(scales, zeros, w, importance);
+        }
+    }
+
+    /// A search of a group's range: factors `1 - k / grid` for k from 0 to `steps - 1`.
+    ///
+    /// @param norm exponent of each weight's error
+    record GridSearch(int steps, int grid, float norm) {
+        /// 1.0 to 0.6 in steps of 0.05, squared errors.
+        public static final GridSearch DEFAULT = new GridSearch(9, 20, 2);
+
+        public GridSearch {
+            if (steps < 1 || grid < steps || !(norm > 0)) {
+                throw new IllegalArgumentException(
+                        "a search of %d steps of 1/%d with norm %s".formatted(steps, grid, norm));
+            }
+        }
+
+        public float factor(int k) {
+            return (float) (1 - k / (double) grid);
         }
     }
 

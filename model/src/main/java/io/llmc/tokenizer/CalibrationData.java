@@ -5,8 +5,8 @@ import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import java.util.Arrays;
 
-/// Cuts a text into the windows that a method learns from: tokenized once, without special tokens, as
-/// llm-compressor and GPTQ's own code do, then cut without overlap.
+/// Cuts a text into the windows that a method learns from: tokenized once, without special tokens,
+/// as llm-compressor and GPTQ's own code do, then cut without overlap.
 public final class CalibrationData {
     private CalibrationData() {}
 
@@ -20,7 +20,9 @@ public final class CalibrationData {
             throw tooShort(spec, ids.length, needed);
         }
         int[] windows =
-                first ? firstOf(spec.samples()) : draw(spec.samples(), ids.length / spec.length(), spec.seed());
+                first
+                        ? firstOf(spec.samples())
+                        : draw(spec.samples(), ids.length / spec.length(), spec.seed());
         int[] chosen = new int[needed];
         for (int i = 0; i < windows.length; i++) {
             System.arraycopy(
@@ -37,7 +39,8 @@ public final class CalibrationData {
                 windows > 0
                         ? "lower --calib-samples to %d, lower --calib-length, or give a longer text"
                                 .formatted(windows)
-                        : "lower --calib-length to %d or less, or give a longer text".formatted(tokens));
+                        : "lower --calib-length to %d or less, or give a longer text"
+                                .formatted(tokens));
     }
 
     private static int[] firstOf(int count) {
@@ -46,8 +49,8 @@ public final class CalibrationData {
         return all;
     }
 
-    /// `count` of `0 .. from-1`, in rising order: Fisher-Yates over SplitMix64, so that a seed means the
-    /// same windows everywhere and for ever.
+    /// `count` of `0 .. from-1`, in rising order: Fisher-Yates over SplitMix64, so that a seed
+    /// means the same windows everywhere and for ever.
     static int[] draw(int count, int from, long seed) {
         int[] all = firstOf(from);
         long state = seed;

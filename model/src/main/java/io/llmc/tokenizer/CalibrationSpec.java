@@ -23,13 +23,16 @@ public record CalibrationSpec(Path data, int samples, int length, Order order, l
     /// @throws UserException naming the flag whose value cannot be
     public CalibrationSpec {
         if (data == null) {
-            throw new UserException("no calibration text is given", "name one with --calib-data FILE");
+            throw new UserException(
+                    "no calibration text is given", "name one with --calib-data FILE");
         }
         if (samples < 1) {
-            throw new UserException("--calib-samples is %d, expected at least 1".formatted(samples), "");
+            throw new UserException(
+                    "--calib-samples is %d, expected at least 1".formatted(samples), "");
         }
         if (length < 2) {
-            throw new UserException("--calib-length is %d, expected at least 2".formatted(length), "");
+            throw new UserException(
+                    "--calib-length is %d, expected at least 2".formatted(length), "");
         }
         if ((long) samples * length > Integer.MAX_VALUE) {
             throw new UserException(

@@ -8,8 +8,8 @@ import java.util.function.Function;
 /// thousand bytes of memory a token.
 ///
 /// A cut lies before whitespace, best before a line end, and is tried before it is used: with
-/// [#CONTEXT] characters on both sides, the ids of the left side must be the first ids of both sides
-/// together. The piece after it is then encoded with its left context in front, whose ids are
+/// [#CONTEXT] characters on both sides, the ids of the left side must be the first ids of both
+/// sides together. The piece after it is then encoded with its left context in front, whose ids are
 /// dropped, so that a tokenizer that treats the beginning of a text differently is right too. Byte
 /// pair merges, word pieces and pre-tokenizer patterns look no further than a few words; where no
 /// cut passes, the rest stays one piece.

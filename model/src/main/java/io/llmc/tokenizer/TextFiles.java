@@ -21,8 +21,8 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
 
-/// Texts as token ids: a `.txt` file is one text, each line of a `.jsonl` file is an object with one
-/// under `text`. Nothing is added before, between or after them.
+/// Texts as token ids: a `.txt` file is one text, each line of a `.jsonl` file is an object with
+/// one under `text`. Nothing is added before, between or after them.
 public final class TextFiles {
     private static final ObjectReader LINE =
             JsonMapper.builder()
@@ -50,7 +50,8 @@ public final class TextFiles {
                         : tokenizer.encodeFirst(read(file), enough);
         if (ids.length == 0) {
             throw new UserException(
-                    file + ": holds no text", "name a .txt file, or a .jsonl file with \"text\" in every line");
+                    file + ": holds no text",
+                    "name a .txt file, or a .jsonl file with \"text\" in every line");
         }
         return ids;
     }
@@ -71,7 +72,9 @@ public final class TextFiles {
             }
             int[] more = tokenizer.encodeFirst(text(file, number, line), enough - count);
             if (count + more.length > ids.length) {
-                ids = Arrays.copyOf(ids, Math.max(count + more.length, ids.length + (ids.length >> 1)));
+                ids =
+                        Arrays.copyOf(
+                                ids, Math.max(count + more.length, ids.length + (ids.length >> 1)));
             }
             System.arraycopy(more, 0, ids, count, more.length);
             count += more.length;
@@ -89,7 +92,8 @@ public final class TextFiles {
         }
         if (!text.isTextual()) {
             throw new FormatException(
-                    file, "line %d: expected an object with a string under \"text\"".formatted(number));
+                    file,
+                    "line %d: expected an object with a string under \"text\"".formatted(number));
         }
         String value = text.textValue();
         if (!StandardCharsets.UTF_8.newEncoder().canEncode(value)) {
@@ -115,7 +119,8 @@ public final class TextFiles {
             }
             if (Files.size(file) > Integer.MAX_VALUE - 16) {
                 throw new UserException(
-                        file + ": larger than 2 GiB", "cut it: a part of it is enough for any use here");
+                        file + ": larger than 2 GiB",
+                        "cut it: a part of it is enough for any use here");
             }
             return Files.readAllBytes(file);
         } catch (NoSuchFileException e) {

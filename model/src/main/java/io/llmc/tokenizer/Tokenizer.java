@@ -13,12 +13,12 @@ import java.util.Arrays;
 import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicLong;
 
-/// Text to token ids and back, as a model's tokenizer.json has it; what that file says about padding
-/// and truncation is ignored.
+/// Text to token ids and back, as a model's tokenizer.json has it; what that file says about
+/// padding and truncation is ignored.
 ///
-/// Hugging Face's own library does the work, through the native interface that DJL ships for it, and
-/// not through DJL's tokenizer class: that one sends telemetry and builds strings, spans and masks
-/// for every token.
+/// Hugging Face's own library does the work, through the native interface that DJL ships for it,
+/// and not through DJL's tokenizer class: that one sends telemetry and builds strings, spans and
+/// masks for every token.
 public final class Tokenizer implements AutoCloseable {
     private static final TokenizersLibrary LIBRARY = TokenizersLibrary.LIB;
     private static final long CLOSED = 0;
@@ -32,7 +32,7 @@ public final class Tokenizer implements AutoCloseable {
     }
 
     /// @throws UserException where the checkpoint has no tokenizer.json, or the native library does
-    ///     not load
+    ///   not load
     /// @throws FormatException where the file is not a tokenizer
     @MustBeClosed
     public static Tokenizer open(Checkpoint c) {
@@ -48,7 +48,6 @@ public final class Tokenizer implements AutoCloseable {
         return open(file);
     }
 
-    @MustBeClosed
     static Tokenizer open(Path file) {
         String json = TextFiles.read(file);
         loadLibrary();
@@ -80,12 +79,13 @@ public final class Tokenizer implements AutoCloseable {
     /// The ids of a text. Long texts go in pieces where that gives the same ids; see [Seams].
     ///
     /// @param specialTokens whether the ids that the tokenizer puts around a text (BOS, EOS) are
-    ///     added; special tokens spelled out in the text become their ids either way
+    ///   added; special tokens spelled out in the text become their ids either way
     public int[] encode(String text, boolean specialTokens) {
         return specialTokens ? encodeWhole(text, true) : encodeFirst(text, Integer.MAX_VALUE);
     }
 
-    /// The first ids of a text, without special tokens around them: at least `enough` of them, or all.
+    /// The first ids of a text, without special tokens around them: at least `enough` of them, or
+    /// all.
     int[] encodeFirst(String text, int enough) {
         return new Seams(t -> encodeWhole(t, false)).encode(text, enough);
     }
@@ -99,7 +99,8 @@ public final class Tokenizer implements AutoCloseable {
         }
     }
 
-    /// The text of ids, special tokens spelled out; ids that the tokenizer does not know give nothing.
+    /// The text of ids, special tokens spelled out; ids that the tokenizer does not know give
+    /// nothing.
     public String decode(int[] ids) {
         return LIBRARY.decode(handle(), Arrays.stream(ids).asLongStream().toArray(), false);
     }
@@ -114,9 +115,10 @@ public final class Tokenizer implements AutoCloseable {
         int[] framed = encodeWhole("a", true);
         boolean before =
                 framed.length > plain.length
-                        && Arrays.equals(
-                                framed, 1, 1 + plain.length, plain, 0, plain.length);
-        boolean after = Arrays.equals(framed, 0, Math.min(plain.length, framed.length), plain, 0, plain.length);
+                        && Arrays.equals(framed, 1, 1 + plain.length, plain, 0, plain.length);
+        boolean after =
+                Arrays.equals(
+                        framed, 0, Math.min(plain.length, framed.length), plain, 0, plain.length);
         return before && !after ? OptionalInt.of(framed[0]) : OptionalInt.empty();
     }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer;
 
 import java.lang.foreign.MemorySegment;
@@ -16,7 +17,8 @@ public record Windows(MemorySegment ids, int count, int length) {
     public Windows {
         if (ids.byteSize() != 4L * count * length || count < 1 || length < 1) {
             throw new IllegalArgumentException(
-                    "%d bytes are not %d windows of %d ids".formatted(ids.byteSize(), count, length));
+                    "%d bytes are not %d windows of %d ids"
+                            .formatted(ids.byteSize(), count, length));
         }
     }
 
@@ -36,7 +38,8 @@ public record Windows(MemorySegment ids, int count, int length) {
     public String hash() {
         try {
             MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            ByteBuffer head = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
+            ByteBuffer head =
+                    ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
             digest.update(head);
             digest.update(ids.asByteBuffer());
             return HexFormat.of().formatHex(digest.digest());

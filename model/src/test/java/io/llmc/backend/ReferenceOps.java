@@ -471,8 +471,8 @@ public final class ReferenceOps implements Runner {
                     lo = -1;
                 }
                 double least = Double.POSITIVE_INFINITY;
-                for (int f = 0; f < (op.search() ? 9 : 1); f++) {
-                    float factor = (20 - f) / 20f;
+                for (int f = 0; f < (op.search() == null ? 1 : op.search().steps()); f++) {
+                    float factor = op.search() == null ? 1 : op.search().factor(f);
                     float low = lo * factor;
                     float scale = round((hi * factor - low) / max, op.scales().dtype());
                     double zero =
@@ -480,12 +480,14 @@ public final class ReferenceOps implements Runner {
                                     ? spec.middleCode()
                                     : Math.clamp(Math.rint(-low / scale), op.minZero(), max);
                     double error = 0;
-                    for (long c = g * length; op.search() && c < end; c++) {
+                    for (long c = g * length; op.search() != null && c < end; c++) {
                         double q = code(get(w, r, c), scale, zero, spec);
                         double value =
                                 round((float) (q - zero) * scale, op.scales().dtype());
                         double d = get(w, r, c) - value;
-                        error += (op.importance() == null ? 1 : get(op.importance(), c)) * d * d;
+                        error +=
+                                (op.importance() == null ? 1 : get(op.importance(), c))
+                                        * Math.pow(Math.abs(d), op.search().norm());
                     }
                     if (error < least) {
                         least = error;

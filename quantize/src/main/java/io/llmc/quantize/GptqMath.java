@@ -20,7 +20,9 @@ final class GptqMath {
 
     /// @param damping added to the Hessian's diagonal, as a part of its mean
     /// @param blockSize columns whose errors are spread at once
-    record Settings(QuantSpec spec, double damping, ActOrder order, int blockSize, boolean search, boolean weigh) {}
+    /// @param search of each group's range; null for none
+    /// @param weigh errors in the search by the Hessian's diagonal
+    record Settings(QuantSpec spec, double damping, ActOrder order, int blockSize, Op.GridSearch search, boolean weigh) {}
 
     /// What all layers with one input share.
     ///

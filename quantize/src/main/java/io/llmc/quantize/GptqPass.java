@@ -27,7 +27,7 @@ import java.util.SequencedMap;
 /// before it. https://arxiv.org/abs/2210.17323
 ///
 ///     - gptq: {bits: 4, groupSize: 128, symmetric: true, actOrder: static, damping: 0.01,
-///              blockSize: 128, clip: hessian, rareExperts: rtn, minExpertTokens: 128,
+///              blockSize: 128, clip: hessian, clipSteps: 9, clipGrid: 20, clipNorm: 2, rareExperts: rtn, minExpertTokens: 128,
 ///              targets: [], ignore: []}
 ///
 /// Inputs that were never active keep their weights, rounded to nearest: they say nothing about the
@@ -42,6 +42,7 @@ public record GptqPass(
         double damping,
         int blockSize,
         Clip clip,
+        Op.GridSearch search,
         RareExperts rareExperts,
         int minExpertTokens,
         Targets targets)
@@ -69,6 +70,7 @@ public record GptqPass(
                         o.decimal("damping", 0.01),
                         o.integer("blockSize", 128),
                         o.choice("clip", Clip.class, Clip.HESSIAN),
+                        GridOptions.search(o),
                         o.choice("rareExperts", RareExperts.class, RareExperts.RTN),
                         o.integer("minExpertTokens", 128),
                         GridOptions.targets(o));
@@ -113,7 +115,7 @@ public record GptqPass(
 
     private GptqMath.Settings settings() {
         return new GptqMath.Settings(
-                spec, damping, actOrder, blockSize, clip != Clip.NONE, clip == Clip.HESSIAN);
+                spec, damping, actOrder, blockSize, clip == Clip.NONE ? null : search, clip == Clip.HESSIAN);
     }
 
     @Override
@@ -258,7 +260,7 @@ public record GptqPass(
                             spec,
                             scope.scaleDtype(),
                             scope.minZero(),
-                            clip != Clip.NONE,
+                            clip == Clip.NONE ? null : search,
                             null,
                             groupIndex());
             layer.replace(result.weight());

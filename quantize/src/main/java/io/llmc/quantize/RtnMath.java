@@ -34,7 +34,7 @@ final class RtnMath {
             QuantSpec spec,
             DType scaleDtype,
             int minZero,
-            boolean search,
+            Op.GridSearch search,
             Tensor importance,
             boolean groupIndex) {
         long out = w.outFeatures();

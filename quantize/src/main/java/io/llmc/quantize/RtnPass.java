@@ -1,5 +1,6 @@
 package io.llmc.quantize;
 
+import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.pipeline.BlockPass;
@@ -16,10 +17,11 @@ import java.util.SequencedMap;
 
 /// Round-to-nearest: needs no data, and is the baseline that every other quantizer must beat.
 ///
-///     - rtn: {bits: 4, groupSize: 128, symmetric: true, clip: none, targets: [], ignore: []}
+///     - rtn: {bits: 4, groupSize: 128, symmetric: true, clip: none, clipSteps: 9,
+///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(QuantSpec spec, Clip clip, Targets targets) implements BlockPass {
+public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets targets) implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(
                     "rtn",
@@ -40,7 +42,7 @@ public record RtnPass(QuantSpec spec, Clip clip, Targets targets) implements Blo
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
         }
-        return new RtnPass(spec, clip, GridOptions.targets(o));
+        return new RtnPass(spec, clip, GridOptions.search(o), GridOptions.targets(o));
     }
 
     @Override
@@ -82,7 +84,7 @@ public record RtnPass(QuantSpec spec, Clip clip, Targets targets) implements Blo
                                 spec,
                                 scope.scaleDtype(),
                                 scope.minZero(),
-                                clip == Clip.MSE,
+                                clip == Clip.MSE ? search : null,
                                 null,
                                 false);
                 layer.replace(result.weight());

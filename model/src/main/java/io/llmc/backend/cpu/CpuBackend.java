@@ -108,7 +108,7 @@ public final class CpuBackend implements Backend {
                             var importance,
                             var spec,
                             int minZero,
-                            boolean search,
+                            var search,
                             int from,
                             int to) ->
                     quant.chooseGrid(

@@ -6,6 +6,7 @@ import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
+import io.llmc.backend.Op;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
@@ -18,9 +19,6 @@ import jdk.incubator.vector.VectorOperators;
 
 /// Grids and codes. Divisions are IEEE's: a reciprocal would move codes at ties.
 final class QuantKernels {
-    /// Factors of a search: 20/20 down to 12/20.
-    private static final int FACTORS = 9;
-
     private static final ValueLayout.OfDouble F64 =
             ValueLayout.JAVA_DOUBLE_UNALIGNED.withOrder(java.nio.ByteOrder.LITTLE_ENDIAN);
 
@@ -38,7 +36,7 @@ final class QuantKernels {
             Tensor importance,
             QuantSpec spec,
             int minZero,
-            boolean search,
+            Op.GridSearch search,
             int from,
             int to) {
         int in = Math.toIntExact(w.cols());
@@ -84,7 +82,7 @@ final class QuantKernels {
                 int n,
                 float[] importance,
                 int first,
-                boolean search) {
+                Op.GridSearch search) {
             FloatVector lo = FloatVector.zero(F);
             FloatVector hi = FloatVector.zero(F);
             for (int i = 0; i < n; i++) {
@@ -102,13 +100,15 @@ final class QuantKernels {
             FloatVector bestScale = FloatVector.zero(F);
             FloatVector bestZero = bestScale;
             FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
-            for (int f = 0; f < (search ? FACTORS : 1); f++) {
-                float factor = (20 - f) / 20f;
+            for (int f = 0; f < (search == null ? 1 : search.steps()); f++) {
+                float factor = search == null ? 1 : search.factor(f);
                 FloatVector low = lo.mul(factor);
                 FloatVector scale = Lanes.round(hi.mul(factor).sub(low).div(spec.maxCode()), type);
                 FloatVector zero = zero(low, scale);
                 FloatVector error =
-                        search ? error(x, n, importance, first, scale, zero) : FloatVector.zero(F);
+                        search == null
+                                ? FloatVector.zero(F)
+                                : error(x, n, importance, first, scale, zero, search.norm());
                 VectorMask<Float> better = error.compare(VectorOperators.LT, least);
                 if (f == 0) {
                     better = F.maskAll(true); // also where the error is not a number
@@ -136,13 +136,19 @@ final class QuantKernels {
                 float[] importance,
                 int first,
                 FloatVector scale,
-                FloatVector zero) {
+                FloatVector zero,
+                float norm) {
             FloatVector sum = FloatVector.zero(F);
             for (int i = 0; i < n; i++) {
                 FloatVector w = FloatVector.fromArray(F, x, i * N);
                 FloatVector code = code(w, scale, zero, spec.maxCode());
                 FloatVector d = w.sub(value(code, scale, zero, type));
-                sum = d.mul(importance[first + i]).fma(d, sum);
+                sum =
+                        norm == 2
+                                ? d.mul(importance[first + i]).fma(d, sum)
+                                : d.abs()
+                                        .lanewise(VectorOperators.POW, norm)
+                                        .fma(FloatVector.broadcast(F, importance[first + i]), sum);
             }
             return sum;
         }

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import static io.llmc.formats.Fixture.CONFIG;
+import static io.llmc.formats.Fixture.entry;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Random;
+import org.assertj.core.api.AbstractThrowableAssert;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+class CheckpointTest {
+    @TempDir Path directory;
+
+    @BeforeEach
+    void config() throws IOException {
+        write("config.json", CONFIG);
+    }
+
+    private void write(String name, String text) throws IOException {
+        Files.writeString(directory.resolve(name), text);
+    }
+
+    private void shard(String file, String... tensors) throws IOException {
+        StringBuilder header = new StringBuilder("{");
+        for (int i = 0; i < tensors.length; i++) {
+            header.append(i == 0 ? "" : ",")
+                    .append(entry(tensors[i], "U8", "[3]", 3L * i, 3L * i + 3));
+        }
+        Fixture.raw(directory.resolve(file), header + "}", 3 * tensors.length);
+    }
+
+    private void index(String map) throws IOException {
+        write("model.safetensors.index.json", "{\"metadata\":{},\"weight_map\":{" + map + "}}");
+    }
+
+    private AbstractThrowableAssert<?, ?> opening() {
+        return assertThatThrownBy(() -> Checkpoint.open(directory).close());
+    }
+
+    @Test
+    void opensOneFile() throws IOException {
+        shard("model.safetensors", "b", "a");
+        shard("logits.safetensors", "other");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(c.names()).containsExactly("b", "a");
+            assertThat(c.has("a")).isTrue();
+            assertThat(c.has("other")).isFalse();
+            assertThat(c.weightFiles()).containsExactly(directory.resolve("model.safetensors"));
+            assertThat(c.config().modelType()).isEqualTo("llama");
+            assertThat(r.tensor("a").bytes().toArray(ValueLayout.JAVA_BYTE))
+                    .containsExactly(3, 4, 5);
+            assertThat(r.tensor("a").bytes().isReadOnly()).isTrue();
+            assertThat(r.tensor("a").bytes().isMapped()).isTrue();
+            assertThat(r.tensor("a")).isSameAs(r.tensor("a"));
+            assertThatThrownBy(() -> c.info("c"))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContainingAll(directory.toString(), "'c'");
+        }
+    }
+
+    @Test
+    void opensShardsOfAnIndexInTheOrderOfTheirNames() throws IOException {
+        shard("model-00002-of-00002.safetensors", "a");
+        shard("model-00001-of-00002.safetensors", "z", "unlisted");
+        index(
+                "\"a\":\"model-00002-of-00002.safetensors\",\"z\":\"model-00001-of-00002.safetensors\"");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("z", "unlisted", "a");
+            assertThat(c.weightFiles()).hasSize(2);
+        }
+    }
+
+    @Test
+    void opensShardsWithoutAnIndexWhereAllAreThere() throws IOException {
+        shard("model-00001-of-00002.safetensors", "a");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("1 of 2 shards");
+        shard("model-00002-of-00002.safetensors", "b");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("a", "b");
+        }
+    }
+
+    @Test
+    void opensASingleFileOfAnotherName() throws IOException {
+        shard("gptq_model-4bit-128g.safetensors", "a");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("a");
+        }
+        shard("second.safetensors", "a");
+        opening().isInstanceOf(UserException.class).hasMessageContaining("cannot tell");
+    }
+
+    @Test
+    void unmapsWhatItMappedWhenClosed() throws IOException {
+        shard("model.safetensors", "a");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            Tensor tensor;
+            try (TensorReader r = c.reader()) {
+                tensor = r.tensor("a");
+                assertThat(tensor.buffer().isAlive()).isTrue();
+            }
+            assertThat(tensor.buffer().isAlive()).isFalse();
+            assertThatThrownBy(() -> tensor.bytes().get(ValueLayout.JAVA_BYTE, 0))
+                    .isInstanceOf(IllegalStateException.class);
+        }
+    }
+
+    @Test
+    void mapsEmptyTensorsAndScalarsAndAlignsTheRest() throws IOException {
+        String header =
+                "{%s,%s,%s,%s}"
+                        .formatted(
+                                entry("byte", "U8", "[1]", 0, 1),
+                                entry("empty", "F32", "[0,3]", 1, 1),
+                                entry("scalar", "F32", "[]", 1, 5),
+                                entry("codes", "I32", "[2,1]", 5, 13));
+        header += " ".repeat((8 - header.length() % 8) % 8);
+        Fixture.raw(directory.resolve("model.safetensors"), header, 13);
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(r.tensor("empty").byteSize()).isZero();
+            assertThat(r.tensor("scalar").shape().rank()).isZero();
+            assertThat(r.tensor("codes").bytes().address() % 4).isZero();
+            assertThat(r.tensor("codes").bytes().toArray(ValueLayout.JAVA_INT))
+                    .containsExactly(0x08070605, 0x0c0b0a09);
+        }
+    }
+
+    @Test
+    void saysWhatIsMissing() throws IOException {
+        opening()
+                .isInstanceOf(UserException.class)
+                .hasMessageContainingAll(directory.toString(), "no .safetensors weights");
+        write("pytorch_model.bin", "");
+        opening()
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("only pytorch_model.bin")
+                .extracting(e -> ((UserException) e).hint())
+                .asString()
+                .contains("convert them to safetensors first");
+        Files.delete(directory.resolve("config.json"));
+        opening().isInstanceOf(UserException.class).hasMessageContaining("no config.json");
+        assertThatThrownBy(() -> Checkpoint.open(directory.resolve("absent")).close())
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("no such directory");
+        assertThatThrownBy(() -> Checkpoint.open(directory.resolve("pytorch_model.bin")).close())
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("is a file");
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "../model.safetensors",
+                "sub/model.safetensors",
+                "sub\\\\model.safetensors",
+                "/tmp/model.safetensors",
+                "C:model.safetensors",
+                "..",
+                ".",
+                "",
+                "model.bin",
+                "a\\u0000.safetensors",
+            })
+    void refusesShardNamesThatAreNotPlainFileNames(String name) throws IOException {
+        Path inside = Files.createDirectory(directory.resolve("model"));
+        Files.copy(directory.resolve("config.json"), inside.resolve("config.json"));
+        shard("model.safetensors", "a");
+        Files.writeString(
+                inside.resolve("model.safetensors.index.json"),
+                "{\"weight_map\":{\"a\":\"" + name + "\"}}");
+        assertThatThrownBy(() -> Checkpoint.open(inside).close())
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("not the plain name of a .safetensors file");
+    }
+
+    @Test
+    void refusesAnIndexThatLies() throws IOException {
+        shard("one.safetensors", "a");
+        shard("two.safetensors", "b");
+        index("\"a\":\"one.safetensors\",\"b\":\"three.safetensors\"");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("three.safetensors");
+        index("\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"");
+        opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'c'", "two");
+        index("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"");
+        opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'b'", "one");
+        index("\"a\":5");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'5'");
+        index("");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("weight_map");
+        write("model.safetensors.index.json", "[]");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("JSON object");
+    }
+
+    @Test
+    void refusesATensorInTwoShards() throws IOException {
+        shard("model-00001-of-00002.safetensors", "a");
+        shard("model-00002-of-00002.safetensors", "b", "a");
+        index(
+                "\"a\":\"model-00002-of-00002.safetensors\",\"b\":\"model-00002-of-00002.safetensors\"");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).as("the index names one file only").containsExactly("b", "a");
+        }
+        shard("model-00001-of-00002.safetensors", "a", "c");
+        index(
+                "\"a\":\"model-00002-of-00002.safetensors\",\"c\":\"model-00001-of-00002.safetensors\"");
+        opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'a'", "also in");
+        Files.delete(directory.resolve("model.safetensors.index.json"));
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContainingAll("'a'", "also in", "00001");
+    }
+
+    @Test
+    void refusesABrokenConfig() throws IOException {
+        shard("model.safetensors", "a");
+        write("config.json", "{\"model_type\": \"llama\", \"model_type\": \"gpt2\"}");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("model_type");
+        write("config.json", "{\"a\": " + "[".repeat(50) + "]".repeat(50) + "}");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("depth");
+        write("config.json", "");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("config.json");
+    }
+
+    @Test
+    void namesTheFilesThatTravel() throws IOException {
+        shard("model.safetensors", "a");
+        String[] travel = {
+            "GEMMA_TERMS.html",
+            "LICENSE",
+            "LICENSE.txt",
+            "NOTICE.md",
+            "README.md",
+            "USE_POLICY.md",
+            "added_tokens.json",
+            "chat_template.jinja",
+            "generation_config.json",
+            "merges.txt",
+            "preprocessor_config.json",
+            "processor_config.json",
+            "special_tokens_map.json",
+            "tokenizer.json",
+            "tokenizer.model",
+            "tokenizer_config.json",
+            "vocab.json"
+        };
+        String[] stay = {
+            "model.gguf",
+            "pytorch_model.bin",
+            "modeling_custom.py",
+            "tokenizer.py",
+            "a.pt",
+            "tokenizer.onnx",
+            "quantize_config.json",
+            "llmc.json",
+            "optimizer.pt",
+            "model.safetensors.index.json.bak",
+            "tokenizer.safetensors"
+        };
+        for (String name : travel) {
+            write(name, "");
+        }
+        for (String name : stay) {
+            write(name, "");
+        }
+        Files.createDirectory(directory.resolve("tokenizer_files"));
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.sideFiles())
+                    .extracting(f -> f.getFileName().toString())
+                    .containsExactly(travel);
+        }
+    }
+
+    @Test
+    void readsDenseWeightsAndRefusesOthers() throws IOException {
+        Random random = new Random(1);
+        try (Arena memory = Arena.ofConfined()) {
+            Fixture.model(
+                    directory,
+                    CONFIG,
+                    Map.of(
+                            "a.weight", Fixture.bytes(memory, random, DType.BF16, 3, 5),
+                            "b.weight", Fixture.bytes(memory, random, DType.F8_E4M3, 3, 5),
+                            "c.weight", Fixture.bytes(memory, random, DType.F32, 3),
+                            "d.qweight", Fixture.bytes(memory, random, DType.I32, 3, 3)));
+            try (Checkpoint c = Checkpoint.open(directory);
+                    TensorReader r = c.reader()) {
+                Weight.Dense a = (Weight.Dense) r.weight("a");
+                assertThat(a.values()).isSameAs(r.tensor("a.weight"));
+                assertThatThrownBy(() -> r.weight("b")).hasMessageContaining("F8_E4M3[3, 5]");
+                assertThatThrownBy(() -> r.weight("c")).hasMessageContaining("expected a matrix");
+                assertThatThrownBy(() -> r.weight("d"))
+                        .isInstanceOf(FormatException.class)
+                        .hasMessageContaining("quantization_config");
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.HostBuffer;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.TestFactory;
+
+/// What every backend must do, checked against [ReferenceOps]. One subclass per backend.
+public abstract class BackendContract {
+    private static final long SEED = 42;
+    private static final long SLAB = 1 << 27;
+
+    /// The backend with a number of host threads.
+    @MustBeClosed
+    protected abstract Backend open(int threads);
+
+    @TestFactory
+    Stream<DynamicTest> agreesWithTheReference() {
+        return OpCases.ALL.stream()
+                .map(c -> DynamicTest.dynamicTest(c.name(), () -> agrees(c)));
+    }
+
+    private void agrees(OpCases.Case c) {
+        var reference = new Operands(null, null, SEED);
+        new ReferenceOps().run(c.build().apply(reference));
+        try (Backend backend = open(2);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var operands = new Operands(backend, arena, SEED);
+            backend.checked().run(c.build().apply(operands));
+            operands.assertGuardsAreWhole();
+            for (int i = 0; i < operands.outputs().size(); i++) {
+                Tensor want = reference.outputs().get(i);
+                Tensor got = operands.outputs().get(i);
+                Tensor host =
+                        new Tensor(
+                                new HostBuffer(operands.download(got)), 0, got.dtype(), got.shape());
+                assertClose(c, "output " + i, want, host);
+            }
+        }
+    }
+
+    /// Normalised mean squared error, as llama.cpp's test-backend-ops has it; where the reference is
+    /// not finite the other must be the same.
+    private static void assertClose(OpCases.Case c, String output, Tensor want, Tensor got) {
+        double error = 0;
+        double norm = 0;
+        for (long i = 0; i < want.shape().size(); i++) {
+            double w = ReferenceOps.get(want, i);
+            double g = ReferenceOps.get(got, i);
+            if (Double.isFinite(w)) {
+                error += (w - g) * (w - g);
+                norm += w * w;
+            } else {
+                assertThat((Double) g)
+                        .describedAs("%s: %s[%d], seed %d", c.name(), output, i, SEED)
+                        .isEqualTo((Double) w);
+            }
+        }
+        boolean exact = want.dtype() == DType.I32 || c.bound() == 0;
+        assertThat(norm == 0 ? error : error / norm)
+                .describedAs("NMSE of %s: %s, seed %d", c.name(), output, SEED)
+                .isLessThanOrEqualTo(exact ? 0 : c.bound());
+    }
+
+    @Test
+    void everyOpHasACase() {
+        Set<Class<?>> cases =
+                OpCases.ALL.stream().map(OpCases.Case::op).collect(Collectors.toSet());
+        assertThat(Op.class.getPermittedSubclasses())
+                .filteredOn(c -> Op.class.isAssignableFrom(c))
+                .allMatch(cases::contains, "has a case");
+    }
+
+    @TestFactory
+    Stream<DynamicTest> threadsChangeNoByte() {
+        return OpCases.ALL.stream()
+                .map(
+                        c ->
+                                DynamicTest.dynamicTest(
+                                        c.name(),
+                                        () -> {
+                                            List<byte[]> one = bytes(c, 1);
+                                            for (int threads : new int[] {2, 3}) {
+                                                List<byte[]> more = bytes(c, threads);
+                                                for (int i = 0; i < one.size(); i++) {
+                                                    assertThat(more.get(i)).isEqualTo(one.get(i));
+                                                }
+                                            }
+                                        }));
+    }
+
+    private List<byte[]> bytes(OpCases.Case c, int threads) {
+        try (Backend backend = open(threads);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var operands = new Operands(backend, arena, SEED);
+            backend.run(c.build().apply(operands));
+            List<byte[]> bytes = new ArrayList<>();
+            for (Tensor t : operands.outputs()) {
+                bytes.add(operands.download(t).toArray(ValueLayout.JAVA_BYTE));
+            }
+            return bytes;
+        }
+    }
+
+    /// However many rows a product has, a row's result is the same bits.
+    @TestFactory
+    Stream<DynamicTest> aRowOfAProductDoesNotDependOnTheOthers() {
+        return OpCases.WEIGHTS.stream()
+                .map(w -> DynamicTest.dynamicTest(w.name(), () -> rowsAreAlone(w)));
+    }
+
+    private void rowsAreAlone(OpCases.WeightCase weights) {
+        int in = 1021;
+        int outs = 203;
+        int all = 530;
+        try (Backend backend = open(2);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var operands = new Operands(backend, arena, SEED);
+            Weight w = weights.build().make(operands, outs, in);
+            Tensor x = operands.normal(all, in);
+            Tensor together = operands.out(all, outs);
+            backend.run(new Op.Matmul(together, x, w));
+            byte[] want = operands.download(together).toArray(ValueLayout.JAVA_BYTE);
+            for (int rows : new int[] {1, 2, 3, 5, 7, 64, 129, 512}) {
+                Tensor few = operands.out(rows, outs);
+                backend.run(new Op.Matmul(few, x.rows(11, 11 + rows), w));
+                assertThat(operands.download(few).toArray(ValueLayout.JAVA_BYTE))
+                        .describedAs("%d rows", rows)
+                        .isEqualTo(Arrays.copyOfRange(want, 4 * 11 * outs, 4 * (11 + rows) * outs));
+            }
+            operands.assertGuardsAreWhole();
+        }
+    }
+
+    /// A packed weight is a way to store its dense values, no more.
+    @TestFactory
+    Stream<DynamicTest> aPackedProductIsTheProductOfTheDequantizedWeight() {
+        return OpCases.WEIGHTS.stream()
+                .map(
+                        weights ->
+                                DynamicTest.dynamicTest(
+                                        weights.name(),
+                                        () -> {
+                                            for (int rows : new int[] {1, 4, 70}) {
+                                                assertPackedIsDense(weights, rows);
+                                            }
+                                        }));
+    }
+
+    private void assertPackedIsDense(OpCases.WeightCase weights, int rows) {
+        try (Backend backend = open(2);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var operands = new Operands(backend, arena, SEED);
+            Weight w = weights.build().make(operands, 77, 512);
+            Tensor dense = operands.out(77, 512);
+            Tensor x = operands.normal(rows, 512);
+            Tensor packed = operands.out(rows, 77);
+            Tensor want = operands.out(rows, 77);
+            backend.run(new Op.Dequantize(dense, w));
+            backend.run(new Op.Matmul(want, x, new Weight.Dense(dense)));
+            backend.run(new Op.Matmul(packed, x, w));
+            assertThat(operands.download(packed).toArray(ValueLayout.JAVA_FLOAT))
+                    .isEqualTo(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+        }
+    }
+
+    /// Rows may be added in calls of any multiple of 256.
+    @Test
+    void aGramMatrixDoesNotDependOnItsBatches() {
+        int n = 133;
+        try (Backend backend = open(2);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var operands = new Operands(backend, arena, SEED);
+            Tensor x = operands.normal(1024, n);
+            Tensor together = operands.written(DType.F32, _ -> 0, n, n);
+            Tensor apart = operands.written(DType.F32, _ -> 0, n, n);
+            backend.run(new Op.AccumulateGram(together, x, 0.3f));
+            for (long[] range : new long[][] {{0, 256}, {256, 768}, {768, 1024}}) {
+                backend.run(new Op.AccumulateGram(apart, x.rows(range[0], range[1]), 0.3f));
+            }
+            assertThat(operands.download(apart).toArray(ValueLayout.JAVA_FLOAT))
+                    .isEqualTo(operands.download(together).toArray(ValueLayout.JAVA_FLOAT));
+        }
+    }
+
+    @Test
+    void aMatrixThatIsNotPositiveHasAStatus() {
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(SLAB)) {
+            for (double bad : new double[] {-5, 0, Double.NaN}) {
+                var operands = new Operands(backend, arena, SEED);
+                Tensor h =
+                        operands.of(
+                                DType.F32,
+                                i -> i / 100 != i % 100 ? 0 : i == 57 * 101 ? bad : 1,
+                                100,
+                                100);
+                Tensor status = operands.out(DType.I32, 1);
+                backend.run(new Op.CholeskyInverse(operands.out(100, 100), status, h, 0));
+                assertThat(operands.download(status).get(ValueLayout.JAVA_INT, 0))
+                        .describedAs("a pivot of %s", bad)
+                        .isEqualTo(58);
+            }
+        }
+    }
+
+    @Test
+    void anArenaIsZeroAndSaysWhenItIsFull() {
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(1 << 16)) {
+            Tensor t = arena.allocate(DType.U8, new Shape(1 << 15));
+            MemorySegment host = Arena.ofAuto().allocate(1 << 15);
+            backend.download(host, t);
+            assertThat(host.toArray(ValueLayout.JAVA_BYTE)).containsOnly(0);
+            assertThatThrownBy(() -> arena.allocate(DType.U8, new Shape(1 << 16)))
+                    .isInstanceOf(OutOfDeviceMemoryException.class);
+        }
+    }
+
+    @Test
+    void aTensorIsDeadOnceItsScopeIsClosed() {
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(1 << 16)) {
+            Tensor x = arena.allocate(DType.F32, new Shape(1, 4));
+            Tensor leaked;
+            try (TensorArena scratch = arena.scratch()) {
+                leaked = scratch.allocate(DType.F32, new Shape(1, 4));
+            }
+            assertThatThrownBy(() -> backend.checked().run(new Op.Add(x, leaked, x, 1)))
+                    .hasMessageContaining("used after its arena was closed");
+        }
+    }
+
+    @Test
+    void aTensorOfAnotherDeviceIsRefused() {
+        var elsewhere =
+                new io.llmc.tensor.Buffer() {
+                    @Override
+                    public String device() {
+                        return "moon:0";
+                    }
+
+                    @Override
+                    public long byteSize() {
+                        return 16;
+                    }
+
+                    @Override
+                    public boolean isAlive() {
+                        return true;
+                    }
+                };
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(1 << 16)) {
+            Tensor x = arena.allocate(DType.F32, new Shape(1, 4));
+            Tensor y = new Tensor(elsewhere, 0, DType.F32, new Shape(1, 4));
+            assertThatThrownBy(() -> backend.checked().run(new Op.Add(x, y, x, 1)))
+                    .hasMessageContaining("is not on " + backend.device());
+        }
+    }
+}

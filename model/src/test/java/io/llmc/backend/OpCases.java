@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import io.llmc.backend.Op.Activation;
+import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Function;
+
+/// One operation of every kind and of every awkward size.
+public final class OpCases {
+    /// @param bound of the normalised mean squared error of F32 and F64 outputs; 0 for the same
+    ///   values. I32 outputs are always the same.
+    public record Case(
+            Class<? extends Op> op, String name, double bound, Function<Operands, Op> build) {}
+
+    @FunctionalInterface
+    public interface MakeWeight {
+        Weight make(Operands operands, int out, int in);
+    }
+
+    public record WeightCase(String name, MakeWeight build) {}
+
+    public static final List<WeightCase> WEIGHTS = weights();
+    public static final List<Case> ALL = all();
+
+    /// Exact up to one rounding an element.
+    private static final double ROUNDING = 1e-13;
+
+    private static final double SUMS = 1e-10;
+
+    private OpCases() {}
+
+    private static List<WeightCase> weights() {
+        List<WeightCase> cases = new ArrayList<>();
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+            cases.add(new WeightCase(type.toString(), (a, out, in) -> a.dense(type, out, in)));
+        }
+        for (int bits : new int[] {2, 3, 4, 8}) {
+            for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+                cases.add(packed(new QuantSpec(bits, 32, false), type, false));
+            }
+            cases.add(packed(new QuantSpec(bits, QuantSpec.CHANNEL, true), DType.F16, false));
+            cases.add(packed(new QuantSpec(bits, 128, false), DType.F16, true));
+        }
+        cases.add(packed(new QuantSpec(4, 5, false), DType.F32, false));
+        return cases;
+    }
+
+    private static WeightCase packed(QuantSpec spec, DType scales, boolean groupIndex) {
+        return new WeightCase(
+                "%d bits, group %d, %s%s"
+                        .formatted(
+                                spec.bits(),
+                                spec.groupSize(),
+                                scales,
+                                groupIndex ? ", group index" : ""),
+                (a, out, in) -> a.packed(spec, scales, groupIndex, out, in));
+    }
+
+    private static List<Case> all() {
+        List<Case> cases = new ArrayList<>();
+        forward(cases);
+        attention(cases);
+        experts(cases);
+        evaluation(cases);
+        linearAlgebra(cases);
+        quantization(cases);
+        return cases;
+    }
+
+    private static void forward(List<Case> cases) {
+        for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+            cases.add(
+                    new Case(
+                            Op.Embed.class,
+                            "embed " + type,
+                            ROUNDING,
+                            a ->
+                                    new Op.Embed(
+                                            a.out(7, 33),
+                                            a.indices(50, 7),
+                                            a.normal(type, 1, 50, 33),
+                                            3)));
+            cases.add(
+                    new Case(
+                            Op.AddRow.class,
+                            "addRow " + type,
+                            ROUNDING,
+                            a ->
+                                    new Op.AddRow(
+                                            a.out(7, 33), a.normal(7, 33), a.normal(type, 1, 33))));
+            cases.add(
+                    new Case(
+                            Op.Scale.class,
+                            "scale to " + type,
+                            0,
+                            a -> new Op.Scale(a.out(type, 1021), a.normal(1021), 0.7f)));
+            cases.add(
+                    new Case(
+                            Op.Scale.class,
+                            "scale from " + type,
+                            ROUNDING,
+                            a -> new Op.Scale(a.out(3, 1021), a.normal(type, 1e-3, 3, 1021), 1)));
+        }
+        for (int in : new int[] {1, 7, 16, 33, 128, 256, 257, 1021}) {
+            for (int rows : new int[] {1, 7, 33}) {
+                cases.add(matmul(rows, in, 33, WEIGHTS.get(0)));
+            }
+        }
+        for (WeightCase w : WEIGHTS) {
+            cases.add(matmul(7, 257, 33, w));
+            cases.add(
+                    new Case(
+                            Op.Dequantize.class,
+                            "dequantize " + w.name(),
+                            0,
+                            a ->
+                                    new Op.Dequantize(
+                                            a.out(33, 257), w.build().make(a, 33, 257))));
+        }
+        cases.add(matmul(530, 520, 203, WEIGHTS.get(0)));
+        cases.add(matmul(7, 1, 1021, WEIGHTS.get(1)));
+        for (int n : new int[] {1, 7, 33, 1021, 40000}) {
+            cases.add(
+                    new Case(
+                            Op.Add.class,
+                            "add " + n,
+                            ROUNDING,
+                            a -> new Op.Add(a.out(1, n), a.normal(1, n), a.normal(1, n), 0.3f)));
+            for (float cap : new float[] {0.5f, 30}) {
+                cases.add(
+                        new Case(
+                                Op.Softcap.class,
+                                "softcap %d to %s".formatted(n, cap),
+                                ROUNDING,
+                                a -> new Op.Softcap(a.out(1, n), a.normal(1, n), cap)));
+            }
+        }
+        for (Activation activation : Activation.values()) {
+            cases.add(
+                    new Case(
+                            Op.Activate.class,
+                            "activate " + activation,
+                            ROUNDING,
+                            a -> new Op.Activate(a.out(7, 33), a.normal(7, 33), activation)));
+            cases.add(
+                    new Case(
+                            Op.Activate.class,
+                            "activate extremes " + activation,
+                            ROUNDING,
+                            a -> new Op.Activate(a.out(1, 6), extremes(a), activation)));
+            cases.add(
+                    new Case(
+                            Op.Gated.class,
+                            "gated " + activation,
+                            ROUNDING,
+                            a ->
+                                    new Op.Gated(
+                                            a.out(5, 1021),
+                                            a.normal(DType.F32, 3, 5, 1021),
+                                            a.normal(5, 1021),
+                                            activation)));
+        }
+        for (int cols : new int[] {1, 7, 33, 576, 1021}) {
+            cases.add(
+                    new Case(
+                            Op.RmsNorm.class,
+                            "rmsNorm " + cols,
+                            ROUNDING,
+                            a ->
+                                    new Op.RmsNorm(
+                                            a.out(7, cols),
+                                            a.normal(7, cols),
+                                            a.normal(DType.BF16, 1, cols),
+                                            1e-5f,
+                                            1)));
+            cases.add(
+                    new Case(
+                            Op.LayerNorm.class,
+                            "layerNorm " + cols,
+                            ROUNDING,
+                            a ->
+                                    new Op.LayerNorm(
+                                            a.out(7, cols),
+                                            a.normal(7, cols),
+                                            a.normal(DType.F16, 1, cols),
+                                            a.normal(cols),
+                                            1e-2f)));
+        }
+        cases.add(
+                new Case(
+                        Op.RmsNorm.class,
+                        "rmsNorm without a weight",
+                        ROUNDING,
+                        a -> new Op.RmsNorm(a.out(3, 65), a.normal(3, 65), null, 1e-5f, 0)));
+        cases.add(
+                new Case(
+                        Op.LayerNorm.class,
+                        "layerNorm without parameters",
+                        ROUNDING,
+                        a -> new Op.LayerNorm(a.out(3, 65), a.normal(3, 65), null, null, 1e-5f)));
+        for (boolean interleaved : new boolean[] {false, true}) {
+            for (int rotated : new int[] {6, 34, 64}) {
+                cases.add(
+                        new Case(
+                                Op.Rope.class,
+                                "rope %d %s".formatted(rotated, interleaved),
+                                ROUNDING,
+                                a ->
+                                        new Op.Rope(
+                                                a.out(14, 192),
+                                                a.normal(14, 192),
+                                                angles(a, 9, rotated),
+                                                64,
+                                                7,
+                                                interleaved)));
+            }
+        }
+        cases.add(
+                new Case(
+                        Op.Columns.class,
+                        "columns",
+                        0,
+                        a -> new Op.Columns(a.out(7, 33), a.normal(7, 77), 40)));
+        cases.add(new Case(Op.Zero.class, "zero", 0, a -> new Op.Zero(a.out(7, 33))));
+    }
+
+    private static Tensor extremes(Operands a) {
+        double[] values = {
+            0, Double.NaN, Double.POSITIVE_INFINITY, 1e30, -100, 100,
+        };
+        return a.of(DType.F32, i -> values[(int) i], 1, values.length);
+    }
+
+    private static Tensor angles(Operands a, int positions, int rotated) {
+        return a.of(
+                DType.F32,
+                i -> {
+                    double angle = i / rotated * Math.pow(100, -(i % rotated) / (double) rotated);
+                    return i % rotated < rotated / 2 ? Math.cos(angle) : Math.sin(angle);
+                },
+                positions,
+                rotated);
+    }
+
+    private static Case matmul(int rows, int in, int out, WeightCase w) {
+        return new Case(
+                Op.Matmul.class,
+                "matmul %d x %d x %d, %s".formatted(rows, in, out, w.name()),
+                SUMS,
+                a -> new Op.Matmul(a.out(rows, out), a.normal(rows, in), w.build().make(a, out, in)));
+    }
+
+    private static void attention(List<Case> cases) {
+        List<AttentionSpec> specs =
+                List.of(
+                        new AttentionSpec(1, 1, 1, 8, 1, 0, 0),
+                        new AttentionSpec(7, 3, 1, 33, 0.2f, 0, 0),
+                        new AttentionSpec(33, 2, 2, 64, 0.125f, 0, 0),
+                        new AttentionSpec(199, 9, 3, 64, 0.125f, 0, 0),
+                        new AttentionSpec(250, 2, 1, 16, 0.5f, 100, 0),
+                        new AttentionSpec(250, 2, 1, 16, 0.5f, 1, 0),
+                        new AttentionSpec(120, 4, 2, 20, 1, 17, 5),
+                        new AttentionSpec(40, 72, 1, 8, 0.3f, 0, 30),
+                        new AttentionSpec(300, 1, 1, 128, 3, 0, 0));
+        for (AttentionSpec s : specs) {
+            cases.add(
+                    new Case(
+                            Op.Attention.class,
+                            s.toString(),
+                            SUMS,
+                            a -> {
+                                int rows = 2 * s.length();
+                                int narrow = s.kvHeads() * s.headDim();
+                                int wide = s.heads() * s.headDim();
+                                return new Op.Attention(
+                                        a.out(rows, wide),
+                                        a.normal(rows, wide),
+                                        a.normal(rows, narrow),
+                                        a.normal(rows, narrow),
+                                        s);
+                            }));
+        }
+    }
+
+    private static void experts(List<Case> cases) {
+        cases.add(
+                new Case(
+                        Op.GatherRows.class,
+                        "gatherRows",
+                        0,
+                        a -> new Op.GatherRows(a.out(9, 33), a.normal(5, 33), a.indices(5, 9))));
+        cases.add(
+                new Case(
+                        Op.AccumulateRows.class,
+                        "accumulateRows",
+                        ROUNDING,
+                        a ->
+                                new Op.AccumulateRows(
+                                        a.written(DType.F32, i -> i % 7, 5, 333),
+                                        a.normal(19, 333),
+                                        a.indices(5, 19),
+                                        a.normal(19))));
+        for (boolean renormalise : new boolean[] {false, true}) {
+            cases.add(
+                    new Case(
+                            Op.Route.class,
+                            "route " + renormalise,
+                            ROUNDING,
+                            a ->
+                                    new Op.Route(
+                                            a.out(DType.I32, 33, 4),
+                                            a.out(33, 4),
+                                            // Few values, so that there are ties.
+                                            a.of(DType.F32, _ -> a.random().nextInt(5), 33, 16),
+                                            renormalise)));
+        }
+    }
+
+    private static void evaluation(List<Case> cases) {
+        for (int vocabulary : new int[] {1, 7, 1021, 5000}) {
+            cases.add(
+                    new Case(
+                            Op.NegativeLogLikelihood.class,
+                            "negativeLogLikelihood " + vocabulary,
+                            ROUNDING,
+                            a ->
+                                    new Op.NegativeLogLikelihood(
+                                            a.out(7),
+                                            a.normal(DType.F32, 5, 7, vocabulary),
+                                            a.indices(vocabulary, 7))));
+            cases.add(
+                    new Case(
+                            Op.Divergence.class,
+                            "divergence " + vocabulary,
+                            ROUNDING,
+                            a -> {
+                                Tensor p = a.normal(DType.F32, 5, 7, vocabulary);
+                                return new Op.Divergence(
+                                        a.out(7), p, a.normal(DType.F32, 5, 7, vocabulary));
+                            }));
+            cases.add(
+                    new Case(
+                            Op.ArgMax.class,
+                            "argMax " + vocabulary,
+                            0,
+                            a ->
+                                    new Op.ArgMax(
+                                            a.out(DType.I32, 7),
+                                            a.of(
+                                                    DType.F32,
+                                                    _ -> a.random().nextInt(100),
+                                                    7,
+                                                    vocabulary))));
+        }
+    }
+
+    private static void linearAlgebra(List<Case> cases) {
+        for (int n : new int[] {1, 7, 33, 130, 203}) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateGram.class,
+                            "accumulateGram " + n,
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateGram(
+                                            a.written(DType.F32, _ -> 3, n, n),
+                                            a.normal(300, n),
+                                            0.5f)));
+            cases.add(
+                    new Case(
+                            Op.PermuteSymmetric.class,
+                            "permuteSymmetric " + n,
+                            0,
+                            a ->
+                                    new Op.PermuteSymmetric(
+                                            a.out(n, n), a.normal(n, n), a.permutation(n))));
+            cases.add(
+                    new Case(
+                            Op.CholeskyInverse.class,
+                            "choleskyInverse " + n,
+                            SUMS,
+                            a ->
+                                    new Op.CholeskyInverse(
+                                            a.out(n, n),
+                                            a.out(DType.I32, 1),
+                                            a.gram(n),
+                                            0.01f)));
+            cases.add(
+                    new Case(
+                            Op.QuadraticForm.class,
+                            "quadraticForm " + n,
+                            SUMS,
+                            a ->
+                                    new Op.QuadraticForm(
+                                            a.out(DType.F64, 9), a.normal(9, n), a.gram(n))));
+        }
+        for (DType type : new DType[] {DType.F32, DType.U8}) {
+            cases.add(
+                    new Case(
+                            Op.PermuteColumns.class,
+                            "permuteColumns " + type,
+                            0,
+                            a ->
+                                    new Op.PermuteColumns(
+                                            a.out(type, 7, 33),
+                                            a.of(type, i -> i, 7, 33),
+                                            a.permutation(33))));
+        }
+    }
+
+    private static void quantization(List<Case> cases) {
+        for (int bits : new int[] {2, 3, 4, 8}) {
+            for (boolean symmetric : new boolean[] {false, true}) {
+                for (int group : new int[] {32, QuantSpec.CHANNEL}) {
+                    QuantSpec spec = new QuantSpec(bits, group, symmetric);
+                    for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+                        cases.add(chooseGrid(spec, type, false));
+                        cases.add(chooseGrid(spec, type, true));
+                        cases.add(gptqBlock(spec, type));
+                    }
+                    cases.add(roundToGrid(spec));
+                }
+            }
+            for (int in : new int[] {1, 7, 33, 1021}) {
+                int b = bits;
+                cases.add(
+                        new Case(
+                                Op.PackCodes.class,
+                                "packCodes %d of %d bits".formatted(in, bits),
+                                0,
+                                a ->
+                                        new Op.PackCodes(
+                                                a.out(DType.I32, 3, Math.ceilDiv(in * b, 32)),
+                                                a.of(
+                                                        DType.U8,
+                                                        _ -> a.random().nextInt(1 << b),
+                                                        3,
+                                                        in),
+                                                b)));
+            }
+        }
+        cases.add(
+                new Case(
+                        Op.AccumulateGptqSpread.class,
+                        "gptqSpread",
+                        SUMS,
+                        a ->
+                                new Op.AccumulateGptqSpread(
+                                        a.written(DType.F32, i -> i % 11, 33, 203),
+                                        a.normal(33, 40),
+                                        a.upper(203),
+                                        64,
+                                        104)));
+        cases.add(
+                new Case(
+                        Op.AccumulateGptqSpread.class,
+                        "gptqSpread of the last block",
+                        SUMS,
+                        a ->
+                                new Op.AccumulateGptqSpread(
+                                        a.written(DType.F32, i -> i % 11, 33, 104),
+                                        a.normal(33, 40),
+                                        a.upper(104),
+                                        64,
+                                        104)));
+    }
+
+    private static String name(String op, QuantSpec spec, DType scales) {
+        return "%s, %d bits, group %d, %s, %s"
+                .formatted(
+                        op,
+                        spec.bits(),
+                        spec.groupSize(),
+                        spec.symmetric() ? "symmetric" : "asymmetric",
+                        scales);
+    }
+
+    private static Case chooseGrid(QuantSpec spec, DType scales, boolean search) {
+        return new Case(
+                Op.ChooseGrid.class,
+                name(search ? "chooseGrid with search" : "chooseGrid", spec, scales),
+                0,
+                a ->
+                        new Op.ChooseGrid(
+                                a.out(scales, 19, spec.groups(203)),
+                                a.out(DType.U8, 19, spec.groups(203)),
+                                // Some groups are all zero.
+                                a.of(
+                                        DType.F32,
+                                        i -> i < 60 ? 0 : 0.1 * a.random().nextGaussian(),
+                                        19,
+                                        203),
+                                search ? a.of(DType.F32, i -> 1 + i % 5, 203) : null,
+                                spec,
+                                spec.bits() == 3 ? 1 : 0,
+                                search));
+    }
+
+    private static Case roundToGrid(QuantSpec spec) {
+        return new Case(
+                Op.RoundToGrid.class,
+                name("roundToGrid", spec, DType.F32),
+                0,
+                a ->
+                        new Op.RoundToGrid(
+                                a.out(DType.U8, 19, 203),
+                                // Multiples of a quarter, so that there are ties.
+                                a.of(
+                                        DType.F32,
+                                        _ -> Math.rint(16 * a.random().nextGaussian()) / 4,
+                                        19,
+                                        203),
+                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.groups(203)),
+                                a.of(DType.U8, i -> i % 3, 19, spec.groups(203)),
+                                a.indices((int) spec.groups(203), 203),
+                                spec));
+    }
+
+    private static Case gptqBlock(QuantSpec spec, DType scales) {
+        return new Case(
+                Op.AccumulateGptqBlock.class,
+                name("gptqBlock", spec, scales),
+                1e-10,
+                a -> {
+                    Tensor codes = a.written(DType.U8, i -> i % 5, 19, 203);
+                    Tensor errors = a.out(19, 57);
+                    Tensor w = a.written(DType.F32, _ -> a.random().nextGaussian(), 19, 203);
+                    return new Op.AccumulateGptqBlock(
+                            codes,
+                            errors,
+                            w,
+                            a.upper(203),
+                            a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(203)),
+                            a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(203)),
+                            a.indices((int) spec.groups(203), 203),
+                            spec,
+                            64,
+                            121);
+                });
+    }
+}
