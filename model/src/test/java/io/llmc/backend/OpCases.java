@@ -374,6 +374,12 @@ public final class OpCases {
                                             0.5f)));
             cases.add(
                     new Case(
+                            Op.Diagonal.class,
+                            "diagonal " + n,
+                            0,
+                            a -> new Op.Diagonal(a.out(n), a.normal(n, n))));
+            cases.add(
+                    new Case(
                             Op.PermuteSymmetric.class,
                             "permuteSymmetric " + n,
                             0,
@@ -499,7 +505,9 @@ public final class OpCases {
                                 search ? a.of(DType.F32, i -> 1 + i % 5, 203) : null,
                                 spec,
                                 spec.bits() == 3 ? 1 : 0,
-                                search));
+                                search ? Op.GridSearch.DEFAULT : null,
+                                0,
+                                (int) spec.groups(203)));
     }
 
     private static Case roundToGrid(QuantSpec spec) {
@@ -510,6 +518,7 @@ public final class OpCases {
                 a ->
                         new Op.RoundToGrid(
                                 a.out(DType.U8, 19, 203),
+                                a.out(DType.F64, 19, 2),
                                 // Multiples of a quarter, so that there are ties.
                                 a.of(
                                         DType.F32,

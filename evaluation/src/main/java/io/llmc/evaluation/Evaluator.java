@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.evaluation;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.evaluation.EvalResult.Comparison;
+import io.llmc.evaluation.EvalResult.Measured;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.UserException;
+import io.llmc.pipeline.Progress;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.TextFiles;
+import io.llmc.tokenizer.Tokenizer;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/// Measures a model on a text, by itself or against its original.
+///
+/// Windows go through the blocks in batches, one model after the other; logits of a few rows at a
+/// time are made, reduced to one number a row, and dropped. Sums are in double precision and in the
+/// order of the text, so figures do not depend on the number of threads.
+///
+/// @param backend where the models run
+public record Evaluator(Backend backend, Progress progress) {
+    /// Bytes of hidden states that are kept of each model at a time, about.
+    private static final long BATCH_BYTES = 128L << 20;
+
+    /// Fewer would have a model that does not fit into memory read too often.
+    private static final int MIN_BATCH_ROWS = 8192;
+
+    /// Bytes of logits of each model at a time, about.
+    private static final long PIECE_BYTES = 64L << 20;
+
+    private static final int MAX_PIECE_ROWS = 256;
+    private static final int MIN_PIECE_ROWS = 16;
+
+    /// @throws UserException where the text is too short, the models do not share a vocabulary, or
+    ///   a model cannot be run
+    /// @throws FormatException where a file is broken
+    public EvalResult evaluate(EvalSpec spec) {
+        try (ModelRun model = new ModelRun(spec.model(), backend)) {
+            ScoredWindows windows = windows(spec, model);
+            if (spec.against() == null) {
+                return new Job(spec, windows, model, null).run();
+            }
+            try (ModelRun original = new ModelRun(spec.against(), backend)) {
+                requireSameVocabulary(model, original);
+                original.requirePositions(spec.window());
+                return new Job(spec, windows, model, original).run();
+            }
+        }
+    }
+
+    private static ScoredWindows windows(EvalSpec spec, ModelRun model) {
+        model.requirePositions(spec.window());
+        try (Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
+            int[] ids = TextFiles.tokens(spec.data(), tokenizer);
+            ScoredWindows windows = ScoredWindows.of(ids, spec, tokenizer.bos());
+            windows.requireBelow(model.spec().vocabulary(), spec.model());
+            return windows;
+        }
+    }
+
+    private static void requireSameVocabulary(ModelRun model, ModelRun original) {
+        int ours = model.spec().vocabulary();
+        int theirs = original.spec().vocabulary();
+        if (ours != theirs) {
+            throw new UserException(
+                    "%s has a vocabulary of %,d tokens, %s one of %,d: their predictions cannot be compared"
+                            .formatted(
+                                    model.checkpoint().directory(),
+                                    ours,
+                                    original.checkpoint().directory(),
+                                    theirs),
+                    "name the model that this one was made from");
+        }
+    }
+
+    /// Windows of a batch for models of this width.
+    static int batchWindows(int hidden, int length) {
+        long rows = Math.max(MIN_BATCH_ROWS, BATCH_BYTES / (4L * hidden));
+        return (int) Math.max(1, rows / length);
+    }
+
+    /// Rows whose logits are made at a time.
+    static int pieceRows(int vocabulary) {
+        return (int) Math.clamp(PIECE_BYTES / (4L * vocabulary), MIN_PIECE_ROWS, MAX_PIECE_ROWS);
+    }
+
+    /// One evaluation on its way through the text.
+    private final class Job {
+        private final EvalSpec spec;
+        private final ScoredWindows windows;
+        private final ModelRun model;
+        private final ModelRun original;
+        private final float[] losses;
+        private final float[] originalLosses;
+        private final float[] divergences;
+        private long agreeing;
+        private int done;
+
+        Job(EvalSpec spec, ScoredWindows windows, ModelRun model, ModelRun original) {
+            this.spec = spec;
+            this.windows = windows;
+            this.model = model;
+            this.original = original;
+            this.losses = new float[windows.rows()];
+            this.originalLosses = original == null ? null : new float[losses.length];
+            this.divergences = original == null ? null : new float[losses.length];
+        }
+
+        EvalResult run() {
+            int hidden = model.spec().hidden();
+            int steps = model.steps() + 1;
+            if (original != null) {
+                hidden = Math.max(hidden, original.spec().hidden());
+                steps += original.steps();
+            }
+            int perBatch = batchWindows(hidden, spec.window());
+            progress.begin("evaluate", (long) Math.ceilDiv(windows.count(), perBatch) * steps);
+            for (int from = 0; from < windows.count(); from += perBatch) {
+                batch(windows.range(from, Math.min(windows.count(), from + perBatch)));
+            }
+            progress.end();
+            return result();
+        }
+
+        private void batch(ScoredWindows batch) {
+            if (original != null) {
+                original.stream(batch, progress);
+            }
+            model.stream(batch, progress);
+            int[] targets = batch.targets();
+            int rows = pieceRows(model.spec().vocabulary());
+            long bytes = model.bytes(rows) + (original == null ? 0 : original.bytes(rows));
+            try (TensorArena arena = backend.newArena(bytes);
+                    Arena host = Arena.ofConfined()) {
+                MemorySegment buffer = host.allocate(4L * rows, 4);
+                for (int from = 0; from < targets.length; from += rows) {
+                    try (TensorArena scratch = arena.scratch()) {
+                        piece(
+                                scratch,
+                                targets,
+                                from,
+                                Math.min(rows, targets.length - from),
+                                buffer);
+                    }
+                }
+            }
+            done += targets.length;
+            progress.advance(1, "logits");
+        }
+
+        private void piece(
+                TensorArena arena, int[] targets, int from, int rows, MemorySegment buffer) {
+            Tensor wanted = Rows.upload(backend, arena, targets, from, rows, buffer);
+            Tensor ours = model.logits(arena, from, rows);
+            model.losses(arena, ours, wanted, buffer, losses, done + from);
+            if (original != null) {
+                Tensor theirs = original.logits(arena, from, rows);
+                original.losses(arena, theirs, wanted, buffer, originalLosses, done + from);
+                compare(arena, ours, theirs, buffer, done + from);
+            }
+        }
+
+        private void compare(
+                TensorArena arena, Tensor ours, Tensor theirs, MemorySegment buffer, int at) {
+            Shape rows = new Shape(ours.rows());
+            Tensor divergence = arena.allocate(DType.F32, rows);
+            backend.run(new Op.Divergence(divergence, theirs, ours));
+            Rows.download(backend, divergence, buffer, divergences, at);
+            Tensor best = arena.allocate(DType.I32, rows);
+            backend.run(new Op.ArgMax(best, ours));
+            int[] ourBest = Rows.download(backend, best, buffer);
+            Tensor originalBest = arena.allocate(DType.I32, rows);
+            backend.run(new Op.ArgMax(originalBest, theirs));
+            int[] theirBest = Rows.download(backend, originalBest, buffer);
+            for (int i = 0; i < ourBest.length; i++) {
+                agreeing += ourBest[i] == theirBest[i] ? 1 : 0;
+            }
+        }
+
+        private EvalResult result() {
+            Measured measured = measured(model, losses);
+            if (original == null) {
+                return new EvalResult(spec, windows.count(), losses.length, measured, null, null);
+            }
+            Perplexity ratio = Perplexity.paired(losses, originalLosses);
+            return new EvalResult(
+                    spec,
+                    windows.count(),
+                    losses.length,
+                    measured,
+                    measured(original, originalLosses),
+                    new Comparison(
+                            ratio.value(),
+                            ratio.low(),
+                            ratio.high(),
+                            Drift.of(divergences, agreeing)));
+        }
+
+        private static Measured measured(ModelRun run, float[] losses) {
+            Perplexity p = Perplexity.of(losses);
+            return new Measured(
+                    p.value(),
+                    p.valueError(),
+                    p.loss(),
+                    run.tokensPerSecond(),
+                    SizeReport.of(run.checkpoint()));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.evaluation;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.UserException;
+import io.llmc.model.Forward;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Positions;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.Progress;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+
+/// One model of an evaluation: carries windows through its blocks, keeps what the head reads of the
+/// rows that count, and makes logits of them piece by piece.
+final class ModelRun implements AutoCloseable {
+    private final Checkpoint checkpoint;
+    private final LanguageModel model;
+    private final Backend backend;
+    private Arena host;
+    private MemorySegment finals;
+    private Positions positions;
+    private long nanos;
+    private long tokens;
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    ModelRun(Path directory, Backend backend) {
+        this.backend = backend;
+        this.checkpoint = Checkpoint.open(directory);
+        try {
+            this.model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    Checkpoint checkpoint() {
+        return checkpoint;
+    }
+
+    ModelSpec spec() {
+        return model.spec();
+    }
+
+    /// @throws UserException where the model has fewer positions than a window
+    void requirePositions(int window) {
+        if (window > spec().maxPositions()) {
+            throw new UserException(
+                    "windows of %,d tokens are longer than the %,d positions of %s"
+                            .formatted(window, spec().maxPositions(), checkpoint.directory()),
+                    "lower --window");
+        }
+    }
+
+    /// Steps of progress that [#stream] reports.
+    int steps() {
+        return spec().layers().size();
+    }
+
+    /// Carries a batch of windows through the blocks and the final norm. What an earlier batch left
+    /// is gone.
+    void stream(ScoredWindows batch, Progress progress) {
+        long start = System.nanoTime();
+        try (HiddenStates states = new HiddenStates(model, batch.windows(), null)) {
+            states.embed();
+            for (int i = 0; i < steps(); i++) {
+                states.advance(i);
+                progress.advance(1, spec().layers().get(i).prefix());
+            }
+            positions = states.positions();
+            keepFinals(states, batch);
+        }
+        nanos += System.nanoTime() - start;
+        tokens += (long) batch.count() * batch.windows().length();
+    }
+
+    @SuppressWarnings("MustBeClosed") // the host arena is closed by the next batch, or by close()
+    private void keepFinals(HiddenStates states, ScoredWindows batch) {
+        int hidden = spec().hidden();
+        int length = batch.windows().length();
+        release();
+        host = Arena.ofShared();
+        finals = host.allocate(4L * batch.rows() * hidden, 64);
+        long[] at = {0};
+        try (TensorArena arena = backend.newArena(4L * states.chunkRows() * hidden + 1024)) {
+            states.forEach((x, chunk) -> {
+                try (TensorArena scratch = arena.scratch()) {
+                    Tensor normed = scratch.allocate(DType.F32, x.shape());
+                    model.finalNorm(new Forward(backend, scratch, positions), normed, x);
+                    int window = states.firstWindow(chunk);
+                    for (long row = 0; row < x.rows(); row += length, window++) {
+                        int first = batch.firstRow()[window];
+                        int end = batch.endRow()[window];
+                        if (first < end) {
+                            Tensor rows = normed.rows(row + first, row + end);
+                            backend.download(finals.asSlice(at[0], rows.byteSize()), rows);
+                            at[0] += rows.byteSize();
+                        }
+                    }
+                }
+            });
+        }
+    }
+
+    /// Arena bytes that [#logits] and [#losses] of `rows` rows take, results included.
+    long bytes(int rows) {
+        ModelSpec spec = spec();
+        int copies = 1;
+        copies += spec.logitSoftcap() == 0 ? 0 : 1;
+        copies += checkpoint.has(spec.head() + ".bias") ? 1 : 0;
+        return copies * (4L * rows * spec.vocabulary() + 256)
+                + 4L * rows * spec.hidden()
+                + 16L * rows
+                + 4096;
+    }
+
+    /// Logits of rows `[from, from + rows)` of the batch's rows that count, `[rows, vocabulary]`.
+    Tensor logits(TensorArena arena, int from, int rows) {
+        long start = System.nanoTime();
+        Tensor out = arena.allocate(DType.F32, new Shape(rows, spec().vocabulary()));
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor normed = scratch.allocate(DType.F32, new Shape(rows, spec().hidden()));
+            backend.upload(normed, finals.asSlice(4L * from * spec().hidden(), normed.byteSize()));
+            model.logits(new Forward(backend, scratch, positions), out, normed);
+        }
+        nanos += System.nanoTime() - start;
+        return out;
+    }
+
+    /// Negative log-likelihoods of `targets` under `logits`, to `out`.
+    ///
+    /// @param targets I32 `[rows]`
+    /// @param buffer host memory of 4 bytes a row at least
+    void losses(
+            TensorArena arena,
+            Tensor logits,
+            Tensor targets,
+            MemorySegment buffer,
+            float[] out,
+            int at) {
+        long start = System.nanoTime();
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor losses = scratch.allocate(DType.F32, new Shape(logits.rows()));
+            backend.run(new Op.NegativeLogLikelihood(losses, logits, targets));
+            Rows.download(backend, losses, buffer, out, at);
+        }
+        nanos += System.nanoTime() - start;
+        for (int i = at; i < at + logits.rows(); i++) {
+            if (!Float.isFinite(out[i])) {
+                throw new UserException(
+                        "%s predicts no finite probability for scored token %,d"
+                                .formatted(checkpoint.directory(), i),
+                        "its weights or its config are broken; look at them with llmc inspect");
+            }
+        }
+    }
+
+    double tokensPerSecond() {
+        return tokens * 1e9 / nanos;
+    }
+
+    private void release() {
+        if (host != null) {
+            host.close();
+            host = null;
+        }
+    }
+
+    @Override
+    public void close() {
+        release();
+        model.close();
+        checkpoint.close();
+    }
+}
