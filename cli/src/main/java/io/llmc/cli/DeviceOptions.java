@@ -3,7 +3,6 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Sizes;
 import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
@@ -26,15 +25,6 @@ final class DeviceOptions {
     private Integer threads;
 
     @Option(
-            names = "--memory",
-            paramLabel = "SIZE",
-            converter = SizeConverter.class,
-            description =
-                    "Most memory to use, as 800M or 6G (default: no cap). Less memory takes longer and"
-                            + " gives the same result.")
-    private Long memory;
-
-    @Option(
             names = "--math",
             paramLabel = "HOW",
             defaultValue = "auto",
@@ -46,12 +36,10 @@ final class DeviceOptions {
 
     DeviceSpec toDeviceSpec() {
         int workers = threads == null ? Runtime.getRuntime().availableProcessors() : threads;
-        return new DeviceSpec(
-                device, new BackendOptions(workers, math), memory == null ? Long.MAX_VALUE : memory);
+        return new DeviceSpec(device, new BackendOptions(workers, math));
     }
 
-    /// @param memory bytes at most
-    record DeviceSpec(String device, BackendOptions options, long memory) {}
+    record DeviceSpec(String device, BackendOptions options) {}
 
     static final class WorkersConverter implements ITypeConverter<Integer> {
         @Override
@@ -73,17 +61,6 @@ final class DeviceOptions {
                             () ->
                                     new TypeConversionException(
                                             "expected auto, onednn or portable, not \"" + text + "\""));
-        }
-    }
-
-    static final class SizeConverter implements ITypeConverter<Long> {
-        @Override
-        public Long convert(String text) {
-            try {
-                return Sizes.parse(text);
-            } catch (IllegalArgumentException e) {
-                throw new TypeConversionException(e.getMessage());
-            }
         }
     }
 }

@@ -40,7 +40,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Mixin private CalibrationOptions calibration;
     @Mixin private OutputOptions output;
     @Mixin private DeviceOptions device;
-    @Mixin private RecipeOptions recipe;
+    @Mixin private RecipeOptions run;
 
     QuantizeCommand(Wiring wiring, LogOptions log) {
         this.wiring = wiring;
@@ -49,7 +49,7 @@ final class QuantizeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        Request request = recipe.toRequest();
+        Request request = run.toRequest();
         String pass = "steps.0.sweep.0." + method;
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
