@@ -27,7 +27,18 @@ class BadInputIT {
 
     /// Quantizes without data, and expects one sentence.
     private void refused(Path model, String... words) throws IOException {
-        refused(Cli.run("quantize", model, "-o", out(), "--method", "rtn", "--group-size", "32", "-q"), words);
+        refused(
+                Cli.run(
+                        "quantize",
+                        model,
+                        "-o",
+                        out(),
+                        "--method",
+                        "rtn",
+                        "--group-size",
+                        "32",
+                        "-q"),
+                words);
         assertThat(Files.exists(out())).isFalse();
     }
 
@@ -74,7 +85,16 @@ class BadInputIT {
     @Test
     void unknownArchitecture() throws IOException {
         Path model = broken().config(c -> c.put("model_type", "rwkv9")).directory();
-        refused(model, "rwkv9", "known: ", "llama", "qwen3", "gemma3_text", "phi3", "gpt2", "mixtral");
+        refused(
+                model,
+                "rwkv9",
+                "known: ",
+                "llama",
+                "qwen3",
+                "gemma3_text",
+                "phi3",
+                "gpt2",
+                "mixtral");
         nothingWritten();
     }
 
@@ -113,15 +133,19 @@ class BadInputIT {
 
     @Test
     void tensorOutsideOfTheFile() throws IOException {
-        Path model = broken().header(h -> offsets(h, Q_PROJ, 1L << 40, (1L << 40) + 8192)).directory();
+        Path model =
+                broken().header(h -> offsets(h, Q_PROJ, 1L << 40, (1L << 40) + 8192)).directory();
         refused(model, "model.safetensors", Q_PROJ);
     }
 
     @Test
     void tensorOfTheLargestLength() throws IOException {
         Path model =
-                broken().header(
-                                h -> ((ObjectNode) h.get(Q_PROJ)).putArray("shape").add(Long.MAX_VALUE).add(Long.MAX_VALUE))
+                broken().header(h ->
+                                ((ObjectNode) h.get(Q_PROJ))
+                                        .putArray("shape")
+                                        .add(Long.MAX_VALUE)
+                                        .add(Long.MAX_VALUE))
                         .directory();
         refused(model, "model.safetensors", Q_PROJ);
     }
@@ -140,7 +164,9 @@ class BadInputIT {
 
     @Test
     void deepHeader() throws IOException {
-        refused(broken().headerText("{\"a\":" + "[".repeat(100_000) + "}").directory(), "model.safetensors");
+        refused(
+                broken().headerText("{\"a\":" + "[".repeat(100_000) + "}").directory(),
+                "model.safetensors");
     }
 
     @Test
@@ -166,8 +192,10 @@ class BadInputIT {
     @Test
     void tensorOfTheWrongShape() throws IOException {
         Path model =
-                broken().header(h -> ((ObjectNode) h.get(Q_PROJ)).putArray("shape").add(32).add(128)).directory();
-        refused(model, Q_PROJ, "32, 128", "64");
+                broken().header(h ->
+                                ((ObjectNode) h.get(Q_PROJ)).putArray("shape").add(32).add(128))
+                        .directory();
+        refused(model, "model.layers.1.self_attn.q_proj", "32, 128", "64");
     }
 
     @Test
@@ -178,13 +206,24 @@ class BadInputIT {
 
     @Test
     void infiniteWeights() throws IOException {
-        refused(broken().bf16("model.layers.0.mlp.down_proj.weight", Float.POSITIVE_INFINITY).directory(), "down_proj");
+        refused(
+                broken().bf16("model.layers.0.mlp.down_proj.weight", Float.POSITIVE_INFINITY)
+                        .directory(),
+                "down_proj");
     }
 
     @Test
     void groupsThatDoNotDivide() throws IOException {
         refused(
-                Cli.run("quantize", broken().directory(), "-o", out(), "--method", "rtn", "--group-size", "48"),
+                Cli.run(
+                        "quantize",
+                        broken().directory(),
+                        "-o",
+                        out(),
+                        "--method",
+                        "rtn",
+                        "--group-size",
+                        "48"),
                 "48",
                 "16, 32, 64",
                 "channel");
@@ -194,7 +233,15 @@ class BadInputIT {
     @Test
     void targetsThatSelectNothing() throws IOException {
         refused(
-                Cli.run("quantize", broken().directory(), "-o", out(), "--method", "rtn", "--targets", "nope"),
+                Cli.run(
+                        "quantize",
+                        broken().directory(),
+                        "-o",
+                        out(),
+                        "--method",
+                        "rtn",
+                        "--targets",
+                        "nope"),
                 "targets",
                 "q_proj");
     }
@@ -219,7 +266,10 @@ class BadInputIT {
                 "--device cuda:7",
                 "cpu");
         nothingWritten();
-        refused(Cli.run("eval", model, "--data", model.resolve("config.json"), "--device", "tpu"), "tpu", "cpu");
+        refused(
+                Cli.run("eval", model, "--data", model.resolve("config.json"), "--device", "tpu"),
+                "tpu",
+                "cpu");
     }
 
     @Test
@@ -227,8 +277,17 @@ class BadInputIT {
         Path text = Cli.TALE_LLAMA.resolve("calibration.txt");
         refused(
                 Cli.run(
-                        "quantize", broken().directory(), "-o", out(), "--group-size", "32", "--calib-data", text, "-q",
-                        "--calib-length", "64"),
+                        "quantize",
+                        broken().directory(),
+                        "-o",
+                        out(),
+                        "--group-size",
+                        "32",
+                        "--calib-data",
+                        text,
+                        "-q",
+                        "--calib-length",
+                        "64"),
                 "tokenizer.json");
         nothingWritten();
     }
@@ -244,7 +303,8 @@ class BadInputIT {
     }
 
     private Cli calibrated(Path model, Path text) {
-        return Cli.run("quantize", model, "-o", out(), "--group-size", "64", "--calib-data", text, "-q");
+        return Cli.run(
+                "quantize", model, "-o", out(), "--group-size", "64", "--calib-data", text, "-q");
     }
 
     @Test
@@ -275,6 +335,9 @@ class BadInputIT {
                         """);
         Cli cli = Cli.run("run", recipe);
         assertThat(cli.exit()).isEqualTo(ExitCode.USAGE);
-        assertThat(cli.err()).startsWith("llmc: %s:7: unknown key groupsize; did you mean groupSize?".formatted(recipe));
+        assertThat(cli.err())
+                .startsWith(
+                        "llmc: %s:7: unknown key groupsize; did you mean groupSize?"
+                                .formatted(recipe));
     }
 }

@@ -56,7 +56,8 @@ record BrokenModel(Path directory) {
         int length = (int) headerLength(all);
         ObjectNode header = (ObjectNode) JSON.readTree(Arrays.copyOfRange(all, 8, 8 + length));
         change.accept(header);
-        return write(JSON.writeValueAsString(header), Arrays.copyOfRange(all, 8 + length, all.length));
+        return write(
+                JSON.writeValueAsString(header), Arrays.copyOfRange(all, 8 + length, all.length));
     }
 
     /// Replaces the header's text.
@@ -90,7 +91,9 @@ record BrokenModel(Path directory) {
                         .asLong();
         ByteBuffer.wrap(all)
                 .order(ByteOrder.LITTLE_ENDIAN)
-                .putShort((int) (8 + length + offset), (short) (Float.floatToRawIntBits(value) >>> 16));
+                .putShort(
+                        (int) (8 + length + offset),
+                        (short) (Float.floatToRawIntBits(value) >>> 16));
         Files.write(weights(), all);
         return this;
     }
@@ -101,7 +104,8 @@ record BrokenModel(Path directory) {
 
     private BrokenModel write(String header, byte[] data) throws IOException {
         byte[] text = header.getBytes(StandardCharsets.UTF_8);
-        ByteBuffer all = ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer all =
+                ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
         Files.write(weights(), all.putLong(text.length).put(text).put(data).array());
         return this;
     }

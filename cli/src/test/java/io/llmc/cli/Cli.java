@@ -9,6 +9,7 @@ import java.nio.file.Path;
 record Cli(int exit, String out, String err) {
     /// The repository's bundled files; tests run in its root.
     static final Path TESTDATA = Path.of("testdata");
+
     static final Path TALE_LLAMA = TESTDATA.resolve("tale-llama");
     static final Path TINY_LLAMA = TESTDATA.resolve("tiny-llama");
 

@@ -57,7 +57,8 @@ class CliTest {
 
     @Test
     void helpAndVersionGoToStandardOutput() {
-        assertThat(Cli.run("--help").out()).contains("quantize", "eval", "run", "inspect", "devices", "Example:");
+        assertThat(Cli.run("--help").out())
+                .contains("quantize", "eval", "run", "inspect", "devices", "Example:");
         assertThat(Cli.run("--version").out()).isEqualTo("llmc test" + System.lineSeparator());
     }
 
@@ -77,13 +78,18 @@ class CliTest {
     @Test
     void unknownWordsAreUsageAndNameTheNearest() {
         usage(Cli.run("quantiz"), "Did you mean: llmc quantize?", "see llmc --help");
-        usage(Cli.run("quantize", "m", "-o", "o", "--bitz", "4"), "--bitz", "see llmc quantize --help");
+        usage(
+                Cli.run("quantize", "m", "-o", "o", "--bitz", "4"),
+                "--bitz",
+                "see llmc quantize --help");
         usage(Cli.run("quantize", "m"), "--output");
         usage(Cli.run("quantize", "m", "-o", "o", "--bits", "four"), "--bits", "four");
         usage(Cli.run("quantize", "m", "-o", "o", "--threads", "0"), "--threads");
         usage(Cli.run("quantize", "m", "-o", "o", "--memory", "lots"), "--memory", "800M");
         usage(Cli.run("quantize", "m", "-o", "o", "--math", "fast"), "auto, onednn or portable");
-        usage(Cli.run("eval", "m", "--data", "x", "--convention", "best"), "gptq, llama.cpp, sliding");
+        usage(
+                Cli.run("eval", "m", "--data", "x", "--convention", "best"),
+                "gptq, llama.cpp, sliding");
         usage(Cli.run("eval", "m"), "--data");
         usage(Cli.run("eval", "m", "--input-ids", "x"), "--save-logits");
     }
@@ -94,15 +100,27 @@ class CliTest {
         usage(quantize("--method", "rtn", "--bits", "5"), "--bits: bits must be 2, 3, 4 or 8: 5");
         usage(quantize("--method", "rtn", "--group-size", "x"), "--group-size");
         usage(quantize("--method", "rtn", "--act-order", "static"), "--act-order");
-        usage(quantize("--method", "rtn", "--layout", "zip"), "--layout", "compressed-tensors", "gptq", "dense");
+        usage(
+                quantize("--method", "rtn", "--layout", "zip"),
+                "--layout",
+                "compressed-tensors",
+                "gptq",
+                "dense");
         usage(quantize("--method", "rtn", "--set", "clop=mse"), "--set clop", "did you mean clip?");
         usage(quantize("--method", "gptq"), "--calib-data");
-        usage(quantize("--calib-data", "x", "--calib-order", "last"), "--calib-order", "random, first");
-        usage(quantize("--calib-data", "x", "--act-order", "all"), "--act-order", "static, group, none");
+        usage(
+                quantize("--calib-data", "x", "--calib-order", "last"),
+                "--calib-order",
+                "random, first");
+        usage(
+                quantize("--calib-data", "x", "--act-order", "all"),
+                "--act-order",
+                "static, group, none");
     }
 
     private static Cli quantize(String... flags) {
-        List<String> args = new ArrayList<>(List.of("quantize", Cli.TINY_LLAMA.toString(), "-o", "never"));
+        List<String> args =
+                new ArrayList<>(List.of("quantize", Cli.TINY_LLAMA.toString(), "-o", "never"));
         args.addAll(List.of(flags));
         return Cli.run(args.toArray());
     }

@@ -23,7 +23,16 @@ class QuantizeIT {
 
     private Cli rtn(Object... flags) {
         List<Object> args =
-                new ArrayList<>(List.of("quantize", Cli.TINY_LLAMA, "-o", out(), "--method", "rtn", "--group-size", "32"));
+                new ArrayList<>(
+                        List.of(
+                                "quantize",
+                                Cli.TINY_LLAMA,
+                                "-o",
+                                out(),
+                                "--method",
+                                "rtn",
+                                "--group-size",
+                                "32"));
         args.addAll(List.of(flags));
         return Cli.run(args.toArray());
     }
@@ -36,7 +45,9 @@ class QuantizeIT {
     void aDryRunShowsLayersSizesAndMemoryAndWritesNothing() throws IOException {
         Cli cli = rtn("--dry-run");
         done(cli);
-        assertThat(cli.out()).contains("q_proj", "64 x 64", "4 bits, groups of 32, symmetric", "KiB ->", "memory");
+        assertThat(cli.out())
+                .contains(
+                        "q_proj", "64 x 64", "4 bits, groups of 32, symmetric", "KiB ->", "memory");
         assertThat(cli.err()).isEmpty();
         try (Stream<Path> files = Files.list(dir)) {
             assertThat(files).isEmpty();
@@ -46,11 +57,19 @@ class QuantizeIT {
 
     @Test
     void aPrintedRecipeRunsTheSame() throws IOException {
-        Cli printed = rtn("--print-recipe", "--ignore", "down_proj", "--set", "clip=mse", "--layout", "gptq");
+        Cli printed =
+                rtn(
+                        "--print-recipe",
+                        "--ignore",
+                        "down_proj",
+                        "--set",
+                        "clip=mse",
+                        "--layout",
+                        "gptq");
         done(printed);
         Path recipe = Files.writeString(dir.resolve("recipe.yaml"), printed.out());
         assertThat(Cli.run("run", recipe, "--print-recipe").out()).isEqualTo(printed.out());
-        done(rtn("--ignore", "down_proj", "--clip", "mse", "--layout", "gptq"));
+        done(rtn("--ignore", "down_proj", "--set", "clip=mse", "--layout", "gptq"));
         Path other = dir.resolve("other");
         done(Cli.run("run", recipe, "--set", "output=" + other));
         for (String file : List.of("model.safetensors", "config.json", "llmc.json")) {
@@ -68,9 +87,11 @@ class QuantizeIT {
         JsonNode result = new ObjectMapper().readTree(json.toFile());
         assertThat(result.path("modules").size()).isEqualTo(14);
         assertThat(result.path("bits_per_weight").asDouble()).isBetween(4.5, 4.6);
-        assertThat(result.path("output_bytes").asLong()).isLessThan(result.path("input_bytes").asLong());
+        assertThat(result.path("output_bytes").asLong())
+                .isLessThan(result.path("input_bytes").asLong());
         JsonNode onStdout = new ObjectMapper().readTree(rtn("--json", "-", "--force", "-q").out());
-        assertThat(onStdout.path("verified_tensors").asInt()).isEqualTo(result.path("verified_tensors").asInt());
+        assertThat(onStdout.path("verified_tensors").asInt())
+                .isEqualTo(result.path("verified_tensors").asInt());
     }
 
     @Test
@@ -82,13 +103,25 @@ class QuantizeIT {
         Cli inspected = Cli.run("inspect", out(), "-v");
         done(inspected);
         assertThat(inspected.out())
-                .contains("compressed-tensors, 4 bits, groups of 32, symmetric", "weight_packed", "LlamaForCausalLM");
+                .contains(
+                        "compressed-tensors, 4 bits, groups of 32, symmetric",
+                        "weight_packed",
+                        "LlamaForCausalLM");
     }
 
     @Test
     void aModelThatIsQuantizedIsNotQuantizedAgain() {
         done(rtn("-q"));
-        Cli again = Cli.run("quantize", out(), "-o", dir.resolve("twice"), "--method", "rtn", "--group-size", "32");
+        Cli again =
+                Cli.run(
+                        "quantize",
+                        out(),
+                        "-o",
+                        dir.resolve("twice"),
+                        "--method",
+                        "rtn",
+                        "--group-size",
+                        "32");
         assertThat(again.exit()).isEqualTo(ExitCode.FAILED);
         assertThat(again.err()).contains("already quantized");
     }
@@ -106,7 +139,8 @@ class QuantizeIT {
                               - rtn: {bits: 8, groupSize: channel, targets: [down_proj]}
                           - evaluate: {data: %s, window: 128, maxWindows: 2}
                         """
-                                .formatted(Cli.TALE_LLAMA, out(), Cli.TALE_LLAMA.resolve("test.txt")));
+                                .formatted(
+                                        Cli.TALE_LLAMA, out(), Cli.TALE_LLAMA.resolve("test.txt")));
         Cli cli = Cli.run("run", recipe);
         done(cli);
         assertThat(cli.out()).contains("down_proj", "perplexity (gptq)");
@@ -121,11 +155,25 @@ class QuantizeIT {
         for (String convention : List.of("gptq", "llama.cpp", "sliding")) {
             Cli cli =
                     Cli.run(
-                            "eval", Cli.TALE_LLAMA, "--against", Cli.TALE_LLAMA, "--data",
-                            Cli.TALE_LLAMA.resolve("test.txt"), "--window", "128", "--max-windows", "2", "--convention",
-                            convention, "--json", json);
+                            "eval",
+                            Cli.TALE_LLAMA,
+                            "--against",
+                            Cli.TALE_LLAMA,
+                            "--data",
+                            Cli.TALE_LLAMA.resolve("test.txt"),
+                            "--window",
+                            "128",
+                            "--max-windows",
+                            "2",
+                            "--convention",
+                            convention,
+                            "--json",
+                            json);
             done(cli);
-            assertThat(cli.out()).contains("perplexity (" + convention + ")", "perplexity ratio (" + convention + ")");
+            assertThat(cli.out())
+                    .contains(
+                            "perplexity (" + convention + ")",
+                            "perplexity ratio (" + convention + ")");
             JsonNode result = new ObjectMapper().readTree(json.toFile());
             assertThat(result.path("perplexity_convention").asText()).isEqualTo(convention);
             assertThat(result.path("perplexity_ratio").asDouble()).isEqualTo(1);
