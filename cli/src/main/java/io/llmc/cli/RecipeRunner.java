@@ -53,12 +53,28 @@ record RecipeRunner(
                 spec(e, recipe.model());
             }
         }
+        requirePlainStopovers(recipe);
         if (recipe.calibration() != null) {
             requireFile(recipe.calibration().data(), "--calib-data");
         }
         return sweeps(recipe).stream()
                 .findFirst()
                 .map(first -> sweeper.plan(recipe, first, recipe.model(), recipe.output()));
+    }
+
+    /// What a sweep has packed, the next one cannot read as numbers.
+    private static void requirePlainStopovers(Recipe recipe) {
+        List<Sweep> sweeps = sweeps(recipe);
+        boolean packs =
+                sweeps.stream()
+                        .limit(Math.max(0, sweeps.size() - 1))
+                        .flatMap(sweep -> sweep.passes().stream())
+                        .anyMatch(pass -> pass.encoding().isPresent());
+        if (packs && !recipe.save().layout().name().equals("dense")) {
+            throw new UserException(
+                    "a sweep follows one that quantizes, but a packed model is not compressed again",
+                    "put the methods into one sweep, each with its targets, or save with layout dense");
+        }
     }
 
     private static void requireFile(Path file, String what) {

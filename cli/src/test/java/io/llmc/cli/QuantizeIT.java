@@ -127,6 +127,30 @@ class QuantizeIT {
     }
 
     @Test
+    void severalSweepsPassThroughDirectoriesThatGo() throws IOException {
+        Path recipe =
+                Files.writeString(
+                        dir.resolve("recipe.yaml"),
+                        """
+                        model: %s
+                        output: %s
+                        steps:
+                          - sweep:
+                              - rtn: {bits: 8, groupSize: channel, targets: [down_proj]}
+                          - sweep:
+                              - rtn: {bits: 4, groupSize: 32, ignore: [down_proj]}
+                        """
+                                .formatted(Cli.TINY_LLAMA, out()));
+        Cli packed = Cli.run("run", recipe);
+        assertThat(packed.exit()).isEqualTo(ExitCode.FAILED);
+        assertThat(packed.err()).contains("put the methods into one sweep");
+        done(Cli.run("run", recipe, "--set", "save.layout=dense", "-q"));
+        try (Stream<Path> files = Files.list(dir)) {
+            assertThat(files).containsExactlyInAnyOrder(recipe, out());
+        }
+    }
+
+    @Test
     void aRecipeOfSeveralStepsLeavesOnlyItsOutput() throws IOException {
         Path recipe =
                 Files.writeString(
