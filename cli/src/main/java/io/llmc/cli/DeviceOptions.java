@@ -2,7 +2,8 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.Options;
+import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.TypeConversionException;
@@ -19,44 +20,47 @@ final class DeviceOptions {
     @Option(
             names = "--threads",
             paramLabel = "N",
+            converter = WorkersConverter.class,
             description = "Worker threads (default: one a processor). Results do not depend on it.")
     private Integer threads;
-
-    @Option(
-            names = "--memory",
-            paramLabel = "SIZE",
-            converter = SizeConverter.class,
-            description =
-                    "Most memory to use, as 800M or 6G (default: no cap). Less memory takes longer and"
-                            + " gives the same result.")
-    private Long memory;
 
     @Option(
             names = "--math",
             paramLabel = "HOW",
             defaultValue = "auto",
+            converter = MathConverter.class,
             description =
-                    "Dense products on the CPU: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE})."
+                    "Dense products on the CPU: auto, onednn, portable (default: ${DEFAULT-VALUE})."
                             + " portable gives the same bytes on any CPU.")
     private BackendOptions.Math math;
 
     DeviceSpec toDeviceSpec() {
         int workers = threads == null ? Runtime.getRuntime().availableProcessors() : threads;
-        return new DeviceSpec(
-                device, new BackendOptions(workers, math), memory == null ? Long.MAX_VALUE : memory);
+        return new DeviceSpec(device, new BackendOptions(workers, math));
     }
 
-    /// @param memory bytes at most
-    record DeviceSpec(String device, BackendOptions options, long memory) {}
+    record DeviceSpec(String device, BackendOptions options) {}
 
-    static final class SizeConverter implements ITypeConverter<Long> {
+    static final class WorkersConverter implements ITypeConverter<Integer> {
         @Override
-        public Long convert(String text) {
-            try {
-                return Sizes.parse(text);
-            } catch (IllegalArgumentException e) {
-                throw new TypeConversionException(e.getMessage());
+        public Integer convert(String text) {
+            if (!text.matches("[1-9][0-9]{0,3}")) {
+                throw new TypeConversionException("\"" + text + "\" is not a number of threads from 1 to 9999");
             }
+            return Integer.valueOf(text);
+        }
+    }
+
+    static final class MathConverter implements ITypeConverter<BackendOptions.Math> {
+        @Override
+        public BackendOptions.Math convert(String text) {
+            return Arrays.stream(BackendOptions.Math.values())
+                    .filter(m -> Options.spelling(m).equals(text))
+                    .findFirst()
+                    .orElseThrow(
+                            () ->
+                                    new TypeConversionException(
+                                            "expected auto, onednn or portable, not \"" + text + "\""));
         }
     }
 }

@@ -3,8 +3,11 @@ package io.llmc.cli;
 
 import java.util.HashMap;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
 import picocli.CommandLine;
 import picocli.CommandLine.Help;
 import picocli.CommandLine.IHelpSectionRenderer;
@@ -14,6 +17,9 @@ import picocli.CommandLine.Model.UsageMessageSpec;
 
 /// The list of options in `--help`: a heading a mixin, named after the mixin's field.
 final class GroupedOptions implements IHelpSectionRenderer {
+    /// What picocli calls its own mixin of --help and --version.
+    private static final String STANDARD_HELP = "mixinStandardHelpOptions";
+
     static Map<String, IHelpSectionRenderer> sections(CommandLine line) {
         Map<String, IHelpSectionRenderer> sections = new HashMap<>(line.getHelpSectionMap());
         sections.put(UsageMessageSpec.SECTION_KEY_OPTION_LIST, new GroupedOptions());
@@ -23,16 +29,26 @@ final class GroupedOptions implements IHelpSectionRenderer {
     @Override
     public String render(Help help) {
         CommandSpec command = help.commandSpec();
+        Set<OptionSpec> rest = new LinkedHashSet<>(command.options());
         Map<String, List<OptionSpec>> groups = new LinkedHashMap<>();
-        command.mixins().forEach((name, mixin) -> groups.put(name, mixin.options()));
-        List<OptionSpec> rest =
-                command.options().stream()
-                        .filter(o -> groups.values().stream().noneMatch(g -> g.contains(o)))
-                        .toList();
+        command.mixins().forEach((name, mixin) -> groups.put(heading(name), mixin.options()));
+        groups.remove(heading(STANDARD_HELP));
+        groups.remove("Log"); // where they are not inherited
+        groups.values().forEach(rest::removeAll);
+        Map<Boolean, List<OptionSpec>> general =
+                rest.stream().collect(Collectors.partitioningBy(o -> isGeneral(command, o)));
         StringBuilder text = new StringBuilder();
-        groups.forEach((name, options) -> append(text, help, heading(name), options));
-        append(text, help, "General", rest);
+        append(text, help, "Options", general.get(false));
+        groups.forEach((name, options) -> append(text, help, name, options));
+        append(text, help, "General", general.get(true));
         return text.toString();
+    }
+
+    private static boolean isGeneral(CommandSpec command, OptionSpec option) {
+        return option.inherited()
+                || option.usageHelp()
+                || option.versionHelp()
+                || command.parent() == null;
     }
 
     private static String heading(String field) {

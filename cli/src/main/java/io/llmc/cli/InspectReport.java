@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.evaluation.SizeReport;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
-import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.Experts;
@@ -15,10 +15,8 @@ import io.llmc.model.LayerSpec.Mlp;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.Sizes;
-import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -124,67 +122,41 @@ record InspectReport(
     private void describeWeights(Checkpoint c) {
         long bytes = tensors.keySet().stream().mapToLong(TensorInfo::byteSize).sum();
         String files = c.weightFiles().size() == 1 ? "1 file" : c.weightFiles().size() + " files";
-        try (TensorReader reader = c.reader()) {
-            List<Packed> packed = packed(reader);
-            long parameters = parameters(packed);
-            say("parameters", Figures.count(parameters), "parameters", parameters);
-            String quantization =
-                    c.quantization().isEmpty()
-                            ? "none"
-                            : packed.stream().map(Packed::toString).distinct().collect(Collectors.joining("; "));
-            say("quantization", quantization, "quantization", quantization);
-            double bits = 8.0 * bytes / parameters;
-            say(
-                    "size",
-                    "%s in %s, %.2f bits a weight".formatted(Sizes.format(bytes), files, bits),
-                    "bytes",
-                    bytes);
-            json.put("bits_per_weight", bits);
+        String size = "%s in %s".formatted(Sizes.format(bytes), files);
+        try (Checkpoint readable = Checkpoint.open(c.directory());
+                TensorReader reader = readable.reader()) {
+            String grids = c.quantization().isEmpty() ? "none" : grids(reader);
+            say("quantization", grids, "quantization", grids);
+            SizeReport report = SizeReport.of(c);
+            say("parameters", Figures.count(report.parameters()), "parameters", report.parameters());
+            size += ", %.2f bits a weight".formatted(report.bitsPerWeight());
+            json.put("bits_per_weight", report.bitsPerWeight());
         } catch (UserException e) {
-            say("quantization", e.getMessage(), "quantization", e.getMessage());
-            say("size", "%s in %s".formatted(Sizes.format(bytes), files), "bytes", bytes);
+            say("quantization", "unreadable: " + e.getMessage(), "quantization", e.getMessage());
         }
+        say("size", size, "bytes", bytes);
         json.put("files", c.weightFiles().stream().map(Path::toString).toList());
     }
 
-    /// A linear layer whose weight is packed.
-    private record Packed(String linear, String layout, QuantSpec spec, long weights) {
-        @Override
-        public String toString() {
-            return layout + ", " + Figures.grid(spec);
+    /// Layout and grid of the packed layers: one for all in most checkpoints.
+    private String grids(TensorReader reader) {
+        Set<String> linears = new LinkedHashSet<>();
+        tensors.keySet().forEach(t -> linears.add(parent(t.name())));
+        Set<String> grids = new LinkedHashSet<>();
+        for (String linear : linears) {
+            Layouts.ALL.stream()
+                    .filter(layout -> layout.matches(reader.checkpoint(), linear))
+                    .findFirst()
+                    .filter(layout -> !layout.name().equals("dense"))
+                    .map(layout -> layout.decode(reader, linear))
+                    .filter(Weight.Grouped.class::isInstance)
+                    .ifPresent(w -> grids.add(Figures.grid(((Weight.Grouped) w).spec())));
         }
-    }
-
-    private List<Packed> packed(TensorReader reader) {
-        List<Packed> all = new ArrayList<>();
-        Set<String> parents = new LinkedHashSet<>();
-        tensors.keySet().forEach(t -> parents.add(parent(t.name())));
-        for (String linear : parents) {
-            for (WeightLayout layout : Layouts.ALL) {
-                if (layout.matches(reader.checkpoint(), linear)) {
-                    if (!layout.name().equals("dense")
-                            && reader.weight(linear) instanceof Weight.Grouped w) {
-                        all.add(new Packed(linear, layout.name(), w.spec(), w.outFeatures() * w.inFeatures()));
-                    }
-                    break;
-                }
-            }
-        }
-        return all;
+        String layout = reader.checkpoint().quantization().map(q -> q.path("quant_method").asText()).orElse("");
+        return layout + ", " + String.join("; ", grids);
     }
 
     private static String parent(String tensor) {
         return tensor.substring(0, Math.max(0, tensor.lastIndexOf('.')));
-    }
-
-    /// Weights, biases, embeddings; not scales, zero points and the like.
-    private long parameters(List<Packed> packed) {
-        Set<String> linears = packed.stream().map(Packed::linear).collect(Collectors.toSet());
-        long plain =
-                tensors.keySet().stream()
-                        .filter(t -> !linears.contains(parent(t.name())) || t.name().endsWith(".bias"))
-                        .mapToLong(t -> t.shape().size())
-                        .sum();
-        return plain + packed.stream().mapToLong(Packed::weights).sum();
     }
 }

@@ -56,6 +56,8 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new GenerateCompletion());
         line.getSubcommands().get("generate-completion").getCommandSpec().usageMessage().hidden(true);
         line.getCommandSpec().version("llmc " + wiring.version());
+        format(line);
+        line.getSubcommands().values().forEach(Llmc::format);
         ErrorHandler errors = new ErrorHandler(wiring, llmc.log);
         int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
         return line.setOut(wiring.out())
@@ -65,6 +67,14 @@ public final class Llmc implements Callable<Integer> {
                 .setParameterExceptionHandler(errors)
                 .setUsageHelpWidth(Math.clamp(columns, NARROWEST_HELP, WIDEST_HELP))
                 .setHelpSectionMap(GroupedOptions.sections(line));
+    }
+
+    private static void format(CommandLine line) {
+        line.getCommandSpec()
+                .usageMessage()
+                .abbreviateSynopsis(true)
+                .parameterListHeading("%n")
+                .commandListHeading("%n@|bold Commands|@%n");
     }
 
     @Override

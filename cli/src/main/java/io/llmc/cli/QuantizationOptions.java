@@ -55,6 +55,12 @@ final class QuantizationOptions {
                             + " or is an error (fail).")
     private String rareExperts;
 
+    @Option(
+            names = "--min-expert-tokens",
+            paramLabel = "N",
+            description = "gptq: fewer tokens than this make an expert rare (default: 128).")
+    private Integer minExpertTokens;
+
     List<Setting> toSettings() {
         return List.of(
                 new Setting("bits", bits, "--bits"),
@@ -63,7 +69,8 @@ final class QuantizationOptions {
                 new Setting("clip", clip, "--clip"),
                 new Setting("actOrder", actOrder, "--act-order"),
                 new Setting("damping", damping, "--damping"),
-                new Setting("rareExperts", rareExperts, "--rare-experts"));
+                new Setting("rareExperts", rareExperts, "--rare-experts"),
+                new Setting("minExpertTokens", minExpertTokens, "--min-expert-tokens"));
     }
 
     private static Object number(String text) {

@@ -19,8 +19,8 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "Example:",
-            "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 --calib-data"
-                    + " testdata/tale-llama/calibration.txt"
+            "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 \\",
+            "      --calib-data testdata/tale-llama/calibration.txt"
         })
 final class QuantizeCommand implements Callable<Integer> {
     private final Wiring wiring;
@@ -40,7 +40,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Mixin private CalibrationOptions calibration;
     @Mixin private OutputOptions output;
     @Mixin private DeviceOptions device;
-    @Mixin private RecipeOptions recipe;
+    @Mixin private RecipeOptions run;
 
     QuantizeCommand(Wiring wiring, LogOptions log) {
         this.wiring = wiring;
@@ -49,12 +49,13 @@ final class QuantizeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        Request request = recipe.toRequest();
+        Request request = run.toRequest();
         String pass = "steps.0.sweep.0." + method;
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings());
+        tree.expect("calibration", "--calib-data");
         tree.put(pass, new LinkedHashMap<>(), "--method");
         tree.putAll(pass, quantization.toSettings());
         tree.putAll(pass, layers.toSettings());

@@ -66,8 +66,9 @@ final class RecipeFile {
     static String write(Map<String, Object> tree) {
         DumperOptions style = new DumperOptions();
         style.setDefaultFlowStyle(DumperOptions.FlowStyle.BLOCK);
-        style.setIndent(4);
+        style.setIndent(2);
         style.setIndicatorIndent(2);
+        style.setIndentWithIndicator(true);
         return new Yaml(style).dump(tree);
     }
 

@@ -3,6 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.backend.Backend;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.Evaluator;
@@ -24,8 +25,9 @@ import java.util.Optional;
 /// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory beside the
 /// output, which goes when the next sweep has read it; a run that is interrupted between them finds it again.
 ///
+/// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
 /// @param force replace an output that is there
-record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress progress) {
+record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force, Progress progress) {
     /// What a step gave.
     sealed interface Result {}
 
@@ -46,6 +48,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         for (Step step : recipe.steps()) {
             if (step instanceof Evaluate e) {
                 requireFile(e.data(), "evaluate.data");
+                spec(e, recipe.model());
             }
         }
         if (recipe.calibration() != null) {
@@ -85,7 +88,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
                         output -> results.add(sweep(recipe, sweep, sweeper, model, output)),
                         () -> progress.note("a step that an earlier run finished is not repeated"));
                 case Evaluate evaluate -> results.add(
-                        new Evaluated(evaluate, new Evaluator().evaluate(new EvalSpec(model))));
+                        evaluate(evaluate, sweeper.backend(), model));
             }
         }
         stopovers.remove();
@@ -97,7 +100,16 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
     }
 
+    private Evaluated evaluate(Evaluate e, Backend backend, Path model) {
+        return new Evaluated(e, new Evaluator(backend, progress).evaluate(spec(e, model)));
+    }
+
+    private static EvalSpec spec(Evaluate e, Path model) {
+        return new EvalSpec(
+                model, e.against(), e.data(), e.window(), Convention.parse(e.convention()), 0, e.maxWindows());
+    }
+
     private SweepRunner sweeper(Backend backend) {
-        return new SweepRunner(backend, device.memory(), force, wiring.version(), progress);
+        return new SweepRunner(backend, memory, force, wiring.version(), progress);
     }
 }

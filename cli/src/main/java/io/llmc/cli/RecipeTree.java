@@ -71,6 +71,11 @@ final class RecipeTree {
         places.put(String.join(".", keys), place);
     }
 
+    /// Names the place of something that is missing.
+    void expect(String path, String place) {
+        places.putIfAbsent(path, place);
+    }
+
     /// A key as recipes spell it: `group-size` and `group_size` are `groupSize`.
     static String camel(String key) {
         StringBuilder camel = new StringBuilder();

@@ -28,7 +28,7 @@ final class RunCommand implements Callable<Integer> {
             description = "File in YAML; paths in it are relative to the working directory.")
     private Path file;
 
-    @Mixin private RecipeOptions recipe;
+    @Mixin private RecipeOptions run;
     @Mixin private DeviceOptions device;
 
     RunCommand(Wiring wiring, LogOptions log) {
@@ -38,7 +38,7 @@ final class RunCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        Request request = recipe.toRequest();
+        Request request = run.toRequest();
         RecipeTree tree = RecipeFile.read(file);
         request.changes().forEach(change -> tree.set("", change));
         return new RecipeJob(wiring, log.toVerbosity()).execute(tree, request, device.toDeviceSpec());

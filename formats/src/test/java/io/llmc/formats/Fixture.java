@@ -2,6 +2,7 @@
 package io.llmc.formats;
 
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -14,6 +15,7 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
@@ -94,8 +96,7 @@ final class Fixture {
         Tensor scales = Dequantizer.allocate(memory, scaleDtype, out, groups);
         Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
         for (long i = 0; i < out * groups; i++) {
-            io.llmc.tensor.Floats.set(
-                    scales.bytes(), scaleDtype, i, 0.001f + random.nextFloat() / 10);
+            Floats.set(scales.bytes(), scaleDtype, i, 0.001f + random.nextFloat() / 10);
             int zero =
                     spec.symmetric()
                             ? spec.middleCode()
@@ -108,7 +109,7 @@ final class Fixture {
 
     private static Tensor shuffledIndex(Arena memory, Random random, QuantSpec spec, int in) {
         Tensor index = Dequantizer.allocate(memory, DType.I32, in);
-        List<Integer> order = new java.util.ArrayList<>(IntStream.range(0, in).boxed().toList());
+        List<Integer> order = new ArrayList<>(IntStream.range(0, in).boxed().toList());
         Collections.shuffle(order, random);
         for (int i = 0; i < in; i++) {
             int group = (int) (order.get(i) / spec.groupLength(in));

@@ -12,16 +12,17 @@ import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -55,25 +56,24 @@ class FormatOraclesTest {
                     "gptqmodel/gptq_v1_w8_g128_sym_descact0",
                     "gptqmodel/gptq_v2_w4_g128_asym_descact0");
 
-    @BeforeAll
-    static void present() {
-        Oracles.require("formats");
-    }
-
     static Stream<String> read() {
         return READ.stream();
     }
 
     static Stream<String> refused() {
-        return Stream.of(
-                        "compressed-tensors",
-                        "compressed-tensors-0.12",
-                        "gptqmodel",
-                        "bitsandbytes")
-                .flatMap(tool ->
-                        Oracles.directories("formats/" + tool).stream()
-                                .map(d -> tool + "/" + d.getFileName()))
-                .filter(name -> !READ.contains(name));
+        List<String> names =
+                Stream.of(
+                                "compressed-tensors",
+                                "compressed-tensors-0.12",
+                                "gptqmodel",
+                                "bitsandbytes")
+                        .flatMap(tool ->
+                                Oracles.directories("formats/" + tool).stream()
+                                        .map(d -> tool + "/" + d.getFileName()))
+                        .filter(name -> !READ.contains(name))
+                        .toList();
+        // Without oracles, one case that says so.
+        return names.isEmpty() ? Stream.of("bitsandbytes") : names.stream();
     }
 
     /// The linear layers of a directory, from the names in its expected.json.
@@ -114,7 +114,7 @@ class FormatOraclesTest {
         Path file = directory.resolve("expected.safetensors");
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader();
-                var channel = java.nio.channels.FileChannel.open(file)) {
+                var channel = FileChannel.open(file)) {
             SafetensorsHeader header = SafetensorsHeader.read(file, channel);
             assertThat(header.tensors()).isNotEmpty();
             for (SafetensorsHeader.Entry e : header.tensors().values()) {
@@ -122,10 +122,7 @@ class FormatOraclesTest {
                 String linear = weight.substring(0, weight.length() - ".weight".length());
                 MemorySegment expected =
                         channel.map(
-                                java.nio.channels.FileChannel.MapMode.READ_ONLY,
-                                e.offset(),
-                                e.bytes(),
-                                r.arena());
+                                FileChannel.MapMode.READ_ONLY, e.offset(), e.bytes(), r.arena());
                 Tensor values = Dequantizer.values(r.weight(linear), DType.F32, r.arena());
                 assertThat(values.shape()).isEqualTo(e.info().shape());
                 assertThat(values.bytes().mismatch(expected)).as(weight).isEqualTo(-1);
@@ -170,7 +167,7 @@ class FormatOraclesTest {
         return names;
     }
 
-    private static List<TensorInfo> infos(java.util.SequencedMap<String, Tensor> tensors) {
+    private static List<TensorInfo> infos(SequencedMap<String, Tensor> tensors) {
         return tensors.entrySet().stream()
                 .map(e -> new TensorInfo(e.getKey(), e.getValue().dtype(), e.getValue().shape()))
                 .toList();

@@ -13,6 +13,7 @@ import io.llmc.tensor.Weight;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -409,7 +410,7 @@ class LayoutsTest {
         var tensors = Layouts.named("gptq").encode(LINEAR, w, memory);
         tensors.remove(LINEAR + ".g_idx");
         Fixture.model(directory, Fixture.CONFIG, tensors);
-        java.nio.file.Files.writeString(
+        Files.writeString(
                 directory.resolve("quantize_config.json"),
                 "{\"bits\": 3, \"group_size\": 32, \"desc_act\": false, \"sym\": true}");
         try (Checkpoint checkpoint = Checkpoint.open(directory);

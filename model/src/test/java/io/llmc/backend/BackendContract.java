@@ -14,7 +14,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -97,24 +96,31 @@ public abstract class BackendContract {
                                 DynamicTest.dynamicTest(
                                         c.name(),
                                         () -> {
-                                            List<byte[]> one = bytes(c, 1);
+                                            List<MemorySegment> one = bytes(c, 1);
                                             for (int threads : new int[] {2, 3}) {
-                                                List<byte[]> more = bytes(c, threads);
+                                                List<MemorySegment> more = bytes(c, threads);
                                                 for (int i = 0; i < one.size(); i++) {
-                                                    assertThat(more.get(i)).isEqualTo(one.get(i));
+                                                    assertSame(
+                                                            threads + " threads",
+                                                            more.get(i),
+                                                            one.get(i));
                                                 }
                                             }
                                         }));
     }
 
-    private List<byte[]> bytes(OpCases.Case c, int threads) {
+    private static void assertSame(String what, MemorySegment got, MemorySegment want) {
+        assertThat(got.mismatch(want)).describedAs("first differing byte, %s", what).isEqualTo(-1);
+    }
+
+    private List<MemorySegment> bytes(OpCases.Case c, int threads) {
         try (Backend backend = open(threads);
                 TensorArena arena = backend.newArena(SLAB)) {
             var operands = new Operands(backend, arena, SEED);
             backend.run(c.build().apply(operands));
-            List<byte[]> bytes = new ArrayList<>();
+            List<MemorySegment> bytes = new ArrayList<>();
             for (Tensor t : operands.outputs()) {
-                bytes.add(operands.download(t).toArray(ValueLayout.JAVA_BYTE));
+                bytes.add(operands.download(t));
             }
             return bytes;
         }
@@ -138,13 +144,14 @@ public abstract class BackendContract {
             Tensor x = operands.normal(all, in);
             Tensor together = operands.out(all, outs);
             backend.run(new Op.Matmul(together, x, w));
-            byte[] want = operands.download(together).toArray(ValueLayout.JAVA_BYTE);
+            MemorySegment want = operands.download(together);
             for (int rows : new int[] {1, 2, 3, 5, 7, 64, 129, 512}) {
                 Tensor few = operands.out(rows, outs);
                 backend.run(new Op.Matmul(few, x.rows(11, 11 + rows), w));
-                assertThat(operands.download(few).toArray(ValueLayout.JAVA_BYTE))
-                        .describedAs("%d rows", rows)
-                        .isEqualTo(Arrays.copyOfRange(want, 4 * 11 * outs, 4 * (11 + rows) * outs));
+                assertSame(
+                        rows + " rows",
+                        operands.download(few),
+                        want.asSlice(4L * 11 * outs, 4L * rows * outs));
             }
             operands.assertGuardsAreWhole();
         }
@@ -177,8 +184,7 @@ public abstract class BackendContract {
             backend.run(new Op.Dequantize(dense, w));
             backend.run(new Op.Matmul(want, x, new Weight.Dense(dense)));
             backend.run(new Op.Matmul(packed, x, w));
-            assertThat(operands.download(packed).toArray(ValueLayout.JAVA_FLOAT))
-                    .isEqualTo(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+            assertSame(rows + " rows", operands.download(packed), operands.download(want));
         }
     }
 
@@ -196,8 +202,7 @@ public abstract class BackendContract {
             for (long[] range : new long[][] {{0, 256}, {256, 768}, {768, 1024}}) {
                 backend.run(new Op.AccumulateGram(apart, x.rows(range[0], range[1]), 0.3f));
             }
-            assertThat(operands.download(apart).toArray(ValueLayout.JAVA_FLOAT))
-                    .isEqualTo(operands.download(together).toArray(ValueLayout.JAVA_FLOAT));
+            assertSame("in parts", operands.download(apart), operands.download(together));
         }
     }
 

@@ -2,10 +2,22 @@
 package io.llmc.backend;
 
 import io.llmc.backend.cpu.CpuBackend;
+import org.junit.jupiter.api.Nested;
 
-class CpuBackendTest extends BackendContract {
-    @Override
-    protected Backend open(int threads) {
-        return new CpuBackend(new BackendOptions(threads, BackendOptions.Math.PORTABLE));
+class CpuBackendTest {
+    @Nested
+    class Portable extends BackendContract {
+        @Override
+        protected Backend open(int threads) {
+            return new CpuBackend(new BackendOptions(threads, BackendOptions.Math.PORTABLE));
+        }
+    }
+
+    @Nested
+    class OneDnn extends BackendContract {
+        @Override
+        protected Backend open(int threads) {
+            return new CpuBackend(new BackendOptions(threads, BackendOptions.Math.ONEDNN));
+        }
     }
 }

@@ -27,7 +27,7 @@ final class AttentionKernels {
     private static final int QUERIES = 64;
 
     /// Keys between two corrections of the running maximum, counted from the sequence's first.
-    private static final int KEYS = 16 * MR;
+    private static final int KEYS = 96;
 
     /// Below any score: the maximum before the first key. Finite, so that differences are.
     private static final float LOWEST = -1e30f;

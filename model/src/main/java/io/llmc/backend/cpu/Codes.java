@@ -1,15 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I32;
+import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
 
 /// Reads the rows of a packed weight: `w = round((code - zero) * scale)`.
 final class Codes {
+    /// Eight codes, also where vectors are wider.
+    private static final VectorSpecies<Integer> S = IntVector.SPECIES_256;
+
+    private static final boolean VECTORS = N >= 8;
+    private static final VectorMask<Integer> UPPER = VectorMask.fromLong(S, 0b11110000);
+
     private final int bits;
     private final int mask;
     private final int groupLength;
@@ -20,6 +33,7 @@ final class Codes {
     private final MemorySegment scales;
     private final MemorySegment zeros;
     private final MemorySegment groupIndex;
+    private final IntVector shifts;
 
     Codes(Weight.Grouped w) {
         bits = w.spec().bits();
@@ -31,18 +45,86 @@ final class Codes {
         codes = w.codes().bytes();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
+        shifts =
+                bits == 8
+                        ? IntVector.fromArray(S, new int[] {0, 8, 16, 24, 0, 8, 16, 24}, 0)
+                        : IntVector.zero(S).addIndex(bits);
         groupIndex = w.groupIndex() == null ? null : w.groupIndex().bytes();
     }
 
     /// `dst[at, at+n)` = weights `[k0, k0 + n)` of a row.
     void decode(float[] dst, int at, long row, int k0, int n, Scratch scratch) {
-        float[] rowScales = scratch.floats(5, Math.toIntExact(groups));
-        Lanes.read(rowScales, 0, scales, type, row * groups, Math.toIntExact(groups));
+        unpack(dst, at, row, k0, n);
+        if (groupIndex != null) {
+            byIndex(dst, at, row, k0, n, scratch);
+            return;
+        }
+        int end = k0 + n;
+        for (int k = k0; k < end; ) {
+            int group = k / groupLength;
+            int next = Math.min(end, (group + 1) * groupLength);
+            scale(dst, at + k - k0, next - k, row * groups + group);
+            k = next;
+        }
+    }
+
+    /// `x = round((x - zero) * scale)` of one group.
+    private void scale(float[] x, int at, int n, long group) {
+        float s = scale(group);
+        float z = zeros.get(ValueLayout.JAVA_BYTE, group) & 0xff;
+        int i = 0;
+        for (; i <= n - N; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, at + i).sub(z).mul(s);
+            Lanes.round(v, type).intoArray(x, at + i);
+        }
+        for (; i < n; i++) {
+            x[at + i] = Lanes.round((x[at + i] - z) * s, type);
+        }
+    }
+
+    private float scale(long group) {
+        return switch (type) {
+            case F32 -> scales.get(Lanes.F32, 4 * group);
+            case BF16 -> Float.intBitsToFloat(scales.get(Lanes.I16, 2 * group) << 16);
+            default -> Float.float16ToFloat(scales.get(Lanes.I16, 2 * group));
+        };
+    }
+
+    private void byIndex(float[] x, int at, long row, int k0, int n, Scratch scratch) {
+        float[] s = scratch.floats(5, Math.toIntExact(groups));
+        Lanes.read(s, 0, scales, type, row * groups, Math.toIntExact(groups));
         for (int i = 0; i < n; i++) {
-            int k = k0 + i;
-            int g = groupIndex == null ? k / groupLength : groupIndex.get(I32, 4L * k);
+            int g = groupIndex.get(I32, 4L * (k0 + i));
             int zero = zeros.get(ValueLayout.JAVA_BYTE, row * groups + g) & 0xff;
-            dst[at + i] = Lanes.round((code(row, k) - zero) * rowScales[g], type);
+            x[at + i] = Lanes.round((x[at + i] - zero) * s[g], type);
+        }
+    }
+
+    /// Codes as floats. Eight codes of at most four bits lie in four bytes, and four of eight.
+    private void unpack(float[] dst, int at, long row, int k0, int n) {
+        int i = 0;
+        if (VECTORS && (bits == 8 || k0 % 8 == 0)) {
+            long from = 4 * row * words + (long) k0 * bits / 8;
+            // Four bytes are read where eight codes may have fewer: not past the row.
+            long limit = 4 * (row + 1) * words - (bits == 8 ? 8 : 4);
+            for (; i <= n - 8; i += 8) {
+                long byteAt = from + (long) i * bits / 8;
+                if (byteAt > limit) {
+                    break;
+                }
+                IntVector word = IntVector.broadcast(S, codes.get(I32, byteAt));
+                if (bits == 8) {
+                    word = word.blend(codes.get(I32, byteAt + 4), UPPER);
+                }
+                ((FloatVector)
+                                word.lanewise(VectorOperators.LSHR, shifts)
+                                        .and(mask)
+                                        .convert(VectorOperators.I2F, 0))
+                        .intoArray(dst, at + i);
+            }
+        }
+        for (; i < n; i++) {
+            dst[at + i] = code(row, k0 + i);
         }
     }
 

@@ -28,7 +28,7 @@ public final class CpuBackend implements Backend {
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
         portable = new PortableGemm(workers);
-        gemm = portable;
+        gemm = gemm(options.math());
         elements = new ElementwiseKernels(workers);
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
@@ -39,10 +39,41 @@ public final class CpuBackend implements Backend {
         gptq = new GptqKernels(workers, gemm);
     }
 
+    /// oneDNN is worth its load, and its rows of zeros, only where it is faster: on vectors of 256
+    /// bits the portable kernel is as fast.
+    private Gemm gemm(BackendOptions.Math math) {
+        return switch (math) {
+            case PORTABLE -> portable;
+            case ONEDNN -> new OneDnnGemm(workers, OneDnn.load());
+            case AUTO -> {
+                if (Lanes.F.vectorBitSize() < 512) {
+                    yield portable;
+                }
+                try {
+                    yield new OneDnnGemm(workers, OneDnn.load());
+                } catch (IllegalStateException _) {
+                    yield portable; // and `llmc devices` says so
+                }
+            }
+        };
+    }
+
     /// What a person wants to know of this device.
     static String describe() {
-        return "%d-bit vectors, %d processors"
-                .formatted(Lanes.F.vectorBitSize(), Runtime.getRuntime().availableProcessors());
+        String dnn;
+        try {
+            dnn = "oneDNN " + OneDnn.load().version();
+        } catch (IllegalStateException e) {
+            dnn = e.getMessage();
+        }
+        return "%d-bit vectors, %d processors, %s"
+                .formatted(
+                        Lanes.F.vectorBitSize(), Runtime.getRuntime().availableProcessors(), dnn);
+    }
+
+    /// Which library does the dense products.
+    public String math() {
+        return gemm.name();
     }
 
     @Override

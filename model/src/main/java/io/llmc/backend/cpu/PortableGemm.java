@@ -15,9 +15,10 @@ import jdk.incubator.vector.FloatVector;
 /// multiply-adds from zero)`, whatever the shapes, the tiles and the vectors are: a row of a large
 /// product has the same bits as that row alone, on any CPU.
 final class PortableGemm implements Gemm {
-    /// Rows of a register tile: with two vectors of columns, 12 sums, 2 columns and one row's value
-    /// fill the 16 registers of AVX2.
-    static final int MR = 6;
+    /// Rows of a register tile. The compiler loads all of a step's rows before it uses them, so sums,
+    /// two vectors of columns and a vector for each row must fit the registers: 14 of AVX2's 16, or 26
+    /// of the 32 that AVX-512 and NEON have. (Six rows on AVX2 spill, at less than half the speed.)
+    static final int MR = N == 8 ? 4 : 8;
 
     static final int NR = 2 * N;
 
@@ -25,13 +26,17 @@ final class PortableGemm implements Gemm {
     static final int KC = 256;
 
     /// Rows packed at once; bounds the scratch.
-    private static final int SUPER = 86 * MR;
+    private static final int SUPER = 512;
 
     /// Rows of a tile: with KC, half of a second cache.
-    private static final int BLOCK = 43 * MR;
+    private static final int BLOCK = 256;
 
     /// Columns of a tile: whole panels on every CPU.
     private static final int COLUMNS = 96;
+
+    /// Panels of rows for which the columns' memory decides: then it is read along k, so that the
+    /// prefetchers find their streams again.
+    private static final int FEW = 8;
 
     private final Workers workers;
 
@@ -100,28 +105,97 @@ final class PortableGemm implements Gemm {
             int j0,
             float[] a,
             Scratch scratch) {
-        float[] b = scratch.floats(3, KC * NR + Panels.SLACK);
-        float[] sums = scratch.floats(4, MR * NR);
         int end = Math.min(p.n(), j0 + COLUMNS);
-        for (int k0 = 0; k0 < p.k(); k0 += KC) {
-            int n = Math.min(KC, p.k() - k0);
-            boolean add = p.accumulate() || k0 > 0;
+        if (last - first <= FEW) {
             for (int j = j0; j < end; j += NR) {
-                int columns = Math.min(NR, end - j);
-                p.b().pack(b, 0, NR, j, columns, k0, n, scratch);
-                for (int q = first; q < last; q++) {
-                    kernel(sums, 0, a, k0 * panels * MR + q * MR * n, b, 0, n);
-                    int i = i0 + q * MR;
-                    int count = Math.min(MR, rows - q * MR);
-                    long at = p.from() + i * p.stride() + j;
-                    merge(p.c(), at, p.stride(), count, columns, sums, p.alpha(), add);
+                for (int k0 = 0; k0 < p.k(); k0 += KC) {
+                    panel(p, i0, rows, panels, first, last, j, Math.min(NR, end - j), k0, a, scratch);
+                }
+            }
+        } else {
+            for (int k0 = 0; k0 < p.k(); k0 += KC) {
+                for (int j = j0; j < end; j += NR) {
+                    panel(p, i0, rows, panels, first, last, j, Math.min(NR, end - j), k0, a, scratch);
                 }
             }
         }
     }
 
+    /// Panels `[first, last)` of rows times one panel of columns, over one chunk of k.
+    private static void panel(
+            Product p,
+            int i0,
+            int rows,
+            int panels,
+            int first,
+            int last,
+            int j,
+            int columns,
+            int k0,
+            float[] a,
+            Scratch scratch) {
+        float[] b = scratch.floats(3, KC * NR + Panels.SLACK);
+        float[] sums = scratch.floats(4, MR * NR);
+        int n = Math.min(KC, p.k() - k0);
+        boolean add = p.accumulate() || k0 > 0;
+        p.b().pack(b, 0, NR, j, columns, k0, n, scratch);
+        for (int q = first; q < last; q++) {
+            kernel(sums, 0, a, k0 * panels * MR + q * MR * n, b, 0, n);
+            int i = i0 + q * MR;
+            int count = Math.min(MR, rows - q * MR);
+            long at = p.from() + i * p.stride() + j;
+            merge(p.c(), at, p.stride(), count, columns, sums, p.alpha(), add);
+        }
+    }
+
     /// `c[co + i * NR + j] = sum_k a[ao + k * MR + i] * b[bo + k * NR + j]`, a chain from zero.
     static void kernel(float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
+        if (MR == 4) {
+            kernel4(c, co, a, ao, b, bo, n);
+        } else {
+            kernel8(c, co, a, ao, b, bo, n);
+        }
+    }
+
+    private static void kernel4(
+            float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
+        FloatVector c00 = FloatVector.zero(F);
+        FloatVector c01 = c00;
+        FloatVector c10 = c00;
+        FloatVector c11 = c00;
+        FloatVector c20 = c00;
+        FloatVector c21 = c00;
+        FloatVector c30 = c00;
+        FloatVector c31 = c00;
+        for (int k = 0; k < n; k++) {
+            FloatVector b0 = FloatVector.fromArray(F, b, bo + k * NR);
+            FloatVector b1 = FloatVector.fromArray(F, b, bo + k * NR + N);
+            int i = ao + k * 4;
+            FloatVector x = FloatVector.broadcast(F, a[i]);
+            c00 = x.fma(b0, c00);
+            c01 = x.fma(b1, c01);
+            x = FloatVector.broadcast(F, a[i + 1]);
+            c10 = x.fma(b0, c10);
+            c11 = x.fma(b1, c11);
+            x = FloatVector.broadcast(F, a[i + 2]);
+            c20 = x.fma(b0, c20);
+            c21 = x.fma(b1, c21);
+            x = FloatVector.broadcast(F, a[i + 3]);
+            c30 = x.fma(b0, c30);
+            c31 = x.fma(b1, c31);
+        }
+        c00.intoArray(c, co);
+        c01.intoArray(c, co + N);
+        c10.intoArray(c, co + NR);
+        c11.intoArray(c, co + NR + N);
+        c20.intoArray(c, co + 2 * NR);
+        c21.intoArray(c, co + 2 * NR + N);
+        c30.intoArray(c, co + 3 * NR);
+        c31.intoArray(c, co + 3 * NR + N);
+    }
+
+    private static void kernel8(
+            float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
         FloatVector c00 = FloatVector.zero(F);
         FloatVector c01 = c00;
         FloatVector c10 = c00;
@@ -134,10 +208,14 @@ final class PortableGemm implements Gemm {
         FloatVector c41 = c00;
         FloatVector c50 = c00;
         FloatVector c51 = c00;
+        FloatVector c60 = c00;
+        FloatVector c61 = c00;
+        FloatVector c70 = c00;
+        FloatVector c71 = c00;
         for (int k = 0; k < n; k++) {
             FloatVector b0 = FloatVector.fromArray(F, b, bo + k * NR);
             FloatVector b1 = FloatVector.fromArray(F, b, bo + k * NR + N);
-            int i = ao + k * MR;
+            int i = ao + k * 8;
             FloatVector x = FloatVector.broadcast(F, a[i]);
             c00 = x.fma(b0, c00);
             c01 = x.fma(b1, c01);
@@ -156,6 +234,12 @@ final class PortableGemm implements Gemm {
             x = FloatVector.broadcast(F, a[i + 5]);
             c50 = x.fma(b0, c50);
             c51 = x.fma(b1, c51);
+            x = FloatVector.broadcast(F, a[i + 6]);
+            c60 = x.fma(b0, c60);
+            c61 = x.fma(b1, c61);
+            x = FloatVector.broadcast(F, a[i + 7]);
+            c70 = x.fma(b0, c70);
+            c71 = x.fma(b1, c71);
         }
         c00.intoArray(c, co);
         c01.intoArray(c, co + N);
@@ -169,6 +253,10 @@ final class PortableGemm implements Gemm {
         c41.intoArray(c, co + 4 * NR + N);
         c50.intoArray(c, co + 5 * NR);
         c51.intoArray(c, co + 5 * NR + N);
+        c60.intoArray(c, co + 6 * NR);
+        c61.intoArray(c, co + 6 * NR + N);
+        c70.intoArray(c, co + 7 * NR);
+        c71.intoArray(c, co + 7 * NR + N);
     }
 
     /// `c = alpha * sums (+ c)` for a register tile's `count` rows and `columns`.

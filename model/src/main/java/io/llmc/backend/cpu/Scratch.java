@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
 /// One worker's buffers, kept between tiles so that kernels allocate nothing. What they hold at
 /// first is undefined.
 final class Scratch {
     private final float[][] floats = new float[8][0];
     private final double[][] doubles = new double[4][0];
+    private final MemorySegment[] segments = new MemorySegment[4];
 
     /// At least `length` floats; a slot's earlier array is lost.
     float[] floats(int slot, int length) {
@@ -20,5 +24,14 @@ final class Scratch {
             doubles[slot] = new double[length];
         }
         return doubles[slot];
+    }
+
+    /// Native memory of at least `length` bytes, for libraries.
+    MemorySegment bytes(int slot, long length) {
+        if (segments[slot] == null || segments[slot].byteSize() < length) {
+            // Freed with the scratch, by the garbage collector: it has no end that it knows of.
+            segments[slot] = Arena.ofAuto().allocate(length, 64);
+        }
+        return segments[slot];
     }
 }

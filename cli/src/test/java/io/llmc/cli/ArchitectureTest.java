@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+
+import com.tngtech.archunit.core.importer.ImportOption;
+import com.tngtech.archunit.junit.AnalyzeClasses;
+import com.tngtech.archunit.junit.ArchTest;
+import com.tngtech.archunit.lang.ArchRule;
+import com.tngtech.archunit.library.GeneralCodingRules;
+
+/// What may know what.
+@AnalyzeClasses(packages = "io.llmc", importOptions = ImportOption.DoNotIncludeTests.class)
+class ArchitectureTest {
+    @ArchTest
+    static final ArchRule vectorApiStaysInTheCpuBackend =
+            only("io.llmc.backend.cpu", "jdk.incubator.vector..");
+
+    @ArchTest
+    static final ArchRule oneDnnStaysInTheCpuBackend = only("io.llmc.backend.cpu", "org.bytedeco..");
+
+    @ArchTest static final ArchRule djlStaysInTheTokenizer = only("io.llmc.tokenizer", "ai.djl..");
+
+    @ArchTest
+    static final ArchRule yamlAndPicocliStayInTheCommandLine =
+            only("io.llmc.cli", "picocli..", "org.yaml..", "me.tongfei..");
+
+    @ArchTest
+    static final ArchRule passesKnowNoDevice =
+            noClasses()
+                    .that()
+                    .resideInAnyPackage(
+                            "io.llmc.quantize..",
+                            "io.llmc.evaluation..",
+                            "io.llmc.model..",
+                            "io.llmc.pipeline..")
+                    .should()
+                    .dependOnClassesThat()
+                    .resideInAPackage("io.llmc.backend.cpu..");
+
+    @ArchTest
+    static final ArchRule formatsKnowNoModels =
+            noClasses()
+                    .that()
+                    .resideInAnyPackage("io.llmc.formats..", "io.llmc.tensor..")
+                    .should()
+                    .dependOnClassesThat()
+                    .resideInAnyPackage(
+                            "io.llmc.backend..", "io.llmc.model..", "io.llmc.pipeline..", "io.llmc.tokenizer..");
+
+    @ArchTest
+    static final ArchRule devicesKnowNoModels =
+            noClasses()
+                    .that()
+                    .resideInAPackage("io.llmc.backend..")
+                    .should()
+                    .dependOnClassesThat()
+                    .resideInAnyPackage("io.llmc.model..", "io.llmc.pipeline..");
+
+    @ArchTest
+    static final ArchRule onlyTheCommandLineTalksToTheTerminal =
+            noClasses()
+                    .that()
+                    .resideOutsideOfPackage("io.llmc.cli..")
+                    .should(GeneralCodingRules.ACCESS_STANDARD_STREAMS);
+
+    @ArchTest static final ArchRule noCycles = slices().matching("io.llmc.(**)").should().beFreeOfCycles();
+
+    private static ArchRule only(String home, String... libraries) {
+        return noClasses()
+                .that()
+                .resideOutsideOfPackage(home)
+                .should()
+                .dependOnClassesThat()
+                .resideInAnyPackage(libraries);
+    }
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Path;
+
+/// One run of the command line inside the test's own process.
+record Cli(int exit, String out, String err) {
+    /// The repository's bundled files.
+    static final Path TESTDATA = Path.of("..", "testdata").toAbsolutePath().normalize();
+    static final Path TALE_LLAMA = TESTDATA.resolve("tale-llama");
+    static final Path TINY_LLAMA = TESTDATA.resolve("tiny-llama");
+
+    static Cli run(Object... args) {
+        StringWriter out = new StringWriter();
+        StringWriter err = new StringWriter();
+        Wiring wiring = new Wiring(new PrintWriter(out), new PrintWriter(err), 0, "test");
+        String[] words = new String[args.length];
+        for (int i = 0; i < args.length; i++) {
+            words[i] = args[i].toString();
+        }
+        int exit = Llmc.commandLine(wiring).execute(words);
+        return new Cli(exit, out.toString(), err.toString());
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import java.io.IOException;
+import java.lang.foreign.AddressLayout;
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SymbolLookup;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.nio.file.Path;
+import org.bytedeco.javacpp.Loader;
+
+/// The two calls that are needed of oneDNN's C library. JavaCPP brings and unpacks it; its own
+/// bindings, and the OpenCL classes that these want, stay unused.
+final class OneDnn {
+    private static final ValueLayout.OfInt INT = ValueLayout.JAVA_INT;
+    private static final ValueLayout.OfLong LONG = ValueLayout.JAVA_LONG;
+    private static final ValueLayout.OfByte CHAR = ValueLayout.JAVA_BYTE;
+    private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
+    private static final AddressLayout POINTER = ValueLayout.ADDRESS;
+
+    private final MethodHandle sgemm;
+    private final MethodHandle oneThread;
+    private final String version;
+
+    private OneDnn(MethodHandle sgemm, MethodHandle oneThread, String version) {
+        this.sgemm = sgemm;
+        this.oneThread = oneThread;
+        this.version = version;
+    }
+
+    /// Unpacks (once a machine) and loads the library: about 0.3 s.
+    ///
+    /// @throws IllegalStateException with the reason where that fails
+    static OneDnn load() {
+        try {
+            String platform = Loader.getPlatform();
+            // Where libdnnl looks for its OpenMP: beside itself.
+            Path openMp = unpack(platform + "/libgomp.so.1");
+            Path library = unpack(platform + "/libdnnl.so.3");
+            Linker linker = Linker.nativeLinker();
+            SymbolLookup dnnl = SymbolLookup.libraryLookup(library, Arena.global());
+            SymbolLookup omp = SymbolLookup.libraryLookup(openMp, Arena.global());
+            MethodHandle sgemm =
+                    linker.downcallHandle(
+                            dnnl.findOrThrow("dnnl_sgemm"),
+                            FunctionDescriptor.of(
+                                    INT, CHAR, CHAR, LONG, LONG, LONG, FLOAT, POINTER, LONG,
+                                    POINTER, LONG, FLOAT, POINTER, LONG));
+            MethodHandle threads =
+                    linker.downcallHandle(
+                            omp.findOrThrow("omp_set_num_threads"),
+                            FunctionDescriptor.ofVoid(INT));
+            MethodHandle version =
+                    linker.downcallHandle(
+                            dnnl.findOrThrow("dnnl_version"), FunctionDescriptor.of(POINTER));
+            MemorySegment v = ((MemorySegment) version.invokeExact()).reinterpret(12);
+            return new OneDnn(
+                    sgemm,
+                    threads,
+                    "%d.%d.%d".formatted(v.get(INT, 0), v.get(INT, 4), v.get(INT, 8)));
+        } catch (Throwable e) {
+            // Whatever a missing, foreign or broken library makes of itself.
+            throw new IllegalStateException("oneDNN does not load here: " + e.getMessage(), e);
+        }
+    }
+
+    private static Path unpack(String resource) throws IOException {
+        var file = Loader.cacheResource(org.bytedeco.dnnl.global.dnnl.class, resource);
+        if (file == null) {
+            throw new IOException("no " + resource + " in its jar");
+        }
+        return file.toPath();
+    }
+
+    String version() {
+        return version;
+    }
+
+    /// Row-major `c = alpha op(a) op(b) + beta c`, on the calling thread alone.
+    ///
+    /// @param transA whether a is stored `[k, m]`
+    /// @param transB whether b is stored `[n, k]`
+    void sgemm(
+            boolean transA,
+            boolean transB,
+            int m,
+            int n,
+            int k,
+            float alpha,
+            MemorySegment a,
+            long lda,
+            MemorySegment b,
+            long ldb,
+            float beta,
+            MemorySegment c,
+            long ldc) {
+        int status;
+        try {
+            // A variable of the calling thread, and cheap.
+            oneThread.invokeExact(1);
+            status =
+                    (int)
+                            sgemm.invokeExact(
+                                    (byte) (transA ? 'T' : 'N'),
+                                    (byte) (transB ? 'T' : 'N'),
+                                    (long) m,
+                                    (long) n,
+                                    (long) k,
+                                    alpha,
+                                    a,
+                                    lda,
+                                    b,
+                                    ldb,
+                                    beta,
+                                    c,
+                                    ldc);
+        } catch (Throwable e) {
+            throw new IllegalStateException(e); // a downcall throws nothing
+        }
+        if (status != 0) {
+            throw new IllegalStateException("dnnl_sgemm failed with status " + status);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import io.llmc.tensor.DType;
+import java.lang.foreign.MemorySegment;
+
+/// Matrix products by oneDNN, one single-threaded call a tile.
+///
+/// oneDNN chooses its loops by the numbers of rows, columns and k of a call, and so do the last
+/// bits of its sums. Every call therefore has [#ROWS] rows, the last ones of zeros where there are
+/// fewer: a row's bits depend on the matrix that it is multiplied by, not on the rows beside it.
+/// The price is that one row costs as much as [#ROWS].
+final class OneDnnGemm implements Gemm {
+    private static final int ROWS = 64;
+    private static final int COLUMNS = 512;
+
+    private final Workers workers;
+    private final OneDnn dnn;
+
+    OneDnnGemm(Workers workers, OneDnn dnn) {
+        this.workers = workers;
+        this.dnn = dnn;
+    }
+
+    @Override
+    public String name() {
+        return "oneDNN " + dnn.version();
+    }
+
+    @Override
+    public void multiply(Product p) {
+        int rowTiles = Math.ceilDiv(p.m(), ROWS);
+        workers.forEach(
+                Math.ceilDiv(p.n(), COLUMNS) * rowTiles,
+                (tile, scratch) -> {
+                    int i0 = tile % rowTiles * ROWS;
+                    int j0 = tile / rowTiles * COLUMNS;
+                    if (!p.lower() || j0 < i0 + ROWS) {
+                        tile(p, i0, j0, scratch);
+                    }
+                });
+    }
+
+    private void tile(Product p, int i0, int j0, Scratch scratch) {
+        int rows = Math.min(ROWS, p.m() - i0);
+        int columns = Math.min(COLUMNS, p.n() - j0);
+        Block a = block(p.a(), i0, rows, ROWS, p.k(), 0, scratch);
+        Block b = block(p.b(), j0, columns, columns, p.k(), 1, scratch);
+        MemorySegment c = p.c().asSlice(4 * (p.from() + i0 * p.stride() + j0));
+        boolean whole = rows == ROWS;
+        MemorySegment to = whole ? c : scratch.bytes(2, 4L * ROWS * columns);
+        long stride = whole ? p.stride() : columns;
+        if (!whole && p.accumulate()) {
+            copyRows(to, columns, c, p.stride(), rows, columns);
+        }
+        // Sums that go on in another call go on at whole chunks here too.
+        int chunk = p.accumulate() ? PortableGemm.KC : p.k();
+        for (int k0 = 0; k0 < p.k(); k0 += chunk) {
+            dnn.sgemm(
+                    a.transposed,
+                    !b.transposed,
+                    ROWS,
+                    columns,
+                    Math.min(chunk, p.k() - k0),
+                    p.alpha(),
+                    a.from(k0),
+                    a.stride,
+                    b.from(k0),
+                    b.stride,
+                    p.accumulate() ? 1 : 0,
+                    to,
+                    stride);
+        }
+        if (!whole) {
+            copyRows(c, p.stride(), to, columns, rows, columns);
+        }
+    }
+
+    private static void copyRows(
+            MemorySegment dst, long dstStride, MemorySegment src, long srcStride, int rows, int n) {
+        for (int i = 0; i < rows; i++) {
+            MemorySegment.copy(src, 4 * i * srcStride, dst, 4 * i * dstStride, 4L * n);
+        }
+    }
+
+    /// Rows of an operand in F32, each contiguous unless transposed.
+    private record Block(MemorySegment bytes, long stride, boolean transposed) {
+        MemorySegment from(int k) {
+            return bytes.asSlice(4 * (transposed ? k * stride : k));
+        }
+    }
+
+    /// Rows `[first, first + count)`, then zeros up to `all`; in place where the operand is F32 and
+    /// has them all.
+    private static Block block(
+            Operand o, int first, int count, int all, int k, int slot, Scratch scratch) {
+        if (count == all && o instanceof Operand.Columns(var bytes, long from, long stride)) {
+            return new Block(bytes.asSlice(4 * (from + first)), stride, true);
+        }
+        if (count == all
+                && o instanceof Operand.Rows(var bytes, var type, long from, long stride)
+                && type == DType.F32) {
+            return new Block(bytes.asSlice(4 * (from + first * stride)), stride, false);
+        }
+        MemorySegment copy = scratch.bytes(slot, 4L * all * k);
+        float[] row = scratch.floats(6, Lanes.padded(k));
+        for (int i = 0; i < count; i++) {
+            o.read(row, 0, first + i, 0, k, scratch);
+            MemorySegment.copy(row, 0, copy, Lanes.F32, 4L * i * k, k);
+        }
+        copy.asSlice(4L * count * k, 4L * (all - count) * k).fill((byte) 0);
+        return new Block(copy, k, false);
+    }
+}
