@@ -37,7 +37,8 @@ final class BarProgress implements Progress {
                         .build();
     }
 
-    private static java.util.Optional<Duration> remaining(me.tongfei.progressbar.ProgressState state) {
+    private static java.util.Optional<Duration> remaining(
+            me.tongfei.progressbar.ProgressState state) {
         long done = state.getCurrent() - state.getStart();
         return done <= 0
                 ? java.util.Optional.empty()

@@ -30,10 +30,7 @@ final class CalibrationOptions {
             description = "Which windows: random, drawn with --seed, or first (default: random).")
     private String order;
 
-    @Option(
-            names = "--seed",
-            paramLabel = "N",
-            description = "Draws the windows (default: 0).")
+    @Option(names = "--seed", paramLabel = "N", description = "Draws the windows (default: 0).")
     private Long seed;
 
     List<Setting> toSettings() {

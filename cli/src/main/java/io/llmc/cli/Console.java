@@ -49,7 +49,10 @@ record Console(Wiring wiring, Verbosity verbosity) {
     private void write(Path file, boolean standardOutput, Map<String, ?> json) {
         try {
             String text =
-                    new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT).writeValueAsString(json) + "\n";
+                    new ObjectMapper()
+                                    .enable(SerializationFeature.INDENT_OUTPUT)
+                                    .writeValueAsString(json)
+                            + "\n";
             if (standardOutput) {
                 wiring.out().print(text);
             } else {

@@ -45,7 +45,8 @@ final class DeviceOptions {
         @Override
         public Integer convert(String text) {
             if (!text.matches("[1-9][0-9]{0,3}")) {
-                throw new TypeConversionException("\"" + text + "\" is not a number of threads from 1 to 9999");
+                throw new TypeConversionException(
+                        "\"" + text + "\" is not a number of threads from 1 to 9999");
             }
             return Integer.valueOf(text);
         }
@@ -57,10 +58,9 @@ final class DeviceOptions {
             return Arrays.stream(BackendOptions.Math.values())
                     .filter(m -> Options.spelling(m).equals(text))
                     .findFirst()
-                    .orElseThrow(
-                            () ->
-                                    new TypeConversionException(
-                                            "expected auto, onednn or portable, not \"" + text + "\""));
+                    .orElseThrow(() ->
+                            new TypeConversionException(
+                                    "expected auto, onednn or portable, not \"" + text + "\""));
         }
     }
 }

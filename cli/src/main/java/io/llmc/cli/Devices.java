@@ -44,7 +44,8 @@ record Devices(List<BackendProvider> providers) {
 
     /// The first usable device that is not the CPU, or the CPU.
     private Offer best() {
-        Optional<Offer> fast = offers().filter(o -> o.device.usable() && !o.device.name().equals(CPU)).findFirst();
+        Optional<Offer> fast =
+                offers().filter(o -> o.device.usable() && !o.device.name().equals(CPU)).findFirst();
         return fast.orElseGet(() -> named(CPU));
     }
 
@@ -52,8 +53,10 @@ record Devices(List<BackendProvider> providers) {
         Offer offer =
                 offers().filter(o -> o.device.name().equals(name))
                         .findFirst()
-                        .orElseThrow(
-                                () -> new UserException("--device " + name + ": no such device", "there is: " + names()));
+                        .orElseThrow(() ->
+                                new UserException(
+                                        "--device " + name + ": no such device",
+                                        "there is: " + names()));
         if (!offer.device.usable()) {
             throw new UserException(
                     "--device %s: cannot be used: %s".formatted(name, offer.device.description()),
@@ -63,6 +66,8 @@ record Devices(List<BackendProvider> providers) {
     }
 
     private String names() {
-        return offers().filter(o -> o.device.usable()).map(o -> o.device.name()).collect(Collectors.joining(", "));
+        return offers().filter(o -> o.device.usable())
+                .map(o -> o.device.name())
+                .collect(Collectors.joining(", "));
     }
 }

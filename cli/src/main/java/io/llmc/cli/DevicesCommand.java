@@ -33,15 +33,20 @@ final class DevicesCommand implements Callable<Integer> {
     public Integer call() {
         List<Device> devices = wiring.devices().all();
         Table table = new Table("lll");
-        devices.forEach(d -> table.row(d.name(), d.usable() ? "usable" : "not usable", d.description()));
+        devices.forEach(
+                d -> table.row(d.name(), d.usable() ? "usable" : "not usable", d.description()));
         List<String> names =
-                Arrays.stream(Op.class.getPermittedSubclasses()).map(Class::getSimpleName).sorted().toList();
+                Arrays.stream(Op.class.getPermittedSubclasses())
+                        .map(Class::getSimpleName)
+                        .sorted()
+                        .toList();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("devices", devices.stream().map(DevicesCommand::json).toList());
         if (ops) {
             json.put("ops", names);
         }
-        String list = ops ? "\nevery usable device runs\n  " + String.join("\n  ", names) + "\n" : "";
+        String list =
+                ops ? "\nevery usable device runs\n  " + String.join("\n  ", names) + "\n" : "";
         new Console(wiring, log.toVerbosity()).result(table + list, json);
         return ExitCode.OK;
     }

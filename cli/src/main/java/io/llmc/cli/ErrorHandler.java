@@ -20,7 +20,8 @@ import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.UnmatchedArgumentException;
 
 /// The one place where errors become sentences and exit codes.
-record ErrorHandler(Wiring wiring, LogOptions log) implements IExecutionExceptionHandler, IParameterExceptionHandler {
+record ErrorHandler(Wiring wiring, LogOptions log)
+        implements IExecutionExceptionHandler, IParameterExceptionHandler {
     @Override
     public int handleExecutionException(Exception e, CommandLine command, ParseResult parsed) {
         return report(e, command.getCommandSpec().qualifiedName());
@@ -61,7 +62,8 @@ record ErrorHandler(Wiring wiring, LogOptions log) implements IExecutionExceptio
                     }
                     default -> {
                         say("this is a bug: " + e);
-                        say("please report it with the command, the lines below, and llmc --version");
+                        say(
+                                "please report it with the command, the lines below, and llmc --version");
                         yield ExitCode.BUG;
                     }
                 };

@@ -43,12 +43,14 @@ final class EvalCommand implements Callable<Integer> {
         Optional<EvalSpec> spec = measure.toEvalSpec(directory);
         Optional<LogitsOptions.Files> files = logits.toFiles();
         if (spec.isEmpty() && files.isEmpty()) {
-            throw new RecipeException("--data", "a text is needed, or --input-ids and --save-logits");
+            throw new RecipeException(
+                    "--data", "a text is needed, or --input-ids and --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
         Progress progress = console.progress();
         try (Backend backend = wiring.devices().open(device.toDeviceSpec())) {
-            files.ifPresent(f -> new LogitsDump(backend, progress).run(directory, f.inputIds(), f.saveLogits()));
+            files.ifPresent(f ->
+                    new LogitsDump(backend, progress).run(directory, f.inputIds(), f.saveLogits()));
             spec.map(new Evaluator(backend, progress)::evaluate)
                     .map(EvalReport::new)
                     .ifPresent(report -> console.result(report.text(), report.json()));

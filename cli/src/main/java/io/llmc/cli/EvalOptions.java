@@ -59,7 +59,8 @@ final class EvalOptions {
     Optional<EvalSpec> toEvalSpec(Path model) {
         return data == null && against == null
                 ? Optional.empty()
-                : Optional.of(new EvalSpec(model, against, data, window, convention, stride, maxWindows));
+                : Optional.of(
+                        new EvalSpec(model, against, data, window, convention, stride, maxWindows));
     }
 
     static final class ConventionConverter implements ITypeConverter<Convention> {

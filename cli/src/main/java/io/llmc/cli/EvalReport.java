@@ -31,7 +31,8 @@ record EvalReport(EvalResult result) {
                 .row(
                         "tokens",
                         "%d scored in %d windows of %d%s"
-                                .formatted(result.tokens(), result.windows(), spec.window(), stride));
+                                .formatted(
+                                        result.tokens(), result.windows(), spec.window(), stride));
     }
 
     private Table figures() {
@@ -39,7 +40,10 @@ record EvalReport(EvalResult result) {
         if (result.original() != null) {
             table.row("", "model", "original");
         }
-        row(table, "perplexity (%s)".formatted(convention()), m -> "%.4f".formatted(m.perplexity()));
+        row(
+                table,
+                "perplexity (%s)".formatted(convention()),
+                m -> "%.4f".formatted(m.perplexity()));
         row(table, "  standard error", m -> "%.4f".formatted(m.perplexityError()));
         row(table, "weight files", m -> Sizes.format(m.size().bytes()));
         row(table, "parameters", m -> Figures.count(m.size().parameters()));
@@ -65,7 +69,8 @@ record EvalReport(EvalResult result) {
         return new Table("ll")
                 .row(
                         "perplexity ratio (%s)".formatted(convention()),
-                        "%.4f, 95 %% interval %.4f to %.4f".formatted(c.ratio(), c.ratioLow(), c.ratioHigh()))
+                        "%.4f, 95 %% interval %.4f to %.4f"
+                                .formatted(c.ratio(), c.ratioLow(), c.ratioHigh()))
                 .row(
                         "KL divergence",
                         "mean %s, median %s, 99 %% %s, maximum %s nats a token"

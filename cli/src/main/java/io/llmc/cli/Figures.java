@@ -18,14 +18,21 @@ final class Figures {
     /// `4.1 MiB -> 1.5 MiB, 2.7 times smaller`
     static String sizes(long before, long after) {
         double ratio = (double) before / after;
-        String change = ratio >= 1 ? "%.2f times smaller".formatted(ratio) : "%.2f times larger".formatted(1 / ratio);
+        String change =
+                ratio >= 1
+                        ? "%.2f times smaller".formatted(ratio)
+                        : "%.2f times larger".formatted(1 / ratio);
         return "%s -> %s, %s".formatted(Sizes.format(before), Sizes.format(after), change);
     }
 
     /// `4 bits, groups of 64, symmetric`
     static String grid(QuantSpec spec) {
-        String groups = spec.groupSize() == QuantSpec.CHANNEL ? "whole rows" : "groups of " + spec.groupSize();
-        return "%d bits, %s, %s".formatted(spec.bits(), groups, spec.symmetric() ? "symmetric" : "asymmetric");
+        String groups =
+                spec.groupSize() == QuantSpec.CHANNEL
+                        ? "whole rows"
+                        : "groups of " + spec.groupSize();
+        return "%d bits, %s, %s"
+                .formatted(spec.bits(), groups, spec.symmetric() ? "symmetric" : "asymmetric");
     }
 
     /// `135.2 M`, `4096`
@@ -33,10 +40,14 @@ final class Figures {
         if (value < 100_000) {
             return Long.toString(value);
         }
-        return value < 1_000_000_000 ? "%.1f M".formatted(value / 1e6) : "%.2f B".formatted(value / 1e9);
+        return value < 1_000_000_000
+                ? "%.1f M".formatted(value / 1e6)
+                : "%.2f B".formatted(value / 1e9);
     }
 
     static String names(List<?> items) {
-        return items.isEmpty() ? "none" : items.stream().map(Object::toString).collect(Collectors.joining(", "));
+        return items.isEmpty()
+                ? "none"
+                : items.stream().map(Object::toString).collect(Collectors.joining(", "));
     }
 }

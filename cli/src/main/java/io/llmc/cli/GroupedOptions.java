@@ -55,7 +55,8 @@ final class GroupedOptions implements IHelpSectionRenderer {
         return Character.toUpperCase(field.charAt(0)) + field.substring(1);
     }
 
-    private static void append(StringBuilder text, Help help, String heading, List<OptionSpec> options) {
+    private static void append(
+            StringBuilder text, Help help, String heading, List<OptionSpec> options) {
         List<OptionSpec> shown = options.stream().filter(o -> !o.hidden()).toList();
         if (shown.isEmpty()) {
             return;

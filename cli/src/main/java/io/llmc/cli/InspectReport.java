@@ -32,12 +32,17 @@ import java.util.stream.Collectors;
 /// @param json the same for programs
 /// @param tensors every tensor and the file that it lies in
 record InspectReport(
-        SequencedMap<String, String> lines, SequencedMap<String, Object> json, SequencedMap<TensorInfo, Path> tensors) {
+        SequencedMap<String, String> lines,
+        SequencedMap<String, Object> json,
+        SequencedMap<TensorInfo, Path> tensors) {
 
     static InspectReport of(Checkpoint checkpoint) {
         SequencedMap<TensorInfo, Path> tensors = new LinkedHashMap<>();
-        checkpoint.names().forEach(name -> tensors.put(checkpoint.info(name), checkpoint.file(name)));
-        InspectReport report = new InspectReport(new LinkedHashMap<>(), new LinkedHashMap<>(), tensors);
+        checkpoint
+                .names()
+                .forEach(name -> tensors.put(checkpoint.info(name), checkpoint.file(name)));
+        InspectReport report =
+                new InspectReport(new LinkedHashMap<>(), new LinkedHashMap<>(), tensors);
         report.describe(checkpoint);
         return report;
     }
@@ -49,9 +54,13 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach(
-                (t, file) ->
-                        all.row(t.name(), t.dtype(), t.shape(), Sizes.format(t.byteSize()), file.getFileName()));
+        tensors.forEach((t, file) ->
+                all.row(
+                        t.name(),
+                        t.dtype(),
+                        t.shape(),
+                        Sizes.format(t.byteSize()),
+                        file.getFileName()));
         return table + "\n" + all;
     }
 
@@ -105,17 +114,24 @@ record InspectReport(
     }
 
     private static String attention(AttentionLayer a) {
-        String shared = a.kvHeads() == a.heads() ? "" : " sharing %d keys and values".formatted(a.kvHeads());
+        String shared =
+                a.kvHeads() == a.heads()
+                        ? ""
+                        : " sharing %d keys and values".formatted(a.kvHeads());
         String window = a.window() == 0 ? "" : ", window of " + a.window();
         return "%d heads of %d%s%s".formatted(a.heads(), a.headDim(), shared, window);
     }
 
     private static String feedForward(LayerSpec.FeedForward f) {
         return switch (f) {
-            case Mlp mlp -> "%d channels%s".formatted(mlp.intermediate(), mlp.gated() ? ", gated" : "");
+            case Mlp mlp ->
+                    "%d channels%s".formatted(mlp.intermediate(), mlp.gated() ? ", gated" : "");
             case Experts e ->
                     "%d experts of %d channels, %d for each token"
-                            .formatted(e.experts().size(), e.experts().getFirst().intermediate(), e.topK());
+                            .formatted(
+                                    e.experts().size(),
+                                    e.experts().getFirst().intermediate(),
+                                    e.topK());
         };
     }
 
@@ -128,7 +144,11 @@ record InspectReport(
             String grids = c.quantization().isEmpty() ? "none" : grids(reader);
             say("quantization", grids, "quantization", grids);
             SizeReport report = SizeReport.of(c);
-            say("parameters", Figures.count(report.parameters()), "parameters", report.parameters());
+            say(
+                    "parameters",
+                    Figures.count(report.parameters()),
+                    "parameters",
+                    report.parameters());
             size += ", %.2f bits a weight".formatted(report.bitsPerWeight());
             json.put("bits_per_weight", report.bitsPerWeight());
         } catch (UserException e) {
@@ -152,7 +172,11 @@ record InspectReport(
                     .filter(Weight.Grouped.class::isInstance)
                     .ifPresent(w -> grids.add(Figures.grid(((Weight.Grouped) w).spec())));
         }
-        String layout = reader.checkpoint().quantization().map(q -> q.path("quant_method").asText()).orElse("");
+        String layout =
+                reader.checkpoint()
+                        .quantization()
+                        .map(q -> q.path("quant_method").asText())
+                        .orElse("");
         return layout + ", " + String.join("; ", grids);
     }
 

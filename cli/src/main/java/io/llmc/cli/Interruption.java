@@ -9,14 +9,13 @@ final class Interruption implements AutoCloseable {
 
     Interruption(PrintWriter err) {
         hook =
-                new Thread(
-                        () -> {
-                            err.println();
-                            err.println(
-                                    "llmc: interrupted; the same command continues after the last finished"
-                                            + " block");
-                            err.flush();
-                        });
+                new Thread(() -> {
+                    err.println();
+                    err.println(
+                            "llmc: interrupted; the same command continues after the last finished"
+                                    + " block");
+                    err.flush();
+                });
         Runtime.getRuntime().addShutdownHook(hook);
     }
 

@@ -5,7 +5,8 @@ import io.llmc.pipeline.Progress;
 import java.io.PrintWriter;
 import java.util.function.LongSupplier;
 
-/// Progress for logs: a line at the start of a task, one every few seconds while it runs, one at its end.
+/// Progress for logs: a line at the start of a task, one every few seconds while it runs, one at
+/// its end.
 final class LineProgress implements Progress {
     private static final long PAUSE = 5_000_000_000L;
 
@@ -46,7 +47,9 @@ final class LineProgress implements Progress {
         }
         last = now;
         String rest = done > skipped ? ", " + Durations.format(remaining(now)) + " left" : "";
-        say("%s %d/%d%s%s".formatted(task, done, total, rest, detail.isEmpty() ? "" : ": " + detail));
+        say(
+                "%s %d/%d%s%s"
+                        .formatted(task, done, total, rest, detail.isEmpty() ? "" : ": " + detail));
     }
 
     private double remaining(long now) {
@@ -55,7 +58,9 @@ final class LineProgress implements Progress {
 
     @Override
     public synchronized void end() {
-        say("%s done in %s".formatted(task, Durations.format((nanoTime.getAsLong() - start) / 1e9)));
+        say(
+                "%s done in %s"
+                        .formatted(task, Durations.format((nanoTime.getAsLong() - start) / 1e9)));
     }
 
     @Override

@@ -54,7 +54,11 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new InspectCommand(wiring, llmc.log));
         line.addSubcommand(new DevicesCommand(wiring, llmc.log));
         line.addSubcommand(new GenerateCompletion());
-        line.getSubcommands().get("generate-completion").getCommandSpec().usageMessage().hidden(true);
+        line.getSubcommands()
+                .get("generate-completion")
+                .getCommandSpec()
+                .usageMessage()
+                .hidden(true);
         line.getCommandSpec().version("llmc " + wiring.version());
         format(line);
         line.getSubcommands().values().forEach(Llmc::format);

@@ -26,7 +26,8 @@ final class LogOptions {
             scope = ScopeType.INHERIT,
             order = 102,
             paramLabel = "FILE",
-            description = "Also write the result as JSON; - for standard output instead of the table.")
+            description =
+                    "Also write the result as JSON; - for standard output instead of the table.")
     private Path json;
 
     @Option(

@@ -17,7 +17,8 @@ final class LogitsOptions {
     @Option(
             names = "--save-logits",
             paramLabel = "FILE",
-            description = "Write a .safetensors file with a tensor logits [batch, tokens, vocabulary].")
+            description =
+                    "Write a .safetensors file with a tensor logits [batch, tokens, vocabulary].")
     private Path saveLogits;
 
     Optional<Files> toFiles() {

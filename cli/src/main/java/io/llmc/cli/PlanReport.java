@@ -16,10 +16,15 @@ import java.util.SequencedMap;
 record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
     String text(boolean verbose) {
         StringBuilder text = new StringBuilder();
-        text.append("dry run: %s -> %s, nothing is written\n".formatted(recipe.model(), recipe.output()));
-        plan.ifPresent(p -> text.append('\n').append(layers(p, verbose)).append('\n').append(sizes(p)));
+        text.append(
+                "dry run: %s -> %s, nothing is written\n"
+                        .formatted(recipe.model(), recipe.output()));
+        plan.ifPresent(
+                p -> text.append('\n').append(layers(p, verbose)).append('\n').append(sizes(p)));
         if (recipe.steps().size() > 1) {
-            text.append("\n%d steps; sizes are those of the first sweep\n".formatted(recipe.steps().size()));
+            text.append(
+                    "\n%d steps; sizes are those of the first sweep\n"
+                            .formatted(recipe.steps().size()));
         }
         return text.toString();
     }
@@ -30,15 +35,14 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         for (Module m : plan.modules()) {
             groups.computeIfAbsent(key(m, verbose), _ -> new ArrayList<>()).add(m);
         }
-        groups.forEach(
-                (key, modules) ->
-                        table.row(
-                                key.getFirst(),
-                                modules.size(),
-                                key.get(1),
-                                key.get(2),
-                                key.getLast(),
-                                Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
+        groups.forEach((key, modules) ->
+                table.row(
+                        key.getFirst(),
+                        modules.size(),
+                        key.get(1),
+                        key.get(2),
+                        key.getLast(),
+                        Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
         return table;
     }
 
@@ -54,21 +58,25 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         String spills = plan.spills() ? "; activations go to disk to keep below --memory" : "";
         return new Table("ll")
                 .row("size", Figures.sizes(plan.inputBytes(), plan.outputBytes()))
-                .row("memory", "about " + Sizes.format(plan.peakBytes()) + " outside the Java heap" + spills);
+                .row(
+                        "memory",
+                        "about "
+                                + Sizes.format(plan.peakBytes())
+                                + " outside the Java heap"
+                                + spills);
     }
 
     SequencedMap<String, Object> json() {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
         json.put("output", recipe.output().toString());
-        plan.ifPresent(
-                p -> {
-                    json.put("input_bytes", p.inputBytes());
-                    json.put("output_bytes", p.outputBytes());
-                    json.put("peak_bytes", p.peakBytes());
-                    json.put("spills", p.spills());
-                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
-                });
+        plan.ifPresent(p -> {
+            json.put("input_bytes", p.inputBytes());
+            json.put("output_bytes", p.outputBytes());
+            json.put("peak_bytes", p.peakBytes());
+            json.put("spills", p.spills());
+            json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+        });
         return json;
     }
 
@@ -78,12 +86,11 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         json.put("shape", List.of(m.out(), m.in()));
         json.put("method", m.method());
         m.encoding()
-                .ifPresent(
-                        e -> {
-                            json.put("bits", e.bits());
-                            json.put("group_size", e.groupSize());
-                            json.put("symmetric", e.symmetric());
-                        });
+                .ifPresent(e -> {
+                    json.put("bits", e.bits());
+                    json.put("group_size", e.groupSize());
+                    json.put("symmetric", e.symmetric());
+                });
         json.put("bytes", m.bytes());
         return json;
     }

@@ -44,7 +44,8 @@ final class QuantizationOptions {
     @Option(
             names = "--damping",
             paramLabel = "X",
-            description = "gptq: added to the Hessian's diagonal, as a part of its mean (default: 0.01).")
+            description =
+                    "gptq: added to the Hessian's diagonal, as a part of its mean (default: 0.01).")
     private Double damping;
 
     @Option(

@@ -60,7 +60,8 @@ final class QuantizeCommand implements Callable<Integer> {
         tree.putAll(pass, quantization.toSettings());
         tree.putAll(pass, layers.toSettings());
         request.changes().forEach(change -> tree.set(pass, change));
-        return new RecipeJob(wiring, log.toVerbosity()).execute(tree, request, device.toDeviceSpec());
+        return new RecipeJob(wiring, log.toVerbosity())
+                .execute(tree, request, device.toDeviceSpec());
     }
 
     static final class Methods implements Iterable<String> {

@@ -29,7 +29,8 @@ import org.yaml.snakeyaml.nodes.ScalarNode;
 import org.yaml.snakeyaml.nodes.SequenceNode;
 import org.yaml.snakeyaml.nodes.Tag;
 
-/// Recipes in YAML. Plain values only: no types, no aliases, and a key once; every key keeps its line.
+/// Recipes in YAML. Plain values only: no types, no aliases, and a key once; every key keeps its
+/// line.
 final class RecipeFile {
     private static final int MAX_CHARACTERS = 1 << 20;
     private static final int MAX_DEPTH = 20;
@@ -47,7 +48,8 @@ final class RecipeFile {
         try {
             text = Files.readString(path);
         } catch (NoSuchFileException e) {
-            throw new UserException(path + ": no such file", "llmc quantize --print-recipe shows a recipe");
+            throw new UserException(
+                    path + ": no such file", "llmc quantize --print-recipe shows a recipe");
         } catch (CharacterCodingException e) {
             throw new RecipeException(path.toString(), "is not a text in UTF-8");
         } catch (IOException e) {
@@ -133,8 +135,8 @@ final class RecipeFile {
         return list;
     }
 
-    /// Numbers, `true`, `false` and nothing; all else is text, `2:4` and `off` too, which YAML 1.1 took
-    /// for a number and a truth value.
+    /// Numbers, `true`, `false` and nothing; all else is text, `2:4` and `off` too, which YAML 1.1
+    /// took for a number and a truth value.
     private static Object scalar(ScalarNode node) {
         String text = node.getValue();
         Tag tag = node.getTag();

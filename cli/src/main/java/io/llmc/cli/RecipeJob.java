@@ -13,7 +13,9 @@ record RecipeJob(Wiring wiring, Verbosity verbosity) {
     int execute(RecipeTree tree, Request request, DeviceSpec device) {
         Recipe recipe = Recipe.read(tree.options(), wiring.passes(), tree.root());
         Console console = new Console(wiring, verbosity);
-        RecipeRunner runner = new RecipeRunner(wiring, device, request.memory(), request.force(), console.progress());
+        RecipeRunner runner =
+                new RecipeRunner(
+                        wiring, device, request.memory(), request.force(), console.progress());
         switch (request.mode()) {
             case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
             case PLAN -> {

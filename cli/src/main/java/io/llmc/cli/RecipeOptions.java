@@ -25,7 +25,9 @@ final class RecipeOptions {
     @Option(names = "--dry-run", description = "Show layers, sizes and memory; change nothing.")
     private boolean dryRun;
 
-    @Option(names = "--print-recipe", description = "Print the recipe for llmc run; change nothing.")
+    @Option(
+            names = "--print-recipe",
+            description = "Print the recipe for llmc run; change nothing.")
     private boolean printRecipe;
 
     @Option(

@@ -22,12 +22,14 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
-/// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory beside the
-/// output, which goes when the next sweep has read it; a run that is interrupted between them finds it again.
+/// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory
+/// beside the output, which goes when the next sweep has read it; a run that is interrupted between
+/// them finds it again.
 ///
 /// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
 /// @param force replace an output that is there
-record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force, Progress progress) {
+record RecipeRunner(
+        Wiring wiring, DeviceSpec device, long memory, boolean force, Progress progress) {
     /// What a step gave.
     sealed interface Result {}
 
@@ -36,8 +38,8 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force
 
     record Evaluated(Evaluate step, EvalResult result) implements Result {}
 
-    /// What the first sweep would do; empty where there is none. Fails where [#run] would fail before its
-    /// first work.
+    /// What the first sweep would do; empty where there is none. Fails where [#run] would fail
+    /// before its first work.
     Optional<SweepPlan> plan(Recipe recipe) {
         try (Backend backend = wiring.devices().open(device)) {
             return plan(recipe, sweeper(backend));
@@ -51,6 +53,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force
                 spec(e, recipe.model());
             }
         }
+        requirePlainStopovers(recipe);
         if (recipe.calibration() != null) {
             requireFile(recipe.calibration().data(), "--calib-data");
         }
@@ -59,14 +62,33 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force
                 .map(first -> sweeper.plan(recipe, first, recipe.model(), recipe.output()));
     }
 
+    /// What a sweep has packed, the next one cannot read as numbers.
+    private static void requirePlainStopovers(Recipe recipe) {
+        List<Sweep> sweeps = sweeps(recipe);
+        boolean packs =
+                sweeps.stream()
+                        .limit(Math.max(0, sweeps.size() - 1))
+                        .flatMap(sweep -> sweep.passes().stream())
+                        .anyMatch(pass -> pass.encoding().isPresent());
+        if (packs && !recipe.save().layout().name().equals("dense")) {
+            throw new UserException(
+                    "a sweep follows one that quantizes, but a packed model is not compressed again",
+                    "put the methods into one sweep, each with its targets, or save with layout dense");
+        }
+    }
+
     private static void requireFile(Path file, String what) {
         if (!Files.isRegularFile(file)) {
-            throw new UserException(file + ": no such file", what + " names a text: .txt or .jsonl");
+            throw new UserException(
+                    file + ": no such file", what + " names a text: .txt or .jsonl");
         }
     }
 
     private static List<Sweep> sweeps(Recipe recipe) {
-        return recipe.steps().stream().filter(Sweep.class::isInstance).map(Sweep.class::cast).toList();
+        return recipe.steps().stream()
+                .filter(Sweep.class::isInstance)
+                .map(Sweep.class::cast)
+                .toList();
     }
 
     List<Result> run(Recipe recipe) {
@@ -84,18 +106,27 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force
         for (Step step : recipe.steps()) {
             Path model = stopovers.last();
             switch (step) {
-                case Sweep sweep -> stopovers.next().ifPresentOrElse(
-                        output -> results.add(sweep(recipe, sweep, sweeper, model, output)),
-                        () -> progress.note("a step that an earlier run finished is not repeated"));
-                case Evaluate evaluate -> results.add(
-                        evaluate(evaluate, sweeper.backend(), model));
+                case Sweep sweep ->
+                        stopovers
+                                .next()
+                                .ifPresentOrElse(
+                                        output ->
+                                                results.add(
+                                                        sweep(
+                                                                recipe, sweep, sweeper, model,
+                                                                output)),
+                                        () ->
+                                                progress.note(
+                                                        "a step that an earlier run finished is not repeated"));
+                case Evaluate evaluate -> results.add(evaluate(evaluate, sweeper.backend(), model));
             }
         }
         stopovers.remove();
         return results;
     }
 
-    private static Swept sweep(Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
+    private static Swept sweep(
+            Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
         SweepPlan plan = sweeper.plan(recipe, sweep, model, output);
         return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
     }
@@ -106,7 +137,13 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, long memory, boolean force
 
     private static EvalSpec spec(Evaluate e, Path model) {
         return new EvalSpec(
-                model, e.against(), e.data(), e.window(), Convention.parse(e.convention()), 0, e.maxWindows());
+                model,
+                e.against(),
+                e.data(),
+                e.window(),
+                Convention.parse(e.convention()),
+                0,
+                e.maxWindows());
     }
 
     private SweepRunner sweeper(Backend backend) {

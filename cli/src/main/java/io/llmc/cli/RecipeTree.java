@@ -12,7 +12,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 
-/// A recipe as nested maps and lists, and where each of its values came from: a flag, or a file's line.
+/// A recipe as nested maps and lists, and where each of its values came from: a flag, or a file's
+/// line.
 ///
 /// A path names a value: `steps.0.sweep.0.gptq.bits`.
 final class RecipeTree {
@@ -99,7 +100,10 @@ final class RecipeTree {
         }
         String key = assignment.substring(0, equals).strip();
         String path = section.isEmpty() ? key : section + "." + key;
-        put(path, RecipeFile.value(assignment.substring(equals + 1), "--set " + key), "--set " + key);
+        put(
+                path,
+                RecipeFile.value(assignment.substring(equals + 1), "--set " + key),
+                "--set " + key);
     }
 
     /// The place of a path, or of the nearest mapping around it that has one.
@@ -116,7 +120,9 @@ final class RecipeTree {
     }
 
     private static boolean isIndex(String key) {
-        return !key.isEmpty() && key.chars().allMatch(c -> c >= '0' && c <= '9') && key.length() < 6;
+        return !key.isEmpty()
+                && key.chars().allMatch(c -> c >= '0' && c <= '9')
+                && key.length() < 6;
     }
 
     private static Object child(Object at, String key, String place) {
@@ -149,7 +155,8 @@ final class RecipeTree {
         if (!isIndex(key) || Integer.parseInt(key) > list.size()) {
             throw new RecipeException(
                     place,
-                    "\"%s\" is not an item of a list of %d; the first is 0".formatted(key, list.size()));
+                    "\"%s\" is not an item of a list of %d; the first is 0"
+                            .formatted(key, list.size()));
         }
         return Integer.parseInt(key);
     }

@@ -41,6 +41,7 @@ final class RunCommand implements Callable<Integer> {
         Request request = run.toRequest();
         RecipeTree tree = RecipeFile.read(file);
         request.changes().forEach(change -> tree.set("", change));
-        return new RecipeJob(wiring, log.toVerbosity()).execute(tree, request, device.toDeviceSpec());
+        return new RecipeJob(wiring, log.toVerbosity())
+                .execute(tree, request, device.toDeviceSpec());
     }
 }

@@ -14,12 +14,11 @@ import java.util.stream.Collectors;
 record RunReport(List<Result> results) {
     String text(boolean verbose) {
         return results.stream()
-                .map(
-                        result ->
-                                switch (result) {
-                                    case Swept swept -> new SweepReport(swept).text(verbose);
-                                    case Evaluated(var _, var measured) -> new EvalReport(measured).text();
-                                })
+                .map(result ->
+                        switch (result) {
+                            case Swept swept -> new SweepReport(swept).text(verbose);
+                            case Evaluated(var _, var measured) -> new EvalReport(measured).text();
+                        })
                 .collect(Collectors.joining("\n"));
     }
 

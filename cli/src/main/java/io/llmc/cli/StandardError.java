@@ -5,8 +5,9 @@ import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.PrintStream;
 
-/// The launcher lends the JVM a filtered standard error, which drops the warning about the incubating
-/// Vector API and passes on whatever native code says, and the real one beside it, under another number.
+/// The launcher lends the JVM a filtered standard error, which drops the warning about the
+/// incubating Vector API and passes on whatever native code says, and the real one beside it, under
+/// another number.
 final class StandardError {
     private static final String NUMBER = "LLMC_STDERR";
 
@@ -21,7 +22,8 @@ final class StandardError {
         try {
             var constructor = FileDescriptor.class.getDeclaredConstructor(int.class);
             constructor.setAccessible(true);
-            FileOutputStream out = new FileOutputStream(constructor.newInstance(Integer.parseInt(number)));
+            FileOutputStream out =
+                    new FileOutputStream(constructor.newInstance(Integer.parseInt(number)));
             System.setErr(new PrintStream(out, true, System.err.charset()));
         } catch (ReflectiveOperationException | RuntimeException e) {
             // The filtered one serves as well, only a little later.

@@ -16,8 +16,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 
-/// The directories that a recipe of several sweeps passes through. Their names hold a hash of the recipe
-/// and its inputs, so that none is taken for another's.
+/// The directories that a recipe of several sweeps passes through. Their names hold a hash of the
+/// recipe and its inputs, so that none is taken for another's.
 final class Stopovers {
     private final Recipe recipe;
     private final int sweeps;
@@ -44,13 +44,18 @@ final class Stopovers {
             return Optional.of(directory);
         }
         made.add(directory);
-        return Files.exists(directory.resolve("config.json")) ? Optional.empty() : Optional.of(directory);
+        return Files.exists(directory.resolve("config.json"))
+                ? Optional.empty()
+                : Optional.of(directory);
     }
 
     private Path directory(int sweep) {
         return sweep == sweeps
                 ? recipe.output()
-                : recipe.output().resolveSibling("%s.llmc-step-%d-%s".formatted(recipe.output().getFileName(), sweep, key));
+                : recipe.output()
+                        .resolveSibling(
+                                "%s.llmc-step-%d-%s"
+                                        .formatted(recipe.output().getFileName(), sweep, key));
     }
 
     void remove() {
@@ -69,12 +74,16 @@ final class Stopovers {
         StringBuilder text = new StringBuilder(recipe.source().toString());
         try (Stream<Path> files = Files.list(recipe.model())) {
             for (Path file : files.sorted().toList()) {
-                text.append(file.getFileName()).append(Files.size(file)).append(Files.getLastModifiedTime(file));
+                text.append(file.getFileName())
+                        .append(Files.size(file))
+                        .append(Files.getLastModifiedTime(file));
             }
             if (recipe.calibration() != null) {
                 text.append(Files.getLastModifiedTime(recipe.calibration().data()));
             }
-            byte[] hash = MessageDigest.getInstance("SHA-256").digest(text.toString().getBytes(StandardCharsets.UTF_8));
+            byte[] hash =
+                    MessageDigest.getInstance("SHA-256")
+                            .digest(text.toString().getBytes(StandardCharsets.UTF_8));
             return HexFormat.of().formatHex(hash, 0, 4);
         } catch (IOException e) {
             throw new UncheckedIOException(e);

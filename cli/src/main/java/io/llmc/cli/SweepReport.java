@@ -24,7 +24,10 @@ record SweepReport(Swept swept) {
     /// @param key in a module's values
     /// @param over several modules
     private record Column(
-            String key, String heading, Function<DoubleStream, Double> over, Function<Double, String> format) {}
+            String key,
+            String heading,
+            Function<DoubleStream, Double> over,
+            Function<Double, String> format) {}
 
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
@@ -83,7 +86,10 @@ record SweepReport(Swept swept) {
                             .filter(Number.class::isInstance)
                             .mapToDouble(v -> ((Number) v).doubleValue())
                             .toArray();
-            cells.add(values.length == 0 ? "-" : c.format.apply(c.over.apply(DoubleStream.of(values))));
+            cells.add(
+                    values.length == 0
+                            ? "-"
+                            : c.format.apply(c.over.apply(DoubleStream.of(values))));
         }
         cells.add(Durations.format(group.stream().mapToDouble(ModuleReport::seconds).sum()));
         return cells;
@@ -98,9 +104,12 @@ record SweepReport(Swept swept) {
         table.row("copied", names(r.sideFiles()));
         table.row(
                 "verified",
-                "%d tensors and a forward pass, read back, equal what was in memory".formatted(r.verifiedTensors()));
+                "%d tensors and a forward pass, read back, equal what was in memory"
+                        .formatted(r.verifiedTensors()));
         if (r.resumedBlocks() > 0) {
-            table.row("continued", "%d blocks were there from an earlier run".formatted(r.resumedBlocks()));
+            table.row(
+                    "continued",
+                    "%d blocks were there from an earlier run".formatted(r.resumedBlocks()));
         }
         return table.row("time", Durations.format(r.seconds()));
     }

@@ -11,7 +11,8 @@ import java.util.List;
 import java.util.Objects;
 import java.util.ServiceLoader;
 
-/// What commands are given: the streams, the methods, the devices. The one place that asks the system.
+/// What commands are given: the streams, the methods, the devices. The one place that asks the
+/// system.
 ///
 /// @param out results
 /// @param err progress, warnings, errors

@@ -18,7 +18,8 @@ class ArchitectureTest {
             only("io.llmc.backend.cpu", "jdk.incubator.vector..");
 
     @ArchTest
-    static final ArchRule oneDnnStaysInTheCpuBackend = only("io.llmc.backend.cpu", "org.bytedeco..");
+    static final ArchRule oneDnnStaysInTheCpuBackend =
+            only("io.llmc.backend.cpu", "org.bytedeco..");
 
     @ArchTest static final ArchRule djlStaysInTheTokenizer = only("io.llmc.tokenizer", "ai.djl..");
 
@@ -47,7 +48,10 @@ class ArchitectureTest {
                     .should()
                     .dependOnClassesThat()
                     .resideInAnyPackage(
-                            "io.llmc.backend..", "io.llmc.model..", "io.llmc.pipeline..", "io.llmc.tokenizer..");
+                            "io.llmc.backend..",
+                            "io.llmc.model..",
+                            "io.llmc.pipeline..",
+                            "io.llmc.tokenizer..");
 
     @ArchTest
     static final ArchRule devicesKnowNoModels =
@@ -65,7 +69,8 @@ class ArchitectureTest {
                     .resideOutsideOfPackage("io.llmc.cli..")
                     .should(GeneralCodingRules.ACCESS_STANDARD_STREAMS);
 
-    @ArchTest static final ArchRule noCycles = slices().matching("io.llmc.(**)").should().beFreeOfCycles();
+    @ArchTest
+    static final ArchRule noCycles = slices().matching("io.llmc.(**)").should().beFreeOfCycles();
 
     private static ArchRule only(String home, String... libraries) {
         return noClasses()

@@ -7,8 +7,9 @@ import java.nio.file.Path;
 
 /// One run of the command line inside the test's own process.
 record Cli(int exit, String out, String err) {
-    /// The repository's bundled files.
-    static final Path TESTDATA = Path.of("..", "testdata").toAbsolutePath().normalize();
+    /// The repository's bundled files; tests run in its root.
+    static final Path TESTDATA = Path.of("testdata");
+
     static final Path TALE_LLAMA = TESTDATA.resolve("tale-llama");
     static final Path TINY_LLAMA = TESTDATA.resolve("tiny-llama");
 

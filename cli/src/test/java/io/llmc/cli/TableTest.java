@@ -8,7 +8,12 @@ import org.junit.jupiter.api.Test;
 class TableTest {
     @Test
     void wordsToTheLeftAndFiguresToTheRight() {
-        assertThat(new Table("lr").row("layer", "error").row("q_proj", "0.1").row("x", "12.25").toString())
+        assertThat(
+                        new Table("lr")
+                                .row("layer", "error")
+                                .row("q_proj", "0.1")
+                                .row("x", "12.25")
+                                .toString())
                 .isEqualTo(
                         """
                         layer   error

@@ -155,11 +155,11 @@ public final class KernelBenchmark {
             }
             double elements = (double) out * in / 1e6;
             time("chooseGrid", elements, "M/s",
-                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, false));
+                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
             time("chooseGrid with search", elements, "M/s",
-                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, true));
+                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, Op.GridSearch.DEFAULT, 0, (int) spec.groups(in)));
             time("roundToGrid", elements, "M/s",
-                    new Op.RoundToGrid(codes, w, scales, zeros, groupOf, spec));
+                    new Op.RoundToGrid(codes, null, w, scales, zeros, groupOf, spec));
             time("packCodes", elements, "M/s", new Op.PackCodes(words, codes, 4));
             time("gptq %d x %d".formatted(out, in), elements, "M/s", () -> {
                 for (int from = 0; from < in; from += 128) {

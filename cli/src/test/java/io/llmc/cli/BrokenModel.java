@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.function.Consumer;
+import java.util.stream.Stream;
+
+/// A copy of a good model directory, to be broken in one way.
+record BrokenModel(Path directory) {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    static BrokenModel copyOf(Path good, Path directory) throws IOException {
+        Files.createDirectories(directory);
+        try (Stream<Path> files = Files.list(good)) {
+            for (Path file : files.toList()) {
+                Files.copy(file, directory.resolve(file.getFileName()));
+            }
+        }
+        return new BrokenModel(directory);
+    }
+
+    Path weights() {
+        return directory.resolve("model.safetensors");
+    }
+
+    BrokenModel without(String file) throws IOException {
+        Files.delete(directory.resolve(file));
+        return this;
+    }
+
+    BrokenModel config(Consumer<ObjectNode> change) throws IOException {
+        Path file = directory.resolve("config.json");
+        ObjectNode config = (ObjectNode) JSON.readTree(file.toFile());
+        change.accept(config);
+        JSON.writeValue(file.toFile(), config);
+        return this;
+    }
+
+    BrokenModel truncated(long bytes) throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        Files.write(weights(), Arrays.copyOf(all, (int) bytes));
+        return this;
+    }
+
+    /// Changes the header; data stay where they are, counted from its end.
+    BrokenModel header(Consumer<ObjectNode> change) throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        int length = (int) headerLength(all);
+        ObjectNode header = (ObjectNode) JSON.readTree(Arrays.copyOfRange(all, 8, 8 + length));
+        change.accept(header);
+        return write(
+                JSON.writeValueAsString(header), Arrays.copyOfRange(all, 8 + length, all.length));
+    }
+
+    /// Replaces the header's text.
+    BrokenModel headerText(String text) throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        return write(text, Arrays.copyOfRange(all, 8 + (int) headerLength(all), all.length));
+    }
+
+    String headerText() throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        return new String(all, 8, (int) headerLength(all), StandardCharsets.UTF_8);
+    }
+
+    /// Claims another length of the header.
+    BrokenModel headerLength(long length) throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN).putLong(0, length);
+        Files.write(weights(), all);
+        return this;
+    }
+
+    /// Overwrites the first elements of a tensor in BF16.
+    BrokenModel bf16(String tensor, float value) throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        int length = (int) headerLength(all);
+        long offset =
+                JSON.readTree(Arrays.copyOfRange(all, 8, 8 + length))
+                        .path(tensor)
+                        .path("data_offsets")
+                        .path(0)
+                        .asLong();
+        ByteBuffer.wrap(all)
+                .order(ByteOrder.LITTLE_ENDIAN)
+                .putShort(
+                        (int) (8 + length + offset),
+                        (short) (Float.floatToRawIntBits(value) >>> 16));
+        Files.write(weights(), all);
+        return this;
+    }
+
+    private static long headerLength(byte[] all) {
+        return ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN).getLong(0);
+    }
+
+    private BrokenModel write(String header, byte[] data) throws IOException {
+        byte[] text = header.getBytes(StandardCharsets.UTF_8);
+        ByteBuffer all =
+                ByteBuffer.allocate(8 + text.length + data.length).order(ByteOrder.LITTLE_ENDIAN);
+        Files.write(weights(), all.putLong(text.length).put(text).put(data).array());
+        return this;
+    }
+}

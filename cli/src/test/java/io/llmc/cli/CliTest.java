@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import picocli.CommandLine;
+
+class CliTest {
+    @TempDir private Path dir;
+
+    static Stream<String> commands() {
+        return Llmc.commandLine(Wiring.system()).getSubcommands().entrySet().stream()
+                .filter(e -> !e.getValue().getCommandSpec().usageMessage().hidden())
+                .map(java.util.Map.Entry::getKey);
+    }
+
+    @ParameterizedTest
+    @MethodSource("commands")
+    void everyCommandHasHelpAndAnExample(String command) {
+        Cli help = Cli.run(command, "--help");
+        assertThat(help.exit()).isZero();
+        assertThat(help.err()).isEmpty();
+        assertThat(help.out()).startsWith("Usage: llmc " + command);
+        Cli example = Cli.run(example(help.out()));
+        assertThat(example.exit()).as(example.err()).isZero();
+        assertThat(example.out()).isNotBlank();
+    }
+
+    /// The words of the last command in a help text, its output temporary.
+    private Object[] example(String help) {
+        String text = help.substring(help.indexOf("Example:") + "Example:".length());
+        String[] words = text.replace("\\\n", " ").strip().split("\\s+");
+        assertThat(words[0]).isEqualTo("llmc");
+        return Arrays.stream(words)
+                .skip(1)
+                .map(word -> word.equals("out") ? dir.resolve("out") : word)
+                .toArray();
+    }
+
+    @Test
+    void everyOptionSaysWhatItIsFor() {
+        for (CommandLine command : Llmc.commandLine(Wiring.system()).getSubcommands().values()) {
+            for (var option : command.getCommandSpec().options()) {
+                assertThat(option.description()).as(option.longestName()).isNotEmpty();
+            }
+        }
+    }
+
+    @Test
+    void helpAndVersionGoToStandardOutput() {
+        assertThat(Cli.run("--help").out())
+                .contains("quantize", "eval", "run", "inspect", "devices", "Example:");
+        assertThat(Cli.run("--version").out()).isEqualTo("llmc test" + System.lineSeparator());
+    }
+
+    @Test
+    void noCommandIsUsage() {
+        Cli none = Cli.run();
+        assertThat(none.exit()).isEqualTo(ExitCode.USAGE);
+        assertThat(none.err()).startsWith("Usage: llmc");
+        assertThat(none.out()).isEmpty();
+    }
+
+    @Test
+    void completionIsThere() {
+        assertThat(Cli.run("generate-completion").out()).contains("complete -F _complete_llmc");
+    }
+
+    @Test
+    void unknownWordsAreUsageAndNameTheNearest() {
+        usage(Cli.run("quantiz"), "Did you mean: llmc quantize?", "see llmc --help");
+        usage(
+                Cli.run("quantize", "m", "-o", "o", "--bitz", "4"),
+                "--bitz",
+                "see llmc quantize --help");
+        usage(Cli.run("quantize", "m"), "--output");
+        usage(Cli.run("quantize", "m", "-o", "o", "--bits", "four"), "--bits", "four");
+        usage(Cli.run("quantize", "m", "-o", "o", "--threads", "0"), "--threads");
+        usage(Cli.run("quantize", "m", "-o", "o", "--memory", "lots"), "--memory", "800M");
+        usage(Cli.run("quantize", "m", "-o", "o", "--math", "fast"), "auto, onednn or portable");
+        usage(
+                Cli.run("eval", "m", "--data", "x", "--convention", "best"),
+                "gptq, llama.cpp, sliding");
+        usage(Cli.run("eval", "m"), "--data");
+        usage(Cli.run("eval", "m", "--input-ids", "x"), "--save-logits");
+    }
+
+    @Test
+    void badValuesOfARecipeAreUsageAndNameTheFlag() {
+        usage(quantize("--method", "rtm"), "--method: unknown method rtm; known: rtn, gptq");
+        usage(quantize("--method", "rtn", "--bits", "5"), "--bits: bits must be 2, 3, 4 or 8: 5");
+        usage(quantize("--method", "rtn", "--group-size", "x"), "--group-size");
+        usage(quantize("--method", "rtn", "--act-order", "static"), "--act-order");
+        usage(
+                quantize("--method", "rtn", "--layout", "zip"),
+                "--layout",
+                "compressed-tensors",
+                "gptq",
+                "dense");
+        usage(quantize("--method", "rtn", "--set", "clop=mse"), "--set clop", "did you mean clip?");
+        usage(quantize("--method", "gptq"), "--calib-data");
+        usage(
+                quantize("--calib-data", "x", "--calib-order", "last"),
+                "--calib-order",
+                "random, first");
+        usage(
+                quantize("--calib-data", "x", "--act-order", "all"),
+                "--act-order",
+                "static, group, none");
+    }
+
+    private static Cli quantize(String... flags) {
+        List<String> args =
+                new ArrayList<>(List.of("quantize", Cli.TINY_LLAMA.toString(), "-o", "never"));
+        args.addAll(List.of(flags));
+        return Cli.run(args.toArray());
+    }
+
+    private static void usage(Cli cli, String... words) {
+        assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.USAGE);
+        assertThat(cli.err()).startsWith("llmc: ").contains(words);
+        assertThat(cli.err().lines().count()).isLessThanOrEqualTo(3);
+        assertThat(cli.out()).isEmpty();
+    }
+}
