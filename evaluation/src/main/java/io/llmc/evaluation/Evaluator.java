@@ -22,20 +22,21 @@ import java.lang.foreign.MemorySegment;
 /// Windows go through the blocks in batches, one model after the other; logits of a few rows at a
 /// time are made, reduced to one number a row, and dropped. Sums are in double precision and in the
 /// order of the text, so figures do not depend on the number of threads.
-///
-/// @param backend where the models run
-public record Evaluator(Backend backend, Progress progress) {
-    /// Bytes of hidden states that are kept of each model at a time, about.
-    private static final long BATCH_BYTES = 128L << 20;
+public final class Evaluator {
+    private final Backend backend;
+    private final Progress progress;
+    private final Portions portions;
 
-    /// Fewer would have a model that does not fit into memory read too often.
-    private static final int MIN_BATCH_ROWS = 8192;
+    /// @param backend where the models run
+    public Evaluator(Backend backend, Progress progress) {
+        this(backend, progress, Portions.DEFAULT);
+    }
 
-    /// Bytes of logits of each model at a time, about.
-    private static final long PIECE_BYTES = 64L << 20;
-
-    private static final int MAX_PIECE_ROWS = 256;
-    private static final int MIN_PIECE_ROWS = 16;
+    Evaluator(Backend backend, Progress progress, Portions portions) {
+        this.backend = backend;
+        this.progress = progress;
+        this.portions = portions;
+    }
 
     /// @throws UserException where the text is too short, the models do not share a vocabulary, or
     ///   a model cannot be run
@@ -79,17 +80,6 @@ public record Evaluator(Backend backend, Progress progress) {
         }
     }
 
-    /// Windows of a batch for models of this width.
-    static int batchWindows(int hidden, int length) {
-        long rows = Math.max(MIN_BATCH_ROWS, BATCH_BYTES / (4L * hidden));
-        return (int) Math.max(1, rows / length);
-    }
-
-    /// Rows whose logits are made at a time.
-    static int pieceRows(int vocabulary) {
-        return (int) Math.clamp(PIECE_BYTES / (4L * vocabulary), MIN_PIECE_ROWS, MAX_PIECE_ROWS);
-    }
-
     /// One evaluation on its way through the text.
     private final class Job {
         private final EvalSpec spec;
@@ -119,7 +109,7 @@ public record Evaluator(Backend backend, Progress progress) {
                 hidden = Math.max(hidden, original.spec().hidden());
                 steps += original.steps();
             }
-            int perBatch = batchWindows(hidden, spec.window());
+            int perBatch = portions.batchWindows(hidden, spec.window());
             progress.begin("evaluate", (long) Math.ceilDiv(windows.count(), perBatch) * steps);
             for (int from = 0; from < windows.count(); from += perBatch) {
                 batch(windows.range(from, Math.min(windows.count(), from + perBatch)));
@@ -134,7 +124,7 @@ public record Evaluator(Backend backend, Progress progress) {
             }
             model.stream(batch, progress);
             int[] targets = batch.targets();
-            int rows = pieceRows(model.spec().vocabulary());
+            int rows = portions.pieceRows(model.spec().vocabulary());
             long bytes = model.bytes(rows) + (original == null ? 0 : original.bytes(rows));
             try (TensorArena arena = backend.newArena(bytes);
                     Arena host = Arena.ofConfined()) {

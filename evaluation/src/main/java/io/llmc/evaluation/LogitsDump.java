@@ -12,12 +12,26 @@ import io.llmc.tokenizer.Windows;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
+import java.util.Arrays;
 
 /// A model's logits for given token ids, as a file: what any other implementation can be compared
 /// with.
-///
-/// @param backend where the model runs
-public record LogitsDump(Backend backend, Progress progress) {
+public final class LogitsDump {
+    private final Backend backend;
+    private final Progress progress;
+    private final Portions portions;
+
+    /// @param backend where the model runs
+    public LogitsDump(Backend backend, Progress progress) {
+        this(backend, progress, Portions.DEFAULT);
+    }
+
+    LogitsDump(Backend backend, Progress progress, Portions portions) {
+        this.backend = backend;
+        this.progress = progress;
+        this.portions = portions;
+    }
+
     /// Reads tensor `input_ids`, I64 or I32 `[batch, tokens]`, and writes tensor `logits`, F32
     /// `[batch, tokens, vocabulary]`. Neither the model nor the logits are ever whole in memory;
     /// the output gets its name once it is whole.
@@ -34,7 +48,7 @@ public record LogitsDump(Backend backend, Progress progress) {
             if (run.spec().positionEmbedding() != null) {
                 run.requirePositions(ids.length());
             }
-            int perBatch = Evaluator.batchWindows(run.spec().hidden(), ids.length());
+            int perBatch = portions.batchWindows(run.spec().hidden(), ids.length());
             progress.begin(
                     "logits", (long) Math.ceilDiv(ids.count(), perBatch) * (run.steps() + 1));
             try (SafetensorsOutput out =
@@ -59,13 +73,13 @@ public record LogitsDump(Backend backend, Progress progress) {
             throw new FormatException(
                     file,
                     "'input_ids' has shape %s, expected [batch, tokens]"
-                            .formatted(java.util.Arrays.toString(shape)));
+                            .formatted(Arrays.toString(shape)));
         }
         return Windows.of(ids.toInts(), Math.toIntExact(shape[1]));
     }
 
     private void write(ModelRun run, int rows, SafetensorsOutput out) {
-        int piece = Evaluator.pieceRows(run.spec().vocabulary());
+        int piece = portions.pieceRows(run.spec().vocabulary());
         try (TensorArena arena = backend.newArena(run.bytes(piece));
                 Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(4L * piece * run.spec().vocabulary(), 64);

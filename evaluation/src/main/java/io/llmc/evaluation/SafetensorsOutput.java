@@ -43,8 +43,13 @@ final class SafetensorsOutput implements AutoCloseable {
                             StandardOpenOption.TRUNCATE_EXISTING,
                             StandardOpenOption.WRITE);
             SafetensorsOutput out = new SafetensorsOutput(file, partial, channel, bytes);
-            out.write(header(name, dtype, dims, bytes));
-            return out;
+            try {
+                out.write(header(name, dtype, dims, bytes));
+                return out;
+            } catch (IOException e) {
+                out.close();
+                throw e;
+            }
         } catch (IOException e) {
             throw unwritable(file, e);
         }

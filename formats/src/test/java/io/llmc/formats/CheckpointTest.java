@@ -200,6 +200,11 @@ class CheckpointTest {
         opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'c'", "two");
         index("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"");
         opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'b'", "one");
+        shard("two.safetensors", "b", "c");
+        index("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\",\"c\":\"two.safetensors\"");
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContainingAll("'b' lies in one.safetensors, but it does not");
         index("\"a\":5");
         opening().isInstanceOf(FormatException.class).hasMessageContaining("'5'");
         index("");
