@@ -31,13 +31,6 @@ record Devices(List<BackendProvider> providers) {
         return offer.provider.open(offer.device.name(), spec.options());
     }
 
-    /// @throws UserException as [#open]
-    void check(DeviceSpec spec) {
-        if (!spec.device().equals(AUTO)) {
-            named(spec.device());
-        }
-    }
-
     private Stream<Offer> offers() {
         return providers.stream().flatMap(p -> p.devices().stream().map(d -> new Offer(p, d)));
     }

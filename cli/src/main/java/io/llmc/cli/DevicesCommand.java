@@ -52,10 +52,9 @@ final class DevicesCommand implements Callable<Integer> {
     }
 
     private static Map<String, Object> json(Device device) {
-        Map<String, Object> json = new LinkedHashMap<>();
-        json.put("name", device.name());
-        json.put("usable", device.usable());
-        json.put("description", device.description());
-        return json;
+        return Map.of(
+                "name", device.name(),
+                "usable", device.usable(),
+                "description", device.description());
     }
 }

@@ -2,14 +2,10 @@
 package io.llmc.cli;
 
 import io.llmc.cli.RecipeOptions.Request;
-import io.llmc.pipeline.PassFactory;
-import io.llmc.quantize.QuantizePasses;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 
 @Command(
         name = "quantize",
@@ -26,15 +22,8 @@ final class QuantizeCommand implements Callable<Integer> {
     private final Wiring wiring;
     private final LogOptions log;
 
-    @Option(
-            names = "--method",
-            paramLabel = "NAME",
-            defaultValue = "gptq",
-            completionCandidates = Methods.class,
-            description = "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
-    private String method;
-
     @Mixin private ModelOptions model;
+    @Mixin private MethodOptions method;
     @Mixin private QuantizationOptions quantization;
     @Mixin private TargetOptions layers;
     @Mixin private CalibrationOptions calibration;
@@ -50,7 +39,7 @@ final class QuantizeCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Request request = run.toRequest();
-        String pass = "steps.0.sweep.0." + method;
+        String pass = "steps.0.sweep.0." + method.toName();
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
@@ -62,12 +51,5 @@ final class QuantizeCommand implements Callable<Integer> {
         request.changes().forEach(change -> tree.set(pass, change));
         return new RecipeJob(wiring, log.toVerbosity())
                 .execute(tree, request, device.toDeviceSpec());
-    }
-
-    static final class Methods implements Iterable<String> {
-        @Override
-        public Iterator<String> iterator() {
-            return QuantizePasses.ALL.stream().map(PassFactory::name).iterator();
-        }
     }
 }

@@ -92,8 +92,7 @@ record RecipeRunner(
     }
 
     List<Result> run(Recipe recipe) {
-        try (Backend backend = wiring.devices().open(device);
-                Interruption _ = new Interruption(wiring.err())) {
+        try (Backend backend = wiring.devices().open(device)) {
             SweepRunner sweeper = sweeper(backend);
             plan(recipe, sweeper);
             return run(recipe, sweeper);
@@ -125,10 +124,11 @@ record RecipeRunner(
         return results;
     }
 
-    private static Swept sweep(
-            Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
+    private Swept sweep(Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
         SweepPlan plan = sweeper.plan(recipe, sweep, model, output);
-        return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
+        try (Interruption _ = new Interruption(wiring.err())) {
+            return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
+        }
     }
 
     private Evaluated evaluate(Evaluate e, Backend backend, Path model) {
