@@ -124,8 +124,11 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             norm = squared(backend, inner, dense, h);
         }
+        if (s.order() == ActOrder.STATIC) {
+            choose(backend, scratch, grid, dense, factor, s, minZero);
+        }
         try (TensorArena inner = scratch.scratch()) {
-            rtn = rtnError(backend, inner, dense, h, factor, s, scaleDtype, minZero);
+            rtn = rtnError(backend, inner, dense, h, factor, s, grid, minZero);
         }
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
         try (TensorArena inner = scratch.scratch()) {
@@ -137,6 +140,15 @@ final class GptqMath {
             error = distance(backend, inner, packed, dense, h);
         }
         return new Result(packed, error / norm, rtn / norm);
+    }
+
+    /// Chooses all of a grid from the weights as they were.
+    private static void choose(
+            Backend backend, TensorArena scratch, Grid grid, Tensor dense, Factor factor, Settings s, int minZero) {
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
+            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(dense.cols()));
+        }
     }
 
     /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the grid where
@@ -154,15 +166,15 @@ final class GptqMath {
         int in = (int) dense.cols();
         boolean permuted = s.order() != ActOrder.NONE;
         Tensor work = scratch.allocate(DType.F32, dense.shape());
-        Tensor importance = s.weigh() ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP) : null;
+        Tensor importance =
+                s.weigh() && s.order() != ActOrder.STATIC
+                        ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP)
+                        : null;
         if (permuted) {
             Tensor order = Host.ints(backend, scratch, factor.order());
             backend.run(new Op.PermuteColumns(work, dense, order));
         } else {
             backend.run(new Op.Scale(work, dense, 1));
-        }
-        if (s.order() == ActOrder.STATIC) {
-            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
         }
         Tensor groups = Host.ints(backend, scratch, groupOf);
         Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
@@ -231,6 +243,8 @@ final class GptqMath {
         return result;
     }
 
+    /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like it is
+    ///     chosen here
     private static double rtnError(
             Backend backend,
             TensorArena scratch,
@@ -238,18 +252,21 @@ final class GptqMath {
             Tensor h,
             Factor factor,
             Settings s,
-            DType scaleDtype,
+            Grid grid,
             int minZero) {
         long in = dense.cols();
-        Grid grid = Grid.allocate(scratch, s.spec(), dense.rows(), in, scaleDtype);
-        Weight.Grouped packed = grid.weight(scratch, in, null);
+        Grid nearest = grid;
+        if (s.order() != ActOrder.STATIC) {
+            nearest = Grid.allocate(scratch, s.spec(), dense.rows(), in, grid.scales().dtype());
+            choose(backend, scratch, nearest, dense, factor, s, minZero);
+        }
+        Weight.Grouped packed = nearest.weight(scratch, in, null);
         try (TensorArena inner = scratch.scratch()) {
-            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
-            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
             Tensor codes = inner.allocate(DType.U8, dense.shape());
             Tensor groups = Host.ints(backend, inner, RtnMath.groupOf(s.spec(), (int) in));
             backend.run(
-                    new Op.RoundToGrid(codes, null, dense, grid.scales(), grid.zeros(), groups, s.spec()));
+                    new Op.RoundToGrid(
+                            codes, null, dense, nearest.scales(), nearest.zeros(), groups, s.spec()));
             backend.run(new Op.PackCodes(packed.codes(), codes, s.spec().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
