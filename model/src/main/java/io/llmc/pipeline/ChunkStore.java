@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -24,7 +25,8 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.zip.CRC32C;
 
-/// Activations of chunks between stages, in host memory or, under a memory cap, in one file a chunk.
+/// Activations of chunks between stages, in host memory or, under a memory cap, in one file a
+/// chunk.
 final class ChunkStore implements AutoCloseable {
     private static final long MAGIC = 0x6c6c6d6368696464L;
 
@@ -55,8 +57,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// What a chunk holds now: the residual stream, then what is kept beside it. Slots stay empty where
-    /// chunks lie on disk.
+    /// What a chunk holds now: the residual stream, then what is kept beside it. Slots stay empty
+    /// where chunks lie on disk.
     private static final class Chunk {
         private final List<Slot> slots = new ArrayList<>();
         private List<Shape> shapes = List.of();
@@ -111,8 +113,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// What [#save] was given. In host memory and for a backend that computes there, the store's own
-    /// bytes, valid until the next save of this chunk: no operation writes what it reads.
+    /// What [#save] was given. In host memory and for a backend that computes there, the store's
+    /// own bytes, valid until the next save of this chunk: no operation writes what it reads.
     Activations load(Backend backend, int index, TensorArena arena) {
         Chunk chunk = chunk(index);
         List<Tensor> tensors = new ArrayList<>();
@@ -169,8 +171,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// The residual streams of all chunks with their lengths and checksums, under their final name only
-    /// once the file is whole.
+    /// The residual streams of all chunks with their lengths and checksums, under their final name
+    /// only once the file is whole.
     void saveTo(Path file, int count) {
         Path partial = file.resolveSibling(file.getFileName() + ".tmp");
         try (FileChannel channel =
@@ -218,7 +220,9 @@ final class ChunkStore implements AutoCloseable {
                 arenas.add(arena);
                 MemorySegment bytes = arena.allocate(size, 64);
                 readFully(channel, at + 24, bytes);
-                if (head.getLong(0) != MAGIC || head.getLong(8) != size || head.getLong(16) != crc(bytes)) {
+                if (head.getLong(0) != MAGIC
+                        || head.getLong(8) != size
+                        || head.getLong(16) != crc(bytes)) {
                     return false;
                 }
                 read.add(bytes);
@@ -270,7 +274,8 @@ final class ChunkStore implements AutoCloseable {
             writeFully(channel, bytes.asByteBuffer());
         } catch (IOException e) {
             throw new UserException(
-                    "cannot write " + file + ": " + e.getMessage(), "free disk space, or raise --memory");
+                    "cannot write " + file + ": " + e.getMessage(),
+                    "free disk space, or raise --memory");
         }
     }
 
@@ -289,7 +294,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private static void readFully(FileChannel channel, long from, MemorySegment bytes) throws IOException {
+    private static void readFully(FileChannel channel, long from, MemorySegment bytes)
+            throws IOException {
         ByteBuffer buffer = bytes.asByteBuffer();
         long at = from;
         while (buffer.hasRemaining()) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Backend;
@@ -12,9 +13,9 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.stream.IntStream;
 
-/// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's error is
-/// spread over the columns not yet rounded, as the inverse Hessian says. Tensors in, tensors out: no names,
-/// no files.
+/// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's
+/// error is spread over the columns not yet rounded, as the inverse Hessian says. Tensors in,
+/// tensors out: no names, no files.
 final class GptqMath {
     private GptqMath() {}
 
@@ -22,7 +23,13 @@ final class GptqMath {
     /// @param blockSize columns whose errors are spread at once
     /// @param search of each group's range; null for none
     /// @param weigh errors in the search by the Hessian's diagonal
-    record Settings(QuantSpec spec, double damping, ActOrder order, int blockSize, Op.GridSearch search, boolean weigh) {}
+    record Settings(
+            QuantSpec spec,
+            double damping,
+            ActOrder order,
+            int blockSize,
+            Op.GridSearch search,
+            boolean weigh) {}
 
     /// What all layers with one input share.
     ///
@@ -61,7 +68,8 @@ final class GptqMath {
             Tensor permuted = h;
             if (s.order() != ActOrder.NONE) {
                 permuted = scratch.allocate(DType.F32, new Shape(in, in));
-                backend.run(new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
+                backend.run(
+                        new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
             }
             double damping = s.damping();
             for (int raises = 0; damping < 1; raises++, damping += Math.max(s.damping(), 0.01)) {
@@ -92,7 +100,12 @@ final class GptqMath {
 
     /// Bytes of scratch for [#quantize].
     static long scratchBytes(long out, long in, int blockSize) {
-        return 4 * out * in * 5 + 2 * out * in + 4 * out * blockSize + 40 * in + 32 * out + (1 << 16);
+        return 4 * out * in * 5
+                + 2 * out * in
+                + 4 * out * blockSize
+                + 40 * in
+                + 32 * out
+                + (1 << 16);
     }
 
     /// @param arena receives the packed weight
@@ -144,15 +157,29 @@ final class GptqMath {
 
     /// Chooses all of a grid from the weights as they were.
     private static void choose(
-            Backend backend, TensorArena scratch, Grid grid, Tensor dense, Factor factor, Settings s, int minZero) {
+            Backend backend,
+            TensorArena scratch,
+            Grid grid,
+            Tensor dense,
+            Factor factor,
+            Settings s,
+            int minZero) {
         try (TensorArena inner = scratch.scratch()) {
             Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
-            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(dense.cols()));
+            choose(
+                    backend,
+                    grid,
+                    dense,
+                    importance,
+                    s,
+                    minZero,
+                    0,
+                    (int) s.spec().groups(dense.cols()));
         }
     }
 
-    /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the grid where
-    /// it depends on what has been rounded.
+    /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the
+    /// grid where it depends on what has been rounded.
     private static void solve(
             Backend backend,
             TensorArena scratch,
@@ -181,16 +208,34 @@ final class GptqMath {
         for (int from = 0; from < in; from += s.blockSize()) {
             int to = Math.min(in, from + s.blockSize());
             if (s.order() != ActOrder.STATIC) {
-                // Groups that begin in this block see what earlier blocks spread, and nothing of this
+                // Groups that begin in this block see what earlier blocks spread, and nothing of
+                // this
                 // block's own: as the reference implementation has it.
                 int length = (int) s.spec().groupLength(in);
-                choose(backend, grid, work, importance, s, minZero, Math.ceilDiv(from, length), Math.ceilDiv(to, length));
+                choose(
+                        backend,
+                        grid,
+                        work,
+                        importance,
+                        s,
+                        minZero,
+                        Math.ceilDiv(from, length),
+                        Math.ceilDiv(to, length));
             }
             try (TensorArena block = scratch.scratch()) {
                 Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
                 backend.run(
                         new Op.AccumulateGptqBlock(
-                                rounded, errors, work, factor.u(), grid.scales(), grid.zeros(), groups, s.spec(), from, to));
+                                rounded,
+                                errors,
+                                work,
+                                factor.u(),
+                                grid.scales(),
+                                grid.zeros(),
+                                groups,
+                                s.spec(),
+                                from,
+                                to));
                 if (to < in) {
                     backend.run(new Op.AccumulateGptqSpread(work, errors, factor.u(), from, to));
                 }
@@ -198,20 +243,40 @@ final class GptqMath {
         }
         if (permuted) {
             backend.run(
-                    new Op.PermuteColumns(codes, rounded, Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
+                    new Op.PermuteColumns(
+                            codes,
+                            rounded,
+                            Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
         }
     }
 
     private static void choose(
-            Backend backend, Grid grid, Tensor w, Tensor importance, Settings s, int minZero, int from, int to) {
+            Backend backend,
+            Grid grid,
+            Tensor w,
+            Tensor importance,
+            Settings s,
+            int minZero,
+            int from,
+            int to) {
         if (from < to) {
             backend.run(
-                    new Op.ChooseGrid(grid.scales(), grid.zeros(), w, importance, s.spec(), minZero, s.search(), from, to));
+                    new Op.ChooseGrid(
+                            grid.scales(),
+                            grid.zeros(),
+                            w,
+                            importance,
+                            s.spec(),
+                            minZero,
+                            s.search(),
+                            from,
+                            to));
         }
     }
 
     /// The diagonal as the weight of each column's error.
-    private static Tensor upload(Backend backend, TensorArena arena, Factor factor, boolean permuted) {
+    private static Tensor upload(
+            Backend backend, TensorArena arena, Factor factor, boolean permuted) {
         int n = factor.diagonal().length;
         float[] values = new float[n];
         for (int j = 0; j < n; j++) {
@@ -243,8 +308,8 @@ final class GptqMath {
         return result;
     }
 
-    /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like it is
-    ///     chosen here
+    /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like
+    ///   it is chosen here
     private static double rtnError(
             Backend backend,
             TensorArena scratch,
@@ -263,17 +328,17 @@ final class GptqMath {
         Weight.Grouped packed = nearest.weight(scratch, in, null);
         try (TensorArena inner = scratch.scratch()) {
             Tensor codes = inner.allocate(DType.U8, dense.shape());
-            Tensor groups = Host.ints(backend, inner, RtnMath.groupOf(s.spec(), (int) in));
             backend.run(
                     new Op.RoundToGrid(
-                            codes, null, dense, nearest.scales(), nearest.zeros(), groups, s.spec()));
+                            codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
             backend.run(new Op.PackCodes(packed.codes(), codes, s.spec().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
     }
 
     /// `sum_o (q - w)[o,:] h (q - w)[o,:]^T`
-    private static double distance(Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
+    private static double distance(
+            Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
         Tensor values = scratch.allocate(DType.F32, dense.shape());
         Tensor difference = scratch.allocate(DType.F32, dense.shape());
         backend.run(new Op.Dequantize(values, q));
