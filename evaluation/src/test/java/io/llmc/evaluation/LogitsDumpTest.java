@@ -14,7 +14,6 @@ import io.llmc.model.TestFiles;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -111,7 +110,7 @@ class LogitsDumpTest {
         Path out = temp.resolve("x.safetensors");
         Files.writeString(out, "before");
         try (SafetensorsOutput o = SafetensorsOutput.create(out, "logits", DType.F32, 2, 3)) {
-            o.append(MemorySegment.ofArray(new float[3]));
+            o.append(MemorySegment.ofBuffer(ByteBuffer.allocateDirect(12)));
             assertThatThrownBy(o::finish).hasMessageContaining("12 bytes are missing");
         }
         assertThat(list(temp)).containsExactly(out);
@@ -159,8 +158,6 @@ class LogitsDumpTest {
             try (Checkpoint c = Checkpoint.inspect(directory);
                     TensorReader reader = c.reader()) {
                 assertThat(c.info("logits").dtype()).isEqualTo(DType.F32);
-                assertThat(c.info("logits").shape())
-                        .isEqualTo(new Shape(c.info("logits").shape().dims()));
                 return reader.tensor("logits").bytes().toArray(ValueLayout.JAVA_FLOAT);
             }
         } finally {

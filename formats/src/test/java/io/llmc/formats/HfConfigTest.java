@@ -164,6 +164,20 @@ class HfConfigTest {
     }
 
     @Test
+    void suIsAnOldNameOfLongrope() {
+        RopeConfig rope =
+                config(
+                                """
+                                {"max_position_embeddings": 128, "original_max_position_embeddings": 32,
+                                 "rope_scaling": {"type": "su", "long_factor": [1.0, 2.5]}}
+                                """)
+                        .rope();
+        assertThat(rope.type()).isEqualTo("longrope");
+        assertThat(rope.originalMaxPositions()).isEqualTo(32);
+        assertThat(rope.numbers("long_factor")).containsExactly(1, 2.5);
+    }
+
+    @Test
     void olderNeoXNamesAreTranslated() {
         RopeConfig rope = config("{\"rotary_pct\": 0.25, \"rotary_emb_base\": 500}").rope();
         assertThat(rope.theta()).isEqualTo(500);

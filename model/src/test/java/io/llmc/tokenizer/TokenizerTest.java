@@ -3,8 +3,10 @@ package io.llmc.tokenizer;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.formats.FormatException;
+import io.llmc.model.TestFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -61,6 +63,19 @@ class TokenizerTest {
                         .hasSizeLessThan(whole.length / 3)
                         .startsWith(java.util.Arrays.copyOf(whole, 10));
             }
+        }
+    }
+
+    @Test
+    void theBundledTokenizerGoesThereAndBack() {
+        Path bundled = TestFiles.testdata().resolve("tale-llama");
+        assumeTrue(Files.exists(bundled), () -> "skipped: there is no " + bundled);
+        String text = TextFiles.read(bundled.resolve("calibration.txt"));
+        try (Tokenizer t = Tokenizer.open(bundled.resolve("tokenizer.json"))) {
+            int[] whole = t.encodeWhole(text.repeat(3), false);
+            assertThat(t.encode(text.repeat(3), false)).isEqualTo(whole);
+            assertThat(t.decode(whole)).isEqualTo(text.repeat(3));
+            assertThat(t.bos()).isEmpty();
         }
     }
 

@@ -114,7 +114,7 @@ final class AttentionKernels {
             o = scratch.floats(3, panels * dims * NR);
             m = scratch.floats(4, 4 * panels * NR);
             at = scratch.floats(5, panels * NR);
-            panel = scratch.floats(6, Math.max(dim, KEYS) * MR + Panels.SLACK);
+            panel = scratch.floats(6, Math.max(KEYS * dim, dims * KEYS));
             sums = scratch.floats(7, MR * NR);
         }
 
@@ -170,12 +170,11 @@ final class AttentionKernels {
         private void scores(int s0, int keys) {
             long stride = (long) spec.kvHeads() * dim;
             var rows = new Operand.Rows(x.k, DType.F32, row0 * stride + (long) kvHead * dim, stride);
-            for (int j = 0; j < keys; j += MR) {
-                int count = Math.min(MR, keys - j);
-                rows.pack(panel, 0, MR, s0 + j, count, 0, dim, scratch);
-                for (int p = 0; p < panels; p++) {
+            rows.pack(panel, 0, MR, s0, keys, 0, dim, scratch);
+            for (int p = 0; p < panels; p++) {
+                for (int j = 0; j < keys; j += MR) {
                     PortableGemm.kernel(
-                            s, (p * KEYS + j) * NR, panel, 0, q, p * dim * NR, dim);
+                            s, (p * KEYS + j) * NR, panel, j * dim, q, p * dim * NR, dim);
                 }
             }
         }
@@ -235,11 +234,10 @@ final class AttentionKernels {
             long stride = (long) spec.kvHeads() * dim;
             long from = (row0 + s0) * stride + (long) kvHead * dim;
             int all = panels * NR;
-            for (int d = 0; d < dim; d += MR) {
-                int count = Math.min(MR, dim - d);
-                Panels.copy(panel, 0, MR, x.v, from + d, stride, count, keys);
-                for (int p = 0; p < panels; p++) {
-                    PortableGemm.kernel(sums, 0, panel, 0, s, p * KEYS * NR, keys);
+            Panels.copy(panel, 0, MR, keys * MR, x.v, from, stride, dim, keys);
+            for (int p = 0; p < panels; p++) {
+                for (int d = 0; d < dim; d += MR) {
+                    PortableGemm.kernel(sums, 0, panel, d * keys, s, p * KEYS * NR, keys);
                     for (int i = 0; i < MR; i++) {
                         for (int l = 0; l < NR; l += N) {
                             int to = (p * dims + d + i) * NR + l;

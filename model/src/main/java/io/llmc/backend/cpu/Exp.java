@@ -67,9 +67,9 @@ final class Exp {
         return x.div(exp(s.neg()).add(1f));
     }
 
-    /// `e^x` in double precision, for `x <= 700`; 0 below -745.
+    /// `e^x` in double precision, for `x <= 700`; `e^-708`, which is nothing, below.
     static DoubleVector exp(DoubleVector x) {
-        DoubleVector y = x.blend(-745.0, x.compare(VectorOperators.LT, -745.0));
+        DoubleVector y = x.blend(-708.0, x.compare(VectorOperators.LT, -708.0));
         DoubleVector shifted = y.mul(1.4426950408889634).add(ROUND_F64);
         DoubleVector n = shifted.sub(ROUND_F64);
         DoubleVector r = n.fma(DoubleVector.broadcast(Lanes.D, -LN2_HIGH_F64), y);
@@ -87,12 +87,8 @@ final class Exp {
         p = p.fma(r, DoubleVector.broadcast(Lanes.D, 1.0 / 6));
         p = p.fma(r, DoubleVector.broadcast(Lanes.D, 0.5));
         p = p.mul(r).fma(r, r).add(1.0);
-        LongVector k = shifted.reinterpretAsLongs().sub(Double.doubleToRawLongBits(ROUND_F64));
-        // The sign of k by a shift through the exponent: AVX2 has no arithmetic shift of longs.
-        LongVector half = k.add(2048).lanewise(VectorOperators.LSHR, 1).sub(1024);
-        DoubleVector first = half.add(1023).lanewise(VectorOperators.LSHL, 52).reinterpretAsDoubles();
-        DoubleVector second =
-                k.sub(half).add(1023).lanewise(VectorOperators.LSHL, 52).reinterpretAsDoubles();
-        return p.mul(first).mul(second);
+        // The exponent field of 2^n: n stands in the low bits of the shifted number.
+        LongVector bits = shifted.reinterpretAsLongs().lanewise(VectorOperators.LSHL, 52);
+        return p.reinterpretAsLongs().add(bits).reinterpretAsDoubles();
     }
 }

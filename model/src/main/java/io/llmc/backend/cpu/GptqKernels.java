@@ -42,7 +42,7 @@ final class GptqKernels {
                 (tile, scratch) -> {
                     int first = tile * N;
                     int count = Math.min(N, outs - first);
-                    float[] x = scratch.floats(1, n * N + Panels.SLACK);
+                    float[] x = scratch.floats(1, n * N);
                     float[] e = scratch.floats(2, n * N);
                     float[] q = scratch.floats(3, n * N);
                     Operand.of(op.w()).pack(x, 0, N, first, count, from, n, scratch);

@@ -36,6 +36,9 @@ final class Lanes {
     static final ValueLayout.OfDouble F64 =
             ValueLayout.JAVA_DOUBLE_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+    /// Floats from which on a call of the runtime's copy costs less than it saves.
+    private static final int BULK = 512;
+
     private static final VectorSpecies<Short> HALF =
             VectorSpecies.of(short.class, VectorShape.forBitSize(F.vectorBitSize() / 2));
 
@@ -50,7 +53,21 @@ final class Lanes {
     static void read(
             float[] dst, int at, MemorySegment src, DType type, long from, int n) {
         switch (type) {
-            case F32 -> MemorySegment.copy(src, F32, 4 * from, dst, at, n);
+            case F32 -> {
+                if (n >= BULK) {
+                    MemorySegment.copy(src, F32, 4 * from, dst, at, n);
+                    return;
+                }
+                int i = 0;
+                for (; i <= n - N; i += N) {
+                    FloatVector.fromMemorySegment(
+                                    F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
+                            .intoArray(dst, at + i);
+                }
+                for (; i < n; i++) {
+                    dst[at + i] = src.get(F32, 4 * (from + i));
+                }
+            }
             case BF16 -> {
                 int i = 0;
                 for (; i <= n - N; i += N) {

@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.D;
+import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
 
@@ -9,6 +10,8 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.DoubleVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorOperators;
 
 /// What evaluation reads from logits, one row a tile, in F64: a divergence is a small difference of
 /// large sums.
@@ -89,10 +92,7 @@ final class LossKernels {
 
     /// `log sum_i exp(x[i])`
     private static double logSum(float[] x, int n, Scratch scratch) {
-        float max = Float.NEGATIVE_INFINITY;
-        for (int i = 0; i < n; i++) {
-            max = Math.max(max, x[i]);
-        }
+        float max = max(x, n);
         double[] e = scratch.doubles(0, CHUNK);
         double s0 = 0;
         double s1 = 0;
@@ -113,6 +113,19 @@ final class LossKernels {
             }
         }
         return max + StrictMath.log((s0 + s1) + (s2 + s3));
+    }
+
+    private static float max(float[] x, int n) {
+        FloatVector most = FloatVector.broadcast(F, Float.NEGATIVE_INFINITY);
+        int i = 0;
+        for (; i <= n - F.length(); i += F.length()) {
+            most = most.max(FloatVector.fromArray(F, x, i));
+        }
+        float max = most.reduceLanes(VectorOperators.MAX);
+        for (; i < n; i++) {
+            max = Math.max(max, x[i]);
+        }
+        return max;
     }
 
     /// `e[i] = exp(x[from + i] - minus)`

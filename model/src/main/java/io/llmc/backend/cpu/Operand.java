@@ -35,8 +35,8 @@ sealed interface Operand {
         };
     }
 
-    /// Packs `[first, first + count)` of the rows and `[k0, k0 + n)` of k as a panel: `panel[at + k *
-    /// width + i]`, rows past `count` zero. May write [Panels#SLACK] floats more.
+    /// Packs `[first, first + count)` of the rows and `[k0, k0 + n)` of k as panels of `width` rows,
+    /// one after another: `panel[at + q * n * width + k * width + i]`, rows past `count` zero.
     default void pack(
             float[] panel,
             int at,
@@ -49,14 +49,25 @@ sealed interface Operand {
         switch (this) {
             case Columns(var bytes, long from, long stride) ->
                     Panels.copy(
-                            panel, at, width, bytes, from + k0 * stride + first, stride, count, n);
+                            panel,
+                            at,
+                            width,
+                            n * width,
+                            bytes,
+                            from + k0 * stride + first,
+                            stride,
+                            count,
+                            n);
             case Rows _, Packed _ -> {
                 int line = Lanes.padded(n);
                 float[] decoded = scratch.floats(0, width * line);
-                for (int i = 0; i < count; i++) {
-                    read(decoded, i * line, first + i, k0, n, scratch);
+                for (int q = 0; q < count; q += width) {
+                    int rows = Math.min(width, count - q);
+                    for (int i = 0; i < rows; i++) {
+                        read(decoded, i * line, first + q + i, k0, n, scratch);
+                    }
+                    Panels.transpose(panel, at + q * n, width, decoded, line, rows, n);
                 }
-                Panels.transpose(panel, at, width, decoded, line, count, n);
             }
         }
     }

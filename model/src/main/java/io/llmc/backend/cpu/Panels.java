@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.N;
+import static java.nio.ByteOrder.LITTLE_ENDIAN;
+
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -9,13 +13,10 @@ import jdk.incubator.vector.VectorSpecies;
 
 /// Panels: slices of a factor in the order in which the product's inner loop reads them.
 final class Panels {
-    /// Floats that packing may write past a panel.
-    static final int SLACK = Math.max(8, Lanes.N);
-
     /// Eight by eight, also where vectors are wider; narrower ones would need other code.
     private static final VectorSpecies<Float> S = FloatVector.SPECIES_256;
 
-    private static final boolean VECTORS = Lanes.N >= 8;
+    private static final boolean VECTORS = N >= 8;
     private static final VectorShuffle<Float> BY_1 = VectorShuffle.fromOp(S, l -> l ^ 1);
     private static final VectorShuffle<Float> BY_2 = VectorShuffle.fromOp(S, l -> l ^ 2);
     private static final VectorShuffle<Float> BY_4 = VectorShuffle.fromOp(S, l -> l ^ 4);
@@ -116,21 +117,43 @@ final class Panels {
         }
     }
 
-    /// `panel[at + k * width + i] = src[from + k * stride + i]`
+    /// Panels `q` of `width` rows each, from the columns of F32 rows: `panel[at + q * distance + k *
+    /// width + i] = src[from + k * stride + q * width + i]`, columns past `count` zero.
     static void copy(
             float[] panel,
             int at,
             int width,
+            int distance,
             MemorySegment src,
             long from,
             long stride,
             int count,
             int n) {
+        int whole = count / width * width;
         for (int k = 0; k < n; k++) {
-            MemorySegment.copy(
-                    src, Lanes.F32, 4 * (from + k * stride), panel, at + k * width, count);
-            for (int i = count; i < width; i++) {
-                panel[at + k * width + i] = 0;
+            long row = 4 * (from + k * stride);
+            int to = at + k * width;
+            if (width == 4) {
+                for (int i = 0; i < whole; i += 4) {
+                    FloatVector.fromMemorySegment(
+                                    FloatVector.SPECIES_128, src, row + 4L * i, LITTLE_ENDIAN)
+                            .intoArray(panel, to);
+                    to += distance;
+                }
+            } else {
+                for (int i = 0; i < whole; i += width) {
+                    for (int j = 0; j < width; j += N) {
+                        FloatVector.fromMemorySegment(F, src, row + 4L * (i + j), LITTLE_ENDIAN)
+                                .intoArray(panel, to + j);
+                    }
+                    to += distance;
+                }
+            }
+            if (whole < count) {
+                for (int i = 0; i < width; i++) {
+                    panel[to + i] =
+                            whole + i < count ? src.get(Lanes.F32, row + 4L * (whole + i)) : 0;
+                }
             }
         }
     }

@@ -31,6 +31,9 @@ final class PortableGemm implements Gemm {
     /// Rows of a tile: with KC, half of a second cache.
     private static final int BLOCK = 256;
 
+    /// Rows of a tile of packing: whole panels on every CPU.
+    private static final int PACKED = 64;
+
     /// Columns of a tile: whole panels on every CPU.
     private static final int COLUMNS = 96;
 
@@ -61,23 +64,16 @@ final class PortableGemm implements Gemm {
     /// Rows `[i0, i0 + rows)`.
     private void multiply(Product p, int i0, int rows, Scratch shared) {
         int panels = Math.ceilDiv(rows, MR);
-        float[] a = shared.floats(1, panels * MR * p.k() + Panels.SLACK);
-        int group = 4;
-        // A panel's slack lies in its successor of the same chunk, so a group is packed in order and
-        // groups' borders are packed by a buffer of their own.
+        float[] a = shared.floats(1, panels * MR * p.k());
         workers.forEach(
-                Math.ceilDiv(panels, group),
+                Math.ceilDiv(rows, PACKED),
                 (tile, scratch) -> {
-                    int last = Math.min(panels, (tile + 1) * group);
+                    int first = tile * PACKED;
+                    int count = Math.min(PACKED, rows - first);
                     for (int k0 = 0; k0 < p.k(); k0 += KC) {
                         int n = Math.min(KC, p.k() - k0);
-                        float[] panel = scratch.floats(2, n * MR + Panels.SLACK);
-                        for (int q = tile * group; q < last; q++) {
-                            int count = Math.min(MR, rows - q * MR);
-                            p.a().pack(panel, 0, MR, i0 + q * MR, count, k0, n, scratch);
-                            System.arraycopy(
-                                    panel, 0, a, k0 * panels * MR + q * MR * n, n * MR);
-                        }
+                        int at = k0 * panels * MR + first * n;
+                        p.a().pack(a, at, MR, i0 + first, count, k0, n, scratch);
                     }
                 });
         int blocks = Math.ceilDiv(rows, BLOCK);
@@ -134,7 +130,7 @@ final class PortableGemm implements Gemm {
             int k0,
             float[] a,
             Scratch scratch) {
-        float[] b = scratch.floats(3, KC * NR + Panels.SLACK);
+        float[] b = scratch.floats(3, KC * NR);
         float[] sums = scratch.floats(4, MR * NR);
         int n = Math.min(KC, p.k() - k0);
         boolean add = p.accumulate() || k0 > 0;

@@ -57,7 +57,7 @@ final class QuantKernels {
                 Math.ceilDiv(outs, N),
                 (tile, scratch) -> {
                     int count = Math.min(N, outs - tile * N);
-                    float[] x = scratch.floats(1, length * N + Panels.SLACK);
+                    float[] x = scratch.floats(1, length * N);
                     float[] scale = scratch.floats(2, N);
                     float[] zero = scratch.floats(3, N);
                     for (int g = from; g < to; g++) {

@@ -124,6 +124,7 @@ public final class KernelBenchmark {
                 Tensor h = a.allocate(DType.F32, new Shape(n, n));
                 Tensor u = a.allocate(DType.F32, new Shape(n, n));
                 Tensor status = a.allocate(DType.I32, new Shape(1));
+                backend.run(new Op.Zero(h));
                 backend.run(new Op.AccumulateGram(h, x, 1f / n));
                 time("choleskyInverse " + n, 2.0 / 3 * n * n * n / 1e9, "GFLOP/s",
                         new Op.CholeskyInverse(u, status, h, 0.01f));
@@ -142,6 +143,7 @@ public final class KernelBenchmark {
             Tensor h = a.allocate(DType.F32, new Shape(in, in));
             Tensor u = a.allocate(DType.F32, new Shape(in, in));
             Tensor status = a.allocate(DType.I32, new Shape(1));
+            backend.run(new Op.Zero(h));
             backend.run(new Op.AccumulateGram(h, x, 1f / in));
             backend.run(new Op.CholeskyInverse(u, status, h, 0.01f));
             Tensor scales = a.allocate(DType.F16, new Shape(out, spec.groups(in)));
