@@ -14,6 +14,7 @@ import picocli.CommandLine.Option;
 @Command(
         name = "devices",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         sortOptions = false,
         description = "Lists devices, and why those that cannot be used cannot.",
         footer = {"", "Example:", "  llmc devices --ops"})

@@ -16,6 +16,7 @@ import picocli.CommandLine.Mixin;
 @Command(
         name = "eval",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         sortOptions = false,
         description = "Measures a model on a text, by itself or against its original.",
         footer = {

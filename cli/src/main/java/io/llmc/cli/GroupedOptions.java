@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import java.util.stream.Collectors;
 import picocli.CommandLine;
 import picocli.CommandLine.Help;
 import picocli.CommandLine.IHelpSectionRenderer;
@@ -26,21 +23,29 @@ final class GroupedOptions implements IHelpSectionRenderer {
         return sections;
     }
 
+    // Loops, not streams: this runs at every --help, and picocli's old class files keep what
+    // touches
+    // them out of the archive of parsed classes.
     @Override
     public String render(Help help) {
         CommandSpec command = help.commandSpec();
-        Set<OptionSpec> rest = new LinkedHashSet<>(command.options());
-        Map<String, List<OptionSpec>> groups = new LinkedHashMap<>();
-        command.mixins().forEach((name, mixin) -> groups.put(heading(name), mixin.options()));
-        groups.remove(heading(STANDARD_HELP));
-        groups.remove("Log"); // where they are not inherited
-        groups.values().forEach(rest::removeAll);
-        Map<Boolean, List<OptionSpec>> general =
-                rest.stream().collect(Collectors.partitioningBy(o -> isGeneral(command, o)));
+        List<OptionSpec> rest = new ArrayList<>(command.options());
         StringBuilder text = new StringBuilder();
-        append(text, help, "Options", general.get(false));
-        groups.forEach((name, options) -> append(text, help, name, options));
-        append(text, help, "General", general.get(true));
+        for (Map.Entry<String, CommandSpec> mixin : command.mixins().entrySet()) {
+            if (!mixin.getKey().equals(STANDARD_HELP) && command.parent() != null) {
+                rest.removeAll(mixin.getValue().options());
+                append(text, help, heading(mixin.getKey()), mixin.getValue().options());
+            }
+        }
+        List<OptionSpec> own = new ArrayList<>();
+        for (OptionSpec option : rest) {
+            if (!isGeneral(command, option)) {
+                own.add(option);
+            }
+        }
+        rest.removeAll(own);
+        append(text, help, "Options", own);
+        append(text, help, "General", rest);
         return text.toString();
     }
 
@@ -57,7 +62,12 @@ final class GroupedOptions implements IHelpSectionRenderer {
 
     private static void append(
             StringBuilder text, Help help, String heading, List<OptionSpec> options) {
-        List<OptionSpec> shown = options.stream().filter(o -> !o.hidden()).toList();
+        List<OptionSpec> shown = new ArrayList<>(options);
+        for (OptionSpec option : options) {
+            if (option.hidden()) {
+                shown.remove(option);
+            }
+        }
         if (shown.isEmpty()) {
             return;
         }

@@ -9,6 +9,7 @@ import picocli.CommandLine.Mixin;
 @Command(
         name = "inspect",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         sortOptions = false,
         description = "Shows what a model directory holds; reads headers only.",
         footer = {"", "Example:", "  llmc inspect testdata/tale-llama -v"})

@@ -3,7 +3,6 @@ package io.llmc.cli;
 
 import java.util.Locale;
 import java.util.concurrent.Callable;
-import picocli.AutoComplete.GenerateCompletion;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -14,6 +13,7 @@ import picocli.CommandLine.Spec;
 @Command(
         name = "llmc",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         synopsisSubcommandLabel = "COMMAND",
         description = "Compresses language models, and measures what that cost.",
         footer = {
@@ -53,12 +53,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new RunCommand(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));
         line.addSubcommand(new DevicesCommand(wiring, llmc.log));
-        line.addSubcommand(new GenerateCompletion());
-        line.getSubcommands()
-                .get("generate-completion")
-                .getCommandSpec()
-                .usageMessage()
-                .hidden(true);
+        line.addSubcommand(new CompletionCommand(wiring));
         line.getCommandSpec().version("llmc " + wiring.version());
         format(line);
         line.getSubcommands().values().forEach(Llmc::format);
@@ -66,7 +61,6 @@ public final class Llmc implements Callable<Integer> {
         int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
         return line.setOut(wiring.out())
                 .setErr(wiring.err())
-                .setCaseInsensitiveEnumValuesAllowed(true)
                 .setExecutionExceptionHandler(errors)
                 .setParameterExceptionHandler(errors)
                 .setUsageHelpWidth(Math.clamp(columns, NARROWEST_HELP, WIDEST_HELP))

@@ -10,6 +10,7 @@ import picocli.CommandLine.Mixin;
 @Command(
         name = "quantize",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         sortOptions = false,
         description = "Stores the weights of a model's linear layers in fewer bits.",
         footer = {

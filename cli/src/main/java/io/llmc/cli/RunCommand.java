@@ -11,6 +11,7 @@ import picocli.CommandLine.Parameters;
 @Command(
         name = "run",
         mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
         sortOptions = false,
         description = "Runs a recipe: several methods and measurements in one file.",
         footer = {

@@ -32,8 +32,8 @@ record SweepReport(Swept swept) {
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
             List.of(
-                    new Column("relative_error", "error", MEAN, Figures::error),
-                    new Column("rtn_relative_error", "rtn's error", MEAN, Figures::error),
+                    new Column("relative_error", "output error", MEAN, Figures::error),
+                    new Column("rtn_relative_error", "rtn would have", MEAN, Figures::error),
                     new Column("relative_weight_error", "weight error", MEAN, Figures::error),
                     new Column("damping", "damping", s -> s.max().orElse(0), "%.3f"::formatted),
                     new Column("tokens", "tokens", s -> s.min().orElse(0), "%.0f"::formatted));
