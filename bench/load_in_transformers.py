@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Loads a directory that llmc wrote in transformers and compares its logits with those of llmc.
 
     python3 bench/load_in_transformers.py DIR --ids ids.safetensors --against-logits logits.safetensors
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-import text  # sets the environment before transformers is imported
+import text  # noqa: F401 - sets the environment before transformers is imported
 
 import torch
 import transformers
@@ -63,24 +64,21 @@ def load(folder):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings = config.get("quantization_config") or {}
     method = settings.get("quant_method", "none")
-    arguments = {}
-    if method == "compressed-tensors":
-        arguments["quantization_config"] = transformers.CompressedTensorsConfig(run_compressed=False)
-    elif method == "gptq":
+    if method == "gptq":
         scratch = Path(tempfile.mkdtemp(prefix="gptq-to-dense-"))
         gptq_to_dense(folder, scratch, settings)
         folder = scratch
-    elif method != "none":
+    elif method not in ("compressed-tensors", "none"):
         raise SystemExit(f"{folder}: no check for the quantization method {method}")
     print(f"quantization: {method}")
     try:
         model, report = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **arguments)
+            folder, dtype=torch.float32, output_loading_info=True)
     finally:
         if method == "gptq":
             shutil.rmtree(folder)
     faults = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") if report[kind]}
-    return model.float().eval(), faults
+    return model.eval(), faults
 
 
 def main():
@@ -89,6 +87,8 @@ def main():
     parser.add_argument("--ids", type=Path, required=True, help="safetensors file with input_ids, whole numbers [batch, tokens]")
     parser.add_argument("--against-logits", type=Path, required=True, help="safetensors file with logits f32 [batch, tokens, vocabulary]")
     parser.add_argument("--bound", type=float, default=1e-3, help="largest difference to accept (default 1e-3)")
+    parser.add_argument("--bf16-weights", action="store_true",
+                        help="round the unpacked weights to bf16, as they are in a model loaded in bf16; the sums stay float32")
     args = parser.parse_args()
     with safe_open(args.ids, "pt") as f:
         ids = f.get_tensor("input_ids").long()
@@ -96,7 +96,11 @@ def main():
         expected = f.get_tensor("logits")
     model, faults = load(args.dir)
     with torch.inference_mode():
-        logits = model(ids, use_cache=False).logits
+        logits = model(ids, use_cache=False).logits  # compressed-tensors unpacks its weights at this first pass
+        if args.bf16_weights:
+            for parameter in model.parameters():
+                parameter.data = parameter.data.bfloat16().float()
+            logits = model(ids, use_cache=False).logits
     if logits.shape != expected.shape:
         raise SystemExit(f"shapes differ: {list(logits.shape)} by transformers, {list(expected.shape)} in the file")
     difference = (logits - expected).abs().max().item()

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Perplexity and speed of transformers in float32.
 
 Perplexity is exp of the mean over length - 1 predictions of each window. The speed is that of prefill with scoring: one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """RTN or GPTQ by llm-compressor: W4A16, symmetric, groups of 64 inputs; head and embedding stay as they are."""
 import argparse
 

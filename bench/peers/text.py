@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the peer scripts share: text cut into windows of token ids, and a model in float32."""
 import os
 from pathlib import Path
@@ -22,10 +23,5 @@ def windows(model_dir, text_file, length, count):
 
 
 def load_float32(model_dir):
-    """A model for evaluation in float32. A compressed one is unpacked to dense weights first."""
-    config = transformers.AutoConfig.from_pretrained(model_dir)
-    arguments = {}
-    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "compressed-tensors":
-        arguments["quantization_config"] = transformers.CompressedTensorsConfig(run_compressed=False)
-    model = transformers.AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32, **arguments)
-    return model.float().eval()
+    """A model for evaluation in float32. A compressed one is unpacked at its first pass, to weights in float32."""
+    return transformers.AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32).eval()
