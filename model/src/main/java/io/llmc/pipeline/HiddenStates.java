@@ -5,6 +5,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
@@ -14,6 +15,7 @@ import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -82,12 +84,27 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     /// Puts every sequence before the first block.
+    ///
+    /// @throws UserException where an id is none of the model's
     public void embed() {
+        requireKnown();
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
                 Tensor x =
                         model.embed(forward(arena), windows.range(firstWindow(c), lastWindow(c)));
                 store.save(backend, c, Activations.of(x));
+            }
+        }
+    }
+
+    private void requireKnown() {
+        int vocabulary = model.spec().vocabulary();
+        for (long i = 0; i < windows.ids().byteSize() / 4; i++) {
+            int id = windows.ids().getAtIndex(ValueLayout.JAVA_INT, i);
+            if (id < 0 || id >= vocabulary) {
+                throw new UserException(
+                        "token id %d is outside the model's vocabulary of %d".formatted(id, vocabulary),
+                        "tokenizer.json or the ids are those of another model");
             }
         }
     }
