@@ -517,7 +517,11 @@ public sealed interface Op {
     /// `out[i] = h[i,i]`
     record Diagonal(Tensor out, Tensor h) implements Op {
         public Diagonal {
-            require(out.isVector(h.rows()) && h.is(h.rows(), h.rows()) && f32(out, h), "diagonal", out, h);
+            require(
+                    out.isVector(h.rows()) && h.is(h.rows(), h.rows()) && f32(out, h),
+                    "diagonal",
+                    out,
+                    h);
         }
 
         @Override
@@ -528,13 +532,14 @@ public sealed interface Op {
 
     // ---------------------------------------------------------------- quantization
 
-    /// Chooses scale and zero point of the groups `[from, to)` of every row. The range is widened to hold 0;
-    /// symmetric: `scale = 2 amax / (2^b - 1)`, zero the middle code; asymmetric: `scale = (max - min) /
-    /// (2^b - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A group of zeros gets the
-    /// range [-1, 1]. The scale is rounded to the dtype of `scales` and used as rounded.
+    /// Chooses scale and zero point of the groups `[from, to)` of every row. The range is widened
+    /// to hold 0; symmetric: `scale = 2 amax / (2^b - 1)`, zero the middle code; asymmetric: `scale
+    /// = (max - min) / (2^b - 1)`, `zero = round(-min / scale)` clamped to `[minZero, 2^b - 1]`. A
+    /// group of zeros gets the range [-1, 1]. The scale is rounded to the dtype of `scales` and
+    /// used as rounded.
     ///
-    /// With a search each of its factors shrinks the range, and the group keeps the one with the least
-    /// `sum_i c_i |w_i - q_i|^norm`, the larger factor on a tie.
+    /// With a search each of its factors shrinks the range, and the group keeps the one with the
+    /// least `sum_i c_i |w_i - q_i|^norm`, the larger factor on a tie.
     ///
     /// @param scales F32, F16 or BF16 `[out, groups]`
     /// @param zeros U8 `[out, groups]`
@@ -560,11 +565,17 @@ public sealed interface Op {
                             && zeros.dtype() == DType.U8
                             && scales.dtype().isFloat()
                             && w.dtype().isFloat()
-                            && (importance == null || (importance.isVector(w.cols()) && f32(importance)))
+                            && (importance == null
+                                    || (importance.isVector(w.cols()) && f32(importance)))
                             && 0 <= from
                             && from <= to
                             && to <= groups,
-                    "chooseGrid", scales, zeros, w, importance, spec);
+                    "chooseGrid",
+                    scales,
+                    zeros,
+                    w,
+                    importance,
+                    spec);
         }
 
         @Override
@@ -592,26 +603,37 @@ public sealed interface Op {
         }
     }
 
-    /// `codes[o,i] = clamp(round(w[o,i] / scale) + zero, 0, 2^b - 1)`, half to even, of the group
-    /// `groupOf[i]`.
+    /// `codes[o,i] = clamp(round(w[o,i] / scale) + zero, 0, 2^b - 1)`, half to even, with scale and
+    /// zero of the group `i / groupLength`.
     ///
     /// @param codes U8 `[out, in]`
-    /// @param squares F64 `[out, 2]`: the row's squared error, then its squared norm, in F64; null for none
+    /// @param squares F64 `[out, 2]`: the row's squared error, then its squared norm, in F64; null
+    ///   for none
     /// @param w F32, F16 or BF16 `[out, in]`
-    /// @param groupOf I32 `[in]`
     record RoundToGrid(
-            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec)
+            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, QuantSpec spec)
             implements Op {
         public RoundToGrid {
             require(
-                    grid(codes, w, scales, zeros, groupOf)
-                            && (squares == null || (squares.dtype() == DType.F64 && squares.is(w.rows(), 2))),
-                    "roundToGrid", codes, squares, w, scales, zeros, groupOf);
+                    codes.dtype() == DType.U8
+                            && codes.is(w.rows(), w.cols())
+                            && scales.is(w.rows(), spec.groups(w.cols()))
+                            && scales.shape().equals(zeros.shape())
+                            && zeros.dtype() == DType.U8
+                            && w.dtype().isFloat()
+                            && (squares == null
+                                    || (squares.dtype() == DType.F64 && squares.is(w.rows(), 2))),
+                    "roundToGrid",
+                    codes,
+                    squares,
+                    w,
+                    scales,
+                    zeros);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return some(codes, squares, w, scales, zeros, groupOf);
+            return some(codes, squares, w, scales, zeros);
         }
     }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.formats.HfConfig;
@@ -12,6 +13,7 @@ public interface Architecture {
     /// The values of `model_type` in config.json that this class understands.
     List<String> modelTypes();
 
-    /// @param tensors the checkpoint's names, for families that were published under several spellings
+    /// @param tensors the checkpoint's names, for families that were published under several
+    ///   spellings
     ModelSpec spec(HfConfig config, Set<String> tensors);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Op;
@@ -126,7 +127,8 @@ record Attention(
             if (f.observing()) {
                 return in;
             }
-            return Activations.of(Residual.add(f, in.x(), postNorm, (g, y) -> output.forward(g, y, attended)));
+            return Activations.of(
+                    Residual.add(f, in.x(), postNorm, (g, y) -> output.forward(g, y, attended)));
         }
     }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Op;
@@ -14,7 +15,8 @@ import java.util.List;
 /// weighted sum is added to the residual stream.
 ///
 /// Between the two stages the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
-record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> experts, Norm postNorm) {
+record Experts(
+        LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> experts, Norm postNorm) {
 
     /// @param inputs gate and up
     record Expert(LayerSpec.Mlp spec, List<Linear> inputs, Linear down) {}
@@ -49,7 +51,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
             return f.observing() ? in : new Activations(x, List.of(hidden));
         }
 
-        private void expand(Forward f, Expert expert, Routes routes, int e, Tensor hidden, Tensor normed) {
+        private void expand(
+                Forward f, Expert expert, Routes routes, int e, Tensor hidden, Tensor normed) {
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
                 Tensor input = inner.allocate(routes.count(e), normed.cols());
@@ -78,7 +81,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
                 }
                 return in;
             }
-            return Activations.of(Residual.add(f, in.x(), postNorm, (g, y) -> contract(g, y, in.x(), hidden)));
+            return Activations.of(
+                    Residual.add(f, in.x(), postNorm, (g, y) -> contract(g, y, in.x(), hidden)));
         }
 
         private void contract(Forward f, Tensor sum, Tensor x, Tensor hidden) {
@@ -100,7 +104,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
             }
         }
 
-        private void contract(Forward f, Expert expert, Routes routes, int e, Tensor sum, Tensor hidden) {
+        private void contract(
+                Forward f, Expert expert, Routes routes, int e, Tensor sum, Tensor hidden) {
             Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
             f.tap().before(List.of(expert.down()), mine);
             if (f.observing()) {
@@ -110,7 +115,9 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
                 Forward inner = f.in(scratch);
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
-                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), routes.weights(inner, e)));
+                f.run(
+                        new Op.AccumulateRows(
+                                sum, y, routes.rows(inner, e), routes.weights(inner, e)));
             }
         }
     }
@@ -126,7 +133,8 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
         MemorySegment weightsHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
         f.backend().download(weightsHost, weights);
-        return Routes.sort(chosenHost, weightsHost, normed.rows(), spec.topK(), experts.size(), host);
+        return Routes.sort(
+                chosenHost, weightsHost, normed.rows(), spec.topK(), experts.size(), host);
     }
 
     /// Which rows go to which expert: host lists sorted by expert, then token.
@@ -134,7 +142,12 @@ record Experts(LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> ex
     /// @param starts `[experts + 1]`: where an expert's rows begin
     private record Routes(int[] starts, MemorySegment tokens, MemorySegment weights) {
         static Routes sort(
-                MemorySegment chosen, MemorySegment scores, long rows, int topK, int experts, Arena host) {
+                MemorySegment chosen,
+                MemorySegment scores,
+                long rows,
+                int topK,
+                int experts,
+                Arena host) {
             int[] starts = new int[experts + 1];
             for (long i = 0; i < rows * topK; i++) {
                 starts[chosen.getAtIndex(ValueLayout.JAVA_INT, i) + 1]++;

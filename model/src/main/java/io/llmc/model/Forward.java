@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
@@ -14,7 +15,8 @@ import io.llmc.tensor.Tensor;
 /// @param runner the backend itself, or a decorator that checks, times or records
 /// @param arena where results and temporaries are allocated
 /// @param positions length of the sequences and their rotary tables
-/// @param observing stages return once their taps have seen the inputs, before anything is multiplied
+/// @param observing stages return once their taps have seen the inputs, before anything is
+///   multiplied
 public record Forward(
         Backend backend,
         Runner runner,

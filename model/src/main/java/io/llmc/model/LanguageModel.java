@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
@@ -14,8 +15,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
-/// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of them is
-/// in memory by its own doing.
+/// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of
+/// them is in memory by its own doing.
 public final class LanguageModel implements AutoCloseable {
     private final Checkpoint checkpoint;
     private final ModelSpec spec;
@@ -37,16 +38,21 @@ public final class LanguageModel implements AutoCloseable {
         this.reader = checkpoint.reader();
         this.arena = backend.newArena(Weights.outerBytes(checkpoint, spec, backend));
         Weights weights = new Weights(reader, backend, arena, spec.inOutLinears());
-        this.embedding = weights.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
+        this.embedding =
+                weights.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
         this.positionEmbedding =
                 spec.positionEmbedding() == null
                         ? null
-                        : weights.parameter(spec.positionEmbedding() + ".weight", spec.maxPositions(), spec.hidden());
+                        : weights.parameter(
+                                spec.positionEmbedding() + ".weight",
+                                spec.maxPositions(),
+                                spec.hidden());
         this.finalNorm = weights.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
                         ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
-                        : weights.storedOutIn().linear(spec.head(), spec.vocabulary(), spec.hidden());
+                        : weights.storedOutIn()
+                                .linear(spec.head(), spec.vocabulary(), spec.hidden());
     }
 
     public Checkpoint checkpoint() {
@@ -66,7 +72,8 @@ public final class LanguageModel implements AutoCloseable {
         return head;
     }
 
-    /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to `blockArena`.
+    /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to
+    /// `blockArena`.
     public DecoderBlock block(int index, TensorReader blockReader, TensorArena blockArena) {
         return new Weights(blockReader, backend, blockArena, spec.inOutLinears())
                 .block(spec.layers().get(index), spec.hidden());

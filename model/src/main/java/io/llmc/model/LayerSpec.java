@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Op.Activation;
 import java.util.List;
 
-/// One decoder block as data: sizes, names in the checkpoint, flags. Per layer, since pruning and local
-/// attention make layers differ.
+/// One decoder block as data: sizes, names in the checkpoint, flags. Per layer, since pruning and
+/// local attention make layers differ.
 ///
 /// @param attentionNorm before attention
 /// @param attentionPostNorm after attention, before its result is added; null for none
@@ -41,12 +42,23 @@ public record LayerSpec(
             NormSpec keyNorm) {
         public AttentionLayer withProjections(List<String> names) {
             return new AttentionLayer(
-                    names, output, heads, kvHeads, headDim, scale, window, softcap, rope, queryNorm, keyNorm);
+                    names, output, heads, kvHeads, headDim, scale, window, softcap, rope, queryNorm,
+                    keyNorm);
         }
 
         public AttentionLayer withSoftcap(float cap) {
             return new AttentionLayer(
-                    projections, output, heads, kvHeads, headDim, scale, window, cap, rope, queryNorm, keyNorm);
+                    projections,
+                    output,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    scale,
+                    window,
+                    cap,
+                    rope,
+                    queryNorm,
+                    keyNorm);
         }
 
         public int queryWidth() {
@@ -63,11 +75,15 @@ public record LayerSpec(
 
     /// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
     ///
-    /// @param inputs names of gate and up; of one layer that holds their rows in that order; or, without
-    ///     a gate, of up alone
+    /// @param inputs names of gate and up; of one layer that holds their rows in that order; or,
+    ///   without a gate, of up alone
     /// @param intermediate channels between
     public record Mlp(
-            List<String> inputs, String down, int intermediate, Activation activation, boolean gated)
+            List<String> inputs,
+            String down,
+            int intermediate,
+            Activation activation,
+            boolean gated)
             implements FeedForward {}
 
     /// Each token goes to its `topK` best experts and gets their weighted sum.

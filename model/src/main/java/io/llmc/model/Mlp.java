@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Op;
@@ -52,12 +53,14 @@ record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm
             if (f.observing()) {
                 return in;
             }
-            return Activations.of(Residual.add(f, in.x(), postNorm, (g, y) -> down.forward(g, y, hidden)));
+            return Activations.of(
+                    Residual.add(f, in.x(), postNorm, (g, y) -> down.forward(g, y, hidden)));
         }
     }
 
     /// `hidden = activation(gate(x)) * up(x)`, or `activation(up(x))`; an expert's first half too.
-    static void expand(Forward f, LayerSpec.Mlp spec, List<Linear> inputs, Tensor hidden, Tensor x) {
+    static void expand(
+            Forward f, LayerSpec.Mlp spec, List<Linear> inputs, Tensor hidden, Tensor x) {
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
             Tensor gate = inner.allocate(x.rows(), spec.intermediate());

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.formats.RopeConfig;
@@ -53,7 +54,9 @@ final class RopeTable {
             case "longrope" -> longrope(f, c, length);
             default ->
                     throw new UserException(
-                            "config.json asks for rope scaling \"" + c.type() + "\", which llmc does not know",
+                            "config.json asks for rope scaling \""
+                                    + c.type()
+                                    + "\", which llmc does not know",
                             "known: default, linear, dynamic, llama3, yarn, longrope");
         }
         return f;
@@ -133,10 +136,13 @@ final class RopeTable {
                 if (!Double.isNaN(given)) {
                     return given;
                 }
-                // A factor in the parameters wins over the ratio of the two lengths, as in transformers.
+                // A factor in the parameters wins over the ratio of the two lengths, as in
+                // transformers.
                 double factor =
                         c.number("factor", (double) c.maxPositions() / c.originalMaxPositions());
-                return factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(c.originalMaxPositions()));
+                return factor <= 1
+                        ? 1
+                        : Math.sqrt(1 + Math.log(factor) / Math.log(c.originalMaxPositions()));
             }
             default -> {
                 return 1;

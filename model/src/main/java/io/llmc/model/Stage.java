@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
@@ -6,8 +7,8 @@ import java.util.List;
 /// A stretch of a block from one set of linear layers to the input of the next.
 ///
 /// A block is its stages in order. Calibration walks them one by one over all sequences (true
-/// sequential: a stage sees the outputs of the compressed stages before it), and what a stage hands on
-/// is small enough to keep, so that no product is ever computed twice.
+/// sequential: a stage sees the outputs of the compressed stages before it), and what a stage hands
+/// on is small enough to keep, so that no product is ever computed twice.
 public interface Stage {
     /// The layers that this stage multiplies by, those that share an input together.
     List<List<Linear>> groups();
@@ -17,9 +18,11 @@ public interface Stage {
         return groups().stream().flatMap(List::stream).toList();
     }
 
-    /// Shows the layers' inputs to the pass's tap, then, unless it only observes, goes through them.
+    /// Shows the layers' inputs to the pass's tap, then, unless it only observes, goes through
+    /// them.
     ///
-    /// @return what the next stage reads, allocated in the pass's arena; where it only observes, `in`
+    /// @return what the next stage reads, allocated in the pass's arena; where it only observes,
+    ///   `in`
     Activations run(Forward f, Activations in);
 
     /// What flows between stages.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
@@ -21,7 +22,11 @@ public final class Transpose {
                 for (long r = r0; r < Math.min(x.rows(), r0 + TILE); r++) {
                     for (long c = c0; c < Math.min(x.cols(), c0 + TILE); c++) {
                         MemorySegment.copy(
-                                from, (r * x.cols() + c) * bytes, to, (c * x.rows() + r) * bytes, bytes);
+                                from,
+                                (r * x.cols() + c) * bytes,
+                                to,
+                                (c * x.rows() + r) * bytes,
+                                bytes);
                     }
                 }
             }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
@@ -72,7 +73,10 @@ record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean 
     }
 
     private List<Linear> mlpInputs(LayerSpec.Mlp spec, int hidden) {
-        long rows = spec.gated() && spec.inputs().size() == 1 ? 2L * spec.intermediate() : spec.intermediate();
+        long rows =
+                spec.gated() && spec.inputs().size() == 1
+                        ? 2L * spec.intermediate()
+                        : spec.intermediate();
         return spec.inputs().stream().map(name -> linear(name, rows, hidden)).toList();
     }
 
@@ -82,12 +86,11 @@ record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean 
                 norm(layer.feedForwardNorm(), hidden),
                 linear(spec.router(), spec.experts().size(), hidden),
                 spec.experts().stream()
-                        .map(
-                                e ->
-                                        new Experts.Expert(
-                                                e,
-                                                mlpInputs(e, hidden),
-                                                linear(e.down(), hidden, e.intermediate())))
+                        .map(e ->
+                                new Experts.Expert(
+                                        e,
+                                        mlpInputs(e, hidden),
+                                        linear(e.down(), hidden, e.intermediate())))
                         .toList(),
                 norm(layer.feedForwardPostNorm(), hidden));
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
@@ -20,7 +21,8 @@ import java.lang.foreign.MemorySegment;
 
 /// Measures what a pass through a block needs, by making one that computes nothing.
 ///
-/// Routers get zeros back, so that every token goes to the first experts: the most that one can get.
+/// Routers get zeros back, so that every token goes to the first experts: the most that one can
+/// get.
 final class ArenaPlan implements Backend {
     private final String device;
     private long peak;
@@ -29,7 +31,8 @@ final class ArenaPlan implements Backend {
         this.device = device;
     }
 
-    /// Bytes that moving `rows` rows through the block takes, inputs and outputs of stages included.
+    /// Bytes that moving `rows` rows through the block takes, inputs and outputs of stages
+    /// included.
     static long of(DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
         ArenaPlan plan = new ArenaPlan(real.device());
         try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {

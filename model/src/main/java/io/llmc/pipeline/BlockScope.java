@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -30,8 +31,8 @@ public interface BlockScope {
 
     int minZero();
 
-    /// Shows the inputs of a stage's layers for every calibration sequence, in order, chunk by chunk.
-    /// The stages before it must have been advanced.
+    /// Shows the inputs of a stage's layers for every calibration sequence, in order, chunk by
+    /// chunk. The stages before it must have been advanced.
     void observe(Stage stage, Tap tap);
 
     /// Moves every calibration sequence through the stage with the weights it has now.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -17,11 +18,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 
-/// One trip over a model's blocks: load, let every pass work, move the calibration sequences through what
-/// the passes left, hand the block on, free it.
+/// One trip over a model's blocks: load, let every pass work, move the calibration sequences
+/// through what the passes left, hand the block on, free it.
 ///
-/// The order of GPTQ's own loop over layers (IST-DASLab/gptq, llama_sequential): outputs of compressed
-/// blocks feed the blocks after them.
+/// The order of GPTQ's own loop over layers (IST-DASLab/gptq, llama_sequential): outputs of
+/// compressed blocks feed the blocks after them.
 final class BlockStream {
     private final LanguageModel model;
     private final List<BlockPass> passes;
@@ -100,7 +101,8 @@ final class BlockStream {
     }
 
     private static void requireFinite(Linear layer) {
-        if (layer.weight() instanceof Weight.Dense(var values) && values.buffer().device().equals("cpu")) {
+        if (layer.weight() instanceof Weight.Dense(var values)
+                && values.buffer().device().equals("cpu")) {
             Finite.require(layer.name() + ".weight", values);
         }
     }
@@ -114,7 +116,12 @@ final class BlockStream {
         private final Consumer<ModuleReport> reports;
         private int advanced;
 
-        Scope(int index, DecoderBlock block, BlockPass pass, TensorArena arena, Consumer<ModuleReport> reports) {
+        Scope(
+                int index,
+                DecoderBlock block,
+                BlockPass pass,
+                TensorArena arena,
+                Consumer<ModuleReport> reports) {
             this.index = index;
             this.block = block;
             this.pass = pass;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -5,6 +6,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -23,18 +25,50 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.zip.CRC32C;
 
-/// Activations of chunks between stages, in host memory or, under a memory cap, in one file a chunk.
+/// Activations of chunks between stages, in host memory or, under a memory cap, in one file a
+/// chunk.
 final class ChunkStore implements AutoCloseable {
     private static final long MAGIC = 0x6c6c6d6368696464L;
 
     private final Path directory;
     private final List<Chunk> chunks = new ArrayList<>();
 
-    /// One chunk's tensors one after the other in `bytes`, or in a file where that is null.
-    private static final class Chunk {
+    /// One tensor of a chunk in memory of its own.
+    private static final class Slot {
         private Arena arena;
         private MemorySegment bytes;
+
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        MemorySegment reserve(long size) {
+            if (bytes == null || bytes.byteSize() < size) {
+                close();
+                arena = Arena.ofShared();
+                bytes = arena.allocate(size, 64);
+            }
+            return bytes.asSlice(0, size);
+        }
+
+        void close() {
+            if (arena != null) {
+                arena.close();
+                arena = null;
+                bytes = null;
+            }
+        }
+    }
+
+    /// What a chunk holds now: the residual stream, then what is kept beside it. Slots stay empty
+    /// where chunks lie on disk.
+    private static final class Chunk {
+        private final List<Slot> slots = new ArrayList<>();
         private List<Shape> shapes = List.of();
+
+        Slot slot(int i) {
+            while (slots.size() <= i) {
+                slots.add(new Slot());
+            }
+            return slots.get(i);
+        }
     }
 
     private ChunkStore(Path directory) {
@@ -55,26 +89,41 @@ final class ChunkStore implements AutoCloseable {
         tensors.addAll(a.kept());
         Chunk chunk = chunk(index);
         chunk.shapes = tensors.stream().map(Tensor::shape).toList();
-        long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
         if (directory == null) {
-            reserve(chunk, total);
-            copyIn(backend, tensors, chunk.bytes);
+            for (int i = 0; i < tensors.size(); i++) {
+                save(backend, chunk.slot(i), tensors.get(i));
+            }
             return;
         }
         try (Arena host = Arena.ofConfined()) {
+            long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
             MemorySegment bytes = host.allocate(total, 64);
             copyIn(backend, tensors, bytes);
             write(spillFile(index), bytes);
         }
     }
 
+    private static void save(Backend backend, Slot slot, Tensor t) {
+        boolean there =
+                t.buffer() instanceof HostBuffer
+                        && slot.bytes != null
+                        && t.bytes().address() == slot.bytes.address();
+        if (!there) {
+            backend.download(slot.reserve(t.byteSize()), t);
+        }
+    }
+
+    /// What [#save] was given. In host memory and for a backend that computes there, the store's
+    /// own bytes, valid until the next save of this chunk: no operation writes what it reads.
     Activations load(Backend backend, int index, TensorArena arena) {
         Chunk chunk = chunk(index);
-        List<Tensor> tensors =
-                chunk.shapes.stream().map(shape -> arena.allocate(DType.F32, shape)).toList();
+        List<Tensor> tensors = new ArrayList<>();
         if (directory == null) {
-            copyOut(backend, tensors, chunk.bytes);
+            for (int i = 0; i < chunk.shapes.size(); i++) {
+                tensors.add(load(backend, chunk.slot(i), chunk.shapes.get(i), arena));
+            }
         } else {
+            chunk.shapes.forEach(shape -> tensors.add(arena.allocate(DType.F32, shape)));
             try (Arena host = Arena.ofConfined()) {
                 long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
                 MemorySegment bytes = host.allocate(total, 64);
@@ -83,6 +132,16 @@ final class ChunkStore implements AutoCloseable {
             }
         }
         return new Activations(tensors.getFirst(), tensors.subList(1, tensors.size()));
+    }
+
+    private static Tensor load(Backend backend, Slot slot, Shape shape, TensorArena arena) {
+        Tensor host = Tensor.of(slot.bytes.asSlice(0, 4 * shape.size()), DType.F32, shape.dims());
+        if (backend.device().equals("cpu")) {
+            return host;
+        }
+        Tensor t = arena.allocate(DType.F32, shape);
+        backend.upload(t, host.bytes());
+        return t;
     }
 
     private Chunk chunk(int index) {
@@ -94,17 +153,6 @@ final class ChunkStore implements AutoCloseable {
 
     private Path spillFile(int index) {
         return directory.resolve("hidden-" + index + ".spill");
-    }
-
-    @SuppressWarnings("MustBeClosed") // closed by close()
-    private static void reserve(Chunk chunk, long bytes) {
-        if (chunk.bytes == null || chunk.bytes.byteSize() < bytes) {
-            if (chunk.arena != null) {
-                chunk.arena.close();
-            }
-            chunk.arena = Arena.ofShared();
-            chunk.bytes = chunk.arena.allocate(bytes, 64);
-        }
     }
 
     private static void copyIn(Backend backend, List<Tensor> tensors, MemorySegment bytes) {
@@ -123,8 +171,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// The residual streams of all chunks with their lengths and checksums, under their final name only
-    /// once the file is whole.
+    /// The residual streams of all chunks with their lengths and checksums, under their final name
+    /// only once the file is whole.
     void saveTo(Path file, int count) {
         Path partial = file.resolveSibling(file.getFileName() + ".tmp");
         try (FileChannel channel =
@@ -138,7 +186,7 @@ final class ChunkStore implements AutoCloseable {
                 long size = 4 * chunk(c).shapes.getFirst().size();
                 MemorySegment bytes =
                         directory == null
-                                ? chunk(c).bytes.asSlice(0, size)
+                                ? chunk(c).slot(0).bytes.asSlice(0, size)
                                 : read(spillFile(c), 0, host.allocate(size, 64));
                 writeFully(channel, header(size, crc(bytes)));
                 writeFully(channel, bytes.asByteBuffer());
@@ -172,7 +220,9 @@ final class ChunkStore implements AutoCloseable {
                 arenas.add(arena);
                 MemorySegment bytes = arena.allocate(size, 64);
                 readFully(channel, at + 24, bytes);
-                if (head.getLong(0) != MAGIC || head.getLong(8) != size || head.getLong(16) != crc(bytes)) {
+                if (head.getLong(0) != MAGIC
+                        || head.getLong(8) != size
+                        || head.getLong(16) != crc(bytes)) {
                     return false;
                 }
                 read.add(bytes);
@@ -192,8 +242,9 @@ final class ChunkStore implements AutoCloseable {
             Chunk chunk = chunk(c);
             chunk.shapes = List.of(new Shape(sizes.get(c) / 4 / hidden, hidden));
             if (directory == null) {
-                chunk.arena = arenas.get(c);
-                chunk.bytes = read.get(c);
+                chunk.slot(0).close();
+                chunk.slot(0).arena = arenas.get(c);
+                chunk.slot(0).bytes = read.get(c);
             } else {
                 write(spillFile(c), read.get(c));
                 arenas.get(c).close();
@@ -223,7 +274,8 @@ final class ChunkStore implements AutoCloseable {
             writeFully(channel, bytes.asByteBuffer());
         } catch (IOException e) {
             throw new UserException(
-                    "cannot write " + file + ": " + e.getMessage(), "free disk space, or raise --memory");
+                    "cannot write " + file + ": " + e.getMessage(),
+                    "free disk space, or raise --memory");
         }
     }
 
@@ -242,7 +294,8 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private static void readFully(FileChannel channel, long from, MemorySegment bytes) throws IOException {
+    private static void readFully(FileChannel channel, long from, MemorySegment bytes)
+            throws IOException {
         ByteBuffer buffer = bytes.asByteBuffer();
         long at = from;
         while (buffer.hasRemaining()) {
@@ -257,9 +310,7 @@ final class ChunkStore implements AutoCloseable {
     @Override
     public void close() {
         for (int c = 0; c < chunks.size(); c++) {
-            if (chunks.get(c).arena != null) {
-                chunks.get(c).arena.close();
-            }
+            chunks.get(c).slots.forEach(Slot::close);
             if (directory != null) {
                 try {
                     Files.deleteIfExists(spillFile(c));

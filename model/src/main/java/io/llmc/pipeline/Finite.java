@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.formats.UserException;
@@ -25,7 +26,8 @@ final class Finite {
         }
     }
 
-    /// The first element whose exponent bits are all ones; 8 bytes at a time, a lane of `width` bits each.
+    /// The first element whose exponent bits are all ones; 8 bytes at a time, a lane of `width`
+    /// bits each.
     private static long scan(MemorySegment bytes, long exponents, int width) {
         long size = bytes.byteSize();
         long words = size / 8;
@@ -46,7 +48,8 @@ final class Finite {
 
     /// The lane of a word whose exponent is all ones, or -1.
     private static long lane(long word, long exponents, int width) {
-        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test then finds
+        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test then
+        // finds
         // candidates fast, and only they are looked at one by one.
         long rest = ~word & exponents;
         long ones = width == 32 ? 0x0000_0001_0000_0001L : 0x0001_0001_0001_0001L;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
@@ -18,9 +19,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.ObjIntConsumer;
 
-/// Sequences on their way through a model's blocks: the residual stream of each, and what the next stage
-/// reads. They move chunk by chunk; the size of a chunk depends on the length of the sequences alone, so
-/// that neither threads nor a memory cap change any sum.
+/// Sequences on their way through a model's blocks: the residual stream of each, and what the next
+/// stage reads. They move chunk by chunk; the size of a chunk depends on the length of the
+/// sequences alone, so that neither threads nor a memory cap change any sum.
 public final class HiddenStates implements AutoCloseable {
     /// Rows of a chunk: enough to multiply at full speed, few enough to be small.
     private static final int CHUNK_ROWS = 2048;
@@ -94,7 +95,8 @@ public final class HiddenStates implements AutoCloseable {
     /// Makes room for passes through this block.
     @SuppressWarnings("MustBeClosed") // closed by close()
     public void prepare(DecoderBlock block) {
-        long needed = ArenaPlan.of(block, rows(0), model.spec().hidden(), positions, model.backend());
+        long needed =
+                ArenaPlan.of(block, rows(0), model.spec().hidden(), positions, model.backend());
         if (needed > scratchBytes) {
             scratch.close();
             scratchBytes = needed;
@@ -121,7 +123,8 @@ public final class HiddenStates implements AutoCloseable {
         advance(List.of(stage));
     }
 
-    /// Moves every sequence through stages, chunk by chunk, keeping only what the last one hands on.
+    /// Moves every sequence through stages, chunk by chunk, keeping only what the last one hands
+    /// on.
     public void advance(List<Stage> stages) {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
@@ -145,7 +148,8 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
-    /// Shows the residual stream, `[rows, hidden]`, with the index of its chunk; valid during the call.
+    /// Shows the residual stream, `[rows, hidden]`, with the index of its chunk; valid during the
+    /// call.
     public void forEach(ObjIntConsumer<Tensor> visitor) {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -17,8 +18,8 @@ import java.util.SequencedMap;
 
 /// The finished blocks of a run, one JSON line each, in a file that only ever grows.
 ///
-/// The first line holds the key of the run: recipe, model, data and tool version. A line that a crash cut
-/// short is no line.
+/// The first line holds the key of the run: recipe, model, data and tool version. A line that a
+/// crash cut short is no line.
 final class Journal {
     private static final ObjectMapper JSON = new ObjectMapper();
 
@@ -104,7 +105,8 @@ final class Journal {
         try {
             // A crash may have left half a line behind; the line break ends it.
             String line = "\n" + JSON.writeValueAsString(entry) + "\n";
-            Files.writeString(file, line.substring(endsWithNewline() ? 1 : 0), StandardOpenOption.APPEND);
+            Files.writeString(
+                    file, line.substring(endsWithNewline() ? 1 : 0), StandardOpenOption.APPEND);
             entries.add(entry);
         } catch (IOException e) {
             throw new UncheckedIOException(e);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
@@ -17,10 +18,16 @@ record MemoryPlan(long bytes, boolean spills) {
 
     /// @param calibration null where nothing calibrates
     /// @throws UserException where not even spilling keeps the cap
-    static MemoryPlan of(Checkpoint c, ModelSpec spec, OutputPlan output, CalibrationSpec calibration, long cap) {
+    static MemoryPlan of(
+            Checkpoint c,
+            ModelSpec spec,
+            OutputPlan output,
+            CalibrationSpec calibration,
+            long cap) {
         long outer =
                 c.names().stream()
-                        .filter(name -> spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
+                        .filter(name ->
+                                spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
                         .mapToLong(name -> c.info(name).byteSize())
                         .sum();
         long block = largestBlock(c, spec);
@@ -60,7 +67,8 @@ record MemoryPlan(long bytes, boolean spills) {
         return blocks.values().stream().mapToLong(Long::longValue).max().orElse(0);
     }
 
-    /// The largest layer's working copies and, where it calibrates, Hessian, permuted copy and factor.
+    /// The largest layer's working copies and, where it calibrates, Hessian, permuted copy and
+    /// factor.
     private static long solver(OutputPlan output, boolean calibrates) {
         return output.modules().values().stream()
                 .mapToLong(m -> 10 * m.out() * m.in() + (calibrates ? 12 * m.in() * m.in() : 0))
@@ -82,7 +90,8 @@ record MemoryPlan(long bytes, boolean spills) {
         long hidden =
                 switch (layer.feedForward()) {
                     case LayerSpec.Mlp mlp -> mlp.intermediate();
-                    case LayerSpec.Experts e -> (long) e.topK() * e.experts().getFirst().intermediate();
+                    case LayerSpec.Experts e ->
+                            (long) e.topK() * e.experts().getFirst().intermediate();
                 };
         return Math.max(layer.attention().queryWidth(), hidden);
     }

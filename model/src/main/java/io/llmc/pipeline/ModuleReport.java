@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import java.util.List;
@@ -10,4 +11,7 @@ import java.util.SequencedMap;
 /// @param seconds time spent; never part of an output file, which must not differ between runs
 /// @param warnings sentences that the user must see
 public record ModuleReport(
-        String module, SequencedMap<String, Object> values, double seconds, List<String> warnings) {}
+        String module,
+        SequencedMap<String, Object> values,
+        double seconds,
+        List<String> warnings) {}

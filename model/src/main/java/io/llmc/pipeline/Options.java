@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import java.util.ArrayList;
@@ -13,11 +14,11 @@ import java.util.Set;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
 
-/// One mapping of a recipe, read strictly: a key that nobody asked for is an error that names the nearest
-/// key somebody did ask for.
+/// One mapping of a recipe, read strictly: a key that nobody asked for is an error that names the
+/// nearest key somebody did ask for.
 ///
-/// Values are what YAML and JSON know: maps, lists, strings, numbers, booleans. Keys are in camelCase, as
-/// `groupSize`; `group_size` and `group-size` are understood too.
+/// Values are what YAML and JSON know: maps, lists, strings, numbers, booleans. Keys are in
+/// camelCase, as `groupSize`; `group_size` and `group-size` are understood too.
 public final class Options {
     private final String path;
     private final SequencedMap<String, Object> values;
@@ -25,7 +26,8 @@ public final class Options {
     private final Set<String> asked = new LinkedHashSet<>();
     private final List<Options> sections = new ArrayList<>();
 
-    /// @param path where this mapping stands in the recipe: `steps[0].sweep[1].gptq`; empty for the root
+    /// @param path where this mapping stands in the recipe: `steps[0].sweep[1].gptq`; empty for the
+    ///   root
     /// @param location turns such a path into what a person looks for: `recipe.yaml:12`
     public Options(String path, Map<String, ?> values, UnaryOperator<String> location) {
         this.path = path;
@@ -99,11 +101,12 @@ public final class Options {
     }
 
     public long whole(String key, long absent) {
-        return get(key)
-                .map(
+        return get(key).map(
                         v -> {
                             try {
-                                return v instanceof Number n ? n.longValue() : Long.parseLong(v.toString());
+                                return v instanceof Number n
+                                        ? n.longValue()
+                                        : Long.parseLong(v.toString());
                             } catch (NumberFormatException e) {
                                 throw wrong(key, v, "a whole number");
                             }
@@ -112,11 +115,12 @@ public final class Options {
     }
 
     public double decimal(String key, double absent) {
-        return get(key)
-                .map(
+        return get(key).map(
                         v -> {
                             try {
-                                return v instanceof Number n ? n.doubleValue() : Double.parseDouble(v.toString());
+                                return v instanceof Number n
+                                        ? n.doubleValue()
+                                        : Double.parseDouble(v.toString());
                             } catch (NumberFormatException e) {
                                 throw wrong(key, v, "a number");
                             }
@@ -125,20 +129,17 @@ public final class Options {
     }
 
     public boolean flag(String key, boolean absent) {
-        return get(key)
-                .map(
-                        v ->
-                                switch (v.toString()) {
-                                    case "true" -> true;
-                                    case "false" -> false;
-                                    default -> throw wrong(key, v, "true or false");
-                                })
+        return get(key).map(v ->
+                        switch (v.toString()) {
+                            case "true" -> true;
+                            case "false" -> false;
+                            default -> throw wrong(key, v, "true or false");
+                        })
                 .orElse(absent);
     }
 
     public String text(String key, String absent) {
-        return get(key)
-                .map(
+        return get(key).map(
                         v -> {
                             if (v instanceof Map || v instanceof List) {
                                 throw wrong(key, v, "a text");
@@ -159,23 +160,19 @@ public final class Options {
 
     /// A list, or a single value as a list of one.
     public List<String> texts(String key) {
-        return get(key)
-                .map(
-                        v ->
-                                v instanceof List<?> list
-                                        ? list.stream().map(Object::toString).toList()
-                                        : List.of(v.toString()))
+        return get(key).map(v ->
+                        v instanceof List<?> list
+                                ? list.stream().map(Object::toString).toList()
+                                : List.of(v.toString()))
                 .orElse(List.of());
     }
 
     public <E extends Enum<E>> E choice(String key, Class<E> type, E absent) {
-        return get(key)
-                .map(
-                        v ->
-                                Arrays.stream(type.getEnumConstants())
-                                        .filter(e -> spelling(e).equals(v.toString()))
-                                        .findFirst()
-                                        .orElseThrow(() -> wrong(key, v, oneOf(type))))
+        return get(key).map(v ->
+                        Arrays.stream(type.getEnumConstants())
+                                .filter(e -> spelling(e).equals(v.toString()))
+                                .findFirst()
+                                .orElseThrow(() -> wrong(key, v, oneOf(type))))
                 .orElse(absent);
     }
 
@@ -232,7 +229,9 @@ public final class Options {
     }
 
     private String nearest(String key) {
-        return nearest(key, asked).map(best -> "; did you mean " + best + "?").orElse("; known: " + asked);
+        return nearest(key, asked)
+                .map(best -> "; did you mean " + best + "?")
+                .orElse("; known: " + asked);
     }
 
     /// The name that differs from `key` by the fewest edits, if any is near.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
@@ -55,11 +56,15 @@ final class OutputPlan {
         }
     }
 
-    /// Readers of compressed-tensors look for Linear modules and would leave GPT-2's Conv1D at random.
+    /// Readers of compressed-tensors look for Linear modules and would leave GPT-2's Conv1D at
+    /// random.
     private void refuseConv1d() {
-        if (spec.inOutLinears() && layout.name().equals("compressed-tensors") && !encoded.isEmpty()) {
+        if (spec.inOutLinears()
+                && layout.name().equals("compressed-tensors")
+                && !encoded.isEmpty()) {
             throw new UserException(
-                    "no reader of compressed-tensors loads the Conv1D layers of " + spec.modelType(),
+                    "no reader of compressed-tensors loads the Conv1D layers of "
+                            + spec.modelType(),
                     "pass --layout gptq or --layout dense");
         }
     }
@@ -92,10 +97,14 @@ final class OutputPlan {
         long in = weight.shape().dim(spec.inOutLinears() ? 0 : 1);
         List<BlockPass> mine = passes.stream().filter(p -> p.targets().selects(name)).toList();
         Optional<QuantSpec> encoding =
-                mine.stream().map(BlockPass::encoding).flatMap(Optional::stream).reduce((_, b) -> b);
+                mine.stream()
+                        .map(BlockPass::encoding)
+                        .flatMap(Optional::stream)
+                        .reduce((_, b) -> b);
         encoding.ifPresent(grid -> requireDivides(name, grid, in));
         List<TensorInfo> tensors =
-                encoding.map(grid -> spell(name, out, in, grid, weight.dtype())).orElse(List.of(weight));
+                encoding.map(grid -> spell(name, out, in, grid, weight.dtype()))
+                        .orElse(List.of(weight));
         if (encoding.isPresent()) {
             encoded.put(name, tensors);
         }
@@ -126,7 +135,8 @@ final class OutputPlan {
                         .mapToObj(Long::toString)
                         .collect(Collectors.joining(", "));
         throw new UserException(
-                "group size %d does not divide the %d inputs of %s".formatted(grid.groupSize(), in, name),
+                "group size %d does not divide the %d inputs of %s"
+                        .formatted(grid.groupSize(), in, name),
                 "these do: " + (fitting.isEmpty() ? "" : fitting + ", ") + "channel");
     }
 
@@ -151,7 +161,8 @@ final class OutputPlan {
                         .map(LayerSpec::feedForward)
                         .filter(f -> f instanceof LayerSpec.Experts)
                         .map(f -> ((LayerSpec.Experts) f).router());
-        Stream<String> unselected = modules.keySet().stream().filter(name -> !encoded.containsKey(name));
+        Stream<String> unselected =
+                modules.keySet().stream().filter(name -> !encoded.containsKey(name));
         return Stream.of(outside, routers, unselected).flatMap(s -> s).toList();
     }
 

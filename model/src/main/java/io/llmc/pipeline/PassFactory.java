@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import java.util.function.Function;
@@ -8,4 +9,5 @@ import java.util.function.Function;
 /// @param summary one line for people
 /// @param sample a recipe that uses it, as documentation and as a test
 /// @param read makes the pass of its options; what it does not read is an error
-public record PassFactory(String name, String summary, String sample, Function<Options, BlockPass> read) {}
+public record PassFactory(
+        String name, String summary, String sample, Function<Options, BlockPass> read) {}

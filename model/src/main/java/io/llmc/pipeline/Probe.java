@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
@@ -14,8 +15,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 
-/// A few made-up tokens that travel through a model's blocks, so that two models can be compared by their
-/// logits without any text.
+/// A few made-up tokens that travel through a model's blocks, so that two models can be compared by
+/// their logits without any text.
 final class Probe implements AutoCloseable {
     private static final int LENGTH = 8;
 
@@ -46,7 +47,8 @@ final class Probe implements AutoCloseable {
         states.advance(block);
     }
 
-    /// `[tokens * vocabulary]`, by the head of the given model, which may be another than the blocks'.
+    /// `[tokens * vocabulary]`, by the head of the given model, which may be another than the
+    /// blocks'.
     float[] logits() {
         float[][] result = new float[1][];
         states.forEach((x, _) -> result[0] = logits(x));

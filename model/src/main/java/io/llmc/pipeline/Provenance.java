@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -18,8 +19,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 
-/// `llmc.json`: how an output was made. Holds nothing that differs between two runs of one recipe: no
-/// times, no paths but file names.
+/// `llmc.json`: how an output was made. Holds nothing that differs between two runs of one recipe:
+/// no times, no paths but file names.
 final class Provenance {
     static final String FILE = "llmc.json";
     private static final ObjectMapper JSON =
@@ -45,14 +46,18 @@ final class Provenance {
             return list.stream().map(v -> fileNames(key, v)).toList();
         }
         boolean path = key.equals("model") || key.equals("data") || key.equals("against");
-        Path name = path && value != null ? Path.of(value.toString()).toAbsolutePath().normalize().getFileName() : null;
+        Path name =
+                path && value != null
+                        ? Path.of(value.toString()).toAbsolutePath().normalize().getFileName()
+                        : null;
         return name == null ? value : name.toString();
     }
 
     /// SHA-256 of a file.
     static String hash(Path file) {
         try (InputStream in =
-                new DigestInputStream(Files.newInputStream(file), MessageDigest.getInstance("SHA-256"))) {
+                new DigestInputStream(
+                        Files.newInputStream(file), MessageDigest.getInstance("SHA-256"))) {
             in.transferTo(java.io.OutputStream.nullOutputStream());
             return HexFormat.of().formatHex(((DigestInputStream) in).getMessageDigest().digest());
         } catch (IOException e) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.formats.Layouts;
@@ -46,7 +47,8 @@ public record Recipe(
     public static Recipe read(Options o, List<PassFactory> passes, Map<String, Object> source) {
         Path model = Path.of(o.text("model"));
         Path output = Path.of(o.text("output"));
-        CalibrationSpec calibration = o.has("calibration") ? calibration(o.section("calibration")) : null;
+        CalibrationSpec calibration =
+                o.has("calibration") ? calibration(o.section("calibration")) : null;
         List<Step> steps = new ArrayList<>();
         for (Options step : o.sections("steps")) {
             steps.add(step(step, passes));
@@ -70,16 +72,15 @@ public record Recipe(
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                save.error(
-                                        "layout",
-                                        "layout is %s, expected one of %s"
-                                                .formatted(
-                                                        name,
-                                                        Layouts.ALL.stream()
-                                                                .map(WeightLayout::name)
-                                                                .collect(Collectors.joining(", ")))));
+                .orElseThrow(() ->
+                        save.error(
+                                "layout",
+                                "layout is %s, expected one of %s"
+                                        .formatted(
+                                                name,
+                                                Layouts.ALL.stream()
+                                                        .map(WeightLayout::name)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     private static CalibrationSpec calibration(Options o) {
@@ -125,16 +126,18 @@ public record Recipe(
                 "unknown method %s; known: %s"
                         .formatted(
                                 key,
-                                passes.stream().map(PassFactory::name).collect(Collectors.joining(", "))));
+                                passes.stream()
+                                        .map(PassFactory::name)
+                                        .collect(Collectors.joining(", "))));
     }
 
     public boolean calibrates() {
         return steps.stream()
-                .anyMatch(
-                        step ->
-                                switch (step) {
-                                    case Sweep(var passes) -> passes.stream().anyMatch(BlockPass::calibrates);
-                                    case Evaluate _ -> false;
-                                });
+                .anyMatch(step ->
+                        switch (step) {
+                            case Sweep(var passes) ->
+                                    passes.stream().anyMatch(BlockPass::calibrates);
+                            case Evaluate _ -> false;
+                        });
     }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 /// Sizes as people write them.
@@ -21,7 +22,8 @@ public final class Sizes {
         } catch (NumberFormatException e) {
             // falls through to the one sentence below
         }
-        throw new IllegalArgumentException("\"" + text + "\" is not a size; write 800M, 5G or a number of bytes");
+        throw new IllegalArgumentException(
+                "\"" + text + "\" is not a size; write 800M, 5G or a number of bytes");
     }
 
     /// `1.3 GiB`, `812 B`.

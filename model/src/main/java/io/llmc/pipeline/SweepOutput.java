@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -18,8 +19,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 
-/// Puts finished blocks into the files of the output, at their places, and remembers checksums of what was
-/// in memory.
+/// Puts finished blocks into the files of the output, at their places, and remembers checksums of
+/// what was in memory.
 final class SweepOutput implements BlockStream.BlockOutput {
     private final ModelSpec spec;
     private final Backend backend;
@@ -50,11 +51,10 @@ final class SweepOutput implements BlockStream.BlockOutput {
         this.probe = probe;
         this.beforeJournal = beforeJournal;
         journal.checksums()
-                .forEach(
-                        (name, sum) -> {
-                            checksums.put(name, sum);
-                            writer.markWritten(name);
-                        });
+                .forEach((name, sum) -> {
+                    checksums.put(name, sum);
+                    writer.markWritten(name);
+                });
     }
 
     @Override
@@ -63,7 +63,8 @@ final class SweepOutput implements BlockStream.BlockOutput {
     }
 
     @Override
-    public void write(int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {
+    public void write(
+            int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {
         SequencedMap<String, Long> written = new LinkedHashMap<>();
         try (Arena memory = Arena.ofShared()) {
             for (Linear linear : block.linears()) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.formats.TensorInfo;
@@ -23,5 +24,11 @@ public record SweepPlan(
 
     /// @param encoding the grid it will lie on; empty where it stays as it is
     public record Module(
-            String name, int block, long out, long in, String method, Optional<QuantSpec> encoding, long bytes) {}
+            String name,
+            int block,
+            long out,
+            long in,
+            String method,
+            Optional<QuantSpec> encoding,
+            long bytes) {}
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
@@ -31,13 +32,14 @@ import java.util.stream.Stream;
 
 /// Runs one trip over the blocks from a model directory to an output directory.
 ///
-/// The output grows in a working directory beside it: files of their final size, filled block by block, and
-/// a journal of finished blocks. An interrupted run goes on there. Once everything has been read back and
-/// compared, one rename gives the output its name.
+/// The output grows in a working directory beside it: files of their final size, filled block by
+/// block, and a journal of finished blocks. An interrupted run goes on there. Once everything has
+/// been read back and compared, one rename gives the output its name.
 ///
 /// @param memoryCap bytes outside the Java heap; `Long.MAX_VALUE` for none
 /// @param force replaces an output that exists, and discards unfinished work of other commands
-public record SweepRunner(Backend backend, long memoryCap, boolean force, String toolVersion, Progress progress) {
+public record SweepRunner(
+        Backend backend, long memoryCap, boolean force, String toolVersion, Progress progress) {
     private static final String JOURNAL = "journal.jsonl";
 
     /// What [#run] would do; reads headers only.
@@ -45,13 +47,20 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
         requireFree(output);
         try (Checkpoint c = Checkpoint.open(model)) {
             ModelSpec spec = Architectures.specOf(c);
-            return plan(c, spec, recipe, sweep, new OutputPlan(c, spec, sweep.passes(), recipe.save().layout()));
+            return plan(
+                    c,
+                    spec,
+                    recipe,
+                    sweep,
+                    new OutputPlan(c, spec, sweep.passes(), recipe.save().layout()));
         }
     }
 
-    private SweepPlan plan(Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep, OutputPlan output) {
+    private SweepPlan plan(
+            Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep, OutputPlan output) {
         boolean calibrates = sweep.passes().stream().anyMatch(BlockPass::calibrates);
-        MemoryPlan memory = MemoryPlan.of(c, spec, output, calibrates ? recipe.calibration() : null, memoryCap);
+        MemoryPlan memory =
+                MemoryPlan.of(c, spec, output, calibrates ? recipe.calibration() : null, memoryCap);
         return new SweepPlan(
                 List.copyOf(output.modules().values()),
                 output.tensors(),
@@ -61,8 +70,8 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
                 memory.spills());
     }
 
-    /// @throws UserException where the output exists, the model cannot be compressed as asked, or the
-    ///     memory cap is below what the smallest steps need
+    /// @throws UserException where the output exists, the model cannot be compressed as asked, or
+    ///   the memory cap is below what the smallest steps need
     public SweepResult run(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
         long start = System.nanoTime();
         requireFree(output);
@@ -74,16 +83,27 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
             Windows windows = windows(c, spec, recipe, sweep);
             String key = key(c, recipe, sweep, windows);
             prepare(work, key);
-            CompletableFuture<Map<String, String>> hashes = CompletableFuture.supplyAsync(() -> hashes(c));
+            CompletableFuture<Map<String, String>> hashes =
+                    CompletableFuture.supplyAsync(() -> hashes(c));
             int resumed;
             int verified;
             try (LanguageModel source = new LanguageModel(c, spec, backend)) {
                 Journal journal = Journal.open(work.resolve(JOURNAL), key);
                 writeConfig(c, sweep, recipe, plan, work);
                 resumed = resume(work, plan, recipe, journal);
-                Run run = new Run(source, recipe, sweep, plan, windows, work, journal, sizes.spills());
+                Run run =
+                        new Run(
+                                source,
+                                recipe,
+                                sweep,
+                                plan,
+                                windows,
+                                work,
+                                journal,
+                                sizes.spills());
                 verified = run.finish();
-                Provenance.write(work, toolVersion, recipe, hashes.join(), windows, journal.reports());
+                Provenance.write(
+                        work, toolVersion, recipe, hashes.join(), windows, journal.reports());
                 List<Path> side = copySideFiles(c, work);
                 Files.delete(work.resolve(JOURNAL));
                 publish(work, output);
@@ -107,7 +127,8 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
         if (!Files.exists(output) || force) {
             return;
         }
-        try (Stream<Path> entries = Files.isDirectory(output) ? Files.list(output) : Stream.of(output)) {
+        try (Stream<Path> entries =
+                Files.isDirectory(output) ? Files.list(output) : Stream.of(output)) {
             if (entries.findAny().isPresent()) {
                 throw new UserException(
                         "output " + output + " exists and is not empty",
@@ -118,7 +139,8 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
         }
     }
 
-    private static Windows windows(Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep) {
+    private static Windows windows(
+            Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep) {
         if (sweep.passes().stream().noneMatch(BlockPass::calibrates)) {
             return null;
         }
@@ -139,9 +161,12 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
             StringBuilder text = new StringBuilder(toolVersion);
             ObjectMapper json = new ObjectMapper();
             text.append(json.writeValueAsString(Provenance.essence(recipe)));
-            text.append(recipe.steps().indexOf(sweep)).append(json.writeValueAsString(c.config().json()));
+            text.append(recipe.steps().indexOf(sweep))
+                    .append(json.writeValueAsString(c.config().json()));
             for (Path file : c.weightFiles()) {
-                text.append(file.getFileName()).append(Files.size(file)).append(Files.getLastModifiedTime(file));
+                text.append(file.getFileName())
+                        .append(Files.size(file))
+                        .append(Files.getLastModifiedTime(file));
             }
             return Provenance.hash(text.append(windows == null ? "" : windows.hash()).toString());
         } catch (JsonProcessingException e) {
@@ -172,7 +197,9 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
             return 0;
         }
         int good = 0;
-        try (CheckpointWriter probe = CheckpointWriter.create(work, plan.tensors(), recipe.save().shardSize(), true);
+        try (CheckpointWriter probe =
+                        CheckpointWriter.create(
+                                work, plan.tensors(), recipe.save().shardSize(), true);
                 Checkpoint partial = Checkpoint.open(work)) {
             for (Journal.Entry entry : journal.entries()) {
                 if (Verifier.firstDamaged(partial, entry.checksums()) != null) {
@@ -182,15 +209,19 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
             }
         }
         journal.keep(good);
-        progress.note("continuing after block %d of %d".formatted(good, plan.modules().lastEntry().getValue().block() + 1));
+        progress.note(
+                "continuing after block %d of %d"
+                        .formatted(good, plan.modules().lastEntry().getValue().block() + 1));
         return good;
     }
 
-    private void writeConfig(Checkpoint c, Recipe.Sweep sweep, Recipe recipe, OutputPlan plan, Path work) {
+    private void writeConfig(
+            Checkpoint c, Recipe.Sweep sweep, Recipe recipe, OutputPlan plan, Path work) {
         HfConfig config = c.config();
         Optional<QuantSummary> summary = summary(sweep, plan);
         if (summary.isPresent()) {
-            Optional<ObjectNode> quantization = recipe.save().layout().quantizationConfig(summary.get());
+            Optional<ObjectNode> quantization =
+                    recipe.save().layout().quantizationConfig(summary.get());
             if (quantization.isPresent()) {
                 config = config.with("quantization_config", quantization.get());
             }
@@ -203,17 +234,16 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
         return sweep.passes().stream()
                 .filter(p -> p.encoding().isPresent())
                 .reduce((_, b) -> b)
-                .map(
-                        p ->
-                                new QuantSummary(
-                                        p.encoding().get(),
-                                        p.name(),
-                                        p.groupIndex() || "static".equals(p.describe().get("act_order")),
-                                        !p.groupIndex(),
-                                        p.describe().get("damping") instanceof Double d ? d : 0,
-                                        p.calibrates(),
-                                        plan.denseLinears(),
-                                        toolVersion));
+                .map(p ->
+                        new QuantSummary(
+                                p.encoding().get(),
+                                p.name(),
+                                p.groupIndex() || "static".equals(p.describe().get("act_order")),
+                                !p.groupIndex(),
+                                p.describe().get("damping") instanceof Double d ? d : 0,
+                                p.calibrates(),
+                                plan.denseLinears(),
+                                toolVersion));
     }
 
     private static Map<String, String> hashes(Checkpoint c) {
@@ -296,10 +326,13 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
             Map<String, Long> checksums;
             float[] logits;
             try (CheckpointWriter writer =
-                            CheckpointWriter.create(work, plan.tensors(), recipe.save().shardSize(), first > 0);
+                            CheckpointWriter.create(
+                                    work, plan.tensors(), recipe.save().shardSize(), first > 0);
                     Probe probe = new Probe(source);
                     HiddenStates states =
-                            windows == null ? null : new HiddenStates(source, windows, spills ? work : null)) {
+                            windows == null
+                                    ? null
+                                    : new HiddenStates(source, windows, spills ? work : null)) {
                 recover(first, probe, states);
                 SweepOutput output =
                         new SweepOutput(
@@ -312,7 +345,13 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
                                 probe,
                                 () -> saveStates(states));
                 BlockStream stream =
-                        new BlockStream(source, sweep.passes(), states, output, scaleDtype(), work.resolve("block-input.bin"));
+                        new BlockStream(
+                                source,
+                                sweep.passes(),
+                                states,
+                                output,
+                                scaleDtype(),
+                                work.resolve("block-input.bin"));
                 progress.begin("compressing", layers);
                 progress.advance(first, "");
                 for (int i = first; i < layers; i++) {
@@ -336,7 +375,9 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
 
         private io.llmc.tensor.DType scaleDtype() {
             String first = plan.modules().firstEntry().getKey();
-            return recipe.save().layout().scaleDtype(source.checkpoint().info(first + ".weight").dtype());
+            return recipe.save()
+                    .layout()
+                    .scaleDtype(source.checkpoint().info(first + ".weight").dtype());
         }
 
         /// Brings probe and calibration sequences behind the blocks that an earlier run finished.
@@ -359,7 +400,12 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
 
         @SuppressWarnings("MustBeClosed") // both are resources of the try
         private void advance(
-                Checkpoint partial, LanguageModel done, int i, Probe probe, HiddenStates states, boolean restored) {
+                Checkpoint partial,
+                LanguageModel done,
+                int i,
+                Probe probe,
+                HiddenStates states,
+                boolean restored) {
             try (TensorReader reader = partial.reader();
                     io.llmc.backend.TensorArena arena =
                             backend.newArena(BlockStream.blockBytes(source, i))) {
@@ -391,7 +437,11 @@ public record SweepRunner(Backend backend, long memoryCap, boolean force, String
 
         private void removeStates() throws IOException {
             try (Stream<Path> files = Files.list(work)) {
-                for (Path file : files.filter(f -> f.toString().endsWith(".bin") || f.toString().endsWith(".tmp")).toList()) {
+                for (Path file :
+                        files.filter(f ->
+                                        f.toString().endsWith(".bin")
+                                                || f.toString().endsWith(".tmp"))
+                                .toList()) {
                     Files.delete(file);
                 }
             }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import java.util.List;
@@ -15,8 +16,8 @@ public record Targets(List<String> include, List<String> ignore) {
                 && ignore.stream().noneMatch(glob -> matches(glob, name));
     }
 
-    /// `*` stands for any run of characters, `?` for one; a glob without a dot also matches the last
-    /// part of a name, so that `down_proj` means what it seems to.
+    /// `*` stands for any run of characters, `?` for one; a glob without a dot also matches the
+    /// last part of a name, so that `down_proj` means what it seems to.
     public static boolean matches(String glob, String name) {
         Pattern pattern = Pattern.compile(regex(glob), Pattern.DOTALL);
         String last = name.substring(name.lastIndexOf('.') + 1);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
@@ -30,12 +31,13 @@ final class Verifier {
         return null;
     }
 
-    /// Every tensor against its checksum, then a pass through the whole model against the logits of the
-    /// model in memory: the same bits, since the same operations run on the same values.
+    /// Every tensor against its checksum, then a pass through the whole model against the logits of
+    /// the model in memory: the same bits, since the same operations run on the same values.
     ///
     /// @return tensors compared
     /// @throws FormatException where anything differs
-    static int verify(Path directory, Map<String, Long> checksums, float[] logits, Backend backend) {
+    static int verify(
+            Path directory, Map<String, Long> checksums, float[] logits, Backend backend) {
         try (Checkpoint written = Checkpoint.open(directory)) {
             String damaged = firstDamaged(written, checksums);
             if (damaged != null || written.names().size() != checksums.size()) {

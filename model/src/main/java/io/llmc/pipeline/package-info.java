@@ -1,2 +1,3 @@
-/// Compressing a model block by block: recipes, passes, the stream of blocks, its journal and its report.
+/// Compressing a model block by block: recipes, passes, the stream of blocks, its journal and its
+/// report.
 package io.llmc.pipeline;

@@ -33,8 +33,7 @@ public abstract class BackendContract {
 
     @TestFactory
     Stream<DynamicTest> agreesWithTheReference() {
-        return OpCases.ALL.stream()
-                .map(c -> DynamicTest.dynamicTest(c.name(), () -> agrees(c)));
+        return OpCases.ALL.stream().map(c -> DynamicTest.dynamicTest(c.name(), () -> agrees(c)));
     }
 
     private void agrees(OpCases.Case c) {
@@ -50,14 +49,17 @@ public abstract class BackendContract {
                 Tensor got = operands.outputs().get(i);
                 Tensor host =
                         new Tensor(
-                                new HostBuffer(operands.download(got)), 0, got.dtype(), got.shape());
+                                new HostBuffer(operands.download(got)),
+                                0,
+                                got.dtype(),
+                                got.shape());
                 assertClose(c, "output " + i, want, host);
             }
         }
     }
 
-    /// Normalised mean squared error, as llama.cpp's test-backend-ops has it; where the reference is
-    /// not finite the other must be the same.
+    /// Normalised mean squared error, as llama.cpp's test-backend-ops has it; where the reference
+    /// is not finite the other must be the same.
     private static void assertClose(OpCases.Case c, String output, Tensor want, Tensor got) {
         double error = 0;
         double norm = 0;
@@ -91,22 +93,19 @@ public abstract class BackendContract {
     @TestFactory
     Stream<DynamicTest> threadsChangeNoByte() {
         return OpCases.ALL.stream()
-                .map(
-                        c ->
-                                DynamicTest.dynamicTest(
-                                        c.name(),
-                                        () -> {
-                                            List<MemorySegment> one = bytes(c, 1);
-                                            for (int threads : new int[] {2, 3}) {
-                                                List<MemorySegment> more = bytes(c, threads);
-                                                for (int i = 0; i < one.size(); i++) {
-                                                    assertSame(
-                                                            threads + " threads",
-                                                            more.get(i),
-                                                            one.get(i));
-                                                }
-                                            }
-                                        }));
+                .map(c ->
+                        DynamicTest.dynamicTest(
+                                c.name(),
+                                () -> {
+                                    List<MemorySegment> one = bytes(c, 1);
+                                    for (int threads : new int[] {2, 3}) {
+                                        List<MemorySegment> more = bytes(c, threads);
+                                        for (int i = 0; i < one.size(); i++) {
+                                            assertSame(
+                                                    threads + " threads", more.get(i), one.get(i));
+                                        }
+                                    }
+                                }));
     }
 
     private static void assertSame(String what, MemorySegment got, MemorySegment want) {
@@ -161,15 +160,14 @@ public abstract class BackendContract {
     @TestFactory
     Stream<DynamicTest> aPackedProductIsTheProductOfTheDequantizedWeight() {
         return OpCases.WEIGHTS.stream()
-                .map(
-                        weights ->
-                                DynamicTest.dynamicTest(
-                                        weights.name(),
-                                        () -> {
-                                            for (int rows : new int[] {1, 4, 70}) {
-                                                assertPackedIsDense(weights, rows);
-                                            }
-                                        }));
+                .map(weights ->
+                        DynamicTest.dynamicTest(
+                                weights.name(),
+                                () -> {
+                                    for (int rows : new int[] {1, 4, 70}) {
+                                        assertPackedIsDense(weights, rows);
+                                    }
+                                }));
     }
 
     private void assertPackedIsDense(OpCases.WeightCase weights, int rows) {

@@ -119,9 +119,7 @@ public final class OpCases {
                             Op.Dequantize.class,
                             "dequantize " + w.name(),
                             0,
-                            a ->
-                                    new Op.Dequantize(
-                                            a.out(33, 257), w.build().make(a, 33, 257))));
+                            a -> new Op.Dequantize(a.out(33, 257), w.build().make(a, 33, 257))));
         }
         cases.add(matmul(530, 520, 203, WEIGHTS.get(0)));
         cases.add(matmul(7, 1, 1021, WEIGHTS.get(1)));
@@ -253,7 +251,9 @@ public final class OpCases {
                 Op.Matmul.class,
                 "matmul %d x %d x %d, %s".formatted(rows, in, out, w.name()),
                 SUMS,
-                a -> new Op.Matmul(a.out(rows, out), a.normal(rows, in), w.build().make(a, out, in)));
+                a ->
+                        new Op.Matmul(
+                                a.out(rows, out), a.normal(rows, in), w.build().make(a, out, in)));
     }
 
     private static void attention(List<Case> cases) {
@@ -393,10 +393,7 @@ public final class OpCases {
                             SUMS,
                             a ->
                                     new Op.CholeskyInverse(
-                                            a.out(n, n),
-                                            a.out(DType.I32, 1),
-                                            a.gram(n),
-                                            0.01f)));
+                                            a.out(n, n), a.out(DType.I32, 1), a.gram(n), 0.01f)));
             cases.add(
                     new Case(
                             Op.QuadraticForm.class,
@@ -527,7 +524,6 @@ public final class OpCases {
                                         203),
                                 a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.groups(203)),
                                 a.of(DType.U8, i -> i % 3, 19, spec.groups(203)),
-                                a.indices((int) spec.groups(203), 203),
                                 spec));
     }
 

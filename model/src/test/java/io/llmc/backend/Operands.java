@@ -142,8 +142,7 @@ public final class Operands {
         return new Weight.Dense(normal(type, 1, out, in));
     }
 
-    Weight.Grouped packed(
-            QuantSpec spec, DType scales, boolean groupIndex, long out, long in) {
+    Weight.Grouped packed(QuantSpec spec, DType scales, boolean groupIndex, long out, long in) {
         long groups = spec.groups(in);
         Tensor codes = of(DType.I32, _ -> random.nextInt(), out, spec.words(in));
         Tensor s = of(scales, _ -> 0.01 + 0.1 * random.nextDouble(), out, groups);

@@ -4,6 +4,7 @@ package io.llmc.backend;
 import io.llmc.backend.Op.Activation;
 import io.llmc.backend.Op.AttentionSpec;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -187,25 +188,20 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case Op.ChooseGrid grid -> chooseGrid(grid);
-            case Op.RoundToGrid(
-                            var codes,
-                            var squares,
-                            var w,
-                            var scales,
-                            var zeros,
-                            var groupOf,
-                            var spec) -> {
+            case Op.RoundToGrid(var codes, var squares, var w, var scales, var zeros, var spec) -> {
                 for (long r = 0; r < w.rows(); r++) {
                     double error = 0;
                     double norm = 0;
                     for (long c = 0; c < w.cols(); c++) {
-                        long g = (long) get(groupOf, c);
+                        long g = c / spec.groupLength(w.cols());
                         float scale = (float) get(scales, r, g);
                         double code = code(get(w, r, c), scale, get(zeros, r, g), spec);
                         set(codes, r, c, code);
                         double d =
                                 get(w, r, c)
-                                        - round((float) (code - get(zeros, r, g)) * scale, scales.dtype());
+                                        - round(
+                                                (float) (code - get(zeros, r, g)) * scale,
+                                                scales.dtype());
                         error += d * d;
                         norm += get(w, r, c) * get(w, r, c);
                     }
@@ -482,8 +478,7 @@ public final class ReferenceOps implements Runner {
                     double error = 0;
                     for (long c = g * length; op.search() != null && c < end; c++) {
                         double q = code(get(w, r, c), scale, zero, spec);
-                        double value =
-                                round((float) (q - zero) * scale, op.scales().dtype());
+                        double value = round((float) (q - zero) * scale, op.scales().dtype());
                         double d = get(w, r, c) - value;
                         error +=
                                 (op.importance() == null ? 1 : get(op.importance(), c))
@@ -547,9 +542,7 @@ public final class ReferenceOps implements Runner {
                             code |= (word >>> (at % 32) & 1) << b;
                         }
                         long group =
-                                g.groupIndex() == null
-                                        ? i / length
-                                        : (long) get(g.groupIndex(), i);
+                                g.groupIndex() == null ? i / length : (long) get(g.groupIndex(), i);
                         float scale = (float) get(g.scales(), o, group);
                         float value = (float) (code - get(g.zeros(), o, group)) * scale;
                         values[o * in + i] = round(value, g.scales().dtype());
@@ -589,15 +582,17 @@ public final class ReferenceOps implements Runner {
     }
 
     static double get(Tensor t, long i) {
-        MemorySegment s = t.bytes();
+        MemorySegment s = ((HostBuffer) t.buffer()).segment();
+        if (t.dtype() == DType.F32) { // most of them, and many
+            return s.get(ValueLayout.JAVA_FLOAT_UNALIGNED, t.byteOffset() + 4 * i);
+        }
+        s = t.bytes();
         return switch (t.dtype()) {
-            case F32 -> s.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i);
             case F64 -> s.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i);
             case I32 -> s.get(ValueLayout.JAVA_INT_UNALIGNED, 4 * i);
             case U8 -> s.get(ValueLayout.JAVA_BYTE, i) & 0xff;
             case F16 -> Float.float16ToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i));
-            case BF16 ->
-                    Float.intBitsToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i) << 16);
+            case BF16 -> Float.intBitsToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i) << 16);
             default -> throw new IllegalArgumentException("no values of " + t.dtype());
         };
     }
@@ -614,10 +609,7 @@ public final class ReferenceOps implements Runner {
             case I32 -> s.set(ValueLayout.JAVA_INT_UNALIGNED, 4 * i, (int) v);
             case U8 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
             case F16 ->
-                    s.set(
-                            ValueLayout.JAVA_SHORT_UNALIGNED,
-                            2 * i,
-                            Float.floatToFloat16((float) v));
+                    s.set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i, Float.floatToFloat16((float) v));
             case BF16 -> {
                 int bits = Float.floatToRawIntBits(round((float) v, DType.BF16));
                 s.set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i, (short) (bits >> 16));

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -52,7 +53,8 @@ class GoldenTest {
     @ParameterizedTest
     @MethodSource("checkpoints")
     void logitsAgree(Path directory) throws IOException {
-        for (BackendOptions.Math math : List.of(BackendOptions.Math.PORTABLE, BackendOptions.Math.AUTO)) {
+        for (BackendOptions.Math math :
+                List.of(BackendOptions.Math.PORTABLE, BackendOptions.Math.AUTO)) {
             check(directory, math);
         }
     }
@@ -82,19 +84,23 @@ class GoldenTest {
     void everyArchitectureHasATinyCheckpoint() {
         List<String> have =
                 TestFiles.directories(TestFiles.testdata(), "tiny-")
-                        .map(
-                                d -> {
-                                    try (Checkpoint c = Checkpoint.open(d)) {
-                                        return c.config().modelType();
-                                    }
-                                })
+                        .map(d -> {
+                            try (Checkpoint c = Checkpoint.open(d)) {
+                                return c.config().modelType();
+                            }
+                        })
                         .toList();
-        assumeTrue(Files.exists(TestFiles.shared("oracles/architectures")), "no ../shared: its goldens are skipped");
+        assumeTrue(
+                Files.exists(TestFiles.shared("oracles/architectures")),
+                "no ../shared: its goldens are skipped");
         for (Architecture a : Architectures.ALL) {
             assertThat(
                             Stream.concat(
                                             have.stream(),
-                                            TestFiles.directories(TestFiles.shared("oracles/architectures"), "")
+                                            TestFiles.directories(
+                                                            TestFiles.shared(
+                                                                    "oracles/architectures"),
+                                                            "")
                                                     .map(d -> d.getFileName().toString()))
                                     .toList())
                     .as("golden logits for %s", a.modelTypes())
@@ -157,7 +163,8 @@ class GoldenTest {
                 Arena host = Arena.ofConfined()) {
             Forward f = new Forward(backend, arena, states.positions());
             Tensor normed = arena.allocate(DType.F32, x.shape());
-            Tensor logits = arena.allocate(DType.F32, new Shape(x.rows(), model.spec().vocabulary()));
+            Tensor logits =
+                    arena.allocate(DType.F32, new Shape(x.rows(), model.spec().vocabulary()));
             model.finalNorm(f, normed, x);
             model.logits(f, logits, normed);
             MemorySegment copy = host.allocate(logits.byteSize(), 8);

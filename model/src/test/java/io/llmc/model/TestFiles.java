@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
 import java.io.IOException;
@@ -38,7 +39,8 @@ public final class TestFiles {
         }
         try (Stream<Path> all = Files.list(parent)) {
             return all
-                    .filter(p -> Files.isDirectory(p) && p.getFileName().toString().startsWith(prefix))
+                    .filter(p ->
+                            Files.isDirectory(p) && p.getFileName().toString().startsWith(prefix))
                     .sorted()
                     .toList()
                     .stream();

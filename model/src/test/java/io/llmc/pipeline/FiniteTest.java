@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import static org.assertj.core.api.Assertions.assertThatCode;
@@ -16,7 +17,11 @@ class FiniteTest {
     /// Bits of a bad value, and of a good one that looks most like it.
     @ParameterizedTest
     @CsvSource({
-        "F32,7f800000,7f7fffff", "F32,ffc00001,ff7fffff", "BF16,7f80,7f7f", "BF16,ff81,ff7f", "F16,7c00,7bff",
+        "F32,7f800000,7f7fffff",
+        "F32,ffc00001,ff7fffff",
+        "BF16,7f80,7f7f",
+        "BF16,ff81,ff7f",
+        "F16,7c00,7bff",
         "F16,fe00,fbff",
     })
     void theFirstBadElementIsNamed(DType dtype, String bad, String good) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -25,7 +26,19 @@ class OptionsTest {
     @Test
     void readsWhatYamlAndFlagsSay() {
         Options o =
-                of("bits", "3", "group_size", 64, "damp", 0.5, "on", true, "order", "by-group", "ignore", "a");
+                of(
+                        "bits",
+                        "3",
+                        "group_size",
+                        64,
+                        "damp",
+                        0.5,
+                        "on",
+                        true,
+                        "order",
+                        "by-group",
+                        "ignore",
+                        "a");
         assertThat(o.integer("bits", 4)).isEqualTo(3);
         assertThat(o.integer("groupSize", 128)).isEqualTo(64);
         assertThat(o.decimal("damp", 0)).isEqualTo(0.5);
@@ -50,14 +63,16 @@ class OptionsTest {
     void anUnknownKeyInASectionSaysWhere() {
         Options o = of("steps", List.of(Map.of("gptq", Map.of("bitz", 4))));
         o.sections("steps").getFirst().section("gptq").integer("bits", 4);
-        assertThatThrownBy(o::finish).hasMessage("steps[0].gptq.bitz: unknown key bitz; did you mean bits?");
+        assertThatThrownBy(o::finish)
+                .hasMessage("steps[0].gptq.bitz: unknown key bitz; did you mean bits?");
     }
 
     @Test
     void aWrongValueSaysWhatWasExpected() {
         assertThatThrownBy(() -> of("bits", "four").integer("bits", 4))
                 .hasMessage("bits: bits is four, expected a whole number");
-        assertThatThrownBy(() -> of("bits", 4.5).integer("bits", 4)).hasMessageContaining("a whole number");
+        assertThatThrownBy(() -> of("bits", 4.5).integer("bits", 4))
+                .hasMessageContaining("a whole number");
         assertThatThrownBy(() -> of("order", "x").choice("order", Order.class, Order.STATIC))
                 .hasMessage("order: order is x, expected one of static, by-group");
         assertThatThrownBy(() -> of("steps", "x").sections("steps")).hasMessageContaining("a list");

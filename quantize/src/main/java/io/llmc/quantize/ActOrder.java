@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 /// In which order GPTQ rounds columns, and which columns share a group.

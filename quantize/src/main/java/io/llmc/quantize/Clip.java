@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 /// Whether a group's range is narrowed before its weights are rounded.
 public enum Clip {
-    /// To the least squared error weighted by the Hessian's diagonal, by how much each input matters.
+    /// To the least squared error weighted by the Hessian's diagonal, by how much each input
+    /// matters.
     HESSIAN,
     /// To the least squared error of the weights.
     MSE,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Backend;
@@ -12,9 +13,9 @@ import java.util.Arrays;
 import java.util.Comparator;
 import java.util.stream.IntStream;
 
-/// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's error is
-/// spread over the columns not yet rounded, as the inverse Hessian says. Tensors in, tensors out: no names,
-/// no files.
+/// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's
+/// error is spread over the columns not yet rounded, as the inverse Hessian says. Tensors in,
+/// tensors out: no names, no files.
 final class GptqMath {
     private GptqMath() {}
 
@@ -22,7 +23,13 @@ final class GptqMath {
     /// @param blockSize columns whose errors are spread at once
     /// @param search of each group's range; null for none
     /// @param weigh errors in the search by the Hessian's diagonal
-    record Settings(QuantSpec spec, double damping, ActOrder order, int blockSize, Op.GridSearch search, boolean weigh) {}
+    record Settings(
+            QuantSpec spec,
+            double damping,
+            ActOrder order,
+            int blockSize,
+            Op.GridSearch search,
+            boolean weigh) {}
 
     /// What all layers with one input share.
     ///
@@ -61,7 +68,8 @@ final class GptqMath {
             Tensor permuted = h;
             if (s.order() != ActOrder.NONE) {
                 permuted = scratch.allocate(DType.F32, new Shape(in, in));
-                backend.run(new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
+                backend.run(
+                        new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
             }
             double damping = s.damping();
             for (int raises = 0; damping < 1; raises++, damping += Math.max(s.damping(), 0.01)) {
@@ -92,7 +100,12 @@ final class GptqMath {
 
     /// Bytes of scratch for [#quantize].
     static long scratchBytes(long out, long in, int blockSize) {
-        return 4 * out * in * 5 + 2 * out * in + 4 * out * blockSize + 40 * in + 32 * out + (1 << 16);
+        return 4 * out * in * 5
+                + 2 * out * in
+                + 4 * out * blockSize
+                + 40 * in
+                + 32 * out
+                + (1 << 16);
     }
 
     /// @param arena receives the packed weight
@@ -124,8 +137,11 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             norm = squared(backend, inner, dense, h);
         }
+        if (s.order() == ActOrder.STATIC) {
+            choose(backend, scratch, grid, dense, factor, s, minZero);
+        }
         try (TensorArena inner = scratch.scratch()) {
-            rtn = rtnError(backend, inner, dense, h, factor, s, scaleDtype, minZero);
+            rtn = rtnError(backend, inner, dense, h, factor, s, grid, minZero);
         }
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
         try (TensorArena inner = scratch.scratch()) {
@@ -139,8 +155,31 @@ final class GptqMath {
         return new Result(packed, error / norm, rtn / norm);
     }
 
-    /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the grid where
-    /// it depends on what has been rounded.
+    /// Chooses all of a grid from the weights as they were.
+    private static void choose(
+            Backend backend,
+            TensorArena scratch,
+            Grid grid,
+            Tensor dense,
+            Factor factor,
+            Settings s,
+            int minZero) {
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
+            choose(
+                    backend,
+                    grid,
+                    dense,
+                    importance,
+                    s,
+                    minZero,
+                    0,
+                    (int) s.spec().groups(dense.cols()));
+        }
+    }
+
+    /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the
+    /// grid where it depends on what has been rounded.
     private static void solve(
             Backend backend,
             TensorArena scratch,
@@ -154,31 +193,49 @@ final class GptqMath {
         int in = (int) dense.cols();
         boolean permuted = s.order() != ActOrder.NONE;
         Tensor work = scratch.allocate(DType.F32, dense.shape());
-        Tensor importance = s.weigh() ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP) : null;
+        Tensor importance =
+                s.weigh() && s.order() != ActOrder.STATIC
+                        ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP)
+                        : null;
         if (permuted) {
             Tensor order = Host.ints(backend, scratch, factor.order());
             backend.run(new Op.PermuteColumns(work, dense, order));
         } else {
             backend.run(new Op.Scale(work, dense, 1));
         }
-        if (s.order() == ActOrder.STATIC) {
-            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
-        }
         Tensor groups = Host.ints(backend, scratch, groupOf);
         Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
         for (int from = 0; from < in; from += s.blockSize()) {
             int to = Math.min(in, from + s.blockSize());
             if (s.order() != ActOrder.STATIC) {
-                // Groups that begin in this block see what earlier blocks spread, and nothing of this
+                // Groups that begin in this block see what earlier blocks spread, and nothing of
+                // this
                 // block's own: as the reference implementation has it.
                 int length = (int) s.spec().groupLength(in);
-                choose(backend, grid, work, importance, s, minZero, Math.ceilDiv(from, length), Math.ceilDiv(to, length));
+                choose(
+                        backend,
+                        grid,
+                        work,
+                        importance,
+                        s,
+                        minZero,
+                        Math.ceilDiv(from, length),
+                        Math.ceilDiv(to, length));
             }
             try (TensorArena block = scratch.scratch()) {
                 Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
                 backend.run(
                         new Op.AccumulateGptqBlock(
-                                rounded, errors, work, factor.u(), grid.scales(), grid.zeros(), groups, s.spec(), from, to));
+                                rounded,
+                                errors,
+                                work,
+                                factor.u(),
+                                grid.scales(),
+                                grid.zeros(),
+                                groups,
+                                s.spec(),
+                                from,
+                                to));
                 if (to < in) {
                     backend.run(new Op.AccumulateGptqSpread(work, errors, factor.u(), from, to));
                 }
@@ -186,20 +243,40 @@ final class GptqMath {
         }
         if (permuted) {
             backend.run(
-                    new Op.PermuteColumns(codes, rounded, Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
+                    new Op.PermuteColumns(
+                            codes,
+                            rounded,
+                            Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
         }
     }
 
     private static void choose(
-            Backend backend, Grid grid, Tensor w, Tensor importance, Settings s, int minZero, int from, int to) {
+            Backend backend,
+            Grid grid,
+            Tensor w,
+            Tensor importance,
+            Settings s,
+            int minZero,
+            int from,
+            int to) {
         if (from < to) {
             backend.run(
-                    new Op.ChooseGrid(grid.scales(), grid.zeros(), w, importance, s.spec(), minZero, s.search(), from, to));
+                    new Op.ChooseGrid(
+                            grid.scales(),
+                            grid.zeros(),
+                            w,
+                            importance,
+                            s.spec(),
+                            minZero,
+                            s.search(),
+                            from,
+                            to));
         }
     }
 
     /// The diagonal as the weight of each column's error.
-    private static Tensor upload(Backend backend, TensorArena arena, Factor factor, boolean permuted) {
+    private static Tensor upload(
+            Backend backend, TensorArena arena, Factor factor, boolean permuted) {
         int n = factor.diagonal().length;
         float[] values = new float[n];
         for (int j = 0; j < n; j++) {
@@ -231,6 +308,8 @@ final class GptqMath {
         return result;
     }
 
+    /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like
+    ///   it is chosen here
     private static double rtnError(
             Backend backend,
             TensorArena scratch,
@@ -238,25 +317,28 @@ final class GptqMath {
             Tensor h,
             Factor factor,
             Settings s,
-            DType scaleDtype,
+            Grid grid,
             int minZero) {
         long in = dense.cols();
-        Grid grid = Grid.allocate(scratch, s.spec(), dense.rows(), in, scaleDtype);
-        Weight.Grouped packed = grid.weight(scratch, in, null);
+        Grid nearest = grid;
+        if (s.order() != ActOrder.STATIC) {
+            nearest = Grid.allocate(scratch, s.spec(), dense.rows(), in, grid.scales().dtype());
+            choose(backend, scratch, nearest, dense, factor, s, minZero);
+        }
+        Weight.Grouped packed = nearest.weight(scratch, in, null);
         try (TensorArena inner = scratch.scratch()) {
-            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
-            choose(backend, grid, dense, importance, s, minZero, 0, (int) s.spec().groups(in));
             Tensor codes = inner.allocate(DType.U8, dense.shape());
-            Tensor groups = Host.ints(backend, inner, RtnMath.groupOf(s.spec(), (int) in));
             backend.run(
-                    new Op.RoundToGrid(codes, null, dense, grid.scales(), grid.zeros(), groups, s.spec()));
+                    new Op.RoundToGrid(
+                            codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
             backend.run(new Op.PackCodes(packed.codes(), codes, s.spec().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
     }
 
     /// `sum_o (q - w)[o,:] h (q - w)[o,:]^T`
-    private static double distance(Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
+    private static double distance(
+            Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
         Tensor values = scratch.allocate(DType.F32, dense.shape());
         Tensor difference = scratch.allocate(DType.F32, dense.shape());
         backend.run(new Op.Dequantize(values, q));

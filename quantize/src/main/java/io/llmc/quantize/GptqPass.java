@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Op;
@@ -78,7 +79,9 @@ public record GptqPass(
             throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
         }
         if (pass.blockSize < 1) {
-            throw o.error("blockSize", "blockSize is %d, expected a positive number".formatted(pass.blockSize));
+            throw o.error(
+                    "blockSize",
+                    "blockSize is %d, expected a positive number".formatted(pass.blockSize));
         }
         return pass;
     }
@@ -115,7 +118,12 @@ public record GptqPass(
 
     private GptqMath.Settings settings() {
         return new GptqMath.Settings(
-                spec, damping, actOrder, blockSize, clip == Clip.NONE ? null : search, clip == Clip.HESSIAN);
+                spec,
+                damping,
+                actOrder,
+                blockSize,
+                clip == Clip.NONE ? null : search,
+                clip == Clip.HESSIAN);
     }
 
     @Override
@@ -182,20 +190,23 @@ public record GptqPass(
 
     private void quantize(BlockScope scope, Group g, boolean expert) {
         if (expert && g.tokens < minExpertTokens) {
-            String what = "saw %d calibration tokens of at least %d".formatted(g.tokens, minExpertTokens);
+            String what =
+                    "saw %d calibration tokens of at least %d".formatted(g.tokens, minExpertTokens);
             if (rareExperts == RareExperts.FAIL) {
                 throw new UserException(
                         g.first.name() + " " + what,
                         "add calibration data, lower --min-expert-tokens, or pass --rare-experts rtn");
             }
-            g.selected.forEach(layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+            g.selected.forEach(
+                    layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
             return;
         }
         try (TensorArena arena = scope.backend().newArena(GptqMath.factorBytes(g.in()))) {
             GptqMath.Factor factor = GptqMath.factor(scope.backend(), arena, g.hessian, settings());
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
-                g.selected.forEach(layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                g.selected.forEach(
+                        layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
                 return;
             }
             g.selected.forEach(layer -> quantize(scope, g, factor, layer));

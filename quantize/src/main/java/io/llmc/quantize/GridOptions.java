@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Op;
@@ -16,9 +17,13 @@ final class GridOptions {
         boolean symmetric = o.flag("symmetric", true);
         int size;
         try {
-            size = group.equals("channel") || group.equals("-1") ? QuantSpec.CHANNEL : Integer.parseInt(group);
+            size =
+                    group.equals("channel") || group.equals("-1")
+                            ? QuantSpec.CHANNEL
+                            : Integer.parseInt(group);
         } catch (NumberFormatException e) {
-            throw o.error("groupSize", "groupSize is %s, expected a number or channel".formatted(group));
+            throw o.error(
+                    "groupSize", "groupSize is %s, expected a number or channel".formatted(group));
         }
         try {
             return new QuantSpec(bits, size, symmetric);
@@ -27,8 +32,8 @@ final class GridOptions {
         }
     }
 
-    /// `clipSteps` (9), `clipGrid` (20), `clipNorm` (2): factors 1.0 to 0.6. GPTQ's own `mse` search is
-    /// 80, 100 and 2.4.
+    /// `clipSteps` (9), `clipGrid` (20), `clipNorm` (2): factors 1.0 to 0.6. GPTQ's own `mse`
+    /// search is 80, 100 and 2.4.
     static Op.GridSearch search(Options o) {
         int steps = o.integer("clipSteps", Op.GridSearch.DEFAULT.steps());
         int grid = o.integer("clipGrid", Op.GridSearch.DEFAULT.grid());

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.pipeline.PassFactory;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 /// What becomes of an expert that saw too few calibration tokens for a Hessian.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Backend;
@@ -47,11 +48,19 @@ final class RtnMath {
         }
         int groups = (int) spec.groups(in);
         backend.run(
-                new Op.ChooseGrid(grid.scales(), grid.zeros(), dense, importance, spec, minZero, search, 0, groups));
+                new Op.ChooseGrid(
+                        grid.scales(),
+                        grid.zeros(),
+                        dense,
+                        importance,
+                        spec,
+                        minZero,
+                        search,
+                        0,
+                        groups));
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
         Tensor squares = scratch.allocate(DType.F64, new Shape(out, 2));
-        backend.run(
-                new Op.RoundToGrid(codes, squares, dense, grid.scales(), grid.zeros(), groupOf, spec));
+        backend.run(new Op.RoundToGrid(codes, squares, dense, grid.scales(), grid.zeros(), spec));
         backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
         return new Result(packed, ratio(Host.doubles(backend, squares)));
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import io.llmc.backend.Op;
@@ -21,7 +22,8 @@ import java.util.SequencedMap;
 ///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets targets) implements BlockPass {
+public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets targets)
+        implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(
                     "rtn",
@@ -70,10 +72,14 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
     @Override
     public void apply(BlockScope scope) {
         List<Linear> layers =
-                scope.stages().stream().flatMap(s -> s.linears().stream()).filter(scope::selected).toList();
+                scope.stages().stream()
+                        .flatMap(s -> s.linears().stream())
+                        .filter(scope::selected)
+                        .toList();
         for (Linear layer : layers) {
             long start = System.nanoTime();
-            long bytes = RtnMath.scratchBytes(layer.weight().outFeatures(), layer.weight().inFeatures());
+            long bytes =
+                    RtnMath.scratchBytes(layer.weight().outFeatures(), layer.weight().inFeatures());
             try (TensorArena scratch = scope.backend().newArena(bytes)) {
                 RtnMath.Result result =
                         RtnMath.quantize(
@@ -92,7 +98,11 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
                 values.put("method", "rtn");
                 values.put("relative_weight_error", result.error());
                 scope.report(
-                        new ModuleReport(layer.name(), values, (System.nanoTime() - start) / 1e9, List.of()));
+                        new ModuleReport(
+                                layer.name(),
+                                values,
+                                (System.nanoTime() - start) / 1e9,
+                                List.of()));
             }
         }
     }

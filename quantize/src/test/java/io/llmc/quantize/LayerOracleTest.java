@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -64,10 +65,13 @@ class LayerOracleTest {
             GptqMath.Factor factor = GptqMath.factor(backend, arena, hessian, settings);
             GptqMath.Result result =
                     GptqMath.quantize(
-                            backend, arena, scratch, dense, hessian, factor, settings, DType.F32, 0);
+                            backend, arena, scratch, dense, hessian, factor, settings, DType.F32,
+                            0);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
-            assertThat(squaredError(got) / squaredError(want)).as("output error").isBetween(0.999, 1.001);
+            assertThat(squaredError(got) / squaredError(want))
+                    .as("output error")
+                    .isBetween(0.999, 1.001);
             assertThat(result.error()).isCloseTo(squaredError(got) / squaredNorm(), percent(0.1));
             assertThat(result.error()).isLessThan(result.rtnError());
         }
@@ -78,7 +82,12 @@ class LayerOracleTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"b4_g128_asym,4,128,false", "b4_g128_sym,4,128,true", "b4_row_asym,4,-1,false", "b3_g128_asym,3,128,false"})
+    @CsvSource({
+        "b4_g128_asym,4,128,false",
+        "b4_g128_sym,4,128,true",
+        "b4_row_asym,4,-1,false",
+        "b3_g128_asym,3,128,false"
+    })
     void rtnIsIdentical(String key, int bits, int group, boolean symmetric) {
         float[] want = Npy.read(oracles.resolve("rtn_" + key + "_Q.npy")).values();
         try (Backend backend = new CpuBackend(BackendOptions.defaults());

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import java.io.IOException;
@@ -17,11 +18,15 @@ record Npy(int rows, int cols, float[] values) {
             String text = new String(b.array(), 10, header, StandardCharsets.US_ASCII);
             String[] dims = text.replaceAll("(?s).*'shape': \\(([^)]*)\\).*", "$1").split(",", -1);
             int rows = Integer.parseInt(dims[0].strip());
-            int cols = dims.length > 1 && !dims[1].isBlank() ? Integer.parseInt(dims[1].strip()) : 1;
+            int cols =
+                    dims.length > 1 && !dims[1].isBlank() ? Integer.parseInt(dims[1].strip()) : 1;
             float[] values = new float[rows * cols];
             boolean wide = text.contains("'<f8'");
             for (int i = 0; i < values.length; i++) {
-                values[i] = wide ? (float) b.getDouble(10 + header + 8 * i) : b.getFloat(10 + header + 4 * i);
+                values[i] =
+                        wide
+                                ? (float) b.getDouble(10 + header + 8 * i)
+                                : b.getFloat(10 + header + 4 * i);
             }
             return new Npy(rows, cols, values);
         } catch (IOException e) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
 import static org.assertj.core.api.Assertions.assertThat;
@@ -59,7 +60,8 @@ class SweepTest {
         return tree("gptq", options, "compressed-tensors");
     }
 
-    private static Map<String, Object> tree(String method, Map<String, Object> options, String layout) {
+    private static Map<String, Object> tree(
+            String method, Map<String, Object> options, String layout) {
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", MODEL.toString());
         tree.put("output", "unused");
@@ -75,7 +77,8 @@ class SweepTest {
     private static SweepResult run(
             Map<String, Object> tree, Path out, int threads, long memory, int blocksBeforeDeath) {
         Recipe recipe = Recipe.read(Options.of(tree), QuantizePasses.ALL, tree);
-        try (Backend backend = new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
+        try (Backend backend =
+                new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
             SweepRunner runner =
                     new SweepRunner(backend, memory, false, "test", dyingAfter(blocksBeforeDeath));
             return runner.run(recipe, sweep(recipe), recipe.model(), out);
@@ -112,7 +115,8 @@ class SweepTest {
         Map<String, String> hashes = new TreeMap<>();
         try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
-                byte[] digest = MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                byte[] digest =
+                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
                 hashes.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
             }
         }
@@ -142,10 +146,9 @@ class SweepTest {
             assertThat(plan.spills()).isTrue();
             assertThat(plan.peakBytes()).isLessThan(free);
             capped.run(recipe, sweep(recipe), MODEL, out);
-            assertThatThrownBy(
-                            () ->
-                                    new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
-                                            .plan(recipe, sweep(recipe), MODEL, temp.resolve("other")))
+            assertThatThrownBy(() ->
+                            new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
+                                    .plan(recipe, sweep(recipe), MODEL, temp.resolve("other")))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("--memory 1.0 MiB is too little");
         }
@@ -168,9 +171,11 @@ class SweepTest {
     @Test
     void aDamagedBlockIsDoneAgain() throws Exception {
         Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1))
+                .isInstanceOf(Killed.class);
         Path work = temp.resolve("out.llmc-partial");
-        try (RandomAccessFile file = new RandomAccessFile(work.resolve("model.safetensors").toFile(), "rw")) {
+        try (RandomAccessFile file =
+                new RandomAccessFile(work.resolve("model.safetensors").toFile(), "rw")) {
             // Somewhere in the weights: the last byte of the file that is not zero yet.
             long at = file.length() - 1;
             do {
@@ -187,7 +192,8 @@ class SweepTest {
     @Test
     void lostActivationsAreComputedAgain() throws Exception {
         Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1))
+                .isInstanceOf(Killed.class);
         try (Stream<Path> files = Files.list(temp.resolve("out.llmc-partial"))) {
             for (Path file : files.filter(f -> f.toString().endsWith(".bin")).toList()) {
                 Files.delete(file);
@@ -201,35 +207,43 @@ class SweepTest {
     @Test
     void unfinishedWorkOfAnotherRecipeIsNotTouched() throws IOException {
         Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1)).isInstanceOf(Killed.class);
-        assertThatThrownBy(
-                        () ->
-                                run(
-                                        gptq(Map.of("bits", 3)),
-                                        out,
-                                        2,
-                                        Long.MAX_VALUE,
-                                        Integer.MAX_VALUE))
+        assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1))
+                .isInstanceOf(Killed.class);
+        assertThatThrownBy(() ->
+                        run(gptq(Map.of("bits", 3)), out, 2, Long.MAX_VALUE, Integer.MAX_VALUE))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("holds unfinished work of another command");
         assertThat(temp.resolve("out.llmc-partial/journal.jsonl")).exists();
     }
 
-    /// Every spelling on disk, every width: the sweep itself reads its output back and compares logits.
+    /// Every spelling on disk, every width: the sweep itself reads its output back and compares
+    /// logits.
     @ParameterizedTest
     @CsvSource({
-        "rtn,compressed-tensors,2,64,true,", "rtn,compressed-tensors,3,64,true,",
-        "rtn,compressed-tensors,4,channel,false,", "rtn,compressed-tensors,8,32,false,",
-        "rtn,gptq,2,64,true,", "rtn,gptq,3,64,false,", "rtn,gptq,4,128,false,", "rtn,gptq,8,channel,true,",
-        "rtn,gptq_v2,2,64,false,", "rtn,gptq_v2,4,64,false,", "rtn,dense,3,64,true,",
-        "gptq,compressed-tensors,3,64,true,static", "gptq,compressed-tensors,4,32,false,none",
-        "gptq,gptq,4,64,true,group", "gptq,gptq_v2,3,64,false,group", "gptq,gptq,2,32,false,static",
-        "gptq,dense,2,32,false,group", "gptq,compressed-tensors,8,channel,true,static",
+        "rtn,compressed-tensors,2,64,true,",
+        "rtn,compressed-tensors,3,64,true,",
+        "rtn,compressed-tensors,4,channel,false,",
+        "rtn,compressed-tensors,8,32,false,",
+        "rtn,gptq,2,64,true,",
+        "rtn,gptq,3,64,false,",
+        "rtn,gptq,4,128,false,",
+        "rtn,gptq,8,channel,true,",
+        "rtn,gptq_v2,2,64,false,",
+        "rtn,gptq_v2,4,64,false,",
+        "rtn,dense,3,64,true,",
+        "gptq,compressed-tensors,3,64,true,static",
+        "gptq,compressed-tensors,4,32,false,none",
+        "gptq,gptq,4,64,true,group",
+        "gptq,gptq_v2,3,64,false,group",
+        "gptq,gptq,2,32,false,static",
+        "gptq,dense,2,32,false,group",
+        "gptq,compressed-tensors,8,channel,true,static",
     })
     void everyLayoutAndWidthReadsBack(
             String method, String layout, int bits, String group, boolean symmetric, String order) {
         Map<String, Object> options =
-                new LinkedHashMap<>(Map.of("bits", bits, "groupSize", group, "symmetric", symmetric));
+                new LinkedHashMap<>(
+                        Map.of("bits", bits, "groupSize", group, "symmetric", symmetric));
         if (order != null) {
             options.put("actOrder", order);
         }
@@ -250,28 +264,28 @@ class SweepTest {
                 run(gptq(Map.of()), temp.resolve("out"), 2, Long.MAX_VALUE, Integer.MAX_VALUE);
         assertThat(result.reports()).hasSize(21);
         assertThat(result.reports())
-                .allSatisfy(
-                        r ->
-                                assertThat((Double) r.values().get("relative_error"))
-                                        .as(r.module())
-                                        .isPositive()
-                                        .isLessThan((Double) r.values().get("rtn_relative_error")));
+                .allSatisfy(r ->
+                        assertThat((Double) r.values().get("relative_error"))
+                                .as(r.module())
+                                .isPositive()
+                                .isLessThan((Double) r.values().get("rtn_relative_error")));
     }
 
     @Test
     void aGroupSizeThatDoesNotDivideNamesThoseThatDo() {
-        assertThatThrownBy(
-                        () ->
-                                run(
-                                        tree("rtn", Map.of("bits", 4, "groupSize", 48), "dense"),
-                                        temp.resolve("out"),
-                                        1,
-                                        Long.MAX_VALUE,
-                                        0))
+        assertThatThrownBy(() ->
+                        run(
+                                tree("rtn", Map.of("bits", 4, "groupSize", 48), "dense"),
+                                temp.resolve("out"),
+                                1,
+                                Long.MAX_VALUE,
+                                0))
                 .isInstanceOfSatisfying(
                         UserException.class,
                         e -> {
-                            assertThat(e).hasMessageContaining("group size 48 does not divide the 256 inputs");
+                            assertThat(e)
+                                    .hasMessageContaining(
+                                            "group size 48 does not divide the 256 inputs");
                             assertThat(e.hint()).contains("64, 128, 256, channel");
                         });
         assertThat(temp).isEmptyDirectory();

@@ -18,10 +18,10 @@ import jdk.incubator.vector.VectorOperators;
 /// Attention with a streaming softmax (Milakov and Gimelshein, 2018; Dao et al., 2022).
 ///
 /// A tile is some positions of a sequence with all query heads that share one key head: keys and
-/// values are packed once for them. Everything is kept transposed, with the queries along the lanes:
-/// scores `S^T = K Q^T` come out of the product's kernel as the panel that `O^T = V^T P^T` reads,
-/// and the softmax's maxima and sums run down columns, so that a query has the same bits in every
-/// lane of every vector width.
+/// values are packed once for them. Everything is kept transposed, with the queries along the
+/// lanes: scores `S^T = K Q^T` come out of the product's kernel as the panel that `O^T = V^T P^T`
+/// reads, and the softmax's maxima and sums run down columns, so that a query has the same bits in
+/// every lane of every vector width.
 final class AttentionKernels {
     /// Queries of a tile.
     private static final int QUERIES = 64;
@@ -77,12 +77,16 @@ final class AttentionKernels {
 
         /// `[panel][dim][NR]`
         private final float[] q;
+
         /// `[panel][key][NR]`: scores, then their exponentials
         private final float[] s;
+
         /// `[panel][dim][NR]`
         private final float[] o;
+
         /// Running maxima, then sums, then corrections; `[panel][NR]` each.
         private final float[] m;
+
         /// Positions of the queries.
         private final float[] at;
 
@@ -132,8 +136,7 @@ final class AttentionKernels {
                         ElementwiseKernels.softcap(s, p * KEYS * NR, keys * NR, spec.softcap());
                     }
                 }
-                if (s0 + keys - 1 > t0
-                        || spec.window() > 0 && s0 <= t1 - 1 - spec.window()) {
+                if (s0 + keys - 1 > t0 || spec.window() > 0 && s0 <= t1 - 1 - spec.window()) {
                     mask(s0, keys);
                 }
                 softmax(keys);
@@ -169,7 +172,8 @@ final class AttentionKernels {
         /// `s[key][query] = scale * k . q`
         private void scores(int s0, int keys) {
             long stride = (long) spec.kvHeads() * dim;
-            var rows = new Operand.Rows(x.k, DType.F32, row0 * stride + (long) kvHead * dim, stride);
+            var rows =
+                    new Operand.Rows(x.k, DType.F32, row0 * stride + (long) kvHead * dim, stride);
             rows.pack(panel, 0, MR, s0, keys, 0, dim, scratch);
             for (int p = 0; p < panels; p++) {
                 for (int j = 0; j < keys; j += MR) {

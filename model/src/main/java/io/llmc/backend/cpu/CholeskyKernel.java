@@ -47,8 +47,7 @@ final class CholeskyKernel {
             Workers workers, PortableGemm gemm, Tensor u, Tensor status, Tensor h, float damp) {
         int n = Math.toIntExact(h.rows());
         try (Arena arena = Arena.ofShared()) {
-            MemorySegment leaves =
-                    arena.allocate(4L * Math.ceilDiv(n, LEAF) * LEAF * LEAF, 64);
+            MemorySegment leaves = arena.allocate(4L * Math.ceilDiv(n, LEAF) * LEAF * LEAF, 64);
             var kernel = new CholeskyKernel(workers, gemm, u.bytes(), n, leaves);
             kernel.reverse(h.bytes(), n, damp);
             int pivot = kernel.factor(0, n);

@@ -58,17 +58,13 @@ public final class CpuBackend implements Backend {
         };
     }
 
-    /// What a person wants to know of this device.
+    /// What a person wants to know of this device. Loads no library.
     static String describe() {
-        String dnn;
-        try {
-            dnn = "oneDNN " + OneDnn.load().version();
-        } catch (IllegalStateException e) {
-            dnn = e.getMessage();
-        }
         return "%d-bit vectors, %d processors, %s"
                 .formatted(
-                        Lanes.F.vectorBitSize(), Runtime.getRuntime().availableProcessors(), dnn);
+                        Lanes.F.vectorBitSize(),
+                        Runtime.getRuntime().availableProcessors(),
+                        OneDnn.describe());
     }
 
     /// Which library does the dense products.
@@ -122,13 +118,11 @@ public final class CpuBackend implements Backend {
             case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
             case Op.ArgMax(var out, var x) -> losses.argMax(out, x);
             case Op.Zero(var out) -> out.bytes().fill((byte) 0);
-            case Op.AccumulateGram(var h, var x, float scale) ->
-                    linalg.accumulateGram(h, x, scale);
+            case Op.AccumulateGram(var h, var x, float scale) -> linalg.accumulateGram(h, x, scale);
             case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
             case Op.PermuteSymmetric(var out, var h, var order) ->
                     rows.permuteSymmetric(out, h, order);
-            case Op.PermuteColumns(var out, var x, var order) ->
-                    rows.permuteColumns(out, x, order);
+            case Op.PermuteColumns(var out, var x, var order) -> rows.permuteColumns(out, x, order);
             case Op.CholeskyInverse(var u, var status, var h, float damp) ->
                     CholeskyKernel.run(workers, portable, u, status, h, damp);
             case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
@@ -142,17 +136,9 @@ public final class CpuBackend implements Backend {
                             var search,
                             int from,
                             int to) ->
-                    quant.chooseGrid(
-                            scales, zeros, w, importance, spec, minZero, search, from, to);
-            case Op.RoundToGrid(
-                            var codes,
-                            var squares,
-                            var w,
-                            var scales,
-                            var zeros,
-                            var groupOf,
-                            var spec) ->
-                    quant.roundToGrid(codes, squares, w, scales, zeros, groupOf, spec);
+                    quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search, from, to);
+            case Op.RoundToGrid(var codes, var squares, var w, var scales, var zeros, var spec) ->
+                    quant.roundToGrid(codes, squares, w, scales, zeros, spec);
             case Op.AccumulateGptqBlock block -> gptq.block(block);
             case Op.AccumulateGptqSpread spread -> gptq.spread(spread);
             case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);

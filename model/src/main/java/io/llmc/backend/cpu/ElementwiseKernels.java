@@ -138,29 +138,36 @@ final class ElementwiseKernels {
                 });
     }
 
+    /// One method an activation: what a model does not use is not compiled.
     private static void activate(float[] x, int n, Activation activation) {
         switch (activation) {
-            case SILU -> {
-                for (int i = 0; i < n; i += N) {
-                    FloatVector v = FloatVector.fromArray(F, x, i);
-                    Exp.timesSigmoid(v, v).intoArray(x, i);
-                }
-            }
-            // 0.5 (1 + tanh u) = sigmoid(2 u)
-            case GELU_TANH -> {
-                for (int i = 0; i < n; i += N) {
-                    FloatVector v = FloatVector.fromArray(F, x, i);
-                    FloatVector cubic = v.mul(v).mul(v).mul(0.044715f).add(v);
-                    Exp.timesSigmoid(v, cubic.mul(1.5957691216f)).intoArray(x, i);
-                }
-            }
+            case SILU -> silu(x, n);
+            case GELU_TANH -> geluTanh(x, n);
             case GELU_ERF -> geluErf(x, n);
-            case RELU -> {
-                for (int i = 0; i < n; i += N) {
-                    FloatVector v = FloatVector.fromArray(F, x, i);
-                    v.blend(0f, v.compare(VectorOperators.LT, 0f)).intoArray(x, i);
-                }
-            }
+            case RELU -> relu(x, n);
+        }
+    }
+
+    private static void silu(float[] x, int n) {
+        for (int i = 0; i < n; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            Exp.timesSigmoid(v, v).intoArray(x, i);
+        }
+    }
+
+    /// `0.5 (1 + tanh u) = sigmoid(2 u)`
+    private static void geluTanh(float[] x, int n) {
+        for (int i = 0; i < n; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            FloatVector cubic = v.mul(v).mul(v).mul(0.044715f).add(v);
+            Exp.timesSigmoid(v, cubic.mul(1.5957691216f)).intoArray(x, i);
+        }
+    }
+
+    private static void relu(float[] x, int n) {
+        for (int i = 0; i < n; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            v.blend(0f, v.compare(VectorOperators.LT, 0f)).intoArray(x, i);
         }
     }
 

@@ -14,6 +14,7 @@ final class Exp {
     private static final float LOG2E = 1.44269504f;
     private static final float LN2_HIGH = 0.693359375f;
     private static final float LN2_LOW = -2.12194440e-4f;
+
     /// Adding it leaves the nearest integer in the low bits of the mantissa.
     private static final float ROUND = 12582912f;
 
@@ -27,7 +28,8 @@ final class Exp {
     static FloatVector exp(FloatVector x) {
         FloatVector y = x.blend(-104f, x.compare(VectorOperators.LT, -104f));
         y = y.blend(89f, y.compare(VectorOperators.GT, 89f));
-        FloatVector shifted = y.fma(FloatVector.broadcast(F, LOG2E), FloatVector.broadcast(F, ROUND));
+        FloatVector shifted =
+                y.fma(FloatVector.broadcast(F, LOG2E), FloatVector.broadcast(F, ROUND));
         FloatVector n = shifted.sub(ROUND);
         FloatVector r = n.fma(FloatVector.broadcast(F, -LN2_HIGH), y);
         r = n.fma(FloatVector.broadcast(F, -LN2_LOW), r);
@@ -57,8 +59,12 @@ final class Exp {
         FloatVector near = p.mul(z).fma(x, x);
         FloatVector magnitude = x.abs();
         FloatVector e = exp(magnitude.add(magnitude));
-        FloatVector far = FloatVector.broadcast(F, 1f).sub(FloatVector.broadcast(F, 2f).div(e.add(1f)));
-        far = far.reinterpretAsInts().or(x.reinterpretAsInts().and(0x80000000)).reinterpretAsFloats();
+        FloatVector far =
+                FloatVector.broadcast(F, 1f).sub(FloatVector.broadcast(F, 2f).div(e.add(1f)));
+        far =
+                far.reinterpretAsInts()
+                        .or(x.reinterpretAsInts().and(0x80000000))
+                        .reinterpretAsFloats();
         return far.blend(near, magnitude.compare(VectorOperators.LT, 0.625f));
     }
 

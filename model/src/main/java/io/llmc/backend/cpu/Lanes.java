@@ -50,8 +50,7 @@ final class Lanes {
     }
 
     /// `dst[at, at+n)` = elements `[from, from+n)` of a tensor's bytes.
-    static void read(
-            float[] dst, int at, MemorySegment src, DType type, long from, int n) {
+    static void read(float[] dst, int at, MemorySegment src, DType type, long from, int n) {
         switch (type) {
             case F32 -> {
                 if (n >= BULK) {
@@ -60,8 +59,7 @@ final class Lanes {
                 }
                 int i = 0;
                 for (; i <= n - N; i += N) {
-                    FloatVector.fromMemorySegment(
-                                    F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
+                    FloatVector.fromMemorySegment(F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
                             .intoArray(dst, at + i);
                 }
                 for (; i < n; i++) {
@@ -74,8 +72,7 @@ final class Lanes {
                     widen(shorts(src, from + i)).intoArray(dst, at + i);
                 }
                 for (; i < n; i++) {
-                    dst[at + i] =
-                            Float.intBitsToFloat(src.get(I16, 2 * (from + i)) << 16);
+                    dst[at + i] = Float.intBitsToFloat(src.get(I16, 2 * (from + i)) << 16);
                 }
             }
             case F16 -> {
@@ -92,8 +89,7 @@ final class Lanes {
     }
 
     /// Elements `[from, from+n)` of a tensor's bytes = `src[at, at+n)`, rounded half to even.
-    static void write(
-            MemorySegment dst, DType type, long from, float[] src, int at, int n) {
+    static void write(MemorySegment dst, DType type, long from, float[] src, int at, int n) {
         switch (type) {
             case F32 -> MemorySegment.copy(src, at, dst, F32, 4 * from, n);
             case BF16 -> {
@@ -158,8 +154,7 @@ final class Lanes {
         FloatVector rounded =
                 normal.blend(subnormal, magnitude.compare(VectorOperators.LT, 0x1p-14f));
         rounded =
-                rounded.blend(
-                        Float.POSITIVE_INFINITY, rounded.compare(VectorOperators.GE, 65536f));
+                rounded.blend(Float.POSITIVE_INFINITY, rounded.compare(VectorOperators.GE, 65536f));
         rounded = rounded.reinterpretAsInts().or(sign).reinterpretAsFloats();
         return rounded.blend(x, x.test(VectorOperators.IS_NAN));
     }
@@ -183,8 +178,7 @@ final class Lanes {
                         .reinterpretAsFloats()
                         .mul(0x1p112f);
         IntVector bits = magnitude.reinterpretAsInts();
-        VectorMask<Integer> special =
-                magnitude.compare(VectorOperators.GE, 65536f).cast(I);
+        VectorMask<Integer> special = magnitude.compare(VectorOperators.GE, 65536f).cast(I);
         bits = bits.blend(bits.or(0x7f800000), special);
         return bits.or(sign).reinterpretAsFloats();
     }

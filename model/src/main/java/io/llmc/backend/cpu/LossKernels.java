@@ -25,7 +25,6 @@ final class LossKernels {
         this.workers = workers;
     }
 
-
     void negativeLogLikelihood(Tensor out, Tensor logits, Tensor targets) {
         int n = Math.toIntExact(logits.cols());
         MemorySegment outs = out.bytes();

@@ -79,9 +79,7 @@ final class NormKernels {
                         FloatVector.fromArray(F, a, i)
                                 .sub(m)
                                 .mul(s)
-                                .fma(
-                                        FloatVector.fromArray(F, w, i),
-                                        FloatVector.fromArray(F, b, i))
+                                .fma(FloatVector.fromArray(F, w, i), FloatVector.fromArray(F, b, i))
                                 .intoArray(a, i);
                     }
                 });

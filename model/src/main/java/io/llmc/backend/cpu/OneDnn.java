@@ -22,6 +22,9 @@ final class OneDnn {
     private static final ValueLayout.OfFloat FLOAT = ValueLayout.JAVA_FLOAT;
     private static final AddressLayout POINTER = ValueLayout.ADDRESS;
 
+    /// Names the jar; is never initialised, for that would load JavaCPP's own library.
+    private static final Class<?> PRESET = org.bytedeco.dnnl.global.dnnl.class;
+
     private final MethodHandle sgemm;
     private final MethodHandle oneThread;
     private final String version;
@@ -52,8 +55,7 @@ final class OneDnn {
                                     POINTER, LONG, FLOAT, POINTER, LONG));
             MethodHandle threads =
                     linker.downcallHandle(
-                            omp.findOrThrow("omp_set_num_threads"),
-                            FunctionDescriptor.ofVoid(INT));
+                            omp.findOrThrow("omp_set_num_threads"), FunctionDescriptor.ofVoid(INT));
             MethodHandle version =
                     linker.downcallHandle(
                             dnnl.findOrThrow("dnnl_version"), FunctionDescriptor.of(POINTER));
@@ -68,8 +70,16 @@ final class OneDnn {
         }
     }
 
+    /// Whether [#load] has something to load.
+    static String describe() {
+        String platform = Loader.getPlatform();
+        boolean there =
+                PRESET.getResource("/org/bytedeco/dnnl/" + platform + "/libdnnl.so.3") != null;
+        return there ? "oneDNN at hand" : "no oneDNN for " + platform;
+    }
+
     private static Path unpack(String resource) throws IOException {
-        var file = Loader.cacheResource(org.bytedeco.dnnl.global.dnnl.class, resource);
+        var file = Loader.cacheResource(PRESET, "/org/bytedeco/dnnl/" + resource);
         if (file == null) {
             throw new IOException("no " + resource + " in its jar");
         }

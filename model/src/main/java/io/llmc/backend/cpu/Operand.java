@@ -35,8 +35,9 @@ sealed interface Operand {
         };
     }
 
-    /// Packs `[first, first + count)` of the rows and `[k0, k0 + n)` of k as panels of `width` rows,
-    /// one after another: `panel[at + q * n * width + k * width + i]`, rows past `count` zero.
+    /// Packs `[first, first + count)` of the rows and `[k0, k0 + n)` of k as panels of `width`
+    /// rows, one after another: `panel[at + q * n * width + k * width + i]`, rows past `count`
+    /// zero.
     default void pack(
             float[] panel,
             int at,

@@ -117,8 +117,8 @@ final class Panels {
         }
     }
 
-    /// Panels `q` of `width` rows each, from the columns of F32 rows: `panel[at + q * distance + k *
-    /// width + i] = src[from + k * stride + q * width + i]`, columns past `count` zero.
+    /// Panels `q` of `width` rows each, from the columns of F32 rows: `panel[at + q * distance + k
+    /// * width + i] = src[from + k * stride + q * width + i]`, columns past `count` zero.
     static void copy(
             float[] panel,
             int at,

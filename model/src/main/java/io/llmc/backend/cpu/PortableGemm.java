@@ -15,9 +15,10 @@ import jdk.incubator.vector.FloatVector;
 /// multiply-adds from zero)`, whatever the shapes, the tiles and the vectors are: a row of a large
 /// product has the same bits as that row alone, on any CPU.
 final class PortableGemm implements Gemm {
-    /// Rows of a register tile. The compiler loads all of a step's rows before it uses them, so sums,
-    /// two vectors of columns and a vector for each row must fit the registers: 14 of AVX2's 16, or 26
-    /// of the 32 that AVX-512 and NEON have. (Six rows on AVX2 spill, at less than half the speed.)
+    /// Rows of a register tile. The compiler loads all of a step's rows before it uses them, so
+    /// sums, two vectors of columns and a vector for each row must fit the registers: 14 of AVX2's
+    /// 16, or 26 of the 32 that AVX-512 and NEON have. (Six rows on AVX2 spill, at less than half
+    /// the speed.)
     static final int MR = N == 8 ? 4 : 8;
 
     static final int NR = 2 * N;
@@ -105,13 +106,35 @@ final class PortableGemm implements Gemm {
         if (last - first <= FEW) {
             for (int j = j0; j < end; j += NR) {
                 for (int k0 = 0; k0 < p.k(); k0 += KC) {
-                    panel(p, i0, rows, panels, first, last, j, Math.min(NR, end - j), k0, a, scratch);
+                    panel(
+                            p,
+                            i0,
+                            rows,
+                            panels,
+                            first,
+                            last,
+                            j,
+                            Math.min(NR, end - j),
+                            k0,
+                            a,
+                            scratch);
                 }
             }
         } else {
             for (int k0 = 0; k0 < p.k(); k0 += KC) {
                 for (int j = j0; j < end; j += NR) {
-                    panel(p, i0, rows, panels, first, last, j, Math.min(NR, end - j), k0, a, scratch);
+                    panel(
+                            p,
+                            i0,
+                            rows,
+                            panels,
+                            first,
+                            last,
+                            j,
+                            Math.min(NR, end - j),
+                            k0,
+                            a,
+                            scratch);
                 }
             }
         }
@@ -130,12 +153,17 @@ final class PortableGemm implements Gemm {
             int k0,
             float[] a,
             Scratch scratch) {
+        // Rows above the first column are not in the lower triangle.
+        int from = p.lower() ? Math.max(first, (j - i0) / MR) : first;
+        if (from >= last) {
+            return;
+        }
         float[] b = scratch.floats(3, KC * NR);
         float[] sums = scratch.floats(4, MR * NR);
         int n = Math.min(KC, p.k() - k0);
         boolean add = p.accumulate() || k0 > 0;
         p.b().pack(b, 0, NR, j, columns, k0, n, scratch);
-        for (int q = first; q < last; q++) {
+        for (int q = from; q < last; q++) {
             kernel(sums, 0, a, k0 * panels * MR + q * MR * n, b, 0, n);
             int i = i0 + q * MR;
             int count = Math.min(MR, rows - q * MR);
@@ -153,8 +181,7 @@ final class PortableGemm implements Gemm {
         }
     }
 
-    private static void kernel4(
-            float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
+    static void kernel4(float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
         FloatVector c00 = FloatVector.zero(F);
         FloatVector c01 = c00;
         FloatVector c10 = c00;
@@ -190,8 +217,7 @@ final class PortableGemm implements Gemm {
         c31.intoArray(c, co + 3 * NR + N);
     }
 
-    private static void kernel8(
-            float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
+    static void kernel8(float[] c, int co, float[] a, int ao, float[] b, int bo, int n) {
         FloatVector c00 = FloatVector.zero(F);
         FloatVector c01 = c00;
         FloatVector c10 = c00;

@@ -175,16 +175,10 @@ final class QuantKernels {
     }
 
     void roundToGrid(
-            Tensor codes,
-            Tensor squares,
-            Tensor w,
-            Tensor scales,
-            Tensor zeros,
-            Tensor groupOf,
-            QuantSpec spec) {
+            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, QuantSpec spec) {
         int in = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(scales.cols());
-        int[] group = groupOf.bytes().toArray(I32);
+        int length = Math.toIntExact(spec.groupLength(in));
         MemorySegment codeBytes = codes.bytes();
         MemorySegment ws = w.bytes();
         MemorySegment scaleBytes = scales.bytes();
@@ -193,73 +187,112 @@ final class QuantKernels {
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    int padded = Lanes.padded(in);
-                    float[] x = scratch.floats(0, padded);
-                    float[] s = scratch.floats(1, padded);
-                    float[] z = scratch.floats(2, padded);
+                    // A vector at a group's end writes past it; the next group overwrites that.
+                    float[] x = scratch.floats(0, Lanes.padded(in) + N);
+                    float[] code = scratch.floats(1, Lanes.padded(in) + N);
+                    float[] difference = scratch.floats(2, Lanes.padded(in) + N);
                     float[] grid = scratch.floats(3, groups);
+                    byte[] row = scratch.octets(in);
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
                     Lanes.read(grid, 0, scaleBytes, scales.dtype(), (long) r * groups, groups);
+                    for (int g = 0; g < groups; g++) {
+                        int zero =
+                                zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
+                        int from = g * length;
+                        round(
+                                code,
+                                difference,
+                                x,
+                                from,
+                                Math.min(in, from + length),
+                                grid[g],
+                                zero,
+                                spec,
+                                scales.dtype());
+                    }
                     for (int i = 0; i < in; i++) {
-                        int g = group[i];
-                        s[i] = grid[g];
-                        z[i] = zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
+                        row[i] = (byte) code[i];
                     }
-                    float[] difference = scratch.floats(4, padded);
-                    if (squares != null) {
-                        squareBytes.set(F64, 16L * r + 8, squared(x, in));
-                    }
-                    for (int i = 0; i < in; i += N) {
-                        FloatVector v = FloatVector.fromArray(F, x, i);
-                        FloatVector scale = FloatVector.fromArray(F, s, i);
-                        FloatVector zero = FloatVector.fromArray(F, z, i);
-                        FloatVector code = code(v, scale, zero, spec.maxCode());
-                        v.sub(value(code, scale, zero, scales.dtype())).intoArray(difference, i);
-                        code.intoArray(x, i);
-                    }
+                    MemorySegment.copy(row, 0, codeBytes, ValueLayout.JAVA_BYTE, (long) r * in, in);
                     if (squares != null) {
                         squareBytes.set(F64, 16L * r, squared(difference, in));
-                    }
-                    for (int i = 0; i < in; i++) {
-                        codeBytes.set(ValueLayout.JAVA_BYTE, (long) r * in + i, (byte) x[i]);
+                        squareBytes.set(F64, 16L * r + 8, squared(x, in));
                     }
                 });
+    }
+
+    /// Codes of `x[from, to)` and what rounding took from it, for one group.
+    private static void round(
+            float[] codes,
+            float[] difference,
+            float[] x,
+            int from,
+            int to,
+            float scale,
+            int zero,
+            QuantSpec spec,
+            DType type) {
+        FloatVector scales = FloatVector.broadcast(F, scale);
+        FloatVector zeros = FloatVector.broadcast(F, zero);
+        for (int i = from; i < to; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            FloatVector code = code(v, scales, zeros, spec.maxCode());
+            v.sub(value(code, scales, zeros, type)).intoArray(difference, i);
+            code.intoArray(codes, i);
+        }
     }
 
     /// In F64, four sums by turns so that they do not wait for each other.
     private static double squared(float[] x, int n) {
-        double[] sums = new double[4];
-        for (int i = 0; i < n; i++) {
-            sums[i & 3] += (double) x[i] * x[i];
+        double a = 0;
+        double b = 0;
+        double c = 0;
+        double d = 0;
+        int i = 0;
+        for (; i < n - 3; i += 4) {
+            a += (double) x[i] * x[i];
+            b += (double) x[i + 1] * x[i + 1];
+            c += (double) x[i + 2] * x[i + 2];
+            d += (double) x[i + 3] * x[i + 3];
         }
-        return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+        for (; i < n; i++) {
+            a += (double) x[i] * x[i];
+        }
+        return (a + b) + (c + d);
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {
-        long in = codes.cols();
-        long words = out.cols();
+        int in = Math.toIntExact(codes.cols());
+        int words = Math.toIntExact(out.cols());
         MemorySegment outs = out.bytes();
         MemorySegment cs = codes.bytes();
         workers.forEach(
                 Math.toIntExact(codes.rows()),
-                r -> {
-                    long window = 0;
-                    int filled = 0;
-                    long at = 4 * r * words;
-                    for (long i = 0; i < in; i++) {
-                        window |= (cs.get(ValueLayout.JAVA_BYTE, r * in + i) & 0xffL) << filled;
-                        filled += bits;
-                        if (filled >= 32) {
-                            outs.set(I32, at, (int) window);
-                            at += 4;
-                            window >>>= 32;
-                            filled -= 32;
-                        }
-                    }
-                    if (filled > 0) {
-                        outs.set(I32, at, (int) window);
-                    }
+                (r, scratch) -> {
+                    byte[] row = scratch.octets(in);
+                    int[] packed = scratch.words(words);
+                    MemorySegment.copy(cs, ValueLayout.JAVA_BYTE, (long) r * in, row, 0, in);
+                    pack(packed, row, in, bits);
+                    MemorySegment.copy(packed, 0, outs, I32, 4L * r * words, words);
                 });
+    }
+
+    private static void pack(int[] words, byte[] codes, int n, int bits) {
+        long window = 0;
+        int filled = 0;
+        int at = 0;
+        for (int i = 0; i < n; i++) {
+            window |= (codes[i] & 0xffL) << filled;
+            filled += bits;
+            if (filled >= 32) {
+                words[at++] = (int) window;
+                window >>>= 32;
+                filled -= 32;
+            }
+        }
+        if (filled > 0) {
+            words[at] = (int) window;
+        }
     }
 
     void dequantize(Tensor out, Weight w) {

@@ -9,6 +9,8 @@ import java.lang.foreign.MemorySegment;
 final class Scratch {
     private final float[][] floats = new float[8][0];
     private final double[][] doubles = new double[4][0];
+    private byte[] octets = new byte[0];
+    private int[] words = new int[0];
     private final MemorySegment[] segments = new MemorySegment[4];
 
     /// At least `length` floats; a slot's earlier array is lost.
@@ -17,6 +19,20 @@ final class Scratch {
             floats[slot] = new float[length];
         }
         return floats[slot];
+    }
+
+    byte[] octets(int length) {
+        if (octets.length < length) {
+            octets = new byte[length];
+        }
+        return octets;
+    }
+
+    int[] words(int length) {
+        if (words.length < length) {
+            words = new int[length];
+        }
+        return words;
     }
 
     double[] doubles(int slot, int length) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.formats.Checkpoint;
@@ -12,7 +13,14 @@ import java.util.stream.Collectors;
 /// Every architecture that llmc knows.
 public final class Architectures {
     public static final List<Architecture> ALL =
-            List.of(new Llama(), new Qwen2(), new Qwen3(), new Gemma3(), new Phi3(), new Gpt2(), new Mixtral());
+            List.of(
+                    new Llama(),
+                    new Qwen2(),
+                    new Qwen3(),
+                    new Gemma3(),
+                    new Phi3(),
+                    new Gpt2(),
+                    new Mixtral());
 
     private Architectures() {}
 
@@ -32,7 +40,11 @@ public final class Architectures {
             }
         }
         String known =
-                ALL.stream().flatMap(a -> a.modelTypes().stream()).sorted().collect(Collectors.joining(", "));
-        throw new UserException("model_type \"" + type + "\" is not known to llmc", "known: " + known);
+                ALL.stream()
+                        .flatMap(a -> a.modelTypes().stream())
+                        .sorted()
+                        .collect(Collectors.joining(", "));
+        throw new UserException(
+                "model_type \"" + type + "\" is not known to llmc", "known: " + known);
     }
 }

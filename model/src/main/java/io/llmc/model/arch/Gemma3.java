@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
@@ -9,8 +10,8 @@ import io.llmc.model.RopeSpec;
 import java.util.List;
 import java.util.Set;
 
-/// Gemma 3 (text): norm weights stored minus one, four norms a block, norms over the heads of q and k,
-/// local layers with a window and a rope base of their own, embeddings times sqrt(hidden).
+/// Gemma 3 (text): norm weights stored minus one, four norms a block, norms over the heads of q and
+/// k, local layers with a window and a rope base of their own, embeddings times sqrt(hidden).
 final class Gemma3 implements Architecture {
     private static final String LOCAL = "sliding_attention";
     private static final String GLOBAL = "full_attention";
@@ -51,7 +52,9 @@ final class Gemma3 implements Architecture {
                         .withSoftcap((float) c.decimal("attn_logit_softcapping", 0)),
                 norm(s, p + "post_attention_layernorm"),
                 norm(s, p + "pre_feedforward_layernorm"),
-                s.mlp(p + "mlp.", Sizes.activation(c.text("hidden_activation", "gelu_pytorch_tanh"))),
+                s.mlp(
+                        p + "mlp.",
+                        Sizes.activation(c.text("hidden_activation", "gelu_pytorch_tanh"))),
                 norm(s, p + "post_feedforward_layernorm"));
     }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
@@ -39,7 +40,10 @@ final class Llama implements Architecture {
 
     /// What surrounds the blocks in every model with Llama's names.
     static ModelSpec decoder(
-            HfConfig c, Sizes s, java.util.function.IntFunction<LayerSpec> layer, boolean tiedByDefault) {
+            HfConfig c,
+            Sizes s,
+            java.util.function.IntFunction<LayerSpec> layer,
+            boolean tiedByDefault) {
         return new ModelSpec(
                 c.modelType(),
                 s.hidden(),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
@@ -9,8 +10,8 @@ import java.util.List;
 import java.util.Set;
 import java.util.stream.IntStream;
 
-/// Mixtral: Llama whose feed-forward is a mixture of experts; w1 is the gate, w3 up, w2 down, and the
-/// chosen experts' weights sum to one.
+/// Mixtral: Llama whose feed-forward is a mixture of experts; w1 is the gate, w3 up, w2 down, and
+/// the chosen experts' weights sum to one.
 final class Mixtral implements Architecture {
     @Override
     public List<String> modelTypes() {
@@ -37,7 +38,8 @@ final class Mixtral implements Architecture {
                 s.attention(p + "self_attn.", rope, c.integer("sliding_window", 0)),
                 null,
                 s.norm(p + "post_attention_layernorm"),
-                new LayerSpec.Experts(moe + "gate", experts, c.integer("num_experts_per_tok", 2), true),
+                new LayerSpec.Experts(
+                        moe + "gate", experts, c.integer("num_experts_per_tok", 2), true),
                 null);
     }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.backend.Op.Activation;
@@ -9,8 +10,8 @@ import io.llmc.model.RopeSpec;
 import java.util.List;
 import java.util.Set;
 
-/// Qwen 2 and 2.5: Llama with biases on q, k and v; where `use_sliding_window` is set, the layers from
-/// `max_window_layers` on see a window only.
+/// Qwen 2 and 2.5: Llama with biases on q, k and v; where `use_sliding_window` is set, the layers
+/// from `max_window_layers` on see a window only.
 final class Qwen2 implements Architecture {
     @Override
     public List<String> modelTypes() {
@@ -43,7 +44,8 @@ final class Qwen2 implements Architecture {
         List<String> types = c.texts("layer_types");
         boolean slides =
                 types.isEmpty()
-                        ? c.flag("use_sliding_window", false) && i >= c.integer("max_window_layers", 0)
+                        ? c.flag("use_sliding_window", false)
+                                && i >= c.integer("max_window_layers", 0)
                         : types.get(i).equals("sliding_attention");
         return slides ? c.integer("sliding_window", 0) : 0;
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.backend.Op.Activation;
@@ -29,7 +30,8 @@ final class Qwen3 implements Architecture {
                     return new LayerSpec(
                             p,
                             s.norm(p + "input_layernorm"),
-                            s.attentionWithHeadNorms(p + "self_attn.", rope, Qwen2.window(c, i), scale, 0),
+                            s.attentionWithHeadNorms(
+                                    p + "self_attn.", rope, Qwen2.window(c, i), scale, 0),
                             null,
                             s.norm(p + "post_attention_layernorm"),
                             s.mlp(p + "mlp.", Activation.SILU),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
 import io.llmc.backend.Op.Activation;
@@ -13,7 +14,15 @@ import java.util.function.IntFunction;
 /// The keys that Llama and its descendants share.
 ///
 /// @param eps of every RMS norm
-record Sizes(int hidden, int vocabulary, int layers, int heads, int kvHeads, int headDim, int intermediate, double eps) {
+record Sizes(
+        int hidden,
+        int vocabulary,
+        int layers,
+        int heads,
+        int kvHeads,
+        int headDim,
+        int intermediate,
+        double eps) {
     static Sizes of(HfConfig c) {
         int hidden = c.integer("hidden_size");
         int heads = c.integer("num_attention_heads");
@@ -102,7 +111,9 @@ record Sizes(int hidden, int vocabulary, int layers, int heads, int kvHeads, int
             case "relu" -> Activation.RELU;
             default ->
                     throw new UserException(
-                            "config.json asks for the activation \"" + name + "\", which llmc does not know",
+                            "config.json asks for the activation \""
+                                    + name
+                                    + "\", which llmc does not know",
                             "known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
         };
     }

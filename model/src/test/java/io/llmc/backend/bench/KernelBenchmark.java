@@ -16,8 +16,8 @@ import java.lang.foreign.ValueLayout;
 import java.lang.management.ManagementFactory;
 import java.util.Random;
 
-/// Times the kernels at the sizes of small models: `mvn -Pbench -pl formats,model test`, or this
-/// class with a math (`PORTABLE`, `ONEDNN`) and a part of a name.
+/// Times the kernels at the sizes of small models: `mvn -Pbench -pl formats,model -DskipTests
+/// test`, or this class with a math (`PORTABLE`, `ONEDNN`) and a part of a name.
 public final class KernelBenchmark {
     private final CpuBackend backend;
     private final TensorArena arena;
@@ -81,16 +81,27 @@ public final class KernelBenchmark {
             Tensor out = a.allocate(DType.F32, new Shape(2048, 1536));
             Tensor row = normal(a, 1, 1536).reshape(1536);
             time("add", x.byteSize() * 3 / 1e9, "GB/s", new Op.Add(out, x, y, 1));
-            time("silu gated", x.byteSize() * 3 / 1e9, "GB/s",
+            time(
+                    "silu gated",
+                    x.byteSize() * 3 / 1e9,
+                    "GB/s",
                     new Op.Gated(out, x, y, Activation.SILU));
-            time("gelu tanh gated", x.byteSize() * 3 / 1e9, "GB/s",
+            time(
+                    "gelu tanh gated",
+                    x.byteSize() * 3 / 1e9,
+                    "GB/s",
                     new Op.Gated(out, x, y, Activation.GELU_TANH));
-            time("gelu erf", x.byteSize() * 2 / 1e9, "GB/s",
+            time(
+                    "gelu erf",
+                    x.byteSize() * 2 / 1e9,
+                    "GB/s",
                     new Op.Activate(out, x, Activation.GELU_ERF));
-            time("rmsNorm", x.byteSize() * 2 / 1e9, "GB/s",
-                    new Op.RmsNorm(out, x, row, 1e-5f, 0));
+            time("rmsNorm", x.byteSize() * 2 / 1e9, "GB/s", new Op.RmsNorm(out, x, row, 1e-5f, 0));
             Tensor table = normal(a, 2048, 64);
-            time("rope", x.byteSize() * 2 / 1e9, "GB/s",
+            time(
+                    "rope",
+                    x.byteSize() * 2 / 1e9,
+                    "GB/s",
                     new Op.Rope(out, x, table, 64, 2048, false));
         }
         try (TensorArena a = arena.scratch()) {
@@ -99,7 +110,10 @@ public final class KernelBenchmark {
             Tensor out = a.allocate(DType.F32, new Shape(256));
             Tensor ids = a.allocate(DType.I32, new Shape(256));
             backend.run(new Op.Zero(ids));
-            time("nll 49152", p.byteSize() / 1e9, "GB/s",
+            time(
+                    "nll 49152",
+                    p.byteSize() / 1e9,
+                    "GB/s",
                     new Op.NegativeLogLikelihood(out, p, ids));
             time("divergence 49152", p.byteSize() * 2 / 1e9, "GB/s", new Op.Divergence(out, p, q));
             time("argMax 49152", p.byteSize() / 1e9, "GB/s", new Op.ArgMax(ids, p));
@@ -111,7 +125,10 @@ public final class KernelBenchmark {
             try (TensorArena a = arena.scratch()) {
                 Tensor x = normal(a, 2048, n);
                 Tensor h = a.allocate(DType.F32, new Shape(n, n));
-                time("gram of 2048 x " + n, 2048.0 * n * n / 1e9, "GFLOP/s (half)",
+                time(
+                        "gram of 2048 x " + n,
+                        2048.0 * n * n / 1e9,
+                        "GFLOP/s (half)",
                         new Op.AccumulateGram(h, x, 1));
             }
         }
@@ -126,7 +143,10 @@ public final class KernelBenchmark {
                 Tensor status = a.allocate(DType.I32, new Shape(1));
                 backend.run(new Op.Zero(h));
                 backend.run(new Op.AccumulateGram(h, x, 1f / n));
-                time("choleskyInverse " + n, 2.0 / 3 * n * n * n / 1e9, "GFLOP/s",
+                time(
+                        "choleskyInverse " + n,
+                        2.0 / 3 * n * n * n / 1e9,
+                        "GFLOP/s",
                         new Op.CholeskyInverse(u, status, h, 0.01f));
             }
         }
@@ -156,26 +176,55 @@ public final class KernelBenchmark {
                 groupOf.bytes().setAtIndex(ValueLayout.JAVA_INT, i, i / 128);
             }
             double elements = (double) out * in / 1e6;
-            time("chooseGrid", elements, "M/s",
-                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
-            time("chooseGrid with search", elements, "M/s",
-                    new Op.ChooseGrid(scales, zeros, w, null, spec, 0, Op.GridSearch.DEFAULT, 0, (int) spec.groups(in)));
-            time("roundToGrid", elements, "M/s",
-                    new Op.RoundToGrid(codes, null, w, scales, zeros, groupOf, spec));
+            time(
+                    "chooseGrid",
+                    elements,
+                    "M/s",
+                    new Op.ChooseGrid(
+                            scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
+            time(
+                    "chooseGrid with search",
+                    elements,
+                    "M/s",
+                    new Op.ChooseGrid(
+                            scales,
+                            zeros,
+                            w,
+                            null,
+                            spec,
+                            0,
+                            Op.GridSearch.DEFAULT,
+                            0,
+                            (int) spec.groups(in)));
+            time(
+                    "roundToGrid",
+                    elements,
+                    "M/s",
+                    new Op.RoundToGrid(codes, null, w, scales, zeros, spec));
             time("packCodes", elements, "M/s", new Op.PackCodes(words, codes, 4));
-            time("gptq %d x %d".formatted(out, in), elements, "M/s", () -> {
-                for (int from = 0; from < in; from += 128) {
-                    int to = Math.min(in, from + 128);
-                    Tensor e = errors.rows(0, out);
-                    if (to - from < 128) {
-                        e = new Tensor(e.buffer(), e.byteOffset(), DType.F32,
-                                new Shape(out, to - from));
-                    }
-                    backend.run(new Op.AccumulateGptqBlock(codes, e, w, u, scales, zeros, groupOf,
-                            spec, from, to));
-                    backend.run(new Op.AccumulateGptqSpread(w, e, u, from, to));
-                }
-            });
+            time(
+                    "gptq %d x %d".formatted(out, in),
+                    elements,
+                    "M/s",
+                    () -> {
+                        for (int from = 0; from < in; from += 128) {
+                            int to = Math.min(in, from + 128);
+                            Tensor e = errors.rows(0, out);
+                            if (to - from < 128) {
+                                e =
+                                        new Tensor(
+                                                e.buffer(),
+                                                e.byteOffset(),
+                                                DType.F32,
+                                                new Shape(out, to - from));
+                            }
+                            backend.run(
+                                    new Op.AccumulateGptqBlock(
+                                            codes, e, w, u, scales, zeros, groupOf, spec, from,
+                                            to));
+                            backend.run(new Op.AccumulateGptqSpread(w, e, u, from, to));
+                        }
+                    });
         }
     }
 
@@ -187,8 +236,11 @@ public final class KernelBenchmark {
             Tensor v = normal(a, rows, spec.kvHeads() * spec.headDim());
             Tensor out = a.allocate(DType.F32, q.shape());
             double flops = 2.0 * rows * spec.length() * spec.heads() * spec.headDim();
-            time("attention %d x %d, %d heads of %d".formatted(sequences, spec.length(),
-                            spec.heads(), spec.headDim()), flops / 1e9, "GFLOP/s",
+            time(
+                    "attention %d x %d, %d heads of %d"
+                            .formatted(sequences, spec.length(), spec.heads(), spec.headDim()),
+                    flops / 1e9,
+                    "GFLOP/s",
                     new Op.Attention(out, q, k, v, spec));
         }
     }

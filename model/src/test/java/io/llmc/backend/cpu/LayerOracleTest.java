@@ -118,8 +118,10 @@ class LayerOracleTest {
         Tensor scales = arena.allocate(DType.F32, new Shape(N, N / group));
         Tensor zeros = arena.allocate(DType.U8, new Shape(N, N / group));
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
-        backend.run(new Op.ChooseGrid(scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(w.cols())));
-        backend.run(new Op.RoundToGrid(codes, null, w, scales, zeros, groupOf(group), spec));
+        backend.run(
+                new Op.ChooseGrid(
+                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(w.cols())));
+        backend.run(new Op.RoundToGrid(codes, null, w, scales, zeros, spec));
         int different = 0;
         for (int r = 0; r < N; r++) {
             for (int c = 0; c < N; c++) {
