@@ -52,7 +52,7 @@ final class BarProgress implements Progress {
     @Override
     public synchronized void advance(long by, String detail) {
         bar.stepBy(by);
-        bar.setExtraMessage(detail);
+        bar.setExtraMessage(" " + Figures.place(detail));
     }
 
     @Override

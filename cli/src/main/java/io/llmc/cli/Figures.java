@@ -45,6 +45,11 @@ final class Figures {
                 : "%.2f B".formatted(value / 1e9);
     }
 
+    /// What was just finished, as `model.layers.3` where a prefix of names says it.
+    static String place(String detail) {
+        return detail.endsWith(".") ? detail.substring(0, detail.length() - 1) : detail;
+    }
+
     static String names(List<?> items) {
         return items.isEmpty()
                 ? "none"
