@@ -5,6 +5,7 @@ import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.N;
 
+import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteOrder;
 import jdk.incubator.vector.FloatVector;
@@ -86,13 +87,19 @@ final class PortableGemm implements Gemm {
                     int last = Math.min(panels, first + perBlock);
                     int j0 = tile / blocks * COLUMNS;
                     if (first < last && !(p.lower() && j0 >= i0 + last * MR)) {
-                        tile(p, i0, rows, panels, first, last, j0, a, scratch);
+                        int end = Math.min(p.n(), j0 + COLUMNS);
+                        new Tile(p, i0, rows, panels, first, last, j0, end, a).run(scratch);
                     }
                 });
     }
 
-    /// Panels `[first, last)` of rows times columns `[j0, j0 + COLUMNS)`.
-    private static void tile(
+    /// A rectangle of c, held in registers' order until its sums are whole.
+    ///
+    /// @param i0 row of c that is the first packed one
+    /// @param rows packed rows, as `panels` panels in `a`
+    /// @param first, last panels of this tile
+    /// @param j0, end columns of this tile
+    private record Tile(
             Product p,
             int i0,
             int rows,
@@ -100,75 +107,100 @@ final class PortableGemm implements Gemm {
             int first,
             int last,
             int j0,
-            float[] a,
-            Scratch scratch) {
-        int end = Math.min(p.n(), j0 + COLUMNS);
-        if (last - first <= FEW) {
-            for (int j = j0; j < end; j += NR) {
-                for (int k0 = 0; k0 < p.k(); k0 += KC) {
-                    panel(
-                            p,
-                            i0,
-                            rows,
-                            panels,
-                            first,
-                            last,
-                            j,
-                            Math.min(NR, end - j),
-                            k0,
-                            a,
-                            scratch);
-                }
-            }
-        } else {
-            for (int k0 = 0; k0 < p.k(); k0 += KC) {
-                for (int j = j0; j < end; j += NR) {
-                    panel(
-                            p,
-                            i0,
-                            rows,
-                            panels,
-                            first,
-                            last,
-                            j,
-                            Math.min(NR, end - j),
-                            k0,
-                            a,
-                            scratch);
-                }
-            }
-        }
-    }
+            int end,
+            float[] a) {
 
-    /// Panels `[first, last)` of rows times one panel of columns, over one chunk of k.
-    private static void panel(
-            Product p,
-            int i0,
-            int rows,
-            int panels,
-            int first,
-            int last,
-            int j,
-            int columns,
-            int k0,
-            float[] a,
-            Scratch scratch) {
-        // Rows above the first column are not in the lower triangle.
-        int from = p.lower() ? Math.max(first, (j - i0) / MR) : first;
-        if (from >= last) {
-            return;
+        void run(Scratch scratch) {
+            float[] sums = scratch.floats(4, (last - first) * Math.ceilDiv(end - j0, NR) * MR * NR);
+            if (p.accumulate()) {
+                move(sums, true);
+            }
+            if (last - first <= FEW) {
+                for (int j = j0; j < end; j += NR) {
+                    for (int k0 = 0; k0 < p.k(); k0 += KC) {
+                        chunk(sums, j, k0, scratch);
+                    }
+                }
+            } else {
+                for (int k0 = 0; k0 < p.k(); k0 += KC) {
+                    for (int j = j0; j < end; j += NR) {
+                        chunk(sums, j, k0, scratch);
+                    }
+                }
+            }
+            move(sums, false);
         }
-        float[] b = scratch.floats(3, KC * NR);
-        float[] sums = scratch.floats(4, MR * NR);
-        int n = Math.min(KC, p.k() - k0);
-        boolean add = p.accumulate() || k0 > 0;
-        p.b().pack(b, 0, NR, j, columns, k0, n, scratch);
-        for (int q = from; q < last; q++) {
-            kernel(sums, 0, a, k0 * panels * MR + q * MR * n, b, 0, n);
-            int i = i0 + q * MR;
-            int count = Math.min(MR, rows - q * MR);
-            long at = p.from() + i * p.stride() + j;
-            merge(p.c(), at, p.stride(), count, columns, sums, p.alpha(), add);
+
+        /// The first panel of rows that is wanted beside column j.
+        private int from(int j) {
+            return p.lower() ? Math.max(first, (j - i0) / MR) : first;
+        }
+
+        private int at(int q, int j) {
+            return ((j - j0) / NR * (last - first) + q - first) * MR * NR;
+        }
+
+        /// All rows times one panel of columns, over one chunk of k.
+        private void chunk(float[] sums, int j, int k0, Scratch scratch) {
+            if (from(j) >= last) {
+                return;
+            }
+            float[] b = scratch.floats(3, KC * NR);
+            float[] sum = scratch.floats(2, MR * NR);
+            int n = Math.min(KC, p.k() - k0);
+            p.b().pack(b, 0, NR, j, Math.min(NR, end - j), k0, n, scratch);
+            boolean add = p.accumulate() || k0 > 0;
+            for (int q = from(j); q < last; q++) {
+                int ao = k0 * panels * MR + q * MR * n;
+                if (!add && p.alpha() == 1) {
+                    kernel(sums, at(q, j), a, ao, b, 0, n);
+                } else {
+                    kernel(sum, 0, a, ao, b, 0, n);
+                    add(sums, at(q, j), sum, p.alpha(), add);
+                }
+            }
+        }
+
+        private static void add(float[] sums, int at, float[] sum, float alpha, boolean add) {
+            for (int i = 0; i < MR * NR; i += N) {
+                FloatVector s = FloatVector.fromArray(F, sum, i);
+                FloatVector v =
+                        add
+                                ? s.fma(
+                                        FloatVector.broadcast(F, alpha),
+                                        FloatVector.fromArray(F, sums, at + i))
+                                : s.mul(alpha);
+                v.intoArray(sums, at + i);
+            }
+        }
+
+        /// From c to the sums, or back.
+        private void move(float[] sums, boolean load) {
+            for (int j = j0; j < end; j += NR) {
+                int columns = Math.min(NR, end - j);
+                for (int q = from(j); q < last; q++) {
+                    int count = Math.min(MR, rows - q * MR);
+                    for (int i = 0; i < count; i++) {
+                        long c = p.from() + (i0 + q * MR + i) * p.stride() + j;
+                        if (load) {
+                            Lanes.read(sums, at(q, j) + i * NR, p.c(), DType.F32, c, columns);
+                        } else {
+                            store(p.c(), c, sums, at(q, j) + i * NR, columns);
+                        }
+                    }
+                }
+            }
+        }
+
+        private static void store(MemorySegment c, long to, float[] sums, int at, int columns) {
+            int j = 0;
+            for (; j <= columns - N; j += N) {
+                FloatVector.fromArray(F, sums, at + j)
+                        .intoMemorySegment(c, 4 * (to + j), ByteOrder.LITTLE_ENDIAN);
+            }
+            for (; j < columns; j++) {
+                c.set(F32, 4 * (to + j), sums[at + j]);
+            }
         }
     }
 
@@ -279,38 +311,5 @@ final class PortableGemm implements Gemm {
         c61.intoArray(c, co + 6 * NR + N);
         c70.intoArray(c, co + 7 * NR);
         c71.intoArray(c, co + 7 * NR + N);
-    }
-
-    /// `c = alpha * sums (+ c)` for a register tile's `count` rows and `columns`.
-    private static void merge(
-            MemorySegment c,
-            long at,
-            long stride,
-            int count,
-            int columns,
-            float[] sums,
-            float alpha,
-            boolean add) {
-        for (int i = 0; i < count; i++) {
-            long row = at + i * stride;
-            int j = 0;
-            for (; j <= columns - N; j += N) {
-                FloatVector s = FloatVector.fromArray(F, sums, i * NR + j);
-                long to = 4 * (row + j);
-                FloatVector v =
-                        add
-                                ? s.fma(
-                                        FloatVector.broadcast(F, alpha),
-                                        FloatVector.fromMemorySegment(
-                                                F, c, to, ByteOrder.LITTLE_ENDIAN))
-                                : s.mul(alpha);
-                v.intoMemorySegment(c, to, ByteOrder.LITTLE_ENDIAN);
-            }
-            for (; j < columns; j++) {
-                float s = sums[i * NR + j];
-                long to = 4 * (row + j);
-                c.set(F32, to, add ? Math.fma(s, alpha, c.get(F32, to)) : s * alpha);
-            }
-        }
     }
 }
