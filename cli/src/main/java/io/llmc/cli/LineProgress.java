@@ -49,7 +49,12 @@ final class LineProgress implements Progress {
         String rest = done > skipped ? ", " + Durations.format(remaining(now)) + " left" : "";
         say(
                 "%s %d/%d%s%s"
-                        .formatted(task, done, total, rest, detail.isEmpty() ? "" : ": " + Figures.place(detail)));
+                        .formatted(
+                                task,
+                                done,
+                                total,
+                                rest,
+                                detail.isEmpty() ? "" : ": " + Figures.place(detail)));
     }
 
     private double remaining(long now) {

@@ -73,7 +73,14 @@ class KillIT {
                                 System.getProperty("java.class.path"),
                                 Llmc.class.getName()));
         command.addAll(
-                List.of("quantize", model.toString(), "-o", output.toString(), "-q", "--bits", "4"));
+                List.of(
+                        "quantize",
+                        model.toString(),
+                        "-o",
+                        output.toString(),
+                        "-q",
+                        "--bits",
+                        "4"));
         command.addAll(List.of("--group-size", "64", "--threads", Integer.toString(threads)));
         command.addAll(List.of("--calib-data", model.resolve("calibration.txt").toString()));
         command.addAll(List.of("--calib-samples", "32", "--calib-length", "256"));
@@ -90,7 +97,8 @@ class KillIT {
         Map<String, String> hashes = new TreeMap<>();
         try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
-                byte[] digest = MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                byte[] digest =
+                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
                 hashes.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
             }
         }

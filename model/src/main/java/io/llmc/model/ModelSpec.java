@@ -25,6 +25,23 @@ public record ModelSpec(
         String head,
         float logitSoftcap,
         boolean inOutLinears) {
+    /// The same with another name for a tied embedding.
+    public ModelSpec withTiedEmbedding(String name) {
+        return new ModelSpec(
+                modelType,
+                hidden,
+                vocabulary,
+                maxPositions,
+                layers,
+                finalNorm,
+                name,
+                positionEmbedding,
+                embeddingScale,
+                name,
+                logitSoftcap,
+                inOutLinears);
+    }
+
     public boolean tied() {
         return head.equals(embedding);
     }

@@ -103,7 +103,8 @@ public final class HiddenStates implements AutoCloseable {
             int id = windows.ids().getAtIndex(ValueLayout.JAVA_INT, i);
             if (id < 0 || id >= vocabulary) {
                 throw new UserException(
-                        "token id %d is outside the model's vocabulary of %d".formatted(id, vocabulary),
+                        "token id %d is outside the model's vocabulary of %d"
+                                .formatted(id, vocabulary),
                         "tokenizer.json or the ids are those of another model");
             }
         }

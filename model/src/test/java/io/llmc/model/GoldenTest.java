@@ -80,6 +80,24 @@ class GoldenTest {
         }
     }
 
+    /// Some writers keep a tied matrix under the head's name: the same logits.
+    @Test
+    void aTiedMatrixMayHaveTheHeadsName() throws IOException {
+        Path source = TestFiles.testdata().resolve("tiny-qwen3");
+        byte[] bytes = Files.readAllBytes(source.resolve("model.safetensors"));
+        String header = new String(bytes, 8, 4000, java.nio.charset.StandardCharsets.ISO_8859_1);
+        int at = 8 + header.indexOf("\"model.embed_tokens.weight\"");
+        byte[] name =
+                "\"lm_head.weight\"           "
+                        .getBytes(java.nio.charset.StandardCharsets.US_ASCII);
+        System.arraycopy(name, 0, bytes, at, "\"model.embed_tokens.weight\"".length());
+        Path copy = Files.createDirectory(temp.resolve("head-name"));
+        Files.write(copy.resolve("model.safetensors"), bytes);
+        Files.copy(source.resolve("config.json"), copy.resolve("config.json"));
+        Files.copy(source.resolve("golden.safetensors"), copy.resolve("golden.safetensors"));
+        check(copy, BackendOptions.Math.PORTABLE);
+    }
+
     @Test
     void everyArchitectureHasATinyCheckpoint() {
         List<String> have =

@@ -31,7 +31,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// GPTQ on a tiny checkpoint of every kind of block: fused projections, transposed weights, experts.
+/// GPTQ on a tiny checkpoint of every kind of block: fused projections, transposed weights,
+/// experts.
 class ArchitecturesTest {
     private static final int VOCABULARY = 256;
 
@@ -76,23 +77,23 @@ class ArchitecturesTest {
     @Test
     void expertsThatSawTooFewTokensAreNamedOrRefused() throws IOException {
         Path model = withTokenizer(TestFiles.testdata().resolve("tiny-mixtral"));
-        SweepResult result = run(model, "compressed-tensors", Map.of("minExpertTokens", 100_000), 8);
+        SweepResult result =
+                run(model, "compressed-tensors", Map.of("minExpertTokens", 100_000), 8);
         List<ModuleReport> experts =
                 result.reports().stream().filter(r -> r.module().contains("experts")).toList();
         assertThat(experts).isNotEmpty();
         assertThat(experts)
-                .allSatisfy(
-                        r -> {
-                            assertThat(r.values()).containsEntry("method", "rtn");
-                            assertThat(r.warnings().getFirst()).contains("calibration tokens of at least 100000");
-                        });
-        assertThatThrownBy(
-                        () ->
-                                run(
-                                        model,
-                                        "dense",
-                                        Map.of("minExpertTokens", 100_000, "rareExperts", "fail"),
-                                        8))
+                .allSatisfy(r -> {
+                    assertThat(r.values()).containsEntry("method", "rtn");
+                    assertThat(r.warnings().getFirst())
+                            .contains("calibration tokens of at least 100000");
+                });
+        assertThatThrownBy(() ->
+                        run(
+                                model,
+                                "dense",
+                                Map.of("minExpertTokens", 100_000, "rareExperts", "fail"),
+                                8))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("block_sparse_moe.experts.");
         // Rare experts must get a group index too where the layout has one for every layer.

@@ -34,7 +34,7 @@ public final class CpuBackend implements Backend {
         rows = new RowKernels(workers);
         attention = new AttentionKernels(workers);
         losses = new LossKernels(workers);
-        linalg = new LinalgKernels(workers, gemm);
+        linalg = new LinalgKernels(workers, portable);
         quant = new QuantKernels(workers);
         gptq = new GptqKernels(workers, gemm);
     }
@@ -55,6 +55,15 @@ public final class CpuBackend implements Backend {
                     yield portable; // and `llmc devices` says so
                 }
             }
+        };
+    }
+
+    /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are
+    /// used.
+    private Gemm gemm(Weight w) {
+        return switch (w) {
+            case Weight.Dense _ -> gemm;
+            case Weight.Grouped _ -> portable;
         };
     }
 
@@ -83,14 +92,14 @@ public final class CpuBackend implements Backend {
             case Op.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
             case Op.Matmul(var out, var x, Weight w) ->
-                    gemm.multiply(
-                            Product.of(
-                                    out.bytes(),
-                                    out.rows(),
-                                    out.cols(),
-                                    x.cols(),
-                                    Operand.of(x),
-                                    Operand.of(w)));
+                    gemm(w).multiply(
+                                    Product.of(
+                                            out.bytes(),
+                                            out.rows(),
+                                            out.cols(),
+                                            x.cols(),
+                                            Operand.of(x),
+                                            Operand.of(w)));
             case Op.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
             case Op.Add(var out, var a, var b, float scale) -> elements.add(out, a, b, scale);
             case Op.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);

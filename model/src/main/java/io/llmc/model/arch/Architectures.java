@@ -31,12 +31,21 @@ public final class Architectures {
         return specOf(checkpoint.config(), checkpoint.names());
     }
 
+    /// Some writers keep a tied matrix under the head's name alone.
+    private static ModelSpec tiedByEitherName(ModelSpec spec, Set<String> tensors) {
+        boolean headOnly =
+                spec.tied()
+                        && !tensors.contains(spec.embedding() + ".weight")
+                        && tensors.contains("lm_head.weight");
+        return headOnly ? spec.withTiedEmbedding("lm_head") : spec;
+    }
+
     /// As [#specOf(Checkpoint)], from the parts.
     public static ModelSpec specOf(HfConfig config, Set<String> tensors) {
         String type = config.modelType();
         for (Architecture a : ALL) {
             if (a.modelTypes().contains(type)) {
-                return a.spec(config, tensors);
+                return tiedByEitherName(a.spec(config, tensors), tensors);
             }
         }
         String known =
