@@ -2,6 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
 import java.io.IOException;
 import java.io.StringReader;
@@ -114,7 +115,7 @@ final class RecipeFile {
             if (!(entry.getKeyNode() instanceof ScalarNode key)) {
                 throw new RecipeException(at(entry.getKeyNode()), "a key must be a word");
             }
-            String name = RecipeTree.camel(key.getValue());
+            String name = Options.camel(key.getValue());
             String place = path.isEmpty() ? name : path + "." + name;
             if (map.containsKey(name)) {
                 throw new RecipeException(at(key), "%s stands here twice".formatted(name));

@@ -58,7 +58,7 @@ final class RecipeTree {
         if (value == null) {
             return;
         }
-        List<String> keys = Arrays.stream(path.split("\\.", -1)).map(RecipeTree::camel).toList();
+        List<String> keys = Arrays.stream(path.split("\\.", -1)).map(Options::camel).toList();
         Object at = root;
         for (int i = 0; i + 1 < keys.size(); i++) {
             Object next = child(at, keys.get(i), place);
@@ -75,19 +75,6 @@ final class RecipeTree {
     /// Names the place of something that is missing.
     void expect(String path, String place) {
         places.putIfAbsent(path, place);
-    }
-
-    /// A key as recipes spell it: `group-size` and `group_size` are `groupSize`.
-    static String camel(String key) {
-        StringBuilder camel = new StringBuilder();
-        boolean upper = false;
-        for (char c : key.toCharArray()) {
-            if (c != '-' && c != '_') {
-                camel.append(upper ? Character.toUpperCase(c) : c);
-            }
-            upper = c == '-' || c == '_';
-        }
-        return camel.toString();
     }
 
     /// `key=value`, the value in YAML.

@@ -40,7 +40,8 @@ public final class Options {
         return new Options("", values, path -> path.isEmpty() ? "recipe" : path);
     }
 
-    private static String camel(String key) {
+    /// A key as recipes spell it: `group-size` and `group_size` are `groupSize`.
+    public static String camel(String key) {
         StringBuilder camel = new StringBuilder();
         boolean upper = false;
         for (char c : key.toCharArray()) {

@@ -9,7 +9,6 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.QuantSummary;
-import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
@@ -91,8 +90,9 @@ public record SweepRunner(
                 Journal journal = Journal.open(work.resolve(JOURNAL), key);
                 writeConfig(c, sweep, recipe, plan, work);
                 resumed = resume(work, plan, recipe, journal);
-                Run run =
-                        new Run(
+                SweepRun run =
+                        new SweepRun(
+                                backend,
                                 source,
                                 recipe,
                                 sweep,
@@ -100,7 +100,8 @@ public record SweepRunner(
                                 windows,
                                 work,
                                 journal,
-                                sizes.spills());
+                                sizes.spills(),
+                                progress);
                 verified = run.finish();
                 Provenance.write(
                         work, toolVersion, recipe, hashes.join(), windows, journal.reports());
@@ -283,167 +284,6 @@ public record SweepRunner(
         try (Stream<Path> tree = Files.walk(root)) {
             for (Path path : tree.sorted(Comparator.reverseOrder()).toList()) {
                 Files.delete(path);
-            }
-        }
-    }
-
-    /// One trip, from the first block that the journal lacks.
-    private final class Run {
-        private final LanguageModel source;
-        private final Recipe recipe;
-        private final Recipe.Sweep sweep;
-        private final OutputPlan plan;
-        private final Windows windows;
-        private final Path work;
-        private final Journal journal;
-        private final boolean spills;
-
-        Run(
-                LanguageModel source,
-                Recipe recipe,
-                Recipe.Sweep sweep,
-                OutputPlan plan,
-                Windows windows,
-                Path work,
-                Journal journal,
-                boolean spills) {
-            this.source = source;
-            this.recipe = recipe;
-            this.sweep = sweep;
-            this.plan = plan;
-            this.windows = windows;
-            this.work = work;
-            this.journal = journal;
-            this.spills = spills;
-        }
-
-        /// Compresses, writes and verifies.
-        ///
-        /// @return tensors verified
-        int finish() throws IOException {
-            int layers = source.spec().layers().size();
-            int first = journal.entries().size();
-            Map<String, Long> checksums;
-            float[] logits;
-            try (CheckpointWriter writer =
-                            CheckpointWriter.create(
-                                    work, plan.tensors(), recipe.save().shardSize(), first > 0);
-                    Probe probe = new Probe(source);
-                    HiddenStates states =
-                            windows == null
-                                    ? null
-                                    : new HiddenStates(source, windows, spills ? work : null)) {
-                recover(first, probe, states);
-                SweepOutput output =
-                        new SweepOutput(
-                                source.spec(),
-                                backend,
-                                plan,
-                                recipe.save().layout(),
-                                writer,
-                                journal,
-                                probe,
-                                () -> saveStates(states));
-                BlockStream stream =
-                        new BlockStream(
-                                source,
-                                sweep.passes(),
-                                states,
-                                output,
-                                scaleDtype(),
-                                work.resolve("block-input.bin"));
-                progress.begin("compressing", layers);
-                progress.advance(first, "");
-                for (int i = first; i < layers; i++) {
-                    stream.run(i);
-                    progress.advance(1, source.spec().layers().get(i).prefix());
-                }
-                progress.end();
-                try (TensorReader reader = source.checkpoint().reader()) {
-                    output.writeRest(reader);
-                }
-                writer.finish();
-                logits = probe.logits();
-                checksums = output.checksums();
-            }
-            removeStates();
-            progress.begin("verifying", 1);
-            int verified = Verifier.verify(work, checksums, logits, backend);
-            progress.end();
-            return verified;
-        }
-
-        private io.llmc.tensor.DType scaleDtype() {
-            String first = plan.modules().firstEntry().getKey();
-            return recipe.save()
-                    .layout()
-                    .scaleDtype(source.checkpoint().info(first + ".weight").dtype());
-        }
-
-        /// Brings probe and calibration sequences behind the blocks that an earlier run finished.
-        private void recover(int first, Probe probe, HiddenStates states) {
-            boolean restored = first > 0 && states != null && states.restore(statesFile(first));
-            if (states != null && !restored) {
-                states.embed();
-            }
-            if (first == 0) {
-                return;
-            }
-            try (Checkpoint partial = Checkpoint.open(work);
-                    LanguageModel done =
-                            new LanguageModel(source.checkpoint(), source.spec(), backend)) {
-                for (int i = 0; i < first; i++) {
-                    advance(partial, done, i, probe, states, restored);
-                }
-            }
-        }
-
-        @SuppressWarnings("MustBeClosed") // both are resources of the try
-        private void advance(
-                Checkpoint partial,
-                LanguageModel done,
-                int i,
-                Probe probe,
-                HiddenStates states,
-                boolean restored) {
-            try (TensorReader reader = partial.reader();
-                    io.llmc.backend.TensorArena arena =
-                            backend.newArena(BlockStream.blockBytes(source, i))) {
-                io.llmc.model.DecoderBlock block = done.block(i, reader, arena);
-                probe.advance(block);
-                if (states != null && !restored) {
-                    states.prepare(block);
-                    states.advance(block.stages());
-                }
-            }
-        }
-
-        private Path statesFile(int blocks) {
-            return work.resolve("hidden-after-" + blocks + ".bin");
-        }
-
-        private void saveStates(HiddenStates states) {
-            if (states == null) {
-                return;
-            }
-            int done = journal.entries().size() + 1;
-            states.saveTo(statesFile(done));
-            try {
-                Files.deleteIfExists(statesFile(done - 2));
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
-            }
-        }
-
-        private void removeStates() throws IOException {
-            try (Stream<Path> files = Files.list(work)) {
-                for (Path file :
-                        files.filter(f ->
-                                        f.toString().endsWith(".bin")
-                                                || f.toString().endsWith(".tmp"))
-                                .toList()) {
-                    Files.delete(file);
-                }
             }
         }
     }

@@ -7,6 +7,7 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.Op;
 import io.llmc.backend.Slab;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -14,7 +15,8 @@ import java.lang.foreign.MemorySegment;
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
 public final class CpuBackend implements Backend {
     private final Workers workers;
-    private final Gemm gemm;
+    private final BackendOptions.Math math;
+    private Gemm dense;
     private final PortableGemm portable;
     private final ElementwiseKernels elements;
     private final NormKernels norms;
@@ -28,7 +30,7 @@ public final class CpuBackend implements Backend {
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
         portable = new PortableGemm(workers);
-        gemm = gemm(options.math());
+        math = options.math();
         elements = new ElementwiseKernels(workers);
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
@@ -36,33 +38,48 @@ public final class CpuBackend implements Backend {
         losses = new LossKernels(workers);
         linalg = new LinalgKernels(workers, portable);
         quant = new QuantKernels(workers);
-        gptq = new GptqKernels(workers, gemm);
+        gptq = new GptqKernels(workers, portable);
+        if (math == BackendOptions.Math.ONEDNN) {
+            requireOneDnn();
+        }
     }
 
-    /// oneDNN is worth its load, and its rows of zeros, only where it is faster: on vectors of 256
-    /// bits the portable kernel is as fast.
-    private Gemm gemm(BackendOptions.Math math) {
-        return switch (math) {
-            case PORTABLE -> portable;
-            case ONEDNN -> new OneDnnGemm(workers, OneDnn.load());
-            case AUTO -> {
-                if (Lanes.F.vectorBitSize() < 512) {
-                    yield portable;
-                }
-                try {
-                    yield new OneDnnGemm(workers, OneDnn.load());
-                } catch (IllegalStateException _) {
-                    yield portable; // and `llmc devices` says so
-                }
-            }
-        };
+    /// Who asked for the library by name hears at once that it is not there.
+    private void requireOneDnn() {
+        try {
+            dense();
+        } catch (IllegalStateException e) {
+            workers.close();
+            throw new UserException(e.getMessage(), "pass --math portable");
+        }
+    }
+
+    /// The products of dense weights; a library is loaded at the first of them.
+    private synchronized Gemm dense() {
+        if (dense == null) {
+            dense =
+                    switch (math) {
+                        case PORTABLE -> portable;
+                        case ONEDNN -> new OneDnnGemm(workers, OneDnn.load());
+                        case AUTO -> oneDnnOrPortable();
+                    };
+        }
+        return dense;
+    }
+
+    private Gemm oneDnnOrPortable() {
+        try {
+            return new OneDnnGemm(workers, OneDnn.load());
+        } catch (IllegalStateException _) {
+            return portable; // and `llmc devices` says so
+        }
     }
 
     /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are
     /// used.
     private Gemm gemm(Weight w) {
         return switch (w) {
-            case Weight.Dense _ -> gemm;
+            case Weight.Dense _ -> dense();
             case Weight.Grouped _ -> portable;
         };
     }
@@ -78,7 +95,7 @@ public final class CpuBackend implements Backend {
 
     /// Which library does the dense products.
     public String math() {
-        return gemm.name();
+        return dense().name();
     }
 
     @Override

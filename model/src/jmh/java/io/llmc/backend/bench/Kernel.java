@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.bench;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.ValueLayout;
+import java.util.Random;
+
+/// An operation at the size that it has in a small model, and the work that it is.
+enum Kernel {
+    MATMUL_F32(flops(512, 1536, 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 512, dense(b, a, DType.F32, 1536, 576));
+        }
+    },
+    MATMUL_BF16(flops(512, 1536, 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 512, dense(b, a, DType.BF16, 1536, 576));
+        }
+    },
+    MATMUL_4_BITS(flops(512, 1536, 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 512, packed(b, a, 4, 1536, 576));
+        }
+    },
+    MATMUL_LARGE_F32(flops(512, 4096, 4096)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 512, dense(b, a, DType.F32, 4096, 4096));
+        }
+    },
+    MATMUL_LARGE_4_BITS(flops(512, 4096, 4096)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 512, packed(b, a, 4, 4096, 4096));
+        }
+    },
+    ONE_ROW_F32(bytes(4.0 * 8192 * 2048)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 1, dense(b, a, DType.F32, 8192, 2048));
+        }
+    },
+    ONE_ROW_4_BITS(bytes(0.5 * 8192 * 2048)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 1, packed(b, a, 4, 8192, 2048));
+        }
+    },
+    HEAD_BF16(flops(256, 49152, 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return matmul(b, a, 256, dense(b, a, DType.BF16, 49152, 576));
+        }
+    },
+    ATTENTION(2.0 * 2048 * 512 * 9 * 64, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor q = normal(a, 2048, 576);
+            Tensor k = normal(a, 2048, 192);
+            Tensor v = normal(a, 2048, 192);
+            var spec = new Op.AttentionSpec(512, 9, 3, 64, 0.125f, 0, 0);
+            Op op = new Op.Attention(a.allocate(DType.F32, q.shape()), q, k, v, spec);
+            return () -> b.run(op);
+        }
+    },
+    GATED_SILU(bytes(3.0 * 4 * 2048 * 1536)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor gate = normal(a, 2048, 1536);
+            Tensor up = normal(a, 2048, 1536);
+            Op op = new Op.Gated(a.allocate(DType.F32, up.shape()), gate, up, Op.Activation.SILU);
+            return () -> b.run(op);
+        }
+    },
+    RMS_NORM(bytes(2.0 * 4 * 2048 * 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor x = normal(a, 2048, 576);
+            Tensor w = normal(a, 1, 576).reshape(576);
+            Op op = new Op.RmsNorm(a.allocate(DType.F32, x.shape()), x, w, 1e-5f, 0);
+            return () -> b.run(op);
+        }
+    },
+    NEGATIVE_LOG_LIKELIHOOD(bytes(4.0 * 256 * 49152)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor logits = normal(a, 256, 49152);
+            Tensor targets = a.allocate(DType.I32, new Shape(256));
+            Tensor out = a.allocate(DType.F32, new Shape(256));
+            Op op = new Op.NegativeLogLikelihood(out, logits, targets);
+            return () -> b.run(op);
+        }
+    },
+    /// One triangle of the operations, as it is computed.
+    GRAM(2048.0 * 1536 * 1536, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor x = normal(a, 2048, 1536);
+            Op op = new Op.AccumulateGram(a.allocate(DType.F32, new Shape(1536, 1536)), x, 1);
+            return () -> b.run(op);
+        }
+    },
+    CHOLESKY_INVERSE(2.0 / 3 * 1536 * 1536 * 1536, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor h = hessian(b, a, 1536);
+            Tensor u = a.allocate(DType.F32, h.shape());
+            Op op = new Op.CholeskyInverse(u, a.allocate(DType.I32, new Shape(1)), h, 0.01f);
+            return () -> b.run(op);
+        }
+    },
+    QUADRATIC_FORM(flops(576, 1536, 1536)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor h = hessian(b, a, 1536);
+            Tensor e = normal(a, 576, 1536);
+            Op op = new Op.QuadraticForm(a.allocate(DType.F64, new Shape(576)), e, h);
+            return () -> b.run(op);
+        }
+    },
+    CHOOSE_GRID_SEARCH(bytes(4.0 * 1536 * 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor w = normal(a, 1536, 576);
+            Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
+            Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
+            Op op =
+                    new Op.ChooseGrid(
+                            scales, zeros, w, null, GRID, 0, Op.GridSearch.DEFAULT, 0, 9);
+            return () -> b.run(op);
+        }
+    },
+    ROUND_TO_GRID(bytes(5.0 * 1536 * 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor w = normal(a, 1536, 576);
+            Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
+            Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
+            b.run(new Op.ChooseGrid(scales, zeros, w, null, GRID, 0, null, 0, 9));
+            Tensor codes = a.allocate(DType.U8, w.shape());
+            Op op = new Op.RoundToGrid(codes, null, w, scales, zeros, GRID);
+            return () -> b.run(op);
+        }
+    };
+
+    private static final QuantSpec GRID = new QuantSpec(4, 64, true);
+
+    /// Floating-point operations, or bytes moved, of one run.
+    final double work;
+
+    /// Whether [#work] counts operations, so that the peak is what it could reach.
+    final boolean computes;
+
+    Kernel(double work, boolean computes) {
+        this.work = work;
+        this.computes = computes;
+    }
+
+    Kernel(Work work) {
+        this(work.amount, work.computes);
+    }
+
+    private record Work(double amount, boolean computes) {}
+
+    private static Work flops(double rows, double out, double in) {
+        return new Work(2 * rows * out * in, true);
+    }
+
+    private static Work bytes(double moved) {
+        return new Work(moved, false);
+    }
+
+    /// Makes the operands; what it returns runs the operation once.
+    abstract Runnable prepare(Backend b, TensorArena a);
+
+    private static Runnable matmul(Backend b, TensorArena a, int rows, Weight w) {
+        Tensor x = normal(a, rows, (int) w.inFeatures());
+        Op op = new Op.Matmul(a.allocate(DType.F32, new Shape(rows, w.outFeatures())), x, w);
+        return () -> b.run(op);
+    }
+
+    private static Weight dense(Backend b, TensorArena a, DType type, int out, int in) {
+        Tensor values = a.allocate(type, new Shape(out, in));
+        b.run(new Op.Scale(values, normal(a, out, in), 1));
+        return new Weight.Dense(values);
+    }
+
+    private static Weight packed(Backend b, TensorArena a, int bits, int out, int in) {
+        QuantSpec spec = new QuantSpec(bits, 64, true);
+        Shape groups = new Shape(out, spec.groups(in));
+        Tensor w = normal(a, out, in);
+        Tensor scales = a.allocate(DType.BF16, groups);
+        Tensor zeros = a.allocate(DType.U8, groups);
+        Tensor codes = a.allocate(DType.U8, new Shape(out, in));
+        Tensor words = a.allocate(DType.I32, new Shape(out, spec.words(in)));
+        b.run(new Op.ChooseGrid(scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
+        b.run(new Op.RoundToGrid(codes, null, w, scales, zeros, spec));
+        b.run(new Op.PackCodes(words, codes, bits));
+        return new Weight.Grouped(spec, in, words, scales, zeros, null);
+    }
+
+    private static Tensor hessian(Backend b, TensorArena a, int n) {
+        Tensor h = a.allocate(DType.F32, new Shape(n, n));
+        b.run(new Op.AccumulateGram(h, normal(a, 2 * n, n), 1f / n));
+        return h;
+    }
+
+    private static Tensor normal(TensorArena a, int rows, int cols) {
+        Random random = new Random(1);
+        float[] some = new float[1021];
+        for (int i = 0; i < some.length; i++) {
+            some[i] = (float) random.nextGaussian();
+        }
+        Tensor t = a.allocate(DType.F32, new Shape(rows, cols));
+        var bytes = t.bytes();
+        for (long i = 0; i < (long) rows * cols; i++) {
+            bytes.setAtIndex(ValueLayout.JAVA_FLOAT, i, some[(int) (i % some.length)]);
+        }
+        return t;
+    }
+}

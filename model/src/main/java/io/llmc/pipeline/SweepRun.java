@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LanguageModel;
+import io.llmc.tensor.DType;
+import io.llmc.tokenizer.Windows;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.stream.Stream;
+
+/// One trip, from the first block that the journal lacks.
+///
+/// @param windows null where nothing calibrates
+/// @param spills whether activations go to disk
+record SweepRun(
+        Backend backend,
+        LanguageModel source,
+        Recipe recipe,
+        Recipe.Sweep sweep,
+        OutputPlan plan,
+        Windows windows,
+        Path work,
+        Journal journal,
+        boolean spills,
+        Progress progress) {
+
+    /// Compresses, writes and verifies.
+    ///
+    /// @return tensors verified
+    int finish() throws IOException {
+        int layers = source.spec().layers().size();
+        int first = journal.entries().size();
+        Map<String, Long> checksums;
+        float[] logits;
+        try (CheckpointWriter writer =
+                        CheckpointWriter.create(
+                                work, plan.tensors(), recipe.save().shardSize(), first > 0);
+                Probe probe = new Probe(source);
+                HiddenStates states =
+                        windows == null
+                                ? null
+                                : new HiddenStates(source, windows, spills ? work : null)) {
+            recover(first, probe, states);
+            SweepOutput output =
+                    new SweepOutput(
+                            source.spec(),
+                            backend,
+                            plan,
+                            recipe.save().layout(),
+                            writer,
+                            journal,
+                            probe,
+                            () -> saveStates(states));
+            BlockStream stream =
+                    new BlockStream(
+                            source,
+                            sweep.passes(),
+                            states,
+                            output,
+                            scaleDtype(),
+                            work.resolve("block-input.bin"));
+            progress.begin("compressing", layers);
+            progress.advance(first, "");
+            for (int i = first; i < layers; i++) {
+                stream.run(i);
+                progress.advance(1, source.spec().layers().get(i).prefix());
+            }
+            progress.end();
+            try (TensorReader reader = source.checkpoint().reader()) {
+                output.writeRest(reader);
+            }
+            writer.finish();
+            logits = probe.logits();
+            checksums = output.checksums();
+        }
+        removeStates();
+        progress.begin("verifying", 1);
+        int verified = Verifier.verify(work, checksums, logits, backend);
+        progress.end();
+        return verified;
+    }
+
+    private DType scaleDtype() {
+        String first = plan.modules().firstEntry().getKey();
+        return recipe.save()
+                .layout()
+                .scaleDtype(source.checkpoint().info(first + ".weight").dtype());
+    }
+
+    /// Brings probe and calibration sequences behind the blocks that an earlier run finished.
+    private void recover(int first, Probe probe, HiddenStates states) {
+        boolean restored = first > 0 && states != null && states.restore(statesFile(first));
+        if (states != null && !restored) {
+            states.embed();
+        }
+        if (first == 0) {
+            return;
+        }
+        try (Checkpoint partial = Checkpoint.open(work);
+                LanguageModel done =
+                        new LanguageModel(source.checkpoint(), source.spec(), backend)) {
+            for (int i = 0; i < first; i++) {
+                advance(partial, done, i, probe, states, restored);
+            }
+        }
+    }
+
+    @SuppressWarnings("MustBeClosed") // both are resources of the try
+    private void advance(
+            Checkpoint partial,
+            LanguageModel done,
+            int i,
+            Probe probe,
+            HiddenStates states,
+            boolean restored) {
+        try (TensorReader reader = partial.reader();
+                TensorArena arena = backend.newArena(BlockStream.blockBytes(source, i))) {
+            DecoderBlock block = done.block(i, reader, arena);
+            probe.advance(block);
+            if (states != null && !restored) {
+                states.prepare(block);
+                states.advance(block.stages());
+            }
+        }
+    }
+
+    private Path statesFile(int blocks) {
+        return work.resolve("hidden-after-" + blocks + ".bin");
+    }
+
+    private void saveStates(HiddenStates states) {
+        if (states == null) {
+            return;
+        }
+        int done = journal.entries().size() + 1;
+        states.saveTo(statesFile(done));
+        try {
+            Files.deleteIfExists(statesFile(done - 2));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private void removeStates() throws IOException {
+        try (Stream<Path> files = Files.list(work)) {
+            for (Path file :
+                    files.filter(f ->
+                                    f.toString().endsWith(".bin") || f.toString().endsWith(".tmp"))
+                            .toList()) {
+                Files.delete(file);
+            }
+        }
+    }
+}
