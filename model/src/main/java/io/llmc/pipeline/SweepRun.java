@@ -6,6 +6,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.tensor.DType;
@@ -80,6 +81,7 @@ record SweepRun(
             }
             writer.finish();
             logits = probe.logits();
+            requireFinite(logits);
             checksums = output.checksums();
         }
         removeStates();
@@ -87,6 +89,17 @@ record SweepRun(
         int verified = Verifier.verify(work, checksums, logits, backend);
         progress.end();
         return verified;
+    }
+
+    /// What cannot be used must not get a name, even if it reads back as it was.
+    private static void requireFinite(float[] logits) {
+        for (float logit : logits) {
+            if (!Float.isFinite(logit)) {
+                throw new UserException(
+                        "the compressed model gives NaN or infinite logits",
+                        "try more bits, smaller groups or --clip none, and check the original with llmc eval");
+            }
+        }
     }
 
     private DType scaleDtype() {
@@ -105,28 +118,20 @@ record SweepRun(
         if (first == 0) {
             return;
         }
-        try (Checkpoint partial = Checkpoint.open(work);
-                LanguageModel done =
-                        new LanguageModel(source.checkpoint(), source.spec(), backend)) {
+        try (Checkpoint partial = Checkpoint.open(work)) {
             for (int i = 0; i < first; i++) {
-                advance(partial, done, i, probe, states, restored);
+                advance(partial, i, probe, restored ? null : states);
             }
         }
     }
 
-    @SuppressWarnings("MustBeClosed") // both are resources of the try
-    private void advance(
-            Checkpoint partial,
-            LanguageModel done,
-            int i,
-            Probe probe,
-            HiddenStates states,
-            boolean restored) {
+    /// Through one block as the earlier run wrote it; states may be null.
+    private void advance(Checkpoint partial, int i, Probe probe, HiddenStates states) {
         try (TensorReader reader = partial.reader();
                 TensorArena arena = backend.newArena(BlockStream.blockBytes(source, i))) {
-            DecoderBlock block = done.block(i, reader, arena);
+            DecoderBlock block = source.block(i, reader, arena);
             probe.advance(block);
-            if (states != null && !restored) {
+            if (states != null) {
                 states.prepare(block);
                 states.advance(block.stages());
             }

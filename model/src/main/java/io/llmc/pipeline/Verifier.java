@@ -35,15 +35,22 @@ final class Verifier {
     /// the model in memory: the same bits, since the same operations run on the same values.
     ///
     /// @return tensors compared
-    /// @throws FormatException where anything differs
+    /// @throws FormatException where anything differs; the directory then keeps its working name
     static int verify(
             Path directory, Map<String, Long> checksums, float[] logits, Backend backend) {
         try (Checkpoint written = Checkpoint.open(directory)) {
-            String damaged = firstDamaged(written, checksums);
-            if (damaged != null || written.names().size() != checksums.size()) {
+            if (!written.names().equals(checksums.keySet())) {
                 throw new FormatException(
                         directory,
-                        "read back, tensor %s is not what was written; the output is discarded: check the disk"
+                        "read back, it holds %d tensors and not the %d that were written; delete it and"
+                                        .formatted(written.names().size(), checksums.size())
+                                + " try again");
+            }
+            String damaged = firstDamaged(written, checksums);
+            if (damaged != null) {
+                throw new FormatException(
+                        directory,
+                        "read back, tensor %s is not what was written; check the disk and try again"
                                 .formatted(damaged));
             }
             try (LanguageModel model =
@@ -55,8 +62,7 @@ final class Verifier {
                 if (!Arrays.equals(probe.logits(), logits)) {
                     throw new FormatException(
                             directory,
-                            "read back, the model gives other logits than in memory; the output is discarded:"
-                                    + " please report this");
+                            "read back, the model gives other logits than in memory; please report this");
                 }
             }
             return checksums.size();
