@@ -3,6 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.OutputStreamWriter;
 import java.io.PrintStream;
@@ -10,6 +11,7 @@ import java.io.PrintWriter;
 import java.util.List;
 import java.util.Objects;
 import java.util.ServiceLoader;
+import java.util.stream.Stream;
 
 /// What commands are given: the streams, the methods, the devices. The one place that asks the
 /// system.
@@ -37,7 +39,7 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
     }
 
     List<PassFactory> passes() {
-        return QuantizePasses.ALL;
+        return Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream()).toList();
     }
 
     Devices devices() {

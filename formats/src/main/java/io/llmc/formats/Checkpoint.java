@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -17,6 +18,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.Set;
 
 /// An opened model directory: its config, the table of its tensors over all shards, its side files.
@@ -36,10 +38,37 @@ public final class Checkpoint implements AutoCloseable {
     /// Null until asked for.
     private Optional<Quantization> scheme;
 
+    /// Of a checkpoint that is made of another one; null otherwise.
+    private View view;
+
+    /// @param infos the tensors, in the order of the files that would hold them
+    private record View(
+            Checkpoint base, SequencedMap<String, TensorInfo> infos, Derivation derivation) {}
+
+    /// Makes the tensors of a checkpoint from those of another.
+    @FunctionalInterface
+    public interface Derivation {
+        /// @param name of the new tensor
+        /// @param base reads the checkpoint that it is made of; its tensors may be handed on
+        /// @param memory lives as long as the reader that asks
+        Tensor tensor(String name, TensorReader base, Arena memory);
+    }
+
     private Checkpoint(Path directory, HfConfig config, WeightFiles files) {
         this.directory = directory;
         this.config = config;
         this.files = files;
+    }
+
+    /// This checkpoint under another config, with other tensors, each made when it is read. It has
+    /// no files of its own: closing it closes nothing, and it must not outlive this one.
+    ///
+    /// @param infos in the order of the files that would hold them
+    public Checkpoint derived(
+            HfConfig otherConfig, SequencedMap<String, TensorInfo> infos, Derivation derivation) {
+        Checkpoint derived = new Checkpoint(directory, otherConfig, files);
+        derived.view = new View(this, infos, derivation);
+        return derived;
     }
 
     /// Opens a directory whose linear layers llmc can read.
@@ -131,21 +160,28 @@ public final class Checkpoint implements AutoCloseable {
 
     /// In file order: shard by shard, by offset.
     public Set<String> names() {
-        return Collections.unmodifiableSet(tensors.keySet());
+        return Collections.unmodifiableSet(view == null ? tensors.keySet() : view.infos.keySet());
     }
 
     public boolean has(String name) {
-        return tensors.containsKey(name);
+        return names().contains(name);
     }
 
     /// @throws FormatException where there is no such tensor
     public TensorInfo info(String name) {
-        return place(name).entry.info();
+        if (view == null) {
+            return place(name).entry.info();
+        }
+        TensorInfo info = view.infos.get(name);
+        if (info == null) {
+            throw missing(name);
+        }
+        return info;
     }
 
-    /// The file that holds a tensor.
+    /// The file that holds a tensor; of one that is made of others, the directory.
     public Path file(String name) {
-        return place(name).file;
+        return view == null ? place(name).file : directory;
     }
 
     /// `__metadata__` of all files; the first wins.
@@ -190,8 +226,11 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the reader closes the one that it reads from
     public TensorReader reader() {
-        return new TensorReader(this);
+        return view == null
+                ? new TensorReader(this, null, null)
+                : new TensorReader(this, view.base.reader(), view.derivation);
     }
 
     /// The bytes of one tensor, read-only, mapped for as long as `arena` lives.
@@ -208,10 +247,14 @@ public final class Checkpoint implements AutoCloseable {
     private Place place(String name) {
         Place place = tensors.get(name);
         if (place == null) {
-            throw new FormatException(
-                    directory, "has no tensor '%s': is this the whole model?".formatted(name));
+            throw missing(name);
         }
         return place;
+    }
+
+    private FormatException missing(String name) {
+        return new FormatException(
+                directory, "has no tensor '%s': is this the whole model?".formatted(name));
     }
 
     @Override

@@ -2,6 +2,7 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import java.nio.file.Path;
@@ -192,6 +193,11 @@ public final class HfConfig {
             copy.set(key, value.deepCopy());
         }
         return new HfConfig(file, copy);
+    }
+
+    /// As [#with(String, JsonNode)].
+    public HfConfig with(String key, int value) {
+        return with(key, IntNode.valueOf(value));
     }
 
     /// A copy of everything.

@@ -11,7 +11,7 @@ public record TensorInfo(String name, DType dtype, Shape shape) {
         return dtype.bytesFor(shape.size());
     }
 
-    static TensorInfo of(String name, DType dtype, long... dims) {
+    public static TensorInfo of(String name, DType dtype, long... dims) {
         return new TensorInfo(name, dtype, new Shape(dims));
     }
 

@@ -16,8 +16,15 @@ public final class TensorReader implements AutoCloseable {
     private final Arena arena = Arena.ofShared();
     private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
 
-    TensorReader(Checkpoint checkpoint) {
+    /// Null for a checkpoint with files of its own.
+    private final TensorReader base;
+
+    private final Checkpoint.Derivation derivation;
+
+    TensorReader(Checkpoint checkpoint, TensorReader base, Checkpoint.Derivation derivation) {
         this.checkpoint = checkpoint;
+        this.base = base;
+        this.derivation = derivation;
     }
 
     /// The tensor as it lies in the file: mapped read-only, never on the heap. One whose offset in
@@ -31,6 +38,13 @@ public final class TensorReader implements AutoCloseable {
 
     private Tensor map(String name) {
         TensorInfo info = checkpoint.info(name);
+        if (base != null) {
+            Tensor made = derivation.tensor(name, base, arena);
+            if (made.dtype() != info.dtype() || !made.shape().equals(info.shape())) {
+                throw new IllegalStateException(info + " was made as " + made);
+            }
+            return made;
+        }
         MemorySegment bytes = checkpoint.map(name, arena);
         int element = Math.max(1, info.dtype().bits() / 8);
         if (bytes.address() % element != 0) {
@@ -82,5 +96,8 @@ public final class TensorReader implements AutoCloseable {
     @Override
     public void close() {
         arena.close();
+        if (base != null) {
+            base.close();
+        }
     }
 }

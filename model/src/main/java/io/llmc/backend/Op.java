@@ -289,14 +289,14 @@ public sealed interface Op {
         }
     }
 
-    /// `out[r,:] = x[rows[r],:]`; rows I32 `[out.rows]`.
+    /// `out[r,:] = x[rows[r],:]`, of any one element type; rows I32 `[out.rows]`.
     record GatherRows(Tensor out, Tensor x, Tensor rows) implements Op {
         public GatherRows {
             require(
                     rows.isVector(out.rows())
                             && rows.dtype() == DType.I32
                             && out.cols() == x.cols()
-                            && f32(out, x),
+                            && out.dtype() == x.dtype(),
                     "gatherRows",
                     out,
                     x,
@@ -431,15 +431,16 @@ public sealed interface Op {
         }
     }
 
-    /// `out[i,j] = h[order[i], order[j]]`; order I32 `[n]`.
-    record PermuteSymmetric(Tensor out, Tensor h, Tensor order) implements Op {
-        public PermuteSymmetric {
+    /// `out[i,j] = h[order[i], order[j]]`; order I32 `[out.rows]`.
+    record GatherSymmetric(Tensor out, Tensor h, Tensor order) implements Op {
+        public GatherSymmetric {
             require(
-                    out.like(h)
+                    out.is(out.rows(), out.rows())
                             && h.is(h.rows(), h.rows())
-                            && order.isVector(h.rows())
-                            && order.dtype() == DType.I32,
-                    "permuteSymmetric",
+                            && order.isVector(out.rows())
+                            && order.dtype() == DType.I32
+                            && f32(out, h),
+                    "gatherSymmetric",
                     out,
                     h,
                     order);
@@ -451,12 +452,15 @@ public sealed interface Op {
         }
     }
 
-    /// `out[r,j] = x[r, order[j]]` for F32 or U8; order I32 `[columns]`.
-    record PermuteColumns(Tensor out, Tensor x, Tensor order) implements Op {
-        public PermuteColumns {
+    /// `out[r,j] = x[r, order[j]]`, of any one element type; order I32 `[out.cols]`.
+    record GatherColumns(Tensor out, Tensor x, Tensor order) implements Op {
+        public GatherColumns {
             require(
-                    out.like(x) && order.isVector(x.cols()) && order.dtype() == DType.I32,
-                    "permuteColumns",
+                    out.rows() == x.rows()
+                            && out.dtype() == x.dtype()
+                            && order.isVector(out.cols())
+                            && order.dtype() == DType.I32,
+                    "gatherColumns",
                     out,
                     x,
                     order);
@@ -514,6 +518,59 @@ public sealed interface Op {
         }
     }
 
+    /// `out[i,j] = x[j,i]`
+    record Transpose(Tensor out, Tensor x) implements Op {
+        public Transpose {
+            require(out.is(x.cols(), x.rows()) && f32(out, x), "transpose", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `sum[c] += sum_t |x[t,c]|^power`, in F64, rows in their order.
+    ///
+    /// @param sum F64 `[columns]`
+    /// @param power 1 or 2
+    record AccumulateColumnNorms(Tensor sum, Tensor x, int power) implements Op {
+        public AccumulateColumnNorms {
+            require(
+                    sum.isVector(x.cols())
+                            && sum.dtype() == DType.F64
+                            && x.dtype().isFloat()
+                            && (power == 1 || power == 2),
+                    "accumulateColumnNorms",
+                    sum,
+                    x,
+                    power);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(sum, x);
+        }
+    }
+
+    /// `out[r] = sum_c x[r,c]^2`, in F64.
+    ///
+    /// @param out F64 `[rows]`
+    record RowSquares(Tensor out, Tensor x) implements Op {
+        public RowSquares {
+            require(
+                    out.isVector(x.rows()) && out.dtype() == DType.F64 && x.dtype().isFloat(),
+                    "rowSquares",
+                    out,
+                    x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
     /// `out[i] = h[i,i]`
     record Diagonal(Tensor out, Tensor h) implements Op {
         public Diagonal {
@@ -527,6 +584,121 @@ public sealed interface Op {
         @Override
         public Stream<Tensor> operands() {
             return Stream.of(out, h);
+        }
+    }
+
+    // ---------------------------------------------------------------- pruning
+
+    /// `mask[o,i] = 1` for the weights of columns `[from, to)` whose `|w[o,i]| * importance[i]` is
+    /// smallest, as the rule counts them, a tie to the lower index; 0 for the others.
+    ///
+    /// @param mask U8 `[out, in]`
+    /// @param w F32, F16 or BF16 `[out, in]`
+    /// @param importance F32 `[in]`; null for all ones
+    record ChooseMask(Tensor mask, Tensor w, Tensor importance, MaskRule rule, int from, int to)
+            implements Op {
+        public ChooseMask {
+            require(
+                    mask.dtype() == DType.U8
+                            && mask.is(w.rows(), w.cols())
+                            && w.dtype().isFloat()
+                            && (importance == null
+                                    || (importance.isVector(w.cols()) && f32(importance)))
+                            && 0 <= from
+                            && from < to
+                            && to <= w.cols()
+                            && rule.fits(w.rows(), from, to),
+                    "chooseMask",
+                    mask,
+                    w,
+                    importance,
+                    rule);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(mask, w, importance);
+        }
+    }
+
+    /// `out[o]` = how many `|w[o,i]| * importance[i]` of a row are above the threshold.
+    ///
+    /// @param out F64 `[out]`
+    /// @param importance F32 `[in]`
+    record CountAbove(Tensor out, Tensor w, Tensor importance, float threshold) implements Op {
+        public CountAbove {
+            require(
+                    out.isVector(w.rows())
+                            && out.dtype() == DType.F64
+                            && w.dtype().isFloat()
+                            && importance.isVector(w.cols())
+                            && f32(importance),
+                    "countAbove",
+                    out,
+                    w,
+                    importance);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, w, importance);
+        }
+    }
+
+    /// Which weights compete, and how many of them are pruned.
+    sealed interface MaskRule {
+        boolean fits(long rows, int from, int to);
+
+        /// @param zeros of each row
+        record EachRow(int zeros) implements MaskRule {
+            @Override
+            public boolean fits(long rows, int from, int to) {
+                return zeros >= 0 && zeros <= to - from;
+            }
+        }
+
+        /// @param zeros of all rows together
+        record Together(long zeros) implements MaskRule {
+            @Override
+            public boolean fits(long rows, int from, int to) {
+                return zeros >= 0 && zeros <= rows * (to - from);
+            }
+        }
+
+        /// Weights that are 0 already.
+        record Zeros() implements MaskRule {
+            @Override
+            public boolean fits(long rows, int from, int to) {
+                return true;
+            }
+        }
+
+        /// In each row n of m neighbours stay.
+        record NOfM(int n, int m) implements MaskRule {
+            @Override
+            public boolean fits(long rows, int from, int to) {
+                return n >= 0 && n <= m && m > 0 && from % m == 0 && to % m == 0;
+            }
+        }
+    }
+
+    /// `out = w` where the mask is 0, else 0; of any one float type.
+    record ApplyMask(Tensor out, Tensor w, Tensor mask) implements Op {
+        public ApplyMask {
+            require(
+                    out.like(w)
+                            && w.dtype().isFloat()
+                            && mask.dtype() == DType.U8
+                            && mask.shape().equals(w.shape()),
+                    "applyMask",
+                    out,
+                    w,
+                    mask);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, w, mask);
         }
     }
 
@@ -637,65 +809,84 @@ public sealed interface Op {
         }
     }
 
-    /// GPTQ's inner loop over columns `[from, to)` of w, rows in parallel (Frantar et al., 2022,
-    /// eq. 2 and 3).
+    /// The inner loop of GPTQ and SparseGPT over columns `[from, to)` of w, rows in parallel
+    /// (Frantar et al., 2022, eq. 2 and 3; Frantar and Alistarh, 2023, algorithm 1).
     ///
-    /// For each column j of the block: code as [RoundToGrid], `q` its value rounded to the dtype of
-    /// the scales, `err = (w_j - q) / u[j,j]`; w of the later columns *of the block* lose `err *
-    /// u[j, :]`; `errors[:, j - from] = err`. The columns after the block are [GptqSpread]'s.
+    /// Each column j in order gets its value `v`: 0 where it is pruned; else, where there is a
+    /// grid, the code as [RoundToGrid] and its value rounded to the dtype of the scales; else w
+    /// itself. Then `err = (w_j - v) / u[j,j]`; w of the later columns *of the block* lose `err *
+    /// u[j, :]`; `w_j = v`, `errors[:, j - from] = err`. The columns after the block are
+    /// [AccumulateObsSpread]'s.
     ///
-    /// @param codes U8 `[out, in]`, columns `[from, to)` are written
     /// @param errors F32 `[out, to - from]`
     /// @param w F32 `[out, in]`, columns `[from, to)` accumulate
     /// @param u F32 `[in, in]` of [CholeskyInverse]
-    record AccumulateGptqBlock(
-            Tensor codes,
-            Tensor errors,
-            Tensor w,
-            Tensor u,
-            Tensor scales,
-            Tensor zeros,
-            Tensor groupOf,
-            QuantSpec spec,
-            int from,
-            int to)
+    /// @param grid null where nothing is rounded
+    /// @param pruning null where nothing is pruned
+    record AccumulateObsBlock(
+            Tensor errors, Tensor w, Tensor u, Grid grid, Pruning pruning, int from, int to)
             implements Op {
-        public AccumulateGptqBlock {
+        public AccumulateObsBlock {
             require(
-                    grid(codes, w, scales, zeros, groupOf)
-                            && f32(w)
+                    f32(errors, w, u)
                             && 0 <= from
                             && from < to
                             && to <= w.cols()
                             && errors.is(w.rows(), to - from)
                             && u.is(w.cols(), w.cols())
-                            && f32(errors, u),
-                    "gptqBlock",
-                    codes,
+                            && (grid == null || grid.fits(w))
+                            && (pruning == null || pruning.fits(w, from, to)),
+                    "obsBlock",
                     errors,
                     w,
                     u,
-                    scales,
-                    zeros,
-                    groupOf);
+                    grid,
+                    pruning);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(codes, errors, w, u, scales, zeros, groupOf);
+            return Stream.of(
+                            Stream.of(errors, w, u),
+                            grid == null
+                                    ? Stream.<Tensor>empty()
+                                    : Stream.of(grid.codes, grid.scales, grid.zeros, grid.groupOf),
+                            pruning == null ? Stream.<Tensor>empty() : Stream.of(pruning.mask))
+                    .flatMap(s -> s);
+        }
+
+        /// @param codes U8 `[out, in]`, the block's columns are written; a pruned weight gets its
+        ///   zero point
+        /// @param scales F32, F16 or BF16 `[out, groups]`
+        /// @param zeros U8 `[out, groups]`
+        /// @param groupOf I32 `[in]`
+        public record Grid(
+                Tensor codes, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec) {
+            boolean fits(Tensor w) {
+                return Op.grid(codes, w, scales, zeros, groupOf);
+            }
+        }
+
+        /// @param mask U8 `[out, in]`, 1 where a weight is pruned
+        /// @param chosen null where the mask is read; otherwise it is written, for each group of
+        ///   `m` columns when the loop reaches it, by the smallest `w^2 / u[j,j]^2`
+        public record Pruning(Tensor mask, MaskRule.NOfM chosen) {
+            boolean fits(Tensor w, int from, int to) {
+                boolean whole = chosen == null || (from % chosen.m() == 0 && to % chosen.m() == 0);
+                return mask.dtype() == DType.U8 && mask.is(w.rows(), w.cols()) && whole;
+            }
         }
     }
 
-    /// `w[:, to:] -= errors u[from:to, to:]`: a block's errors spread over the columns not yet
-    /// rounded.
-    record AccumulateGptqSpread(Tensor w, Tensor errors, Tensor u, int from, int to) implements Op {
-        public AccumulateGptqSpread {
+    /// `w[:, to:] -= errors u[from:to, to:]`: a block's errors spread over the columns after it.
+    record AccumulateObsSpread(Tensor w, Tensor errors, Tensor u, int from, int to) implements Op {
+        public AccumulateObsSpread {
             require(
                     errors.is(w.rows(), to - from)
                             && u.is(w.cols(), w.cols())
                             && to <= w.cols()
                             && f32(w, errors, u),
-                    "gptqSpread",
+                    "obsSpread",
                     w,
                     errors,
                     u);

@@ -2,7 +2,10 @@
 package io.llmc.model;
 
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.UserException;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 
 /// What a family of checkpoints looks like: config.json in, sizes and tensor names out.
@@ -16,4 +19,45 @@ public interface Architecture {
     /// @param tensors the checkpoint's names, for families that were published under several
     ///   spellings
     ModelSpec spec(HfConfig config, Set<String> tensors);
+
+    /// The key of a size in config.json.
+    default String key(Size size) {
+        return switch (size) {
+            case HIDDEN -> "hidden_size";
+            case LAYERS -> "num_hidden_layers";
+            case HEADS -> "num_attention_heads";
+            case KV_HEADS -> "num_key_value_heads";
+            case INTERMEDIATE -> "intermediate_size";
+            case EXPERTS -> "num_local_experts";
+        };
+    }
+
+    /// Why no reader of this family would load the model with another size; empty where it would.
+    default Optional<String> fixed(Size size, HfConfig config) {
+        return Optional.empty();
+    }
+
+    /// The config with other sizes. The size of a head is written too, which readers would
+    /// otherwise take from sizes that have changed.
+    ///
+    /// @throws UserException where a size is fixed
+    default HfConfig resized(HfConfig config, ModelSpec spec, Map<Size, Integer> sizes) {
+        HfConfig changed = config;
+        for (Map.Entry<Size, Integer> entry : sizes.entrySet()) {
+            Optional<String> why = fixed(entry.getKey(), config);
+            if (why.isPresent()) {
+                throw new UserException(
+                        "the %s of a %s cannot change: %s"
+                                .formatted(entry.getKey(), config.modelType(), why.get()),
+                        "choose another method for this model");
+            }
+            changed = changed.with(key(entry.getKey()), entry.getValue());
+        }
+        return withHeadDim(changed, spec);
+    }
+
+    /// The config with the size of a head written out.
+    default HfConfig withHeadDim(HfConfig config, ModelSpec spec) {
+        return config.with("head_dim", spec.layers().getFirst().attention().headDim());
+    }
 }

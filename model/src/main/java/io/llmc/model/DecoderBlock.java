@@ -3,17 +3,31 @@ package io.llmc.model;
 
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.Tensor;
+import java.util.Collections;
 import java.util.List;
+import java.util.SequencedMap;
 import java.util.stream.Stream;
 
 /// One decoder block with its weights: stages in order.
 public final class DecoderBlock {
     private final LayerSpec spec;
     private final List<Stage> stages;
+    private final SequencedMap<String, Tensor> parameters;
 
-    DecoderBlock(LayerSpec spec, List<Stage> attention, List<Stage> feedForward) {
+    DecoderBlock(
+            LayerSpec spec,
+            List<Stage> attention,
+            List<Stage> feedForward,
+            SequencedMap<String, Tensor> parameters) {
         this.spec = spec;
         this.stages = Stream.concat(attention.stream(), feedForward.stream()).toList();
+        this.parameters = parameters;
+    }
+
+    /// Everything that is no weight of [#linears], by its name in the checkpoint: norms, biases,
+    /// routers.
+    public SequencedMap<String, Tensor> parameters() {
+        return Collections.unmodifiableSequencedMap(parameters);
     }
 
     public LayerSpec spec() {

@@ -7,6 +7,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -37,7 +38,7 @@ public final class LanguageModel implements AutoCloseable {
         this.backend = backend;
         this.reader = checkpoint.reader();
         this.arena = backend.newArena(Weights.outerBytes(checkpoint, spec, backend));
-        Weights weights = new Weights(reader, backend, arena, spec.inOutLinears());
+        Weights weights = new Weights(new StoredParameters(reader, backend, arena, false));
         this.embedding =
                 weights.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
         this.positionEmbedding =
@@ -51,8 +52,8 @@ public final class LanguageModel implements AutoCloseable {
         this.head =
                 spec.tied()
                         ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
-                        : weights.storedOutIn()
-                                .linear(spec.head(), spec.vocabulary(), spec.hidden());
+                        : weights.linear(
+                                new LinearSpec(spec.head(), spec.vocabulary(), spec.hidden()));
     }
 
     public Checkpoint checkpoint() {
@@ -75,8 +76,18 @@ public final class LanguageModel implements AutoCloseable {
     /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to
     /// `blockArena`.
     public DecoderBlock block(int index, TensorReader blockReader, TensorArena blockArena) {
-        return new Weights(blockReader, backend, blockArena, spec.inOutLinears())
-                .block(spec.layers().get(index), spec.hidden());
+        return block(spec.layers().get(index), blockReader, blockArena);
+    }
+
+    /// A block of other sizes than this model's own, as a compressed checkpoint has it.
+    public DecoderBlock block(LayerSpec layer, TensorReader blockReader, TensorArena blockArena) {
+        return block(
+                layer, new StoredParameters(blockReader, backend, blockArena, spec.inOutLinears()));
+    }
+
+    /// A block of the given parameters.
+    public DecoderBlock block(LayerSpec layer, Parameters parameters) {
+        return new Weights(parameters).block(layer, spec.hidden());
     }
 
     /// The first block's input of sequences of token ids: I32 host memory, whole sequences of the

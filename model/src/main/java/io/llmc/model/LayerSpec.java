@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.backend.Op.Activation;
+import java.util.ArrayList;
 import java.util.List;
 
 /// One decoder block as data: sizes, names in the checkpoint, flags. Per layer, since pruning and
@@ -19,6 +20,28 @@ public record LayerSpec(
         NormSpec feedForwardNorm,
         FeedForward feedForward,
         NormSpec feedForwardPostNorm) {
+
+    /// A linear layer's weight as data.
+    public record LinearSpec(String name, long out, long in) {}
+
+    /// The linear layers that may be compressed, in the order in which they run.
+    ///
+    /// @param hidden width of the residual stream
+    public List<LinearSpec> linears(int hidden) {
+        List<LinearSpec> all = new ArrayList<>(attention.projections(hidden));
+        all.add(attention.output(hidden));
+        switch (feedForward) {
+            case Mlp mlp -> {
+                all.addAll(mlp.inputs(hidden));
+                all.add(mlp.down(hidden));
+            }
+            case Experts e -> {
+                e.experts().forEach(expert -> all.addAll(expert.inputs(hidden)));
+                e.experts().forEach(expert -> all.add(expert.down(hidden)));
+            }
+        }
+        return all;
+    }
 
     /// Causal self-attention.
     ///
@@ -61,6 +84,22 @@ public record LayerSpec(
                     keyNorm);
         }
 
+        /// q, k and v, or the one layer that holds them.
+        List<LinearSpec> projections(int hidden) {
+            if (projections.size() == 1) {
+                long rows = queryWidth() + 2L * keyWidth();
+                return List.of(new LinearSpec(projections.getFirst(), rows, hidden));
+            }
+            return List.of(
+                    new LinearSpec(projections.get(0), queryWidth(), hidden),
+                    new LinearSpec(projections.get(1), keyWidth(), hidden),
+                    new LinearSpec(projections.get(2), keyWidth(), hidden));
+        }
+
+        LinearSpec output(int hidden) {
+            return new LinearSpec(output, hidden, queryWidth());
+        }
+
         public int queryWidth() {
             return heads * headDim;
         }
@@ -84,7 +123,17 @@ public record LayerSpec(
             int intermediate,
             Activation activation,
             boolean gated)
-            implements FeedForward {}
+            implements FeedForward {
+        /// Gate and up, the one layer that holds both, or up alone.
+        List<LinearSpec> inputs(int hidden) {
+            long rows = gated && inputs.size() == 1 ? 2L * intermediate : intermediate;
+            return inputs.stream().map(name -> new LinearSpec(name, rows, hidden)).toList();
+        }
+
+        LinearSpec down(int hidden) {
+            return new LinearSpec(down, hidden, intermediate);
+        }
+    }
 
     /// Each token goes to its `topK` best experts and gets their weighted sum.
     ///

@@ -2,18 +2,24 @@
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.FormatException;
-import io.llmc.formats.TensorReader;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.SequencedMap;
 
-/// Builds layers from a checkpoint's tensors and checks their shapes against the config.
-///
-/// @param inOut linear weights are stored `[in, out]` and turned while they are read
-record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean inOut) {
+/// Builds layers from tensors and checks their shapes against the config.
+final class Weights {
+    private final Parameters source;
+    private final SequencedMap<String, Tensor> others = new LinkedHashMap<>();
+
+    Weights(Parameters source) {
+        this.source = source;
+    }
 
     /// Bytes that a device of its own needs for what surrounds the blocks.
     static long outerBytes(Checkpoint c, ModelSpec spec, Backend backend) {
@@ -28,38 +34,26 @@ record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean 
                 .sum();
     }
 
-    Weights storedOutIn() {
-        return new Weights(reader, backend, arena, false);
-    }
-
+    /// Once for every instance.
     DecoderBlock block(LayerSpec layer, int hidden) {
-        return new DecoderBlock(
-                layer,
-                attention(layer, hidden).stages(),
+        List<Stage> attention = attention(layer, hidden).stages();
+        List<Stage> feedForward =
                 switch (layer.feedForward()) {
                     case LayerSpec.Mlp mlp -> mlp(layer, mlp, hidden).stages();
                     case LayerSpec.Experts experts -> experts(layer, experts, hidden).stages();
-                });
+                };
+        return new DecoderBlock(layer, attention, feedForward, others);
     }
 
     private Attention attention(LayerSpec layer, int hidden) {
         LayerSpec.AttentionLayer a = layer.attention();
-        int q = a.queryWidth();
-        int kv = a.keyWidth();
-        List<Linear> projections =
-                a.projections().size() == 1
-                        ? List.of(linear(a.projections().getFirst(), q + 2L * kv, hidden))
-                        : List.of(
-                                linear(a.projections().get(0), q, hidden),
-                                linear(a.projections().get(1), kv, hidden),
-                                linear(a.projections().get(2), kv, hidden));
         return new Attention(
                 a,
                 norm(layer.attentionNorm(), hidden),
-                projections,
+                a.projections(hidden).stream().map(this::linear).toList(),
                 norm(a.queryNorm(), a.headDim()),
                 norm(a.keyNorm(), a.headDim()),
-                linear(a.output(), hidden, q),
+                linear(a.output(hidden)),
                 norm(layer.attentionPostNorm(), hidden));
     }
 
@@ -67,50 +61,45 @@ record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean 
         return new Mlp(
                 spec,
                 norm(layer.feedForwardNorm(), hidden),
-                mlpInputs(spec, hidden),
-                linear(spec.down(), hidden, spec.intermediate()),
+                spec.inputs(hidden).stream().map(this::linear).toList(),
+                linear(spec.down(hidden)),
                 norm(layer.feedForwardPostNorm(), hidden));
     }
 
-    private List<Linear> mlpInputs(LayerSpec.Mlp spec, int hidden) {
-        long rows =
-                spec.gated() && spec.inputs().size() == 1
-                        ? 2L * spec.intermediate()
-                        : spec.intermediate();
-        return spec.inputs().stream().map(name -> linear(name, rows, hidden)).toList();
-    }
-
     private Experts experts(LayerSpec layer, LayerSpec.Experts spec, int hidden) {
+        Linear router = linear(new LinearSpec(spec.router(), spec.experts().size(), hidden));
+        if (router.weight() instanceof Weight.Dense(var values)) {
+            others.put(spec.router() + ".weight", values);
+        }
         return new Experts(
                 spec,
                 norm(layer.feedForwardNorm(), hidden),
-                linear(spec.router(), spec.experts().size(), hidden),
+                router,
                 spec.experts().stream()
                         .map(e ->
                                 new Experts.Expert(
                                         e,
-                                        mlpInputs(e, hidden),
-                                        linear(e.down(), hidden, e.intermediate())))
+                                        e.inputs(hidden).stream().map(this::linear).toList(),
+                                        linear(e.down(hidden))))
                         .toList(),
                 norm(layer.feedForwardPostNorm(), hidden));
     }
 
-    Linear linear(String name, long out, long in) {
-        Weight host = reader.weight(name);
-        if (inOut && host instanceof Weight.Dense(Tensor values)) {
-            host = new Weight.Dense(Transpose.of(values, reader.arena()));
-        }
-        if (host.outFeatures() != out || host.inFeatures() != in) {
+    Linear linear(LinearSpec spec) {
+        Weight w = source.weight(spec.name());
+        if (w.outFeatures() != spec.out() || w.inFeatures() != spec.in()) {
             throw new FormatException(
-                    reader.checkpoint().directory(),
+                    source.place(),
                     "%s is [%d, %d], but config.json makes it [%d, %d]; one of the two is from another model"
-                            .formatted(name, host.outFeatures(), host.inFeatures(), out, in));
+                            .formatted(
+                                    spec.name(),
+                                    w.outFeatures(),
+                                    w.inFeatures(),
+                                    spec.out(),
+                                    spec.in()));
         }
-        String bias = name + ".bias";
-        return new Linear(
-                name,
-                backend.adopt(host, arena),
-                reader.checkpoint().has(bias) ? parameter(bias, out) : null);
+        String bias = spec.name() + ".bias";
+        return new Linear(spec.name(), w, source.has(bias) ? parameter(bias, spec.out()) : null);
     }
 
     /// Null for null.
@@ -122,17 +111,18 @@ record Weights(TensorReader reader, Backend backend, TensorArena arena, boolean 
         return new Norm(
                 spec,
                 parameter(spec.name() + ".weight", channels),
-                reader.checkpoint().has(bias) ? parameter(bias, channels) : null);
+                source.has(bias) ? parameter(bias, channels) : null);
     }
 
     Tensor parameter(String name, long... dims) {
-        Tensor host = reader.tensor(name);
-        if (!java.util.Arrays.equals(host.shape().dims(), dims)) {
+        Tensor t = source.tensor(name);
+        if (!Arrays.equals(t.shape().dims(), dims)) {
             throw new FormatException(
-                    reader.checkpoint().directory(),
+                    source.place(),
                     "%s is %s, but config.json makes it %s; one of the two is from another model"
-                            .formatted(name, host.shape(), java.util.Arrays.toString(dims)));
+                            .formatted(name, t.shape(), Arrays.toString(dims)));
         }
-        return backend.adopt(host, arena);
+        others.put(name, t);
+        return t;
     }
 }

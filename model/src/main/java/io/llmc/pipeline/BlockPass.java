@@ -1,31 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
 import io.llmc.tensor.QuantSpec;
+import java.util.Map;
 import java.util.Optional;
-import java.util.SequencedMap;
 
-/// Compresses one decoder block at a time; a record of its options.
-public interface BlockPass {
-    /// The key in a recipe: `gptq`.
-    String name();
-
-    /// Whether it reads calibration data. Where no pass does, blocks are not run at all.
-    boolean calibrates();
-
+/// Compresses one decoder block at a time.
+public non-sealed interface BlockPass extends Pass {
     /// Which of a block's linear layers it works on.
     Targets targets();
 
     /// The grid of the weights that it leaves behind; empty where they stay dense.
-    Optional<QuantSpec> encoding();
+    default Optional<QuantSpec> encoding() {
+        return Optional.empty();
+    }
 
     /// Whether codes keep an order of their own: the output then has a group index.
     default boolean groupIndex() {
         return false;
     }
 
-    /// What a reader of the output may want to know of its options, with JSON values.
-    SequencedMap<String, Object> describe();
+    /// Looks at a model before any work.
+    ///
+    /// @throws io.llmc.formats.UserException where it cannot be compressed in this way
+    default void check(ModelSpec spec) {}
+
+    /// The sizes that the model has after it; empty where none changes. A pass that changes some
+    /// must call [BlockScope#reshape] in every block.
+    ///
+    /// @throws io.llmc.formats.UserException where the model cannot take these sizes
+    default Map<Size, Integer> sizes(ModelSpec spec) {
+        return Map.of();
+    }
+
+    /// Whether it wants to see every block as it is, before the first one is compressed.
+    default boolean surveys() {
+        return false;
+    }
+
+    /// One number about a block, for [BlockScope#survey]; must not change the block.
+    default double survey(BlockScope scope) {
+        throw new IllegalStateException(name() + " does not survey");
+    }
 
     /// Observe, solve, replace: walks the block's stages in order.
     void apply(BlockScope scope);

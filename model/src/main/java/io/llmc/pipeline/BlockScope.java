@@ -4,17 +4,29 @@ package io.llmc.pipeline;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
 import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Weight;
 import java.util.List;
 
 /// Everything a pass may touch while it works on one block.
 public interface BlockScope {
     int index();
 
-    List<Stage> stages();
+    /// The block as the passes before have left it.
+    DecoderBlock block();
+
+    default List<Stage> stages() {
+        return block().stages();
+    }
+
+    /// Sizes of the model as the passes before have left it.
+    ModelSpec spec();
 
     /// Whether the pass's targets select this layer.
     boolean selected(Linear layer);
@@ -25,6 +37,20 @@ public interface BlockScope {
 
     /// Lives until the block has been written; replaced weights go here.
     TensorArena arena();
+
+    /// Gives a layer its compressed weight, in the form in which it will be written: what the
+    /// sequences see from here on is what a reader of the output will see.
+    void replace(Linear layer, Weight weight);
+
+    /// Puts a block of the sizes that the pass has promised in this one's place. The sequences go
+    /// back before the block, whatever has been advanced.
+    void reshape(Replacement parameters);
+
+    /// A replacement that so far equals the block.
+    Replacement replacement();
+
+    /// What [BlockPass#survey] said of every block; null where the pass does not survey.
+    double[] survey();
 
     /// Element type of scales in the output, and the smallest zero point that it can hold.
     DType scaleDtype();

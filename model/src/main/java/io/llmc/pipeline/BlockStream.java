@@ -9,14 +9,16 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
 import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.IdentityHashMap;
 import java.util.List;
-import java.util.function.Consumer;
+import java.util.Map;
 
 /// One trip over a model's blocks: load, let every pass work, move the calibration sequences
 /// through what the passes left, hand the block on, free it.
@@ -25,30 +27,36 @@ import java.util.function.Consumer;
 /// compressed blocks feed the blocks after them.
 final class BlockStream {
     private final LanguageModel model;
+    private final OutputPlan plan;
     private final List<BlockPass> passes;
     private final HiddenStates states;
     private final BlockOutput output;
     private final DType scaleDtype;
     private final Path scratchFile;
+    private final Map<BlockPass, double[]> surveys = new IdentityHashMap<>();
 
     /// What becomes of a finished block while its weights are still in memory.
     interface BlockOutput {
-        /// May put other spellings of its weights into the block.
         void write(int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports);
+
+        /// A layer's new weight as a reader of the output will see it.
+        Weight asWritten(String linear, Weight weight, TensorArena arena);
 
         int minZero(BlockPass pass);
     }
 
     /// @param states null where no pass calibrates
-    /// @param scratchFile holds a block's inputs while several calibrating passes work on it
+    /// @param scratchFile holds a block's inputs while several passes work on it
     BlockStream(
             LanguageModel model,
+            OutputPlan plan,
             List<BlockPass> passes,
             HiddenStates states,
             BlockOutput output,
             DType scaleDtype,
             Path scratchFile) {
         this.model = model;
+        this.plan = plan;
         this.passes = passes;
         this.states = states;
         this.output = output;
@@ -60,13 +68,38 @@ final class BlockStream {
     static long blockBytes(LanguageModel model, int index) {
         ModelSpec spec = model.spec();
         String prefix = spec.layers().get(index).prefix();
-        // Replaced weights are never larger than F32; the host's pages are only taken once touched.
+        // Replaced weights are never larger than F32, and a copy as it will be written; the host's
+        // pages are only taken once touched.
         return model.checkpoint().names().stream()
                         .filter(name -> name.startsWith(prefix))
                         .map(name -> model.checkpoint().info(name))
-                        .mapToLong(info -> info.shape().size() * 8 + 1024)
+                        .mapToLong(info -> info.shape().size() * 16 + 4096)
                         .sum()
                 + (1 << 16);
+    }
+
+    /// Lets a pass look at every block as it is. The sequences end behind the last one.
+    double[] survey(BlockPass pass, Progress progress) {
+        int layers = model.spec().layers().size();
+        double[] found = new double[layers];
+        progress.begin("looking at the model for " + pass.name(), layers);
+        for (int i = 0; i < layers; i++) {
+            try (TensorReader reader = model.checkpoint().reader();
+                    TensorArena arena = model.backend().newArena(blockBytes(model, i))) {
+                Trip trip = new Trip(i, model.block(i, reader, arena), arena, new ArrayList<>());
+                trip.prepare();
+                found[i] = pass.survey(new Scope(trip, pass, model.spec(), null));
+                trip.finish();
+            }
+            progress.advance(1, model.spec().layers().get(i).prefix());
+        }
+        progress.end();
+        return found;
+    }
+
+    /// Gives a pass what it, or an earlier run, found.
+    void surveyed(BlockPass pass, double[] found) {
+        surveys.put(pass, found);
     }
 
     void run(int index) {
@@ -74,30 +107,29 @@ final class BlockStream {
                 TensorArena arena = model.backend().newArena(blockBytes(model, index))) {
             DecoderBlock block = model.block(index, reader, arena);
             block.linears().forEach(BlockStream::requireFinite);
-            if (states != null) {
-                states.prepare(block);
-            }
             List<ModuleReport> reports = new ArrayList<>();
-            long calibrating = passes.stream().filter(BlockPass::calibrates).count();
-            Scope last = null;
-            for (BlockPass pass : passes) {
-                if (pass.calibrates() && calibrating > 1 && last == null) {
-                    states.saveTo(scratchFile);
-                } else if (pass.calibrates() && last != null) {
-                    states.restore(scratchFile);
-                }
-                Scope scope = new Scope(index, block, pass, arena, reports::add);
-                pass.apply(scope);
-                if (pass.calibrates()) {
-                    last = scope;
-                }
+            Trip trip = new Trip(index, block, arena, reports);
+            trip.prepare();
+            if (goesBack()) {
+                states.saveTo(scratchFile);
             }
-            if (states != null) {
-                int done = last == null ? 0 : last.advanced;
-                states.advance(block.stages().subList(done, block.stages().size()));
+            for (int p = 0; p < passes.size(); p++) {
+                trip.rewind();
+                BlockPass pass = passes.get(p);
+                pass.apply(new Scope(trip, pass, plan.spec(p), plan.spec(p + 1)));
             }
-            output.write(index, block, reader, reports);
+            trip.finish();
+            output.write(index, trip.block, reader, reports);
         }
+    }
+
+    /// Whether a block's inputs will be wanted a second time.
+    private boolean goesBack() {
+        int first = 0;
+        while (first < passes.size() && !passes.get(first).calibrates()) {
+            first++;
+        }
+        return states != null && (plan.reshapes() || first < passes.size() - 1);
     }
 
     private static void requireFinite(Linear layer) {
@@ -107,36 +139,79 @@ final class BlockStream {
         }
     }
 
-    /// A pass's view of one block. Stages are advanced in order, each once.
-    private final class Scope implements BlockScope {
+    /// A block under work, and how far into it the sequences are.
+    private final class Trip {
         private final int index;
-        private final DecoderBlock block;
-        private final BlockPass pass;
         private final TensorArena arena;
-        private final Consumer<ModuleReport> reports;
+        private final List<ModuleReport> reports;
+        private DecoderBlock block;
         private int advanced;
 
-        Scope(
-                int index,
-                DecoderBlock block,
-                BlockPass pass,
-                TensorArena arena,
-                Consumer<ModuleReport> reports) {
+        Trip(int index, DecoderBlock block, TensorArena arena, List<ModuleReport> reports) {
             this.index = index;
             this.block = block;
-            this.pass = pass;
             this.arena = arena;
             this.reports = reports;
         }
 
-        @Override
-        public int index() {
-            return index;
+        void prepare() {
+            if (states != null) {
+                states.prepare(block);
+            }
+        }
+
+        /// Puts the sequences before the block again.
+        void rewind() {
+            if (advanced > 0) {
+                if (!states.restore(scratchFile)) {
+                    throw new IllegalStateException(scratchFile + " is damaged");
+                }
+                advanced = 0;
+            }
+        }
+
+        void advance(Stage stage) {
+            states.advance(stage);
+            advanced++;
+        }
+
+        /// Puts the sequences behind the block.
+        void finish() {
+            if (states != null) {
+                states.advance(block.stages().subList(advanced, block.stages().size()));
+            }
+        }
+    }
+
+    /// A pass's view of one block. Stages are advanced in order, each once.
+    private final class Scope implements BlockScope {
+        private final Trip trip;
+        private final BlockPass pass;
+        private final ModelSpec spec;
+        private final ModelSpec promised;
+
+        /// @param spec before the pass
+        /// @param promised after it
+        Scope(Trip trip, BlockPass pass, ModelSpec spec, ModelSpec promised) {
+            this.trip = trip;
+            this.pass = pass;
+            this.spec = spec;
+            this.promised = promised;
         }
 
         @Override
-        public List<Stage> stages() {
-            return block.stages();
+        public int index() {
+            return trip.index;
+        }
+
+        @Override
+        public DecoderBlock block() {
+            return trip.block;
+        }
+
+        @Override
+        public ModelSpec spec() {
+            return spec;
         }
 
         @Override
@@ -156,7 +231,7 @@ final class BlockStream {
 
         @Override
         public TensorArena arena() {
-            return arena;
+            return trip.arena;
         }
 
         @Override
@@ -170,6 +245,31 @@ final class BlockStream {
         }
 
         @Override
+        public double[] survey() {
+            return surveys.get(pass);
+        }
+
+        @Override
+        public void replace(Linear layer, Weight weight) {
+            layer.replace(output.asWritten(layer.name(), weight, trip.arena));
+        }
+
+        @Override
+        public Replacement replacement() {
+            return new Replacement(trip.block, model.checkpoint().directory());
+        }
+
+        @Override
+        public void reshape(Replacement parameters) {
+            trip.rewind();
+            trip.block = model.block(promised.layers().get(trip.index), parameters);
+            for (Linear linear : trip.block.linears()) {
+                replace(linear, linear.weight());
+            }
+            trip.prepare();
+        }
+
+        @Override
         public void observe(Stage stage, Tap tap) {
             requireNext(stage);
             states.observe(stage, tap);
@@ -178,12 +278,11 @@ final class BlockStream {
         @Override
         public void advance(Stage stage) {
             requireNext(stage);
-            states.advance(stage);
-            advanced++;
+            trip.advance(stage);
         }
 
         private void requireNext(Stage stage) {
-            if (states == null || !block.stages().get(advanced).equals(stage)) {
+            if (states == null || !trip.block.stages().get(trip.advanced).equals(stage)) {
                 throw new IllegalStateException(
                         pass.name() + " must observe and advance the stages of a block in order");
             }
@@ -191,7 +290,7 @@ final class BlockStream {
 
         @Override
         public void report(ModuleReport report) {
-            reports.accept(report);
+            trip.reports.add(report);
         }
     }
 }

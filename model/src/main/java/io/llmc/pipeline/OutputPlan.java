@@ -2,20 +2,26 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
+import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
-import io.llmc.tensor.Shape;
 import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.LongStream;
 import java.util.stream.Stream;
@@ -23,24 +29,41 @@ import java.util.stream.Stream;
 /// What the tensors of a sweep's output are called, and how large they are, from headers alone.
 final class OutputPlan {
     private final Checkpoint checkpoint;
-    private final ModelSpec spec;
+    private final List<ModelSpec> specs = new ArrayList<>();
+    private final HfConfig config;
     private final List<BlockPass> passes;
+    private boolean reshapes;
     private final WeightLayout layout;
     private final SequencedMap<String, SweepPlan.Module> modules = new LinkedHashMap<>();
     private final SequencedMap<String, List<TensorInfo>> encoded = new LinkedHashMap<>();
+    private List<TensorInfo> tensors;
 
     OutputPlan(Checkpoint checkpoint, ModelSpec spec, List<BlockPass> passes, WeightLayout layout) {
         this.checkpoint = checkpoint;
-        this.spec = spec;
         this.passes = passes;
         this.layout = layout;
-        refuseQuantized();
+        SweepRunner.refuseQuantized(checkpoint);
+        specs.add(spec);
+        HfConfig changed = checkpoint.config();
+        for (BlockPass pass : passes) {
+            pass.check(specs.getLast());
+            Map<Size, Integer> sizes = pass.sizes(specs.getLast());
+            if (!sizes.isEmpty()) {
+                changed = Architectures.of(changed).resized(changed, specs.getLast(), sizes);
+                reshapes = true;
+            }
+            specs.add(Architectures.specOf(changed, checkpoint.names()));
+        }
+        this.config = changed;
         for (int i = 0; i < spec.layers().size(); i++) {
-            for (String name : linears(spec.layers().get(i))) {
-                plan(i, name);
+            requireMatrices(spec.layers().get(i));
+            for (LinearSpec linear : target().layers().get(i).linears(target().hidden())) {
+                plan(i, linear);
             }
         }
-        if (modules.values().stream().allMatch(m -> m.method().isEmpty())) {
+        if (!passes.isEmpty()
+                && !reshapes
+                && modules.values().stream().allMatch(m -> m.method().isEmpty())) {
             throw new UserException(
                     "the targets select none of the %d linear layers".formatted(modules.size()),
                     "names look like " + modules.firstEntry().getKey());
@@ -48,81 +71,96 @@ final class OutputPlan {
         refuseConv1d();
     }
 
-    private void refuseQuantized() {
-        if (checkpoint.config().quantization().isPresent()) {
-            throw new UserException(
-                    checkpoint.directory() + " is already quantized",
-                    "start from the original model; what rounding lost does not come back");
-        }
+    /// The model before the first pass.
+    private ModelSpec source() {
+        return specs.getFirst();
+    }
+
+    /// The model after the last pass.
+    ModelSpec target() {
+        return specs.getLast();
+    }
+
+    /// The model after the first `passesDone` passes.
+    ModelSpec spec(int passesDone) {
+        return specs.get(passesDone);
+    }
+
+    /// The output's config, but for what the layout adds.
+    HfConfig config() {
+        return config;
+    }
+
+    /// Whether some pass puts blocks of other sizes in the place of the model's.
+    boolean reshapes() {
+        return reshapes;
     }
 
     /// Readers of compressed-tensors look for Linear modules and would leave GPT-2's Conv1D at
     /// random.
     private void refuseConv1d() {
-        if (spec.inOutLinears()
+        if (source().inOutLinears()
                 && layout.name().equals("compressed-tensors")
-                && !encoded.isEmpty()) {
+                && modules.values().stream().anyMatch(m -> m.encoding().isPresent())) {
             throw new UserException(
                     "no reader of compressed-tensors loads the Conv1D layers of "
-                            + spec.modelType(),
+                            + source().modelType(),
                     "pass --layout gptq or --layout dense");
         }
     }
 
-    /// The linear layers of a block that may be compressed, in the order in which they run.
-    static List<String> linears(LayerSpec layer) {
-        List<String> names = new ArrayList<>(layer.attention().projections());
-        names.add(layer.attention().output());
-        switch (layer.feedForward()) {
-            case LayerSpec.Mlp mlp -> {
-                names.addAll(mlp.inputs());
-                names.add(mlp.down());
-            }
-            case LayerSpec.Experts experts -> {
-                experts.experts().forEach(e -> names.addAll(e.inputs()));
-                experts.experts().forEach(e -> names.add(e.down()));
+    private void requireMatrices(LayerSpec layer) {
+        for (LinearSpec linear : layer.linears(source().hidden())) {
+            TensorInfo weight = checkpoint.info(linear.name() + ".weight");
+            if (weight.shape().rank() != 2) {
+                throw new UserException(
+                        "%s has shape %s, expected a matrix"
+                                .formatted(weight.name(), weight.shape()),
+                        "the checkpoint is not what its config.json says");
             }
         }
-        return names;
     }
 
-    private void plan(int block, String name) {
+    private void plan(int block, LinearSpec linear) {
+        String name = linear.name();
         TensorInfo weight = checkpoint.info(name + ".weight");
-        if (weight.shape().rank() != 2) {
-            throw new UserException(
-                    "%s.weight has shape %s, expected a matrix".formatted(name, weight.shape()),
-                    "the checkpoint is not what its config.json says");
-        }
-        long out = weight.shape().dim(spec.inOutLinears() ? 1 : 0);
-        long in = weight.shape().dim(spec.inOutLinears() ? 0 : 1);
         List<BlockPass> mine = passes.stream().filter(p -> p.targets().selects(name)).toList();
         Optional<QuantSpec> encoding =
                 mine.stream()
                         .map(BlockPass::encoding)
                         .flatMap(Optional::stream)
                         .reduce((_, b) -> b);
-        encoding.ifPresent(grid -> requireDivides(name, grid, in));
+        encoding.ifPresent(grid -> requireDivides(name, grid, linear.in()));
         List<TensorInfo> tensors =
-                encoding.map(grid -> spell(name, out, in, grid, weight.dtype()))
-                        .orElse(List.of(weight));
-        if (encoding.isPresent()) {
+                encoding.isPresent() && !layout.name().equals("dense")
+                        ? spell(linear, encoding.get(), weight.dtype())
+                        : List.of(dense(linear, weight.dtype()));
+        if (!mine.isEmpty() || reshapes) {
             encoded.put(name, tensors);
         }
         String method = mine.stream().map(BlockPass::name).collect(Collectors.joining("+"));
         long bytes = tensors.stream().mapToLong(TensorInfo::byteSize).sum();
-        modules.put(name, new SweepPlan.Module(name, block, out, in, method, encoding, bytes));
+        modules.put(
+                name,
+                new SweepPlan.Module(
+                        name, block, linear.out(), linear.in(), method, encoding, bytes));
     }
 
-    private List<TensorInfo> spell(String name, long out, long in, QuantSpec grid, DType dtype) {
-        if (isDense()) {
-            return List.of(
-                    new TensorInfo(
-                            name + ".weight",
-                            dtype,
-                            spec.inOutLinears() ? new Shape(in, out) : new Shape(out, in)));
-        }
+    private List<TensorInfo> spell(LinearSpec linear, QuantSpec grid, DType dtype) {
         boolean groupIndex = passes.stream().anyMatch(BlockPass::groupIndex);
-        return layout.plan(name, out, in, grid, layout.scaleDtype(dtype), groupIndex);
+        return layout.plan(
+                linear.name(),
+                linear.out(),
+                linear.in(),
+                grid,
+                layout.scaleDtype(dtype),
+                groupIndex);
+    }
+
+    private TensorInfo dense(LinearSpec linear, DType dtype) {
+        return source().inOutLinears()
+                ? TensorInfo.of(linear.name() + ".weight", dtype, linear.in(), linear.out())
+                : TensorInfo.of(linear.name() + ".weight", dtype, linear.out(), linear.in());
     }
 
     private static void requireDivides(String name, QuantSpec grid, long in) {
@@ -140,8 +178,9 @@ final class OutputPlan {
                 "these do: " + (fitting.isEmpty() ? "" : fitting + ", ") + "channel");
     }
 
-    boolean isDense() {
-        return layout.name().equals("dense");
+    /// Whether a layer's weight is written as plain numbers.
+    boolean isDense(String linear) {
+        return layout.name().equals("dense") || modules.get(linear).encoding().isEmpty();
     }
 
     /// Names of a layer's tensors in the output; empty where it stays as it is.
@@ -155,30 +194,70 @@ final class OutputPlan {
 
     /// Linear layers that stay dense, the output layer and routers among them.
     List<String> denseLinears() {
+        ModelSpec spec = target();
         Stream<String> outside = spec.tied() ? Stream.of("lm_head") : Stream.of(spec.head());
-        Stream<String> routers =
-                spec.layers().stream()
-                        .map(LayerSpec::feedForward)
-                        .filter(f -> f instanceof LayerSpec.Experts)
-                        .map(f -> ((LayerSpec.Experts) f).router());
+        Stream<String> routers = spec.layers().stream().flatMap(OutputPlan::router);
         Stream<String> unselected =
-                modules.keySet().stream().filter(name -> !encoded.containsKey(name));
+                modules.values().stream()
+                        .filter(m -> m.encoding().isEmpty())
+                        .map(SweepPlan.Module::name);
         return Stream.of(outside, routers, unselected).flatMap(s -> s).toList();
+    }
+
+    private static Stream<String> router(LayerSpec layer) {
+        return layer.feedForward() instanceof LayerSpec.Experts e
+                ? Stream.of(e.router())
+                : Stream.empty();
     }
 
     /// Every tensor of the output in the order of the model's files.
     List<TensorInfo> tensors() {
+        if (tensors == null) {
+            tensors = allTensors();
+        }
+        return tensors;
+    }
+
+    private List<TensorInfo> allTensors() {
+        Map<String, Long> rows = new HashMap<>();
+        for (LayerSpec layer : target().layers()) {
+            layer.linears(target().hidden()).forEach(l -> rows.put(l.name(), l.out()));
+            if (layer.feedForward() instanceof LayerSpec.Experts e) {
+                rows.put(e.router(), (long) e.experts().size());
+            }
+        }
+        Set<String> before = new HashSet<>();
+        for (LayerSpec layer : source().layers()) {
+            layer.linears(source().hidden()).forEach(l -> before.add(l.name()));
+            router(layer).forEach(before::add);
+        }
         List<TensorInfo> all = new ArrayList<>();
-        Map<String, String> byWeight =
-                encoded.keySet().stream().collect(Collectors.toMap(n -> n + ".weight", n -> n));
         for (String name : checkpoint.names()) {
-            String linear = byWeight.get(name);
-            if (linear == null) {
-                all.add(checkpoint.info(name));
-            } else {
+            TensorInfo info = checkpoint.info(name);
+            String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+            if (!before.contains(linear)) {
+                all.add(info);
+            } else if (encoded.containsKey(linear) && name.endsWith(".weight")) {
                 all.addAll(encoded.get(linear));
+            } else if (rows.containsKey(linear)) {
+                all.add(withRows(info, rows.get(linear)));
             }
         }
         return all;
+    }
+
+    /// A bias or a router with as many entries as the layer has rows now.
+    private TensorInfo withRows(TensorInfo info, long rows) {
+        if (!reshapes) {
+            return info;
+        }
+        long[] dims = info.shape().dims();
+        dims[0] = rows;
+        return TensorInfo.of(info.name(), info.dtype(), dims);
+    }
+
+    /// The tensors of one block.
+    List<TensorInfo> tensors(String prefix) {
+        return tensors().stream().filter(t -> t.name().startsWith(prefix)).toList();
     }
 }

@@ -10,4 +10,4 @@ import java.util.function.Function;
 /// @param sample a recipe that uses it, as documentation and as a test
 /// @param read makes the pass of its options; what it does not read is an error
 public record PassFactory(
-        String name, String summary, String sample, Function<Options, BlockPass> read) {}
+        String name, String summary, String sample, Function<Options, ? extends Pass> read) {}

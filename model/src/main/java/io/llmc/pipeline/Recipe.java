@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// What to do with a model: the program that the command line writes and a recipe file holds.
 ///
@@ -26,8 +27,19 @@ public record Recipe(
     /// One item of `steps`.
     public sealed interface Step {}
 
-    /// One trip over the blocks; every pass works on a block before the next block is read.
-    public record Sweep(List<BlockPass> passes) implements Step {}
+    /// One trip over the blocks.
+    ///
+    /// @param views change the model as a whole, first, one after the other
+    /// @param passes every one works on a block before the next block is read
+    public record Sweep(List<ModelPass> views, List<BlockPass> passes) implements Step {
+        public Stream<Pass> all() {
+            return Stream.concat(views.stream(), passes.stream());
+        }
+
+        public boolean calibrates() {
+            return all().anyMatch(Pass::calibrates);
+        }
+    }
 
     /// Measures the model as it is after the steps before.
     ///
@@ -94,11 +106,7 @@ public record Recipe(
 
     private static Step step(Options o, List<PassFactory> passes) {
         if (o.has("sweep")) {
-            List<BlockPass> all = new ArrayList<>();
-            for (Options item : o.sections("sweep")) {
-                all.add(pass(item, passes));
-            }
-            return new Sweep(all);
+            return sweep(o, passes);
         }
         if (o.has("evaluate")) {
             Options e = o.section("evaluate");
@@ -114,7 +122,27 @@ public record Recipe(
         throw o.error(key, "unknown step " + key + "; known: sweep, evaluate");
     }
 
-    private static BlockPass pass(Options item, List<PassFactory> passes) {
+    private static Sweep sweep(Options o, List<PassFactory> passes) {
+        List<ModelPass> views = new ArrayList<>();
+        List<BlockPass> blocks = new ArrayList<>();
+        for (Options item : o.sections("sweep")) {
+            switch (pass(item, passes)) {
+                case BlockPass pass -> blocks.add(pass);
+                case ModelPass pass when blocks.isEmpty() -> views.add(pass);
+                case ModelPass pass ->
+                        throw item.error(
+                                pass.name(),
+                                "%s changes the model as a whole, so it must stand before %s"
+                                        .formatted(pass.name(), blocks.getFirst().name()));
+            }
+        }
+        if (views.isEmpty() && blocks.isEmpty()) {
+            throw o.error("sweep", "a sweep needs at least one method");
+        }
+        return new Sweep(views, blocks);
+    }
+
+    private static Pass pass(Options item, List<PassFactory> passes) {
         for (PassFactory factory : passes) {
             if (item.has(factory.name())) {
                 return factory.read().apply(item.section(factory.name()));
@@ -135,8 +163,7 @@ public record Recipe(
         return steps.stream()
                 .anyMatch(step ->
                         switch (step) {
-                            case Sweep(var passes) ->
-                                    passes.stream().anyMatch(BlockPass::calibrates);
+                            case Sweep sweep -> sweep.calibrates();
                             case Evaluate _ -> false;
                         });
     }

@@ -2,6 +2,8 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
@@ -9,7 +11,9 @@ import io.llmc.formats.WeightLayout;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Transpose;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -70,12 +74,12 @@ final class SweepOutput implements BlockStream.BlockOutput {
             for (Linear linear : block.linears()) {
                 spell(linear, memory).forEach((name, tensor) -> write(name, tensor, written));
             }
-            String prefix = block.spec().prefix();
-            for (String name : reader.checkpoint().names()) {
-                if (name.startsWith(prefix) && isPlanned(name) && !written.containsKey(name)) {
-                    Tensor tensor = reader.tensor(name);
-                    Finite.require(name, tensor);
-                    write(name, tensor, written);
+            for (TensorInfo info : plan.tensors(block.spec().prefix())) {
+                if (!written.containsKey(info.name())) {
+                    Tensor own = block.parameters().get(info.name());
+                    Tensor tensor = own == null ? reader.tensor(info.name()) : toHost(own, memory);
+                    Finite.require(info.name(), tensor);
+                    write(info.name(), tensor, written);
                 }
             }
             probe.advance(block);
@@ -85,38 +89,50 @@ final class SweepOutput implements BlockStream.BlockOutput {
         checksums.putAll(written);
     }
 
-    /// Not a weight that has been replaced by tensors of other names.
-    private boolean isPlanned(String name) {
-        return !name.endsWith(".weight")
-                || plan.encoded(name.substring(0, name.length() - ".weight".length())).isEmpty();
+    @Override
+    public Weight asWritten(String linear, Weight weight, TensorArena arena) {
+        if (plan.encoded(linear).isEmpty() || !plan.isDense(linear)) {
+            return weight;
+        }
+        DType dtype = plan.encoded(linear).getFirst().dtype();
+        Tensor values;
+        switch (weight) {
+            case Weight.Dense dense -> values = dense.values();
+            case Weight.Grouped _ -> {
+                Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
+                values = arena.allocate(DType.F32, shape);
+                backend.run(new Op.Dequantize(values, weight));
+            }
+        }
+        if (values.dtype() == dtype) {
+            return new Weight.Dense(values);
+        }
+        Tensor rounded = arena.allocate(dtype, values.shape());
+        backend.run(new Op.Scale(rounded, values, 1));
+        return new Weight.Dense(rounded);
     }
 
     /// The tensors of a compressed layer; none for a layer that stays as it is.
     private SequencedMap<String, Tensor> spell(Linear linear, Arena memory) {
         List<TensorInfo> planned = plan.encoded(linear.name());
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         if (planned.isEmpty()) {
-            return new LinkedHashMap<>();
+            return tensors;
         }
         Weight host = toHost(linear.weight(), memory);
-        if (!plan.isDense()) {
-            DType dtype = ((Weight.Grouped) host).scales().dtype();
-            return layout.encode(linear.name(), host, dtype, memory);
+        switch (host) {
+            case Weight.Grouped grouped ->
+                    tensors.putAll(
+                            layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
+            case Weight.Dense(Tensor values) ->
+                    tensors.put(
+                            planned.getFirst().name(),
+                            spec.inOutLinears() ? Transpose.of(values, memory) : values);
         }
-        SequencedMap<String, Tensor> dense =
-                layout.encode(linear.name(), host, planned.getFirst().dtype(), memory);
-        // From here on the model runs with the values that a reader of the output will see.
-        Tensor values = dense.firstEntry().getValue();
-        linear.replace(backend.adopt(new Weight.Dense(values), null));
-        if (spec.inOutLinears()) {
-            dense.put(dense.firstEntry().getKey(), io.llmc.model.Transpose.of(values, memory));
-        }
-        return dense;
+        return tensors;
     }
 
     private Weight toHost(Weight w, Arena memory) {
-        if (backend.device().equals("cpu")) {
-            return w;
-        }
         return switch (w) {
             case Weight.Dense(var values) -> new Weight.Dense(toHost(values, memory));
             case Weight.Grouped g ->
@@ -131,6 +147,9 @@ final class SweepOutput implements BlockStream.BlockOutput {
     }
 
     private Tensor toHost(Tensor t, Arena memory) {
+        if (backend.device().equals("cpu")) {
+            return t;
+        }
         MemorySegment copy = memory.allocate(t.byteSize(), 64);
         backend.download(copy, t);
         return Tensor.of(copy, t.dtype(), t.shape().dims());

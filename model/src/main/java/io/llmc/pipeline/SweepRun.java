@@ -31,6 +31,7 @@ record SweepRun(
         Windows windows,
         Path work,
         Journal journal,
+        Notes notes,
         boolean spills,
         Progress progress) {
 
@@ -47,7 +48,7 @@ record SweepRun(
                                 work, plan.tensors(), recipe.save().shardSize(), first > 0);
                 Probe probe = new Probe(source);
                 HiddenStates states =
-                        windows == null
+                        windows == null || sweep.passes().stream().noneMatch(BlockPass::calibrates)
                                 ? null
                                 : new HiddenStates(source, windows, spills ? work : null)) {
             recover(first, probe, states);
@@ -64,12 +65,14 @@ record SweepRun(
             BlockStream stream =
                     new BlockStream(
                             source,
+                            plan,
                             sweep.passes(),
                             states,
                             output,
                             scaleDtype(),
                             work.resolve("block-input.bin"));
-            progress.begin("compressing", layers);
+            survey(stream, states, first);
+            progress.begin(sweep.passes().isEmpty() ? "copying" : "compressing", layers);
             progress.advance(first, "");
             for (int i = first; i < layers; i++) {
                 stream.run(i);
@@ -89,6 +92,31 @@ record SweepRun(
         int verified = Verifier.verify(work, checksums, logits, backend);
         progress.end();
         return verified;
+    }
+
+    /// Shows the blocks as they are to the passes that want to see them first.
+    private void survey(BlockStream stream, HiddenStates states, int first) {
+        for (int p = 0; p < sweep.passes().size(); p++) {
+            BlockPass pass = sweep.passes().get(p);
+            if (!pass.surveys()) {
+                continue;
+            }
+            stream.surveyed(
+                    pass,
+                    notes.remember(
+                            "survey-" + p,
+                            () -> {
+                                // Where blocks are finished, so was the survey; its file is gone.
+                                if (first > 0) {
+                                    throw new UserException(
+                                            work + " lacks a file of the run that it is left of",
+                                            "delete that directory and start again");
+                                }
+                                double[] found = stream.survey(pass, progress);
+                                states.embed();
+                                return found;
+                            }));
+        }
     }
 
     /// What cannot be used must not get a name, even if it reads back as it was.
@@ -129,7 +157,7 @@ record SweepRun(
     private void advance(Checkpoint partial, int i, Probe probe, HiddenStates states) {
         try (TensorReader reader = partial.reader();
                 TensorArena arena = backend.newArena(BlockStream.blockBytes(source, i))) {
-            DecoderBlock block = source.block(i, reader, arena);
+            DecoderBlock block = source.block(plan.target().layers().get(i), reader, arena);
             probe.advance(block);
             if (states != null) {
                 states.prepare(block);

@@ -21,6 +21,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -44,7 +45,12 @@ public record SweepRunner(
     /// What [#run] would do; reads headers only.
     public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
         requireFree(output);
-        try (Checkpoint c = Checkpoint.open(model)) {
+        try (Checkpoint source = Checkpoint.open(model)) {
+            Checkpoint c = source;
+            for (ModelPass pass : sweep.views()) {
+                refuseQuantized(c);
+                c = pass.outline(c);
+            }
             ModelSpec spec = Architectures.specOf(c);
             return plan(
                     c,
@@ -57,9 +63,13 @@ public record SweepRunner(
 
     private SweepPlan plan(
             Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep, OutputPlan output) {
-        boolean calibrates = sweep.passes().stream().anyMatch(BlockPass::calibrates);
         MemoryPlan memory =
-                MemoryPlan.of(c, spec, output, calibrates ? recipe.calibration() : null, memoryCap);
+                MemoryPlan.of(
+                        c,
+                        spec,
+                        output,
+                        sweep.calibrates() ? recipe.calibration() : null,
+                        memoryCap);
         return new SweepPlan(
                 List.copyOf(output.modules().values()),
                 output.tensors(),
@@ -75,20 +85,28 @@ public record SweepRunner(
         long start = System.nanoTime();
         requireFree(output);
         Path work = output.resolveSibling(output.getFileName() + ".llmc-partial");
-        try (Checkpoint c = Checkpoint.open(model)) {
-            ModelSpec spec = Architectures.specOf(c);
-            OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
-            SweepPlan sizes = plan(c, spec, recipe, sweep, plan);
-            Windows windows = windows(c, spec, recipe, sweep);
-            String key = key(c, recipe, sweep, windows);
+        try (Checkpoint original = Checkpoint.open(model)) {
+            SweepPlan sizes = plan(recipe, sweep, model, output);
+            ModelSpec spec = Architectures.specOf(original);
+            Windows windows = windows(original, spec, recipe, sweep);
+            String key = key(original, recipe, sweep, windows);
             prepare(work, key);
             CompletableFuture<Map<String, String>> hashes =
-                    CompletableFuture.supplyAsync(() -> hashes(c));
+                    CompletableFuture.supplyAsync(() -> hashes(original));
+            Journal journal = Journal.open(work.resolve(JOURNAL), key);
+            Notes notes = new Notes(work);
+            List<ModuleReport> reports = new ArrayList<>();
+            Path spill = sizes.spills() ? work : null;
+            Checkpoint c = original;
+            for (int v = 0; v < sweep.views().size(); v++) {
+                c = view(sweep.views().get(v), v, c, windows, spill, notes, reports);
+            }
+            spec = Architectures.specOf(c);
+            OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
             int resumed;
             int verified;
             try (LanguageModel source = new LanguageModel(c, spec, backend)) {
-                Journal journal = Journal.open(work.resolve(JOURNAL), key);
-                writeConfig(c, sweep, recipe, plan, work);
+                writeConfig(sweep, recipe, plan, work);
                 resumed = resume(work, plan, recipe, journal);
                 SweepRun run =
                         new SweepRun(
@@ -100,27 +118,63 @@ public record SweepRunner(
                                 windows,
                                 work,
                                 journal,
+                                notes,
                                 sizes.spills(),
                                 progress);
                 verified = run.finish();
-                Provenance.write(
-                        work, toolVersion, recipe, hashes.join(), windows, journal.reports());
-                List<Path> side = copySideFiles(c, work);
-                Files.delete(work.resolve(JOURNAL));
-                publish(work, output);
-                return new SweepResult(
-                        output,
-                        journal.reports(),
-                        resumed,
-                        weightFiles(output),
-                        side.stream().map(f -> output.resolve(f.getFileName())).toList(),
-                        verified,
-                        sizes.inputBytes(),
-                        sizes.outputBytes(),
-                        (System.nanoTime() - start) / 1e9);
             }
+            reports.addAll(journal.reports());
+            Provenance.write(work, toolVersion, recipe, hashes.join(), windows, reports);
+            List<Path> side = copySideFiles(original, work);
+            notes.delete();
+            Files.delete(work.resolve(JOURNAL));
+            publish(work, output);
+            return new SweepResult(
+                    output,
+                    reports,
+                    resumed,
+                    weightFiles(output),
+                    side.stream().map(f -> output.resolve(f.getFileName())).toList(),
+                    verified,
+                    sizes.inputBytes(),
+                    sizes.outputBytes(),
+                    (System.nanoTime() - start) / 1e9);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
+        }
+    }
+
+    /// The model as a pass wants it.
+    ///
+    /// @param index of the pass, which names its notes
+    private Checkpoint view(
+            ModelPass pass,
+            int index,
+            Checkpoint c,
+            Windows windows,
+            Path spill,
+            Notes notes,
+            List<ModuleReport> reports) {
+        refuseQuantized(c);
+        try (LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend)) {
+            return pass.view(
+                    new ModelScope(
+                            model,
+                            pass.calibrates() ? windows : null,
+                            spill,
+                            notes.of("view-" + index),
+                            progress,
+                            reports::add));
+        }
+    }
+
+    /// @throws UserException where the weights are packed
+    static void refuseQuantized(Checkpoint c) {
+        if (c.config().quantization().isPresent()) {
+            throw new UserException(
+                    c.directory() + " is already quantized",
+                    "start from the original model, and prune before quantizing; what rounding lost"
+                            + " does not come back");
         }
     }
 
@@ -142,7 +196,7 @@ public record SweepRunner(
 
     private static Windows windows(
             Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep) {
-        if (sweep.passes().stream().noneMatch(BlockPass::calibrates)) {
+        if (!sweep.calibrates()) {
             return null;
         }
         if (recipe.calibration().length() > spec.maxPositions()) {
@@ -216,9 +270,8 @@ public record SweepRunner(
         return good;
     }
 
-    private void writeConfig(
-            Checkpoint c, Recipe.Sweep sweep, Recipe recipe, OutputPlan plan, Path work) {
-        HfConfig config = c.config();
+    private void writeConfig(Recipe.Sweep sweep, Recipe recipe, OutputPlan plan, Path work) {
+        HfConfig config = plan.config();
         Optional<QuantSummary> summary = summary(sweep, plan);
         if (summary.isPresent()) {
             Optional<ObjectNode> quantization =

@@ -11,6 +11,11 @@ import java.util.regex.Pattern;
 public record Targets(List<String> include, List<String> ignore) {
     public static final Targets ALL = new Targets(List.of(), List.of());
 
+    /// Reads `targets` and `ignore`.
+    public static Targets read(Options o) {
+        return new Targets(o.texts("targets"), o.texts("ignore"));
+    }
+
     public boolean selects(String name) {
         return (include.isEmpty() || include.stream().anyMatch(glob -> matches(glob, name)))
                 && ignore.stream().noneMatch(glob -> matches(glob, name));

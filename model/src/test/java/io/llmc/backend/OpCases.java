@@ -70,6 +70,7 @@ public final class OpCases {
         evaluation(cases);
         linearAlgebra(cases);
         quantization(cases);
+        pruning(cases);
         return cases;
     }
 
@@ -380,11 +381,11 @@ public final class OpCases {
                             a -> new Op.Diagonal(a.out(n), a.normal(n, n))));
             cases.add(
                     new Case(
-                            Op.PermuteSymmetric.class,
-                            "permuteSymmetric " + n,
+                            Op.GatherSymmetric.class,
+                            "gatherSymmetric " + n,
                             0,
                             a ->
-                                    new Op.PermuteSymmetric(
+                                    new Op.GatherSymmetric(
                                             a.out(n, n), a.normal(n, n), a.permutation(n))));
             cases.add(
                     new Case(
@@ -406,11 +407,11 @@ public final class OpCases {
         for (DType type : new DType[] {DType.F32, DType.U8}) {
             cases.add(
                     new Case(
-                            Op.PermuteColumns.class,
-                            "permuteColumns " + type,
+                            Op.GatherColumns.class,
+                            "gatherColumns " + type,
                             0,
                             a ->
-                                    new Op.PermuteColumns(
+                                    new Op.GatherColumns(
                                             a.out(type, 7, 33),
                                             a.of(type, i -> i, 7, 33),
                                             a.permutation(33))));
@@ -450,11 +451,11 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.AccumulateGptqSpread.class,
-                        "gptqSpread",
+                        Op.AccumulateObsSpread.class,
+                        "obsSpread",
                         SUMS,
                         a ->
-                                new Op.AccumulateGptqSpread(
+                                new Op.AccumulateObsSpread(
                                         a.written(DType.F32, i -> i % 11, 33, 203),
                                         a.normal(33, 40),
                                         a.upper(203),
@@ -462,11 +463,11 @@ public final class OpCases {
                                         104)));
         cases.add(
                 new Case(
-                        Op.AccumulateGptqSpread.class,
-                        "gptqSpread of the last block",
+                        Op.AccumulateObsSpread.class,
+                        "obsSpread of the last block",
                         SUMS,
                         a ->
-                                new Op.AccumulateGptqSpread(
+                                new Op.AccumulateObsSpread(
                                         a.written(DType.F32, i -> i % 11, 33, 104),
                                         a.normal(33, 40),
                                         a.upper(104),
@@ -529,24 +530,184 @@ public final class OpCases {
 
     private static Case gptqBlock(QuantSpec spec, DType scales) {
         return new Case(
-                Op.AccumulateGptqBlock.class,
+                Op.AccumulateObsBlock.class,
                 name("gptqBlock", spec, scales),
                 1e-10,
-                a -> {
-                    Tensor codes = a.written(DType.U8, i -> i % 5, 19, 203);
-                    Tensor errors = a.out(19, 57);
-                    Tensor w = a.written(DType.F32, _ -> a.random().nextGaussian(), 19, 203);
-                    return new Op.AccumulateGptqBlock(
-                            codes,
-                            errors,
-                            w,
-                            a.upper(203),
-                            a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(203)),
-                            a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(203)),
-                            a.indices((int) spec.groups(203), 203),
-                            spec,
-                            64,
-                            121);
-                });
+                a -> obsBlock(a, grid(a, spec, scales), null));
+    }
+
+    private static Op.AccumulateObsBlock.Grid grid(Operands a, QuantSpec spec, DType scales) {
+        return new Op.AccumulateObsBlock.Grid(
+                a.written(DType.U8, i -> i % 5, 19, 203),
+                a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(203)),
+                a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(203)),
+                a.indices((int) spec.groups(203), 203),
+                spec);
+    }
+
+    private static Op obsBlock(
+            Operands a, Op.AccumulateObsBlock.Grid grid, Op.AccumulateObsBlock.Pruning pruning) {
+        return new Op.AccumulateObsBlock(
+                a.out(19, 56),
+                a.written(DType.F32, _ -> a.random().nextGaussian(), 19, 203),
+                a.upper(203),
+                grid,
+                pruning,
+                64,
+                120);
+    }
+
+    private static void pruning(List<Case> cases) {
+        QuantSpec four = new QuantSpec(4, 32, false);
+        for (boolean rounds : new boolean[] {false, true}) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateObsBlock.class,
+                            "obsBlock with a mask, rounding " + rounds,
+                            1e-10,
+                            a ->
+                                    obsBlock(
+                                            a,
+                                            rounds ? grid(a, four, DType.F16) : null,
+                                            new Op.AccumulateObsBlock.Pruning(
+                                                    a.of(
+                                                            DType.U8,
+                                                            _ -> a.random().nextInt(2),
+                                                            19,
+                                                            203),
+                                                    null))));
+            for (int n : new int[] {2, 4, 5}) {
+                cases.add(
+                        new Case(
+                                Op.AccumulateObsBlock.class,
+                                "obsBlock, %d of 8, rounding %s".formatted(n, rounds),
+                                1e-10,
+                                a ->
+                                        obsBlock(
+                                                a,
+                                                rounds ? grid(a, four, DType.F32) : null,
+                                                new Op.AccumulateObsBlock.Pruning(
+                                                        a.written(DType.U8, _ -> 9, 19, 203),
+                                                        new Op.MaskRule.NOfM(n, 8)))));
+            }
+        }
+        List<Op.MaskRule> rules =
+                List.of(
+                        new Op.MaskRule.EachRow(0),
+                        new Op.MaskRule.EachRow(77),
+                        new Op.MaskRule.EachRow(160),
+                        new Op.MaskRule.Together(0),
+                        new Op.MaskRule.Together(1234),
+                        new Op.MaskRule.Together(19 * 160),
+                        new Op.MaskRule.Zeros(),
+                        new Op.MaskRule.NOfM(2, 4),
+                        new Op.MaskRule.NOfM(0, 5),
+                        new Op.MaskRule.NOfM(8, 8));
+        for (Op.MaskRule rule : rules) {
+            for (DType type : new DType[] {DType.F32, DType.BF16}) {
+                cases.add(
+                        new Case(
+                                Op.ChooseMask.class,
+                                "chooseMask %s of %s".formatted(rule, type),
+                                0,
+                                a ->
+                                        new Op.ChooseMask(
+                                                a.written(DType.U8, i -> i % 3, 19, 203),
+                                                // Few values, so that there are ties.
+                                                a.of(
+                                                        type,
+                                                        _ -> a.random().nextInt(19) - 9,
+                                                        19,
+                                                        203),
+                                                type == DType.F32
+                                                        ? a.of(DType.F32, i -> 1 + i % 3, 203)
+                                                        : null,
+                                                rule,
+                                                40,
+                                                200)));
+            }
+        }
+        for (DType type : new DType[] {DType.F32, DType.F16}) {
+            cases.add(
+                    new Case(
+                            Op.CountAbove.class,
+                            "countAbove " + type,
+                            0,
+                            a ->
+                                    new Op.CountAbove(
+                                            a.out(DType.F64, 19),
+                                            a.of(type, _ -> a.random().nextInt(9) - 4, 19, 203),
+                                            a.of(DType.F32, i -> 1 + i % 3, 203),
+                                            3)));
+            cases.add(
+                    new Case(
+                            Op.ApplyMask.class,
+                            "applyMask " + type,
+                            0,
+                            a ->
+                                    new Op.ApplyMask(
+                                            a.out(type, 7, 33),
+                                            a.normal(type, 1, 7, 33),
+                                            a.of(DType.U8, i -> i % 3 % 2, 7, 33))));
+        }
+        for (int cols : new int[] {1, 33, 300, 1021}) {
+            for (int power : new int[] {1, 2}) {
+                cases.add(
+                        new Case(
+                                Op.AccumulateColumnNorms.class,
+                                "accumulateColumnNorms %d, power %d".formatted(cols, power),
+                                ROUNDING,
+                                a ->
+                                        new Op.AccumulateColumnNorms(
+                                                a.written(DType.F64, i -> i, cols),
+                                                a.normal(37, cols),
+                                                power)));
+            }
+            cases.add(
+                    new Case(
+                            Op.RowSquares.class,
+                            "rowSquares " + cols,
+                            ROUNDING,
+                            a ->
+                                    new Op.RowSquares(
+                                            a.out(DType.F64, 37),
+                                            a.normal(DType.BF16, 1, 37, cols))));
+            cases.add(
+                    new Case(
+                            Op.Transpose.class,
+                            "transpose " + cols,
+                            0,
+                            a -> new Op.Transpose(a.out(cols, 37), a.normal(37, cols))));
+        }
+        cases.add(
+                new Case(
+                        Op.GatherSymmetric.class,
+                        "gatherSymmetric of a part",
+                        0,
+                        a ->
+                                new Op.GatherSymmetric(
+                                        a.out(9, 9), a.normal(33, 33), a.indices(33, 9))));
+        for (DType type : new DType[] {DType.F32, DType.BF16}) {
+            cases.add(
+                    new Case(
+                            Op.GatherColumns.class,
+                            "gatherColumns of a part, " + type,
+                            0,
+                            a ->
+                                    new Op.GatherColumns(
+                                            a.out(type, 7, 9),
+                                            a.normal(type, 1, 7, 33),
+                                            a.indices(33, 9))));
+        }
+        cases.add(
+                new Case(
+                        Op.GatherRows.class,
+                        "gatherRows of BF16",
+                        0,
+                        a ->
+                                new Op.GatherRows(
+                                        a.out(DType.BF16, 9, 33),
+                                        a.normal(DType.BF16, 1, 12, 33),
+                                        a.indices(12, 9))));
     }
 }

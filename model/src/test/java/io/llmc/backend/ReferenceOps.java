@@ -10,6 +10,9 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
 
 /// The oracle: every operation as naive loops in double precision, over tensors in host memory.
 /// Only what is defined in F32 (grids, codes, GPTQ's column loop) is computed in F32.
@@ -160,16 +163,16 @@ public final class ReferenceOps implements Runner {
                     set(out, i, get(h, i, i));
                 }
             }
-            case Op.PermuteSymmetric(var out, var h, var order) -> {
-                for (long i = 0; i < h.rows(); i++) {
-                    for (long j = 0; j < h.rows(); j++) {
+            case Op.GatherSymmetric(var out, var h, var order) -> {
+                for (long i = 0; i < out.rows(); i++) {
+                    for (long j = 0; j < out.rows(); j++) {
                         set(out, i, j, get(h, (long) get(order, i), (long) get(order, j)));
                     }
                 }
             }
-            case Op.PermuteColumns(var out, var x, var order) -> {
-                for (long i = 0; i < x.rows(); i++) {
-                    for (long j = 0; j < x.cols(); j++) {
+            case Op.GatherColumns(var out, var x, var order) -> {
+                for (long i = 0; i < out.rows(); i++) {
+                    for (long j = 0; j < out.cols(); j++) {
                         set(out, i, j, get(x, i, (long) get(order, j)));
                     }
                 }
@@ -211,8 +214,49 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.AccumulateGptqBlock block -> gptqBlock(block);
-            case Op.AccumulateGptqSpread(var w, var errors, var u, int from, int to) -> {
+            case Op.Transpose(var out, var x) -> {
+                for (long i = 0; i < out.rows(); i++) {
+                    for (long j = 0; j < out.cols(); j++) {
+                        set(out, i, j, get(x, j, i));
+                    }
+                }
+            }
+            case Op.AccumulateColumnNorms(var sum, var x, int power) -> {
+                for (long c = 0; c < x.cols(); c++) {
+                    double total = get(sum, c);
+                    for (long r = 0; r < x.rows(); r++) {
+                        total += Math.pow(Math.abs(get(x, r, c)), power);
+                    }
+                    set(sum, c, total);
+                }
+            }
+            case Op.RowSquares(var out, var x) -> {
+                for (long r = 0; r < x.rows(); r++) {
+                    double total = 0;
+                    for (long c = 0; c < x.cols(); c++) {
+                        total += get(x, r, c) * get(x, r, c);
+                    }
+                    set(out, r, total);
+                }
+            }
+            case Op.ChooseMask mask -> chooseMask(mask);
+            case Op.CountAbove(var out, var w, var importance, float threshold) -> {
+                for (long r = 0; r < w.rows(); r++) {
+                    int above = 0;
+                    for (long c = 0; c < w.cols(); c++) {
+                        float score = (float) Math.abs(get(w, r, c)) * (float) get(importance, c);
+                        above += score > threshold ? 1 : 0;
+                    }
+                    set(out, r, above);
+                }
+            }
+            case Op.ApplyMask(var out, var w, var mask) -> {
+                for (long i = 0; i < size(w); i++) {
+                    set(out, i, get(mask, i) != 0 ? 0 : get(w, i));
+                }
+            }
+            case Op.AccumulateObsBlock block -> obsBlock(block);
+            case Op.AccumulateObsSpread(var w, var errors, var u, int from, int to) -> {
                 for (long r = 0; r < w.rows(); r++) {
                     for (long c = to; c < w.cols(); c++) {
                         double sum = 0;
@@ -498,25 +542,102 @@ public final class ReferenceOps implements Runner {
         return Math.clamp(Math.rint((float) w / scale) + zero, 0, spec.maxCode());
     }
 
-    private static void gptqBlock(Op.AccumulateGptqBlock op) {
-        DType type = op.scales().dtype();
+    /// Sorts everything that competes.
+    private static void chooseMask(Op.ChooseMask op) {
+        if (op.rule() instanceof Op.MaskRule.Zeros) {
+            for (long r = 0; r < op.w().rows(); r++) {
+                for (int c = op.from(); c < op.to(); c++) {
+                    set(op.mask(), r, c, get(op.w(), r, c) == 0 ? 1 : 0);
+                }
+            }
+            return;
+        }
+        long cols = op.w().cols();
+        List<List<Long>> groups = new ArrayList<>();
+        List<Long> all = new ArrayList<>();
+        for (long r = 0; r < op.w().rows(); r++) {
+            List<Long> row = new ArrayList<>();
+            for (int c = op.from(); c < op.to(); c++) {
+                if (op.rule() instanceof Op.MaskRule.NOfM(_, int m) && c % m == 0) {
+                    row = new ArrayList<>();
+                    groups.add(row);
+                }
+                row.add(r * cols + c);
+                all.add(r * cols + c);
+                set(op.mask(), r, c, 0);
+            }
+            if (op.rule() instanceof Op.MaskRule.EachRow) {
+                groups.add(row);
+            }
+        }
+        long zeros =
+                switch (op.rule()) {
+                    case Op.MaskRule.EachRow(int z) -> z;
+                    case Op.MaskRule.NOfM(int n, int m) -> m - n;
+                    case Op.MaskRule.Together(long z) -> {
+                        groups.add(all);
+                        yield z;
+                    }
+                    case Op.MaskRule.Zeros() -> 0;
+                };
+        for (List<Long> group : groups) {
+            group.sort(
+                    Comparator.comparingDouble((Long i) ->
+                            (float) Math.abs(get(op.w(), i))
+                                    * (op.importance() == null
+                                            ? 1f
+                                            : (float) get(op.importance(), i % cols))));
+            for (int k = 0; k < zeros; k++) {
+                set(op.mask(), group.get(k), 1);
+            }
+        }
+    }
+
+    private static void obsBlock(Op.AccumulateObsBlock op) {
+        Op.AccumulateObsBlock.Grid grid = op.grid();
+        Op.AccumulateObsBlock.Pruning pruning = op.pruning();
         for (long r = 0; r < op.w().rows(); r++) {
             for (int j = op.from(); j < op.to(); j++) {
-                long g = (long) get(op.groupOf(), j);
-                float scale = (float) get(op.scales(), r, g);
-                double zero = get(op.zeros(), r, g);
+                if (pruning != null && pruning.chosen() != null && j % pruning.chosen().m() == 0) {
+                    chooseGroup(op, r, j);
+                }
                 float w = (float) get(op.w(), r, j);
-                double code = code(w, scale, zero, op.spec());
-                float error =
-                        (w - round((float) (code - zero) * scale, type))
-                                / (float) get(op.u(), j, j);
-                set(op.codes(), r, j, code);
+                boolean pruned = pruning != null && get(pruning.mask(), r, j) != 0;
+                float value = pruned ? 0 : w;
+                if (grid != null) {
+                    long g = (long) get(grid.groupOf(), j);
+                    float scale = (float) get(grid.scales(), r, g);
+                    double zero = get(grid.zeros(), r, g);
+                    double code = pruned ? zero : code(w, scale, zero, grid.spec());
+                    value = round((float) (code - zero) * scale, grid.scales().dtype());
+                    set(grid.codes(), r, j, code);
+                }
+                float error = (w - value) / (float) get(op.u(), j, j);
+                set(op.w(), r, j, value);
                 set(op.errors(), r, j - op.from(), error);
                 for (int k = j + 1; k < op.to(); k++) {
                     float u = (float) get(op.u(), j, k);
                     set(op.w(), r, k, Math.fma(-error, u, (float) get(op.w(), r, k)));
                 }
             }
+        }
+    }
+
+    private static void chooseGroup(Op.AccumulateObsBlock op, long r, int from) {
+        Op.MaskRule.NOfM rule = op.pruning().chosen();
+        List<Integer> columns = new ArrayList<>();
+        for (int j = from; j < from + rule.m(); j++) {
+            columns.add(j);
+            set(op.pruning().mask(), r, j, 0);
+        }
+        columns.sort(
+                Comparator.comparingDouble((Integer j) -> {
+                    float w = (float) get(op.w(), r, j);
+                    float u = (float) get(op.u(), j, j);
+                    return w * w / (u * u);
+                }));
+        for (int j : columns.subList(0, rule.m() - rule.n())) {
+            set(op.pruning().mask(), r, j, 1);
         }
     }
 

@@ -4,13 +4,13 @@ package io.llmc.quantize;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-import java.util.Arrays;
-import java.util.Comparator;
 import java.util.stream.IntStream;
 
 /// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's
@@ -19,79 +19,14 @@ import java.util.stream.IntStream;
 final class GptqMath {
     private GptqMath() {}
 
-    /// @param damping added to the Hessian's diagonal, as a part of its mean
     /// @param blockSize columns whose errors are spread at once
     /// @param search of each group's range; null for none
     /// @param weigh errors in the search by the Hessian's diagonal
     record Settings(
-            QuantSpec spec,
-            double damping,
-            ActOrder order,
-            int blockSize,
-            Op.GridSearch search,
-            boolean weigh) {}
-
-    /// What all layers with one input share.
-    ///
-    /// @param diagonal of the Hessian, in the order of the inputs
-    /// @param order column `j` of the solver is input `order[j]`
-    /// @param u F32 `[in, in]`, upper, of the permuted and damped Hessian's inverse
-    /// @param damping as used: larger than asked where the Cholesky factor did not exist
-    /// @param raises how often it was raised
-    record Factor(float[] diagonal, int[] order, Tensor u, double damping, int raises) {
-        long deadInputs() {
-            return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
-        }
-    }
-
-    /// Bytes of scratch for [#factor].
-    static long factorBytes(long in) {
-        return 8 * in * in + 16 * in + (1 << 14);
-    }
-
-    /// @param arena receives the factor, at least [#factorBytes]
-    /// @param h F32 `[in, in]`
-    /// @return null where even the largest damping leaves no factor, as for a Hessian of zeros
-    static Factor factor(Backend backend, TensorArena arena, Tensor h, Settings s) {
-        int in = (int) h.rows();
-        Tensor diagonalTensor = arena.allocate(DType.F32, new Shape(in));
-        backend.run(new Op.Diagonal(diagonalTensor, h));
-        float[] diagonal = Host.floats(backend, diagonalTensor);
-        double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
-        if (!(mean > 0) || Double.isInfinite(mean)) {
-            return null;
-        }
-        int[] order = s.order() == ActOrder.NONE ? identity(in) : descending(diagonal);
-        Tensor u = arena.allocate(DType.F32, new Shape(in, in));
-        Tensor status = arena.allocate(DType.I32, new Shape(1));
-        try (TensorArena scratch = arena.scratch()) {
-            Tensor permuted = h;
-            if (s.order() != ActOrder.NONE) {
-                permuted = scratch.allocate(DType.F32, new Shape(in, in));
-                backend.run(
-                        new Op.PermuteSymmetric(permuted, h, Host.ints(backend, scratch, order)));
-            }
-            double damping = s.damping();
-            for (int raises = 0; damping < 1; raises++, damping += Math.max(s.damping(), 0.01)) {
-                backend.run(new Op.CholeskyInverse(u, status, permuted, (float) (damping * mean)));
-                if (Host.integer(backend, status) == 0) {
-                    return new Factor(diagonal, order, u, damping, raises);
-                }
-            }
-            return null;
-        }
-    }
+            QuantSpec spec, ActOrder order, int blockSize, Op.GridSearch search, boolean weigh) {}
 
     private static int[] identity(int n) {
         return IntStream.range(0, n).toArray();
-    }
-
-    /// Indices of the values, the largest first, equals in their order.
-    private static int[] descending(float[] values) {
-        Integer[] order = new Integer[values.length];
-        Arrays.setAll(order, i -> i);
-        Arrays.sort(order, Comparator.comparingDouble((Integer i) -> -(double) values[i]));
-        return Arrays.stream(order).mapToInt(Integer::intValue).toArray();
     }
 
     /// @param error squared output error over squared output, both under the Hessian
@@ -199,7 +134,7 @@ final class GptqMath {
                         : null;
         if (permuted) {
             Tensor order = Host.ints(backend, scratch, factor.order());
-            backend.run(new Op.PermuteColumns(work, dense, order));
+            backend.run(new Op.GatherColumns(work, dense, order));
         } else {
             backend.run(new Op.Scale(work, dense, 1));
         }
@@ -225,25 +160,23 @@ final class GptqMath {
             try (TensorArena block = scratch.scratch()) {
                 Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
                 backend.run(
-                        new Op.AccumulateGptqBlock(
-                                rounded,
+                        new Op.AccumulateObsBlock(
                                 errors,
                                 work,
                                 factor.u(),
-                                grid.scales(),
-                                grid.zeros(),
-                                groups,
-                                s.spec(),
+                                new Op.AccumulateObsBlock.Grid(
+                                        rounded, grid.scales(), grid.zeros(), groups, s.spec()),
+                                null,
                                 from,
                                 to));
                 if (to < in) {
-                    backend.run(new Op.AccumulateGptqSpread(work, errors, factor.u(), from, to));
+                    backend.run(new Op.AccumulateObsSpread(work, errors, factor.u(), from, to));
                 }
             }
         }
         if (permuted) {
             backend.run(
-                    new Op.PermuteColumns(
+                    new Op.GatherColumns(
                             codes,
                             rounded,
                             Host.ints(backend, scratch, inverse(identity(in), factor.order()))));

@@ -12,15 +12,12 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
-import io.llmc.tensor.DType;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Hessians;
 import io.llmc.tensor.QuantSpec;
-import io.llmc.tensor.Shape;
-import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
-import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
 
@@ -74,7 +71,7 @@ public record GptqPass(
                         GridOptions.search(o),
                         o.choice("rareExperts", RareExperts.class, RareExperts.RTN),
                         o.integer("minExpertTokens", 128),
-                        GridOptions.targets(o));
+                        Targets.read(o));
         if (!(pass.damping >= 0 && pass.damping < 1)) {
             throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
         }
@@ -118,102 +115,60 @@ public record GptqPass(
 
     private GptqMath.Settings settings() {
         return new GptqMath.Settings(
-                spec,
-                damping,
-                actOrder,
-                blockSize,
-                clip == Clip.NONE ? null : search,
-                clip == Clip.HESSIAN);
+                spec, actOrder, blockSize, clip == Clip.NONE ? null : search, clip == Clip.HESSIAN);
     }
 
     @Override
     public void apply(BlockScope scope) {
         for (Stage stage : scope.stages()) {
-            if (stage.linears().stream().anyMatch(scope::selected)) {
-                quantize(scope, stage);
-            }
+            quantize(scope, stage);
             scope.advance(stage);
         }
     }
 
     private void quantize(BlockScope scope, Stage stage) {
-        List<Group> groups = groups(scope, stage);
-        long bytes = groups.stream().mapToLong(g -> 4 * g.in() * g.in() + 256).sum();
-        try (TensorArena arena = scope.backend().newArena(bytes)) {
-            Map<Linear, Group> byFirst = new IdentityHashMap<>();
-            for (Group g : groups) {
-                g.hessian = arena.allocate(DType.F32, new Shape(g.in(), g.in()));
-                byFirst.put(g.first, g);
-            }
-            scope.observe(
-                    stage,
-                    (layers, x) -> {
-                        Group g = byFirst.get(layers.getFirst());
-                        if (g != null) {
-                            g.tokens += x.rows();
-                            scope.run(new Op.AccumulateGram(g.hessian, x, 1));
-                        }
-                    });
-            for (Group g : groups) {
-                quantize(scope, g, groups.size() > 1);
+        try (Hessians hessians = Hessians.observe(scope, stage)) {
+            for (Hessians.Group g : hessians.groups()) {
+                quantize(scope, g, hessians.experts());
             }
         }
     }
 
-    /// Layers with one input, so one Hessian.
-    private static final class Group {
-        private final Linear first;
-        private final List<Linear> selected;
-        private Tensor hessian;
-        private long tokens;
-
-        Group(Linear first, List<Linear> selected) {
-            this.first = first;
-            this.selected = selected;
-        }
-
-        long in() {
-            return first.weight().inFeatures();
-        }
-    }
-
-    private static List<Group> groups(BlockScope scope, Stage stage) {
-        List<Group> groups = new ArrayList<>();
-        for (List<Linear> layers : stage.groups()) {
-            List<Linear> selected = layers.stream().filter(scope::selected).toList();
-            if (!selected.isEmpty()) {
-                groups.add(new Group(layers.getFirst(), selected));
-            }
-        }
-        return groups;
-    }
-
-    private void quantize(BlockScope scope, Group g, boolean expert) {
-        if (expert && g.tokens < minExpertTokens) {
+    private void quantize(BlockScope scope, Hessians.Group g, boolean expert) {
+        if (expert && g.tokens() < minExpertTokens) {
             String what =
-                    "saw %d calibration tokens of at least %d".formatted(g.tokens, minExpertTokens);
+                    "saw %d calibration tokens of at least %d"
+                            .formatted(g.tokens(), minExpertTokens);
             if (rareExperts == RareExperts.FAIL) {
                 throw new UserException(
-                        g.first.name() + " " + what,
+                        g.name() + " " + what,
                         "add calibration data, lower --min-expert-tokens, or pass --rare-experts rtn");
             }
-            g.selected.forEach(
-                    layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+            g.selected()
+                    .forEach(layer ->
+                            roundToNearest(scope, g, layer, what + "; rounded to nearest"));
             return;
         }
-        try (TensorArena arena = scope.backend().newArena(GptqMath.factorBytes(g.in()))) {
-            GptqMath.Factor factor = GptqMath.factor(scope.backend(), arena, g.hessian, settings());
+        try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
+            Factor factor =
+                    Factor.of(
+                            scope.backend(),
+                            arena,
+                            g.hessian(),
+                            damping,
+                            actOrder != ActOrder.NONE);
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
-                g.selected.forEach(
-                        layer -> roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                g.selected()
+                        .forEach(layer ->
+                                roundToNearest(scope, g, layer, what + "; rounded to nearest"));
                 return;
             }
-            g.selected.forEach(layer -> quantize(scope, g, factor, layer));
+            g.selected().forEach(layer -> quantize(scope, g, factor, layer));
         }
     }
 
-    private void quantize(BlockScope scope, Group g, GptqMath.Factor factor, Linear layer) {
+    private void quantize(BlockScope scope, Hessians.Group g, Factor factor, Linear layer) {
         long start = System.nanoTime();
         long out = layer.weight().outFeatures();
         try (TensorArena scratch =
@@ -224,18 +179,18 @@ public record GptqPass(
                             scope.arena(),
                             scratch,
                             layer.weight(),
-                            g.hessian,
+                            g.hessian(),
                             factor,
                             settings(),
                             scope.scaleDtype(),
                             scope.minZero());
-            layer.replace(result.weight());
+            scope.replace(layer, result.weight());
             scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
         }
     }
 
     private ModuleReport report(
-            Linear layer, Group g, GptqMath.Factor factor, GptqMath.Result result, double seconds) {
+            Linear layer, Hessians.Group g, Factor factor, GptqMath.Result result, double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("method", "gptq");
         values.put("relative_error", result.error());
@@ -243,7 +198,7 @@ public record GptqPass(
         values.put("damping", factor.damping());
         values.put("damping_raises", factor.raises());
         values.put("dead_inputs", factor.deadInputs());
-        values.put("tokens", g.tokens);
+        values.put("tokens", g.tokens());
         List<String> warnings = new ArrayList<>();
         if (factor.raises() > 0) {
             warnings.add(
@@ -258,7 +213,7 @@ public record GptqPass(
         return new ModuleReport(layer.name(), values, seconds, warnings);
     }
 
-    private void roundToNearest(BlockScope scope, Group g, Linear layer, String why) {
+    private void roundToNearest(BlockScope scope, Hessians.Group g, Linear layer, String why) {
         long start = System.nanoTime();
         long bytes = RtnMath.scratchBytes(layer.weight().outFeatures(), g.in());
         try (TensorArena scratch = scope.backend().newArena(bytes)) {
@@ -274,11 +229,11 @@ public record GptqPass(
                             clip == Clip.NONE ? null : search,
                             null,
                             groupIndex());
-            layer.replace(result.weight());
+            scope.replace(layer, result.weight());
             SequencedMap<String, Object> values = new LinkedHashMap<>();
             values.put("method", "rtn");
             values.put("relative_weight_error", result.error());
-            values.put("tokens", g.tokens);
+            values.put("tokens", g.tokens());
             double seconds = (System.nanoTime() - start) / 1e9;
             scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
         }

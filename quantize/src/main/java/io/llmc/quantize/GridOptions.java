@@ -3,7 +3,6 @@ package io.llmc.quantize;
 
 import io.llmc.backend.Op;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Targets;
 import io.llmc.tensor.QuantSpec;
 
 /// The options that every grid quantizer reads.
@@ -43,10 +42,5 @@ final class GridOptions {
         } catch (IllegalArgumentException e) {
             throw o.error("clipSteps", e.getMessage());
         }
-    }
-
-    /// `targets` and `ignore`: globs over the names of layers.
-    static Targets targets(Options o) {
-        return new Targets(o.texts("targets"), o.texts("ignore"));
     }
 }

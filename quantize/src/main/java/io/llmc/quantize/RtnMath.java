@@ -4,6 +4,7 @@ package io.llmc.quantize;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;

@@ -44,7 +44,7 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
         }
-        return new RtnPass(spec, clip, GridOptions.search(o), GridOptions.targets(o));
+        return new RtnPass(spec, clip, GridOptions.search(o), Targets.read(o));
     }
 
     @Override
@@ -93,7 +93,7 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
                                 clip == Clip.MSE ? search : null,
                                 null,
                                 false);
-                layer.replace(result.weight());
+                scope.replace(layer, result.weight());
                 SequencedMap<String, Object> values = new LinkedHashMap<>();
                 values.put("method", "rtn");
                 values.put("relative_weight_error", result.error());

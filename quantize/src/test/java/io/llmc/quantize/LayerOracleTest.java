@@ -11,6 +11,9 @@ import io.llmc.backend.Op.GridSearch;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.TestFiles;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Host;
+import io.llmc.solver.Npy;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
@@ -55,14 +58,13 @@ class LayerOracleTest {
             String key, int bits, int group, boolean symmetric, ActOrder order, boolean mse) {
         float[] want = Npy.read(oracles.resolve("gptq_" + key + "_Q.npy")).values();
         var spec = new QuantSpec(bits, group, symmetric);
-        var settings =
-                new GptqMath.Settings(spec, 0.01, order, 128, mse ? REFERENCE_MSE : null, false);
+        var settings = new GptqMath.Settings(spec, order, 128, mse ? REFERENCE_MSE : null, false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26);
                 TensorArena scratch = backend.newArena(1 << 26)) {
             Tensor hessian = put(backend, arena, h);
             Weight dense = new Weight.Dense(put(backend, arena, w));
-            GptqMath.Factor factor = GptqMath.factor(backend, arena, hessian, settings);
+            Factor factor = Factor.of(backend, arena, hessian, 0.01, order != ActOrder.NONE);
             GptqMath.Result result =
                     GptqMath.quantize(
                             backend, arena, scratch, dense, hessian, factor, settings, DType.F32,

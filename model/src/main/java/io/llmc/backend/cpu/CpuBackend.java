@@ -25,7 +25,8 @@ public final class CpuBackend implements Backend {
     private final LossKernels losses;
     private final LinalgKernels linalg;
     private final QuantKernels quant;
-    private final GptqKernels gptq;
+    private final ObsKernels obs;
+    private final MaskKernels masks;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -38,7 +39,8 @@ public final class CpuBackend implements Backend {
         losses = new LossKernels(workers);
         linalg = new LinalgKernels(workers, portable);
         quant = new QuantKernels(workers);
-        gptq = new GptqKernels(workers, portable);
+        obs = new ObsKernels(workers, portable);
+        masks = new MaskKernels(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -146,9 +148,13 @@ public final class CpuBackend implements Backend {
             case Op.Zero(var out) -> out.bytes().fill((byte) 0);
             case Op.AccumulateGram(var h, var x, float scale) -> linalg.accumulateGram(h, x, scale);
             case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
-            case Op.PermuteSymmetric(var out, var h, var order) ->
-                    rows.permuteSymmetric(out, h, order);
-            case Op.PermuteColumns(var out, var x, var order) -> rows.permuteColumns(out, x, order);
+            case Op.GatherSymmetric(var out, var h, var order) ->
+                    rows.gatherSymmetric(out, h, order);
+            case Op.GatherColumns(var out, var x, var order) -> rows.gatherColumns(out, x, order);
+            case Op.Transpose(var out, var x) -> rows.transpose(out, x);
+            case Op.AccumulateColumnNorms(var sum, var x, int power) ->
+                    norms.columnNorms(sum, x, power);
+            case Op.RowSquares(var out, var x) -> norms.rowSquares(out, x);
             case Op.CholeskyInverse(var u, var status, var h, float damp) ->
                     CholeskyKernel.run(workers, portable, u, status, h, damp);
             case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
@@ -165,8 +171,13 @@ public final class CpuBackend implements Backend {
                     quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search, from, to);
             case Op.RoundToGrid(var codes, var squares, var w, var scales, var zeros, var spec) ->
                     quant.roundToGrid(codes, squares, w, scales, zeros, spec);
-            case Op.AccumulateGptqBlock block -> gptq.block(block);
-            case Op.AccumulateGptqSpread spread -> gptq.spread(spread);
+            case Op.AccumulateObsBlock block -> obs.block(block);
+            case Op.AccumulateObsSpread spread -> obs.spread(spread);
+            case Op.ChooseMask(var mask, var w, var importance, var rule, int from, int to) ->
+                    masks.choose(mask, w, importance, rule, from, to);
+            case Op.CountAbove(var out, var w, var importance, float threshold) ->
+                    masks.countAbove(out, w, importance, threshold);
+            case Op.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
             case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);
             case Op.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }

@@ -165,4 +165,55 @@ final class NormKernels {
     private static double total(double[] s) {
         return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]));
     }
+
+    /// A tile is a range of columns, so that rows are added in their order.
+    void columnNorms(Tensor sum, Tensor x, int power) {
+        int width = 256;
+        int cols = Math.toIntExact(x.cols());
+        MemorySegment sums = sum.bytes();
+        MemorySegment xs = x.bytes();
+        workers.forEach(
+                Math.ceilDiv(cols, width),
+                (tile, scratch) -> {
+                    int first = tile * width;
+                    int n = Math.min(width, cols - first);
+                    float[] row = scratch.floats(0, n);
+                    double[] total = scratch.doubles(0, n);
+                    MemorySegment.copy(sums, Lanes.F64, 8L * first, total, 0, n);
+                    for (long r = 0; r < x.rows(); r++) {
+                        Lanes.read(row, 0, xs, x.dtype(), r * cols + first, n);
+                        if (power == 2) {
+                            for (int c = 0; c < n; c++) {
+                                total[c] += (double) row[c] * row[c];
+                            }
+                        } else {
+                            for (int c = 0; c < n; c++) {
+                                total[c] += Math.abs(row[c]);
+                            }
+                        }
+                    }
+                    MemorySegment.copy(total, 0, sums, Lanes.F64, 8L * first, n);
+                });
+    }
+
+    void rowSquares(Tensor out, Tensor x) {
+        int cols = Math.toIntExact(x.cols());
+        int rows = Math.toIntExact(x.rows());
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        int perTile = 16;
+        workers.forEach(
+                Math.ceilDiv(rows, perTile),
+                (tile, scratch) -> {
+                    float[] row = scratch.floats(0, cols);
+                    for (int r = tile * perTile; r < Math.min(rows, (tile + 1) * perTile); r++) {
+                        Lanes.read(row, 0, xs, x.dtype(), (long) r * cols, cols);
+                        double total = 0;
+                        for (int c = 0; c < cols; c++) {
+                            total += (double) row[c] * row[c];
+                        }
+                        outs.set(Lanes.F64, 8L * r, total);
+                    }
+                });
+    }
 }

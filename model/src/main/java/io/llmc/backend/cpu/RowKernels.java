@@ -7,7 +7,6 @@ import static io.llmc.backend.cpu.Lanes.I32;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /// Moves rows and columns: embeddings, experts, permutations.
 final class RowKernels {
@@ -68,20 +67,16 @@ final class RowKernels {
     }
 
     void gather(Tensor out, Tensor x, Tensor rows) {
-        long cols = out.cols();
+        long bytes = out.cols() * out.dtype().bytes();
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
         MemorySegment index = rows.bytes();
         forEachRow(
                 out.rows(),
-                cols,
+                out.cols(),
                 (r, _) ->
                         MemorySegment.copy(
-                                xs,
-                                4 * index.get(I32, 4 * r) * cols,
-                                outs,
-                                4 * r * cols,
-                                4 * cols));
+                                xs, index.get(I32, 4 * r) * bytes, outs, r * bytes, bytes));
     }
 
     /// A tile is a range of columns, so that rows that name the same sum are added in their order.
@@ -109,46 +104,77 @@ final class RowKernels {
                 });
     }
 
-    void permuteSymmetric(Tensor out, Tensor h, Tensor order) {
-        long n = h.rows();
+    void gatherSymmetric(Tensor out, Tensor h, Tensor order) {
         int[] index = order.bytes().toArray(I32);
+        int n = Math.toIntExact(h.cols());
         MemorySegment outs = out.bytes();
         MemorySegment hs = h.bytes();
-        forEachRow(n, n, (r, scratch) -> permuteRow(outs, r, hs, index[(int) r], index, scratch));
+        forEachRow(
+                out.rows(),
+                n,
+                (r, scratch) -> gatherRow(outs, r, hs, index[(int) r], n, index, scratch));
     }
 
-    void permuteColumns(Tensor out, Tensor x, Tensor order) {
+    void gatherColumns(Tensor out, Tensor x, Tensor order) {
         int cols = Math.toIntExact(x.cols());
         int[] index = order.bytes().toArray(I32);
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
+        int size = x.dtype().bytes();
         forEachRow(
                 x.rows(),
                 cols,
                 (r, scratch) -> {
                     if (x.dtype() == DType.F32) {
-                        permuteRow(outs, r, xs, r, index, scratch);
-                    } else {
-                        for (int i = 0; i < cols; i++) {
-                            outs.set(
-                                    ValueLayout.JAVA_BYTE,
-                                    r * cols + i,
-                                    xs.get(ValueLayout.JAVA_BYTE, r * cols + index[i]));
-                        }
+                        gatherRow(outs, r, xs, r, cols, index, scratch);
+                        return;
+                    }
+                    long to = r * index.length * size;
+                    for (int i : index) {
+                        MemorySegment.copy(xs, (r * cols + i) * size, outs, to, size);
+                        to += size;
                     }
                 });
     }
 
-    private static void permuteRow(
-            MemorySegment out, long to, MemorySegment x, long from, int[] index, Scratch scratch) {
+    /// @param cols of x
+    private static void gatherRow(
+            MemorySegment out,
+            long to,
+            MemorySegment x,
+            long from,
+            int cols,
+            int[] index,
+            Scratch scratch) {
         int n = index.length;
-        float[] row = scratch.floats(0, n);
+        float[] row = scratch.floats(0, cols);
         float[] moved = scratch.floats(1, n);
-        Lanes.read(row, 0, x, DType.F32, from * n, n);
+        Lanes.read(row, 0, x, DType.F32, from * cols, cols);
         for (int i = 0; i < n; i++) {
             moved[i] = row[index[i]];
         }
         Lanes.write(out, DType.F32, to * n, moved, 0, n);
+    }
+
+    /// Tile by tile, so that both sides stay in the first cache.
+    void transpose(Tensor out, Tensor x) {
+        int side = 32;
+        long rows = x.rows();
+        long cols = x.cols();
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        workers.forEach(
+                Math.toIntExact(Math.ceilDiv(rows, (long) side)),
+                tile -> {
+                    long r1 = Math.min(rows, (tile + 1L) * side);
+                    for (long c0 = 0; c0 < cols; c0 += side) {
+                        for (long r = (long) tile * side; r < r1; r++) {
+                            for (long c = c0; c < Math.min(cols, c0 + side); c++) {
+                                outs.set(F32, 4 * (c * rows + r), xs.get(F32, 4 * (r * cols + c)));
+                            }
+                        }
+                    }
+                });
     }
 
     void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {

@@ -42,10 +42,17 @@ public final class Architectures {
 
     /// As [#specOf(Checkpoint)], from the parts.
     public static ModelSpec specOf(HfConfig config, Set<String> tensors) {
+        return tiedByEitherName(of(config).spec(config, tensors), tensors);
+    }
+
+    /// The family of a config.
+    ///
+    /// @throws UserException where none claims its `model_type`
+    public static Architecture of(HfConfig config) {
         String type = config.modelType();
         for (Architecture a : ALL) {
             if (a.modelTypes().contains(type)) {
-                return tiedByEitherName(a.spec(config, tensors), tensors);
+                return a;
             }
         }
         String known =

@@ -6,7 +6,9 @@ import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
+import io.llmc.model.Size;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 
 /// GPT-2: LayerNorm with biases, learned positions, fused q, k, v, weights stored `[in, out]`.
@@ -46,6 +48,36 @@ final class Gpt2 implements Architecture {
                 Sizes.head(c, true, root + "wte", "lm_head"),
                 0,
                 true);
+    }
+
+    @Override
+    public String key(Size size) {
+        return switch (size) {
+            case HIDDEN -> "n_embd";
+            case LAYERS -> "n_layer";
+            case INTERMEDIATE -> "n_inner";
+            default -> "n_head";
+        };
+    }
+
+    @Override
+    public Optional<String> fixed(Size size, HfConfig c) {
+        return switch (size) {
+            case HIDDEN, HEADS, KV_HEADS ->
+                    Optional.of("its readers take the size of a head to be n_embd / n_head");
+            case LAYERS ->
+                    c.flag("scale_attn_by_inverse_layer_idx", false)
+                            ? Optional.of(
+                                    "scale_attn_by_inverse_layer_idx ties every layer to its number")
+                            : Optional.empty();
+            case INTERMEDIATE -> Optional.empty();
+            case EXPERTS -> Optional.of("it has none");
+        };
+    }
+
+    @Override
+    public HfConfig withHeadDim(HfConfig config, ModelSpec spec) {
+        return config; // no such key
     }
 
     private static LayerSpec layer(HfConfig c, Sizes s, String root, int i) {

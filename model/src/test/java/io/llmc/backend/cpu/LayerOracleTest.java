@@ -165,9 +165,15 @@ class LayerOracleTest {
         var spec = new QuantSpec(bits, group, false);
         for (int from = 0; from < N; from += BLOCK) {
             backend.run(
-                    new Op.AccumulateGptqBlock(
-                            codes, errors, w, u, scales, zeros, groups, spec, from, from + BLOCK));
-            backend.run(new Op.AccumulateGptqSpread(w, errors, u, from, from + BLOCK));
+                    new Op.AccumulateObsBlock(
+                            errors,
+                            w,
+                            u,
+                            new Op.AccumulateObsBlock.Grid(codes, scales, zeros, groups, spec),
+                            null,
+                            from,
+                            from + BLOCK));
+            backend.run(new Op.AccumulateObsSpread(w, errors, u, from, from + BLOCK));
         }
         int different = 0;
         for (int r = 0; r < N; r++) {

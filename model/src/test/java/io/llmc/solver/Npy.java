@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.quantize;
+package io.llmc.solver;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -9,9 +9,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/// A C-ordered little-endian NPY v1 file of f4 or f8.
-record Npy(int rows, int cols, float[] values) {
-    static Npy read(Path file) {
+/// A C-ordered little-endian NPY v1 file of f4, f8 or u1.
+public record Npy(int rows, int cols, float[] values) {
+    public static Npy read(Path file) {
         try {
             ByteBuffer b = ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
             int header = b.getShort(8);
@@ -22,11 +22,13 @@ record Npy(int rows, int cols, float[] values) {
                     dims.length > 1 && !dims[1].isBlank() ? Integer.parseInt(dims[1].strip()) : 1;
             float[] values = new float[rows * cols];
             boolean wide = text.contains("'<f8'");
+            boolean octets = text.contains("u1'");
             for (int i = 0; i < values.length; i++) {
+                int at = 10 + header;
                 values[i] =
                         wide
-                                ? (float) b.getDouble(10 + header + 8 * i)
-                                : b.getFloat(10 + header + 4 * i);
+                                ? (float) b.getDouble(at + 8 * i)
+                                : octets ? b.get(at + i) & 0xff : b.getFloat(at + 4 * i);
             }
             return new Npy(rows, cols, values);
         } catch (IOException e) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.quantize;
+package io.llmc.solver;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
@@ -11,22 +11,22 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 
 /// Small vectors on their way between a device and Java.
-final class Host {
+public final class Host {
     private Host() {}
 
-    static float[] floats(Backend backend, Tensor t) {
+    public static float[] floats(Backend backend, Tensor t) {
         try (Arena host = Arena.ofConfined()) {
             return download(backend, t, host).toArray(ValueLayout.JAVA_FLOAT);
         }
     }
 
-    static double[] doubles(Backend backend, Tensor t) {
+    public static double[] doubles(Backend backend, Tensor t) {
         try (Arena host = Arena.ofConfined()) {
             return download(backend, t, host).toArray(ValueLayout.JAVA_DOUBLE);
         }
     }
 
-    static int integer(Backend backend, Tensor t) {
+    public static int integer(Backend backend, Tensor t) {
         try (Arena host = Arena.ofConfined()) {
             return download(backend, t, host).get(ValueLayout.JAVA_INT, 0);
         }
@@ -39,7 +39,7 @@ final class Host {
     }
 
     /// I32 `[values.length]`
-    static Tensor ints(Backend backend, TensorArena arena, int[] values) {
+    public static Tensor ints(Backend backend, TensorArena arena, int[] values) {
         Tensor t = arena.allocate(DType.I32, new Shape(values.length));
         try (Arena host = Arena.ofConfined()) {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_INT, values));
@@ -47,7 +47,16 @@ final class Host {
         return t;
     }
 
-    static double sum(double[] values) {
+    /// F32 `[values.length]`
+    public static Tensor floats(Backend backend, TensorArena arena, float[] values) {
+        Tensor t = arena.allocate(DType.F32, new Shape(values.length));
+        try (Arena host = Arena.ofConfined()) {
+            backend.upload(t, host.allocateFrom(ValueLayout.JAVA_FLOAT, values));
+        }
+        return t;
+    }
+
+    public static double sum(double[] values) {
         double sum = 0;
         for (double v : values) {
             sum += v;

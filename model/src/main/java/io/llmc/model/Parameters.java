@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+
+/// Where a block's tensors come from: a checkpoint, or what a pass puts in their place.
+///
+/// Everything it gives lies where the backend computes.
+public interface Parameters {
+    boolean has(String name);
+
+    /// A linear layer's matrix, `[out, in]`.
+    ///
+    /// @param linear the layer's name, without `.weight`
+    Weight weight(String linear);
+
+    /// A norm's weight, a bias, an embedding, as it is stored.
+    Tensor tensor(String name);
+
+    /// What to name where a shape is wrong.
+    java.nio.file.Path place();
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.Map;
+
+/// A block's parameters with some of them replaced or added: what becomes of a block whose sizes
+/// change.
+public final class Replacement implements Parameters {
+    private final Path place;
+    private final Map<String, Weight> weights = new HashMap<>();
+    private final Map<String, Tensor> tensors = new HashMap<>();
+
+    /// @param place what to name where a shape is wrong
+    public Replacement(DecoderBlock block, Path place) {
+        this.place = place;
+        block.linears().forEach(linear -> weights.put(linear.name(), linear.weight()));
+        tensors.putAll(block.parameters());
+    }
+
+    /// @param linear without `.weight`
+    public void put(String linear, Weight weight) {
+        weights.put(linear, weight);
+    }
+
+    /// @param name as in the checkpoint
+    public void put(String name, Tensor tensor) {
+        tensors.put(name, tensor);
+    }
+
+    @Override
+    public boolean has(String name) {
+        return tensors.containsKey(name);
+    }
+
+    @Override
+    public Weight weight(String linear) {
+        Weight weight = weights.get(linear);
+        return weight != null ? weight : new Weight.Dense(tensors.get(linear + ".weight"));
+    }
+
+    @Override
+    public Tensor tensor(String name) {
+        return tensors.get(name);
+    }
+
+    @Override
+    public Path place() {
+        return place;
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import io.llmc.formats.Checkpoint;
+
+/// Changes what blocks alone cannot: which of them there are, or the width of the stream between
+/// them. It decides once, then gives another view of the checkpoint, of which each tensor is made
+/// when the sweep reads it.
+public non-sealed interface ModelPass extends Pass {
+    /// A checkpoint of the sizes that [#view] will have, to plan with; its values do not matter.
+    ///
+    /// @throws io.llmc.formats.UserException where the model cannot be changed in this way
+    Checkpoint outline(Checkpoint source);
+
+    /// Decides and gives the view.
+    Checkpoint view(ModelScope scope);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.solver;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.stream.IntStream;
+
+/// A damped Hessian's inverse as its Cholesky factor: what all layers with one input share.
+///
+/// @param diagonal of the Hessian, in the order of the inputs
+/// @param order column `j` of the solver is input `order[j]`
+/// @param u F32 `[in, in]`, upper: `u^T u` is the inverse of the permuted and damped Hessian
+/// @param damping as used: larger than asked where the Cholesky factor did not exist
+/// @param raises how often it was raised
+public record Factor(float[] diagonal, int[] order, Tensor u, double damping, int raises) {
+    /// Inputs that were never active.
+    public long deadInputs() {
+        return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
+    }
+
+    /// Bytes of scratch for [#of].
+    public static long bytes(long in) {
+        return 8 * in * in + 16 * in + (1 << 14);
+    }
+
+    /// @param arena receives the factor, at least [#bytes]
+    /// @param h F32 `[in, in]`
+    /// @param damping added to the diagonal, as a part of its mean; raised by as much, at least
+    ///   0.01, until the factor exists
+    /// @param descending the solver takes inputs by falling diagonal, else in their order
+    /// @return null where even the largest damping leaves no factor, as for a Hessian of zeros
+    public static Factor of(
+            Backend backend, TensorArena arena, Tensor h, double damping, boolean descending) {
+        int in = (int) h.rows();
+        Tensor diagonalTensor = arena.allocate(DType.F32, new Shape(in));
+        backend.run(new Op.Diagonal(diagonalTensor, h));
+        float[] diagonal = Host.floats(backend, diagonalTensor);
+        double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
+        if (!(mean > 0) || Double.isInfinite(mean)) {
+            return null;
+        }
+        int[] order = descending ? descending(diagonal) : IntStream.range(0, in).toArray();
+        Tensor u = arena.allocate(DType.F32, new Shape(in, in));
+        Tensor status = arena.allocate(DType.I32, new Shape(1));
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor permuted = h;
+            if (descending) {
+                permuted = scratch.allocate(DType.F32, new Shape(in, in));
+                backend.run(
+                        new Op.GatherSymmetric(permuted, h, Host.ints(backend, scratch, order)));
+            }
+            double used = damping;
+            for (int raises = 0; used < 1; raises++, used += Math.max(damping, 0.01)) {
+                backend.run(new Op.CholeskyInverse(u, status, permuted, (float) (used * mean)));
+                if (Host.integer(backend, status) == 0) {
+                    return new Factor(diagonal, order, u, used, raises);
+                }
+            }
+            return null;
+        }
+    }
+
+    /// Indices of the values, the largest first, equals in their order.
+    private static int[] descending(float[] values) {
+        Integer[] order = new Integer[values.length];
+        Arrays.setAll(order, i -> i);
+        Arrays.sort(order, Comparator.comparingDouble((Integer i) -> -(double) values[i]));
+        return Arrays.stream(order).mapToInt(Integer::intValue).toArray();
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.solver;
+
+import io.llmc.formats.UserException;
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Targets;
+import java.util.regex.Matcher;
+
+/// Where zeros may be, and how many.
+public sealed interface Pattern {
+    /// Anywhere.
+    ///
+    /// @param sparsity part of the weights that becomes zero, 0 to 1
+    record Unstructured(double sparsity) implements Pattern {
+        @Override
+        public String toString() {
+            return "unstructured";
+        }
+    }
+
+    /// Of m neighbours in a row n stay: the convention of NVIDIA's sparse tensor cores (2:4).
+    record NOfM(int n, int m) implements Pattern {
+        @Override
+        public double sparsity() {
+            return 1 - n / (double) m;
+        }
+
+        @Override
+        public String toString() {
+            return n + ":" + m;
+        }
+    }
+
+    double sparsity();
+
+    /// Reads `sparsity` and `pattern`.
+    ///
+    /// @return null where the options have neither and `absent` is null
+    static Pattern read(Options o, Double absent) {
+        String text = o.text("pattern", "unstructured");
+        if (text.equals("unstructured")) {
+            if (absent == null && !o.has("sparsity")) {
+                return null;
+            }
+            double sparsity = o.decimal("sparsity", absent == null ? 0 : absent);
+            if (!(sparsity >= 0 && sparsity <= 1)) {
+                throw o.error("sparsity", "sparsity is %s, expected 0 to 1".formatted(sparsity));
+            }
+            return new Unstructured(sparsity);
+        }
+        Matcher m = java.util.regex.Pattern.compile("(\\d{1,4}):(\\d{1,4})").matcher(text);
+        if (!m.matches()) {
+            throw o.error(
+                    "pattern",
+                    "pattern is %s, expected unstructured, or N:M as 2:4".formatted(text));
+        }
+        NOfM pattern = new NOfM(Integer.parseInt(m.group(1)), Integer.parseInt(m.group(2)));
+        if (pattern.m < 1 || pattern.n > pattern.m) {
+            throw o.error(
+                    "pattern",
+                    "pattern is %s, but %d of %d cannot stay"
+                            .formatted(text, pattern.n, pattern.m));
+        }
+        if (o.has("sparsity") && o.decimal("sparsity", 0) != pattern.sparsity()) {
+            throw o.error(
+                    "sparsity",
+                    "pattern %s means a sparsity of %s; leave sparsity out"
+                            .formatted(text, pattern.sparsity()));
+        }
+        return pattern;
+    }
+
+    /// @throws UserException where the inputs of a layer are no whole number of groups
+    default void check(ModelSpec spec, Targets targets) {
+        if (!(this instanceof NOfM(_, int m))) {
+            return;
+        }
+        for (var layer : spec.layers()) {
+            for (LinearSpec linear : layer.linears(spec.hidden())) {
+                if (targets.selects(linear.name()) && linear.in() % m != 0) {
+                    throw new UserException(
+                            "pattern %s does not divide the %d inputs of %s"
+                                    .formatted(this, linear.in(), linear.name()),
+                            "choose another pattern, or leave this layer out with --ignore");
+                }
+            }
+        }
+    }
+}

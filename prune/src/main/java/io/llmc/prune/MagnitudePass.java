@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.solver.Pattern;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+
+/// Zeroes the smallest weights: needs no data, and is the baseline that every other pruner must
+/// beat.
+///
+///     - magnitude: {sparsity: 0.5, pattern: unstructured, compare: layer, allocation: uniform,
+///                   targets: [], ignore: []}
+public record MagnitudePass(
+        Pattern pattern, Compare compare, Allocation allocation, Targets targets)
+        implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "magnitude",
+                    "zeroes the smallest weights; no calibration data",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    steps:
+                      - sweep:
+                          - magnitude: {pattern: "2:4"}
+                    """,
+                    MagnitudePass::read);
+
+    private static BlockPass read(Options o) {
+        Pattern pattern = Pattern.read(o, 0.5);
+        Allocation allocation = Allocation.read(o, pattern);
+        if (allocation.owl()) {
+            throw o.error(
+                    "allocation", "owl needs calibration data, which magnitude has not; use wanda");
+        }
+        return new MagnitudePass(
+                pattern,
+                o.choice("compare", Compare.class, Compare.LAYER),
+                allocation,
+                Targets.read(o));
+    }
+
+    @Override
+    public String name() {
+        return "magnitude";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return false;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("pattern", pattern.toString());
+        values.put("sparsity", pattern.sparsity());
+        return values;
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        pattern.check(spec, targets);
+        allocation.check(spec);
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), null);
+        for (Stage stage : scope.stages()) {
+            for (Linear layer : stage.linears()) {
+                if (scope.selected(layer)) {
+                    prune(scope, layer, sparsity);
+                }
+            }
+        }
+    }
+
+    private void prune(BlockScope scope, Linear layer, double sparsity) {
+        long start = System.nanoTime();
+        Weight w = layer.weight();
+        try (TensorArena scratch =
+                scope.backend().newArena(4 * w.outFeatures() * w.inFeatures() + 4096)) {
+            Tensor values = Sparse.values(scope.backend(), scratch, w);
+            Sparse.Pruned pruned =
+                    Sparse.prune(
+                            scope.backend(),
+                            scope.arena(),
+                            values,
+                            null,
+                            Sparse.rule(
+                                    pattern, sparsity, compare, w.outFeatures(), w.inFeatures()));
+            scope.replace(layer, new Weight.Dense(pruned.values()));
+            SequencedMap<String, Object> report = new LinkedHashMap<>();
+            report.put("method", name());
+            report.put("sparsity", pruned.sparsity());
+            scope.report(
+                    new ModuleReport(
+                            layer.name(), report, (System.nanoTime() - start) / 1e9, List.of()));
+        }
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Linear;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.List;
+
+/// What share of a block's scores, weight times norm of the input, are outliers: OWL,
+/// https://arxiv.org/abs/2310.05175.
+final class Outliers {
+    private Outliers() {}
+
+    /// @param factor a score is an outlier above so many times the block's mean
+    @SuppressWarnings("MustBeClosed") // all closed in the end
+    static double share(BlockScope scope, double factor) {
+        double total = 0;
+        double weights = 0;
+        double above = 0;
+        // The mean is the whole block's, so everything is observed before anything is counted;
+        // the sums and the few inputs of a block are small.
+        List<InputNorms> all = new ArrayList<>();
+        try {
+            for (Stage stage : scope.stages()) {
+                all.add(InputNorms.observe(scope, stage));
+                scope.advance(stage);
+            }
+            for (InputNorms inputs : all) {
+                for (InputNorms.Group g : inputs.groups()) {
+                    for (Linear layer : g.selected()) {
+                        total += sum(scope.backend(), g, layer);
+                        weights +=
+                                (double) layer.weight().outFeatures() * layer.weight().inFeatures();
+                    }
+                }
+            }
+            float threshold = (float) (factor * total / weights);
+            for (InputNorms inputs : all) {
+                for (InputNorms.Group g : inputs.groups()) {
+                    for (Linear layer : g.selected()) {
+                        above += above(scope.backend(), g, layer, threshold);
+                    }
+                }
+            }
+            return weights == 0 ? 0 : above / weights;
+        } finally {
+            all.forEach(InputNorms::close);
+        }
+    }
+
+    /// `sum |w[o,i]| norm[i]`
+    private static double sum(Backend backend, InputNorms.Group g, Linear layer) {
+        Weight w = layer.weight();
+        long in = w.inFeatures();
+        try (TensorArena scratch = backend.newArena(4 * w.outFeatures() * in + 8 * in + 4096)) {
+            Tensor sums = scratch.allocate(DType.F64, new Shape(in));
+            backend.run(new Op.AccumulateColumnNorms(sums, Sparse.values(backend, scratch, w), 1));
+            double[] columns = Host.doubles(backend, sums);
+            float[] norms = g.norms(backend);
+            double total = 0;
+            for (int i = 0; i < in; i++) {
+                total += columns[i] * norms[i];
+            }
+            return total;
+        }
+    }
+
+    private static double above(
+            Backend backend, InputNorms.Group g, Linear layer, float threshold) {
+        Weight w = layer.weight();
+        long out = w.outFeatures();
+        long in = w.inFeatures();
+        try (TensorArena scratch = backend.newArena(4 * out * in + 4 * in + 8 * out + 8192)) {
+            Tensor counts = scratch.allocate(DType.F64, new Shape(out));
+            Tensor norms = Host.floats(backend, scratch, g.norms(backend));
+            backend.run(
+                    new Op.CountAbove(
+                            counts, Sparse.values(backend, scratch, w), norms, threshold));
+            return Host.sum(Host.doubles(backend, counts));
+        }
+    }
+}

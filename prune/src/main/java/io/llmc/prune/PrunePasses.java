@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.pipeline.PassFactory;
+import java.util.List;
+
+/// Every pruner, by its name in a recipe.
+public final class PrunePasses {
+    public static final List<PassFactory> ALL =
+            List.of(MagnitudePass.FACTORY, WandaPass.FACTORY, SparseGptPass.FACTORY);
+
+    private PrunePasses() {}
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Host;
+import io.llmc.solver.Pattern;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+
+/// SparseGPT (Frantar and Alistarh, 2023, arXiv 2301.00774): block by block of columns the weights
+/// whose removal costs least are zeroed, and each error is spread over the columns that follow.
+final class SparseGptMath {
+    private SparseGptMath() {}
+
+    /// @param values F32 `[out, in]`
+    /// @param sparsity share of weights that are zero
+    /// @param error squared output error over squared output, both under the Hessian
+    /// @param uncompensated the same for the mask alone
+    record Result(Tensor values, double sparsity, double error, double uncompensated) {}
+
+    /// Bytes of scratch for [#prune].
+    static long scratchBytes(long out, long in, int blockSize) {
+        return out * in * 13 + 4 * out * blockSize + 16 * in + 16 * out + (1 << 16);
+    }
+
+    /// @param arena receives the values
+    /// @param scratch at least [#scratchBytes]
+    /// @param h F32 `[in, in]`
+    /// @param factor of h in the order of the inputs
+    static Result prune(
+            Backend backend,
+            TensorArena arena,
+            TensorArena scratch,
+            Weight w,
+            Tensor h,
+            Factor factor,
+            Pattern pattern,
+            double sparsity,
+            int blockSize) {
+        int in = (int) w.inFeatures();
+        Tensor work = arena.allocate(DType.F32, new Shape(w.outFeatures(), in));
+        Tensor dense = scratch.allocate(DType.F32, work.shape());
+        Tensor mask = scratch.allocate(DType.U8, work.shape());
+        backend.run(new Op.Dequantize(dense, w));
+        backend.run(new Op.Scale(work, dense, 1));
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor costs = costs(backend, inner, factor);
+            for (int from = 0; from < in; from += blockSize) {
+                int to = Math.min(in, from + blockSize);
+                block(backend, inner, work, mask, costs, factor, pattern, sparsity, from, to);
+            }
+        }
+        Tensor difference = scratch.allocate(DType.F32, work.shape());
+        double norm = squared(backend, scratch, dense, h);
+        backend.run(new Op.Add(difference, work, dense, -1));
+        double error = squared(backend, scratch, difference, h);
+        Tensor masked = scratch.allocate(DType.F32, work.shape());
+        backend.run(new Op.ApplyMask(masked, dense, mask));
+        backend.run(new Op.Add(difference, masked, dense, -1));
+        double uncompensated = squared(backend, scratch, difference, h);
+        return new Result(work, Sparse.share(backend, mask), error / norm, uncompensated / norm);
+    }
+
+    /// `1 / u[j,j]`: the square of a weight times it is what its removal costs.
+    private static Tensor costs(Backend backend, TensorArena arena, Factor factor) {
+        Tensor diagonal = arena.allocate(DType.F32, new Shape(factor.diagonal().length));
+        backend.run(new Op.Diagonal(diagonal, factor.u()));
+        float[] costs = Host.floats(backend, diagonal);
+        for (int j = 0; j < costs.length; j++) {
+            costs[j] = 1 / costs[j];
+        }
+        return Host.floats(backend, arena, costs);
+    }
+
+    private static void block(
+            Backend backend,
+            TensorArena scratch,
+            Tensor work,
+            Tensor mask,
+            Tensor costs,
+            Factor factor,
+            Pattern pattern,
+            double sparsity,
+            int from,
+            int to) {
+        Op.MaskRule.NOfM chosen = null;
+        switch (pattern) {
+            case Pattern.NOfM(int n, int m) -> chosen = new Op.MaskRule.NOfM(n, m);
+            case Pattern.Unstructured _ ->
+                    backend.run(
+                            new Op.ChooseMask(
+                                    mask,
+                                    work,
+                                    costs,
+                                    new Op.MaskRule.Together(
+                                            zeros(work.rows() * (to - from), sparsity)),
+                                    from,
+                                    to));
+        }
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor errors = inner.allocate(DType.F32, new Shape(work.rows(), to - from));
+            backend.run(
+                    new Op.AccumulateObsBlock(
+                            errors,
+                            work,
+                            factor.u(),
+                            null,
+                            new Op.AccumulateObsBlock.Pruning(mask, chosen),
+                            from,
+                            to));
+            if (to < work.cols()) {
+                backend.run(new Op.AccumulateObsSpread(work, errors, factor.u(), from, to));
+            }
+        }
+    }
+
+    /// The reference implementation prunes what is at most the cost at this place of the sorted
+    /// list, itself among them.
+    private static long zeros(long weights, double sparsity) {
+        return sparsity == 0 ? 0 : Math.min(weights, (long) (weights * sparsity) + 1);
+    }
+
+    private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {
+        try (TensorArena inner = scratch.scratch()) {
+            Tensor rows = inner.allocate(DType.F64, new Shape(e.rows()));
+            backend.run(new Op.QuadraticForm(rows, e, h));
+            return Host.sum(Host.doubles(backend, rows));
+        }
+    }
+}

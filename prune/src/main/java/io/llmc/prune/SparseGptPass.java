@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Hessians;
+import io.llmc.solver.Pattern;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+
+/// SparseGPT over calibration data, stage by stage. https://arxiv.org/abs/2301.00774
+///
+///     - sparsegpt: {sparsity: 0.5, pattern: unstructured, blockSize: 128, damping: 0.01,
+///                   allocation: uniform, owlM: 5, owlLambda: 0.08, targets: [], ignore: []}
+///
+/// @param blockSize columns whose mask is chosen, and whose errors are spread, at once
+/// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at least
+///   0.01, until its Cholesky factor exists
+public record SparseGptPass(
+        Pattern pattern, int blockSize, double damping, Allocation allocation, Targets targets)
+        implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "sparsegpt",
+                    "weights whose removal costs least, with the error spread over the others",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                    steps:
+                      - sweep:
+                          - sparsegpt: {pattern: "2:4", damping: 0.01}
+                    """,
+                    SparseGptPass::read);
+
+    private static BlockPass read(Options o) {
+        Pattern pattern = Pattern.read(o, 0.5);
+        SparseGptPass pass =
+                new SparseGptPass(
+                        pattern,
+                        o.integer("blockSize", 128),
+                        o.decimal("damping", 0.01),
+                        Allocation.read(o, pattern),
+                        Targets.read(o));
+        if (!(pass.damping >= 0 && pass.damping < 1)) {
+            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
+        }
+        int multiple = pattern instanceof Pattern.NOfM(_, int m) ? m : 1;
+        if (pass.blockSize < 1 || pass.blockSize % multiple != 0) {
+            throw o.error(
+                    "blockSize",
+                    "blockSize is %d, expected a positive multiple of %d"
+                            .formatted(pass.blockSize, multiple));
+        }
+        return pass;
+    }
+
+    @Override
+    public String name() {
+        return "sparsegpt";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("pattern", pattern.toString());
+        values.put("sparsity", pattern.sparsity());
+        values.put("block_size", blockSize);
+        values.put("damping", damping);
+        values.put("allocation", allocation.describe());
+        return values;
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        pattern.check(spec, targets);
+        allocation.check(spec);
+    }
+
+    @Override
+    public boolean surveys() {
+        return allocation.owl();
+    }
+
+    @Override
+    public double survey(BlockScope scope) {
+        return Outliers.share(scope, allocation.outlier());
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
+        for (Stage stage : scope.stages()) {
+            try (Hessians hessians = Hessians.observe(scope, stage)) {
+                for (Hessians.Group g : hessians.groups()) {
+                    prune(scope, g, sparsity);
+                }
+            }
+            scope.advance(stage);
+        }
+    }
+
+    private void prune(BlockScope scope, Hessians.Group g, double sparsity) {
+        try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
+            Factor factor = Factor.of(scope.backend(), arena, g.hessian(), damping, false);
+            for (Linear layer : g.selected()) {
+                if (factor == null) {
+                    byMagnitude(scope, g, layer, sparsity);
+                } else {
+                    prune(scope, g, factor, layer, sparsity);
+                }
+            }
+        }
+    }
+
+    private void prune(
+            BlockScope scope, Hessians.Group g, Factor factor, Linear layer, double sparsity) {
+        long start = System.nanoTime();
+        long out = layer.weight().outFeatures();
+        long bytes = SparseGptMath.scratchBytes(out, g.in(), blockSize);
+        try (TensorArena scratch = scope.backend().newArena(bytes)) {
+            SparseGptMath.Result result =
+                    SparseGptMath.prune(
+                            scope.backend(),
+                            scope.arena(),
+                            scratch,
+                            layer.weight(),
+                            g.hessian(),
+                            factor,
+                            pattern,
+                            sparsity,
+                            blockSize);
+            scope.replace(layer, new Weight.Dense(result.values()));
+            SequencedMap<String, Object> values = new LinkedHashMap<>();
+            values.put("method", name());
+            values.put("sparsity", result.sparsity());
+            values.put("relative_error", result.error());
+            values.put("uncompensated_error", result.uncompensated());
+            values.put("damping", factor.damping());
+            values.put("dead_inputs", factor.deadInputs());
+            values.put("tokens", g.tokens());
+            List<String> warnings = new ArrayList<>();
+            if (factor.raises() > 0) {
+                warnings.add(
+                        "damping was raised from %s to %.2f until the Hessian had a Cholesky factor"
+                                .formatted(damping, factor.damping()));
+            }
+            scope.report(
+                    new ModuleReport(
+                            layer.name(), values, (System.nanoTime() - start) / 1e9, warnings));
+        }
+    }
+
+    /// For a layer whose inputs say nothing.
+    private void byMagnitude(BlockScope scope, Hessians.Group g, Linear layer, double sparsity) {
+        long start = System.nanoTime();
+        Backend backend = scope.backend();
+        Weight w = layer.weight();
+        try (TensorArena scratch = backend.newArena(4 * w.outFeatures() * w.inFeatures() + 4096)) {
+            Tensor dense = Sparse.values(backend, scratch, w);
+            Sparse.Pruned pruned =
+                    Sparse.prune(
+                            backend,
+                            scope.arena(),
+                            dense,
+                            null,
+                            Sparse.rule(
+                                    pattern,
+                                    sparsity,
+                                    Compare.LAYER,
+                                    w.outFeatures(),
+                                    w.inFeatures()));
+            scope.replace(layer, new Weight.Dense(pruned.values()));
+            SequencedMap<String, Object> values = new LinkedHashMap<>();
+            values.put("method", "magnitude");
+            values.put("sparsity", pruned.sparsity());
+            values.put("tokens", g.tokens());
+            scope.report(
+                    new ModuleReport(
+                            layer.name(),
+                            values,
+                            (System.nanoTime() - start) / 1e9,
+                            List.of(
+                                    "its Hessian over %d tokens has no Cholesky factor; its smallest weights were zeroed"
+                                            .formatted(g.tokens()))));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.solver.Host;
+import io.llmc.solver.Pattern;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+
+/// Wanda: zeroes the weights whose size times the norm of their input is smallest, stage by stage,
+/// so that each layer sees the outputs of the pruned layers before it.
+/// https://arxiv.org/abs/2306.11695
+///
+///     - wanda: {sparsity: 0.5, pattern: unstructured, compare: row, allocation: uniform, owlM: 5,
+///               owlLambda: 0.08, targets: [], ignore: []}
+///
+/// @param compare within each output, as the paper has it, or in the whole layer
+public record WandaPass(Pattern pattern, Compare compare, Allocation allocation, Targets targets)
+        implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "wanda",
+                    "weights times the norms of their inputs, within each output",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                    steps:
+                      - sweep:
+                          - wanda: {sparsity: 0.5, allocation: owl}
+                    """,
+                    WandaPass::read);
+
+    private static BlockPass read(Options o) {
+        Pattern pattern = Pattern.read(o, 0.5);
+        return new WandaPass(
+                pattern,
+                o.choice("compare", Compare.class, Compare.ROW),
+                Allocation.read(o, pattern),
+                Targets.read(o));
+    }
+
+    @Override
+    public String name() {
+        return "wanda";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("pattern", pattern.toString());
+        values.put("sparsity", pattern.sparsity());
+        values.put("compare", Options.spelling(compare));
+        values.put("allocation", allocation.describe());
+        return values;
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        pattern.check(spec, targets);
+        allocation.check(spec);
+    }
+
+    @Override
+    public boolean surveys() {
+        return allocation.owl();
+    }
+
+    @Override
+    public double survey(BlockScope scope) {
+        return Outliers.share(scope, allocation.outlier());
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
+        for (Stage stage : scope.stages()) {
+            try (InputNorms inputs = InputNorms.observe(scope, stage)) {
+                for (InputNorms.Group g : inputs.groups()) {
+                    g.selected().forEach(layer -> prune(scope, g, layer, sparsity));
+                }
+            }
+            scope.advance(stage);
+        }
+    }
+
+    private void prune(BlockScope scope, InputNorms.Group g, Linear layer, double sparsity) {
+        long start = System.nanoTime();
+        Backend backend = scope.backend();
+        Weight w = layer.weight();
+        long out = w.outFeatures();
+        long in = w.inFeatures();
+        boolean seen = g.tokens() > 0;
+        try (TensorArena scratch = backend.newArena(4 * out * in + 4 * in + 4096)) {
+            Tensor values = Sparse.values(backend, scratch, w);
+            Tensor importance = seen ? Host.floats(backend, scratch, g.norms(backend)) : null;
+            Sparse.Pruned pruned =
+                    Sparse.prune(
+                            backend,
+                            scope.arena(),
+                            values,
+                            importance,
+                            Sparse.rule(pattern, sparsity, compare, out, in));
+            Weight result = new Weight.Dense(pruned.values());
+            SequencedMap<String, Object> report = new LinkedHashMap<>();
+            report.put("method", seen ? name() : "magnitude");
+            report.put("sparsity", pruned.sparsity());
+            if (seen) {
+                report.put("relative_error", Sparse.relativeError(backend, g.sample(), w, result));
+            }
+            report.put("tokens", g.tokens());
+            scope.replace(layer, result);
+            scope.report(
+                    new ModuleReport(
+                            layer.name(),
+                            report,
+                            (System.nanoTime() - start) / 1e9,
+                            seen
+                                    ? List.of()
+                                    : List.of(
+                                            "saw no calibration token; its smallest weights were"
+                                                    + " zeroed")));
+        }
+    }
+}
