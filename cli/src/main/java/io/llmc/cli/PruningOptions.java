@@ -63,6 +63,42 @@ final class PruningOptions {
     private Double damping;
 
     @Option(
+            names = "--ffn",
+            paramLabel = "X",
+            description =
+                    "width: feed-forward channels that stay: a part of them, as 0.75, or their number.")
+    private String ffn;
+
+    @Option(
+            names = "--heads",
+            paramLabel = "X",
+            description = "width: query heads that stay, equally many of each KV head.")
+    private String heads;
+
+    @Option(
+            names = "--kv-groups",
+            paramLabel = "X",
+            description = "width: KV heads that stay, each with its query heads.")
+    private String kvGroups;
+
+    @Option(
+            names = "--importance",
+            paramLabel = "HOW",
+            description =
+                    "width: what counts: obs (default), the error that a removal leaves when the rest"
+                            + " makes up for it; wanda; or activation.")
+    private String importance;
+
+    @Option(names = "--no-refit", description = "width: leave the weights that stay as they are.")
+    private boolean noRefit;
+
+    @Option(
+            names = "--multiple-of",
+            paramLabel = "N",
+            description = "width: round the number of channels to it (default: 64).")
+    private Integer multipleOf;
+
+    @Option(
             names = "--data",
             paramLabel = "FILE",
             description =
@@ -92,7 +128,13 @@ final class PruningOptions {
                 new Setting("compare", compare, "--compare"),
                 new Setting("allocation", Setting.items(allocation), "--allocation"),
                 new Setting("blockSize", blockSize, "--block-size"),
-                new Setting("damping", damping, "--damping"));
+                new Setting("damping", damping, "--damping"),
+                new Setting("ffn", ffn, "--ffn"),
+                new Setting("heads", heads, "--heads"),
+                new Setting("kvGroups", kvGroups, "--kv-groups"),
+                new Setting("importance", importance, "--importance"),
+                new Setting("refit", noRefit ? false : null, "--no-refit"),
+                new Setting("multipleOf", multipleOf, "--multiple-of"));
     }
 
     /// Puts a step that measures the model as it is before the pruning, where it was asked for.

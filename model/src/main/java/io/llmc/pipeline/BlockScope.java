@@ -57,6 +57,10 @@ public interface BlockScope {
 
     int minZero();
 
+    /// Tokens of one calibration sequence; the inputs of a stage are whole sequences, but those of
+    /// experts are not.
+    int sequenceLength();
+
     /// Shows the inputs of a stage's layers for every calibration sequence, in order, chunk by
     /// chunk. The stages before it must have been advanced.
     void observe(Stage stage, Tap tap);

@@ -270,6 +270,11 @@ final class BlockStream {
         }
 
         @Override
+        public int sequenceLength() {
+            return states.windows().length();
+        }
+
+        @Override
         public void observe(Stage stage, Tap tap) {
             requireNext(stage);
             states.observe(stage, tap);

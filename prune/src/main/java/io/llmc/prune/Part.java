@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.pipeline.Options;
+
+/// How many of something stay: a part of them, up to 1, or a number of them.
+///
+/// @param text as the user wrote it
+record Part(String text, double value) {
+    /// Null where the option is absent.
+    static Part read(Options o, String key) {
+        String text = o.text(key, null);
+        if (text == null) {
+            return null;
+        }
+        double value = o.decimal(key, 1);
+        boolean whole = value == Math.rint(value);
+        if (!(value > 0) || (value > 1 && !whole)) {
+            throw o.error(
+                    key,
+                    "%s is %s, expected a part up to 1, as 0.75, or a number of them"
+                            .formatted(key, text));
+        }
+        // "1" is one of them; "1.0" is all of them.
+        return new Part(text, text.equals("1") ? -1 : value);
+    }
+
+    boolean isFraction() {
+        return value > 0 && value <= 1;
+    }
+
+    /// The number of them that stay, not rounded.
+    double of(int all) {
+        return isFraction() ? value * all : Math.abs(value);
+    }
+}

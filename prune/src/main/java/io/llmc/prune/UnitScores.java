@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+
+/// What each unit of a layer's inputs counts. Tensors in, figures out.
+final class UnitScores {
+    private UnitScores() {}
+
+    /// Sum over outputs of the size of a weight times the norm of its input.
+    ///
+    /// @param w F32 `[out, in]`
+    /// @param h F32 `[in, in]`
+    static double[] wanda(Backend backend, TensorArena arena, Tensor w, Tensor h, int width) {
+        int in = (int) w.cols();
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor sizes = scratch.allocate(DType.F64, new Shape(in));
+            Tensor diagonal = scratch.allocate(DType.F32, new Shape(in));
+            backend.run(new Op.Zero(sizes));
+            backend.run(new Op.AccumulateColumnNorms(sizes, w, 1));
+            backend.run(new Op.Diagonal(diagonal, h));
+            double[] scores = Host.doubles(backend, sizes);
+            float[] squares = Host.floats(backend, diagonal);
+            for (int i = 0; i < in; i++) {
+                scores[i] *= Math.sqrt(squares[i]);
+            }
+            return sums(scores, width);
+        }
+    }
+
+    /// Output error that is left when one unit goes and the others make up for it: `tr(w_G
+    /// ((h^-1)_GG)^-1 w_G^T)`.
+    ///
+    /// @param w F32 `[out, kept]`, as refitted so far
+    /// @param factor of the Hessian between the kept inputs
+    static double[] obs(Backend backend, TensorArena arena, Tensor w, Factor factor, int width) {
+        int in = (int) w.cols();
+        if (width == 1) {
+            double[] inverse = columnSquares(backend, arena, factor.u());
+            double[] weights = columnSquares(backend, arena, w);
+            for (int i = 0; i < in; i++) {
+                weights[i] /= inverse[i];
+            }
+            return weights;
+        }
+        double[] scores = new double[in / width];
+        for (int u = 0; u < scores.length; u++) {
+            int[] mine = new int[width];
+            for (int i = 0; i < width; i++) {
+                mine[i] = u * width + i;
+            }
+            try (TensorArena scratch = arena.scratch()) {
+                double[] inverse = gram(backend, scratch, factor.u(), mine);
+                double[] weights = gram(backend, scratch, w, mine);
+                scores[u] = traceOfQuotient(inverse, weights, width);
+            }
+        }
+        return scores;
+    }
+
+    private static double[] columnSquares(Backend backend, TensorArena arena, Tensor x) {
+        try (TensorArena scratch = arena.scratch()) {
+            Tensor sums = scratch.allocate(DType.F64, new Shape(x.cols()));
+            backend.run(new Op.Zero(sums));
+            backend.run(new Op.AccumulateColumnNorms(sums, x, 2));
+            return Host.doubles(backend, sums);
+        }
+    }
+
+    /// `x_G^T x_G`
+    private static double[] gram(Backend backend, TensorArena arena, Tensor x, int[] columns) {
+        Tensor part = Refit.matrix(arena, x.rows(), columns.length);
+        Tensor gram = Refit.matrix(arena, columns.length, columns.length);
+        backend.run(new Op.GatherColumns(part, x, Host.ints(backend, arena, columns)));
+        backend.run(new Op.Zero(gram));
+        backend.run(new Op.AccumulateGram(gram, part, 1));
+        float[] values = Host.floats(backend, gram);
+        double[] wide = new double[values.length];
+        for (int i = 0; i < wide.length; i++) {
+            wide[i] = values[i];
+        }
+        return wide;
+    }
+
+    /// `tr(a^-1 b)` for symmetric `[n, n]`, a positive definite; b where a is not.
+    static double traceOfQuotient(double[] a, double[] b, int n) {
+        double[] l = new double[n * n];
+        for (int i = 0; i < n; i++) {
+            for (int j = 0; j <= i; j++) {
+                double s = a[i * n + j];
+                for (int k = 0; k < j; k++) {
+                    s -= l[i * n + k] * l[j * n + k];
+                }
+                if (i == j && !(s > 0)) {
+                    return Double.MAX_VALUE;
+                }
+                l[i * n + j] = i == j ? Math.sqrt(s) : s / l[j * n + j];
+            }
+        }
+        // tr(L^-T L^-1 b): solve L y = b column by column, then L x = y^T's rows on the diagonal.
+        double[] y = b.clone();
+        solve(l, y, n);
+        double[] turned = new double[n * n];
+        for (int i = 0; i < n; i++) {
+            for (int j = 0; j < n; j++) {
+                turned[j * n + i] = y[i * n + j];
+            }
+        }
+        solve(l, turned, n);
+        double trace = 0;
+        for (int i = 0; i < n; i++) {
+            trace += turned[i * n + i];
+        }
+        return trace;
+    }
+
+    /// `y = L^-1 y`
+    private static void solve(double[] l, double[] y, int n) {
+        for (int i = 0; i < n; i++) {
+            for (int k = 0; k < i; k++) {
+                double f = l[i * n + k];
+                for (int c = 0; c < n; c++) {
+                    y[i * n + c] -= f * y[k * n + c];
+                }
+            }
+            for (int c = 0; c < n; c++) {
+                y[i * n + c] /= l[i * n + i];
+            }
+        }
+    }
+
+    /// Sums over runs of `width`.
+    static double[] sums(double[] values, int width) {
+        double[] sums = new double[values.length / width];
+        for (int i = 0; i < values.length; i++) {
+            sums[i / width] += values[i];
+        }
+        return sums;
+    }
+}

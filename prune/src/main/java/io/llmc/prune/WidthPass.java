@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
+import io.llmc.model.Stage;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.solver.Factor;
+import io.llmc.solver.Hessians;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.EnumMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.stream.IntStream;
+
+/// Takes feed-forward channels, query heads and KV heads out of every block, equally many each, and
+/// refits what reads the rest.
+///
+///     - width: {ffn: 0.75, heads: 0.75, kvGroups: 1.0, importance: obs, rounds: 4, refit: true,
+///               damping: 0.01, multipleOf: 64}
+///
+/// @param ffn channels that stay; null for all
+/// @param heads query heads that stay, equally many of each KV head; null for all
+/// @param kvGroups KV heads that stay, each with its query heads; null for all
+/// @param rounds in which `obs` removes them
+/// @param refit the columns that stay are refitted by damped least squares on the layer's Hessian
+/// @param damping added to the Hessian's diagonal, as a part of its mean
+/// @param multipleOf sizes of feed-forwards are rounded to it
+public record WidthPass(
+        Part ffn,
+        Part heads,
+        Part kvGroups,
+        Importance importance,
+        int rounds,
+        boolean refit,
+        double damping,
+        int multipleOf)
+        implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "width",
+                    "fewer feed-forward channels and heads in every block, the rest refitted",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                    steps:
+                      - sweep:
+                          - width: {ffn: 0.75, importance: obs, multipleOf: 32}
+                    """,
+                    WidthPass::read);
+
+    private static BlockPass read(Options o) {
+        WidthPass pass =
+                new WidthPass(
+                        Part.read(o, "ffn"),
+                        Part.read(o, "heads"),
+                        Part.read(o, "kvGroups"),
+                        o.choice("importance", Importance.class, Importance.OBS),
+                        o.integer("rounds", 4),
+                        o.flag("refit", true),
+                        o.decimal("damping", 0.01),
+                        o.integer("multipleOf", 64));
+        if (pass.ffn == null && pass.heads == null && pass.kvGroups == null) {
+            throw o.error("ffn", "width needs ffn, heads or kvGroups: what stays of them");
+        }
+        if (!(pass.damping >= 0 && pass.damping < 1)) {
+            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
+        }
+        if (pass.rounds < 1 || pass.multipleOf < 1) {
+            throw o.error("rounds", "rounds and multipleOf must be positive");
+        }
+        return pass;
+    }
+
+    @Override
+    public String name() {
+        return "width";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public Targets targets() {
+        return Targets.ALL;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("importance", Options.spelling(importance));
+        values.put("refit", refit);
+        values.put("damping", damping);
+        return values;
+    }
+
+    private WidthSizes widths(ModelSpec spec) {
+        return WidthSizes.of(spec, ffn, heads, kvGroups, multipleOf);
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        LayerSpec first = spec.layers().getFirst();
+        for (LayerSpec layer : spec.layers()) {
+            if (layer.attention().heads() != first.attention().heads()
+                    || layer.attention().kvHeads() != first.attention().kvHeads()
+                    || WidthSizes.intermediate(layer) != WidthSizes.intermediate(first)) {
+                throw new UserException(
+                        "the layers of this model differ in width", "width prunes equal layers");
+            }
+        }
+    }
+
+    @Override
+    public Map<Size, Integer> sizes(ModelSpec spec) {
+        WidthSizes kept = widths(spec);
+        LayerSpec.AttentionLayer a = spec.layers().getFirst().attention();
+        Map<Size, Integer> sizes = new EnumMap<>(Size.class);
+        if (kept.heads() != a.heads()) {
+            sizes.put(Size.HEADS, kept.heads());
+        }
+        if (kept.kvHeads() != a.kvHeads()) {
+            sizes.put(Size.KV_HEADS, kept.kvHeads());
+        }
+        if (kept.intermediate() != WidthSizes.intermediate(spec.layers().getFirst())) {
+            sizes.put(Size.INTERMEDIATE, kept.intermediate());
+        }
+        return sizes;
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        if (sizes(scope.spec()).isEmpty()) {
+            return;
+        }
+        WidthSizes kept = widths(scope.spec());
+        LayerSpec layer = scope.block().spec();
+        Slices slices = new Slices(scope, layer);
+        List<Stage> stages = scope.stages();
+        scope.advance(stages.get(0));
+        if (kept.heads() != layer.attention().heads()) {
+            attention(scope, stages.get(1), kept, slices);
+        }
+        scope.advance(stages.get(1));
+        scope.advance(stages.get(2));
+        if (kept.intermediate() != WidthSizes.intermediate(layer)) {
+            feedForward(scope, stages.get(3), kept, slices);
+        }
+        scope.reshape(slices.replacement());
+    }
+
+    private void attention(BlockScope scope, Stage stage, WidthSizes sizes, Slices slices) {
+        LayerSpec.AttentionLayer a = scope.block().spec().attention();
+        int group = a.heads() / a.kvHeads();
+        Units byGroup = Units.together(a.kvHeads(), group * a.headDim(), sizes.kvHeads());
+        prune(
+                scope,
+                stage,
+                (selection, scratch) -> {
+                    int[] groups =
+                            selection.kept(
+                                    byGroup, IntStream.range(0, a.kvHeads()).toArray(), scratch);
+                    int[] heads =
+                            IntStream.of(groups)
+                                    .flatMap(g -> IntStream.range(g * group, (g + 1) * group))
+                                    .toArray();
+                    Units byHead =
+                            Units.inRuns(a.heads(), a.headDim(), a.kvHeads(), sizes.headsOfEach());
+                    int[] kept = selection.kept(byHead.within(groups), heads, scratch);
+                    slices.heads(kept, groups);
+                    return byHead.inputs(kept);
+                },
+                (_, columns) -> slices.output(columns),
+                "%d of %d heads".formatted(sizes.heads(), a.heads()));
+    }
+
+    private void feedForward(BlockScope scope, Stage stage, WidthSizes sizes, Slices slices) {
+        int all = WidthSizes.intermediate(scope.block().spec());
+        Units channels = Units.together(all, 1, sizes.intermediate());
+        List<int[]> chosen = new ArrayList<>();
+        prune(
+                scope,
+                stage,
+                (selection, scratch) -> {
+                    int[] kept =
+                            selection.kept(channels, IntStream.range(0, all).toArray(), scratch);
+                    chosen.add(kept);
+                    return kept;
+                },
+                (down, columns) -> slices.channels(down, chosen.getLast(), columns),
+                "%d of %d channels".formatted(sizes.intermediate(), all));
+    }
+
+    private interface Choice {
+        /// Inputs that stay, ascending.
+        int[] inputs(UnitSelection selection, TensorArena scratch);
+    }
+
+    private interface Taker {
+        /// @param columns F32 `[out, kept]` in the block's arena
+        void take(Linear layer, Tensor columns);
+    }
+
+    /// Prunes the inputs of a stage's layers.
+    private void prune(BlockScope scope, Stage stage, Choice choice, Taker taker, String what) {
+        Map<Linear, double[]> activity =
+                importance == Importance.ACTIVATION ? Activity.observe(scope, stage) : null;
+        try (Hessians hessians = Hessians.observe(scope, stage)) {
+            for (Hessians.Group g : hessians.groups()) {
+                prune(scope, g, Activity.of(activity, g.selected()), choice, taker, what);
+            }
+        }
+    }
+
+    private void prune(
+            BlockScope scope,
+            Hessians.Group g,
+            double[] activity,
+            Choice choice,
+            Taker taker,
+            String what) {
+        long start = System.nanoTime();
+        Backend backend = scope.backend();
+        Linear layer = g.selected().getFirst();
+        long out = layer.weight().outFeatures();
+        int in = (int) g.in();
+        boolean seen = g.tokens() > 0;
+        try (TensorArena arena = backend.newArena(4 * out * in + 4096);
+                TensorArena scratch = backend.newArena(Refit.scratchBytes(out, in))) {
+            Tensor w = Refit.matrix(arena, out, in);
+            scope.run(new io.llmc.backend.Op.Dequantize(w, layer.weight()));
+            int[] kept;
+            try (TensorArena inner = scratch.scratch()) {
+                Tensor h = seen ? g.hessian() : identity(backend, inner, in);
+                double[] sizes = activity == null && !seen ? new double[in] : activity;
+                kept =
+                        choice.inputs(
+                                new UnitSelection(
+                                        backend,
+                                        w,
+                                        h,
+                                        sizes,
+                                        seen ? importance : Importance.WANDA,
+                                        damping,
+                                        rounds),
+                                inner);
+            }
+            int[] removed = complement(kept, in);
+            Factor factor;
+            Tensor columns;
+            double plain;
+            double error;
+            double norm;
+            try (TensorArena inner = scratch.scratch()) {
+                factor =
+                        refit && seen
+                                ? Refit.factor(backend, inner, g.hessian(), kept, damping)
+                                : null;
+                columns =
+                        Refit.columns(
+                                backend, scope.arena(), w, g.hessian(), factor, kept, removed);
+            }
+            Tensor full = Refit.spread(backend, scope.arena(), columns, kept, in);
+            try (TensorArena inner = scratch.scratch()) {
+                Tensor masked = masked(backend, inner, w, kept, removed);
+                norm = Refit.squared(backend, inner, w, null, g.hessian());
+                plain = Refit.squared(backend, inner, masked, w, g.hessian());
+                error = Refit.squared(backend, inner, full, w, g.hessian());
+            }
+            layer.replace(new Weight.Dense(full));
+            taker.take(layer, columns);
+            report(scope, g, layer, what, factor, error / norm, plain / norm, start);
+        }
+    }
+
+    private static Tensor masked(
+            Backend backend, TensorArena scratch, Tensor w, int[] kept, int[] removed) {
+        Tensor columns = Refit.columns(backend, scratch, w, null, null, kept, removed);
+        return Refit.spread(backend, scratch, columns, kept, (int) w.cols());
+    }
+
+    private void report(
+            BlockScope scope,
+            Hessians.Group g,
+            Linear layer,
+            String what,
+            Factor factor,
+            double error,
+            double plain,
+            long start) {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        List<String> warnings = new ArrayList<>();
+        values.put("method", name());
+        values.put("kept", what);
+        if (g.tokens() == 0) {
+            warnings.add(
+                    "saw no calibration token; what its weights say least for went, unrefitted");
+        } else {
+            values.put("relative_error", error);
+            values.put("uncompensated_error", plain);
+            if (refit && factor == null) {
+                warnings.add("the Hessian has no Cholesky factor at any damping; not refitted");
+            } else if (factor != null) {
+                values.put("damping", factor.damping());
+            }
+        }
+        values.put("tokens", g.tokens());
+        scope.report(
+                new ModuleReport(
+                        layer.name(), values, (System.nanoTime() - start) / 1e9, warnings));
+    }
+
+    private static int[] complement(int[] kept, int all) {
+        boolean[] stays = new boolean[all];
+        IntStream.of(kept).forEach(i -> stays[i] = true);
+        return IntStream.range(0, all).filter(i -> !stays[i]).toArray();
+    }
+
+    /// For a layer whose inputs say nothing: every input counts the same.
+    private static Tensor identity(Backend backend, TensorArena arena, int n) {
+        Tensor h = Refit.matrix(arena, n, n);
+        float[] rows = new float[n];
+        java.util.Arrays.fill(rows, 1);
+        try (java.lang.foreign.Arena host = java.lang.foreign.Arena.ofConfined()) {
+            var values = host.allocate(4L * n * n, 64);
+            for (long i = 0; i < n; i++) {
+                values.setAtIndex(
+                        java.lang.foreign.ValueLayout.JAVA_FLOAT, i * n + i, rows[(int) i]);
+            }
+            backend.upload(h, values);
+        }
+        return h;
+    }
+}

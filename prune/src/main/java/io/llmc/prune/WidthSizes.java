@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.formats.UserException;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.ModelSpec;
+
+/// What is left of the widths inside a block, the same in every block.
+///
+/// @param kvHeads KV heads that stay
+/// @param headsOfEach query heads that stay of each of them
+record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
+
+    /// @throws UserException where a size cannot be had
+    static WidthSizes of(ModelSpec spec, Part ffn, Part heads, Part kvGroups, int multiple) {
+        LayerSpec.AttentionLayer a = spec.layers().getFirst().attention();
+        int group = a.heads() / a.kvHeads();
+        int intermediate = intermediate(spec.layers().getFirst());
+        int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
+        int kv = kvGroups == null ? a.kvHeads() : count(kvGroups, a.kvHeads(), "KV heads");
+        int each = group;
+        if (heads != null && group == 1) {
+            // Without groups a query head and its KV head go together.
+            if (kvGroups != null) {
+                throw new UserException(
+                        "--heads and --kv-groups are the same thing where every head has its own KV head",
+                        "give one of them");
+            }
+            kv = count(heads, a.heads(), "heads");
+        } else if (heads != null) {
+            each = headsOfEach(heads, group, kv);
+        }
+        return new WidthSizes(kept, kv, each);
+    }
+
+    static int intermediate(LayerSpec layer) {
+        return switch (layer.feedForward()) {
+            case LayerSpec.Mlp mlp -> mlp.intermediate();
+            case LayerSpec.Experts e -> e.experts().getFirst().intermediate();
+        };
+    }
+
+    private static int channels(Part ffn, int all, int multiple) {
+        double wanted = ffn.of(all);
+        if (wanted > all) {
+            throw new UserException(
+                    "--ffn %s is more than the %d channels there are".formatted(ffn.text(), all),
+                    "ask for fewer");
+        }
+        if (wanted == all) {
+            return all;
+        }
+        int kept = (int) Math.max(1, Math.round(wanted / multiple)) * multiple;
+        if (kept >= all) {
+            throw new UserException(
+                    "--ffn %s of %d channels is %d when rounded to a multiple of %d, so nothing would go"
+                            .formatted(ffn.text(), all, kept, multiple),
+                    "lower --multiple-of");
+        }
+        return kept;
+    }
+
+    private static int count(Part part, int all, String what) {
+        long kept = Math.round(part.of(all));
+        if (kept > all || kept < 1) {
+            throw new UserException(
+                    "%s of %d %s leaves %d".formatted(part.text(), all, what, kept),
+                    "ask for 1 to %d".formatted(all));
+        }
+        return (int) kept;
+    }
+
+    private static int headsOfEach(Part heads, int group, int kvHeads) {
+        if (heads.isFraction()) {
+            return (int) Math.max(1, Math.round(heads.of(group)));
+        }
+        double each = heads.of(0) / kvHeads;
+        if (each != Math.rint(each) || each > group) {
+            throw new UserException(
+                    "--heads %s does not leave equally many, 1 to %d, for each of %d KV heads"
+                            .formatted(heads.text(), group, kvHeads),
+                    "ask for a multiple of %d up to %d".formatted(kvHeads, group * kvHeads));
+        }
+        return (int) each;
+    }
+
+    int heads() {
+        return kvHeads * headsOfEach;
+    }
+}
