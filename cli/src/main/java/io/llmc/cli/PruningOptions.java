@@ -99,6 +99,12 @@ final class PruningOptions {
     private Integer multipleOf;
 
     @Option(
+            names = "--hidden",
+            paramLabel = "N",
+            description = "slice: channels of the residual stream that stay.")
+    private Integer hidden;
+
+    @Option(
             names = "--data",
             paramLabel = "FILE",
             description =
@@ -129,6 +135,7 @@ final class PruningOptions {
                 new Setting("allocation", Setting.items(allocation), "--allocation"),
                 new Setting("blockSize", blockSize, "--block-size"),
                 new Setting("damping", damping, "--damping"),
+                new Setting("hidden", hidden, "--hidden"),
                 new Setting("ffn", ffn, "--ffn"),
                 new Setting("heads", heads, "--heads"),
                 new Setting("kvGroups", kvGroups, "--kv-groups"),

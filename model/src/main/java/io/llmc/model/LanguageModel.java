@@ -73,6 +73,18 @@ public final class LanguageModel implements AutoCloseable {
         return head;
     }
 
+    /// Memory of an arena for a block and everything that a pass puts in the place of its weights.
+    public long blockBytes(int index) {
+        String prefix = spec.layers().get(index).prefix();
+        // Replaced weights are never larger than F32, and a copy as it will be written; the host's
+        // pages are only taken once touched.
+        return checkpoint.names().stream()
+                        .filter(name -> name.startsWith(prefix))
+                        .mapToLong(name -> checkpoint.info(name).shape().size() * 16 + 4096)
+                        .sum()
+                + (1 << 16);
+    }
+
     /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to
     /// `blockArena`.
     public DecoderBlock block(int index, TensorReader blockReader, TensorArena blockArena) {

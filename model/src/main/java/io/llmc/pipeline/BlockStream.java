@@ -64,20 +64,6 @@ final class BlockStream {
         this.scratchFile = scratchFile;
     }
 
-    /// Device memory that a block and what replaces its weights take at most.
-    static long blockBytes(LanguageModel model, int index) {
-        ModelSpec spec = model.spec();
-        String prefix = spec.layers().get(index).prefix();
-        // Replaced weights are never larger than F32, and a copy as it will be written; the host's
-        // pages are only taken once touched.
-        return model.checkpoint().names().stream()
-                        .filter(name -> name.startsWith(prefix))
-                        .map(name -> model.checkpoint().info(name))
-                        .mapToLong(info -> info.shape().size() * 16 + 4096)
-                        .sum()
-                + (1 << 16);
-    }
-
     /// Lets a pass look at every block as it is. The sequences end behind the last one.
     double[] survey(BlockPass pass, Progress progress) {
         int layers = model.spec().layers().size();
@@ -85,7 +71,7 @@ final class BlockStream {
         progress.begin("looking at the model for " + pass.name(), layers);
         for (int i = 0; i < layers; i++) {
             try (TensorReader reader = model.checkpoint().reader();
-                    TensorArena arena = model.backend().newArena(blockBytes(model, i))) {
+                    TensorArena arena = model.backend().newArena(model.blockBytes(i))) {
                 Trip trip = new Trip(i, model.block(i, reader, arena), arena, new ArrayList<>());
                 trip.prepare();
                 found[i] = pass.survey(new Scope(trip, pass, model.spec(), null));
@@ -104,7 +90,7 @@ final class BlockStream {
 
     void run(int index) {
         try (TensorReader reader = model.checkpoint().reader();
-                TensorArena arena = model.backend().newArena(blockBytes(model, index))) {
+                TensorArena arena = model.backend().newArena(model.blockBytes(index))) {
             DecoderBlock block = model.block(index, reader, arena);
             block.linears().forEach(BlockStream::requireFinite);
             List<ModuleReport> reports = new ArrayList<>();

@@ -159,7 +159,7 @@ public final class HiddenStates implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
     public void advance(int index) {
         try (TensorReader reader = model.checkpoint().reader();
-                TensorArena arena = backend.newArena(BlockStream.blockBytes(model, index))) {
+                TensorArena arena = backend.newArena(model.blockBytes(index))) {
             DecoderBlock block = model.block(index, reader, arena);
             prepare(block);
             advance(block.stages());

@@ -11,7 +11,8 @@ public final class PrunePasses {
                     MagnitudePass.FACTORY,
                     WandaPass.FACTORY,
                     SparseGptPass.FACTORY,
-                    WidthPass.FACTORY);
+                    WidthPass.FACTORY,
+                    SlicePass.FACTORY);
 
     private PrunePasses() {}
 }

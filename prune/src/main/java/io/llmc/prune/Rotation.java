@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.NormSpec;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+
+/// The tensors of a model whose residual stream `x` has become `q x` with the same q everywhere: a
+/// plain model of the same architecture.
+///
+/// A linear layer that reads `norm(x)` becomes `w diag(norm) q^T`, one that writes to x becomes `q
+/// w`, the embedding's rows are rotated, and every norm's weight becomes `sqrt(old / new width)`,
+/// since a norm divides by the mean over the width that there is (slicing as in SliceGPT,
+/// https://arxiv.org/abs/2401.15024, with one rotation for all blocks, so that no shortcut matrices
+/// are needed).
+final class Rotation implements Checkpoint.Derivation {
+    private static final int ROWS = 4096;
+
+    private final Backend backend;
+    private final ModelSpec spec;
+    private final double[][] q;
+    private final SequencedMap<String, TensorInfo> infos;
+
+    /// What reads the stream, and the norm before it.
+    private final Map<String, NormSpec> readers = new HashMap<>();
+
+    /// What writes to the stream.
+    private final Map<String, Boolean> writers = new HashMap<>();
+
+    private final Map<String, NormSpec> norms = new HashMap<>();
+    private final String separateHead;
+
+    /// @param q `[new width][old width]`, orthonormal rows; null where only sizes are wanted
+    Rotation(Backend backend, Checkpoint source, ModelSpec spec, double[][] q, int width) {
+        this.backend = backend;
+        this.spec = spec;
+        this.q = q;
+        this.separateHead = spec.tied() ? headName(spec) : spec.head();
+        for (LayerSpec layer : spec.layers()) {
+            layer.attention().projections().forEach(n -> readers.put(n, layer.attentionNorm()));
+            writers.put(layer.attention().output(), true);
+            norms.put(layer.attentionNorm().name(), layer.attentionNorm());
+            norms.put(layer.feedForwardNorm().name(), layer.feedForwardNorm());
+            switch (layer.feedForward()) {
+                case LayerSpec.Mlp mlp -> add(mlp, layer.feedForwardNorm());
+                case LayerSpec.Experts e -> {
+                    readers.put(e.router(), layer.feedForwardNorm());
+                    e.experts().forEach(x -> add(x, layer.feedForwardNorm()));
+                }
+            }
+        }
+        readers.put(separateHead, spec.finalNorm());
+        norms.put(spec.finalNorm().name(), spec.finalNorm());
+        this.infos = infos(source, width);
+    }
+
+    private void add(LayerSpec.Mlp mlp, NormSpec norm) {
+        mlp.inputs().forEach(n -> readers.put(n, norm));
+        writers.put(mlp.down(), true);
+    }
+
+    private static String headName(ModelSpec spec) {
+        return spec.embedding().equals("lm_head") ? "model.embed_tokens" : "lm_head";
+    }
+
+    /// Name and shape of every tensor of the result.
+    SequencedMap<String, TensorInfo> infos() {
+        return infos;
+    }
+
+    private SequencedMap<String, TensorInfo> infos(Checkpoint source, int width) {
+        SequencedMap<String, TensorInfo> all = new LinkedHashMap<>();
+        for (String name : source.names()) {
+            TensorInfo info = source.info(name);
+            String owner = owner(name);
+            long[] dims = info.shape().dims();
+            boolean weight = name.endsWith(".weight");
+            if (weight && (readers.containsKey(owner) || owner.equals(spec.embedding()))) {
+                dims[1] = width;
+            } else if (writers.containsKey(owner) || norms.containsKey(owner)) {
+                dims[0] = width;
+            }
+            all.put(name, TensorInfo.of(name, info.dtype(), dims));
+        }
+        if (spec.tied()) {
+            TensorInfo embedding = all.get(spec.embedding() + ".weight");
+            String head = separateHead + ".weight";
+            all.put(
+                    head, TensorInfo.of(head, embedding.dtype(), embedding.shape().dims()));
+        }
+        return all;
+    }
+
+    private static String owner(String name) {
+        return name.substring(0, Math.max(0, name.lastIndexOf('.')));
+    }
+
+    @Override
+    public Tensor tensor(String name, TensorReader base, Arena memory) {
+        String owner = owner(name);
+        TensorInfo info = infos.get(name);
+        boolean weight = name.endsWith(".weight");
+        if (norms.containsKey(owner)) {
+            return constant(norms.get(owner), info, memory);
+        }
+        if (weight && owner.equals(separateHead) && spec.tied()) {
+            Tensor embedding = base.tensor(spec.embedding() + ".weight");
+            return read(embedding, spec.finalNorm(), info, base, memory);
+        }
+        if (weight && owner.equals(spec.embedding())) {
+            return read(base.tensor(name), null, info, base, memory);
+        }
+        if (weight && readers.containsKey(owner)) {
+            return read(base.tensor(name), readers.get(owner), info, base, memory);
+        }
+        if (writers.containsKey(owner)) {
+            return written(base.tensor(name), info, memory);
+        }
+        return base.tensor(name);
+    }
+
+    /// `sqrt(old / new)` less what the family adds to it.
+    private Tensor constant(NormSpec norm, TensorInfo info, Arena memory) {
+        double value = Math.sqrt(spec.hidden() / (double) q.length) - norm.offset();
+        float[] values = new float[q.length];
+        java.util.Arrays.fill(values, (float) value);
+        try (TensorArena arena = backend.newArena(8L * q.length + 1024)) {
+            return rounded(Host.floats(backend, arena, values), info, arena, memory);
+        }
+    }
+
+    /// `w diag(norm) q^T`, some rows at a time.
+    ///
+    /// @param norm null for none
+    private Tensor read(
+            Tensor w, NormSpec norm, TensorInfo info, TensorReader base, Arena memory) {
+        int d = spec.hidden();
+        MemorySegment out = memory.allocate(info.byteSize(), 64);
+        float[] scale = scale(norm, base);
+        try (TensorArena arena =
+                backend.newArena(4L * q.length * d + 4L * ROWS * (2L * q.length + 2L * d) + 8192)) {
+            Tensor turned = matrix(arena, scale);
+            for (long from = 0; from < w.rows(); from += ROWS) {
+                long to = Math.min(w.rows(), from + ROWS);
+                try (TensorArena scratch = arena.scratch()) {
+                    Tensor x = floats(scratch, w.rows(from, to));
+                    Tensor y = scratch.allocate(DType.F32, new Shape(to - from, q.length));
+                    backend.run(new Op.Matmul(y, x, new Weight.Dense(turned)));
+                    Tensor rounded = scratch.allocate(info.dtype(), y.shape());
+                    backend.run(new Op.Scale(rounded, y, 1));
+                    long row = info.dtype().bytesFor(q.length);
+                    backend.download(out.asSlice(from * row, (to - from) * row), rounded);
+                }
+            }
+        }
+        return Tensor.of(out, info.dtype(), info.shape().dims());
+    }
+
+    private float[] scale(NormSpec norm, TensorReader base) {
+        int d = spec.hidden();
+        float[] scale = new float[d];
+        java.util.Arrays.fill(scale, 1);
+        if (norm == null) {
+            return scale;
+        }
+        try (TensorArena arena = backend.newArena(16L * d + 1024)) {
+            float[] weight =
+                    Host.floats(backend, floats(arena, base.tensor(norm.name() + ".weight")));
+            for (int i = 0; i < d; i++) {
+                scale[i] = weight[i] + norm.offset();
+            }
+        }
+        return scale;
+    }
+
+    /// `q diag(scale)`, F32 `[new, old]`
+    private Tensor matrix(TensorArena arena, float[] scale) {
+        int d = spec.hidden();
+        Tensor t = arena.allocate(DType.F32, new Shape(q.length, d));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(4L * q.length * d, 64);
+            for (int k = 0; k < q.length; k++) {
+                for (int i = 0; i < d; i++) {
+                    values.setAtIndex(
+                            ValueLayout.JAVA_FLOAT,
+                            (long) k * d + i,
+                            (float) (q[k][i] * scale[i]));
+                }
+            }
+            backend.upload(t, values);
+        }
+        return t;
+    }
+
+    /// `q w`, or `q b` for a bias.
+    private Tensor written(Tensor w, TensorInfo info, Arena memory) {
+        int d = spec.hidden();
+        long in = w.shape().rank() == 1 ? 1 : w.cols();
+        Tensor flat = w.reshape(d, in);
+        long bytes = 4L * (q.length * (long) d + 2L * d * in + 2L * q.length * in) + 8192;
+        try (TensorArena arena = backend.newArena(bytes)) {
+            float[] ones = new float[d];
+            java.util.Arrays.fill(ones, 1);
+            Tensor turned = matrix(arena, ones);
+            Tensor x = floats(arena, flat);
+            Tensor columns = arena.allocate(DType.F32, new Shape(in, d));
+            backend.run(new Op.Transpose(columns, x));
+            Tensor y = arena.allocate(DType.F32, new Shape(q.length, in));
+            backend.run(new Op.Matmul(y, turned, new Weight.Dense(columns)));
+            return rounded(y, info, arena, memory);
+        }
+    }
+
+    /// A file's tensor as F32 where the backend computes.
+    private Tensor floats(TensorArena arena, Tensor stored) {
+        Tensor here = backend.adopt(stored, arena);
+        Tensor x = arena.allocate(DType.F32, stored.shape());
+        backend.run(new Op.Scale(x, here, 1));
+        return x;
+    }
+
+    /// Host memory of the type that the file has.
+    private Tensor rounded(Tensor y, TensorInfo info, TensorArena arena, Arena memory) {
+        Tensor rounded = arena.allocate(info.dtype(), y.shape());
+        backend.run(new Op.Scale(rounded, y, 1));
+        MemorySegment out = memory.allocate(info.byteSize(), 64);
+        backend.download(out, rounded);
+        return Tensor.of(out, info.dtype(), info.shape().dims());
+    }
+
+    /// Why a model cannot be rotated; null where it can.
+    static String obstacle(ModelSpec spec) {
+        for (LayerSpec layer : spec.layers()) {
+            for (NormSpec norm : List.of(layer.attentionNorm(), layer.feedForwardNorm())) {
+                if (norm.kind() != NormSpec.Kind.RMS) {
+                    return "its LayerNorms subtract the mean over channels, which a rotation mixes";
+                }
+            }
+            if (layer.attentionPostNorm() != null || layer.feedForwardPostNorm() != null) {
+                return "its norms after attention and feed-forward scale single channels of what is added"
+                        + " to the stream, which a rotation mixes";
+            }
+        }
+        if (spec.finalNorm().kind() != NormSpec.Kind.RMS) {
+            return "its last LayerNorm subtracts the mean over channels, which a rotation mixes";
+        }
+        if (spec.positionEmbedding() != null) {
+            return "it adds learned positions to the stream";
+        }
+        if (spec.inOutLinears()) {
+            return "its weights are stored [in, out]";
+        }
+        if (spec.embeddingScale() != 1) {
+            return "it scales embeddings by the root of the hidden size, which would change";
+        }
+        return null;
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import com.fasterxml.jackson.databind.node.BooleanNode;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
+import io.llmc.model.Architecture;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.ModelPass;
+import io.llmc.pipeline.ModelScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+
+/// A narrower residual stream: rotated so that its first channels hold most of its variance, then
+/// cut. The result is a plain model of the same architecture; a tied head becomes one of its own,
+/// since the last norm's weight moves into it.
+///
+///     - slice: {hidden: 448}
+///
+/// @param hidden channels that stay
+public record SlicePass(int hidden) implements ModelPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "slice",
+                    "a narrower residual stream: rotated to its principal directions, then cut",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                    steps:
+                      - sweep:
+                          - slice: {hidden: 224}
+                    """,
+                    SlicePass::read);
+
+    private static SlicePass read(Options o) {
+        int hidden = o.integer("hidden", 0);
+        if (hidden < 1) {
+            throw o.error("hidden", "slice needs hidden: the channels that stay");
+        }
+        return new SlicePass(hidden);
+    }
+
+    @Override
+    public String name() {
+        return "slice";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("hidden", hidden);
+        return values;
+    }
+
+    @Override
+    public Checkpoint outline(Checkpoint source) {
+        ModelSpec spec = Architectures.specOf(source);
+        HfConfig config = config(source, spec);
+        String obstacle = Rotation.obstacle(spec);
+        if (obstacle != null) {
+            throw new UserException(
+                    "a %s cannot be sliced: %s".formatted(spec.modelType(), obstacle),
+                    "width and layers make it smaller");
+        }
+        if (hidden >= spec.hidden()) {
+            throw new UserException(
+                    "--hidden %d is not smaller than the model's %d".formatted(hidden, spec.hidden()),
+                    "ask for fewer channels");
+        }
+        return source.derived(
+                config,
+                new Rotation(null, source, spec, null, hidden).infos(),
+                (_, _, _) -> {
+                    throw new IllegalStateException("an outline has no values");
+                });
+    }
+
+    private HfConfig config(Checkpoint source, ModelSpec spec) {
+        Architecture architecture = Architectures.of(source.config());
+        return architecture
+                .resized(source.config(), spec, Map.of(Size.HIDDEN, hidden))
+                .with("tie_word_embeddings", BooleanNode.FALSE);
+    }
+
+    @Override
+    public Checkpoint view(ModelScope scope) {
+        long start = System.nanoTime();
+        LanguageModel model = scope.model();
+        int d = model.spec().hidden();
+        double[] covariance = scope.remember("covariance", () -> covariance(scope));
+        Principal.Directions directions = Principal.of(covariance, d, hidden);
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", name());
+        values.put("kept", "%d of %d channels".formatted(hidden, d));
+        values.put("variance_kept", directions.share());
+        values.put("tokens", (long) scope.windows().count() * scope.windows().length());
+        scope.report(
+                new ModuleReport(
+                        "model",
+                        values,
+                        (System.nanoTime() - start) / 1e9,
+                        model.spec().tied()
+                                ? List.of(
+                                        "the head is no longer tied to the embedding: %,d weights more"
+                                                .formatted(
+                                                        (long) model.spec().vocabulary() * hidden))
+                                : List.of()));
+        Rotation rotation =
+                new Rotation(
+                        model.backend(),
+                        model.checkpoint(),
+                        model.spec(),
+                        directions.rows(),
+                        hidden);
+        return model.checkpoint()
+                .derived(config(model.checkpoint(), model.spec()), rotation.infos(), rotation);
+    }
+
+    /// Of everything that a norm reads, each token scaled to the same size, as the norm does.
+    @SuppressWarnings("MustBeClosed") // closed by the try
+    private static double[] covariance(ModelScope scope) {
+        LanguageModel model = scope.model();
+        Backend backend = model.backend();
+        int d = model.spec().hidden();
+        int layers = model.spec().layers().size();
+        double[] sum = new double[d * d];
+        scope.progress().begin("looking at the model for slice", layers);
+        try (HiddenStates states = scope.sequences();
+                TensorArena arena =
+                        backend.newArena(
+                                4L * d * d + 4L * states.chunkRows() * d + 8192)) {
+            Tensor gram = Refit.matrix(arena, d, d);
+            for (int i = 0; i < layers; i++) {
+                try (TensorReader reader = model.checkpoint().reader();
+                        TensorArena weights =
+                                backend.newArena(model.blockBytes(i))) {
+                    DecoderBlock block = model.block(i, reader, weights);
+                    states.prepare(block);
+                    add(scope, states, gram, sum, arena);
+                    states.advance(block.stages().subList(0, 2));
+                    add(scope, states, gram, sum, arena);
+                    states.advance(block.stages().subList(2, block.stages().size()));
+                }
+                scope.progress().advance(1, model.spec().layers().get(i).prefix());
+            }
+            add(scope, states, gram, sum, arena);
+        }
+        scope.progress().end();
+        return sum;
+    }
+
+    private static void add(
+            ModelScope scope, HiddenStates states, Tensor gram, double[] sum, TensorArena arena) {
+        Backend backend = scope.model().backend();
+        float eps = scope.model().spec().finalNorm().eps();
+        backend.run(new Op.Zero(gram));
+        states.forEach((x, _) -> {
+            try (TensorArena scratch = arena.scratch()) {
+                Tensor normed = scratch.allocate(DType.F32, x.shape());
+                backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
+                backend.run(new Op.AccumulateGram(gram, normed, 1));
+            }
+        });
+        float[] values = Host.floats(backend, gram);
+        for (int i = 0; i < sum.length; i++) {
+            sum[i] += values[i];
+        }
+    }
+}
