@@ -59,6 +59,12 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         return new Table("ll")
                 .row("size", Figures.sizes(plan.inputBytes(), plan.outputBytes()))
                 .row(
+                        "parameters",
+                        "%s -> %s"
+                                .formatted(
+                                        Figures.count(plan.inputParameters()),
+                                        Figures.count(plan.outputParameters())))
+                .row(
                         "memory",
                         "about "
                                 + Sizes.format(plan.peakBytes())
@@ -73,6 +79,8 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         plan.ifPresent(p -> {
             json.put("input_bytes", p.inputBytes());
             json.put("output_bytes", p.outputBytes());
+            json.put("input_parameters", p.inputParameters());
+            json.put("output_parameters", p.outputParameters());
             json.put("peak_bytes", p.peakBytes());
             json.put("spills", p.spills());
             json.put("modules", p.modules().stream().map(PlanReport::json).toList());

@@ -45,12 +45,11 @@ final class PruneCommand implements Callable<Integer> {
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings());
         tree.expect("calibration", "--calib-data");
-        int step = pruning.measureBefore(tree);
-        String pass = "steps.%d.sweep.0.%s".formatted(step, pruning.toMethod());
+        String pass = "steps.0.sweep.0." + pruning.toMethod();
         tree.put(pass, new LinkedHashMap<>(), "--method");
         tree.putAll(pass, pruning.toSettings());
         tree.putAll(pass, layers.toSettings());
-        pruning.measureAfter(tree, step);
+        tree.putAll("steps.1.evaluate", pruning.toEvaluation(model.toPath()));
         request.changes().forEach(change -> tree.set(pass, change));
         return new RecipeJob(wiring, log.toVerbosity())
                 .execute(tree, request, device.toDeviceSpec());

@@ -3,6 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.pipeline.PassFactory;
 import io.llmc.prune.PrunePasses;
+import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
 import picocli.CommandLine.Option;
@@ -108,7 +109,7 @@ final class PruningOptions {
             names = "--data",
             paramLabel = "FILE",
             description =
-                    "Text to measure perplexity on, before and after; not the calibration text.")
+                    "Text to compare the result with the original on, when done: perplexity and divergence.")
     private String data;
 
     @Option(
@@ -144,25 +145,15 @@ final class PruningOptions {
                 new Setting("multipleOf", multipleOf, "--multiple-of"));
     }
 
-    /// Puts a step that measures the model as it is before the pruning, where it was asked for.
+    /// The step that measures what was lost; none of them is given where nothing is to be measured.
     ///
-    /// @return the index of the next step
-    int measureBefore(RecipeTree tree) {
-        return measure(tree, 0) ? 1 : 0;
-    }
-
-    void measureAfter(RecipeTree tree, int step) {
-        measure(tree, step + 1);
-    }
-
-    private boolean measure(RecipeTree tree, int step) {
-        tree.putAll(
-                "steps." + step + ".evaluate",
-                List.of(
-                        new Setting("data", data, "--data"),
-                        new Setting("window", window, "--window"),
-                        new Setting("maxWindows", maxWindows, "--max-windows")));
-        return data != null;
+    /// @param original to compare with
+    List<Setting> toEvaluation(Path original) {
+        return List.of(
+                new Setting("data", data, "--data"),
+                new Setting("against", data == null ? null : original.toString(), "--data"),
+                new Setting("window", window, "--window"),
+                new Setting("maxWindows", maxWindows, "--max-windows"));
     }
 
     static final class Names implements Iterable<String> {

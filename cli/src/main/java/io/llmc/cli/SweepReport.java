@@ -7,10 +7,12 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Function;
@@ -19,24 +21,59 @@ import java.util.stream.DoubleStream;
 
 /// What a sweep did, for people and for programs.
 record SweepReport(Swept swept) {
-    /// A figure that passes report.
+    /// A value that passes report.
     ///
     /// @param key in a module's values
-    /// @param over several modules
-    private record Column(
-            String key,
-            String heading,
-            Function<DoubleStream, Double> over,
-            Function<Double, String> format) {}
+    /// @param cell of the values of several modules
+    private record Column(String key, String heading, Function<List<Object>, String> cell) {}
 
+    private static final String SPARSE_FILES =
+            "Zeros are stored like other weights: a sparse file is as large as before, and no usual runtime"
+                    + " multiplies\nit faster. Zeros shrink under file compression, serve kernels made for"
+                    + " them, and llmc quantize keeps them.\n";
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
             List.of(
-                    new Column("relative_error", "output error", MEAN, Figures::error),
-                    new Column("rtn_relative_error", "rtn would have", MEAN, Figures::error),
-                    new Column("relative_weight_error", "weight error", MEAN, Figures::error),
-                    new Column("damping", "damping", s -> s.max().orElse(0), "%.3f"::formatted),
-                    new Column("tokens", "tokens", s -> s.min().orElse(0), "%.0f"::formatted));
+                    new Column("kept", "kept", SweepReport::same),
+                    new Column("dropped", "dropped", SweepReport::same),
+                    figure("sparsity", "zeros", MEAN, v -> "%.1f %%".formatted(100 * v)),
+                    figure("relative_error", "output error", MEAN, Figures::error),
+                    figure("uncompensated_error", "uncompensated", MEAN, Figures::error),
+                    figure("rtn_relative_error", "rtn would have", MEAN, Figures::error),
+                    figure("relative_weight_error", "weight error", MEAN, Figures::error),
+                    figure("variance_kept", "variance kept", MEAN, v -> "%.2f %%".formatted(100 * v)),
+                    figure("damping", "damping", s -> s.max().orElse(0), "%.3f"::formatted),
+                    figure("tokens", "tokens", s -> s.min().orElse(0), "%.0f"::formatted));
+
+    private static Column figure(
+            String key,
+            String heading,
+            Function<DoubleStream, Double> over,
+            Function<Double, String> format) {
+        return new Column(
+                key,
+                heading,
+                values -> {
+                    double[] numbers =
+                            values.stream()
+                                    .filter(Number.class::isInstance)
+                                    .mapToDouble(v -> ((Number) v).doubleValue())
+                                    .toArray();
+                    return numbers.length == 0
+                            ? "-"
+                            : format.apply(over.apply(DoubleStream.of(numbers)));
+                });
+    }
+
+    /// A text that all have in common.
+    private static String same(List<Object> values) {
+        List<String> texts =
+                values.stream()
+                        .map(v -> v instanceof List<?> list ? Figures.names(list) : v.toString())
+                        .distinct()
+                        .toList();
+        return texts.isEmpty() ? "-" : texts.size() == 1 ? texts.getFirst() : "differ";
+    }
 
     String text(boolean verbose) {
         SweepResult r = swept.result();
@@ -46,6 +83,9 @@ record SweepReport(Swept swept) {
                 r.reports().stream()
                         .flatMap(m -> m.warnings().stream().map(w -> "  " + m.module() + ": " + w))
                         .toList();
+        if (r.reports().stream().anyMatch(m -> m.values().containsKey("sparsity"))) {
+            text.append('\n').append(SPARSE_FILES);
+        }
         if (!warnings.isEmpty()) {
             text.append("\nwarnings\n").append(String.join("\n", warnings)).append('\n');
         }
@@ -80,16 +120,12 @@ record SweepReport(Swept swept) {
     private static List<String> cells(String name, List<ModuleReport> group, List<Column> columns) {
         List<String> cells = new ArrayList<>(List.of(name, Integer.toString(group.size())));
         for (Column c : columns) {
-            double[] values =
-                    group.stream()
-                            .map(r -> r.values().get(c.key))
-                            .filter(Number.class::isInstance)
-                            .mapToDouble(v -> ((Number) v).doubleValue())
-                            .toArray();
             cells.add(
-                    values.length == 0
-                            ? "-"
-                            : c.format.apply(c.over.apply(DoubleStream.of(values))));
+                    c.cell.apply(
+                            group.stream()
+                                    .map(r -> r.values().get(c.key))
+                                    .filter(Objects::nonNull)
+                                    .toList()));
         }
         cells.add(Durations.format(group.stream().mapToDouble(ModuleReport::seconds).sum()));
         return cells;
@@ -99,7 +135,27 @@ record SweepReport(Swept swept) {
         Table table = new Table("ll");
         table.row("output", r.output());
         table.row("size", Figures.sizes(r.inputBytes(), r.outputBytes()));
-        table.row("compressed layers", "%.2f bits a weight".formatted(bitsPerWeight()));
+        SweepPlan plan = swept.plan();
+        if (plan.inputParameters() != plan.outputParameters()) {
+            table.row(
+                    "parameters",
+                    "%s -> %s"
+                            .formatted(
+                                    Figures.count(plan.inputParameters()),
+                                    Figures.count(plan.outputParameters())));
+        }
+        if (zeros() > 0) {
+            table.row(
+                    "zeros",
+                    "%s of %s weights, %.1f %%"
+                            .formatted(
+                                    Figures.count(zeros()),
+                                    Figures.count(plan.outputParameters()),
+                                    100.0 * zeros() / plan.outputParameters()));
+        }
+        if (packs()) {
+            table.row("compressed layers", "%.2f bits a weight".formatted(bitsPerWeight()));
+        }
         table.row("weights", names(r.weightFiles()));
         table.row("copied", names(r.sideFiles()));
         table.row(
@@ -114,10 +170,28 @@ record SweepReport(Swept swept) {
         return table.row("time", Durations.format(r.seconds()));
     }
 
+    private boolean packs() {
+        return swept.plan().modules().stream().anyMatch(m -> m.encoding().isPresent());
+    }
+
+    /// Weights that were pruned.
+    private long zeros() {
+        Map<String, Double> sparsity = new HashMap<>();
+        for (ModuleReport r : swept.result().reports()) {
+            if (r.values().get("sparsity") instanceof Number share) {
+                sparsity.put(r.module(), share.doubleValue());
+            }
+        }
+        return swept.plan().modules().stream()
+                .mapToLong(m ->
+                        Math.round(sparsity.getOrDefault(m.name(), 0.0) * m.out() * m.in()))
+                .sum();
+    }
+
     /// Over the layers that a method worked on, scales and zero points included.
     private double bitsPerWeight() {
         List<SweepPlan.Module> modules =
-                swept.plan().modules().stream().filter(m -> !m.method().isEmpty()).toList();
+                swept.plan().modules().stream().filter(m -> m.encoding().isPresent()).toList();
         double weights = modules.stream().mapToDouble(m -> (double) m.out() * m.in()).sum();
         return 8.0 * modules.stream().mapToLong(SweepPlan.Module::bytes).sum() / weights;
     }
@@ -132,7 +206,12 @@ record SweepReport(Swept swept) {
         json.put("output", r.output().toString());
         json.put("input_bytes", r.inputBytes());
         json.put("output_bytes", r.outputBytes());
-        json.put("bits_per_weight", bitsPerWeight());
+        json.put("input_parameters", swept.plan().inputParameters());
+        json.put("output_parameters", swept.plan().outputParameters());
+        json.put("zeros", zeros());
+        if (packs()) {
+            json.put("bits_per_weight", bitsPerWeight());
+        }
         json.put("weight_files", r.weightFiles().stream().map(Path::toString).toList());
         json.put("side_files", r.sideFiles().stream().map(Path::toString).toList());
         json.put("verified_tensors", r.verifiedTensors());

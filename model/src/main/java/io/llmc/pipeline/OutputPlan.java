@@ -256,6 +256,23 @@ final class OutputPlan {
         return TensorInfo.of(info.name(), info.dtype(), dims);
     }
 
+    /// Numbers that the output's tensors stand for.
+    long parameters() {
+        Set<String> packed = new HashSet<>();
+        long sum = 0;
+        for (SweepPlan.Module m : modules.values()) {
+            if (!isDense(m.name())) {
+                encoded.get(m.name()).forEach(t -> packed.add(t.name()));
+                sum += m.out() * m.in();
+            }
+        }
+        return sum
+                + tensors().stream()
+                        .filter(t -> !packed.contains(t.name()))
+                        .mapToLong(t -> t.shape().size())
+                        .sum();
+    }
+
     /// The tensors of one block.
     List<TensorInfo> tensors(String prefix) {
         return tensors().stream().filter(t -> t.name().startsWith(prefix)).toList();

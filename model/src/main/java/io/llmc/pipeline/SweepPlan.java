@@ -12,6 +12,8 @@ import java.util.Optional;
 /// @param tensors everything that the output will hold, in file order
 /// @param inputBytes data bytes of the model's weight files
 /// @param outputBytes data bytes of the output's
+/// @param inputParameters numbers that the model's weights stand for
+/// @param outputParameters numbers that the output's stand for
 /// @param peakBytes memory that the run will need outside the Java heap, mapped weights included
 /// @param spills whether activations go to disk to keep the memory cap
 public record SweepPlan(
@@ -19,6 +21,8 @@ public record SweepPlan(
         List<TensorInfo> tensors,
         long inputBytes,
         long outputBytes,
+        long inputParameters,
+        long outputParameters,
         long peakBytes,
         boolean spills) {
 

@@ -51,18 +51,15 @@ public record SweepRunner(
                 refuseQuantized(c);
                 c = pass.outline(c);
             }
-            ModelSpec spec = Architectures.specOf(c);
-            return plan(
-                    c,
-                    spec,
-                    recipe,
-                    sweep,
-                    new OutputPlan(c, spec, sweep.passes(), recipe.save().layout()));
+            return plan(source, c, recipe, sweep);
         }
     }
 
-    private SweepPlan plan(
-            Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep, OutputPlan output) {
+    /// @param source as the directory has it
+    /// @param c as the sweep's views have it
+    private SweepPlan plan(Checkpoint source, Checkpoint c, Recipe recipe, Recipe.Sweep sweep) {
+        ModelSpec spec = Architectures.specOf(c);
+        OutputPlan output = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
         MemoryPlan memory =
                 MemoryPlan.of(
                         c,
@@ -73,8 +70,10 @@ public record SweepRunner(
         return new SweepPlan(
                 List.copyOf(output.modules().values()),
                 output.tensors(),
-                c.names().stream().mapToLong(n -> c.info(n).byteSize()).sum(),
+                source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
                 output.tensors().stream().mapToLong(t -> t.byteSize()).sum(),
+                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
+                output.parameters(),
                 memory.bytes(),
                 memory.spills());
     }
