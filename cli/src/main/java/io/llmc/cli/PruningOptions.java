@@ -63,6 +63,24 @@ final class PruningOptions {
     private Double damping;
 
     @Option(
+            names = "--keep",
+            paramLabel = "N",
+            description = "experts: how many stay in each block.")
+    private Integer keep;
+
+    @Option(
+            names = "--to",
+            paramLabel = "N",
+            description = "kv-heads: how many there are in the end.")
+    private Integer to;
+
+    @Option(
+            names = "--weighted",
+            description =
+                    "kv-heads: heads count by the activity of their outputs (default: all alike).")
+    private Boolean weighted;
+
+    @Option(
             names = "--data",
             paramLabel = "FILE",
             description =
@@ -92,7 +110,10 @@ final class PruningOptions {
                 new Setting("compare", compare, "--compare"),
                 new Setting("allocation", Setting.items(allocation), "--allocation"),
                 new Setting("blockSize", blockSize, "--block-size"),
-                new Setting("damping", damping, "--damping"));
+                new Setting("damping", damping, "--damping"),
+                new Setting("keep", keep, "--keep"),
+                new Setting("to", to, "--to"),
+                new Setting("weighted", weighted, "--weighted"));
     }
 
     /// Puts a step that measures the model as it is before the pruning, where it was asked for.

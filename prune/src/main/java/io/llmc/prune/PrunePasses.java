@@ -7,7 +7,12 @@ import java.util.List;
 /// Every pruner, by its name in a recipe.
 public final class PrunePasses {
     public static final List<PassFactory> ALL =
-            List.of(MagnitudePass.FACTORY, WandaPass.FACTORY, SparseGptPass.FACTORY);
+            List.of(
+                    MagnitudePass.FACTORY,
+                    WandaPass.FACTORY,
+                    SparseGptPass.FACTORY,
+                    ExpertsPass.FACTORY,
+                    KvHeadsPass.FACTORY);
 
     private PrunePasses() {}
 }
