@@ -5,19 +5,32 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.TestFiles;
 import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
+import io.llmc.pipeline.SweepRunner;
+import io.llmc.pipeline.Targets;
+import io.llmc.tensor.QuantSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -307,6 +320,53 @@ class KvHeadsPassTest {
                             assertThat(e.hint()).isEqualTo(hint);
                         });
         assertThat(temp.resolve("out")).doesNotExist();
+    }
+
+    /// Stands for a pass that leaves its weights on a grid.
+    private record Rounding() implements BlockPass {
+        @Override
+        public String name() {
+            return "rounding";
+        }
+
+        @Override
+        public boolean calibrates() {
+            return false;
+        }
+
+        @Override
+        public SequencedMap<String, Object> describe() {
+            return new LinkedHashMap<>();
+        }
+
+        @Override
+        public Targets targets() {
+            return Targets.ALL;
+        }
+
+        @Override
+        public Optional<QuantSpec> encoding() {
+            return Optional.of(new QuantSpec(4, 16, true));
+        }
+
+        @Override
+        public void apply(BlockScope scope) {}
+    }
+
+    @Test
+    void comesBeforeWhatRounds() throws IOException {
+        Path model = model(LLAMA);
+        Recipe recipe = kvHeads(model, 1, false).recipe();
+        Recipe.Sweep late =
+                new Recipe.Sweep(List.of(), List.of(new Rounding(), new KvHeadsPass(1, false)));
+        try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
+            SweepRunner runner =
+                    new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE);
+            assertThatThrownBy(() -> runner.plan(recipe, late, model, temp.resolve("out")))
+                    .isInstanceOf(UserException.class)
+                    .hasMessage(
+                            "kv-heads changes the model's sizes, so it must stand before rounding");
+        }
     }
 
     @Test

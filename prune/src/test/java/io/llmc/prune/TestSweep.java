@@ -59,7 +59,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
         }
     }
 
-    private Recipe recipe() throws IOException {
+    Recipe recipe() throws IOException {
         Path text = model.resolveSibling("text.txt");
         Files.writeString(text, WordTokenizer.text(ids(model)));
         Map<String, Object> tree = new LinkedHashMap<>();
