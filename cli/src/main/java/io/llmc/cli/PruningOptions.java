@@ -106,6 +106,24 @@ final class PruningOptions {
     private Integer hidden;
 
     @Option(
+            names = "--keep",
+            paramLabel = "N",
+            description = "experts: how many stay in each block.")
+    private Integer keep;
+
+    @Option(
+            names = "--to",
+            paramLabel = "N",
+            description = "kv-heads: how many there are in the end.")
+    private Integer to;
+
+    @Option(
+            names = "--weighted",
+            description =
+                    "kv-heads: heads count by the activity of their outputs (default: all alike).")
+    private Boolean weighted;
+
+    @Option(
             names = "--data",
             paramLabel = "FILE",
             description =
@@ -142,7 +160,10 @@ final class PruningOptions {
                 new Setting("kvGroups", kvGroups, "--kv-groups"),
                 new Setting("importance", importance, "--importance"),
                 new Setting("refit", noRefit ? false : null, "--no-refit"),
-                new Setting("multipleOf", multipleOf, "--multiple-of"));
+                new Setting("multipleOf", multipleOf, "--multiple-of"),
+                new Setting("keep", keep, "--keep"),
+                new Setting("to", to, "--to"),
+                new Setting("weighted", weighted, "--weighted"));
     }
 
     /// The step that measures what was lost; none of them is given where nothing is to be measured.

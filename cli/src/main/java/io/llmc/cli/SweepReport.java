@@ -41,7 +41,11 @@ record SweepReport(Swept swept) {
                     figure("uncompensated_error", "uncompensated", MEAN, Figures::error),
                     figure("rtn_relative_error", "rtn would have", MEAN, Figures::error),
                     figure("relative_weight_error", "weight error", MEAN, Figures::error),
-                    figure("variance_kept", "variance kept", MEAN, v -> "%.2f %%".formatted(100 * v)),
+                    figure(
+                            "variance_kept",
+                            "variance kept",
+                            MEAN,
+                            v -> "%.2f %%".formatted(100 * v)),
                     figure("damping", "damping", s -> s.max().orElse(0), "%.3f"::formatted),
                     figure("tokens", "tokens", s -> s.min().orElse(0), "%.0f"::formatted));
 
@@ -183,8 +187,7 @@ record SweepReport(Swept swept) {
             }
         }
         return swept.plan().modules().stream()
-                .mapToLong(m ->
-                        Math.round(sparsity.getOrDefault(m.name(), 0.0) * m.out() * m.in()))
+                .mapToLong(m -> Math.round(sparsity.getOrDefault(m.name(), 0.0) * m.out() * m.in()))
                 .sum();
     }
 

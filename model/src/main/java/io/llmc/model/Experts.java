@@ -108,16 +108,16 @@ record Experts(
                 Forward f, Expert expert, Routes routes, int e, Tensor sum, Tensor hidden) {
             Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
             f.tap().before(List.of(expert.down()), mine);
-            if (f.observing()) {
-                return;
-            }
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
+                Tensor gates = routes.weights(inner, e);
+                if (f.observing()) {
+                    f.tap().routed(expert.down(), mine, gates);
+                    return;
+                }
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
-                f.run(
-                        new Op.AccumulateRows(
-                                sum, y, routes.rows(inner, e), routes.weights(inner, e)));
+                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), gates));
             }
         }
     }

@@ -12,4 +12,11 @@ public interface Tap {
     /// @param layers the layers that are about to read `input`, all of them
     /// @param input `[tokens, in]`; valid during the call only
     void before(List<Linear> layers, Tensor input);
+
+    /// Sees, after [#before], by how much the tokens of an expert take its output.
+    ///
+    /// @param down the expert's last layer
+    /// @param hidden what it is about to read, `[tokens, in]`; valid during the call only
+    /// @param gates the router's weights as they are used, F32 `[tokens]`; likewise
+    default void routed(Linear down, Tensor hidden, Tensor gates) {}
 }

@@ -49,6 +49,7 @@ final class OutputPlan {
             pass.check(specs.getLast());
             Map<Size, Integer> sizes = pass.sizes(specs.getLast());
             if (!sizes.isEmpty()) {
+                requireDense(pass);
                 changed = Architectures.of(changed).resized(changed, specs.getLast(), sizes);
                 reshapes = true;
             }
@@ -69,6 +70,18 @@ final class OutputPlan {
                     "names look like " + modules.firstEntry().getKey());
         }
         refuseConv1d();
+    }
+
+    /// A block cannot take another size once its weights have a grid.
+    private void requireDense(BlockPass pass) {
+        for (BlockPass before : passes.subList(0, specs.size() - 1)) {
+            if (before.encoding().isPresent()) {
+                throw new UserException(
+                        "%s changes the model's sizes, so it must stand before %s"
+                                .formatted(pass.name(), before.name()),
+                        "swap the two");
+            }
+        }
     }
 
     /// The model before the first pass.

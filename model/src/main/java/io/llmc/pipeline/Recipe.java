@@ -131,7 +131,7 @@ public record Recipe(
                 case ModelPass pass when blocks.isEmpty() -> views.add(pass);
                 case ModelPass pass ->
                         throw item.error(
-                                pass.name(),
+                                Options.camel(pass.name()),
                                 "%s changes the model as a whole, so it must stand before %s"
                                         .formatted(pass.name(), blocks.getFirst().name()));
             }
@@ -144,8 +144,9 @@ public record Recipe(
 
     private static Pass pass(Options item, List<PassFactory> passes) {
         for (PassFactory factory : passes) {
-            if (item.has(factory.name())) {
-                return factory.read().apply(item.section(factory.name()));
+            String method = Options.camel(factory.name());
+            if (item.has(method)) {
+                return factory.read().apply(item.section(method));
             }
         }
         String key = item.keys().stream().findFirst().orElse("");

@@ -19,8 +19,7 @@ final class Principal {
 
     /// @param covariance `[n, n]`, symmetric
     static Directions of(double[] covariance, int n, int kept) {
-        EigenDecomposition_F64<DMatrixRMaj> eigen =
-                DecompositionFactory_DDRM.eig(n, true, true);
+        EigenDecomposition_F64<DMatrixRMaj> eigen = DecompositionFactory_DDRM.eig(n, true, true);
         if (!eigen.decompose(new DMatrixRMaj(n, n, true, covariance.clone()))) {
             throw new IllegalStateException("the covariance has no eigenvectors");
         }

@@ -12,7 +12,9 @@ public final class PrunePasses {
                     WandaPass.FACTORY,
                     SparseGptPass.FACTORY,
                     WidthPass.FACTORY,
-                    SlicePass.FACTORY);
+                    SlicePass.FACTORY,
+                    ExpertsPass.FACTORY,
+                    KvHeadsPass.FACTORY);
 
     private PrunePasses() {}
 }

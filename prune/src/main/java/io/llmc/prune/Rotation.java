@@ -104,8 +104,7 @@ final class Rotation implements Checkpoint.Derivation {
         if (spec.tied()) {
             TensorInfo embedding = all.get(spec.embedding() + ".weight");
             String head = separateHead + ".weight";
-            all.put(
-                    head, TensorInfo.of(head, embedding.dtype(), embedding.shape().dims()));
+            all.put(head, TensorInfo.of(head, embedding.dtype(), embedding.shape().dims()));
         }
         return all;
     }
@@ -151,8 +150,7 @@ final class Rotation implements Checkpoint.Derivation {
     /// `w diag(norm) q^T`, some rows at a time.
     ///
     /// @param norm null for none
-    private Tensor read(
-            Tensor w, NormSpec norm, TensorInfo info, TensorReader base, Arena memory) {
+    private Tensor read(Tensor w, NormSpec norm, TensorInfo info, TensorReader base, Arena memory) {
         int d = spec.hidden();
         MemorySegment out = memory.allocate(info.byteSize(), 64);
         float[] scale = scale(norm, base);
@@ -201,9 +199,7 @@ final class Rotation implements Checkpoint.Derivation {
             for (int k = 0; k < q.length; k++) {
                 for (int i = 0; i < d; i++) {
                     values.setAtIndex(
-                            ValueLayout.JAVA_FLOAT,
-                            (long) k * d + i,
-                            (float) (q[k][i] * scale[i]));
+                            ValueLayout.JAVA_FLOAT, (long) k * d + i, (float) (q[k][i] * scale[i]));
                 }
             }
             backend.upload(t, values);

@@ -88,7 +88,8 @@ public record SlicePass(int hidden) implements ModelPass {
         }
         if (hidden >= spec.hidden()) {
             throw new UserException(
-                    "--hidden %d is not smaller than the model's %d".formatted(hidden, spec.hidden()),
+                    "--hidden %d is not smaller than the model's %d"
+                            .formatted(hidden, spec.hidden()),
                     "ask for fewer channels");
         }
         return source.derived(
@@ -151,13 +152,11 @@ public record SlicePass(int hidden) implements ModelPass {
         scope.progress().begin("looking at the model for slice", layers);
         try (HiddenStates states = scope.sequences();
                 TensorArena arena =
-                        backend.newArena(
-                                4L * d * d + 4L * states.chunkRows() * d + 8192)) {
+                        backend.newArena(4L * d * d + 4L * states.chunkRows() * d + 8192)) {
             Tensor gram = Refit.matrix(arena, d, d);
             for (int i = 0; i < layers; i++) {
                 try (TensorReader reader = model.checkpoint().reader();
-                        TensorArena weights =
-                                backend.newArena(model.blockBytes(i))) {
+                        TensorArena weights = backend.newArena(model.blockBytes(i))) {
                     DecoderBlock block = model.block(i, reader, weights);
                     states.prepare(block);
                     add(scope, states, gram, sum, arena);

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Replacement;
+import io.llmc.model.Size;
+import io.llmc.pipeline.BlockPass;
+import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Targets;
+import io.llmc.solver.Host;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+
+/// REAP: takes the experts out of every block that count least, by the norm of their outputs times
+/// the router's weights. https://arxiv.org/abs/2510.13999
+///
+///     - experts: {keep: 4}
+///
+/// Experts that stay keep their order and their weights; the router loses the rows of the others.
+///
+/// @param keep experts of a block
+public record ExpertsPass(int keep) implements BlockPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "experts",
+                    "takes out the experts whose weighted outputs are smallest: REAP",
+                    """
+                    model: testdata/tiny-mixtral
+                    output: out
+                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 64}
+                    steps:
+                      - sweep:
+                          - experts: {keep: 3}
+                    """,
+                    ExpertsPass::read);
+
+    private static BlockPass read(Options o) {
+        if (!o.has("keep")) {
+            throw o.error("keep", "keep is missing");
+        }
+        return new ExpertsPass(o.integer("keep", 0));
+    }
+
+    @Override
+    public String name() {
+        return "experts";
+    }
+
+    @Override
+    public Targets targets() {
+        return Targets.ALL;
+    }
+
+    @Override
+    public boolean calibrates() {
+        return true;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("keep", keep);
+        return values;
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        List<LayerSpec.Experts> layers =
+                spec.layers().stream()
+                        .map(LayerSpec::feedForward)
+                        .filter(LayerSpec.Experts.class::isInstance)
+                        .map(LayerSpec.Experts.class::cast)
+                        .toList();
+        if (layers.isEmpty()) {
+            throw new UserException(
+                    "a %s has no experts".formatted(spec.modelType()),
+                    "choose another method for this model");
+        }
+        for (LayerSpec.Experts layer : layers) {
+            check(layer.experts().size(), layer.topK());
+        }
+    }
+
+    private void check(int experts, int topK) {
+        String hint =
+                topK < experts - 1
+                        ? "keep %d to %d".formatted(topK, experts - 1)
+                        : topK < experts ? "keep " + topK : "this model cannot lose any";
+        if (keep < 1) {
+            throw new UserException("keep is %d, expected at least 1".formatted(keep), hint);
+        }
+        if (keep >= experts) {
+            throw new UserException(
+                    "keep is %d, but there are no more than %d experts".formatted(keep, experts),
+                    hint);
+        }
+        if (keep < topK) {
+            throw new UserException(
+                    "top-k exceeds what is kept: each token goes to %d experts, keep is %d"
+                            .formatted(topK, keep),
+                    hint);
+        }
+    }
+
+    @Override
+    public Map<Size, Integer> sizes(ModelSpec spec) {
+        return Map.of(Size.EXPERTS, keep);
+    }
+
+    @Override
+    public void apply(BlockScope scope) {
+        Replacement replacement = scope.replacement();
+        if (scope.block().spec().feedForward() instanceof LayerSpec.Experts experts) {
+            long start = System.nanoTime();
+            ExpertSaliency saliency = ExpertSaliency.observe(scope, experts);
+            List<Integer> kept = saliency.best(keep);
+            renumber(scope.block(), experts, kept, replacement);
+            slice(scope, experts.router(), kept, replacement);
+            report(scope, experts.router(), saliency, kept, start);
+        }
+        scope.reshape(replacement);
+    }
+
+    /// The expert `kept[i]` gets the number i.
+    private static void renumber(
+            DecoderBlock block,
+            LayerSpec.Experts experts,
+            List<Integer> kept,
+            Replacement replacement) {
+        Map<String, Weight> weights =
+                block.linears().stream().collect(Collectors.toMap(Linear::name, Linear::weight));
+        for (int i = 0; i < kept.size(); i++) {
+            List<String> from = layers(experts.experts().get(kept.get(i)));
+            List<String> to = layers(experts.experts().get(i));
+            for (int l = 0; l < from.size(); l++) {
+                replacement.put(to.get(l), weights.get(from.get(l)));
+                Tensor bias = block.parameters().get(from.get(l) + ".bias");
+                if (bias != null) {
+                    replacement.put(to.get(l) + ".bias", bias);
+                }
+            }
+        }
+    }
+
+    private static List<String> layers(LayerSpec.Mlp expert) {
+        return Stream.concat(expert.inputs().stream(), Stream.of(expert.down())).toList();
+    }
+
+    /// Leaves the router the rows of the experts that stay.
+    private static void slice(
+            BlockScope scope, String router, List<Integer> kept, Replacement replacement) {
+        Map<String, Tensor> parameters = scope.block().parameters();
+        Tensor weight = parameters.get(router + ".weight");
+        replacement.put(router + ".weight", rows(scope, weight, kept));
+        Tensor bias = parameters.get(router + ".bias");
+        if (bias != null) {
+            Tensor column = bias.reshape(bias.rows(), 1);
+            replacement.put(router + ".bias", rows(scope, column, kept).reshape(kept.size()));
+        }
+    }
+
+    private static Tensor rows(BlockScope scope, Tensor x, List<Integer> kept) {
+        Tensor out = scope.arena().allocate(x.dtype(), new Shape(kept.size(), x.cols()));
+        try (TensorArena scratch = scope.backend().newArena(4L * kept.size() + 4096)) {
+            int[] rows = kept.stream().mapToInt(Integer::intValue).toArray();
+            scope.run(new Op.GatherRows(out, x, Host.ints(scope.backend(), scratch, rows)));
+        }
+        return out;
+    }
+
+    private void report(
+            BlockScope scope,
+            String router,
+            ExpertSaliency saliency,
+            List<Integer> kept,
+            long start) {
+        List<Double> values = saliency.values();
+        SequencedMap<String, Object> report = new LinkedHashMap<>();
+        report.put("method", name());
+        report.put("kept", kept);
+        report.put(
+                "dropped",
+                IntStream.range(0, values.size())
+                        .boxed()
+                        .filter(Predicate.not(kept::contains))
+                        .toList());
+        report.put("saliency", values);
+        report.put("tokens", saliency.tokens());
+        String unseen =
+                saliency.unseen().stream().map(Object::toString).collect(Collectors.joining(", "));
+        scope.report(
+                new ModuleReport(
+                        router,
+                        report,
+                        (System.nanoTime() - start) / 1e9,
+                        unseen.isEmpty()
+                                ? List.of()
+                                : List.of(
+                                        "no calibration token was routed to expert "
+                                                + unseen
+                                                + "; such experts are dropped first")));
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Linear;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+
+/// A linear layer with the heads of K, of V, or of K and then V.
+///
+/// @param weight dense, `[out, in]`
+/// @param bias `[out]`, or null
+/// @param queries rows before the heads: the queries' where one layer holds q, k and v
+record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headDim) {
+    /// Those of a block.
+    static List<KvHeads> of(DecoderBlock block) {
+        LayerSpec.AttentionLayer a = block.spec().attention();
+        Map<String, Linear> linears =
+                block.linears().stream().collect(Collectors.toMap(Linear::name, l -> l));
+        boolean fused = a.projections().size() == 1;
+        Function<String, KvHeads> heads =
+                name ->
+                        of(
+                                linears.get(name),
+                                block.parameters().get(name + ".bias"),
+                                fused ? a.queryWidth() : 0,
+                                a.headDim());
+        return a.projections().stream().skip(fused ? 0 : 1).map(heads).toList();
+    }
+
+    private static KvHeads of(Linear layer, Tensor bias, long queries, int headDim) {
+        if (layer.weight() instanceof Weight.Dense(Tensor values)) {
+            return new KvHeads(layer, values, bias, queries, headDim);
+        }
+        throw new IllegalStateException(layer.name() + " is packed, so its heads have no mean");
+    }
+
+    /// Rows of the heads.
+    long rows() {
+        return weight.rows() - queries;
+    }
+
+    int heads() {
+        return (int) rows() / headDim;
+    }
+
+    /// What each head counts in the mean of its group of `ratio` neighbours.
+    float[] equalShares(int ratio) {
+        float[] shares = new float[heads()];
+        Arrays.fill(shares, 1f / ratio);
+        return shares;
+    }
+
+    /// Puts the mean of every group of heads in their place.
+    ///
+    /// Where one layer holds K and then V, no group has heads of both: `ratio` divides the number
+    /// of each.
+    ///
+    /// @param arena receives the result, F32 `[queries + rows / ratio, columns]`
+    /// @param x the weight, or the bias as a column
+    /// @param shares `[heads]`
+    Tensor pool(Backend backend, TensorArena arena, Tensor x, float[] shares, int ratio) {
+        long all = queries + rows();
+        Tensor out = arena.allocate(DType.F32, new Shape(queries + rows() / ratio, x.cols()));
+        Tensor pooled = out.rows(queries, out.rows());
+        if (queries > 0) {
+            backend.run(new Op.Scale(out.rows(0, queries), x.rows(0, queries), 1));
+        }
+        backend.run(new Op.Zero(pooled));
+        try (TensorArena scratch = backend.newArena(4 * rows() * (x.cols() + 2) + 4096)) {
+            Tensor heads = scratch.allocate(DType.F32, new Shape(rows(), x.cols()));
+            backend.run(new Op.Scale(heads, x.rows(queries, all), 1));
+            int[] rows = new int[heads() * headDim];
+            float[] weights = new float[rows.length];
+            for (int r = 0; r < rows.length; r++) {
+                int head = r / headDim;
+                rows[r] = head / ratio * headDim + r % headDim;
+                weights[r] = shares[head];
+            }
+            backend.run(
+                    new Op.AccumulateRows(
+                            pooled,
+                            heads,
+                            Host.ints(backend, scratch, rows),
+                            Host.floats(backend, scratch, weights)));
+        }
+        return out;
+    }
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.prune;
+
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
+import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.function.UnaryOperator;
+
+/// A checkpoint with some of its tensors, and numbers of its config, changed.
+final class EditedCheckpoint {
+    private EditedCheckpoint() {}
+
+    /// Bytes of the rows of one tensor.
+    @FunctionalInterface
+    interface Edit {
+        Edit NONE = (_, rows) -> rows;
+
+        byte[][] apply(String name, byte[][] rows);
+    }
+
+    /// @return `target`, with a tokenizer
+    static Path write(Path source, Path target, Edit edit, Map<String, Integer> config)
+            throws IOException {
+        try (Checkpoint c = Checkpoint.open(source);
+                TensorReader reader = c.reader();
+                Arena memory = Arena.ofConfined()) {
+            SequencedMap<TensorInfo, Tensor> edited = new LinkedHashMap<>();
+            for (String name : c.names()) {
+                Tensor t = edited(name, reader.tensor(name), edit, memory);
+                edited.put(TensorInfo.of(name, t.dtype(), t.shape().dims()), t);
+            }
+            try (CheckpointWriter writer =
+                    CheckpointWriter.create(
+                            target, edited.keySet().stream().toList(), 1 << 30, false)) {
+                edited.forEach((info, t) -> writer.write(info.name(), t));
+                writer.finish();
+            }
+            HfConfig changed = c.config();
+            for (Map.Entry<String, Integer> e : config.entrySet()) {
+                changed = changed.with(e.getKey(), e.getValue());
+            }
+            changed.write(target.resolve("config.json"));
+            WordTokenizer.write(target, words(c));
+        }
+        return target;
+    }
+
+    private static Tensor edited(String name, Tensor t, Edit edit, Arena memory) {
+        byte[][] rows = edit.apply(name, rows(t));
+        MemorySegment all = memory.allocate((long) rows.length * rows[0].length, 64);
+        for (int r = 0; r < rows.length; r++) {
+            MemorySegment.copy(
+                    rows[r],
+                    0,
+                    all,
+                    ValueLayout.JAVA_BYTE,
+                    (long) r * rows[r].length,
+                    rows[r].length);
+        }
+        long[] dims = t.shape().dims();
+        dims[0] = rows.length;
+        return Tensor.of(all, t.dtype(), dims);
+    }
+
+    static byte[][] rows(Tensor t) {
+        int row = (int) (t.byteSize() / t.rows());
+        byte[][] rows = new byte[(int) t.rows()][];
+        for (int r = 0; r < rows.length; r++) {
+            rows[r] = t.bytes().asSlice((long) r * row, row).toArray(ValueLayout.JAVA_BYTE);
+        }
+        return rows;
+    }
+
+    static byte[][] map(byte[][] rows, UnaryOperator<byte[]> row) {
+        return java.util.Arrays.stream(rows).map(row).toArray(byte[][]::new);
+    }
+
+    static int words(Checkpoint c) {
+        return c.config().integer("vocab_size");
+    }
+
+    static int words(Path model) {
+        try (Checkpoint c = Checkpoint.open(model)) {
+            return words(c);
+        }
+    }
+
+    /// Every tensor's bytes by its name.
+    static Map<String, byte[]> bytes(Path model) {
+        Map<String, byte[]> all = new LinkedHashMap<>();
+        try (Checkpoint c = Checkpoint.open(model);
+                TensorReader reader = c.reader()) {
+            for (String name : c.names()) {
+                all.put(name, reader.tensor(name).bytes().toArray(ValueLayout.JAVA_BYTE));
+            }
+        }
+        return all;
+    }
+
+    static Path withTokenizer(Path source, Path target) throws IOException {
+        Files.createDirectories(target);
+        return write(source, target, Edit.NONE, Map.of());
+    }
+}
