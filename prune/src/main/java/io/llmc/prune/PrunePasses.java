@@ -7,7 +7,11 @@ import java.util.List;
 /// Every pruner, by its name in a recipe.
 public final class PrunePasses {
     public static final List<PassFactory> ALL =
-            List.of(MagnitudePass.FACTORY, WandaPass.FACTORY, SparseGptPass.FACTORY);
+            List.of(
+                    MagnitudePass.FACTORY,
+                    WandaPass.FACTORY,
+                    SparseGptPass.FACTORY,
+                    LayersPass.FACTORY);
 
     private PrunePasses() {}
 }
