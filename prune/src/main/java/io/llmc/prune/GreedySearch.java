@@ -14,9 +14,9 @@ import java.util.stream.IntStream;
 /// the calibration text best.
 ///
 /// In a round the sequences go through the blocks once; before each block they fork, and a copy
-/// skips it and runs through those behind it. That costs about half of a pass a candidate, where
-/// evaluating each smaller model costs a whole one. Every loss is noted, so that an interrupted
-/// search goes on where it was.
+/// skips it and runs through those behind it. That costs about half of a forward pass a candidate,
+/// where evaluating each smaller model costs a whole one. Every loss is noted, so that an
+/// interrupted search goes on where it was.
 final class GreedySearch {
     private final ModelScope scope;
     private final LanguageModel model;
@@ -59,8 +59,8 @@ final class GreedySearch {
 
     /// Passes of all calibration sequences through one block that a whole search takes.
     static long blockPasses(int layers, int drop) {
-        long passes =
-                1; // The first round leaves the whole model's sequences before its last block.
+        // The first round leaves the sequences before the last block of the whole model.
+        long passes = 1;
         for (int round = 0; round < drop; round++) {
             int blocks = layers - round;
             passes += IntStream.range(0, blocks).mapToLong(p -> passes(blocks, p)).sum();
