@@ -63,6 +63,27 @@ final class PruningOptions {
                             + " 0.01).")
     private Double damping;
 
+    @Option(names = "--drop", paramLabel = "N", description = "layers: number of blocks to drop.")
+    private Integer drop;
+
+    @Option(
+            names = "--score",
+            paramLabel = "HOW",
+            description =
+                    "layers: block-influence (default) drops the blocks that turn their input least;"
+                            + " angular, a run of blocks that does; greedy, one by one, the block"
+                            + " without which perplexity is best, each at the cost of about half as many"
+                            + " passes as there are blocks.")
+    private String score;
+
+    @Option(
+            names = "--layers",
+            paramLabel = "LIST",
+            description =
+                    "layers: the blocks to drop, from 0, as 20,21,22; instead of --drop, and without"
+                            + " calibration data.")
+    private String layers;
+
     @Option(
             names = "--ffn",
             paramLabel = "X",
@@ -154,6 +175,9 @@ final class PruningOptions {
                 new Setting("allocation", Setting.items(allocation), "--allocation"),
                 new Setting("blockSize", blockSize, "--block-size"),
                 new Setting("damping", damping, "--damping"),
+                new Setting("drop", drop, "--drop"),
+                new Setting("score", score, "--score"),
+                new Setting("layers", Setting.items(layers), "--layers"),
                 new Setting("hidden", hidden, "--hidden"),
                 new Setting("ffn", ffn, "--ffn"),
                 new Setting("heads", heads, "--heads"),

@@ -31,6 +31,7 @@ final class ChunkStore implements AutoCloseable {
     private static final long MAGIC = 0x6c6c6d6368696464L;
 
     private final Path directory;
+    private final String name;
     private final List<Chunk> chunks = new ArrayList<>();
 
     /// One tensor of a chunk in memory of its own.
@@ -71,16 +72,15 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private ChunkStore(Path directory) {
+    private ChunkStore(Path directory, String name) {
         this.directory = directory;
+        this.name = name;
     }
 
-    static ChunkStore inMemory() {
-        return new ChunkStore(null);
-    }
-
-    static ChunkStore onDisk(Path directory) {
-        return new ChunkStore(directory);
+    /// @param directory null to keep chunks in memory
+    /// @param name of the files there, which no other store of the directory may have
+    static ChunkStore in(Path directory, String name) {
+        return new ChunkStore(directory, name);
     }
 
     void save(Backend backend, int index, Activations a) {
@@ -152,7 +152,7 @@ final class ChunkStore implements AutoCloseable {
     }
 
     private Path spillFile(int index) {
-        return directory.resolve("hidden-" + index + ".spill");
+        return directory.resolve(name + "-" + index + ".spill");
     }
 
     private static void copyIn(Backend backend, List<Tensor> tensors, MemorySegment bytes) {

@@ -31,10 +31,15 @@ public final class HiddenStates implements AutoCloseable {
     private final LanguageModel model;
     private final Windows windows;
     private final int perChunk;
-    private final ChunkStore store;
+    private final Path spill;
     private final TensorArena tables;
     private final Positions positions;
     private final Backend backend;
+    private ChunkStore store;
+
+    /// Null until the first mark.
+    private ChunkStore marked;
+
     private TensorArena scratch;
     private long scratchBytes;
 
@@ -46,7 +51,8 @@ public final class HiddenStates implements AutoCloseable {
         this.windows = windows;
         this.backend = model.backend();
         this.perChunk = Math.max(1, CHUNK_ROWS / windows.length());
-        this.store = spill == null ? ChunkStore.inMemory() : ChunkStore.onDisk(spill);
+        this.spill = spill;
+        this.store = ChunkStore.in(spill, "hidden");
         this.tables = backend.newArena(Positions.bytes(model.spec(), windows.length()) + 256);
         this.positions = Positions.of(model.spec(), windows.length(), backend, tables);
         this.scratchBytes = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
@@ -156,14 +162,53 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     /// Moves every sequence through block `index` of the model as its checkpoint has it.
-    @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
     public void advance(int index) {
+        advance(index, (_, _, _) -> {});
+    }
+
+    /// The same, showing what the block makes of the sequences.
+    @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
+    public void advance(int index, Change change) {
         try (TensorReader reader = model.checkpoint().reader();
-                TensorArena arena = backend.newArena(model.blockBytes(index))) {
-            DecoderBlock block = model.block(index, reader, arena);
+                TensorArena memory = backend.newArena(model.blockBytes(index))) {
+            DecoderBlock block = model.block(index, reader, memory);
             prepare(block);
-            advance(block.stages());
+            for (int c = 0; c < chunks(); c++) {
+                try (TensorArena arena = scratch.scratch()) {
+                    Tensor before = store.load(backend, c, arena).x();
+                    Tensor after = block.forward(forward(arena), before);
+                    change.see(c, before, after);
+                    store.save(backend, c, Activations.of(after));
+                }
+            }
         }
+    }
+
+    /// Sees the residual stream of a chunk, `[rows, hidden]`, before and after a block; both are
+    /// valid during the call.
+    @FunctionalInterface
+    public interface Change {
+        void see(int chunk, Tensor before, Tensor after);
+    }
+
+    /// Puts a copy of every sequence aside, for [#rewind]. It lies where the sequences lie: in
+    /// memory or in files.
+    public void mark() {
+        if (marked == null) {
+            marked = ChunkStore.in(spill, "marked");
+        }
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                marked.save(backend, c, store.load(backend, c, arena));
+            }
+        }
+    }
+
+    /// Goes back to where the sequences were at the last mark, which is gone then.
+    public void rewind() {
+        ChunkStore left = store;
+        store = marked;
+        marked = left;
     }
 
     /// Shows the residual stream, `[rows, hidden]`, with the index of its chunk; valid during the
@@ -199,5 +244,8 @@ public final class HiddenStates implements AutoCloseable {
         scratch.close();
         tables.close();
         store.close();
+        if (marked != null) {
+            marked.close();
+        }
     }
 }

@@ -183,14 +183,16 @@ record SweepRun(
         }
     }
 
+    /// An earlier run that was killed may have left some that this one had no use for.
     private void removeStates() throws IOException {
         try (Stream<Path> files = Files.list(work)) {
-            for (Path file :
-                    files.filter(f ->
-                                    f.toString().endsWith(".bin") || f.toString().endsWith(".tmp"))
-                            .toList()) {
+            for (Path file : files.filter(SweepRun::holdsStates).toList()) {
                 Files.delete(file);
             }
         }
+    }
+
+    private static boolean holdsStates(Path file) {
+        return Stream.of(".bin", ".spill", ".tmp").anyMatch(file.toString()::endsWith);
     }
 }

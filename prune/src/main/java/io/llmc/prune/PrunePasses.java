@@ -11,6 +11,7 @@ public final class PrunePasses {
                     MagnitudePass.FACTORY,
                     WandaPass.FACTORY,
                     SparseGptPass.FACTORY,
+                    LayersPass.FACTORY,
                     WidthPass.FACTORY,
                     SlicePass.FACTORY,
                     ExpertsPass.FACTORY,
