@@ -62,6 +62,28 @@ final class QuantizationOptions {
             description = "gptq: fewer tokens than this make an expert rare (default: 128).")
     private Integer minExpertTokens;
 
+    @Option(
+            names = "--keep-zeros",
+            paramLabel = "HOW",
+            description =
+                    "gptq: weights that are zero stay zero: auto (default), in layers that were pruned;"
+                            + " always or never.")
+    private String keepZeros;
+
+    @Option(
+            names = "--pattern",
+            paramLabel = "P",
+            description =
+                    "gptq: prune in the same loop: N:M, as 2:4, with --act-order none; or unstructured,"
+                            + " with --sparsity (default: do not prune).")
+    private String pattern;
+
+    @Option(
+            names = "--sparsity",
+            paramLabel = "X",
+            description = "gptq: part of the weights to zero in the same loop, 0 to 1.")
+    private Double sparsity;
+
     List<Setting> toSettings() {
         return List.of(
                 new Setting("bits", bits, "--bits"),
@@ -71,7 +93,10 @@ final class QuantizationOptions {
                 new Setting("actOrder", actOrder, "--act-order"),
                 new Setting("damping", damping, "--damping"),
                 new Setting("rareExperts", rareExperts, "--rare-experts"),
-                new Setting("minExpertTokens", minExpertTokens, "--min-expert-tokens"));
+                new Setting("minExpertTokens", minExpertTokens, "--min-expert-tokens"),
+                new Setting("keepZeros", keepZeros, "--keep-zeros"),
+                new Setting("pattern", pattern, "--pattern"),
+                new Setting("sparsity", sparsity, "--sparsity"));
     }
 
     private static Object number(String text) {

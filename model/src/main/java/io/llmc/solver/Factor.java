@@ -24,6 +24,18 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
         return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
     }
 
+    /// `1 / u[j,j]`, F32 `[in]` in the order of the solver: the square of a weight times it is what
+    /// the weight's removal costs.
+    public Tensor costs(Backend backend, TensorArena arena) {
+        Tensor own = arena.allocate(DType.F32, new Shape(diagonal.length));
+        backend.run(new Op.Diagonal(own, u));
+        float[] costs = Host.floats(backend, own);
+        for (int j = 0; j < costs.length; j++) {
+            costs[j] = 1 / costs[j];
+        }
+        return Host.floats(backend, arena, costs);
+    }
+
     /// Bytes of scratch for [#of].
     public static long bytes(long in) {
         return 8 * in * in + 16 * in + (1 << 14);

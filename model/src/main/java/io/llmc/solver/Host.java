@@ -63,4 +63,17 @@ public final class Host {
         }
         return sum;
     }
+
+    /// The share of ones in a mask.
+    public static double share(Backend backend, Tensor mask) {
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment bytes = host.allocate(mask.byteSize(), 8);
+            backend.download(bytes, mask);
+            long ones = 0;
+            for (long i = 0; i < bytes.byteSize(); i++) {
+                ones += bytes.get(ValueLayout.JAVA_BYTE, i);
+            }
+            return ones / (double) mask.byteSize();
+        }
+    }
 }

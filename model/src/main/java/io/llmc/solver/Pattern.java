@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.solver;
 
+import io.llmc.backend.Op;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -14,6 +15,12 @@ public sealed interface Pattern {
     ///
     /// @param sparsity part of the weights that becomes zero, 0 to 1
     record Unstructured(double sparsity) implements Pattern {
+        /// How many of some weights SparseGPT prunes: its reference implementation takes what costs
+        /// at most as much as the weight at this place of the sorted list, that one among them.
+        public long zeros(long weights) {
+            return sparsity == 0 ? 0 : Math.min(weights, (long) (weights * sparsity) + 1);
+        }
+
         @Override
         public String toString() {
             return "unstructured";
@@ -22,6 +29,10 @@ public sealed interface Pattern {
 
     /// Of m neighbours in a row n stay: the convention of NVIDIA's sparse tensor cores (2:4).
     record NOfM(int n, int m) implements Pattern {
+        public Op.MaskRule.NOfM rule() {
+            return new Op.MaskRule.NOfM(n, m);
+        }
+
         @Override
         public double sparsity() {
             return 1 - n / (double) m;

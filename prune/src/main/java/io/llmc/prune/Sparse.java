@@ -10,9 +10,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /// Masks of a dense weight. Tensors in, tensors out.
 final class Sparse {
@@ -26,7 +23,7 @@ final class Sparse {
     /// How many weights a pattern takes from each of the compared ones.
     static Op.MaskRule rule(Pattern pattern, double sparsity, Compare compare, long out, long in) {
         return switch (pattern) {
-            case Pattern.NOfM(int n, int m) -> new Op.MaskRule.NOfM(n, m);
+            case Pattern.NOfM p -> p.rule();
             case Pattern.Unstructured _ when compare == Compare.ROW ->
                     new Op.MaskRule.EachRow((int) (in * sparsity));
             case Pattern.Unstructured _ -> new Op.MaskRule.Together((long) (out * in * sparsity));
@@ -49,24 +46,11 @@ final class Sparse {
             Tensor mask = scratch.allocate(DType.U8, values.shape());
             backend.run(new Op.ChooseMask(mask, values, importance, rule, 0, (int) values.cols()));
             backend.run(new Op.ApplyMask(out, values, mask));
-            return new Pruned(out, share(backend, mask));
+            return new Pruned(out, Host.share(backend, mask));
         }
     }
 
     record Pruned(Tensor values, double sparsity) {}
-
-    /// The share of ones in a mask.
-    static double share(Backend backend, Tensor mask) {
-        try (Arena host = Arena.ofConfined()) {
-            MemorySegment bytes = host.allocate(mask.byteSize(), 8);
-            backend.download(bytes, mask);
-            long ones = 0;
-            for (long i = 0; i < bytes.byteSize(); i++) {
-                ones += bytes.get(ValueLayout.JAVA_BYTE, i);
-            }
-            return ones / (double) mask.byteSize();
-        }
-    }
 
     /// The dense values of a weight; F32 in `arena` where it is packed.
     static Tensor values(Backend backend, TensorArena arena, Weight w) {

@@ -49,7 +49,7 @@ final class SparseGptMath {
         backend.run(new Op.Dequantize(dense, w));
         backend.run(new Op.Scale(work, dense, 1));
         try (TensorArena inner = scratch.scratch()) {
-            Tensor costs = costs(backend, inner, factor);
+            Tensor costs = factor.costs(backend, inner);
             for (int from = 0; from < in; from += blockSize) {
                 int to = Math.min(in, from + blockSize);
                 block(backend, inner, work, mask, costs, factor, pattern, sparsity, from, to);
@@ -63,18 +63,7 @@ final class SparseGptMath {
         backend.run(new Op.ApplyMask(masked, dense, mask));
         backend.run(new Op.Add(difference, masked, dense, -1));
         double uncompensated = squared(backend, scratch, difference, h);
-        return new Result(work, Sparse.share(backend, mask), error / norm, uncompensated / norm);
-    }
-
-    /// `1 / u[j,j]`: the square of a weight times it is what its removal costs.
-    private static Tensor costs(Backend backend, TensorArena arena, Factor factor) {
-        Tensor diagonal = arena.allocate(DType.F32, new Shape(factor.diagonal().length));
-        backend.run(new Op.Diagonal(diagonal, factor.u()));
-        float[] costs = Host.floats(backend, diagonal);
-        for (int j = 0; j < costs.length; j++) {
-            costs[j] = 1 / costs[j];
-        }
-        return Host.floats(backend, arena, costs);
+        return new Result(work, Host.share(backend, mask), error / norm, uncompensated / norm);
     }
 
     private static void block(
@@ -90,7 +79,7 @@ final class SparseGptMath {
             int to) {
         Op.MaskRule.NOfM chosen = null;
         switch (pattern) {
-            case Pattern.NOfM(int n, int m) -> chosen = new Op.MaskRule.NOfM(n, m);
+            case Pattern.NOfM p -> chosen = p.rule();
             case Pattern.Unstructured _ ->
                     backend.run(
                             new Op.ChooseMask(
@@ -98,7 +87,8 @@ final class SparseGptMath {
                                     work,
                                     costs,
                                     new Op.MaskRule.Together(
-                                            zeros(work.rows() * (to - from), sparsity)),
+                                            new Pattern.Unstructured(sparsity)
+                                                    .zeros(work.rows() * (to - from))),
                                     from,
                                     to));
         }
@@ -117,12 +107,6 @@ final class SparseGptMath {
                 backend.run(new Op.AccumulateObsSpread(work, errors, factor.u(), from, to));
             }
         }
-    }
-
-    /// The reference implementation prunes what is at most the cost at this place of the sorted
-    /// list, itself among them.
-    private static long zeros(long weights, double sparsity) {
-        return sparsity == 0 ? 0 : Math.min(weights, (long) (weights * sparsity) + 1);
     }
 
     private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {

@@ -6,6 +6,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
+import io.llmc.solver.Pattern;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
@@ -22,8 +23,21 @@ final class GptqMath {
     /// @param blockSize columns whose errors are spread at once
     /// @param search of each group's range; null for none
     /// @param weigh errors in the search by the Hessian's diagonal
+    /// @param pattern of weights that become zero in the same loop, as SparseGPT chooses them; null
+    ///   for none
+    /// @param keepZeros weights that are zero stay zero
     record Settings(
-            QuantSpec spec, ActOrder order, int blockSize, Op.GridSearch search, boolean weigh) {}
+            QuantSpec spec,
+            ActOrder order,
+            int blockSize,
+            Op.GridSearch search,
+            boolean weigh,
+            Pattern pattern,
+            boolean keepZeros) {
+        boolean masks() {
+            return pattern != null || keepZeros;
+        }
+    }
 
     private static int[] identity(int n) {
         return IntStream.range(0, n).toArray();
@@ -31,12 +45,13 @@ final class GptqMath {
 
     /// @param error squared output error over squared output, both under the Hessian
     /// @param rtnError the same for rounding to nearest on a grid chosen in the same way
-    record Result(Weight.Grouped weight, double error, double rtnError) {}
+    /// @param sparsity share of weights that were pruned or kept at zero
+    record Result(Weight.Grouped weight, double error, double rtnError, double sparsity) {}
 
     /// Bytes of scratch for [#quantize].
     static long scratchBytes(long out, long in, int blockSize) {
         return 4 * out * in * 5
-                + 2 * out * in
+                + 4 * out * in
                 + 4 * out * blockSize
                 + 40 * in
                 + 32 * out
@@ -79,15 +94,16 @@ final class GptqMath {
             rtn = rtnError(backend, inner, dense, h, factor, s, grid, minZero);
         }
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
+        double sparsity;
         try (TensorArena inner = scratch.scratch()) {
-            solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
+            sparsity = solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
         }
         backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
         double error;
         try (TensorArena inner = scratch.scratch()) {
             error = distance(backend, inner, packed, dense, h);
         }
-        return new Result(packed, error / norm, rtn / norm);
+        return new Result(packed, error / norm, rtn / norm, sparsity);
     }
 
     /// Chooses all of a grid from the weights as they were.
@@ -115,7 +131,9 @@ final class GptqMath {
 
     /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the
     /// grid where it depends on what has been rounded.
-    private static void solve(
+    ///
+    /// @return share of weights that are zero by a mask
+    private static double solve(
             Backend backend,
             TensorArena scratch,
             Tensor codes,
@@ -140,6 +158,16 @@ final class GptqMath {
         }
         Tensor groups = Host.ints(backend, scratch, groupOf);
         Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
+        Tensor mask = s.masks() ? scratch.allocate(DType.U8, codes.shape()) : null;
+        Op.AccumulateObsBlock.Pruning pruning = null;
+        Tensor costs = null;
+        if (mask != null) {
+            var chosen = s.pattern() instanceof Pattern.NOfM p ? p.rule() : null;
+            pruning = new Op.AccumulateObsBlock.Pruning(mask, chosen);
+            costs = factor.costs(backend, scratch);
+            // The order of the columns makes no difference to which weights are zero now.
+            backend.run(new Op.ChooseMask(mask, work, null, new Op.MaskRule.Zeros(), 0, in));
+        }
         for (int from = 0; from < in; from += s.blockSize()) {
             int to = Math.min(in, from + s.blockSize());
             if (s.order() != ActOrder.STATIC) {
@@ -157,6 +185,12 @@ final class GptqMath {
                         Math.ceilDiv(from, length),
                         Math.ceilDiv(to, length));
             }
+            if (s.pattern() instanceof Pattern.Unstructured p) {
+                long zeros = p.zeros(dense.rows() * (to - from));
+                backend.run(
+                        new Op.ChooseMask(
+                                mask, work, costs, new Op.MaskRule.Together(zeros), from, to));
+            }
             try (TensorArena block = scratch.scratch()) {
                 Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
                 backend.run(
@@ -166,7 +200,7 @@ final class GptqMath {
                                 factor.u(),
                                 new Op.AccumulateObsBlock.Grid(
                                         rounded, grid.scales(), grid.zeros(), groups, s.spec()),
-                                null,
+                                pruning,
                                 from,
                                 to));
                 if (to < in) {
@@ -181,6 +215,7 @@ final class GptqMath {
                             rounded,
                             Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
         }
+        return mask == null ? 0 : Host.share(backend, mask);
     }
 
     private static void choose(

@@ -5,6 +5,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
@@ -14,8 +15,15 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Hessians;
+import io.llmc.solver.Host;
+import io.llmc.solver.Pattern;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -26,13 +34,15 @@ import java.util.SequencedMap;
 ///
 ///     - gptq: {bits: 4, groupSize: 128, symmetric: true, actOrder: static, damping: 0.01,
 ///              blockSize: 128, clip: hessian, clipSteps: 9, clipGrid: 20, clipNorm: 2, rareExperts: rtn, minExpertTokens: 128,
-///              targets: [], ignore: []}
+///              keepZeros: auto, pattern: unstructured, targets: [], ignore: []}
 ///
 /// Inputs that were never active keep their weights, rounded to nearest: they say nothing about the
 /// output, and zeroing them, as the reference does, would break inputs that calibration did not show.
 ///
 /// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at least
 ///     0.01, until its Cholesky factor exists
+/// @param keepZeros weights that are exactly zero stay so; by `auto`, in layers that were pruned
+/// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param minExpertTokens experts with fewer are treated as `rareExperts` says
 public record GptqPass(
         QuantSpec spec,
@@ -43,6 +53,8 @@ public record GptqPass(
         Op.GridSearch search,
         RareExperts rareExperts,
         int minExpertTokens,
+        KeepZeros keepZeros,
+        Pattern pattern,
         Targets targets)
         implements BlockPass {
     static final PassFactory FACTORY =
@@ -71,6 +83,8 @@ public record GptqPass(
                         GridOptions.search(o),
                         o.choice("rareExperts", RareExperts.class, RareExperts.RTN),
                         o.integer("minExpertTokens", 128),
+                        o.choice("keepZeros", KeepZeros.class, KeepZeros.AUTO),
+                        Pattern.read(o, null),
                         Targets.read(o));
         if (!(pass.damping >= 0 && pass.damping < 1)) {
             throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
@@ -80,7 +94,35 @@ public record GptqPass(
                     "blockSize",
                     "blockSize is %d, expected a positive number".formatted(pass.blockSize));
         }
+        if (pass.pattern instanceof Pattern.NOfM(_, int m)) {
+            if (pass.actOrder != ActOrder.NONE) {
+                throw o.error(
+                        "pattern",
+                        "pattern %s needs neighbours in their order: set actOrder to none"
+                                .formatted(pass.pattern));
+            }
+            if (pass.blockSize % m != 0) {
+                throw o.error(
+                        "blockSize",
+                        "blockSize is %d, expected a multiple of %d".formatted(pass.blockSize, m));
+            }
+        }
         return pass;
+    }
+
+    /// Whether zeros stay zero.
+    enum KeepZeros {
+        /// Where at least a third of a layer's weights are zero: that is no chance.
+        AUTO,
+        ALWAYS,
+        NEVER
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        if (pattern != null) {
+            pattern.check(spec, targets);
+        }
     }
 
     @Override
@@ -110,12 +152,46 @@ public record GptqPass(
         values.put("damping", damping);
         values.put("block_size", blockSize);
         values.put("clip", Options.spelling(clip));
+        if (pattern != null) {
+            values.put("pattern", pattern.toString());
+            values.put("sparsity", pattern.sparsity());
+        }
         return values;
     }
 
-    private GptqMath.Settings settings() {
+    private GptqMath.Settings settings(BlockScope scope, Linear layer) {
         return new GptqMath.Settings(
-                spec, actOrder, blockSize, clip == Clip.NONE ? null : search, clip == Clip.HESSIAN);
+                spec,
+                actOrder,
+                blockSize,
+                clip == Clip.NONE ? null : search,
+                clip == Clip.HESSIAN,
+                pattern,
+                keepsZeros(scope, layer));
+    }
+
+    private boolean keepsZeros(BlockScope scope, Linear layer) {
+        return switch (keepZeros) {
+            case ALWAYS -> true;
+            case NEVER -> false;
+            case AUTO -> zeros(scope, layer) > 1.0 / 3;
+        };
+    }
+
+    /// The share of a dense weight that is exactly zero.
+    private static double zeros(BlockScope scope, Linear layer) {
+        if (!(layer.weight() instanceof Weight.Dense(var w))) {
+            return 0;
+        }
+        float[] ones = new float[(int) w.cols()];
+        Arrays.fill(ones, 1);
+        try (TensorArena scratch = scope.backend().newArena(8 * w.rows() + 4 * w.cols() + 4096)) {
+            Tensor counts = scratch.allocate(DType.F64, new Shape(w.rows()));
+            Tensor importance = Host.floats(scope.backend(), scratch, ones);
+            scope.run(new Op.CountAbove(counts, w, importance, 0));
+            double others = Host.sum(Host.doubles(scope.backend(), counts));
+            return 1 - others / w.shape().size();
+        }
     }
 
     @Override
@@ -181,7 +257,7 @@ public record GptqPass(
                             layer.weight(),
                             g.hessian(),
                             factor,
-                            settings(),
+                            settings(scope, layer),
                             scope.scaleDtype(),
                             scope.minZero());
             scope.replace(layer, result.weight());
@@ -195,6 +271,9 @@ public record GptqPass(
         values.put("method", "gptq");
         values.put("relative_error", result.error());
         values.put("rtn_relative_error", result.rtnError());
+        if (result.sparsity() > 0) {
+            values.put("sparsity", result.sparsity());
+        }
         values.put("damping", factor.damping());
         values.put("damping_raises", factor.raises());
         values.put("dead_inputs", factor.deadInputs());
@@ -205,7 +284,7 @@ public record GptqPass(
                     "damping was raised from %s to %.2f until the Hessian had a Cholesky factor"
                             .formatted(damping, factor.damping()));
         }
-        if (result.error() > result.rtnError()) {
+        if (result.error() > result.rtnError() && pattern == null) {
             warnings.add(
                     "relative error %.3g is above that of rounding to nearest, %.3g"
                             .formatted(result.error(), result.rtnError()));

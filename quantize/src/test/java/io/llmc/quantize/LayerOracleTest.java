@@ -58,7 +58,9 @@ class LayerOracleTest {
             String key, int bits, int group, boolean symmetric, ActOrder order, boolean mse) {
         float[] want = Npy.read(oracles.resolve("gptq_" + key + "_Q.npy")).values();
         var spec = new QuantSpec(bits, group, symmetric);
-        var settings = new GptqMath.Settings(spec, order, 128, mse ? REFERENCE_MSE : null, false);
+        var settings =
+                new GptqMath.Settings(
+                        spec, order, 128, mse ? REFERENCE_MSE : null, false, null, false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26);
                 TensorArena scratch = backend.newArena(1 << 26)) {
