@@ -35,6 +35,10 @@ public non-sealed interface BlockPass extends Pass {
         return Map.of();
     }
 
+    /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
+    /// what replaces them.
+    long workBytes(long out, long in);
+
     /// Whether it wants to see every block as it is, before the first one is compressed.
     default boolean surveys() {
         return false;

@@ -35,6 +35,11 @@ public final class HeadLoss {
         this.states = states;
     }
 
+    /// Bytes of the device that [#mean] takes, about.
+    public static long bytes(ModelSpec spec) {
+        return 2 * PIECE_BYTES + 4L * MAX_ROWS * spec.hidden();
+    }
+
     /// The mean negative log-likelihood, in nats, of all tokens but the first of each window, by
     /// the model's final norm and head; its exponential is the perplexity.
     ///

@@ -17,11 +17,13 @@ record MemoryPlan(long bytes, boolean spills) {
     private static final long CHUNK_ROWS = 2048;
 
     /// @param calibration null where nothing calibrates
+    /// @param sweep what will be done
     /// @throws UserException where not even spilling keeps the cap
     static MemoryPlan of(
             Checkpoint c,
             ModelSpec spec,
             OutputPlan output,
+            Recipe.Sweep sweep,
             CalibrationSpec calibration,
             long cap) {
         long outer =
@@ -31,12 +33,12 @@ record MemoryPlan(long bytes, boolean spills) {
                         .mapToLong(name -> c.info(name).byteSize())
                         .sum();
         long block = largestBlock(c, spec);
-        long fixed = outer + 2 * block + solver(output, calibration != null);
+        long rows = calibration == null ? 0 : (long) calibration.samples() * calibration.length();
+        long fixed = outer + 2 * block + work(output, sweep, spec, rows);
         long widest = spec.layers().stream().mapToLong(MemoryPlan::width).max().orElse(0);
         if (calibration == null) {
             return new MemoryPlan(fixed + 64 * 4 * (widest + spec.hidden()), false);
         }
-        long rows = (long) calibration.samples() * calibration.length();
         long chunk = Math.min(rows, Math.max(CHUNK_ROWS, calibration.length()));
         long scratch = 4 * chunk * (widest * 4 + spec.hidden() * 8L);
         long states = 4 * rows * (spec.hidden() + kept(spec));
@@ -67,13 +69,20 @@ record MemoryPlan(long bytes, boolean spills) {
         return blocks.values().stream().mapToLong(Long::longValue).max().orElse(0);
     }
 
-    /// The largest layer's working copies and, where it calibrates, Hessian, permuted copy and
-    /// factor.
-    private static long solver(OutputPlan output, boolean calibrates) {
-        return output.modules().values().stream()
-                .mapToLong(m -> 10 * m.out() * m.in() + (calibrates ? 12 * m.in() * m.in() : 0))
-                .max()
-                .orElse(0);
+    /// What the passes need for their most demanding layer.
+    private static long work(OutputPlan output, Recipe.Sweep sweep, ModelSpec spec, long rows) {
+        long layers =
+                output.modules().values().stream()
+                        .mapToLong(m ->
+                                sweep.passes().stream()
+                                        .filter(p -> p.targets().selects(m.name()))
+                                        .mapToLong(p -> p.workBytes(m.out(), m.in()))
+                                        .max()
+                                        .orElse(0))
+                        .max()
+                        .orElse(0);
+        long views = sweep.views().stream().mapToLong(v -> v.workBytes(spec, rows)).max().orElse(0);
+        return Math.max(layers, views);
     }
 
     private static long width(LayerSpec layer) {

@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.model.ModelSpec;
 
 /// Changes what blocks alone cannot: which of them there are, or the width of the stream between
 /// them. It decides once, then gives another view of the checkpoint, of which each tensor is made
@@ -11,6 +12,12 @@ public non-sealed interface ModelPass extends Pass {
     ///
     /// @throws io.llmc.formats.UserException where the model cannot be changed in this way
     Checkpoint outline(Checkpoint source);
+
+    /// Bytes of the device that the decision takes beside a pass of the sequences through the
+    /// model.
+    ///
+    /// @param rows calibration tokens
+    long workBytes(ModelSpec spec, long rows);
 
     /// Decides and gives the view.
     Checkpoint view(ModelScope scope);

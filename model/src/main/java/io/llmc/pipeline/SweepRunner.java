@@ -65,6 +65,7 @@ public record SweepRunner(
                         c,
                         spec,
                         output,
+                        sweep,
                         sweep.calibrates() ? recipe.calibration() : null,
                         memoryCap);
         return new SweepPlan(

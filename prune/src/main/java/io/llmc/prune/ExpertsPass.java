@@ -126,6 +126,12 @@ public record ExpertsPass(int keep) implements BlockPass {
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return 4096; // the outputs of an expert over a chunk count as part of the pass through a
+        // block
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         Replacement replacement = scope.replacement();
         if (scope.block().spec().feedForward() instanceof LayerSpec.Experts experts) {

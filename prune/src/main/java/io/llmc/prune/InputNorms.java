@@ -73,6 +73,11 @@ final class InputNorms implements AutoCloseable {
         }
     }
 
+    /// Bytes of the sums and the sample, and of measuring an error with it.
+    static long bytes(long out, long in) {
+        return (8 + 4L * SAMPLE) * in + 12L * SAMPLE * out;
+    }
+
     private InputNorms(TensorArena arena) {
         this.arena = arena;
     }

@@ -108,6 +108,11 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return 8 * out * in;
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         Replacement replacement = scope.replacement();
         List<KvHeads> layers = KvHeads.of(scope.block());

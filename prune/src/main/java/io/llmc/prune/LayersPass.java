@@ -3,7 +3,9 @@ package io.llmc.prune;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.HeadLoss;
 import io.llmc.pipeline.ModelPass;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
@@ -131,6 +133,13 @@ public record LayersPass(int drop, LayerScore score, List<Integer> layers) imple
                         "its layers are 0 to " + (before - 1));
             }
         }
+    }
+
+    @Override
+    public long workBytes(ModelSpec spec, long rows) {
+        return score == LayerScore.GREEDY
+                ? 4 * rows * spec.hidden() + HeadLoss.bytes(spec)
+                : 4 * rows * spec.hidden();
     }
 
     @Override

@@ -78,6 +78,11 @@ public record MagnitudePass(
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return Sparse.scratchBytes(out, in);
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), null);
         for (Stage stage : scope.stages()) {

@@ -108,6 +108,12 @@ public record SlicePass(int hidden) implements ModelPass {
     }
 
     @Override
+    public long workBytes(ModelSpec spec, long rows) {
+        long d = spec.hidden();
+        return 4 * d * d + 4 * Math.min(rows, 2048) * d;
+    }
+
+    @Override
     public Checkpoint view(ModelScope scope) {
         long start = System.nanoTime();
         LanguageModel model = scope.model();

@@ -107,6 +107,11 @@ public record SparseGptPass(
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return SparseGptMath.scratchBytes(out, in, blockSize) + Factor.bytes(in) + 4 * in * in;
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
         for (Stage stage : scope.stages()) {

@@ -90,6 +90,11 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return Sparse.scratchBytes(out, in) + InputNorms.bytes(out, in);
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
         for (Stage stage : scope.stages()) {

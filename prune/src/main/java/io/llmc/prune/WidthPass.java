@@ -146,6 +146,11 @@ public record WidthPass(
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return Refit.scratchBytes(out, in) + 8 * out * in + 4 * in * in;
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         if (sizes(scope.spec()).isEmpty()) {
             return;

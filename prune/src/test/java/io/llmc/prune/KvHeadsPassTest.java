@@ -325,6 +325,11 @@ class KvHeadsPassTest {
     /// Stands for a pass that leaves its weights on a grid.
     private record Rounding() implements BlockPass {
         @Override
+        public long workBytes(long out, long in) {
+            return 0;
+        }
+
+        @Override
         public String name() {
             return "rounding";
         }

@@ -195,6 +195,11 @@ public record GptqPass(
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return GptqMath.scratchBytes(out, in, blockSize) + Factor.bytes(in) + 4 * in * in;
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         for (Stage stage : scope.stages()) {
             quantize(scope, stage);

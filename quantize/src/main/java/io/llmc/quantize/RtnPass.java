@@ -70,6 +70,11 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
     }
 
     @Override
+    public long workBytes(long out, long in) {
+        return RtnMath.scratchBytes(out, in);
+    }
+
+    @Override
     public void apply(BlockScope scope) {
         List<Linear> layers =
                 scope.stages().stream()
