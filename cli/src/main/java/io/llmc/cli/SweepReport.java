@@ -96,13 +96,28 @@ record SweepReport(Swept swept) {
         return text.toString();
     }
 
+    /// What each method did, in the order in which they first come up.
+    private static String layers(List<ModuleReport> reports, boolean verbose) {
+        Map<Object, List<ModuleReport>> methods =
+                reports.stream()
+                        .collect(
+                                Collectors.groupingBy(
+                                        r -> r.values().getOrDefault("method", ""),
+                                        LinkedHashMap::new,
+                                        Collectors.toList()));
+        return methods.entrySet().stream()
+                .map(e -> table(methods.size() > 1 ? e.getKey() + ": " : "", e.getValue(), verbose))
+                .map(Table::toString)
+                .collect(Collectors.joining("\n"));
+    }
+
     /// A row a layer, or a row for all layers of one name.
-    private static Table layers(List<ModuleReport> reports, boolean verbose) {
+    private static Table table(String method, List<ModuleReport> reports, boolean verbose) {
         Set<String> known = new LinkedHashSet<>();
         reports.forEach(r -> known.addAll(r.values().keySet()));
         List<Column> columns = COLUMNS.stream().filter(c -> known.contains(c.key)).toList();
         Table table = new Table("l" + "r".repeat(columns.size() + 2));
-        List<String> headings = new ArrayList<>(List.of("layer", "count"));
+        List<String> headings = new ArrayList<>(List.of(method + "layer", "count"));
         columns.forEach(c -> headings.add(c.heading));
         headings.add("time");
         table.row(headings.toArray());
