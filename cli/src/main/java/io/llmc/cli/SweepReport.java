@@ -34,7 +34,7 @@ record SweepReport(Swept swept) {
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
             List.of(
-                    new Column("kept", "kept", SweepReport::same),
+                    new Column("kept", "kept", SweepReport::text),
                     new Column("dropped", "dropped", SweepReport::same),
                     figure("sparsity", "zeros", MEAN, v -> "%.1f %%".formatted(100 * v)),
                     figure("relative_error", "output error", MEAN, Figures::error),
@@ -67,6 +67,11 @@ record SweepReport(Swept swept) {
                             ? "-"
                             : format.apply(over.apply(DoubleStream.of(numbers)));
                 });
+    }
+
+    /// As [#same], without lists, which are long here.
+    private static String text(List<Object> values) {
+        return same(values.stream().filter(String.class::isInstance).toList());
     }
 
     /// A text that all have in common.
