@@ -361,16 +361,22 @@ public sealed interface Op {
 
     // ---------------------------------------------------------------- gradients
     //
-    // A tensor named dX holds the gradient of the loss with respect to X. Gradients accumulate, since
+    // A tensor named dX holds the gradient of the loss with respect to X. Gradients accumulate,
+    // since
     // a tensor may have several readers; null stands for a gradient that nobody wants.
 
-    /// `dx[t,i] += sum_o dout[t,o] w[o,i]`: what [Matmul] hands back to its input, whatever the encoding of its weight.
+    /// `dx[t,i] += sum_o dout[t,o] w[o,i]`: what [Matmul] hands back to its input, whatever the
+    /// encoding of its weight.
     record AccumulateMatmulInput(Tensor dx, Tensor dout, Weight w) implements Op {
         public AccumulateMatmulInput {
             require(
-                    dx.is(dout.rows(), w.inFeatures()) && dout.cols() == w.outFeatures() && f32(dx, dout),
+                    dx.is(dout.rows(), w.inFeatures())
+                            && dout.cols() == w.outFeatures()
+                            && f32(dx, dout),
                     "accumulateMatmulInput",
-                    dx, dout, w);
+                    dx,
+                    dout,
+                    w);
         }
 
         @Override
@@ -379,13 +385,16 @@ public sealed interface Op {
         }
     }
 
-    /// `dw[o,i] += sum_t dout[t,o] x[t,i]`: what [Matmul] hands back to a dense weight; rows in their order.
+    /// `dw[o,i] += sum_t dout[t,o] x[t,i]`: what [Matmul] hands back to a dense weight; rows in
+    /// their order.
     record AccumulateOuter(Tensor dw, Tensor dout, Tensor x) implements Op {
         public AccumulateOuter {
             require(
                     dw.is(dout.cols(), x.cols()) && dout.rows() == x.rows() && f32(dw, dout, x),
                     "accumulateOuter",
-                    dw, dout, x);
+                    dw,
+                    dout,
+                    x);
         }
 
         @Override
@@ -397,10 +406,7 @@ public sealed interface Op {
     /// `sum += factor * x`
     record AccumulateScaled(Tensor sum, Tensor x, float factor) implements Op {
         public AccumulateScaled {
-            require(
-                    sum.like(x) && f32(sum),
-                    "accumulateScaled",
-                    sum, x);
+            require(sum.like(x) && f32(sum), "accumulateScaled", sum, x);
         }
 
         @Override
@@ -412,10 +418,7 @@ public sealed interface Op {
     /// `sum[c] += sum_t x[t,c]`, rows in their order, in F64.
     record AccumulateColumnSums(Tensor sum, Tensor x) implements Op {
         public AccumulateColumnSums {
-            require(
-                    sum.isVector(x.cols()) && f32(sum, x),
-                    "accumulateColumnSums",
-                    sum, x);
+            require(sum.isVector(x.cols()) && f32(sum, x), "accumulateColumnSums", sum, x);
         }
 
         @Override
@@ -428,9 +431,13 @@ public sealed interface Op {
     record AccumulateColumns(Tensor dx, Tensor dout, long from) implements Op {
         public AccumulateColumns {
             require(
-                    dx.rows() == dout.rows() && from >= 0 && from + dout.cols() <= dx.cols() && f32(dx, dout),
+                    dx.rows() == dout.rows()
+                            && from >= 0
+                            && from + dout.cols() <= dx.cols()
+                            && f32(dx, dout),
                     "accumulateColumns",
-                    dx, dout);
+                    dx,
+                    dout);
         }
 
         @Override
@@ -445,7 +452,9 @@ public sealed interface Op {
             require(
                     dx.like(dout) && dout.like(out) && f32(out) && cap > 0,
                     "accumulateSoftcapGrad",
-                    dx, dout, out);
+                    dx,
+                    dout,
+                    out);
         }
 
         @Override
@@ -456,16 +465,31 @@ public sealed interface Op {
 
     /// The gradient of [RmsNorm]; sums over channels in F64, over rows in their order.
     ///
-    /// @param dweight F32 `[channels]`, of the stored weight; null where it is frozen or there is none
+    /// @param dweight F32 `[channels]`, of the stored weight; null where it is frozen or there is
+    ///   none
     /// @param weight null for none
-    record AccumulateRmsNormGrad(Tensor dx, Tensor dweight, Tensor dout, Tensor x, Tensor weight, float eps, float offset) implements Op {
+    record AccumulateRmsNormGrad(
+            Tensor dx,
+            Tensor dweight,
+            Tensor dout,
+            Tensor x,
+            Tensor weight,
+            float eps,
+            float offset)
+            implements Op {
         public AccumulateRmsNormGrad {
             require(
-                    dx.like(dout) && dout.like(x) && f32(x)
+                    dx.like(dout)
+                            && dout.like(x)
+                            && f32(x)
                             && (dweight == null || (dweight.isVector(x.cols()) && f32(dweight)))
                             && (weight == null || weight.isVector(x.cols())),
                     "accumulateRmsNormGrad",
-                    dx, dweight, dout, x, weight);
+                    dx,
+                    dweight,
+                    dout,
+                    x,
+                    weight);
         }
 
         @Override
@@ -477,15 +501,30 @@ public sealed interface Op {
     /// The gradient of [LayerNorm]; sums over channels in F64, over rows in their order.
     ///
     /// @param dweight F32 `[channels]`; null where it is frozen or there is none, as `dbias`
-    record AccumulateLayerNormGrad(Tensor dx, Tensor dweight, Tensor dbias, Tensor dout, Tensor x, Tensor weight, float eps) implements Op {
+    record AccumulateLayerNormGrad(
+            Tensor dx,
+            Tensor dweight,
+            Tensor dbias,
+            Tensor dout,
+            Tensor x,
+            Tensor weight,
+            float eps)
+            implements Op {
         public AccumulateLayerNormGrad {
             require(
-                    dx.like(dout) && dout.like(x) && f32(x)
+                    dx.like(dout)
+                            && dout.like(x)
+                            && f32(x)
                             && (dweight == null || (dweight.isVector(x.cols()) && f32(dweight)))
                             && (dbias == null || (dbias.isVector(x.cols()) && f32(dbias)))
                             && (weight == null || weight.isVector(x.cols())),
                     "accumulateLayerNormGrad",
-                    dx, dweight, dbias, dout, x, weight);
+                    dx,
+                    dweight,
+                    dbias,
+                    dout,
+                    x,
+                    weight);
         }
 
         @Override
@@ -495,13 +534,22 @@ public sealed interface Op {
     }
 
     /// `dx += ` dout turned back by the angle that [Rope] turned x by.
-    record AccumulateRopeGrad(Tensor dx, Tensor dout, Tensor cosSin, int headDim, int length, boolean interleaved) implements Op {
+    record AccumulateRopeGrad(
+            Tensor dx, Tensor dout, Tensor cosSin, int headDim, int length, boolean interleaved)
+            implements Op {
         public AccumulateRopeGrad {
             require(
-                    dx.like(dout) && f32(dx, cosSin) && dx.cols() % headDim == 0 && cosSin.cols() <= headDim
-                            && cosSin.cols() % 2 == 0 && cosSin.rows() >= length && dx.rows() % length == 0,
+                    dx.like(dout)
+                            && f32(dx, cosSin)
+                            && dx.cols() % headDim == 0
+                            && cosSin.cols() <= headDim
+                            && cosSin.cols() % 2 == 0
+                            && cosSin.rows() >= length
+                            && dx.rows() % length == 0,
                     "accumulateRopeGrad",
-                    dx, dout, cosSin);
+                    dx,
+                    dout,
+                    cosSin);
         }
 
         @Override
@@ -510,18 +558,42 @@ public sealed interface Op {
         }
     }
 
-    /// The gradient of [Attention]. Probabilities are computed again, tile by tile; a key's sums run over queries in their order.
+    /// The gradient of [Attention]. Probabilities are computed again, tile by tile; a key's sums
+    /// run over queries in their order.
     ///
     /// @param out of the forward pass
-    record AccumulateAttentionGrad(Tensor dq, Tensor dk, Tensor dv, Tensor dout, Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec) implements Op {
+    record AccumulateAttentionGrad(
+            Tensor dq,
+            Tensor dk,
+            Tensor dv,
+            Tensor dout,
+            Tensor out,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            AttentionSpec spec)
+            implements Op {
         public AccumulateAttentionGrad {
             require(
-                    dq.like(q) && dk.like(k) && dv.like(v) && dout.like(q) && out.like(q) && k.like(v)
+                    dq.like(q)
+                            && dk.like(k)
+                            && dv.like(v)
+                            && dout.like(q)
+                            && out.like(q)
+                            && k.like(v)
                             && q.cols() == (long) spec.heads() * spec.headDim()
                             && k.is(q.rows(), (long) spec.kvHeads() * spec.headDim())
-                            && q.rows() % spec.length() == 0 && f32(q, k),
+                            && q.rows() % spec.length() == 0
+                            && f32(q, k),
                     "accumulateAttentionGrad",
-                    dq, dk, dv, dout, out, q, k, v);
+                    dq,
+                    dk,
+                    dv,
+                    dout,
+                    out,
+                    q,
+                    k,
+                    v);
         }
 
         @Override
@@ -531,12 +603,10 @@ public sealed interface Op {
     }
 
     /// `dx += dout * activation'(x)`
-    record AccumulateActivateGrad(Tensor dx, Tensor dout, Tensor x, Activation activation) implements Op {
+    record AccumulateActivateGrad(Tensor dx, Tensor dout, Tensor x, Activation activation)
+            implements Op {
         public AccumulateActivateGrad {
-            require(
-                    dx.like(dout) && dout.like(x) && f32(x),
-                    "accumulateActivateGrad",
-                    dx, dout, x);
+            require(dx.like(dout) && dout.like(x) && f32(x), "accumulateActivateGrad", dx, dout, x);
         }
 
         @Override
@@ -545,13 +615,20 @@ public sealed interface Op {
         }
     }
 
-    /// The gradient of [Gated]: `dgate += dout * up * activation'(gate)`, `dup += dout * activation(gate)`.
-    record AccumulateGatedGrad(Tensor dgate, Tensor dup, Tensor dout, Tensor gate, Tensor up, Activation activation) implements Op {
+    /// The gradient of [Gated]: `dgate += dout * up * activation'(gate)`, `dup += dout *
+    /// activation(gate)`.
+    record AccumulateGatedGrad(
+            Tensor dgate, Tensor dup, Tensor dout, Tensor gate, Tensor up, Activation activation)
+            implements Op {
         public AccumulateGatedGrad {
             require(
                     dgate.like(gate) && dup.like(up) && dout.like(gate) && gate.like(up) && f32(up),
                     "accumulateGatedGrad",
-                    dgate, dup, dout, gate, up);
+                    dgate,
+                    dup,
+                    dout,
+                    gate,
+                    up);
         }
 
         @Override
@@ -560,18 +637,35 @@ public sealed interface Op {
         }
     }
 
-    /// The gradient of [AccumulateRows]: `dx[r,:] += factor * weights[r] * dsum[rows[r],:]`, `dweights[r] += factor * dsum[rows[r],:] . x[r,:]`, in F64.
+    /// The gradient of [AccumulateRows]: `dx[r,:] += factor * weights[r] * dsum[rows[r],:]`,
+    /// `dweights[r] += factor * dsum[rows[r],:] . x[r,:]`, in F64.
     ///
     /// @param dweights null where there are no weights
-    record AccumulateRowsGrad(Tensor dx, Tensor dweights, Tensor dsum, Tensor x, Tensor rows, Tensor weights, float factor) implements Op {
+    record AccumulateRowsGrad(
+            Tensor dx,
+            Tensor dweights,
+            Tensor dsum,
+            Tensor x,
+            Tensor rows,
+            Tensor weights,
+            float factor)
+            implements Op {
         public AccumulateRowsGrad {
             require(
-                    dx.like(x) && dsum.cols() == x.cols() && rows.isVector(x.rows()) && rows.dtype() == DType.I32
+                    dx.like(x)
+                            && dsum.cols() == x.cols()
+                            && rows.isVector(x.rows())
+                            && rows.dtype() == DType.I32
                             && (weights == null || (weights.isVector(x.rows()) && f32(weights)))
                             && (dweights == null || (weights != null && dweights.like(weights)))
                             && f32(x, dsum),
                     "accumulateRowsGrad",
-                    dx, dweights, dsum, x, rows, weights);
+                    dx,
+                    dweights,
+                    dsum,
+                    x,
+                    rows,
+                    weights);
         }
 
         @Override
@@ -580,16 +674,32 @@ public sealed interface Op {
         }
     }
 
-    /// The gradient of [Route] with respect to the router's scores, by the softmax over all experts and, where asked, the division by the sum of the chosen; the choice itself has none.
+    /// The gradient of [Route] with respect to the router's scores, by the softmax over all experts
+    /// and, where asked, the division by the sum of the chosen; the choice itself has none.
     ///
     /// @param experts, weights as [Route] wrote them
-    record AccumulateRouteGrad(Tensor dlogits, Tensor dweights, Tensor experts, Tensor weights, Tensor logits, boolean renormalise) implements Op {
+    record AccumulateRouteGrad(
+            Tensor dlogits,
+            Tensor dweights,
+            Tensor experts,
+            Tensor weights,
+            Tensor logits,
+            boolean renormalise)
+            implements Op {
         public AccumulateRouteGrad {
             require(
-                    dlogits.like(logits) && dweights.like(weights) && experts.dtype() == DType.I32
-                            && experts.shape().equals(weights.shape()) && experts.rows() == logits.rows() && f32(logits, weights),
+                    dlogits.like(logits)
+                            && dweights.like(weights)
+                            && experts.dtype() == DType.I32
+                            && experts.shape().equals(weights.shape())
+                            && experts.rows() == logits.rows()
+                            && f32(logits, weights),
                     "accumulateRouteGrad",
-                    dlogits, dweights, experts, weights, logits);
+                    dlogits,
+                    dweights,
+                    experts,
+                    weights,
+                    logits);
         }
 
         @Override

@@ -117,7 +117,7 @@ record Experts(
                 }
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
-                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), gates));
+                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), gates, 1));
             }
         }
     }
@@ -130,41 +130,36 @@ record Experts(
         router.forward(f, scores, normed);
         f.run(new Op.Route(chosen, weights, scores, spec.renormalise()));
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
-        MemorySegment weightsHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
-        f.backend().download(weightsHost, weights);
-        return Routes.sort(
-                chosenHost, weightsHost, normed.rows(), spec.topK(), experts.size(), host);
+        return Routes.sort(chosenHost, weights, experts.size(), host);
     }
 
     /// Which rows go to which expert: host lists sorted by expert, then token.
     ///
     /// @param starts `[experts + 1]`: where an expert's rows begin
-    private record Routes(int[] starts, MemorySegment tokens, MemorySegment weights) {
-        static Routes sort(
-                MemorySegment chosen,
-                MemorySegment scores,
-                long rows,
-                int topK,
-                int experts,
-                Arena host) {
+    /// @param tokens of the rows
+    /// @param slots of the rows in `weights`
+    /// @param weights as the router gave them, `[tokens, topK]`
+    private record Routes(int[] starts, MemorySegment tokens, MemorySegment slots, Tensor weights) {
+        static Routes sort(MemorySegment chosen, Tensor weights, int experts, Arena host) {
+            long all = weights.shape().size();
+            long topK = weights.cols();
             int[] starts = new int[experts + 1];
-            for (long i = 0; i < rows * topK; i++) {
+            for (long i = 0; i < all; i++) {
                 starts[chosen.getAtIndex(ValueLayout.JAVA_INT, i) + 1]++;
             }
             for (int e = 0; e < experts; e++) {
                 starts[e + 1] += starts[e];
             }
             MemorySegment tokens = host.allocate(chosen.byteSize(), 8);
-            MemorySegment weights = host.allocate(chosen.byteSize(), 8);
+            MemorySegment slots = host.allocate(chosen.byteSize(), 8);
             int[] next = starts.clone();
-            for (long i = 0; i < rows * topK; i++) {
-                int slot = next[chosen.getAtIndex(ValueLayout.JAVA_INT, i)]++;
-                tokens.setAtIndex(ValueLayout.JAVA_INT, slot, (int) (i / topK));
-                weights.setAtIndex(
-                        ValueLayout.JAVA_FLOAT, slot, scores.getAtIndex(ValueLayout.JAVA_FLOAT, i));
+            for (long i = 0; i < all; i++) {
+                int at = next[chosen.getAtIndex(ValueLayout.JAVA_INT, i)]++;
+                tokens.setAtIndex(ValueLayout.JAVA_INT, at, (int) (i / topK));
+                slots.setAtIndex(ValueLayout.JAVA_INT, at, (int) i);
             }
-            return new Routes(starts, tokens, weights);
+            return new Routes(starts, tokens, slots, weights);
         }
 
         int from(int expert) {
@@ -176,15 +171,19 @@ record Experts(
         }
 
         Tensor rows(Forward f, int expert) {
-            return upload(f, DType.I32, tokens, expert);
+            return upload(f, tokens, expert);
         }
 
+        /// By an operation, so that gradients find the way back to the router.
         Tensor weights(Forward f, int expert) {
-            return upload(f, DType.F32, weights, expert);
+            Tensor mine = f.allocate(count(expert), 1);
+            Tensor all = weights.reshape(weights.shape().size(), 1);
+            f.run(new Op.GatherRows(mine, all, upload(f, slots, expert)));
+            return mine.reshape(count(expert));
         }
 
-        private Tensor upload(Forward f, DType dtype, MemorySegment all, int expert) {
-            Tensor t = f.arena().allocate(dtype, new Shape(count(expert)));
+        private Tensor upload(Forward f, MemorySegment all, int expert) {
+            Tensor t = f.arena().allocate(DType.I32, new Shape(count(expert)));
             f.backend().upload(t, all.asSlice(4L * from(expert), 4L * count(expert)));
             return t;
         }

@@ -71,6 +71,7 @@ public final class OpCases {
         linearAlgebra(cases);
         quantization(cases);
         pruning(cases);
+        gradients(cases);
         return cases;
     }
 
@@ -306,7 +307,8 @@ public final class OpCases {
                                         a.written(DType.F32, i -> i % 7, 5, 333),
                                         a.normal(19, 333),
                                         a.indices(5, 19),
-                                        a.normal(19))));
+                                        a.normal(19),
+                                        0.5f)));
         for (boolean renormalise : new boolean[] {false, true}) {
             cases.add(
                     new Case(
@@ -555,6 +557,271 @@ public final class OpCases {
                 pruning,
                 64,
                 120);
+    }
+
+    private static void gradients(List<Case> cases) {
+        for (WeightCase w : WEIGHTS) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateMatmulInput.class,
+                            "matmulInput " + w.name(),
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateMatmulInput(
+                                            sum(a, 7, 257),
+                                            a.normal(7, 33),
+                                            w.build().make(a, 33, 257))));
+        }
+        for (int rows : new int[] {1, 7, 130, 300}) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateOuter.class,
+                            "outer " + rows,
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateOuter(
+                                            sum(a, 33, 77),
+                                            a.normal(rows, 33),
+                                            a.normal(rows, 77))));
+            cases.add(
+                    new Case(
+                            Op.AccumulateColumnSums.class,
+                            "columnSums " + rows,
+                            ROUNDING,
+                            a ->
+                                    new Op.AccumulateColumnSums(
+                                            a.written(DType.F32, i -> i % 7, 333),
+                                            a.normal(rows, 333))));
+        }
+        for (int n : new int[] {1, 7, 33, 1021, 40000}) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateScaled.class,
+                            "accumulateScaled " + n,
+                            ROUNDING,
+                            a -> new Op.AccumulateScaled(sum(a, 1, n), a.normal(1, n), 0.3f)));
+            cases.add(
+                    new Case(
+                            Op.AccumulateSoftcapGrad.class,
+                            "softcapGrad " + n,
+                            ROUNDING,
+                            a ->
+                                    new Op.AccumulateSoftcapGrad(
+                                            sum(a, 1, n),
+                                            a.normal(1, n),
+                                            a.of(DType.F32, i -> 2 * Math.sin(i), 1, n),
+                                            2)));
+        }
+        cases.add(
+                new Case(
+                        Op.AccumulateColumns.class,
+                        "accumulateColumns",
+                        ROUNDING,
+                        a -> new Op.AccumulateColumns(sum(a, 7, 77), a.normal(7, 33), 40)));
+        for (Activation activation : Activation.values()) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateActivateGrad.class,
+                            "activateGrad " + activation,
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateActivateGrad(
+                                            sum(a, 7, 133),
+                                            a.normal(7, 133),
+                                            a.normal(DType.F32, 2, 7, 133),
+                                            activation)));
+            cases.add(
+                    new Case(
+                            Op.AccumulateGatedGrad.class,
+                            "gatedGrad " + activation,
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateGatedGrad(
+                                            sum(a, 5, 321),
+                                            sum(a, 5, 321),
+                                            a.normal(5, 321),
+                                            a.normal(DType.F32, 2, 5, 321),
+                                            a.normal(5, 321),
+                                            activation)));
+        }
+        for (int cols : new int[] {1, 7, 33, 576}) {
+            for (boolean weighted : new boolean[] {true, false}) {
+                cases.add(
+                        new Case(
+                                Op.AccumulateRmsNormGrad.class,
+                                "rmsNormGrad %d, weight %s".formatted(cols, weighted),
+                                SUMS,
+                                a ->
+                                        new Op.AccumulateRmsNormGrad(
+                                                sum(a, 7, cols),
+                                                weighted
+                                                        ? a.written(DType.F32, i -> i % 3, cols)
+                                                        : null,
+                                                a.normal(7, cols),
+                                                a.normal(7, cols),
+                                                weighted ? a.normal(cols) : null,
+                                                1e-2f,
+                                                weighted ? 1 : 0)));
+                cases.add(
+                        new Case(
+                                Op.AccumulateLayerNormGrad.class,
+                                "layerNormGrad %d, weight %s".formatted(cols, weighted),
+                                SUMS,
+                                a ->
+                                        new Op.AccumulateLayerNormGrad(
+                                                sum(a, 7, cols),
+                                                weighted
+                                                        ? a.written(DType.F32, i -> i % 3, cols)
+                                                        : null,
+                                                weighted
+                                                        ? a.written(DType.F32, i -> i % 5, cols)
+                                                        : null,
+                                                a.normal(7, cols),
+                                                a.normal(7, cols),
+                                                weighted ? a.normal(DType.BF16, 1, cols) : null,
+                                                1e-2f)));
+            }
+        }
+        for (boolean interleaved : new boolean[] {false, true}) {
+            for (int rotated : new int[] {6, 34, 64}) {
+                cases.add(
+                        new Case(
+                                Op.AccumulateRopeGrad.class,
+                                "ropeGrad %d %s".formatted(rotated, interleaved),
+                                ROUNDING,
+                                a ->
+                                        new Op.AccumulateRopeGrad(
+                                                sum(a, 14, 192),
+                                                a.normal(14, 192),
+                                                angles(a, 9, rotated),
+                                                64,
+                                                7,
+                                                interleaved)));
+            }
+        }
+        List<AttentionSpec> specs =
+                List.of(
+                        new AttentionSpec(1, 1, 1, 8, 1, 0, 0),
+                        new AttentionSpec(7, 3, 1, 33, 0.2f, 0, 0),
+                        new AttentionSpec(100, 6, 3, 16, 0.25f, 0, 0),
+                        new AttentionSpec(150, 2, 1, 16, 0.5f, 70, 0),
+                        new AttentionSpec(70, 2, 2, 16, 0.5f, 1, 0),
+                        new AttentionSpec(80, 4, 2, 20, 1, 17, 5));
+        for (AttentionSpec s : specs) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateAttentionGrad.class,
+                            "gradient of " + s,
+                            1e-9,
+                            a -> attentionGrad(a, s)));
+        }
+        for (boolean weighted : new boolean[] {true, false}) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateRowsGrad.class,
+                            "accumulateRowsGrad, weights " + weighted,
+                            ROUNDING,
+                            a ->
+                                    new Op.AccumulateRowsGrad(
+                                            sum(a, 19, 333),
+                                            weighted ? a.written(DType.F32, i -> i % 3, 19) : null,
+                                            a.normal(5, 333),
+                                            a.normal(19, 333),
+                                            a.indices(5, 19),
+                                            weighted ? a.normal(19) : null,
+                                            0.5f)));
+            cases.add(
+                    new Case(
+                            Op.AccumulateRouteGrad.class,
+                            "routeGrad, renormalised " + weighted,
+                            SUMS,
+                            a -> routeGrad(a, weighted)));
+        }
+    }
+
+    /// A gradient that holds something already.
+    private static Tensor sum(Operands a, long... dims) {
+        return a.written(DType.F32, i -> i % 11 - 5, dims);
+    }
+
+    private static Op attentionGrad(Operands a, AttentionSpec s) {
+        int rows = 2 * s.length();
+        int narrow = s.kvHeads() * s.headDim();
+        int wide = s.heads() * s.headDim();
+        Tensor q = a.normal(rows, wide);
+        Tensor k = a.normal(rows, narrow);
+        Tensor v = a.normal(rows, narrow);
+        Tensor dout = a.normal(rows, wide);
+        Tensor out = a.result(o -> new Op.Attention(o, q, k, v, s), rows, wide);
+        return new Op.AccumulateAttentionGrad(
+                sum(a, rows, wide),
+                sum(a, rows, narrow),
+                sum(a, rows, narrow),
+                dout,
+                out,
+                q,
+                k,
+                v,
+                s);
+    }
+
+    private static Op routeGrad(Operands a, boolean renormalise) {
+        int tokens = 33;
+        int experts = 9;
+        int k = 3;
+        double[][] scores = new double[tokens][experts];
+        Tensor logits =
+                a.of(
+                        DType.F32,
+                        i -> {
+                            double v = (float) a.random().nextGaussian();
+                            scores[(int) i / experts][(int) i % experts] = v;
+                            return v;
+                        },
+                        tokens,
+                        experts);
+        int[][] chosen = new int[tokens][];
+        for (int t = 0; t < tokens; t++) {
+            double[] row = scores[t];
+            chosen[t] =
+                    java.util.stream.IntStream.range(0, experts)
+                            .boxed()
+                            .sorted(java.util.Comparator.comparingDouble((Integer e) -> -row[e]))
+                            .limit(k)
+                            .mapToInt(Integer::intValue)
+                            .toArray();
+        }
+        Tensor indices = a.of(DType.I32, i -> chosen[(int) i / k][(int) i % k], tokens, k);
+        Tensor weights =
+                a.of(
+                        DType.F32,
+                        i ->
+                                weight(
+                                        scores[(int) i / k],
+                                        chosen[(int) i / k],
+                                        (int) i % k,
+                                        renormalise),
+                        tokens,
+                        k);
+        return new Op.AccumulateRouteGrad(
+                sum(a, tokens, experts),
+                a.normal(tokens, k),
+                indices,
+                weights,
+                logits,
+                renormalise);
+    }
+
+    private static double weight(double[] scores, int[] chosen, int j, boolean renormalise) {
+        double all = 0;
+        for (double s : scores) {
+            all += Math.exp(s);
+        }
+        double kept = 0;
+        for (int c : chosen) {
+            kept += Math.exp(scores[c]);
+        }
+        return Math.exp(scores[chosen[j]]) / (renormalise ? kept : all);
     }
 
     private static void pruning(List<Case> cases) {

@@ -14,6 +14,7 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Function;
 import java.util.function.LongToDoubleFunction;
 
 /// Makes the operands of a case on one device: the same seed gives the same bytes everywhere.
@@ -74,6 +75,13 @@ public final class Operands {
 
     Tensor normal(long... dims) {
         return normal(DType.F32, 1, dims);
+    }
+
+    /// What another operation gives, as an input.
+    Tensor result(Function<Tensor, Op> op, long... dims) {
+        Tensor out = of(DType.F32, _ -> 0, dims);
+        (backend == null ? new ReferenceOps() : backend).run(op.apply(out));
+        return out;
     }
 
     Tensor indices(int bound, long n) {

@@ -103,14 +103,42 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.AccumulateRows(var sum, var x, var rows, var weights) -> {
+            case Op.AccumulateMatmulInput(var dx, var dout, var w) ->
+                    ReferenceGradients.matmulInput(dx, dout, dense(w));
+            case Op.AccumulateOuter(var dw, var dout, var x) ->
+                    ReferenceGradients.outer(dw, dout, x);
+            case Op.AccumulateScaled(var sum, var x, float factor) ->
+                    ReferenceGradients.scaled(sum, x, factor);
+            case Op.AccumulateColumnSums(var sum, var x) -> ReferenceGradients.columnSums(sum, x);
+            case Op.AccumulateColumns(var dx, var dout, long from) ->
+                    ReferenceGradients.columns(dx, dout, from);
+            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+                    ReferenceGradients.softcap(dx, dout, out, cap);
+            case Op.AccumulateRmsNormGrad norm -> ReferenceGradients.rmsNorm(norm);
+            case Op.AccumulateLayerNormGrad norm -> ReferenceGradients.layerNorm(norm);
+            case Op.AccumulateRopeGrad(
+                            var dx,
+                            var dout,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
+                    ReferenceGradients.rope(dx, dout, cosSin, dim, length, interleaved);
+            case Op.AccumulateAttentionGrad grad -> ReferenceGradients.attention(grad);
+            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+                    ReferenceGradients.activate(dx, dout, x, activation);
+            case Op.AccumulateGatedGrad grad -> ReferenceGradients.gated(grad);
+            case Op.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
+            case Op.AccumulateRouteGrad grad -> ReferenceGradients.route(grad);
+            case Op.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {
                 for (long c = 0; c < x.cols(); c++) {
                     double[] sums = new double[(int) sum.rows()];
                     for (int r = 0; r < sums.length; r++) {
                         sums[r] = get(sum, r, c);
                     }
                     for (long r = 0; r < x.rows(); r++) {
-                        sums[(int) get(rows, r)] += get(weights, r) * get(x, r, c);
+                        double w = weights == null ? 1 : get(weights, r);
+                        sums[(int) get(rows, r)] += factor * w * get(x, r, c);
                     }
                     for (int r = 0; r < sums.length; r++) {
                         set(sum, r, c, sums[r]);
@@ -363,7 +391,7 @@ public final class ReferenceOps implements Runner {
         }
     }
 
-    private static double activate(double x, Activation activation) {
+    static double activate(double x, Activation activation) {
         return switch (activation) {
             case SILU -> x / (1 + Math.exp(-x));
             case GELU_TANH ->

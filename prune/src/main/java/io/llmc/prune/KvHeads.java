@@ -94,7 +94,8 @@ record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headD
                             pooled,
                             heads,
                             Host.ints(backend, scratch, rows),
-                            Host.floats(backend, scratch, weights)));
+                            Host.floats(backend, scratch, weights),
+                            1));
         }
         return out;
     }

@@ -27,6 +27,9 @@ public final class CpuBackend implements Backend {
     private final QuantKernels quant;
     private final ObsKernels obs;
     private final MaskKernels masks;
+    private final GradKernels gradients;
+    private final AttentionGradKernels attentionGrad;
+    private final ProductGradKernels products;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -41,6 +44,9 @@ public final class CpuBackend implements Backend {
         quant = new QuantKernels(workers);
         obs = new ObsKernels(workers, portable);
         masks = new MaskKernels(workers);
+        gradients = new GradKernels(workers);
+        attentionGrad = new AttentionGradKernels(workers);
+        products = new ProductGradKernels(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -137,10 +143,44 @@ public final class CpuBackend implements Backend {
                     elements.gated(out, gate, up, activation);
             case Op.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case Op.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
-            case Op.AccumulateRows(var sum, var x, var index, var weights) ->
-                    rows.accumulateRows(sum, x, index, weights);
+            case Op.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
+                    rows.accumulateRows(sum, x, index, weights, factor);
             case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
+            case Op.AccumulateMatmulInput(var dx, var dout, Weight w) ->
+                    products.input(dense(), dx, dout, w);
+            case Op.AccumulateOuter(var dw, var dout, var x) ->
+                    products.outer(dense(), dw, dout, x);
+            case Op.AccumulateScaled(var sum, var x, float factor) ->
+                    gradients.scaled(sum, x, factor);
+            case Op.AccumulateColumnSums(var sum, var x) -> gradients.columnSums(sum, x);
+            case Op.AccumulateColumns(var dx, var dout, long from) ->
+                    gradients.columns(dx, dout, from);
+            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+                    gradients.softcap(dx, dout, out, cap);
+            case Op.AccumulateRmsNormGrad norm -> gradients.rmsNorm(norm);
+            case Op.AccumulateLayerNormGrad norm -> gradients.layerNorm(norm);
+            case Op.AccumulateRopeGrad(
+                            var dx,
+                            var dout,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
+                    gradients.rope(dx, dout, cosSin, dim, length, interleaved);
+            case Op.AccumulateAttentionGrad grad -> attentionGrad.run(grad);
+            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+                    gradients.activate(dx, dout, x, activation);
+            case Op.AccumulateGatedGrad(
+                            var dgate,
+                            var dup,
+                            var dout,
+                            var gate,
+                            var up,
+                            var activation) ->
+                    gradients.gated(dgate, dup, dout, gate, up, activation);
+            case Op.AccumulateRowsGrad grad -> gradients.rows(grad);
+            case Op.AccumulateRouteGrad grad -> gradients.route(grad);
             case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);

@@ -80,20 +80,20 @@ final class RowKernels {
     }
 
     /// A tile is a range of columns, so that rows that name the same sum are added in their order.
-    void accumulateRows(Tensor sum, Tensor x, Tensor rows, Tensor weights) {
+    void accumulateRows(Tensor sum, Tensor x, Tensor rows, Tensor weights, float factor) {
         int width = 256;
         long cols = x.cols();
         MemorySegment sums = sum.bytes();
         MemorySegment xs = x.bytes();
         MemorySegment index = rows.bytes();
-        MemorySegment factors = weights.bytes();
+        MemorySegment factors = weights == null ? null : weights.bytes();
         workers.forEach(
                 Math.toIntExact(Math.ceilDiv(cols, (long) width)),
                 tile -> {
                     long first = (long) tile * width;
                     long last = Math.min(cols, first + width);
                     for (long r = 0; r < x.rows(); r++) {
-                        float f = factors.get(F32, 4 * r);
+                        float f = factor * (factors == null ? 1 : factors.get(F32, 4 * r));
                         long to = index.get(I32, 4 * r) * cols;
                         for (long c = first; c < last; c++) {
                             long at = 4 * (to + c);

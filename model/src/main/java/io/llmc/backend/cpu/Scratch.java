@@ -7,7 +7,7 @@ import java.lang.foreign.MemorySegment;
 /// One worker's buffers, kept between tiles so that kernels allocate nothing. What they hold at
 /// first is undefined.
 final class Scratch {
-    private final float[][] floats = new float[8][0];
+    private final float[][] floats = new float[13][0];
     private final double[][] doubles = new double[4][0];
     private byte[] octets = new byte[0];
     private int[] words = new int[0];

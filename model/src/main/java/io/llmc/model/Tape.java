@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Op;
+import io.llmc.backend.Runner;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.Buffer;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+
+/// Remembers what a forward pass ran, then runs it backwards: one gradient rule an operation. What
+/// a rule needs of the forward pass must still be there, so the pass allocates from [#kept].
+public final class Tape implements Runner {
+    private final Runner target;
+    private final TensorArena arena;
+
+    /// What the loss may depend on: parameters, and everything made of them.
+    private final Set<Buffer> wanted = Collections.newSetFromMap(new IdentityHashMap<>());
+
+    private final List<Op> ops = new ArrayList<>();
+
+    /// Of a whole allocation; a view of a tensor has the same view of its gradient.
+    private final Map<Buffer, Tensor> gradients = new IdentityHashMap<>();
+
+    /// @param arena holds activations and gradients until the caller closes it
+    /// @param sources F32 tensors whose gradients are wanted; everything else is frozen
+    public Tape(Runner target, TensorArena arena, Collection<Tensor> sources) {
+        this.target = target;
+        this.arena = arena;
+        sources.forEach(t -> wanted.add(t.buffer()));
+    }
+
+    @Override
+    public void run(Op op) {
+        target.run(op);
+        if (op.operands().anyMatch(t -> wanted.contains(t.buffer()))) {
+            wanted.add(op.operands().findFirst().orElseThrow().buffer());
+            if (op instanceof Op.Route route) {
+                wanted.add(route.weights().buffer());
+            }
+            ops.add(op);
+        }
+    }
+
+    /// For [Forward]: memory whose scratch scopes do not end, because backward needs what they
+    /// hold.
+    public TensorArena kept() {
+        return new TensorArena() {
+            @Override
+            public Tensor allocate(DType dtype, Shape shape) {
+                return arena.allocate(dtype, shape);
+            }
+
+            @Override
+            @MustBeClosed
+            @SuppressWarnings("MustBeClosed") // the caller's arena ends it all
+            public TensorArena scratch() {
+                return this;
+            }
+
+            @Override
+            public void close() {}
+        };
+    }
+
+    /// The gradient of `t`, zero before anything flowed into it.
+    public Tensor gradient(Tensor t) {
+        if (t.dtype() != DType.F32) {
+            throw new IllegalArgumentException("gradients are F32, so is what has one: " + t);
+        }
+        Tensor whole =
+                gradients.computeIfAbsent(
+                        t.buffer(),
+                        buffer -> {
+                            Tensor g = arena.allocate(DType.F32, new Shape(buffer.byteSize() / 4));
+                            target.run(new Op.Zero(g));
+                            return g;
+                        });
+        return new Tensor(
+                whole.buffer(), whole.byteOffset() + t.byteOffset(), DType.F32, t.shape());
+    }
+
+    private boolean wants(Tensor t) {
+        return t != null && wanted.contains(t.buffer());
+    }
+
+    /// Null where nobody wants it.
+    private Tensor gradientOrNull(Tensor t) {
+        return wants(t) ? gradient(t) : null;
+    }
+
+    /// From the gradients that the caller has put into [#gradient] of the last results to those of
+    /// the sources.
+    public void backward() {
+        for (Op op : ops.reversed()) {
+            backward(op);
+        }
+    }
+
+    private void backward(Op op) {
+        switch (op) {
+            case Op.Embed(var out, var ids, var table, float scale) ->
+                    target.run(
+                            new Op.AccumulateRows(
+                                    gradient(table), gradient(out), ids, null, scale));
+            case Op.Matmul(var out, var x, Weight w) -> {
+                if (wants(x)) {
+                    target.run(new Op.AccumulateMatmulInput(gradient(x), gradient(out), w));
+                }
+                if (w instanceof Weight.Dense(var values) && wants(values)) {
+                    target.run(new Op.AccumulateOuter(gradient(values), gradient(out), x));
+                }
+            }
+            case Op.AddRow(var out, var x, var row) -> {
+                pass(x, out, 1);
+                if (wants(row)) {
+                    target.run(new Op.AccumulateColumnSums(gradient(row), gradient(out)));
+                }
+            }
+            case Op.Add(var out, var a, var b, float scale) -> {
+                pass(a, out, 1);
+                pass(b, out, scale);
+            }
+            case Op.Scale(var out, var x, float factor) -> pass(x, out, factor);
+            case Op.Softcap(var out, var x, float cap) ->
+                    target.run(new Op.AccumulateSoftcapGrad(gradient(x), gradient(out), out, cap));
+            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+                    target.run(
+                            new Op.AccumulateRmsNormGrad(
+                                    gradient(x),
+                                    gradientOrNull(weight),
+                                    gradient(out),
+                                    x,
+                                    weight,
+                                    eps,
+                                    offset));
+            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+                    target.run(
+                            new Op.AccumulateLayerNormGrad(
+                                    gradient(x),
+                                    gradientOrNull(weight),
+                                    gradientOrNull(bias),
+                                    gradient(out),
+                                    x,
+                                    weight,
+                                    eps));
+            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+                    target.run(
+                            new Op.AccumulateRopeGrad(
+                                    gradient(x), gradient(out), cosSin, dim, length, interleaved));
+            case Op.Attention(var out, var q, var k, var v, var spec) ->
+                    target.run(
+                            new Op.AccumulateAttentionGrad(
+                                    gradient(q),
+                                    gradient(k),
+                                    gradient(v),
+                                    gradient(out),
+                                    out,
+                                    q,
+                                    k,
+                                    v,
+                                    spec));
+            case Op.Activate(var out, var x, var activation) ->
+                    target.run(
+                            new Op.AccumulateActivateGrad(
+                                    gradient(x), gradient(out), x, activation));
+            case Op.Gated(var out, var gate, var up, var activation) ->
+                    target.run(
+                            new Op.AccumulateGatedGrad(
+                                    gradient(gate),
+                                    gradient(up),
+                                    gradient(out),
+                                    gate,
+                                    up,
+                                    activation));
+            case Op.Columns(var out, var x, long from) ->
+                    target.run(new Op.AccumulateColumns(gradient(x), gradient(out), from));
+            case Op.GatherRows(var out, var x, var rows) ->
+                    target.run(new Op.AccumulateRows(gradient(x), gradient(out), rows, null, 1));
+            case Op.AccumulateRows(var sum, var x, var rows, var weights, float factor) ->
+                    target.run(
+                            new Op.AccumulateRowsGrad(
+                                    gradient(x),
+                                    gradientOrNull(weights),
+                                    gradient(sum),
+                                    x,
+                                    rows,
+                                    weights,
+                                    factor));
+            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+                    target.run(
+                            new Op.AccumulateRouteGrad(
+                                    gradient(logits),
+                                    gradient(weights),
+                                    experts,
+                                    weights,
+                                    logits,
+                                    renormalise));
+            case Op.Zero _ -> {}
+            default -> throw new IllegalStateException("not differentiable: " + op);
+        }
+    }
+
+    private void pass(Tensor x, Tensor out, float factor) {
+        if (wants(x)) {
+            target.run(new Op.AccumulateScaled(gradient(x), gradient(out), factor));
+        }
+    }
+}

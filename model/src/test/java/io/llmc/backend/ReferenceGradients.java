@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static io.llmc.backend.ReferenceOps.get;
+import static io.llmc.backend.ReferenceOps.set;
+import static io.llmc.backend.ReferenceOps.size;
+
+import io.llmc.backend.Op.Activation;
+import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.tensor.Tensor;
+
+/// Gradients as formulas, in double precision, one loop after the other.
+final class ReferenceGradients {
+    private ReferenceGradients() {}
+
+    private static void add(Tensor t, long row, long column, double v) {
+        set(t, row, column, get(t, row, column) + v);
+    }
+
+    private static void add(Tensor t, long i, double v) {
+        set(t, i, get(t, i) + v);
+    }
+
+    static void scaled(Tensor sum, Tensor x, double factor) {
+        for (long i = 0; i < size(x); i++) {
+            add(sum, i, factor * get(x, i));
+        }
+    }
+
+    static void matmulInput(Tensor dx, Tensor dout, double[] w) {
+        for (long t = 0; t < dx.rows(); t++) {
+            for (long i = 0; i < dx.cols(); i++) {
+                double sum = 0;
+                for (long o = 0; o < dout.cols(); o++) {
+                    sum += get(dout, t, o) * w[(int) (o * dx.cols() + i)];
+                }
+                add(dx, t, i, sum);
+            }
+        }
+    }
+
+    static void outer(Tensor dw, Tensor dout, Tensor x) {
+        for (long o = 0; o < dw.rows(); o++) {
+            for (long i = 0; i < dw.cols(); i++) {
+                double sum = 0;
+                for (long t = 0; t < x.rows(); t++) {
+                    sum += get(dout, t, o) * get(x, t, i);
+                }
+                add(dw, o, i, sum);
+            }
+        }
+    }
+
+    static void columnSums(Tensor sum, Tensor x) {
+        for (long c = 0; c < x.cols(); c++) {
+            double total = 0;
+            for (long t = 0; t < x.rows(); t++) {
+                total += get(x, t, c);
+            }
+            add(sum, c, total);
+        }
+    }
+
+    static void columns(Tensor dx, Tensor dout, long from) {
+        for (long t = 0; t < dout.rows(); t++) {
+            for (long c = 0; c < dout.cols(); c++) {
+                add(dx, t, from + c, get(dout, t, c));
+            }
+        }
+    }
+
+    static void softcap(Tensor dx, Tensor dout, Tensor out, double cap) {
+        for (long i = 0; i < size(dx); i++) {
+            double tanh = get(out, i) / cap;
+            add(dx, i, get(dout, i) * (1 - tanh * tanh));
+        }
+    }
+
+    static void rmsNorm(Op.AccumulateRmsNormGrad op) {
+        int n = (int) op.x().cols();
+        double[] dw = new double[n];
+        for (long t = 0; t < op.x().rows(); t++) {
+            double squares = 0;
+            double cross = 0;
+            for (int i = 0; i < n; i++) {
+                squares += get(op.x(), t, i) * get(op.x(), t, i);
+                cross += get(op.x(), t, i) * get(op.dout(), t, i) * weight(op, i);
+            }
+            double r = Math.sqrt(squares / n + op.eps());
+            for (int i = 0; i < n; i++) {
+                double g = get(op.dout(), t, i) * weight(op, i);
+                add(op.dx(), t, i, g / r - get(op.x(), t, i) * cross / (n * r * r * r));
+                dw[i] += get(op.dout(), t, i) * get(op.x(), t, i) / r;
+            }
+        }
+        for (int i = 0; op.dweight() != null && i < n; i++) {
+            add(op.dweight(), i, dw[i]);
+        }
+    }
+
+    private static double weight(Op.AccumulateRmsNormGrad op, int i) {
+        return op.weight() == null ? 1 : get(op.weight(), i) + op.offset();
+    }
+
+    static void layerNorm(Op.AccumulateLayerNormGrad op) {
+        int n = (int) op.x().cols();
+        for (long t = 0; t < op.x().rows(); t++) {
+            double mean = 0;
+            for (int i = 0; i < n; i++) {
+                mean += get(op.x(), t, i) / n;
+            }
+            double variance = 0;
+            for (int i = 0; i < n; i++) {
+                variance += Math.pow(get(op.x(), t, i) - mean, 2) / n;
+            }
+            double r = Math.sqrt(variance + op.eps());
+            double sum = 0;
+            double cross = 0;
+            for (int i = 0; i < n; i++) {
+                double g = get(op.dout(), t, i) * (op.weight() == null ? 1 : get(op.weight(), i));
+                sum += g / n;
+                cross += g * (get(op.x(), t, i) - mean) / r / n;
+            }
+            for (int i = 0; i < n; i++) {
+                double g = get(op.dout(), t, i) * (op.weight() == null ? 1 : get(op.weight(), i));
+                double y = (get(op.x(), t, i) - mean) / r;
+                add(op.dx(), t, i, (g - sum - y * cross) / r);
+            }
+        }
+        if (op.dweight() != null) {
+            for (int i = 0; i < n; i++) {
+                double total = 0;
+                for (long t = 0; t < op.x().rows(); t++) {
+                    total += get(op.dout(), t, i) * normalised(op, t, i);
+                }
+                add(op.dweight(), i, total);
+            }
+        }
+        if (op.dbias() != null) {
+            columnSums(op.dbias(), op.dout());
+        }
+    }
+
+    private static double normalised(Op.AccumulateLayerNormGrad op, long t, int i) {
+        int n = (int) op.x().cols();
+        double mean = 0;
+        for (int k = 0; k < n; k++) {
+            mean += get(op.x(), t, k) / n;
+        }
+        double variance = 0;
+        for (int k = 0; k < n; k++) {
+            variance += Math.pow(get(op.x(), t, k) - mean, 2) / n;
+        }
+        return (get(op.x(), t, i) - mean) / Math.sqrt(variance + op.eps());
+    }
+
+    static void rope(
+            Tensor dx, Tensor dout, Tensor cosSin, int headDim, int length, boolean interleaved) {
+        int pairs = (int) cosSin.cols() / 2;
+        for (long t = 0; t < dx.rows(); t++) {
+            for (long head = 0; head < dx.cols(); head += headDim) {
+                for (int k = 0; k < pairs; k++) {
+                    long i = head + (interleaved ? 2L * k : k);
+                    long j = head + (interleaved ? 2L * k + 1 : (long) pairs + k);
+                    double cos = get(cosSin, t % length, k);
+                    double sin = get(cosSin, t % length, pairs + k);
+                    add(dx, t, i, get(dout, t, i) * cos + get(dout, t, j) * sin);
+                    add(dx, t, j, get(dout, t, j) * cos - get(dout, t, i) * sin);
+                }
+                for (long i = head + 2L * pairs; i < head + headDim; i++) {
+                    add(dx, t, i, get(dout, t, i));
+                }
+            }
+        }
+    }
+
+    static void attention(Op.AccumulateAttentionGrad op) {
+        AttentionSpec spec = op.spec();
+        int d = spec.headDim();
+        for (long row0 = 0; row0 < op.q().rows(); row0 += spec.length()) {
+            for (int h = 0; h < spec.heads(); h++) {
+                int kv = h * spec.kvHeads() / spec.heads();
+                for (int t = 0; t < spec.length(); t++) {
+                    query(op, row0, row0 + t, (long) h * d, (long) kv * d, t);
+                }
+            }
+        }
+    }
+
+    private static void query(
+            Op.AccumulateAttentionGrad op, long row0, long row, long q0, long k0, int t) {
+        AttentionSpec spec = op.spec();
+        int d = spec.headDim();
+        int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
+        double[] p = new double[t + 1];
+        double[] slope = new double[t + 1];
+        double max = Double.NEGATIVE_INFINITY;
+        for (int s = first; s <= t; s++) {
+            double score = 0;
+            for (int c = 0; c < d; c++) {
+                score += get(op.q(), row, q0 + c) * get(op.k(), row0 + s, k0 + c);
+            }
+            score *= spec.scale();
+            slope[s] = 1;
+            if (spec.softcap() > 0) {
+                double tanh = Math.tanh(score / spec.softcap());
+                score = spec.softcap() * tanh;
+                slope[s] = 1 - tanh * tanh;
+            }
+            p[s] = score;
+            max = Math.max(max, score);
+        }
+        double sum = 0;
+        for (int s = first; s <= t; s++) {
+            p[s] = Math.exp(p[s] - max);
+            sum += p[s];
+        }
+        double[] dp = new double[t + 1];
+        double mean = 0;
+        for (int s = first; s <= t; s++) {
+            p[s] /= sum;
+            for (int c = 0; c < d; c++) {
+                dp[s] += get(op.dout(), row, q0 + c) * get(op.v(), row0 + s, k0 + c);
+            }
+            mean += p[s] * dp[s];
+        }
+        for (int s = first; s <= t; s++) {
+            double g = p[s] * (dp[s] - mean) * slope[s] * spec.scale();
+            for (int c = 0; c < d; c++) {
+                add(op.dv(), row0 + s, k0 + c, p[s] * get(op.dout(), row, q0 + c));
+                add(op.dq(), row, q0 + c, g * get(op.k(), row0 + s, k0 + c));
+                add(op.dk(), row0 + s, k0 + c, g * get(op.q(), row, q0 + c));
+            }
+        }
+    }
+
+    static void activate(Tensor dx, Tensor dout, Tensor x, Activation activation) {
+        for (long i = 0; i < size(dx); i++) {
+            add(dx, i, get(dout, i) * slope(get(x, i), activation));
+        }
+    }
+
+    static void gated(Op.AccumulateGatedGrad op) {
+        for (long i = 0; i < size(op.gate()); i++) {
+            double g = get(op.gate(), i);
+            double d = get(op.dout(), i);
+            add(op.dgate(), i, d * get(op.up(), i) * slope(g, op.activation()));
+            add(op.dup(), i, d * ReferenceOps.activate(g, op.activation()));
+        }
+    }
+
+    /// By a central difference of the activation itself.
+    private static double slope(double x, Activation activation) {
+        double h = 1e-5;
+        if (activation == Activation.RELU) {
+            return x > 0 ? 1 : 0;
+        }
+        return (ReferenceOps.activate(x + h, activation) - ReferenceOps.activate(x - h, activation))
+                / (2 * h);
+    }
+
+    static void rows(Op.AccumulateRowsGrad op) {
+        for (long r = 0; r < op.x().rows(); r++) {
+            long from = (long) get(op.rows(), r);
+            double w = op.weights() == null ? 1 : get(op.weights(), r);
+            double dot = 0;
+            for (long c = 0; c < op.x().cols(); c++) {
+                add(op.dx(), r, c, op.factor() * w * get(op.dsum(), from, c));
+                dot += op.factor() * get(op.dsum(), from, c) * get(op.x(), r, c);
+            }
+            if (op.dweights() != null) {
+                add(op.dweights(), r, dot);
+            }
+        }
+    }
+
+    static void route(Op.AccumulateRouteGrad op) {
+        int n = (int) op.logits().cols();
+        int k = (int) op.weights().cols();
+        for (long t = 0; t < op.logits().rows(); t++) {
+            double[] p = new double[n];
+            double all = 0;
+            for (int i = 0; i < n; i++) {
+                p[i] = Math.exp(get(op.logits(), t, i));
+                all += p[i];
+            }
+            double chosen = 0;
+            for (int j = 0; j < k; j++) {
+                chosen += p[(int) get(op.experts(), t, j)] / all;
+            }
+            // d w_j / d logit_i, one by one.
+            for (int i = 0; i < n; i++) {
+                double sum = 0;
+                for (int j = 0; j < k; j++) {
+                    int e = (int) get(op.experts(), t, j);
+                    double w = op.renormalise() ? p[e] / all / chosen : p[e] / all;
+                    double mean = op.renormalise() ? 0 : p[i] / all;
+                    for (int m = 0; op.renormalise() && m < k; m++) {
+                        mean += (int) get(op.experts(), t, m) == i ? p[i] / all / chosen : 0;
+                    }
+                    sum += get(op.dweights(), t, j) * w * ((e == i ? 1 : 0) - mean);
+                }
+                add(op.dlogits(), t, i, sum);
+            }
+        }
+    }
+}
