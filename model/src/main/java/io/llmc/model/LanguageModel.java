@@ -15,6 +15,8 @@ import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Collections;
+import java.util.SequencedMap;
 
 /// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of
 /// them is in memory by its own doing.
@@ -28,6 +30,7 @@ public final class LanguageModel implements AutoCloseable {
     private final Tensor positionEmbedding;
     private final Norm finalNorm;
     private final Linear head;
+    private final SequencedMap<String, Tensor> parameters;
 
     /// Maps embedding, final norm and head; the caller keeps checkpoint and backend.
     @MustBeClosed
@@ -54,6 +57,10 @@ public final class LanguageModel implements AutoCloseable {
                         ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
                         : weights.linear(
                                 new LinearSpec(spec.head(), spec.vocabulary(), spec.hidden()));
+        this.parameters = weights.others();
+        if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
+            parameters.put(spec.head() + ".weight", values);
+        }
     }
 
     public Checkpoint checkpoint() {
@@ -66,6 +73,11 @@ public final class LanguageModel implements AutoCloseable {
 
     public Backend backend() {
         return backend;
+    }
+
+    /// Everything dense outside of the blocks, by its name in the checkpoint.
+    public SequencedMap<String, Tensor> parameters() {
+        return Collections.unmodifiableSequencedMap(parameters);
     }
 
     /// The output layer: the embedding where they are tied.

@@ -34,6 +34,11 @@ final class Weights {
                 .sum();
     }
 
+    /// What has been built that is no linear layer's weight.
+    SequencedMap<String, Tensor> others() {
+        return others;
+    }
+
     /// Once for every instance.
     DecoderBlock block(LayerSpec layer, int hidden) {
         List<Stage> attention = attention(layer, hidden).stages();
