@@ -708,6 +708,97 @@ public sealed interface Op {
         }
     }
 
+    // ---------------------------------------------------------------- training
+
+    /// Losses of each row of a student's logits against a teacher's, or against the token that came
+    /// next, and the gradient of their weighted sum.
+    ///
+    /// With `p = softmax(teacher / T)`, `q = softmax(student / T)` and `m = beta p + (1 - beta) q`:
+    /// `kl = sum p log(p/q)`, `reverse = sum q log(q/p)`, `jsd = beta sum p log(p/m) + (1 - beta)
+    /// sum q log(q/m)`, each with its gradient times `T^2` (Hinton et al., 2015, arXiv 1503.02531;
+    /// Agarwal et al., 2023, arXiv 2306.13649); `ce = -log softmax(student)[target]`.
+    ///
+    /// @param dlogits F32 `[rows, vocabulary]`: `scale` times the gradient of the weighted sum
+    /// @param losses F64 `[rows, 4]`: kl, reverse, jsd, ce, without weights; 0 where the weight is
+    ///   0
+    /// @param teacher null where only `ce` counts
+    /// @param targets I32 `[rows]`, below 0 for none
+    record DistillLoss(
+            Tensor dlogits,
+            Tensor losses,
+            Tensor student,
+            Tensor teacher,
+            Tensor targets,
+            LossWeights weights,
+            float scale)
+            implements Op {
+        public DistillLoss {
+            require(
+                    dlogits.like(student)
+                            && f32(student)
+                            && losses.is(student.rows(), 4)
+                            && losses.dtype() == DType.F64
+                            && (teacher == null ? !weights.asksTeacher() : teacher.like(student))
+                            && targets.isVector(student.rows())
+                            && targets.dtype() == DType.I32,
+                    "distillLoss",
+                    dlogits,
+                    losses,
+                    student,
+                    teacher,
+                    targets);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dlogits, losses, student, teacher, targets);
+        }
+    }
+
+    /// @param temperature of the first three losses
+    /// @param beta of jsd: the teacher's part of the mixture
+    record LossWeights(
+            float kl, float reverse, float jsd, float ce, float temperature, float beta) {
+        public LossWeights {
+            if (!(temperature > 0) || !(beta > 0 && beta < 1)) {
+                throw new IllegalArgumentException(
+                        "temperature %s, beta %s".formatted(temperature, beta));
+            }
+        }
+
+        public boolean asksTeacher() {
+            return kl != 0 || reverse != 0 || jsd != 0;
+        }
+    }
+
+    /// One step of Adam with decoupled weight decay (Loshchilov and Hutter, 2017, arXiv
+    /// 1711.05101).
+    ///
+    /// `m = b1 m + (1 - b1) g`, `v = b2 v + (1 - b2) g^2`, `w -= rate ((m / (1 - b1^t)) / (sqrt(v /
+    /// (1 - b2^t)) + eps) + decay w)`, g times `gradientScale`.
+    ///
+    /// @param w F32, accumulates, as m and v do
+    record AccumulateAdamW(Tensor w, Tensor m, Tensor v, Tensor g, AdamSpec spec) implements Op {
+        public AccumulateAdamW {
+            require(w.like(m) && m.like(v) && v.like(g) && f32(w), "adamW", w, m, v, g);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(w, m, v, g);
+        }
+    }
+
+    /// @param step t, from 1
+    record AdamSpec(
+            float rate,
+            float beta1,
+            float beta2,
+            float eps,
+            float decay,
+            int step,
+            float gradientScale) {}
+
     // ---------------------------------------------------------------- evaluation
 
     /// `out[t] = -log softmax(logits[t,:])[targets[t]]`, the sum in F64; targets I32 `[tokens]`.

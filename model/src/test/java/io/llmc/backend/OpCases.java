@@ -72,6 +72,7 @@ public final class OpCases {
         quantization(cases);
         pruning(cases);
         gradients(cases);
+        training(cases);
         return cases;
     }
 
@@ -737,6 +738,55 @@ public final class OpCases {
                             SUMS,
                             a -> routeGrad(a, weighted)));
         }
+    }
+
+    private static void training(List<Case> cases) {
+        List<Op.LossWeights> all =
+                List.of(
+                        new Op.LossWeights(1, 0, 0, 0, 1, 0.5f),
+                        new Op.LossWeights(0.7f, 0, 0, 0.3f, 2, 0.5f),
+                        new Op.LossWeights(0, 1, 0, 0, 1.5f, 0.5f),
+                        new Op.LossWeights(0, 0, 1, 0, 0.9f, 0.3f),
+                        new Op.LossWeights(0, 0, 0, 1, 1, 0.5f),
+                        new Op.LossWeights(0.2f, 0.3f, 0.4f, 0.1f, 3, 0.8f));
+        for (Op.LossWeights w : all) {
+            for (int vocabulary : new int[] {1, 7, 333}) {
+                cases.add(
+                        new Case(
+                                Op.DistillLoss.class,
+                                "distillLoss %d, %s".formatted(vocabulary, w),
+                                1e-7,
+                                a ->
+                                        new Op.DistillLoss(
+                                                a.out(7, vocabulary),
+                                                a.out(DType.F64, 7, 4),
+                                                a.normal(DType.F32, 2, 7, vocabulary),
+                                                w.asksTeacher()
+                                                        ? a.normal(DType.F32, 2, 7, vocabulary)
+                                                        : null,
+                                                a.of(
+                                                        DType.I32,
+                                                        i ->
+                                                                i % vocabulary
+                                                                        - (i == 3 ? vocabulary : 0),
+                                                        7),
+                                                w,
+                                                0.5f)));
+            }
+        }
+        cases.add(
+                new Case(
+                        Op.AccumulateAdamW.class,
+                        "adamW",
+                        ROUNDING,
+                        a ->
+                                new Op.AccumulateAdamW(
+                                        a.written(DType.F32, i -> i % 7, 5, 333),
+                                        a.written(DType.F32, i -> 0.1 * (i % 3), 5, 333),
+                                        a.written(DType.F32, i -> 0.01 * (i % 5), 5, 333),
+                                        a.normal(5, 333),
+                                        new Op.AdamSpec(
+                                                1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f))));
     }
 
     /// A gradient that holds something already.

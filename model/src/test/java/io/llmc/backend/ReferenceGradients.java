@@ -304,4 +304,83 @@ final class ReferenceGradients {
             }
         }
     }
+
+    /// The gradient by central differences of the loss itself, in double precision.
+    static void distillLoss(Op.DistillLoss op) {
+        int n = (int) op.student().cols();
+        for (long r = 0; r < op.student().rows(); r++) {
+            double[] s = new double[n];
+            double[] t = new double[n];
+            for (int i = 0; i < n; i++) {
+                s[i] = get(op.student(), r, i);
+                t[i] = op.teacher() == null ? 0 : get(op.teacher(), r, i);
+            }
+            int target = (int) get(op.targets(), r);
+            double[] losses = losses(s, t, target, op.weights());
+            for (int i = 0; i < 4; i++) {
+                set(op.losses(), r, i, losses[i]);
+            }
+            for (int i = 0; i < n; i++) {
+                double h = 1e-5;
+                double before = s[i];
+                s[i] = before + h;
+                double up = total(losses(s, t, target, op.weights()), op.weights());
+                s[i] = before - h;
+                double down = total(losses(s, t, target, op.weights()), op.weights());
+                s[i] = before;
+                set(op.dlogits(), r, i, op.scale() * (up - down) / (2 * h));
+            }
+        }
+    }
+
+    private static double total(double[] losses, Op.LossWeights w) {
+        double square = w.temperature() * w.temperature();
+        return square * (w.kl() * losses[0] + w.reverse() * losses[1] + w.jsd() * losses[2])
+                + w.ce() * losses[3];
+    }
+
+    private static double[] losses(double[] s, double[] t, int target, Op.LossWeights w) {
+        double[] p = softmax(t, w.temperature());
+        double[] q = softmax(s, w.temperature());
+        double[] losses = new double[4];
+        for (int i = 0; i < s.length; i++) {
+            double m = w.beta() * p[i] + (1 - w.beta()) * q[i];
+            losses[0] += w.kl() == 0 ? 0 : p[i] * Math.log(p[i] / q[i]);
+            losses[1] += w.reverse() == 0 ? 0 : q[i] * Math.log(q[i] / p[i]);
+            losses[2] +=
+                    w.jsd() == 0
+                            ? 0
+                            : w.beta() * p[i] * Math.log(p[i] / m)
+                                    + (1 - w.beta()) * q[i] * Math.log(q[i] / m);
+        }
+        losses[3] = w.ce() == 0 || target < 0 ? 0 : -Math.log(softmax(s, 1)[target]);
+        return losses;
+    }
+
+    private static double[] softmax(double[] x, double temperature) {
+        double[] p = new double[x.length];
+        double sum = 0;
+        for (int i = 0; i < x.length; i++) {
+            p[i] = Math.exp(x[i] / temperature);
+            sum += p[i];
+        }
+        for (int i = 0; i < x.length; i++) {
+            p[i] /= sum;
+        }
+        return p;
+    }
+
+    static void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
+        for (long i = 0; i < size(w); i++) {
+            double grad = get(g, i) * spec.gradientScale();
+            double mean = spec.beta1() * get(m, i) + (1 - spec.beta1()) * grad;
+            double square = spec.beta2() * get(v, i) + (1 - spec.beta2()) * grad * grad;
+            double a = mean / (1 - Math.pow(spec.beta1(), spec.step()));
+            double b = square / (1 - Math.pow(spec.beta2(), spec.step()));
+            double step = a / (Math.sqrt(b) + spec.eps()) + spec.decay() * get(w, i);
+            set(m, i, mean);
+            set(v, i, square);
+            set(w, i, get(w, i) - spec.rate() * step);
+        }
+    }
 }

@@ -30,6 +30,7 @@ public final class CpuBackend implements Backend {
     private final GradKernels gradients;
     private final AttentionGradKernels attentionGrad;
     private final ProductGradKernels products;
+    private final DistillLossKernel distillLosses;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -47,6 +48,7 @@ public final class CpuBackend implements Backend {
         gradients = new GradKernels(workers);
         attentionGrad = new AttentionGradKernels(workers);
         products = new ProductGradKernels(workers);
+        distillLosses = new DistillLossKernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -181,6 +183,9 @@ public final class CpuBackend implements Backend {
                     gradients.gated(dgate, dup, dout, gate, up, activation);
             case Op.AccumulateRowsGrad grad -> gradients.rows(grad);
             case Op.AccumulateRouteGrad grad -> gradients.route(grad);
+            case Op.DistillLoss loss -> distillLosses.run(loss);
+            case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
+                    gradients.adamW(w, m, v, g, spec);
             case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);

@@ -90,7 +90,7 @@ final class LossKernels {
     }
 
     /// `log sum_i exp(x[i])`
-    private static double logSum(float[] x, int n, Scratch scratch) {
+    static double logSum(float[] x, int n, Scratch scratch) {
         float max = max(x, n);
         double[] e = scratch.doubles(0, CHUNK);
         double s0 = 0;
