@@ -50,6 +50,7 @@ public final class Llmc implements Callable<Integer> {
         CommandLine line = new CommandLine(llmc);
         line.addSubcommand(new QuantizeCommand(wiring, llmc.log));
         line.addSubcommand(new PruneCommand(wiring, llmc.log));
+        line.addSubcommand(new DistillCommand(wiring, llmc.log));
         line.addSubcommand(new EvalCommand(wiring, llmc.log));
         line.addSubcommand(new RunCommand(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));

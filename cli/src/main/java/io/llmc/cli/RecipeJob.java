@@ -11,7 +11,7 @@ import java.util.List;
 record RecipeJob(Wiring wiring, Verbosity verbosity) {
     /// @return the exit code
     int execute(RecipeTree tree, Request request, DeviceSpec device) {
-        Recipe recipe = Recipe.read(tree.options(), wiring.passes(), tree.root());
+        Recipe recipe = Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
         Console console = new Console(wiring, verbosity);
         RecipeRunner runner =
                 new RecipeRunner(

@@ -16,11 +16,13 @@ import io.llmc.pipeline.Recipe.Sweep;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
+import io.llmc.pipeline.Work;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory
 /// beside the output, which goes when the next sweep has read it; a run that is interrupted between
@@ -38,6 +40,8 @@ record RecipeRunner(
 
     record Evaluated(Evaluate step, EvalResult result) implements Result {}
 
+    record Worked(Work step, Work.Result result) implements Result {}
+
     /// What the first sweep would do; empty where there is none. Fails where [#run] would fail
     /// before its first work.
     Optional<SweepPlan> plan(Recipe recipe) {
@@ -48,9 +52,13 @@ record RecipeRunner(
 
     private Optional<SweepPlan> plan(Recipe recipe, SweepRunner sweeper) {
         for (Step step : recipe.steps()) {
-            if (step instanceof Evaluate e) {
-                requireFile(e.data(), "evaluate.data");
-                spec(e, recipe.model());
+            switch (step) {
+                case Evaluate e -> {
+                    requireFile(e.data(), "evaluate.data");
+                    spec(e, recipe.model());
+                }
+                case Work work -> work.check(recipe.model());
+                case Sweep _ -> {}
             }
         }
         requirePlainStopovers(recipe);
@@ -101,27 +109,62 @@ record RecipeRunner(
 
     private List<Result> run(Recipe recipe, SweepRunner sweeper) {
         List<Result> results = new ArrayList<>();
-        Stopovers stopovers = new Stopovers(recipe, sweeps(recipe).size());
+        Stopovers stopovers = new Stopovers(recipe, writers(recipe));
         for (Step step : recipe.steps()) {
             Path model = stopovers.last();
             switch (step) {
                 case Sweep sweep ->
-                        stopovers
-                                .next()
-                                .ifPresentOrElse(
-                                        output ->
-                                                results.add(
-                                                        sweep(
-                                                                recipe, sweep, sweeper, model,
-                                                                output)),
-                                        () ->
-                                                progress.note(
-                                                        "a step that an earlier run finished is not repeated"));
+                        write(
+                                stopovers,
+                                output ->
+                                        results.add(sweep(recipe, sweep, sweeper, model, output)));
+                case Work work ->
+                        write(
+                                stopovers,
+                                output ->
+                                        results.add(
+                                                work(
+                                                        recipe,
+                                                        work,
+                                                        sweeper.backend(),
+                                                        model,
+                                                        output)));
                 case Evaluate evaluate -> results.add(evaluate(evaluate, sweeper.backend(), model));
             }
         }
         stopovers.remove();
         return results;
+    }
+
+    /// Steps that write a directory.
+    private static int writers(Recipe recipe) {
+        return (int) recipe.steps().stream().filter(s -> !(s instanceof Evaluate)).count();
+    }
+
+    /// Runs a step that writes a directory, unless an earlier run has finished it.
+    private void write(Stopovers stopovers, Consumer<Path> step) {
+        stopovers
+                .next()
+                .ifPresentOrElse(
+                        step,
+                        () -> progress.note("a step that an earlier run finished is not repeated"));
+    }
+
+    private Worked work(Recipe recipe, Work work, Backend backend, Path model, Path output) {
+        try (Interruption _ = new Interruption(wiring.err())) {
+            return new Worked(
+                    work,
+                    work.run(
+                            new Work.Scope(
+                                    backend,
+                                    recipe,
+                                    model,
+                                    output,
+                                    memory,
+                                    force,
+                                    wiring.version(),
+                                    progress)));
+        }
     }
 
     private Swept sweep(Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {

@@ -4,6 +4,8 @@ package io.llmc.cli;
 import io.llmc.cli.RecipeRunner.Evaluated;
 import io.llmc.cli.RecipeRunner.Result;
 import io.llmc.cli.RecipeRunner.Swept;
+import io.llmc.cli.RecipeRunner.Worked;
+import io.llmc.pipeline.Work;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -18,8 +20,19 @@ record RunReport(List<Result> results) {
                         switch (result) {
                             case Swept swept -> new SweepReport(swept).text(verbose);
                             case Evaluated(var _, var measured) -> new EvalReport(measured).text();
+                            case Worked(var work, var done) -> text(work, done);
                         })
                 .collect(Collectors.joining("\n"));
+    }
+
+    private static String text(Work work, Work.Result done) {
+        Table table = new Table("ll").row("step", work.name()).row("output", done.output());
+        done.values()
+                .forEach((key, value) ->
+                        table.row(
+                                key.replace('_', ' '),
+                                value instanceof Double d ? Figures.error(d) : value));
+        return table.toString();
     }
 
     /// One step's object, or `steps` with all of them.
@@ -32,6 +45,12 @@ record RunReport(List<Result> results) {
         return switch (result) {
             case Swept swept -> new SweepReport(swept).json();
             case Evaluated(var _, var measured) -> new EvalReport(measured).json();
+            case Worked(var _, var done) -> {
+                SequencedMap<String, Object> json = new LinkedHashMap<>();
+                json.put("output", done.output().toString());
+                json.putAll(done.values());
+                yield json;
+            }
         };
     }
 }

@@ -2,7 +2,9 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider;
+import io.llmc.distill.DistillStep;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.Work;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.OutputStreamWriter;
@@ -40,6 +42,10 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
 
     List<PassFactory> passes() {
         return Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream()).toList();
+    }
+
+    List<Work.Factory> works() {
+        return List.of(DistillStep.FACTORY);
     }
 
     Devices devices() {

@@ -40,6 +40,19 @@ public final class Tape implements Runner {
         sources.forEach(t -> wanted.add(t.buffer()));
     }
 
+    /// Another tensor whose gradient is wanted, added to what `gradient` holds.
+    ///
+    /// @param t F32, the whole of its allocation
+    /// @param gradient F32, like t
+    public void source(Tensor t, Tensor gradient) {
+        if (!t.like(gradient) || t.byteOffset() != 0 || t.byteSize() != t.buffer().byteSize()) {
+            throw new IllegalArgumentException(
+                    "a source is a whole allocation with a gradient like it: " + t);
+        }
+        wanted.add(t.buffer());
+        gradients.put(t.buffer(), gradient.reshape(gradient.shape().size()));
+    }
+
     @Override
     public void run(Op op) {
         target.run(op);
@@ -55,6 +68,11 @@ public final class Tape implements Runner {
     /// For [Forward]: memory whose scratch scopes do not end, because backward needs what they
     /// hold.
     public TensorArena kept() {
+        return keeping(arena);
+    }
+
+    /// An arena whose scratch scopes are the arena itself.
+    public static TensorArena keeping(TensorArena arena) {
         return new TensorArena() {
             @Override
             public Tensor allocate(DType dtype, Shape shape) {

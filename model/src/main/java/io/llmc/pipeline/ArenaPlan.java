@@ -11,6 +11,7 @@ import io.llmc.model.Forward;
 import io.llmc.model.Positions;
 import io.llmc.model.Stage;
 import io.llmc.model.Stage.Activations;
+import io.llmc.model.Tape;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
@@ -23,7 +24,7 @@ import java.lang.foreign.MemorySegment;
 ///
 /// Routers get zeros back, so that every token goes to the first experts: the most that one can
 /// get.
-final class ArenaPlan implements Backend {
+public final class ArenaPlan implements Backend {
     private final String device;
     private long peak;
 
@@ -42,6 +43,18 @@ final class ArenaPlan implements Backend {
                 stage.run(f.observing((_, _) -> {}), a);
                 a = stage.run(f, a);
             }
+        }
+        return plan.peak + (1 << 12);
+    }
+
+    /// Bytes that everything takes that a pass of `rows` rows through the block allocates, where
+    /// nothing is given back: what a tape keeps.
+    public static long kept(
+            DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
+        ArenaPlan plan = new ArenaPlan(real.device());
+        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Forward f = new Forward(plan, Tape.keeping(arena), positions);
+            block.forward(f, arena.allocate(DType.F32, new Shape(rows, hidden)));
         }
         return plan.peak + (1 << 12);
     }

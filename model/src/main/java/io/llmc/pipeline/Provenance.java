@@ -21,7 +21,7 @@ import java.util.SequencedMap;
 
 /// `llmc.json`: how an output was made. Holds nothing that differs between two runs of one recipe:
 /// no times, no paths but file names.
-final class Provenance {
+public final class Provenance {
     static final String FILE = "llmc.json";
     private static final ObjectMapper JSON =
             new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
@@ -29,7 +29,7 @@ final class Provenance {
     private Provenance() {}
 
     /// The parts of a recipe that decide what comes out: not where it goes, nor how fast.
-    static Map<String, Object> essence(Recipe recipe) {
+    public static Map<String, Object> essence(Recipe recipe) {
         Map<String, Object> essence = new LinkedHashMap<>(recipe.source());
         List.of("output", "device", "threads", "memory").forEach(essence::remove);
         essence.replaceAll((key, value) -> fileNames(key, value));
@@ -45,7 +45,11 @@ final class Provenance {
         if (value instanceof List<?> list) {
             return list.stream().map(v -> fileNames(key, v)).toList();
         }
-        boolean path = key.equals("model") || key.equals("data") || key.equals("against");
+        boolean path =
+                key.equals("model")
+                        || key.equals("data")
+                        || key.equals("against")
+                        || key.equals("teacher");
         Path name =
                 path && value != null
                         ? Path.of(value.toString()).toAbsolutePath().normalize().getFileName()
@@ -54,7 +58,7 @@ final class Provenance {
     }
 
     /// SHA-256 of a file.
-    static String hash(Path file) {
+    public static String hash(Path file) {
         try (InputStream in =
                 new DigestInputStream(
                         Files.newInputStream(file), MessageDigest.getInstance("SHA-256"))) {
@@ -68,7 +72,7 @@ final class Provenance {
     }
 
     /// SHA-256 of a text.
-    static String hash(String text) {
+    public static String hash(String text) {
         try {
             byte[] digest =
                     MessageDigest.getInstance("SHA-256")
@@ -77,6 +81,25 @@ final class Provenance {
         } catch (NoSuchAlgorithmException e) {
             throw new IllegalStateException(e);
         }
+    }
+
+    /// Of a step that does no sweep.
+    ///
+    /// @param inputs file name to SHA-256
+    /// @param values what was found
+    public static void write(
+            Path directory,
+            String toolVersion,
+            Recipe recipe,
+            Map<String, String> inputs,
+            SequencedMap<String, Object> values) {
+        write(
+                directory,
+                toolVersion,
+                recipe,
+                inputs,
+                null,
+                List.of(new ModuleReport("model", values, 0, List.of())));
     }
 
     /// @param inputs file name to SHA-256

@@ -25,7 +25,7 @@ public record Recipe(
         Map<String, Object> source) {
 
     /// One item of `steps`.
-    public sealed interface Step {}
+    public sealed interface Step permits Sweep, Evaluate, Work {}
 
     /// One trip over the blocks.
     ///
@@ -57,13 +57,22 @@ public record Recipe(
     /// @param passes every method there is
     /// @throws RecipeException naming the place of what is wrong
     public static Recipe read(Options o, List<PassFactory> passes, Map<String, Object> source) {
+        return read(o, passes, List.of(), source);
+    }
+
+    /// As [#read(Options, List, Map)], with steps of their own kind.
+    public static Recipe read(
+            Options o,
+            List<PassFactory> passes,
+            List<Work.Factory> works,
+            Map<String, Object> source) {
         Path model = Path.of(o.text("model"));
         Path output = Path.of(o.text("output"));
         CalibrationSpec calibration =
                 o.has("calibration") ? calibration(o.section("calibration")) : null;
         List<Step> steps = new ArrayList<>();
         for (Options step : o.sections("steps")) {
-            steps.add(step(step, passes));
+            steps.add(step(step, passes, works));
         }
         if (steps.isEmpty()) {
             throw o.error("steps", "a recipe needs at least one step");
@@ -104,7 +113,7 @@ public record Recipe(
                 o.whole("seed", 0));
     }
 
-    private static Step step(Options o, List<PassFactory> passes) {
+    private static Step step(Options o, List<PassFactory> passes, List<Work.Factory> works) {
         if (o.has("sweep")) {
             return sweep(o, passes);
         }
@@ -118,8 +127,20 @@ public record Recipe(
                     e.integer("maxWindows", 0),
                     against == null ? null : Path.of(against));
         }
+        for (Work.Factory work : works) {
+            if (o.has(work.name())) {
+                return work.read().apply(o.section(work.name()));
+            }
+        }
         String key = o.keys().stream().findFirst().orElse("");
-        throw o.error(key, "unknown step " + key + "; known: sweep, evaluate");
+        String known =
+                works.stream().map(Work.Factory::name).collect(Collectors.joining(", ", ", ", ""));
+        throw o.error(
+                key,
+                "unknown step "
+                        + key
+                        + "; known: sweep, evaluate"
+                        + (works.isEmpty() ? "" : known));
     }
 
     private static Sweep sweep(Options o, List<PassFactory> passes) {
@@ -165,7 +186,7 @@ public record Recipe(
                 .anyMatch(step ->
                         switch (step) {
                             case Sweep sweep -> sweep.calibrates();
-                            case Evaluate _ -> false;
+                            case Evaluate _, Work _ -> false;
                         });
     }
 }

@@ -20,15 +20,12 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.stream.Stream;
 
 /// Runs one trip over the blocks from a model directory to an output directory.
 ///
@@ -40,11 +37,9 @@ import java.util.stream.Stream;
 /// @param force replaces an output that exists, and discards unfinished work of other commands
 public record SweepRunner(
         Backend backend, long memoryCap, boolean force, String toolVersion, Progress progress) {
-    private static final String JOURNAL = "journal.jsonl";
-
     /// What [#run] would do; reads headers only.
     public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
-        requireFree(output);
+        new OutputDirectory(output, force).requireFree();
         try (Checkpoint source = Checkpoint.open(model)) {
             Checkpoint c = source;
             for (ModelPass pass : sweep.views()) {
@@ -83,17 +78,17 @@ public record SweepRunner(
     ///   the memory cap is below what the smallest steps need
     public SweepResult run(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
         long start = System.nanoTime();
-        requireFree(output);
-        Path work = output.resolveSibling(output.getFileName() + ".llmc-partial");
+        OutputDirectory directory = new OutputDirectory(output, force);
+        Path work = directory.work();
         try (Checkpoint original = Checkpoint.open(model)) {
             SweepPlan sizes = plan(recipe, sweep, model, output);
             ModelSpec spec = Architectures.specOf(original);
             Windows windows = windows(original, spec, recipe, sweep);
             String key = key(original, recipe, sweep, windows);
-            prepare(work, key);
+            directory.prepare(key);
             CompletableFuture<Map<String, String>> hashes =
                     CompletableFuture.supplyAsync(() -> hashes(original));
-            Journal journal = Journal.open(work.resolve(JOURNAL), key);
+            Journal journal = directory.journal(key);
             Notes notes = new Notes(work);
             List<ModuleReport> reports = new ArrayList<>();
             Path spill = sizes.spills() ? work : null;
@@ -125,15 +120,14 @@ public record SweepRunner(
             }
             reports.addAll(journal.reports());
             Provenance.write(work, toolVersion, recipe, hashes.join(), windows, reports);
-            List<Path> side = copySideFiles(original, work);
+            List<Path> side = directory.copySideFiles(original);
             notes.delete();
-            Files.delete(work.resolve(JOURNAL));
-            publish(work, output);
+            directory.publish();
             return new SweepResult(
                     output,
                     reports,
                     resumed,
-                    weightFiles(output),
+                    directory.weightFiles(),
                     side.stream().map(f -> output.resolve(f.getFileName())).toList(),
                     verified,
                     sizes.inputBytes(),
@@ -178,22 +172,6 @@ public record SweepRunner(
         }
     }
 
-    private void requireFree(Path output) {
-        if (!Files.exists(output) || force) {
-            return;
-        }
-        try (Stream<Path> entries =
-                Files.isDirectory(output) ? Files.list(output) : Stream.of(output)) {
-            if (entries.findAny().isPresent()) {
-                throw new UserException(
-                        "output " + output + " exists and is not empty",
-                        "choose another -o, or pass --force to replace it");
-            }
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
     private static Windows windows(
             Checkpoint c, ModelSpec spec, Recipe recipe, Recipe.Sweep sweep) {
         if (!sweep.calibrates()) {
@@ -228,21 +206,6 @@ public record SweepRunner(
             throw new IllegalStateException(e);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
-        }
-    }
-
-    private void prepare(Path work, String key) throws IOException {
-        if (force && Files.exists(work) && !Files.exists(work.resolve(JOURNAL))) {
-            deleteTree(work);
-        }
-        Files.createDirectories(work);
-        if (force) {
-            try {
-                Journal.open(work.resolve(JOURNAL), key);
-            } catch (UserException e) {
-                deleteTree(work);
-                Files.createDirectories(work);
-            }
         }
     }
 
@@ -307,37 +270,5 @@ public record SweepRunner(
             hashes.put(file.getFileName().toString(), Provenance.hash(file));
         }
         return hashes;
-    }
-
-    private static List<Path> copySideFiles(Checkpoint c, Path work) throws IOException {
-        for (Path file : c.sideFiles()) {
-            Files.copy(file, work.resolve(file.getFileName()), StandardCopyOption.REPLACE_EXISTING);
-        }
-        return c.sideFiles();
-    }
-
-    private static List<Path> weightFiles(Path output) throws IOException {
-        try (Stream<Path> files = Files.list(output)) {
-            return files.filter(f -> f.toString().endsWith(".safetensors")).sorted().toList();
-        }
-    }
-
-    private void publish(Path work, Path output) throws IOException {
-        if (Files.exists(output)) {
-            if (Files.isDirectory(output)) {
-                deleteTree(output);
-            } else {
-                Files.delete(output);
-            }
-        }
-        Files.move(work, output, StandardCopyOption.ATOMIC_MOVE);
-    }
-
-    private static void deleteTree(Path root) throws IOException {
-        try (Stream<Path> tree = Files.walk(root)) {
-            for (Path path : tree.sorted(Comparator.reverseOrder()).toList()) {
-                Files.delete(path);
-            }
-        }
     }
 }

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+
+/// AdamW over a student's parameters, their gradients clipped by their common norm.
+final class Optimizer {
+    private final Student student;
+    private final DistillSpec.Adam adam;
+    private final Backend backend;
+
+    Optimizer(Student student, DistillSpec.Adam adam) {
+        this.student = student;
+        this.adam = adam;
+        this.backend = student.model().backend();
+    }
+
+    /// The root of the sum of all squares.
+    double gradientNorm() {
+        double sum = 0;
+        for (Student.Parameter p : student.trained().values()) {
+            sum += squares(p.gradient());
+        }
+        return Math.sqrt(sum);
+    }
+
+    private double squares(Tensor t) {
+        Tensor rows = t.shape().rank() == 2 ? t : t.reshape(1, t.shape().size());
+        try (TensorArena scratch = backend.newArena(8 * rows.rows() + 1024)) {
+            Tensor sums = scratch.allocate(DType.F64, new Shape(rows.rows()));
+            backend.run(new Op.RowSquares(sums, rows));
+            return Host.sum(Host.doubles(backend, sums));
+        }
+    }
+
+    /// @param step from 1
+    /// @param norm of the gradients
+    void step(int step, float rate, double norm) {
+        float scale = adam.clip() > 0 && norm > adam.clip() ? (float) (adam.clip() / norm) : 1;
+        for (Student.Parameter p : student.trained().values()) {
+            // Norms and biases are not pulled towards zero.
+            float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
+            backend.run(
+                    new Op.AccumulateAdamW(
+                            p.values(),
+                            p.m(),
+                            p.v(),
+                            p.gradient(),
+                            new Op.AdamSpec(
+                                    rate,
+                                    adam.beta1(),
+                                    adam.beta2(),
+                                    adam.eps(),
+                                    decay,
+                                    step,
+                                    scale)));
+        }
+    }
+}

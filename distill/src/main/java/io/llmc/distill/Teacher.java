@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Positions;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.ArenaPlan;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.Windows;
+import java.util.ArrayList;
+import java.util.List;
+
+/// A model that is only asked. Its weights stay as they are stored, packed ones too.
+final class Teacher implements AutoCloseable {
+    private final LanguageModel model;
+    private final TensorReader reader;
+    private final TensorArena arena;
+    private final TensorArena tables;
+    private final Positions positions;
+    private final List<DecoderBlock> blocks = new ArrayList<>();
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    Teacher(Checkpoint checkpoint, Backend backend, int length) {
+        this.model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
+        this.reader = checkpoint.reader();
+        this.arena = backend.newArena(weights(checkpoint, backend));
+        this.tables = backend.newArena(Positions.bytes(model.spec(), length) + 4096);
+        this.positions = Positions.of(model.spec(), length, backend, tables);
+        for (int i = 0; i < model.spec().layers().size(); i++) {
+            blocks.add(model.block(i, reader, arena));
+        }
+    }
+
+    private static long weights(Checkpoint c, Backend backend) {
+        return backend.device().equals("cpu")
+                ? 1 << 12
+                : c.names().stream().mapToLong(n -> c.info(n).byteSize() + 256).sum();
+    }
+
+    LanguageModel model() {
+        return model;
+    }
+
+    /// Bytes that [#normed] takes at most.
+    long bytes(int rows) {
+        int hidden = model.spec().hidden();
+        long most = 0;
+        for (DecoderBlock block : blocks) {
+            most = Math.max(most, ArenaPlan.kept(block, rows, hidden, positions, model.backend()));
+        }
+        return most + 12L * rows * hidden + 4096;
+    }
+
+    /// What the head reads, `[tokens, hidden]`, in `memory`.
+    Tensor normed(Windows windows, TensorArena memory) {
+        return normed(model, blocks, positions, windows, memory);
+    }
+
+    static Tensor normed(
+            LanguageModel model,
+            List<DecoderBlock> blocks,
+            Positions positions,
+            Windows windows,
+            TensorArena memory) {
+        Backend backend = model.backend();
+        long rows = (long) windows.count() * windows.length();
+        io.llmc.tensor.Shape shape = new io.llmc.tensor.Shape(rows, model.spec().hidden());
+        Tensor x = memory.allocate(DType.F32, shape);
+        try (TensorArena scratch = memory.scratch()) {
+            Tensor first = model.embed(new Forward(backend, scratch, positions), windows.ids());
+            backend.run(new Op.Scale(x, first, 1));
+        }
+        for (DecoderBlock block : blocks) {
+            try (TensorArena scratch = memory.scratch()) {
+                Tensor y = block.forward(new Forward(backend, scratch, positions), x);
+                // The block has read x for the last time.
+                backend.run(new Op.Scale(x, y, 1));
+            }
+        }
+        Tensor normed = memory.allocate(DType.F32, shape);
+        model.finalNorm(new Forward(backend, memory, positions), normed, x);
+        return normed;
+    }
+
+    void logits(Tensor out, Tensor normed, TensorArena scratch) {
+        model.logits(new Forward(model.backend(), scratch, positions), out, normed);
+    }
+
+    @Override
+    public void close() {
+        tables.close();
+        arena.close();
+        reader.close();
+        model.close();
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.llmc.backend.Backend;
+import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Stream;
+import java.util.zip.CRC32C;
+
+/// Where a training run is: what it needs to go on as if nothing had happened.
+///
+/// @param step done
+/// @param best least loss on the held-out windows so far; infinite before the first
+/// @param since measurements without a better one
+/// @param log one JSON object a step
+record TrainState(int step, double best, int since, List<String> log) {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final int CHUNK = 1 << 24;
+
+    static TrainState beginning() {
+        return new TrainState(0, Double.POSITIVE_INFINITY, 0, new ArrayList<>());
+    }
+
+    private record Head(int step, String best, int since, List<String> log) {}
+
+    /// One file: a line of JSON, the tensors one after another, their CRC-32C. It takes the old
+    /// one's place when it is whole.
+    void save(Path file, Student student) {
+        try {
+            Head head = new Head(step, Double.toHexString(best), since, log);
+            write(file, JSON.writeValueAsBytes(head), tensors(student, true), student);
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    /// @return null where there is no whole file
+    static TrainState restore(Path file, Student student) {
+        byte[] head = read(file, tensors(student, true), student);
+        if (head == null) {
+            return null;
+        }
+        try {
+            Head h = JSON.readValue(head, Head.class);
+            return new TrainState(
+                    h.step, Double.parseDouble(h.best), h.since, new ArrayList<>(h.log));
+        } catch (IOException e) {
+            return null;
+        }
+    }
+
+    /// Keeps the weights alone, as the best so far.
+    static void saveWeights(Path file, Student student) {
+        write(file, new byte[] {'{', '}'}, tensors(student, false), student);
+    }
+
+    static boolean restoreWeights(Path file, Student student) {
+        return read(file, tensors(student, false), student) != null;
+    }
+
+    private static List<Tensor> tensors(Student student, boolean all) {
+        return student.trained().values().stream()
+                .flatMap(p -> all ? Stream.of(p.values(), p.m(), p.v()) : Stream.of(p.values()))
+                .toList();
+    }
+
+    private static void write(Path file, byte[] head, List<Tensor> tensors, Student student) {
+        Backend backend = student.model().backend();
+        Path half = file.resolveSibling(file.getFileName() + ".tmp");
+        try (FileChannel out =
+                        FileChannel.open(
+                                half,
+                                StandardOpenOption.CREATE,
+                                StandardOpenOption.TRUNCATE_EXISTING,
+                                StandardOpenOption.WRITE);
+                Arena memory = Arena.ofShared()) {
+            CRC32C crc = new CRC32C();
+            MemorySegment buffer = memory.allocate(CHUNK, 64);
+            put(out, crc, ByteBuffer.allocate(4).putInt(0, head.length));
+            put(out, crc, ByteBuffer.wrap(head));
+            for (Tensor t : tensors) {
+                for (Tensor part : parts(t)) {
+                    MemorySegment host = buffer.asSlice(0, part.byteSize());
+                    backend.download(host, part);
+                    put(out, crc, host.asByteBuffer());
+                }
+            }
+            out.write(ByteBuffer.allocate(8).putLong(0, crc.getValue()));
+            out.force(true);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        try {
+            Files.move(half, file, StandardCopyOption.ATOMIC_MOVE);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static void put(FileChannel out, CRC32C crc, ByteBuffer bytes) throws IOException {
+        crc.update(bytes.duplicate());
+        while (bytes.hasRemaining()) {
+            out.write(bytes);
+        }
+    }
+
+    /// A tensor in pieces that fit the buffer.
+    private static List<Tensor> parts(Tensor t) {
+        long all = t.shape().size();
+        Tensor flat = t.reshape(all, 1);
+        List<Tensor> parts = new ArrayList<>();
+        for (long from = 0; from < all; from += CHUNK / 4) {
+            parts.add(flat.rows(from, Math.min(all, from + CHUNK / 4)));
+        }
+        return parts;
+    }
+
+    /// Checks the whole file before it changes a tensor.
+    private static byte[] read(Path file, List<Tensor> tensors, Student student) {
+        if (!Files.exists(file)) {
+            return null;
+        }
+        Backend backend = student.model().backend();
+        try (FileChannel in = FileChannel.open(file, StandardOpenOption.READ);
+                Arena memory = Arena.ofShared()) {
+            MemorySegment all = in.map(FileChannel.MapMode.READ_ONLY, 0, in.size(), memory);
+            long weights = tensors.stream().mapToLong(Tensor::byteSize).sum();
+            if (all.byteSize() < 12 + weights) {
+                return null;
+            }
+            long body = all.byteSize() - 8;
+            CRC32C crc = new CRC32C();
+            for (long at = 0; at < body; at += CHUNK) {
+                crc.update(all.asSlice(at, Math.min(CHUNK, body - at)).asByteBuffer());
+            }
+            if (all.asSlice(body).asByteBuffer().getLong() != crc.getValue()) {
+                return null;
+            }
+            int length = all.asByteBuffer().getInt();
+            if (length < 0 || 4L + length + weights != body) {
+                return null;
+            }
+            byte[] head = all.asSlice(4, length).toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+            MemorySegment buffer = memory.allocate(CHUNK, 64);
+            long at = 4L + length;
+            for (Tensor t : tensors) {
+                for (Tensor part : parts(t)) {
+                    MemorySegment host = buffer.asSlice(0, part.byteSize());
+                    host.copyFrom(all.asSlice(at, part.byteSize()));
+                    backend.upload(part, host);
+                    at += part.byteSize();
+                }
+            }
+            return head;
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+}

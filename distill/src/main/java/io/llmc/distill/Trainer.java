@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Positions;
+import io.llmc.model.Tap;
+import io.llmc.model.Tape;
+import io.llmc.pipeline.ArenaPlan;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.Windows;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+
+/// Forward and backward passes of a student beside its teacher.
+///
+/// Logits exist for a few rows at a time only: the head, the loss and their gradients are one loop.
+final class Trainer implements AutoCloseable {
+    /// Bytes of a student's logits that exist at once, about.
+    private static final long LOGITS = 48L << 20;
+
+    private final Backend backend;
+    private final Student student;
+    private final Teacher teacher;
+    private final DistillSpec spec;
+    private final Positions positions;
+    private final TensorArena tables;
+    private final TensorArena arena;
+
+    /// @param teacher null where no loss asks it
+    /// @param bytes of the arena that a step runs in
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    Trainer(Student student, Teacher teacher, DistillSpec spec, long bytes) {
+        this.student = student;
+        this.teacher = teacher;
+        this.spec = spec;
+        this.backend = student.model().backend();
+        int length = spec.length();
+        this.tables = backend.newArena(Positions.bytes(student.model().spec(), length) + 4096);
+        this.positions = Positions.of(student.model().spec(), length, backend, tables);
+        this.arena = backend.newArena(bytes);
+    }
+
+    /// Bytes of the arena that a step of these sizes takes.
+    static long bytes(Student student, Teacher teacher, DistillSpec spec) {
+        LanguageModel model = student.model();
+        int rows = spec.batch() * spec.length();
+        long stream = 4L * rows * model.spec().hidden() + 4096;
+        try (TensorArena tables =
+                model.backend().newArena(Positions.bytes(model.spec(), spec.length()) + 4096)) {
+            Positions positions =
+                    Positions.of(model.spec(), spec.length(), model.backend(), tables);
+            long most = 0;
+            long all = 0;
+            for (DecoderBlock block : student.blocks()) {
+                long kept =
+                        ArenaPlan.kept(
+                                block, rows, model.spec().hidden(), positions, model.backend());
+                most = Math.max(most, kept);
+                all += kept;
+            }
+            // Every activation has a gradient.
+            long blocks = 2 * (spec.checkpointBlocks() ? most : all);
+            long streams = stream * (2L * student.blocks().size() + 16);
+            long asked = teacher == null ? 0 : teacher.bytes(rows);
+            return blocks + streams + asked + 6 * (LOGITS + (1 << 20));
+        }
+    }
+
+    /// Means over tokens, without weights.
+    record Losses(double kl, double reverse, double jsd, double ce, long tokens) {
+        double total(Op.LossWeights w) {
+            return w.kl() * kl + w.reverse() * reverse + w.jsd() * jsd + w.ce() * ce;
+        }
+
+        Losses plus(Losses other) {
+            long all = tokens + other.tokens;
+            return new Losses(
+                    mean(kl, other.kl, other),
+                    mean(reverse, other.reverse, other),
+                    mean(jsd, other.jsd, other),
+                    mean(ce, other.ce, other),
+                    all);
+        }
+
+        private double mean(double mine, double theirs, Losses other) {
+            return (mine * tokens + theirs * other.tokens) / (tokens + other.tokens);
+        }
+    }
+
+    /// Losses of some windows; the gradient of their weighted mean, times `scale`, is added to
+    /// those of the student's parameters.
+    Losses learn(Windows windows, float scale) {
+        try (TensorArena step = arena.scratch()) {
+            Tensor teachers = teacher == null ? null : teacher.normed(windows, step);
+            List<Segment> segments = new ArrayList<>();
+            Tape first = new Tape(backend, step, List.of());
+            student.watch(first);
+            Tensor x = student.model().embed(forward(first), windows.ids());
+            segments.add(new Segment(first, x));
+            for (DecoderBlock block : student.blocks()) {
+                x = block(block, x, step, segments);
+            }
+            Tensor dx = zeros(step, x.shape());
+            Tape last = new Tape(backend, step, List.of());
+            student.watch(last);
+            last.source(x, dx);
+            Tensor normed = last.kept().allocate(DType.F32, x.shape());
+            student.model().finalNorm(forward(last), normed, x);
+            Tensor dnormed = last.gradient(normed);
+            Losses losses = losses(windows, normed, dnormed, teachers, scale, step, true);
+            last.backward();
+            backward(segments, dx, step);
+            return losses;
+        }
+    }
+
+    /// A stretch of the forward pass.
+    ///
+    /// @param tape null where the stretch is run again on the way back
+    /// @param out what it gave
+    private record Segment(Tape tape, Tensor out, DecoderBlock block, Tensor in, Tensor din) {
+        Segment(Tape tape, Tensor out) {
+            this(tape, out, null, null, null);
+        }
+    }
+
+    private Tensor block(DecoderBlock block, Tensor x, TensorArena step, List<Segment> segments) {
+        Tensor din = zeros(step, x.shape());
+        if (!spec.checkpointBlocks()) {
+            Tape tape = tape(step, x, din);
+            Tensor y = block.forward(forward(tape), x);
+            segments.add(new Segment(tape, y, block, x, din));
+            return y;
+        }
+        Tensor y = step.allocate(DType.F32, x.shape());
+        try (TensorArena scratch = step.scratch()) {
+            Tensor out = block.forward(new Forward(backend, scratch, positions), x);
+            backend.run(new Op.Scale(y, out, 1));
+        }
+        segments.add(new Segment(null, y, block, x, din));
+        return y;
+    }
+
+    private Tape tape(TensorArena memory, Tensor x, Tensor dx) {
+        Tape tape = new Tape(backend, memory, List.of());
+        student.watch(tape);
+        tape.source(x, dx);
+        return tape;
+    }
+
+    /// @param dout gradient of the last stretch's result
+    private void backward(List<Segment> segments, Tensor dout, TensorArena step) {
+        Tensor d = dout;
+        for (Segment s : segments.reversed()) {
+            if (s.tape != null) {
+                s.tape.source(s.out, d);
+                s.tape.backward();
+            } else {
+                try (TensorArena scratch = step.scratch()) {
+                    Tape tape = tape(scratch, s.in, s.din);
+                    Tensor out = s.block.forward(forward(tape), s.in);
+                    tape.source(out, d);
+                    tape.backward();
+                }
+            }
+            d = s.din;
+        }
+    }
+
+    private Forward forward(Tape tape) {
+        return new Forward(backend, tape, tape.kept(), positions, Tap.NONE, false);
+    }
+
+    private Tensor zeros(TensorArena memory, Shape shape) {
+        Tensor t = memory.allocate(DType.F32, shape);
+        backend.run(new Op.Zero(t));
+        return t;
+    }
+
+    /// Losses of windows that nobody learns from.
+    Losses measure(Windows windows) {
+        try (TensorArena step = arena.scratch()) {
+            Tensor teachers = teacher == null ? null : teacher.normed(windows, step);
+            Tensor normed =
+                    Teacher.normed(student.model(), student.blocks(), positions, windows, step);
+            return losses(windows, normed, null, teachers, 1, step, false);
+        }
+    }
+
+    private Losses losses(
+            Windows windows,
+            Tensor normed,
+            Tensor dnormed,
+            Tensor teachers,
+            float scale,
+            TensorArena step,
+            boolean learns) {
+        int rows = Math.toIntExact(normed.rows());
+        long vocabulary = student.model().spec().vocabulary();
+        int piece = (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
+        double[] sums = new double[4];
+        for (int from = 0; from < rows; from += piece) {
+            int to = Math.min(rows, from + piece);
+            try (TensorArena scratch = step.scratch()) {
+                piece(
+                        windows,
+                        normed,
+                        dnormed,
+                        teachers,
+                        from,
+                        to,
+                        scale / rows,
+                        scratch,
+                        sums,
+                        learns);
+            }
+        }
+        long next = (long) rows - windows.count();
+        return new Losses(
+                sums[0] / rows, sums[1] / rows, sums[2] / rows, sums[3] / Math.max(1, next), rows);
+    }
+
+    private void piece(
+            Windows windows,
+            Tensor normed,
+            Tensor dnormed,
+            Tensor teachers,
+            int from,
+            int to,
+            float scale,
+            TensorArena scratch,
+            double[] sums,
+            boolean learns) {
+        LanguageModel model = student.model();
+        int n = to - from;
+        Tape tape = new Tape(backend, scratch, List.of());
+        if (learns) {
+            student.watch(tape);
+            tape.source(normed, dnormed);
+        }
+        Shape shape = new Shape(n, model.spec().vocabulary());
+        Tensor logits = tape.kept().allocate(DType.F32, shape);
+        model.logits(forward(tape), logits, normed.rows(from, to));
+        Tensor theirs = null;
+        if (teachers != null) {
+            theirs = scratch.allocate(DType.F32, shape);
+            teacher.logits(theirs, teachers.rows(from, to), scratch);
+        }
+        Tensor dlogits = tape.gradient(logits);
+        Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
+        backend.run(
+                new Op.DistillLoss(
+                        dlogits,
+                        losses,
+                        logits,
+                        theirs,
+                        targets(windows, from, to, scratch),
+                        spec.loss(),
+                        scale));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment copy = host.allocate(losses.byteSize(), 8);
+            backend.download(copy, losses);
+            for (int i = 0; i < 4 * n; i++) {
+                sums[i % 4] += copy.getAtIndex(ValueLayout.JAVA_DOUBLE, i);
+            }
+        }
+        if (learns) {
+            tape.backward();
+        }
+    }
+
+    /// The token after each row, -1 behind a window's last.
+    private Tensor targets(Windows windows, int from, int to, TensorArena scratch) {
+        Tensor t = scratch.allocate(DType.I32, new Shape(to - from));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment ids = host.allocate(4L * (to - from), 8);
+            for (int r = from; r < to; r++) {
+                boolean last = (r + 1) % windows.length() == 0;
+                int id = last ? -1 : windows.ids().getAtIndex(ValueLayout.JAVA_INT, r + 1);
+                ids.setAtIndex(ValueLayout.JAVA_INT, r - from, id);
+            }
+            backend.upload(t, ids);
+        }
+        return t;
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+        tables.close();
+    }
+}
