@@ -17,7 +17,10 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
         int group = a.heads() / a.kvHeads();
         int intermediate = intermediate(spec.layers().getFirst());
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
-        int kv = kvGroups == null ? a.kvHeads() : count(kvGroups, a.kvHeads(), "--kv-groups", "KV heads");
+        int kv =
+                kvGroups == null
+                        ? a.kvHeads()
+                        : count(kvGroups, a.kvHeads(), "--kv-groups", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.

@@ -224,8 +224,7 @@ class SlicePassTest {
         assertThat((Double) TestSweep.report(result, "model").values().get("variance_kept"))
                 .isCloseTo(1, within(1e-6));
         float[] logits = TestSweep.logits(model);
-        assertThat(TestSweep.worst(TestSweep.logits(out), logits) / size(logits))
-                .isLessThan(1e-4);
+        assertThat(TestSweep.worst(TestSweep.logits(out), logits) / size(logits)).isLessThan(1e-4);
     }
 
     @Test

@@ -561,6 +561,24 @@ class WidthPassTest {
         assertThat(values.get("relative_error")).isEqualTo(values.get("uncompensated_error"));
     }
 
+    @Test
+    void aLayerOfZerosLosesNothing() throws IOException {
+        Path model =
+                EditedCheckpoint.write(
+                        LLAMA, temp.resolve("model"), EditedCheckpoint.silence("_proj"), Map.of());
+        SweepResult result =
+                width(model, Map.of("ffn", 0.5, "heads", 0.5, "multipleOf", 8))
+                        .run(temp.resolve("out"));
+        assertThat(result.reports())
+                .hasSize(4)
+                .allSatisfy(r -> {
+                    assertThat(r.warnings()).as(r.module()).hasSize(1);
+                    assertThat(r.values())
+                            .containsEntry("relative_error", 0.0)
+                            .containsEntry("uncompensated_error", 0.0);
+                });
+    }
+
     // ---------------------------------------------------------------- experts
 
     @Test
