@@ -143,7 +143,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// The residual stream after the attention.
-    private double[][] attended(int[] ids) {
+    double[][] attended(int[] ids) {
         double[][] embedding = matrix("model.embed_tokens.weight");
         double[][] mixed = outputInputs(ids);
         double[][] x = new double[ids.length][];

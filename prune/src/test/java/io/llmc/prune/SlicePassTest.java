@@ -20,8 +20,12 @@ import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.DoubleBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -272,6 +276,54 @@ class SlicePassTest {
             }
         }
         assertThat(found.share()).isCloseTo(share, within(1e-12));
+    }
+
+    /// Of everything that the two norms of a block and the last norm read, each token as long as
+    /// the next.
+    @Test
+    void theCovarianceIsThatOfWhatNormsRead() throws IOException {
+        TestSweep.of(model(LLAMA), "layers", Map.of("layers", List.of(1)))
+                .run(temp.resolve("short"));
+        Path model = temp.resolve("short");
+        TestSweep sweep = slice(model, 48);
+        // Dead at the end of the only block, with the note of what was seen before it.
+        Path out = temp.resolve("out");
+        assertThatThrownBy(() -> sweep.run(out, 2, 1)).isInstanceOf(TestSweep.Killed.class);
+        DoubleBuffer got =
+                ByteBuffer.wrap(
+                                Files.readAllBytes(
+                                        TestSweep.work(out).resolve("view-0-covariance.note")))
+                        .order(ByteOrder.LITTLE_ENDIAN)
+                        .position(8)
+                        .asDoubleBuffer();
+        List<double[]> seen = new ArrayList<>();
+        int[] ids = sweep.calibrationIds();
+        try (HostModel host = new HostModel(model)) {
+            for (int from = 0; from < ids.length; from += sweep.length()) {
+                int[] window = Arrays.copyOfRange(ids, from, from + sweep.length());
+                seen.addAll(List.of(host.attended(window)));
+            }
+        }
+        for (float[] stream :
+                PlainForward.of(model, null, Windows.of(ids, sweep.length())).streams()) {
+            for (int at = 0; at < stream.length; at += 64) {
+                int row = at;
+                seen.add(IntStream.range(0, 64).mapToDouble(i -> stream[row + i]).toArray());
+            }
+        }
+        double[][] rows = seen.stream().map(SlicePassTest::ofOneSize).toArray(double[][]::new);
+        assertThat(rows).hasNumberOfRows(3 * ids.length);
+        double[][] want = Plain.gram(rows);
+        assertThat(got.remaining()).isEqualTo(64 * 64);
+        for (int i = 0; i < 64 * 64; i++) {
+            assertThat(got.get(i)).isCloseTo(want[i / 64][i % 64], within(1e-3));
+        }
+    }
+
+    /// With a mean square of one, but for eps.
+    private static double[] ofOneSize(double[] row) {
+        double scale = 1 / Math.sqrt(dot(row, row) / row.length + 1e-5);
+        return Arrays.stream(row).map(v -> v * scale).toArray();
     }
 
     // ---------------------------------------------------------------- the same bytes
