@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.pipeline.PassFactory;
 import io.llmc.quantize.QuantizePasses;
 import java.util.Iterator;
 import picocli.CommandLine.Option;
 
 /// Mixin: how weights are found.
 final class MethodOptions {
+    private static final Methods METHODS = new Methods(QuantizePasses.ALL);
+
     @Option(
             names = "--method",
             paramLabel = "NAME",
@@ -16,14 +17,15 @@ final class MethodOptions {
             description = "${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}).")
     private String method;
 
+    /// @throws io.llmc.pipeline.RecipeException where no quantizer has this name
     String toName() {
-        return method;
+        return METHODS.require(method);
     }
 
     static final class Names implements Iterable<String> {
         @Override
         public Iterator<String> iterator() {
-            return QuantizePasses.ALL.stream().map(PassFactory::name).iterator();
+            return METHODS.iterator();
         }
     }
 }

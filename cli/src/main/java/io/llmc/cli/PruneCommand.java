@@ -51,6 +51,9 @@ final class PruneCommand implements Callable<Integer> {
         tree.putAll(pass, layers.toSettings());
         tree.putAll("steps.1.evaluate", pruning.toEvaluation(model.toPath()));
         request.changes().forEach(change -> tree.set(pass, change));
+        // What a method lacks is named by its flag.
+        pruning.toSettings().forEach(s -> tree.expect(pass + "." + s.key(), s.flag()));
+        tree.expect("steps.1.evaluate.data", "--data");
         return new RecipeJob(wiring, log.toVerbosity())
                 .execute(tree, request, device.toDeviceSpec());
     }

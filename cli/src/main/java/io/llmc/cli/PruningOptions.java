@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.pipeline.PassFactory;
 import io.llmc.prune.PrunePasses;
 import java.nio.file.Path;
 import java.util.Iterator;
@@ -10,6 +9,8 @@ import picocli.CommandLine.Option;
 
 /// Mixin: what is taken out of a model, and how it is found.
 final class PruningOptions {
+    private static final Methods METHODS = new Methods(PrunePasses.ALL);
+
     @Option(
             names = "--method",
             paramLabel = "NAME",
@@ -163,8 +164,9 @@ final class PruningOptions {
             description = "Windows of --data at most (default: all).")
     private Integer maxWindows;
 
+    /// @throws io.llmc.pipeline.RecipeException where no pruner has this name
     String toMethod() {
-        return method;
+        return METHODS.require(method);
     }
 
     List<Setting> toSettings() {
@@ -204,7 +206,7 @@ final class PruningOptions {
     static final class Names implements Iterable<String> {
         @Override
         public Iterator<String> iterator() {
-            return PrunePasses.ALL.stream().map(PassFactory::name).iterator();
+            return METHODS.iterator();
         }
     }
 }

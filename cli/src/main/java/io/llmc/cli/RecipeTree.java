@@ -58,7 +58,7 @@ final class RecipeTree {
         if (value == null) {
             return;
         }
-        List<String> keys = Arrays.stream(path.split("\\.", -1)).map(Options::camel).toList();
+        List<String> keys = keys(path);
         Object at = root;
         for (int i = 0; i + 1 < keys.size(); i++) {
             Object next = child(at, keys.get(i), place);
@@ -74,7 +74,11 @@ final class RecipeTree {
 
     /// Names the place of something that is missing.
     void expect(String path, String place) {
-        places.putIfAbsent(path, place);
+        places.putIfAbsent(String.join(".", keys(path)), place);
+    }
+
+    private static List<String> keys(String path) {
+        return Arrays.stream(path.split("\\.", -1)).map(Options::camel).toList();
     }
 
     /// `key=value`, the value in YAML.

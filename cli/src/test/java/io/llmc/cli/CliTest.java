@@ -3,6 +3,11 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.pipeline.PassFactory;
+import io.llmc.prune.PrunePasses;
+import io.llmc.quantize.QuantizePasses;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -97,6 +102,9 @@ class CliTest {
     @Test
     void badValuesOfARecipeAreUsageAndNameTheFlag() {
         usage(quantize("--method", "rtm"), "--method: unknown method rtm; known: rtn, gptq");
+        assertThat(quantize("--method", "wanda").err())
+                .startsWith("llmc: --method: unknown method wanda; known: rtn, gptq")
+                .doesNotContain("magnitude");
         usage(quantize("--method", "rtn", "--bits", "5"), "--bits: bits must be 2, 3, 4 or 8: 5");
         usage(quantize("--method", "rtn", "--group-size", "x"), "--group-size");
         usage(quantize("--method", "rtn", "--act-order", "static"), "--act-order");
@@ -116,6 +124,20 @@ class CliTest {
                 quantize("--calib-data", "x", "--act-order", "all"),
                 "--act-order",
                 "static, group, none");
+    }
+
+    static Stream<PassFactory> passes() {
+        return Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream());
+    }
+
+    @ParameterizedTest
+    @MethodSource("passes")
+    void everyMethodsSampleCanBeRun(PassFactory pass) throws IOException {
+        Path recipe = Files.writeString(dir.resolve("recipe.yaml"), pass.sample());
+        Cli plan = Cli.run("run", recipe, "--set", "output=" + dir.resolve("out"), "--dry-run");
+        assertThat(plan.exit()).as(plan.err()).isZero();
+        assertThat(pass.sample()).contains("- " + pass.name() + ":");
+        assertThat(plan.out()).contains("nothing is written");
     }
 
     private static Cli quantize(String... flags) {

@@ -6,7 +6,8 @@ import io.llmc.pipeline.Options;
 /// How many of something stay: a part of them, up to 1, or a number of them.
 ///
 /// @param text as the user wrote it
-record Part(String text, double value) {
+/// @param isFraction whether the value is a part
+record Part(String text, double value, boolean isFraction) {
     /// Null where the option is absent.
     static Part read(Options o, String key) {
         String text = o.text(key, null);
@@ -14,23 +15,19 @@ record Part(String text, double value) {
             return null;
         }
         double value = o.decimal(key, 1);
-        boolean whole = value == Math.rint(value);
-        if (!(value > 0) || (value > 1 && !whole)) {
+        // "1" is one of them; "1.0" is all of them, and "2.0" is neither.
+        boolean number = text.matches("[0-9]+");
+        if (!(value > 0) || (value > 1 && !number)) {
             throw o.error(
                     key,
                     "%s is %s, expected a part up to 1, as 0.75, or a number of them"
                             .formatted(key, text));
         }
-        // "1" is one of them; "1.0" is all of them.
-        return new Part(text, text.equals("1") ? -1 : value);
-    }
-
-    boolean isFraction() {
-        return value > 0 && value <= 1;
+        return new Part(text, value, !number);
     }
 
     /// The number of them that stay, not rounded.
     double of(int all) {
-        return isFraction() ? value * all : Math.abs(value);
+        return isFraction ? value * all : value;
     }
 }

@@ -47,14 +47,21 @@ final class Rotation implements Checkpoint.Derivation {
     private final Map<String, Boolean> writers = new HashMap<>();
 
     private final Map<String, NormSpec> norms = new HashMap<>();
-    private final String separateHead;
+
+    /// What the result calls the embedding and the head, which a tied matrix becomes both of,
+    /// whatever the one name is that it is stored under.
+    private final String embedding;
+
+    private final String head;
 
     /// @param q `[new width][old width]`, orthonormal rows; null where only sizes are wanted
     Rotation(Backend backend, Checkpoint source, ModelSpec spec, double[][] q, int width) {
         this.backend = backend;
         this.spec = spec;
         this.q = q;
-        this.separateHead = spec.tied() ? headName(spec) : spec.head();
+        boolean underHeadsName = spec.embedding().equals("lm_head");
+        this.embedding = underHeadsName ? "model.embed_tokens" : spec.embedding();
+        this.head = spec.tied() ? "lm_head" : spec.head();
         for (LayerSpec layer : spec.layers()) {
             layer.attention().projections().forEach(n -> readers.put(n, layer.attentionNorm()));
             writers.put(layer.attention().output(), true);
@@ -68,7 +75,7 @@ final class Rotation implements Checkpoint.Derivation {
                 }
             }
         }
-        readers.put(separateHead, spec.finalNorm());
+        readers.put(head, spec.finalNorm());
         norms.put(spec.finalNorm().name(), spec.finalNorm());
         this.infos = infos(source, width);
     }
@@ -76,10 +83,6 @@ final class Rotation implements Checkpoint.Derivation {
     private void add(LayerSpec.Mlp mlp, NormSpec norm) {
         mlp.inputs().forEach(n -> readers.put(n, norm));
         writers.put(mlp.down(), true);
-    }
-
-    private static String headName(ModelSpec spec) {
-        return spec.embedding().equals("lm_head") ? "model.embed_tokens" : "lm_head";
     }
 
     /// Name and shape of every tensor of the result.
@@ -94,7 +97,7 @@ final class Rotation implements Checkpoint.Derivation {
             String owner = owner(name);
             long[] dims = info.shape().dims();
             boolean weight = name.endsWith(".weight");
-            if (weight && (readers.containsKey(owner) || owner.equals(spec.embedding()))) {
+            if (weight && (readers.containsKey(owner) || owner.equals(embedding))) {
                 dims[1] = width;
             } else if (writers.containsKey(owner) || norms.containsKey(owner)) {
                 dims[0] = width;
@@ -102,9 +105,10 @@ final class Rotation implements Checkpoint.Derivation {
             all.put(name, TensorInfo.of(name, info.dtype(), dims));
         }
         if (spec.tied()) {
-            TensorInfo embedding = all.get(spec.embedding() + ".weight");
-            String head = separateHead + ".weight";
-            all.put(head, TensorInfo.of(head, embedding.dtype(), embedding.shape().dims()));
+            TensorInfo matrix = all.get(spec.embedding() + ".weight");
+            for (String name : List.of(embedding + ".weight", head + ".weight")) {
+                all.put(name, TensorInfo.of(name, matrix.dtype(), matrix.shape().dims()));
+            }
         }
         return all;
     }
@@ -121,12 +125,12 @@ final class Rotation implements Checkpoint.Derivation {
         if (norms.containsKey(owner)) {
             return constant(norms.get(owner), info, memory);
         }
-        if (weight && owner.equals(separateHead) && spec.tied()) {
-            Tensor embedding = base.tensor(spec.embedding() + ".weight");
-            return read(embedding, spec.finalNorm(), info, base, memory);
+        if (weight && owner.equals(embedding)) {
+            return read(base.tensor(spec.embedding() + ".weight"), null, info, base, memory);
         }
-        if (weight && owner.equals(spec.embedding())) {
-            return read(base.tensor(name), null, info, base, memory);
+        if (weight && owner.equals(head)) {
+            Tensor matrix = base.tensor(spec.head() + ".weight");
+            return read(matrix, spec.finalNorm(), info, base, memory);
         }
         if (weight && readers.containsKey(owner)) {
             return read(base.tensor(name), readers.get(owner), info, base, memory);

@@ -2,6 +2,7 @@
 package io.llmc.prune;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
+import com.fasterxml.jackson.databind.node.DoubleNode;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -100,11 +101,19 @@ public record SlicePass(int hidden) implements ModelPass {
                 });
     }
 
-    private HfConfig config(Checkpoint source, ModelSpec spec) {
+    HfConfig config(Checkpoint source, ModelSpec spec) {
         Architecture architecture = Architectures.of(source.config());
-        return architecture
-                .resized(source.config(), spec, Map.of(Size.HIDDEN, hidden))
-                .with("tie_word_embeddings", BooleanNode.FALSE);
+        HfConfig config =
+                architecture
+                        .resized(source.config(), spec, Map.of(Size.HIDDEN, hidden))
+                        .with("tie_word_embeddings", BooleanNode.FALSE);
+        // A norm adds eps to the mean over the width, which is larger over fewer channels. Norms of
+        // heads read the same key, but their width stays.
+        if (spec.layers().getFirst().attention().queryNorm() != null) {
+            return config;
+        }
+        double eps = source.config().decimal("rms_norm_eps", spec.finalNorm().eps());
+        return config.with("rms_norm_eps", DoubleNode.valueOf(eps * spec.hidden() / hidden));
     }
 
     @Override

@@ -79,7 +79,12 @@ final class Sparse {
             double error = Host.sum(Host.doubles(backend, squares));
             backend.run(new Op.RowSquares(squares, before));
             double norm = Host.sum(Host.doubles(backend, squares));
-            return norm > 0 ? error / norm : 0;
+            return relative(error, norm);
         }
+    }
+
+    /// What is lost of a layer's output; a layer that gives nothing loses nothing.
+    static double relative(double error, double norm) {
+        return norm > 0 ? error / norm : 0;
     }
 }

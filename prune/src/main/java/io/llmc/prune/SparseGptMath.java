@@ -63,7 +63,11 @@ final class SparseGptMath {
         backend.run(new Op.ApplyMask(masked, dense, mask));
         backend.run(new Op.Add(difference, masked, dense, -1));
         double uncompensated = squared(backend, scratch, difference, h);
-        return new Result(work, Host.share(backend, mask), error / norm, uncompensated / norm);
+        return new Result(
+                work,
+                Host.share(backend, mask),
+                Sparse.relative(error, norm),
+                Sparse.relative(uncompensated, norm));
     }
 
     private static void block(

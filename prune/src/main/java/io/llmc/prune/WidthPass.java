@@ -291,7 +291,15 @@ public record WidthPass(
             }
             layer.replace(new Weight.Dense(full));
             taker.take(layer, columns);
-            report(scope, g, layer, what, factor, error / norm, plain / norm, start);
+            report(
+                    scope,
+                    g,
+                    layer,
+                    what,
+                    factor,
+                    Sparse.relative(error, norm),
+                    Sparse.relative(plain, norm),
+                    start);
         }
     }
 

@@ -17,7 +17,10 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
         int group = a.heads() / a.kvHeads();
         int intermediate = intermediate(spec.layers().getFirst());
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
-        int kv = kvGroups == null ? a.kvHeads() : count(kvGroups, a.kvHeads(), "KV heads");
+        int kv =
+                kvGroups == null
+                        ? a.kvHeads()
+                        : count(kvGroups, a.kvHeads(), "--kv-groups", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.
@@ -26,7 +29,7 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
                         "--heads and --kv-groups are the same thing where every head has its own KV head",
                         "give one of them");
             }
-            kv = count(heads, a.heads(), "heads");
+            kv = count(heads, a.heads(), "--heads", "heads");
         } else if (heads != null) {
             each = headsOfEach(heads, group, kv);
         }
@@ -60,19 +63,43 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
         return kept;
     }
 
-    private static int count(Part part, int all, String what) {
-        long kept = Math.round(part.of(all));
-        if (kept > all || kept < 1) {
+    private static int count(Part part, int all, String flag, String what) {
+        double wanted = part.of(all);
+        int kept = (int) Math.round(wanted);
+        if (wanted > all) {
             throw new UserException(
-                    "%s of %d %s leaves %d".formatted(part.text(), all, what, kept),
-                    "ask for 1 to %d".formatted(all));
+                    "%s %s is more than the %d %s there are"
+                            .formatted(flag, part.text(), all, what),
+                    "ask for fewer");
         }
-        return (int) kept;
+        if (kept < 1) {
+            throw new UserException(
+                    "%s %s of %d %s is 0 when rounded".formatted(flag, part.text(), all, what),
+                    "ask for more");
+        }
+        requireFewer(kept, wanted, all, "%s %s of %d %s".formatted(flag, part.text(), all, what));
+        return kept;
+    }
+
+    /// Asked for fewer, a model that stays as it is would be a surprise.
+    private static void requireFewer(int kept, double wanted, int all, String what) {
+        if (kept == all && wanted < all) {
+            throw new UserException(
+                    "%s is %d when rounded, so nothing would go".formatted(what, kept),
+                    "ask for fewer");
+        }
     }
 
     private static int headsOfEach(Part heads, int group, int kvHeads) {
         if (heads.isFraction()) {
-            return (int) Math.max(1, Math.round(heads.of(group)));
+            double wanted = heads.of(group);
+            int kept = (int) Math.max(1, Math.round(wanted));
+            requireFewer(
+                    kept,
+                    wanted,
+                    group,
+                    "--heads %s of the %d heads of each KV head".formatted(heads.text(), group));
+            return kept;
         }
         double each = heads.of(0) / kvHeads;
         if (each != Math.rint(each) || each > group) {

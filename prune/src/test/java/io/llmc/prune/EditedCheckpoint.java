@@ -6,6 +6,7 @@ import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -33,13 +34,42 @@ final class EditedCheckpoint {
     /// @return `target`, with a tokenizer
     static Path write(Path source, Path target, Edit edit, Map<String, Integer> config)
             throws IOException {
+        return write(source, target, edit, config, null, name -> name);
+    }
+
+    /// With every tensor in F32, so that no rounding hides anything.
+    static Path writeF32(Path source, Path target, Edit edit) throws IOException {
+        return write(source, target, edit, Map.of(), DType.F32, name -> name);
+    }
+
+    /// With other names.
+    static Path renamed(Path source, Path target, UnaryOperator<String> names) throws IOException {
+        return write(source, target, Edit.NONE, Map.of(), null, names);
+    }
+
+    /// @param dtype of all tensors, converted before they are edited; null to leave them as they
+    ///   are
+    private static Path write(
+            Path source,
+            Path target,
+            Edit edit,
+            Map<String, Integer> config,
+            DType dtype,
+            UnaryOperator<String> names)
+            throws IOException {
         try (Checkpoint c = Checkpoint.open(source);
                 TensorReader reader = c.reader();
                 Arena memory = Arena.ofConfined()) {
             SequencedMap<TensorInfo, Tensor> edited = new LinkedHashMap<>();
             for (String name : c.names()) {
-                Tensor t = edited(name, reader.tensor(name), edit, memory);
-                edited.put(TensorInfo.of(name, t.dtype(), t.shape().dims()), t);
+                Tensor stored = reader.tensor(name);
+                Tensor t =
+                        edited(
+                                name,
+                                dtype == DType.F32 ? floats(stored, memory) : stored,
+                                edit,
+                                memory);
+                edited.put(TensorInfo.of(names.apply(name), t.dtype(), t.shape().dims()), t);
             }
             try (CheckpointWriter writer =
                     CheckpointWriter.create(
@@ -55,6 +85,20 @@ final class EditedCheckpoint {
             WordTokenizer.write(target, words(c));
         }
         return target;
+    }
+
+    private static Tensor floats(Tensor t, Arena memory) {
+        double[][] values = HostModel.matrix(t);
+        MemorySegment all = memory.allocate(4 * t.shape().size(), 64);
+        for (int r = 0; r < values.length; r++) {
+            for (int i = 0; i < values[r].length; i++) {
+                all.setAtIndex(
+                        ValueLayout.JAVA_FLOAT,
+                        (long) r * values[r].length + i,
+                        (float) values[r][i]);
+            }
+        }
+        return Tensor.of(all, DType.F32, t.shape().dims());
     }
 
     private static Tensor edited(String name, Tensor t, Edit edit, Arena memory) {
@@ -81,6 +125,11 @@ final class EditedCheckpoint {
             rows[r] = t.bytes().asSlice((long) r * row, row).toArray(ValueLayout.JAVA_BYTE);
         }
         return rows;
+    }
+
+    /// Zeros in every tensor of such a name.
+    static Edit silence(String part) {
+        return (name, rows) -> name.contains(part) ? map(rows, row -> new byte[row.length]) : rows;
     }
 
     static byte[][] map(byte[][] rows, UnaryOperator<byte[]> row) {

@@ -131,7 +131,7 @@ class ExpertsPassTest {
 
     /// Router rows 0, d, -d, 0: one of the second and third wins, and the first wins the tie for
     /// the second place, so that the last expert is never chosen.
-    private static byte[][] neverTheLast(String name, byte[][] rows) {
+    static byte[][] neverTheLast(String name, byte[][] rows) {
         if (name.endsWith("block_sparse_moe.gate.weight")) {
             byte[] minus = rows[1].clone();
             for (int i = 1; i < minus.length; i += 2) {
@@ -169,10 +169,7 @@ class ExpertsPassTest {
                 EditedCheckpoint.write(
                         MIXTRAL,
                         temp.resolve("model"),
-                        (name, rows) ->
-                                name.contains(".experts.1.w2.")
-                                        ? EditedCheckpoint.map(rows, r -> new byte[r.length])
-                                        : rows,
+                        EditedCheckpoint.silence(".experts.1.w2."),
                         Map.of());
         ModuleReport report = TestSweep.report(experts(model, 3).run(temp.resolve("out")), GATE);
         assertThat(list(report, "dropped")).containsExactly(1);

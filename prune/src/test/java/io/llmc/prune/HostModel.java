@@ -6,8 +6,11 @@ import io.llmc.formats.TensorReader;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.IntStream;
 
 /// The first block of a Llama or a Mixtral in the written-out formulas, in F64: slow, plain, and
@@ -17,6 +20,7 @@ final class HostModel implements AutoCloseable {
 
     private final Checkpoint checkpoint;
     private final TensorReader reader;
+    private final Map<String, double[][]> matrices = new HashMap<>();
 
     @SuppressWarnings("MustBeClosed") // closed by close()
     HostModel(Path directory) {
@@ -50,7 +54,7 @@ final class HostModel implements AutoCloseable {
     }
 
     double[][] matrix(String name) {
-        return matrix(reader.tensor(name));
+        return matrices.computeIfAbsent(name, n -> matrix(reader.tensor(n)));
     }
 
     private double[] vector(String name) {
@@ -115,12 +119,7 @@ final class HostModel implements AutoCloseable {
 
     private double outputNorm(String moe, int expert, double[] x) {
         String p = moe + "experts." + expert + ".";
-        double[] gate = linear(p + "w1", x);
-        double[] up = linear(p + "w3", x);
-        double[] hidden =
-                IntStream.range(0, gate.length)
-                        .mapToDouble(i -> gate[i] / (1 + Math.exp(-gate[i])) * up[i])
-                        .toArray();
+        double[] hidden = gated(linear(p + "w1", x), linear(p + "w3", x));
         double squares = 0;
         for (double y : linear(p + "w2", hidden)) {
             squares += y * y;
@@ -128,13 +127,43 @@ final class HostModel implements AutoCloseable {
         return Math.sqrt(squares);
     }
 
+    /// What the down-projection of a Llama's block reads for each id of one window.
+    double[][] downInputs(int[] ids) {
+        return Arrays.stream(attended(ids))
+                .map(x -> norm(BLOCK + "post_attention_layernorm", x))
+                .map(x ->
+                        gated(linear(BLOCK + "mlp.gate_proj", x), linear(BLOCK + "mlp.up_proj", x)))
+                .toArray(double[][]::new);
+    }
+
+    private static double[] gated(double[] gate, double[] up) {
+        return IntStream.range(0, gate.length)
+                .mapToDouble(i -> gate[i] / (1 + Math.exp(-gate[i])) * up[i])
+                .toArray();
+    }
+
     /// The residual stream after the attention.
-    private double[][] attended(int[] ids) {
+    double[][] attended(int[] ids) {
         double[][] embedding = matrix("model.embed_tokens.weight");
+        double[][] mixed = outputInputs(ids);
+        double[][] x = new double[ids.length][];
+        for (int t = 0; t < ids.length; t++) {
+            double[] y = linear(BLOCK + "self_attn.o_proj", mixed[t]);
+            double[] before = embedding[ids[t]];
+            x[t] = IntStream.range(0, y.length).mapToDouble(i -> before[i] + y[i]).toArray();
+        }
+        return x;
+    }
+
+    /// What the output projection of the attention reads for each id of one window.
+    double[][] outputInputs(int[] ids) {
         double[][] inputs = attentionInputs(ids);
         int heads = checkpoint.config().integer("num_attention_heads");
         int kvHeads = checkpoint.config().integer("num_key_value_heads");
-        int dim = checkpoint.config().integer("hidden_size") / heads;
+        int dim =
+                checkpoint
+                        .config()
+                        .integer("head_dim", checkpoint.config().integer("hidden_size") / heads);
         double[][] q = new double[ids.length][];
         double[][] k = new double[ids.length][];
         double[][] v = new double[ids.length][];
@@ -143,17 +172,13 @@ final class HostModel implements AutoCloseable {
             k[t] = rotated(linear(BLOCK + "self_attn.k_proj", inputs[t]), t, dim);
             v[t] = linear(BLOCK + "self_attn.v_proj", inputs[t]);
         }
-        double[][] x = new double[ids.length][];
+        double[][] mixed = new double[ids.length][heads * dim];
         for (int t = 0; t < ids.length; t++) {
-            double[] mixed = new double[heads * dim];
             for (int h = 0; h < heads; h++) {
-                attend(mixed, q[t], k, v, t, h * dim, h * kvHeads / heads * dim, dim);
+                attend(mixed[t], q[t], k, v, t, h * dim, h * kvHeads / heads * dim, dim);
             }
-            double[] y = linear(BLOCK + "self_attn.o_proj", mixed);
-            double[] before = embedding[ids[t]];
-            x[t] = IntStream.range(0, y.length).mapToDouble(i -> before[i] + y[i]).toArray();
         }
-        return x;
+        return mixed;
     }
 
     private static void attend(

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
@@ -31,7 +32,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.TreeMap;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -47,9 +47,6 @@ class LayersPassTest {
     private static final int LENGTH = 64;
 
     @TempDir Path temp;
-
-    /// What a crash looks like from inside.
-    private static final class Killed extends RuntimeException {}
 
     private static Map<String, Object> tree(Path model, Map<String, Object> options) {
         Map<String, Object> tree = new LinkedHashMap<>();
@@ -83,43 +80,8 @@ class LayersPassTest {
         return run(TALE, temp.resolve("out-" + options.hashCode()), options);
     }
 
-    private static Progress dyingAfter(int advances) {
-        return new Progress() {
-            private int left = advances;
-
-            @Override
-            public void begin(String task, long total) {}
-
-            @Override
-            public void advance(long by, String detail) {
-                if (--left < 0) {
-                    throw new Killed();
-                }
-            }
-
-            @Override
-            public void end() {}
-
-            @Override
-            public void note(String line) {}
-        };
-    }
-
-    private static Map<String, byte[]> bytes(Path directory) throws IOException {
-        Map<String, byte[]> bytes = new TreeMap<>();
-        try (Stream<Path> files = Files.list(directory)) {
-            for (Path file : files.toList()) {
-                bytes.put(file.getFileName().toString(), Files.readAllBytes(file));
-            }
-        }
-        return bytes;
-    }
-
     private static void assertSame(Path one, Path other) throws IOException {
-        Map<String, byte[]> a = bytes(one);
-        Map<String, byte[]> b = bytes(other);
-        assertThat(a.keySet()).isEqualTo(b.keySet());
-        a.forEach((name, content) -> assertThat(content).as(name).isEqualTo(b.get(name)));
+        assertThat(TestSweep.files(one)).isEqualTo(TestSweep.files(other));
     }
 
     private static Windows calibration() {
@@ -158,7 +120,7 @@ class LayersPassTest {
                 Stream.of("qwen2_sliding", "gemma3_text", "mistral", "gpt2")
                         .map(name -> TestFiles.shared("oracles/architectures").resolve(name))
                         .filter(Files::isDirectory);
-        return Stream.concat(TinyModels.checkpoints(), oracles);
+        return Stream.concat(TestModels.tiny(), oracles);
     }
 
     @ParameterizedTest
@@ -414,7 +376,8 @@ class LayersPassTest {
         Path undisturbed = temp.resolve("undisturbed");
         Path out = temp.resolve("out");
         long whole = tokens(undisturbed, options, Integer.MAX_VALUE);
-        assertThatThrownBy(() -> tokens(out, options, advances)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> tokens(out, options, advances))
+                .isInstanceOf(TestSweep.Killed.class);
         assertThat(out).doesNotExist();
         long rest = tokens(out, options, Integer.MAX_VALUE);
         if (score.equals("greedy")) {
@@ -430,7 +393,7 @@ class LayersPassTest {
     private static long tokens(Path out, Map<String, Object> options, int advances) {
         try (CountingBackend backend =
                 new CountingBackend(new CpuBackend(BackendOptions.defaults()), LENGTH)) {
-            run(TALE, out, options, backend, dyingAfter(advances));
+            run(TALE, out, options, backend, TestSweep.dyingAfter(advances));
             return backend.tokens();
         }
     }
@@ -505,25 +468,26 @@ class LayersPassTest {
 
     @Test
     void layersThatKnowTheirNumberCannotBeDropped() throws IOException {
-        Path model =
-                TinyModels.copy(
-                        TestFiles.testdata().resolve("tiny-gpt2"), temp.resolve("model"), 256);
-        Path config = model.resolve("config.json");
-        Files.writeString(
-                config,
-                Files.readString(config)
-                        .replace(
-                                "\"n_ctx\"",
-                                "\"scale_attn_by_inverse_layer_idx\": true, \"n_ctx\""));
+        Path model = withText(TestFiles.testdata().resolve("tiny-gpt2"));
+        config(model)
+                .with("scale_attn_by_inverse_layer_idx", BooleanNode.TRUE)
+                .write(model.resolve("config.json"));
         assertThatThrownBy(() -> run(model, temp.resolve("out"), Map.of("drop", 1)))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("the number of layers of a gpt2 cannot change");
     }
 
+    private Path withText(Path source) throws IOException {
+        Path model = EditedCheckpoint.withTokenizer(source, temp.resolve("model"));
+        Files.writeString(
+                model.resolve("text.txt"), WordTokenizer.text(WordTokenizer.ids(4000, 256)));
+        return model;
+    }
+
     @ParameterizedTest
-    @MethodSource("io.llmc.prune.TinyModels#checkpoints")
+    @MethodSource("io.llmc.prune.TestModels#tiny")
     void everyScoreRunsOnEveryFamily(Path source) throws IOException {
-        Path model = TinyModels.copy(source, temp.resolve("model"), 256);
+        Path model = withText(source);
         for (LayerScore score : LayerScore.values()) {
             String how = Options.spelling(score);
             SweepResult result = run(model, temp.resolve(how), Map.of("drop", 1, "score", how));

@@ -27,8 +27,14 @@ import java.util.stream.IntStream;
 record PlainForward(Windows windows, List<float[]> streams, float[] logits, int vocabulary) {
     /// Through the given blocks alone; null for all of them. Few enough tokens for one chunk.
     static PlainForward of(Path directory, List<Integer> blocks, Windows windows) {
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            return of(c, blocks, windows);
+        }
+    }
+
+    /// The same of a checkpoint that need not be a directory's.
+    static PlainForward of(Checkpoint c, List<Integer> blocks, Windows windows) {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
-                Checkpoint c = Checkpoint.open(directory);
                 LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
                 HiddenStates states = new HiddenStates(model, windows, null)) {
             int layers = model.spec().layers().size();

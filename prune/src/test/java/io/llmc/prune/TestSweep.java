@@ -1,48 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
-import io.llmc.model.Forward;
-import io.llmc.model.LanguageModel;
-import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
-import io.llmc.solver.Host;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
-import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 
-/// One sweep over a tiny model, on the first windows of a text of random words.
+/// One sweep over a small model: on the first windows of its own calibration text, or of a text of
+/// random words.
 ///
 /// @param passes as in a recipe
-record TestSweep(Path model, List<Map<String, Object>> passes) {
+record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int length) {
     static final int SAMPLES = 24;
     static final int LENGTH = 32;
 
     /// What a crash looks like from inside.
     static final class Killed extends RuntimeException {}
 
+    TestSweep(Path model, List<Map<String, Object>> passes) {
+        this(model, passes, SAMPLES, LENGTH);
+    }
+
     static TestSweep of(Path model, String method, Map<String, Object> options) {
         return new TestSweep(model, List.of(Map.of(method, options)));
+    }
+
+    /// The same on other windows.
+    TestSweep on(int samples, int length) {
+        return new TestSweep(model, passes, samples, length);
     }
 
     SweepResult run(Path out) throws IOException {
@@ -50,18 +56,30 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
     }
 
     SweepResult run(Path out, int threads, int blocksBeforeDeath) throws IOException {
-        Recipe recipe = recipe();
         try (Backend backend =
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
-            return new SweepRunner(
-                            backend, Long.MAX_VALUE, false, "test", dyingAfter(blocksBeforeDeath))
-                    .run(recipe, (Recipe.Sweep) recipe.steps().getFirst(), model, out);
+            return run(out, backend, Long.MAX_VALUE, blocksBeforeDeath);
         }
     }
 
+    SweepResult run(Path out, Backend backend, long memory, int blocksBeforeDeath)
+            throws IOException {
+        Recipe recipe = recipe();
+        return new SweepRunner(backend, memory, false, "test", dyingAfter(blocksBeforeDeath))
+                .run(recipe, sweep(recipe), model, out);
+    }
+
+    SweepPlan plan(Path out, Backend backend, long memory) throws IOException {
+        Recipe recipe = recipe();
+        return new SweepRunner(backend, memory, false, "test", Progress.NONE)
+                .plan(recipe, sweep(recipe), model, out);
+    }
+
+    private static Recipe.Sweep sweep(Recipe recipe) {
+        return (Recipe.Sweep) recipe.steps().getFirst();
+    }
+
     Recipe recipe() throws IOException {
-        Path text = model.resolveSibling("text.txt");
-        Files.writeString(text, WordTokenizer.text(ids(model)));
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", model.toString());
         tree.put("output", "unused");
@@ -69,11 +87,11 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
                 "calibration",
                 Map.of(
                         "data",
-                        text.toString(),
+                        text().toString(),
                         "samples",
-                        SAMPLES,
+                        samples,
                         "length",
-                        LENGTH,
+                        length,
                         "order",
                         "first"));
         tree.put("steps", List.of(Map.of("sweep", passes)));
@@ -81,12 +99,69 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
         return Recipe.read(Options.of(tree), PrunePasses.ALL, tree);
     }
 
-    /// The ids that a sweep over the model calibrates with.
-    static int[] ids(Path model) {
-        return WordTokenizer.ids(SAMPLES * LENGTH, EditedCheckpoint.words(model));
+    private Path text() throws IOException {
+        Path own = model.resolve("calibration.txt");
+        return Files.exists(own)
+                ? own
+                : Files.writeString(
+                        model.resolveSibling("text.txt"), WordTokenizer.text(calibrationIds()));
     }
 
-    private static Progress dyingAfter(int blocks) {
+    /// The ids that it calibrates with, where the model has no text of its own.
+    int[] calibrationIds() {
+        return WordTokenizer.ids(samples * length, EditedCheckpoint.words(model));
+    }
+
+    /// The ids that a sweep over the model calibrates with.
+    static int[] ids(Path model) {
+        return new TestSweep(model, List.of()).calibrationIds();
+    }
+
+    /// Runs it with other numbers of threads, and after deaths, with and without what the dead run
+    /// had saved for the next, and expects the same files each time.
+    ///
+    /// @param deaths each after so many finished blocks less one
+    void assertSameBytesWhateverHappens(Path temp, int... deaths) throws IOException {
+        run(temp.resolve("calm"));
+        Map<String, String> calm = files(temp.resolve("calm"));
+        for (int threads : new int[] {1, 3}) {
+            Path out = temp.resolve("threads-" + threads);
+            run(out, threads, Integer.MAX_VALUE);
+            assertThat(files(out)).as("%d threads", threads).isEqualTo(calm);
+        }
+        for (int death : deaths) {
+            for (boolean lost : new boolean[] {false, true}) {
+                Path out = temp.resolve("killed-%d-%s".formatted(death, lost));
+                assertThatThrownBy(() -> run(out, 2, death)).isInstanceOf(Killed.class);
+                assertThat(out).doesNotExist();
+                if (lost) {
+                    assertThat(forgetStates(out)).as("files of states").isPositive();
+                }
+                assertThat(run(out).resumedBlocks()).isPositive();
+                assertThat(files(out)).as("killed after %d, %s", death, lost).isEqualTo(calm);
+            }
+        }
+    }
+
+    static Path work(Path out) {
+        return out.resolveSibling(out.getFileName() + ".llmc-partial");
+    }
+
+    private static int forgetStates(Path out) throws IOException {
+        int count = 0;
+        try (Stream<Path> files = Files.list(work(out))) {
+            for (Path file : files.toList()) {
+                if (file.getFileName().toString().startsWith("hidden-after-")) {
+                    Files.delete(file);
+                    count++;
+                }
+            }
+        }
+        return count;
+    }
+
+    /// Dies at the end of a block, here or in what a pass looks at first.
+    static Progress dyingAfter(int blocks) {
         return new Progress() {
             private int left = blocks;
 
@@ -108,17 +183,17 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
         };
     }
 
-    /// Every file of a directory.
-    static Map<String, List<Byte>> files(Path directory) throws IOException {
-        Map<String, List<Byte>> all = new TreeMap<>();
+    /// The hash of every file of a directory.
+    static Map<String, String> files(Path directory) throws IOException {
+        Map<String, String> all = new TreeMap<>();
         try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
-                List<Byte> bytes = new ArrayList<>();
-                for (byte b : Files.readAllBytes(file)) {
-                    bytes.add(b);
-                }
-                all.put(file.getFileName().toString(), bytes);
+                byte[] digest =
+                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                all.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
             }
+        } catch (NoSuchAlgorithmException e) {
+            throw new IllegalStateException(e);
         }
         return all;
     }
@@ -130,38 +205,17 @@ record TestSweep(Path model, List<Map<String, Object>> passes) {
                 .orElseThrow(() -> new AssertionError("no report on " + module));
     }
 
-    /// Logits of the first window, `[LENGTH * vocabulary]`.
+    /// Logits of a window of words, `[16 * vocabulary]`: no model is too short for it.
     static float[] logits(Path directory) {
-        int[] ids = WordTokenizer.ids(LENGTH, EditedCheckpoint.words(directory));
-        try (Checkpoint c = Checkpoint.open(directory);
-                Backend backend = new CpuBackend(BackendOptions.defaults());
-                LanguageModel m = new LanguageModel(c, Architectures.specOf(c), backend);
-                HiddenStates states = new HiddenStates(m, Windows.of(ids, LENGTH), null)) {
-            states.embed();
-            for (int i = 0; i < m.spec().layers().size(); i++) {
-                states.advance(i);
-            }
-            List<float[]> logits = new ArrayList<>();
-            states.forEach((x, _) -> logits.add(head(m, states, x)));
-            return logits.getFirst();
-        }
-    }
-
-    private static float[] head(LanguageModel m, HiddenStates states, Tensor x) {
-        try (TensorArena arena = m.backend().newArena(1 << 22)) {
-            Forward f = new Forward(m.backend(), arena, states.positions());
-            Tensor normed = arena.allocate(DType.F32, x.shape());
-            Tensor logits = arena.allocate(DType.F32, new Shape(x.rows(), m.spec().vocabulary()));
-            m.finalNorm(f, normed, x);
-            m.logits(f, logits, normed);
-            return Host.floats(m.backend(), logits.reshape(logits.shape().size()));
-        }
+        int[] ids = WordTokenizer.ids(16, EditedCheckpoint.words(directory));
+        return PlainForward.of(directory, null, Windows.of(ids, 16)).logits();
     }
 
     static double worst(float[] a, float[] b) {
         double worst = a.length == b.length ? 0 : Double.POSITIVE_INFINITY;
         for (int i = 0; i < a.length; i++) {
-            worst = Math.max(worst, Math.abs(a[i] - b[i]));
+            double difference = Math.abs(a[i] - b[i]);
+            worst = difference <= worst ? worst : difference;
         }
         return worst;
     }
