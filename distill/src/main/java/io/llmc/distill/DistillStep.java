@@ -69,10 +69,11 @@ public record DistillStep(DistillSpec spec) implements Work {
             requireVocabulary(student, teacher);
             requirePositions(student);
             requirePositions(teacher);
+            Batches batches = Batches.of(ids, spec);
+            Student.requireMatches(student, spec.train());
             directory.prepare(key(scope, student, teacher, ids));
             SequencedMap<String, Object> values =
-                    new DistillRun(scope, spec, student, teacher, directory.work())
-                            .run(Batches.of(ids, spec));
+                    new DistillRun(scope, spec, student, teacher, directory.work()).run(batches);
             Map<String, String> inputs = hashes(student, teacher);
             Provenance.write(directory.work(), scope.toolVersion(), scope.recipe(), inputs, values);
             directory.copySideFiles(student);

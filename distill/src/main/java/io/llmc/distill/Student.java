@@ -53,7 +53,6 @@ final class Student implements AutoCloseable {
     private final Set<String> turned = new HashSet<>();
 
     /// @param globs of what is trained; empty for all
-    /// @throws UserException where they match nothing
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     Student(Checkpoint checkpoint, Backend backend, List<String> globs) {
@@ -77,11 +76,15 @@ final class Student implements AutoCloseable {
                 }
             }
         }
-        if (trained.isEmpty()) {
-            close();
+    }
+
+    /// @throws UserException where the globs name no tensor
+    static void requireMatches(Checkpoint c, List<String> globs) {
+        if (c.names().stream().noneMatch(name -> trains(globs, name))) {
             throw new UserException(
-                    "--train %s matches none of the student's tensors".formatted(globs),
-                    "names look like " + checkpoint.names().iterator().next());
+                    "--train %s matches none of the student's tensors"
+                            .formatted(String.join(",", globs)),
+                    "names look like " + c.names().iterator().next());
         }
     }
 

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
+import io.llmc.model.TestFiles;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.Work;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Floats;
+import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Whole runs over the bundled model: a student whose weights were disturbed learns what it was.
+class DistillTest {
+    private static final Path TEACHER = TestFiles.testdata().resolve("tale-llama");
+
+    @TempDir static Path shared;
+    private static Path student;
+    private static Map<String, String> undisturbed;
+
+    @TempDir Path temp;
+
+    /// What a crash looks like from inside.
+    private static final class Killed extends RuntimeException {}
+
+    @BeforeAll
+    static void runUndisturbed() throws Exception {
+        student = shared.resolve("student");
+        disturb(TEACHER, student);
+        Path out = shared.resolve("out");
+        run(Map.of(), out, 2, Integer.MAX_VALUE);
+        undisturbed = hashes(out);
+        assertThat(undisturbed)
+                .containsKeys("model.safetensors", "config.json", "llmc.json", "train-log.jsonl");
+    }
+
+    /// A copy with noise on every weight.
+    private static void disturb(Path source, Path target) throws IOException {
+        Files.createDirectories(target);
+        try (Checkpoint c = Checkpoint.open(source);
+                TensorReader reader = c.reader();
+                Arena memory = Arena.ofShared();
+                CheckpointWriter writer =
+                        CheckpointWriter.create(
+                                target,
+                                c.names().stream().map(c::info).toList(),
+                                1L << 30,
+                                false)) {
+            Random random = new Random(4);
+            for (String name : c.names()) {
+                Tensor t = reader.tensor(name);
+                MemorySegment copy = memory.allocate(t.byteSize(), 64);
+                for (long i = 0; i < t.shape().size(); i++) {
+                    float v = Floats.get(t.bytes(), t.dtype(), i);
+                    float noise = (float) (0.3 * Math.abs(v) * random.nextGaussian());
+                    Floats.set(copy, t.dtype(), i, v + noise);
+                }
+                writer.write(name, Tensor.of(copy, t.dtype(), t.shape().dims()));
+            }
+            writer.finish();
+            c.config().write(target.resolve("config.json"));
+            for (Path file : c.sideFiles()) {
+                Files.copy(file, target.resolve(file.getFileName()));
+            }
+        }
+    }
+
+    private static Work.Result run(
+            Map<String, Object> more, Path out, int threads, int stepsBeforeDeath) {
+        Map<String, Object> options = new LinkedHashMap<>();
+        options.put("teacher", TEACHER.toString());
+        options.put("data", TEACHER.resolve("calibration.txt").toString());
+        options.putAll(
+                Map.of(
+                        "steps",
+                        12,
+                        "batch",
+                        2,
+                        "length",
+                        64,
+                        "lr",
+                        1e-3,
+                        "every",
+                        4,
+                        "saveEvery",
+                        3,
+                        "holdout",
+                        4));
+        options.putAll(more);
+        Map<String, Object> tree = new LinkedHashMap<>();
+        tree.put("model", student.toString());
+        tree.put("output", "unused");
+        tree.put("steps", List.of(Map.of("distill", options)));
+        Recipe recipe =
+                Recipe.read(Options.of(tree), List.of(), List.of(DistillStep.FACTORY), tree);
+        try (Backend backend =
+                new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
+            Work work = (Work) recipe.steps().getFirst();
+            work.check(student);
+            return work.run(
+                    new Work.Scope(
+                            backend,
+                            recipe,
+                            student,
+                            out,
+                            Long.MAX_VALUE,
+                            false,
+                            "test",
+                            dyingAfter(stepsBeforeDeath)));
+        }
+    }
+
+    private static Progress dyingAfter(int steps) {
+        return new Progress() {
+            private int left = steps;
+
+            @Override
+            public void begin(String task, long total) {}
+
+            @Override
+            public void advance(long by, String detail) {
+                if (!detail.isEmpty() && --left < 0) {
+                    throw new Killed();
+                }
+            }
+
+            @Override
+            public void end() {}
+
+            @Override
+            public void note(String line) {}
+        };
+    }
+
+    private static Map<String, String> hashes(Path directory) throws Exception {
+        Map<String, String> hashes = new TreeMap<>();
+        try (Stream<Path> files = Files.list(directory)) {
+            for (Path file : files.toList()) {
+                byte[] digest =
+                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                hashes.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
+            }
+        }
+        return hashes;
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 3})
+    void threadsDoNotChangeABit(int threads) throws Exception {
+        Path out = temp.resolve("out");
+        run(Map.of(), out, threads, Integer.MAX_VALUE);
+        assertThat(hashes(out)).isEqualTo(undisturbed);
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 3, 5, 10})
+    void aKilledRunEndsInTheSameBytes(int steps) throws Exception {
+        Path out = temp.resolve("out");
+        assertThatThrownBy(() -> run(Map.of(), out, 2, steps)).isInstanceOf(Killed.class);
+        assertThat(out).doesNotExist();
+        run(Map.of(), out, 2, Integer.MAX_VALUE);
+        assertThat(hashes(out)).isEqualTo(undisturbed);
+    }
+
+    @Test
+    void aStateThatIsNotWholeIsNotUsed() throws Exception {
+        Path out = temp.resolve("out");
+        assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Killed.class);
+        Path state = temp.resolve("out.llmc-partial/train-state.bin");
+        byte[] bytes = Files.readAllBytes(state);
+        bytes[bytes.length / 2] ^= 1;
+        Files.write(state, bytes);
+        run(Map.of(), out, 2, Integer.MAX_VALUE);
+        assertThat(hashes(out)).isEqualTo(undisturbed);
+    }
+
+    @Test
+    void checkpointedBlocksGiveTheSameBytes() throws Exception {
+        Path out = temp.resolve("out");
+        run(Map.of("checkpointBlocks", true), out, 2, Integer.MAX_VALUE);
+        assertThat(hashes(out).get("model.safetensors"))
+                .isEqualTo(undisturbed.get("model.safetensors"));
+        assertThat(hashes(out).get("train-log.jsonl"))
+                .isEqualTo(undisturbed.get("train-log.jsonl"));
+    }
+
+    @Test
+    void twoHalvesOfABatchGiveTheSameGradientAsTheWhole() throws Exception {
+        run(Map.of("steps", 1, "batch", 4), temp.resolve("whole"), 2, Integer.MAX_VALUE);
+        Map<String, Object> halves = Map.of("steps", 1, "batch", 2, "accumulate", 2);
+        run(halves, temp.resolve("halves"), 2, Integer.MAX_VALUE);
+        assertThat(norm("halves")).isCloseTo(norm("whole"), percent(0.01));
+    }
+
+    private static org.assertj.core.data.Percentage percent(double p) {
+        return org.assertj.core.data.Percentage.withPercentage(p);
+    }
+
+    private double norm(String directory) throws IOException {
+        String line = Files.readAllLines(temp.resolve(directory + "/train-log.jsonl")).getFirst();
+        return Double.parseDouble(line.replaceAll(".*gradient_norm\":([^,}]*).*", "$1"));
+    }
+
+    @ParameterizedTest
+    @CsvSource({"kl", "reverseKl", "jsd", "ce"})
+    void everyLossFalls(String loss) throws Exception {
+        Path out = temp.resolve("out");
+        // A text so short that three steps are an epoch: the same windows are compared.
+        Path text = temp.resolve("text.txt");
+        String whole = Files.readString(TEACHER.resolve("calibration.txt"));
+        Files.writeString(text, whole.substring(0, 1600));
+        Map<String, Object> options = new LinkedHashMap<>();
+        options.put("loss", Map.of(loss, 1, "temperature", 1.5));
+        options.putAll(Map.of("steps", 16, "lr", 3e-4, "holdout", 1, "data", text.toString()));
+        run(options, out, 2, Integer.MAX_VALUE);
+        List<String> log = Files.readAllLines(out.resolve("train-log.jsonl"));
+        double first = (loss(log.get(0)) + loss(log.get(1)) + loss(log.get(2))) / 3;
+        double last = (loss(log.get(13)) + loss(log.get(14)) + loss(log.get(15))) / 3;
+        assertThat(last).isLessThan(0.9 * first);
+    }
+
+    private static double loss(String line) {
+        return Double.parseDouble(line.replaceAll(".*\"loss\":([^,}]*).*", "$1"));
+    }
+
+    @Test
+    void onlyWhatAGlobNamesIsTrained() throws Exception {
+        Path out = temp.resolve("out");
+        run(Map.of("train", List.of("*norm*")), out, 2, Integer.MAX_VALUE);
+        try (Checkpoint before = Checkpoint.open(student);
+                Checkpoint after = Checkpoint.open(out);
+                TensorReader old = before.reader();
+                TensorReader now = after.reader()) {
+            int changed = 0;
+            for (String name : before.names()) {
+                assertThat(after.info(name)).isEqualTo(before.info(name));
+                boolean same = old.tensor(name).bytes().mismatch(now.tensor(name).bytes()) < 0;
+                assertThat(same || name.contains("norm")).as(name).isTrue();
+                changed += same ? 0 : 1;
+            }
+            assertThat(changed).isPositive();
+            assertThat(after.info(before.names().iterator().next()).dtype()).isEqualTo(DType.BF16);
+        }
+    }
+
+    @Test
+    void badInputIsOneSentence() {
+        refused(Map.of("train", List.of("nothing.like.this")), "matches none");
+        refused(Map.of("length", 4096), "longer than the 1,024 positions");
+        refused(Map.of("length", 1024, "holdout", 100_000), "are held out");
+        refused(Map.of("data", "nowhere.txt"), "no such file");
+        refused(Map.of("lr", 1e6, "clip", 0, "steps", 60), "lower --lr");
+        assertThatThrownBy(() -> run(Map.of("lr", -1), temp.resolve("x"), 2, 1))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("expected above 0");
+    }
+
+    private void refused(Map<String, Object> options, String message) {
+        assertThatThrownBy(() -> run(options, temp.resolve("refused"), 2, Integer.MAX_VALUE))
+                .isInstanceOf(UserException.class)
+                .satisfies(e ->
+                        assertThat(e.getMessage() + " " + ((UserException) e).hint())
+                                .contains(message));
+        assertThat(temp.resolve("refused")).doesNotExist();
+    }
+}
