@@ -74,6 +74,26 @@ final class TrainingOptions {
     private String train;
 
     @Option(
+            names = "--lora",
+            paramLabel = "RANK",
+            description =
+                    "Train low-rank adapters of the linear layers in the place of the weights, and merge them.")
+    private Integer lora;
+
+    @Option(
+            names = "--lora-alpha",
+            paramLabel = "X",
+            description =
+                    "What an adapter adds is multiplied by X / RANK (default: twice the rank).")
+    private Double loraAlpha;
+
+    @Option(
+            names = "--lora-targets",
+            paramLabel = "GLOBS",
+            description = "Linear layers that get an adapter (default: all of the blocks).")
+    private String loraTargets;
+
+    @Option(
             names = "--holdout",
             paramLabel = "N",
             description = "Windows at the end of the text that are only measured (default: 8).")
@@ -160,6 +180,9 @@ final class TrainingOptions {
                 new Setting("weightDecay", weightDecay, "--weight-decay"),
                 new Setting("clip", clip, "--clip"),
                 new Setting("train", Setting.items(train), "--train"),
+                new Setting("lora", lora, "--lora"),
+                new Setting("loraAlpha", loraAlpha, "--lora-alpha"),
+                new Setting("loraTargets", Setting.items(loraTargets), "--lora-targets"),
                 new Setting("holdout", holdout, "--holdout"),
                 new Setting("every", every, "--every"),
                 new Setting("patience", patience, "--patience"),

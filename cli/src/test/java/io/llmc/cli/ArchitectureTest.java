@@ -21,7 +21,21 @@ class ArchitectureTest {
     static final ArchRule oneDnnStaysInTheCpuBackend =
             only("io.llmc.backend.cpu", "org.bytedeco..");
 
-    @ArchTest static final ArchRule djlStaysInTheTokenizer = only("io.llmc.tokenizer", "ai.djl..");
+    /// Its tokenizers, and its schedules of learning rates.
+    @ArchTest
+    static final ArchRule djlStaysInTheTokenizerAndTheTraining =
+            noClasses()
+                    .that()
+                    .resideOutsideOfPackages("io.llmc.tokenizer", "io.llmc.distill")
+                    .should()
+                    .dependOnClassesThat()
+                    .resideInAPackage("ai.djl..");
+
+    @ArchTest
+    static final ArchRule methodsDoNotKnowEachOther =
+            slices().matching("io.llmc.(quantize|prune|distill|evaluation)..")
+                    .should()
+                    .notDependOnEachOther();
 
     @ArchTest
     static final ArchRule yamlAndPicocliStayInTheCommandLine =
@@ -33,7 +47,10 @@ class ArchitectureTest {
                     .that()
                     .resideInAnyPackage(
                             "io.llmc.quantize..",
+                            "io.llmc.prune..",
+                            "io.llmc.distill..",
                             "io.llmc.evaluation..",
+                            "io.llmc.solver..",
                             "io.llmc.model..",
                             "io.llmc.pipeline..")
                     .should()

@@ -32,7 +32,7 @@ record DistillRun(
     @SuppressWarnings("MustBeClosed") // both are resources of the try
     SequencedMap<String, Object> run(Batches batches) {
         Backend backend = scope.backend();
-        try (Student model = new Student(student, backend, spec.train());
+        try (Student model = new Student(student, backend, spec);
                 Teacher asked =
                         spec.loss().asksTeacher()
                                 ? new Teacher(teacher, backend, spec.length())
@@ -176,6 +176,8 @@ record DistillRun(
             return state;
         }
         double loss = held.total(spec.loss());
+        String line = state.log().removeLast();
+        state.log().add(line.substring(0, line.length() - 1) + ",\"held_out_loss\":" + loss + "}");
         if (loss < state.best()) {
             TrainState.saveWeights(bestFile(), model);
             return new TrainState(state.step(), loss, 0, state.log());
@@ -216,6 +218,7 @@ record DistillRun(
     private void writeLog(TrainState state) {
         try {
             Files.write(work.resolve("train-log.jsonl"), state.log());
+            LossPlot.write(state.log(), work.resolve("train-loss"));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

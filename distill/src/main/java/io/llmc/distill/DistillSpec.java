@@ -14,6 +14,7 @@ import java.util.List;
 /// @param length tokens of a window
 /// @param accumulate steps whose gradients are added before the weights change
 /// @param train globs over names of tensors; empty for all
+/// @param lora adapters that are trained in the place of all weights; null for none
 /// @param holdout windows at the end of the text that are only measured
 /// @param every steps between measurements on them
 /// @param patience measurements without improvement before it stops; 0 for never
@@ -30,6 +31,7 @@ public record DistillSpec(
         Rate rate,
         Adam adam,
         List<String> train,
+        Lora lora,
         long seed,
         int holdout,
         int every,
@@ -65,6 +67,10 @@ public record DistillSpec(
         if (!weights.asksTeacher() && weights.ce() == 0) {
             throw loss.error("kl", "all losses have the weight 0, so there is nothing to learn");
         }
+        Lora lora = Lora.read(o);
+        if (lora != null && o.has("train")) {
+            throw o.error("train", "lora trains its adapters alone; leave train out");
+        }
         int steps = count(o, "steps", 500);
         return new DistillSpec(
                 Path.of(o.text("teacher")),
@@ -86,6 +92,7 @@ public record DistillSpec(
                         (float) o.decimal("weightDecay", 0),
                         (float) o.decimal("clip", 1)),
                 o.texts("train"),
+                lora,
                 o.whole("seed", 0),
                 o.integer("holdout", 8),
                 count(o, "every", 50),

@@ -70,7 +70,7 @@ public record DistillStep(DistillSpec spec) implements Work {
             requirePositions(student);
             requirePositions(teacher);
             Batches batches = Batches.of(ids, spec);
-            Student.requireMatches(student, spec.train());
+            Student.requireMatches(student, spec);
             directory.prepare(key(scope, student, teacher, ids));
             SequencedMap<String, Object> values =
                     new DistillRun(scope, spec, student, teacher, directory.work()).run(batches);

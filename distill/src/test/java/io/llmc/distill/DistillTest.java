@@ -274,8 +274,45 @@ class DistillTest {
     }
 
     @Test
+    void adaptersAreMergedIntoTheirLayersAlone() throws Exception {
+        Path out = temp.resolve("out");
+        Map<String, Object> lora =
+                Map.of("lora", 4, "loraTargets", List.of("q_proj", "down_proj"), "lr", 3e-3);
+        run(lora, out, 2, Integer.MAX_VALUE);
+        int changed = 0;
+        try (Checkpoint before = Checkpoint.open(student);
+                Checkpoint after = Checkpoint.open(out);
+                TensorReader old = before.reader();
+                TensorReader now = after.reader()) {
+            assertThat(after.names()).isEqualTo(before.names());
+            for (String name : before.names()) {
+                boolean same = old.tensor(name).bytes().mismatch(now.tensor(name).bytes()) < 0;
+                boolean target = name.contains("q_proj") || name.contains("down_proj");
+                assertThat(same).as(name).isNotEqualTo(target);
+                changed += same ? 0 : 1;
+            }
+        }
+        assertThat(changed).isEqualTo(6);
+        double held = heldOut(out);
+        assertThat(held).isLessThan(heldOutOfTheStudent());
+    }
+
+    private static double heldOut(Path out) throws IOException {
+        String json = Files.readString(out.resolve("llmc.json"));
+        return Double.parseDouble(json.replaceAll("(?s).*\"held_out_loss\" : ([^,}\\s]*).*", "$1"));
+    }
+
+    /// With a rate so small that nothing is learnt.
+    private double heldOutOfTheStudent() throws Exception {
+        Path out = temp.resolve("still");
+        run(Map.of("lr", 1e-12, "steps", 1), out, 2, Integer.MAX_VALUE);
+        return heldOut(out);
+    }
+
+    @Test
     void badInputIsOneSentence() {
         refused(Map.of("train", List.of("nothing.like.this")), "matches none");
+        refused(Map.of("lora", 2, "loraTargets", List.of("nothing")), "matches none");
         refused(Map.of("length", 4096), "longer than the 1,024 positions");
         refused(Map.of("length", 1024, "holdout", 100_000), "are held out");
         refused(Map.of("data", "nowhere.txt"), "no such file");

@@ -11,6 +11,14 @@ public final class Linear {
     private final String name;
     private final Tensor bias;
     private Weight weight;
+    private Adapter adapter;
+
+    /// A low-rank addition to the weight, `scale * up * down`: LoRA,
+    /// https://arxiv.org/abs/2106.09685.
+    ///
+    /// @param down F32 `[rank, in]`
+    /// @param up F32 `[out, rank]`
+    public record Adapter(Tensor down, Tensor up, float scale) {}
 
     /// @param name without `.weight`
     /// @param bias `[out]`, or null
@@ -32,8 +40,30 @@ public final class Linear {
         this.weight = compressed;
     }
 
-    /// `out = x w^T + bias`
+    /// Puts an adapter beside the weight, whatever its encoding.
+    public void adapt(Adapter added) {
+        this.adapter = added;
+    }
+
+    /// `out = x w^T + bias`, with what an adapter adds.
     void forward(Forward f, Tensor out, Tensor x) {
+        if (adapter == null) {
+            plain(f, out, x);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Forward inner = f.in(scratch);
+            Tensor own = inner.allocate(out.rows(), out.cols());
+            Tensor narrow = inner.allocate(out.rows(), adapter.down().rows());
+            Tensor added = inner.allocate(out.rows(), out.cols());
+            plain(inner, own, x);
+            f.run(new Op.Matmul(narrow, x, new Weight.Dense(adapter.down())));
+            f.run(new Op.Matmul(added, narrow, new Weight.Dense(adapter.up())));
+            f.run(new Op.Add(out, own, added, adapter.scale()));
+        }
+    }
+
+    private void plain(Forward f, Tensor out, Tensor x) {
         if (bias == null) {
             f.run(new Op.Matmul(out, x, weight));
             return;

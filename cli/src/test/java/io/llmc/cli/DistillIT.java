@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// Teaching through the command line.
+class DistillIT {
+    private static final Path DATA = Cli.TALE_LLAMA.resolve("calibration.txt");
+
+    @TempDir private Path dir;
+
+    /// The commands of docs/distill.md.
+    @Test
+    void aPrunedModelIsHealed() throws IOException {
+        Path pruned = dir.resolve("pruned");
+        Path healed = dir.resolve("healed");
+        done(
+                Cli.run(
+                        "prune",
+                        Cli.TALE_LLAMA,
+                        "-o",
+                        pruned,
+                        "--method",
+                        "width",
+                        "--ffn",
+                        "0.5",
+                        "--heads",
+                        "0.5",
+                        "--calib-data",
+                        DATA,
+                        "--calib-samples",
+                        32,
+                        "--calib-length",
+                        256));
+        Cli cli =
+                done(
+                        Cli.run(
+                                "distill",
+                                pruned,
+                                "-o",
+                                healed,
+                                "--teacher",
+                                Cli.TALE_LLAMA,
+                                "--data",
+                                DATA,
+                                "--steps",
+                                60,
+                                "--batch",
+                                8,
+                                "--length",
+                                128,
+                                "--lr",
+                                "1e-3"));
+        assertThat(cli.out()).contains("held out loss", "trained weights");
+        assertThat(ratio(pruned)).isGreaterThan(1.4);
+        assertThat(ratio(healed)).isLessThan(1.15);
+    }
+
+    private static Cli done(Cli cli) {
+        assertThat(cli.exit()).as(cli.err()).isZero();
+        return cli;
+    }
+
+    /// Perplexity over the original's, on a text that neither was trained on.
+    private double ratio(Path model) throws IOException {
+        Path json = dir.resolve("eval.json");
+        done(
+                Cli.run(
+                        "eval",
+                        model,
+                        "--against",
+                        Cli.TALE_LLAMA,
+                        "--data",
+                        Cli.TALE_LLAMA.resolve("test.txt"),
+                        "--max-windows",
+                        12,
+                        "--json",
+                        json));
+        JsonNode root = new ObjectMapper().readTree(json.toFile());
+        return root.findValue("perplexity_ratio").asDouble();
+    }
+
+    @Test
+    void aRecipePrunesDistillsAndQuantizes() throws IOException {
+        Path recipe = dir.resolve("recipe.yaml");
+        Path out = dir.resolve("out");
+        Files.writeString(
+                recipe,
+                """
+                model: %s
+                output: %s
+                calibration: {data: %s, samples: 8, length: 64}
+                steps:
+                  - sweep:
+                      - width: {ffn: 0.75}
+                  - distill: {teacher: %s, data: %s, steps: 3, batch: 2, length: 64, holdout: 2}
+                  - sweep:
+                      - gptq: {bits: 4, groupSize: 64}
+                """
+                        .formatted(Cli.TALE_LLAMA, out, DATA, Cli.TALE_LLAMA, DATA));
+        Cli cli = done(Cli.run("run", recipe));
+        assertThat(cli.out()).contains("distill", "compressed layers");
+        assertThat(Files.readString(out.resolve("config.json")))
+                .contains("\"intermediate_size\" : 384", "quantization_config");
+        try (var left = Files.list(dir)) {
+            assertThat(left.map(p -> p.getFileName().toString()))
+                    .containsExactlyInAnyOrder("recipe.yaml", "out");
+        }
+    }
+
+    @Test
+    void badInputIsOneSentence() throws IOException {
+        Path out = dir.resolve("out");
+        Cli none = Cli.run("distill", Cli.TALE_LLAMA, "-o", out, "--data", DATA);
+        assertThat(none.exit()).isEqualTo(ExitCode.USAGE);
+        assertThat(none.err()).contains("--teacher");
+        Cli other =
+                Cli.run(
+                        "distill",
+                        Cli.TALE_LLAMA,
+                        "-o",
+                        out,
+                        "--teacher",
+                        dir.resolve("nowhere"),
+                        "--data",
+                        DATA);
+        assertThat(other.exit()).isEqualTo(1);
+        assertThat(other.err()).contains("no such directory");
+        Path packed = dir.resolve("packed");
+        done(
+                Cli.run(
+                        "quantize",
+                        Cli.TALE_LLAMA,
+                        "-o",
+                        packed,
+                        "--method",
+                        "rtn",
+                        "--bits",
+                        4,
+                        "--group-size",
+                        64));
+        Cli quantized =
+                Cli.run("distill", packed, "-o", out, "--teacher", Cli.TALE_LLAMA, "--data", DATA);
+        assertThat(quantized.exit()).isEqualTo(1);
+        assertThat(quantized.err()).contains("packed weights do not learn");
+        assertThat(out).doesNotExist();
+        assertThat(dir.resolve("out.llmc-partial")).doesNotExist();
+    }
+}
