@@ -82,7 +82,7 @@ class CliTest {
 
     @Test
     void unknownWordsAreUsageAndNameTheNearest() {
-        usage(Cli.run("quantiz"), "Did you mean: llmc quantize?", "see llmc --help");
+        usage(Cli.run("quantiz"), "Did you mean: llmc quantize", "see llmc --help");
         usage(
                 Cli.run("quantize", "m", "-o", "o", "--bitz", "4"),
                 "--bitz",

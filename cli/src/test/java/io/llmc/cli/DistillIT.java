@@ -109,7 +109,7 @@ class DistillIT {
         Cli cli = done(Cli.run("run", recipe));
         assertThat(cli.out()).contains("distill", "compressed layers");
         assertThat(Files.readString(out.resolve("config.json")))
-                .contains("\"intermediate_size\" : 384", "quantization_config");
+                .contains("\"intermediate_size\": 384", "quantization_config");
         try (var left = Files.list(dir)) {
             assertThat(left.map(p -> p.getFileName().toString()))
                     .containsExactlyInAnyOrder("recipe.yaml", "out");
