@@ -25,6 +25,7 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -139,12 +140,7 @@ public record SlicePass(int hidden) implements ModelPass {
                         "model",
                         values,
                         (System.nanoTime() - start) / 1e9,
-                        model.spec().tied()
-                                ? List.of(
-                                        "the head is no longer tied to the embedding: %,d weights more"
-                                                .formatted(
-                                                        (long) model.spec().vocabulary() * hidden))
-                                : List.of()));
+                        warnings(model.spec())));
         Rotation rotation =
                 new Rotation(
                         model.backend(),
@@ -154,6 +150,23 @@ public record SlicePass(int hidden) implements ModelPass {
                         hidden);
         return model.checkpoint()
                 .derived(config(model.checkpoint(), model.spec()), rotation.infos(), rotation);
+    }
+
+    private List<String> warnings(ModelSpec spec) {
+        List<String> warnings = new ArrayList<>();
+        if (spec.tied()) {
+            warnings.add(
+                    "the head is no longer tied to the embedding: %,d weights more"
+                            .formatted((long) spec.vocabulary() * hidden));
+        }
+        int heads = spec.layers().getFirst().attention().heads();
+        if (hidden % heads != 0) {
+            int below = hidden / heads * heads;
+            warnings.add(
+                    "%d channels are no multiple of the %d heads, which transformers asks of some families (llama, gemma3); %d or %d would be"
+                            .formatted(hidden, heads, below, below + heads));
+        }
+        return warnings;
     }
 
     /// Of everything that a norm reads, each token scaled to the same size, as the norm does.
