@@ -50,7 +50,9 @@ record DistillRun(
             scope.progress().begin("distilling", spec.steps());
             scope.progress().advance(state.step(), "");
             Losses held = held(trainer, batches);
-            boolean stopped = false;
+            // A run that had stopped for good, and was killed before it was written, has nothing to
+            // learn.
+            boolean stopped = isOut(state);
             for (int step = state.step() + 1; step <= spec.steps() && !stopped; step++) {
                 Losses losses = step(trainer, optimizer, rates, model, batches, step, state);
                 state = new TrainState(step, state.best(), state.since(), state.log());
@@ -58,7 +60,7 @@ record DistillRun(
                 if (step % spec.every() == 0 || step == spec.steps()) {
                     held = held(trainer, batches);
                     state = judged(state, held, model);
-                    stopped = spec.patience() > 0 && state.since() >= spec.patience();
+                    stopped = isOut(state);
                 }
                 if (step % spec.saveEvery() == 0 || stopped) {
                     state.save(stateFile(), model);
@@ -74,6 +76,11 @@ record DistillRun(
             delete();
             return values(state, held, model);
         }
+    }
+
+    /// Whether patience has run out.
+    private boolean isOut(TrainState state) {
+        return spec.patience() > 0 && state.since() >= spec.patience();
     }
 
     private Path stateFile() {

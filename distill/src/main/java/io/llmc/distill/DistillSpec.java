@@ -82,7 +82,7 @@ public record DistillSpec(
                 weights,
                 new Rate(
                         positive(o, "lr", 3e-4),
-                        o.integer("warmup", Math.min(20, steps / 10)),
+                        notNegative(o, "warmup", Math.min(20, steps / 10)),
                         o.choice("schedule", Schedule.class, Schedule.COSINE),
                         (float) o.decimal("lrEnd", 0.1)),
                 new Adam(
@@ -94,9 +94,9 @@ public record DistillSpec(
                 o.texts("train"),
                 lora,
                 o.whole("seed", 0),
-                o.integer("holdout", 8),
+                notNegative(o, "holdout", 8),
                 count(o, "every", 50),
-                o.integer("patience", 0),
+                notNegative(o, "patience", 0),
                 count(o, "saveEvery", 50),
                 o.flag("checkpointBlocks", false));
     }
@@ -105,6 +105,14 @@ public record DistillSpec(
         int value = o.integer(key, absent);
         if (value < 1) {
             throw o.error(key, "%s is %d, expected at least 1".formatted(key, value));
+        }
+        return value;
+    }
+
+    private static int notNegative(Options o, String key, int absent) {
+        int value = o.integer(key, absent);
+        if (value < 0) {
+            throw o.error(key, "%s is %d, expected 0 or more".formatted(key, value));
         }
         return value;
     }

@@ -225,7 +225,44 @@ public final class Tape implements Runner {
                                     logits,
                                     renormalise));
             case Op.Zero _ -> {}
-            default -> throw new IllegalStateException("not differentiable: " + op);
+            case Op.AccumulateMatmulInput _,
+                    Op.AccumulateOuter _,
+                    Op.AccumulateScaled _,
+                    Op.AccumulateColumnSums _,
+                    Op.AccumulateColumns _,
+                    Op.AccumulateSoftcapGrad _,
+                    Op.AccumulateRmsNormGrad _,
+                    Op.AccumulateLayerNormGrad _,
+                    Op.AccumulateRopeGrad _,
+                    Op.AccumulateAttentionGrad _,
+                    Op.AccumulateActivateGrad _,
+                    Op.AccumulateGatedGrad _,
+                    Op.AccumulateRowsGrad _,
+                    Op.AccumulateRouteGrad _,
+                    Op.DistillLoss _,
+                    Op.AccumulateAdamW _,
+                    Op.NegativeLogLikelihood _,
+                    Op.Divergence _,
+                    Op.ArgMax _,
+                    Op.AccumulateGram _,
+                    Op.GatherSymmetric _,
+                    Op.GatherColumns _,
+                    Op.CholeskyInverse _,
+                    Op.QuadraticForm _,
+                    Op.Transpose _,
+                    Op.AccumulateColumnNorms _,
+                    Op.RowSquares _,
+                    Op.Diagonal _,
+                    Op.ChooseMask _,
+                    Op.CountAbove _,
+                    Op.ApplyMask _,
+                    Op.ChooseGrid _,
+                    Op.RoundToGrid _,
+                    Op.AccumulateObsBlock _,
+                    Op.AccumulateObsSpread _,
+                    Op.PackCodes _,
+                    Op.Dequantize _ ->
+                    throw new IllegalStateException("not differentiable: " + op);
         }
     }
 
