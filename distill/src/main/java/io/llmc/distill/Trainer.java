@@ -70,8 +70,8 @@ final class Trainer implements AutoCloseable {
                 most = Math.max(most, kept);
                 all += kept;
             }
-            // Every activation has a gradient.
-            long blocks = 2 * (spec.checkpointBlocks() ? most : all);
+            // The gradients of one block's activations exist at a time.
+            long blocks = (spec.checkpointBlocks() ? most : all) + most;
             long streams = stream * (2L * student.blocks().size() + 16);
             long asked = teacher == null ? 0 : teacher.bytes(rows);
             return blocks + streams + asked + 6 * (LOGITS + (1 << 20));
@@ -165,8 +165,10 @@ final class Trainer implements AutoCloseable {
         Tensor d = dout;
         for (Segment s : segments.reversed()) {
             if (s.tape != null) {
-                s.tape.source(s.out, d);
-                s.tape.backward();
+                try (TensorArena gradients = step.scratch()) {
+                    s.tape.source(s.out, d);
+                    s.tape.backward(gradients);
+                }
             } else {
                 try (TensorArena scratch = step.scratch()) {
                     Tape tape = tape(scratch, s.in, s.din);

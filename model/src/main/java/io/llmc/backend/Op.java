@@ -771,6 +771,90 @@ public sealed interface Op {
         }
     }
 
+    /// Distance of each row from a target row, and its gradient: `mse = mean (x - t)^2`, `cosine = 1
+    /// - x t / (|x| |t|)`.
+    ///
+    /// @param dx accumulates `scale` times the gradient; null where nobody learns
+    /// @param losses F64 `[rows]`
+    record AccumulateHiddenLoss(
+            Tensor dx, Tensor losses, Tensor x, Tensor target, Distance distance, float scale)
+            implements Op {
+        public AccumulateHiddenLoss {
+            require(
+                    (dx == null || dx.like(x))
+                            && x.like(target)
+                            && f32(x)
+                            && losses.isVector(x.rows())
+                            && losses.dtype() == DType.F64,
+                    "hiddenLoss",
+                    dx,
+                    losses,
+                    x,
+                    target);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, losses, x, target);
+        }
+    }
+
+    /// How far two rows are from each other.
+    enum Distance {
+        MSE,
+        COSINE
+    }
+
+    /// How far the attention of each row is from a teacher's: `KL(teacher, student)` of its
+    /// probabilities over the keys, head by head.
+    ///
+    /// @param dq and dk accumulate `scale` times the gradient of the sum over heads; null where
+    ///   nobody learns
+    /// @param losses F64 `[rows, heads]`
+    /// @param teacher as many heads over sequences of the same length, which see as far back
+    record AccumulateAttentionLoss(
+            Tensor dq, Tensor dk, Tensor losses, Scores student, Scores teacher, float scale)
+            implements Op {
+        public AccumulateAttentionLoss {
+            require(
+                    (dq == null) == (dk == null)
+                            && (dq == null || dq.like(student.q()) && dk.like(student.k()))
+                            && losses.is(student.q().rows(), student.spec().heads())
+                            && losses.dtype() == DType.F64
+                            && student.spec().heads() == teacher.spec().heads()
+                            && student.spec().length() == teacher.spec().length()
+                            && student.spec().window() == teacher.spec().window()
+                            && student.q().rows() == teacher.q().rows(),
+                    "attentionLoss",
+                    dq,
+                    dk,
+                    losses,
+                    student.q(),
+                    student.k(),
+                    teacher.q(),
+                    teacher.k());
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dq, dk, losses, student.q(), student.k(), teacher.q(), teacher.k());
+        }
+    }
+
+    /// What attention probabilities are made of, as in [Attention].
+    record Scores(Tensor q, Tensor k, AttentionSpec spec) {
+        public Scores {
+            require(
+                    q.cols() == (long) spec.heads() * spec.headDim()
+                            && k.is(q.rows(), (long) spec.kvHeads() * spec.headDim())
+                            && q.rows() % spec.length() == 0
+                            && f32(q, k),
+                    "scores",
+                    q,
+                    k);
+        }
+    }
+
     /// One step of Adam with decoupled weight decay (Loshchilov and Hutter, 2017, arXiv
     /// 1711.05101).
     ///

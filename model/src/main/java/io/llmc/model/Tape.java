@@ -24,6 +24,9 @@ public final class Tape implements Runner {
     private final Runner target;
     private final TensorArena arena;
 
+    /// Where gradients go.
+    private TensorArena gradientArena;
+
     /// What the loss may depend on: parameters, and everything made of them.
     private final Set<Buffer> wanted = Collections.newSetFromMap(new IdentityHashMap<>());
 
@@ -32,11 +35,13 @@ public final class Tape implements Runner {
     /// Of a whole allocation; a view of a tensor has the same view of its gradient.
     private final Map<Buffer, Tensor> gradients = new IdentityHashMap<>();
 
-    /// @param arena holds activations and gradients until the caller closes it
+    /// @param arena holds activations until the caller closes it, and gradients unless [#backward]
+    ///   is given another
     /// @param sources F32 tensors whose gradients are wanted; everything else is frozen
     public Tape(Runner target, TensorArena arena, Collection<Tensor> sources) {
         this.target = target;
         this.arena = arena;
+        this.gradientArena = arena;
         sources.forEach(t -> wanted.add(t.buffer()));
     }
 
@@ -100,7 +105,8 @@ public final class Tape implements Runner {
                 gradients.computeIfAbsent(
                         t.buffer(),
                         buffer -> {
-                            Tensor g = arena.allocate(DType.F32, new Shape(buffer.byteSize() / 4));
+                            Tensor g =
+                                    gradientArena.allocate(DType.F32, new Shape(buffer.byteSize() / 4));
                             target.run(new Op.Zero(g));
                             return g;
                         });
@@ -123,6 +129,13 @@ public final class Tape implements Runner {
         for (Op op : ops.reversed()) {
             backward(op);
         }
+    }
+
+    /// The same with the gradients of everything that is no source in memory of their own, which
+    /// may end sooner than the activations do.
+    public void backward(TensorArena memory) {
+        gradientArena = memory;
+        backward();
     }
 
     private void backward(Op op) {
@@ -240,6 +253,8 @@ public final class Tape implements Runner {
                     Op.AccumulateRowsGrad _,
                     Op.AccumulateRouteGrad _,
                     Op.DistillLoss _,
+                    Op.AccumulateHiddenLoss _,
+                    Op.AccumulateAttentionLoss _,
                     Op.AccumulateAdamW _,
                     Op.NegativeLogLikelihood _,
                     Op.Divergence _,

@@ -774,6 +774,28 @@ public final class OpCases {
                                                 0.5f)));
             }
         }
+        for (Op.Distance distance : Op.Distance.values()) {
+            for (boolean learns : new boolean[] {true, false}) {
+                cases.add(
+                        new Case(
+                                Op.AccumulateHiddenLoss.class,
+                                "hiddenLoss %s, learns %s".formatted(distance, learns),
+                                1e-6,
+                                a ->
+                                        new Op.AccumulateHiddenLoss(
+                                                learns ? sum(a, 9, 37) : null,
+                                                a.out(DType.F64, 9),
+                                                a.normal(9, 37),
+                                                a.normal(9, 37),
+                                                distance,
+                                                3f)));
+            }
+        }
+        AttentionSpec narrow = new AttentionSpec(13, 6, 2, 5, 0.4f, 0, 0);
+        attentionLoss(cases, narrow, new AttentionSpec(13, 6, 3, 7, 0.3f, 0, 0), true);
+        attentionLoss(cases, narrow, narrow, false);
+        AttentionSpec capped = new AttentionSpec(13, 6, 6, 16, 0.25f, 4, 2);
+        attentionLoss(cases, capped, capped, true);
         cases.add(
                 new Case(
                         Op.AccumulateAdamW.class,
@@ -787,6 +809,33 @@ public final class OpCases {
                                         a.normal(5, 333),
                                         new Op.AdamSpec(
                                                 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f))));
+    }
+
+    private static void attentionLoss(
+            List<Case> cases, AttentionSpec student, AttentionSpec teacher, boolean learns) {
+        int rows = 2 * student.length();
+        cases.add(
+                new Case(
+                        Op.AccumulateAttentionLoss.class,
+                        "attentionLoss %s, learns %s".formatted(student, learns),
+                        SUMS,
+                        a -> {
+                            Op.Scores mine = scores(a, student, rows);
+                            return new Op.AccumulateAttentionLoss(
+                                    learns ? sum(a, rows, mine.q().cols()) : null,
+                                    learns ? sum(a, rows, mine.k().cols()) : null,
+                                    a.out(DType.F64, rows, student.heads()),
+                                    mine,
+                                    scores(a, teacher, rows),
+                                    2f);
+                        }));
+    }
+
+    private static Op.Scores scores(Operands a, AttentionSpec s, int rows) {
+        return new Op.Scores(
+                a.normal(rows, s.heads() * s.headDim()),
+                a.normal(rows, s.kvHeads() * s.headDim()),
+                s);
     }
 
     /// A gradient that holds something already.

@@ -370,6 +370,105 @@ final class ReferenceGradients {
         return p;
     }
 
+    /// The gradient by central differences, as in [#distillLoss].
+    static void hiddenLoss(Op.AccumulateHiddenLoss op) {
+        int n = (int) op.x().cols();
+        for (long r = 0; r < op.x().rows(); r++) {
+            double[] x = row(op.x(), r);
+            double[] t = row(op.target(), r);
+            set(op.losses(), r, distance(x, t, op.distance()));
+            for (int i = 0; op.dx() != null && i < n; i++) {
+                double h = 1e-5;
+                double before = x[i];
+                x[i] = before + h;
+                double up = distance(x, t, op.distance());
+                x[i] = before - h;
+                double down = distance(x, t, op.distance());
+                x[i] = before;
+                add(op.dx(), r, i, op.scale() * (up - down) / (2 * h));
+            }
+        }
+    }
+
+    private static double[] row(Tensor t, long r) {
+        double[] values = new double[(int) t.cols()];
+        for (int i = 0; i < values.length; i++) {
+            values[i] = get(t, r, i);
+        }
+        return values;
+    }
+
+    private static double distance(double[] x, double[] t, Op.Distance distance) {
+        double squares = 0;
+        double xt = 0;
+        double xx = 0;
+        double tt = 0;
+        for (int i = 0; i < x.length; i++) {
+            squares += (x[i] - t[i]) * (x[i] - t[i]);
+            xt += x[i] * t[i];
+            xx += x[i] * x[i];
+            tt += t[i] * t[i];
+        }
+        return switch (distance) {
+            case MSE -> squares / x.length;
+            case COSINE -> 1 - xt / Math.sqrt(xx * tt);
+        };
+    }
+
+    static void attentionLoss(Op.AccumulateAttentionLoss op) {
+        AttentionSpec s = op.student().spec();
+        int group = s.heads() / s.kvHeads();
+        for (long r = 0; r < op.losses().rows(); r++) {
+            for (int h = 0; h < s.heads(); h++) {
+                double[] p = probabilities(op.teacher(), r, h);
+                double[] q = probabilities(op.student(), r, h);
+                double loss = 0;
+                for (int j = 0; j < p.length; j++) {
+                    loss += p[j] == 0 ? 0 : p[j] * Math.log(p[j] / q[j]);
+                    if (op.dq() == null || q[j] == 0) {
+                        continue;
+                    }
+                    long key = r / s.length() * s.length() + j;
+                    double raw = score(op.student(), r, h, j) / s.softcap();
+                    double slope = s.softcap() > 0 ? 1 - Math.pow(Math.tanh(raw), 2) : 1;
+                    double g = op.scale() * s.scale() * slope * (q[j] - p[j]);
+                    for (int d = 0; d < s.headDim(); d++) {
+                        long at = (long) h * s.headDim() + d;
+                        long keyAt = (long) (h / group) * s.headDim() + d;
+                        add(op.dq(), r, at, g * get(op.student().k(), key, keyAt));
+                        add(op.dk(), key, keyAt, g * get(op.student().q(), r, at));
+                    }
+                }
+                set(op.losses(), r, h, loss);
+            }
+        }
+    }
+
+    /// Scaled, without a cap.
+    private static double score(Op.Scores scores, long r, int head, int j) {
+        AttentionSpec s = scores.spec();
+        long key = r / s.length() * s.length() + j;
+        double dot = 0;
+        for (int d = 0; d < s.headDim(); d++) {
+            long keyAt = (long) (head / (s.heads() / s.kvHeads())) * s.headDim() + d;
+            dot += get(scores.q(), r, (long) head * s.headDim() + d) * get(scores.k(), key, keyAt);
+        }
+        return dot * s.scale();
+    }
+
+    private static double[] probabilities(Op.Scores scores, long r, int head) {
+        AttentionSpec s = scores.spec();
+        int t = (int) (r % s.length());
+        double[] x = new double[t + 1];
+        for (int j = 0; j <= t; j++) {
+            boolean seen = s.window() == 0 || t - j < s.window();
+            double raw = score(scores, r, head, j);
+            double capped = s.softcap() > 0 ? s.softcap() * Math.tanh(raw / s.softcap()) : raw;
+            x[j] = seen ? capped : Double.NEGATIVE_INFINITY;
+        }
+        return softmax(x, 1);
+    }
+
     static void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
         for (long i = 0; i < size(w); i++) {
             double grad = get(g, i) * spec.gradientScale();

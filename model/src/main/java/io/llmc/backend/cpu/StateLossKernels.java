@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F64;
+
+import io.llmc.backend.Op;
+import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import java.util.Arrays;
+
+/// Losses inside a model: how far its hidden states and its attention are from a teacher's.
+final class StateLossKernels {
+    private final Workers workers;
+
+    StateLossKernels(Workers workers) {
+        this.workers = workers;
+    }
+
+    void hidden(Op.AccumulateHiddenLoss op) {
+        workers.forEach(
+                Math.toIntExact(op.x().rows()), (row, scratch) -> hidden(op, row, scratch));
+    }
+
+    private static void hidden(Op.AccumulateHiddenLoss op, int row, Scratch scratch) {
+        int n = Math.toIntExact(op.x().cols());
+        float[] x = read(op.x(), row, n, scratch, 0);
+        float[] t = read(op.target(), row, n, scratch, 1);
+        Slope slope =
+                switch (op.distance()) {
+                    case MSE -> meanSquare(x, t, n, op.scale());
+                    case COSINE -> cosine(x, t, n, op.scale());
+                };
+        op.losses().bytes().set(F64, 8L * row, slope.loss);
+        if (op.dx() == null) {
+            return;
+        }
+        float[] d = read(op.dx(), row, n, scratch, 2);
+        for (int i = 0; i < n; i++) {
+            d[i] += (float) (slope.ofX * x[i] + slope.ofT * t[i]);
+        }
+        Lanes.write(op.dx().bytes(), DType.F32, (long) row * n, d, 0, n);
+    }
+
+    /// A loss and its gradient, `ofX x + ofT t`.
+    private record Slope(double loss, double ofX, double ofT) {}
+
+    private static Slope meanSquare(float[] x, float[] t, int n, double scale) {
+        double squares = 0;
+        for (int i = 0; i < n; i++) {
+            double d = (double) x[i] - t[i];
+            squares += d * d;
+        }
+        return new Slope(squares / n, 2 * scale / n, -2 * scale / n);
+    }
+
+    private static Slope cosine(float[] x, float[] t, int n, double scale) {
+        double xx = dot(x, x, n);
+        double xt = dot(x, t, n);
+        double norms = Math.sqrt(xx * dot(t, t, n));
+        // A row of zeros has no direction: nothing to learn from it.
+        return norms == 0
+                ? new Slope(0, 0, 0)
+                : new Slope(1 - xt / norms, scale * xt / (norms * xx), -scale / norms);
+    }
+
+    private static float[] read(Tensor t, long row, int n, Scratch scratch, int slot) {
+        float[] values = scratch.floats(slot, Lanes.padded(n));
+        Lanes.read(values, 0, t.bytes(), DType.F32, row * n, n);
+        return values;
+    }
+
+    private static double dot(float[] x, float[] y, int n) {
+        double sum = 0;
+        for (int i = 0; i < n; i++) {
+            sum += (double) x[i] * y[i];
+        }
+        return sum;
+    }
+
+    /// One worker does a sequence's KV head with all of its queries in order, so that nobody else
+    /// adds to the same keys.
+    void attention(Op.AccumulateAttentionLoss op) {
+        AttentionSpec spec = op.student().spec();
+        int sequences = Math.toIntExact(op.student().q().rows() / spec.length());
+        workers.forEach(
+                sequences * spec.kvHeads(),
+                (tile, _) -> new Head(op, tile % spec.kvHeads(), tile / spec.kvHeads()).run());
+    }
+
+    /// Keys of one head, and the queries of it one by one.
+    private static final class Side {
+        private final Op.Scores scores;
+        private final AttentionSpec spec;
+        private final long row0;
+        private final float[] query;
+        private final double[] values;
+        private final double[] slopes;
+        private float[] keys;
+        private int kvHead = -1;
+
+        Side(Op.Scores scores, int sequence) {
+            this.scores = scores;
+            this.spec = scores.spec();
+            this.row0 = (long) sequence * spec.length();
+            this.query = new float[Lanes.padded(spec.headDim())];
+            this.values = new double[spec.length()];
+            this.slopes = new double[spec.length()];
+        }
+
+        /// Logarithms of the probabilities of keys `[0, t]`, minus infinity for those out of sight.
+        double[] logs(int head, int t) {
+            readKeys(head / (spec.heads() / spec.kvHeads()));
+            int dim = spec.headDim();
+            long at = (row0 + t) * spec.heads() * dim + (long) head * dim;
+            Lanes.read(query, 0, scores.q().bytes(), DType.F32, at, dim);
+            double max = Double.NEGATIVE_INFINITY;
+            int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
+            Arrays.fill(values, 0, first, Double.NEGATIVE_INFINITY);
+            for (int j = first; j <= t; j++) {
+                double s = 0;
+                for (int d = 0; d < dim; d++) {
+                    s += (double) query[d] * keys[j * dim + d];
+                }
+                s *= spec.scale();
+                slopes[j] = 1;
+                if (spec.softcap() > 0) {
+                    double tanh = Math.tanh(s / spec.softcap());
+                    s = spec.softcap() * tanh;
+                    slopes[j] = 1 - tanh * tanh;
+                }
+                values[j] = s;
+                max = Math.max(max, s);
+            }
+            double sum = 0;
+            for (int j = first; j <= t; j++) {
+                sum += Math.exp(values[j] - max);
+            }
+            double log = max + Math.log(sum);
+            for (int j = first; j <= t; j++) {
+                values[j] -= log;
+            }
+            return values;
+        }
+
+        private void readKeys(int head) {
+            if (head == kvHead) {
+                return;
+            }
+            kvHead = head;
+            int dim = spec.headDim();
+            keys = new float[spec.length() * dim + Lanes.N];
+            for (int j = 0; j < spec.length(); j++) {
+                long at = (row0 + j) * spec.kvHeads() * dim + (long) head * dim;
+                Lanes.read(keys, j * dim, scores.k().bytes(), DType.F32, at, dim);
+            }
+        }
+    }
+
+    private static final class Head {
+        private final Op.AccumulateAttentionLoss op;
+        private final AttentionSpec spec;
+        private final Side student;
+        private final Side teacher;
+        private final int kvHead;
+        private final long row0;
+        private final double[] dk;
+        private final double[] dq;
+
+        Head(Op.AccumulateAttentionLoss op, int kvHead, int sequence) {
+            this.op = op;
+            this.spec = op.student().spec();
+            this.student = new Side(op.student(), sequence);
+            this.teacher = new Side(op.teacher(), sequence);
+            this.kvHead = kvHead;
+            this.row0 = (long) sequence * spec.length();
+            this.dk = new double[spec.length() * spec.headDim()];
+            this.dq = new double[spec.headDim()];
+        }
+
+        void run() {
+            int group = spec.heads() / spec.kvHeads();
+            for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
+                for (int t = 0; t < spec.length(); t++) {
+                    query(head, t);
+                }
+            }
+            if (op.dk() != null) {
+                for (int j = 0; j < spec.length(); j++) {
+                    add(op.dk(), row0 + j, spec.kvHeads(), kvHead, dk, j * spec.headDim());
+                }
+            }
+        }
+
+        private void query(int head, int t) {
+            double[] logQ = student.logs(head, t);
+            double[] logP = teacher.logs(head, t);
+            int dim = spec.headDim();
+            double loss = 0;
+            Arrays.fill(dq, 0);
+            for (int j = 0; j <= t; j++) {
+                double p = Math.exp(logP[j]);
+                loss += p == 0 ? 0 : p * (logP[j] - logQ[j]);
+                double g = Math.exp(logQ[j]) - p;
+                if (op.dq() == null || Double.isInfinite(logQ[j])) {
+                    continue;
+                }
+                g *= (double) op.scale() * spec.scale() * student.slopes[j];
+                for (int d = 0; d < dim; d++) {
+                    dq[d] += g * student.keys[j * dim + d];
+                    dk[j * dim + d] += g * student.query[d];
+                }
+            }
+            op.losses().bytes().set(F64, 8 * ((row0 + t) * spec.heads() + head), loss);
+            if (op.dq() != null) {
+                add(op.dq(), row0 + t, spec.heads(), head, dq, 0);
+            }
+        }
+
+        private void add(Tensor to, long row, int heads, int head, double[] x, int from) {
+            int dim = spec.headDim();
+            long at = row * heads * dim + (long) head * dim;
+            float[] values = new float[Lanes.padded(dim)];
+            Lanes.read(values, 0, to.bytes(), DType.F32, at, dim);
+            for (int d = 0; d < dim; d++) {
+                values[d] += (float) x[from + d];
+            }
+            Lanes.write(to.bytes(), DType.F32, at, values, 0, dim);
+        }
+    }
+}
