@@ -149,6 +149,33 @@ final class TrainingOptions {
     private Double ce;
 
     @Option(
+            names = "--hidden",
+            paramLabel = "X",
+            description =
+                    "Weight of the distance between the blocks' outputs, through a learned projection where widths differ.")
+    private Double hidden;
+
+    @Option(
+            names = "--distance",
+            paramLabel = "HOW",
+            description =
+                    "Hidden: mse (default), relative to the mean square of the teacher's, or cosine.")
+    private String distance;
+
+    @Option(
+            names = "--attention",
+            paramLabel = "X",
+            description = "Weight of KL(teacher, student) of the attention probabilities.")
+    private Double attention;
+
+    @Option(
+            names = "--map",
+            paramLabel = "LIST",
+            description =
+                    "Hidden, attention, blockwise: the teacher's block that each of the student's stands for, from 0, as 0,2,4 (default: found by equal norms, else evenly spread).")
+    private String map;
+
+    @Option(
             names = "--temperature",
             paramLabel = "X",
             description = "Of both predictions in the first three (default: 1).")
@@ -159,6 +186,12 @@ final class TrainingOptions {
             paramLabel = "X",
             description = "Jsd: the teacher's part of the mixture (default: 0.5).")
     private Double beta;
+
+    @Option(
+            names = "--blockwise",
+            description =
+                    "Each block learns its teacher's output on its own, --steps for each, with two blocks in memory.")
+    private boolean blockwise;
 
     @Option(
             names = "--checkpoint-blocks",
@@ -192,6 +225,11 @@ final class TrainingOptions {
                 new Setting("loss.reverseKl", reverseKl, "--reverse-kl"),
                 new Setting("loss.jsd", jsd, "--jsd"),
                 new Setting("loss.ce", ce, "--ce"),
+                new Setting("loss.hidden", hidden, "--hidden"),
+                new Setting("loss.distance", distance, "--distance"),
+                new Setting("loss.attention", attention, "--attention"),
+                new Setting("map", Setting.items(map), "--map"),
+                new Setting("blockwise", blockwise ? true : null, "--blockwise"),
                 new Setting("loss.temperature", temperature, "--temperature"),
                 new Setting("loss.beta", beta, "--beta"),
                 new Setting(

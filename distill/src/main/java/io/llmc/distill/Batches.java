@@ -4,6 +4,7 @@ package io.llmc.distill;
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.Windows;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 
 /// Windows of a text in a seeded order, another one in every epoch. Which windows a step sees
 /// depends on its number alone, so that a run can go on anywhere.
@@ -43,13 +44,31 @@ record Batches(
     ///
     /// @param number of the batch, from 0
     Windows batch(long number) {
-        int[] chosen = new int[batch * length];
+        return windows(chosen(number));
+    }
+
+    /// The numbers of a batch's windows in the text.
+    int[] chosen(long number) {
+        int[] chosen = new int[batch];
         for (int i = 0; i < batch; i++) {
             long at = number * batch + i;
-            int window = permuted((int) (at % training), at / training);
-            System.arraycopy(ids, window * length, chosen, i * length, length);
+            chosen[i] = permuted((int) (at % training), at / training);
         }
-        return Windows.of(chosen, length);
+        return chosen;
+    }
+
+    /// The numbers of the held-out windows.
+    int[] heldOut() {
+        return IntStream.range(training, training + holdout).toArray();
+    }
+
+    /// Windows by their numbers in the text.
+    Windows windows(int[] numbers) {
+        int[] all = new int[numbers.length * length];
+        for (int i = 0; i < numbers.length; i++) {
+            System.arraycopy(ids, numbers[i] * length, all, i * length, length);
+        }
+        return Windows.of(all, length);
     }
 
     /// The windows that are only measured, some at a time.

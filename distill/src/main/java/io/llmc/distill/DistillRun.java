@@ -4,17 +4,12 @@ package io.llmc.distill;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
-import io.llmc.distill.Trainer.Losses;
 import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.Work;
-import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -32,13 +27,26 @@ record DistillRun(
     @SuppressWarnings("MustBeClosed") // both are resources of the try
     SequencedMap<String, Object> run(Batches batches) {
         Backend backend = scope.backend();
-        try (Student model = new Student(student, backend, spec);
+        try (Student model = Student.of(student, backend, spec);
                 Teacher asked =
-                        spec.loss().asksTeacher()
+                        spec.loss().asksTeacher() || spec.inside().any()
                                 ? new Teacher(teacher, backend, spec.length())
                                 : null;
+                InsideLoss inside =
+                        spec.inside().any()
+                                ? new InsideLoss(
+                                        model,
+                                        asked,
+                                        LayerMap.of(student, teacher, spec.inside().map()),
+                                        spec)
+                                : null;
                 Trainer trainer =
-                        new Trainer(model, asked, spec, Trainer.bytes(model, asked, spec))) {
+                        new Trainer(
+                                model,
+                                asked,
+                                inside,
+                                spec,
+                                Trainer.bytes(model, asked, spec))) {
             Optimizer optimizer = new Optimizer(model, spec.adam());
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -56,7 +64,7 @@ record DistillRun(
             for (int step = state.step() + 1; step <= spec.steps() && !stopped; step++) {
                 Losses losses = step(trainer, optimizer, rates, model, batches, step, state);
                 state = new TrainState(step, state.best(), state.since(), state.log());
-                scope.progress().advance(1, "loss %.4f".formatted(losses.total(spec.loss())));
+                scope.progress().advance(1, "loss %.4f".formatted(losses.total(spec)));
                 if (step % spec.every() == 0 || step == spec.steps()) {
                     held = held(trainer, batches);
                     state = judged(state, held, model);
@@ -68,13 +76,22 @@ record DistillRun(
             }
             scope.progress().end();
             if (spec.holdout() > 0) {
-                TrainState.restoreWeights(bestFile(), model);
+                requireBest(model);
                 held = held(trainer, batches);
             }
-            write(model);
-            writeLog(state);
+            CheckpointCopy.write(
+                    model.result(), work, scope.recipe().save().shardSize(), backend);
+            writeLog(state.log(), work);
             delete();
             return values(state, held, model);
+        }
+    }
+
+    private void requireBest(Student model) {
+        if (TrainState.restoreWeights(bestFile(), model) == null) {
+            throw new UserException(
+                    bestFile() + ", the weights that did best, is damaged",
+                    "check the disk, then run the command again with --force to begin anew");
         }
     }
 
@@ -100,13 +117,13 @@ record DistillRun(
             int step,
             TrainState state) {
         model.zeroGradients();
-        Losses losses = new Losses(0, 0, 0, 0, 0);
+        Losses losses = Losses.NONE;
         for (int a = 0; a < spec.accumulate(); a++) {
             long number = (step - 1L) * spec.accumulate() + a;
             Losses mine = trainer.learn(batches.batch(number), 1f / spec.accumulate());
             losses = a == 0 ? mine : losses.plus(mine);
         }
-        double loss = losses.total(spec.loss());
+        double loss = losses.total(spec);
         double norm = optimizer.gradientNorm();
         requireSound(step, loss, norm, state);
         float rate = rates.at(step - 1);
@@ -141,29 +158,14 @@ record DistillRun(
     private String line(int step, Losses losses, double norm, float rate) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("step", step);
-        values.put("loss", losses.total(spec.loss()));
-        put(values, losses);
+        values.put("loss", losses.total(spec));
+        losses.describe(spec, values);
         values.put("gradient_norm", norm);
         values.put("learning_rate", rate);
         try {
             return JSON.writeValueAsString(values);
         } catch (JsonProcessingException e) {
             throw new IllegalStateException(e);
-        }
-    }
-
-    private void put(SequencedMap<String, Object> values, Losses losses) {
-        if (spec.loss().kl() != 0) {
-            values.put("kl", losses.kl());
-        }
-        if (spec.loss().reverse() != 0) {
-            values.put("reverse_kl", losses.reverse());
-        }
-        if (spec.loss().jsd() != 0) {
-            values.put("jsd", losses.jsd());
-        }
-        if (spec.loss().ce() != 0) {
-            values.put("ce", losses.ce());
         }
     }
 
@@ -182,50 +184,21 @@ record DistillRun(
         if (held == null) {
             return state;
         }
-        double loss = held.total(spec.loss());
+        double loss = held.total(spec);
         String line = state.log().removeLast();
         state.log().add(line.substring(0, line.length() - 1) + ",\"held_out_loss\":" + loss + "}");
         if (loss < state.best()) {
-            TrainState.saveWeights(bestFile(), model);
-            return new TrainState(state.step(), loss, 0, state.log());
+            TrainState better = new TrainState(state.step(), loss, 0, state.log());
+            better.saveWeights(bestFile(), model);
+            return better;
         }
         return new TrainState(state.step(), state.best(), state.since() + 1, state.log());
     }
 
-    /// Writes the student in the types that it had, reads it back and compares.
-    private void write(Student model) {
-        SequencedMap<String, Long> checksums = new LinkedHashMap<>();
-        List<TensorInfo> plan = student.names().stream().map(student::info).toList();
-        try (CheckpointWriter writer =
-                        CheckpointWriter.create(
-                                work, plan, scope.recipe().save().shardSize(), false);
-                TensorReader reader = student.reader()) {
-            for (TensorInfo info : plan) {
-                try (Arena memory = Arena.ofShared()) {
-                    Tensor t = model.written(info.name(), reader, memory);
-                    writer.write(info.name(), t);
-                    checksums.put(info.name(), CheckpointWriter.checksum(t));
-                }
-            }
-            writer.finish();
-        }
-        student.config().write(work.resolve("config.json"));
-        try (Checkpoint written = Checkpoint.open(work);
-                TensorReader reader = written.reader()) {
-            checksums.forEach((name, sum) -> {
-                if (CheckpointWriter.checksum(reader.tensor(name)) != sum) {
-                    throw new UserException(
-                            "read back, tensor " + name + " is not what was written",
-                            "check the disk and try again");
-                }
-            });
-        }
-    }
-
-    private void writeLog(TrainState state) {
+    static void writeLog(List<String> log, Path work) {
         try {
-            Files.write(work.resolve("train-log.jsonl"), state.log());
-            LossPlot.write(state.log(), work.resolve("train-loss"));
+            Files.write(work.resolve("train-log.jsonl"), log);
+            LossPlot.write(log, work.resolve("train-loss"));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -245,7 +218,7 @@ record DistillRun(
         values.put("steps", state.step());
         values.put("trained_weights", model.trainedWeights());
         if (held != null) {
-            values.put("held_out_loss", held.total(spec.loss()));
+            values.put("held_out_loss", held.total(spec));
         }
         return values;
     }

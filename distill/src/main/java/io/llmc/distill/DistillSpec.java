@@ -19,6 +19,7 @@ import java.util.List;
 /// @param every steps between measurements on them
 /// @param patience measurements without improvement before it stops; 0 for never
 /// @param saveEvery steps between checkpoints
+/// @param blockwise each block learns its teacher's output on its own; `steps` is for each
 /// @param checkpointBlocks keep only the blocks' inputs and run them again on the way back
 public record DistillSpec(
         Path teacher,
@@ -37,7 +38,9 @@ public record DistillSpec(
         int every,
         int patience,
         int saveEvery,
-        boolean checkpointBlocks) {
+        boolean checkpointBlocks,
+        boolean blockwise,
+        Inside inside) {
 
     /// How the learning rate goes: up over `warmup` steps, then down to `end`.
     enum Schedule {
@@ -49,6 +52,17 @@ public record DistillSpec(
     /// @param peak learning rate
     /// @param end as a part of the peak
     record Rate(float peak, int warmup, Schedule schedule, float end) {}
+
+    /// Losses between the blocks of the two models.
+    ///
+    /// @param hidden weight of the distance of the blocks' outputs
+    /// @param attention weight of the divergence of the attention probabilities
+    /// @param map the teacher's block that each of the student's stands for; empty to find it
+    record Inside(float hidden, Op.Distance distance, float attention, List<Integer> map) {
+        boolean any() {
+            return hidden != 0 || attention != 0;
+        }
+    }
 
     /// @param clip largest norm of all gradients together; 0 for none
     record Adam(float beta1, float beta2, float eps, float decay, float clip) {}
@@ -64,7 +78,13 @@ public record DistillSpec(
                         (float) loss.decimal("ce", 0),
                         positive(loss, "temperature", 1),
                         between(loss, "beta", 0.5));
-        if (!weights.asksTeacher() && weights.ce() == 0) {
+        Inside inside =
+                new Inside(
+                        (float) loss.decimal("hidden", 0),
+                        loss.choice("distance", Op.Distance.class, Op.Distance.MSE),
+                        (float) loss.decimal("attention", 0),
+                        o.integers("map"));
+        if (!weights.asksTeacher() && weights.ce() == 0 && !inside.any()) {
             throw loss.error("kl", "all losses have the weight 0, so there is nothing to learn");
         }
         Lora lora = Lora.read(o);
@@ -98,7 +118,9 @@ public record DistillSpec(
                 count(o, "every", 50),
                 notNegative(o, "patience", 0),
                 count(o, "saveEvery", 50),
-                o.flag("checkpointBlocks", false));
+                o.flag("checkpointBlocks", false),
+                o.flag("blockwise", false),
+                inside);
     }
 
     private static int count(Options o, String key, int absent) {

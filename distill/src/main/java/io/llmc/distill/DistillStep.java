@@ -73,13 +73,20 @@ public record DistillStep(DistillSpec spec) implements Work {
             Student.requireMatches(student, spec);
             directory.prepare(key(scope, student, teacher, ids));
             SequencedMap<String, Object> values =
-                    new DistillRun(scope, spec, student, teacher, directory.work()).run(batches);
+                    run(scope, student, teacher, directory.work(), batches);
             Map<String, String> inputs = hashes(student, teacher);
             Provenance.write(directory.work(), scope.toolVersion(), scope.recipe(), inputs, values);
             directory.copySideFiles(student);
             directory.publish();
             return new Result(scope.output(), values, List.of());
         }
+    }
+
+    private SequencedMap<String, Object> run(
+            Scope scope, Checkpoint student, Checkpoint teacher, Path work, Batches batches) {
+        return spec.blockwise()
+                ? new BlockwiseRun(scope, spec, student, teacher, work, batches).run()
+                : new DistillRun(scope, spec, student, teacher, work).run(batches);
     }
 
     private static void refuseQuantized(Checkpoint student) {

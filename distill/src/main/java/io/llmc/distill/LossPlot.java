@@ -31,8 +31,10 @@ final class LossPlot {
         try {
             for (String line : log) {
                 JsonNode values = JSON.readTree(line);
-                steps.add(values.path("step").asDouble());
-                losses.add(values.path("loss").asDouble());
+                if (values.has("loss")) {
+                    steps.add(values.path("step").asDouble());
+                    losses.add(values.path("loss").asDouble());
+                }
                 if (values.has("held_out_loss")) {
                     measured.add(values.path("step").asDouble());
                     held.add(values.path("held_out_loss").asDouble());

@@ -44,35 +44,59 @@ final class Student implements AutoCloseable {
         }
     }
 
+    private static final int ALL = -1;
+
     private final Checkpoint checkpoint;
+    private final ModelSpec spec;
     private final LanguageModel model;
     private final TensorReader reader;
     private final TensorArena arena;
     private final Lora lora;
+    private final List<String> globs;
+
+    /// Of the names that may be trained.
+    private final String prefix;
+
     private final List<DecoderBlock> blocks = new ArrayList<>();
     private final SequencedMap<String, Parameter> trained = new LinkedHashMap<>();
 
     /// Linear layers that the checkpoint stores as `[in, out]`.
     private final Set<String> turned = new HashSet<>();
 
-    /// @param spec what is trained
+    /// Every parameter that is to be trained.
+    @MustBeClosed
+    static Student of(Checkpoint checkpoint, Backend backend, DistillSpec spec) {
+        return new Student(checkpoint, backend, spec, ALL);
+    }
+
+    /// Those of one block; the others are not there.
+    @MustBeClosed
+    static Student ofBlock(Checkpoint checkpoint, Backend backend, DistillSpec spec, int block) {
+        return new Student(checkpoint, backend, spec, block);
+    }
+
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Student(Checkpoint checkpoint, Backend backend, DistillSpec distill) {
+    private Student(Checkpoint checkpoint, Backend backend, DistillSpec distill, int only) {
         this.checkpoint = checkpoint;
         this.lora = distill.lora();
-        List<String> globs = lora == null ? distill.train() : List.of("-");
-        Checkpoint wide = inF32(checkpoint, globs);
-        ModelSpec spec = Architectures.specOf(wide);
+        this.spec = Architectures.specOf(checkpoint);
+        this.prefix = only == ALL ? "" : spec.layers().get(only).prefix();
+        this.globs = distill.train();
+        Checkpoint wide = inF32();
         this.model = new LanguageModel(wide, spec, backend);
         this.reader = wide.reader();
-        long adapters = lora == null ? 0 : adapterBytes(spec, lora);
-        this.arena = backend.newArena(arenaBytes(checkpoint, globs) + adapters);
-        model.parameters().forEach((name, t) -> add(name, t, globs));
+        this.arena = backend.newArena(bytes(checkpoint, distill, prefix));
+        if (only == ALL) {
+            model.parameters().forEach(this::add);
+        }
         for (int i = 0; i < spec.layers().size(); i++) {
+            if (only != ALL && only != i) {
+                continue;
+            }
             DecoderBlock block = model.block(i, reader, arena);
             blocks.add(block);
-            block.parameters().forEach((name, t) -> add(name, t, globs));
+            block.parameters().forEach(this::add);
             for (Linear linear : block.linears()) {
                 if (spec.inOutLinears()) {
                     turned.add(linear.name() + ".weight");
@@ -81,16 +105,34 @@ final class Student implements AutoCloseable {
                     adapt(linear, distill.seed());
                 }
                 if (linear.weight() instanceof Weight.Dense(Tensor values)) {
-                    add(linear.name() + ".weight", values, globs);
+                    add(linear.name() + ".weight", values);
                 }
             }
         }
     }
 
+    /// Bytes of gradients, states and adapters, and of the copies in F32 beside them.
+    static long bytes(Checkpoint c, DistillSpec distill) {
+        return bytes(c, distill, "");
+    }
+
+    private static long bytes(Checkpoint c, DistillSpec distill, String prefix) {
+        long dense =
+                c.names().stream()
+                        .filter(n -> trains(distill.lora(), distill.train(), prefix, c.info(n)))
+                        .mapToLong(n -> 3 * (4 * c.info(n).shape().size() + 256))
+                        .sum();
+        Lora lora = distill.lora();
+        long adapters =
+                lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix);
+        return dense + adapters + (1 << 16);
+    }
+
     /// @throws UserException where nothing would be trained
     static void requireMatches(Checkpoint c, DistillSpec spec) {
         List<String> globs = spec.train();
-        if (spec.lora() == null && c.names().stream().noneMatch(name -> trains(globs, name))) {
+        if (spec.lora() == null
+                && c.names().stream().noneMatch(n -> trains(null, globs, "", c.info(n)))) {
             throw new UserException(
                     "--train %s matches none of the student's tensors"
                             .formatted(String.join(",", globs)),
@@ -109,8 +151,9 @@ final class Student implements AutoCloseable {
         }
     }
 
-    private static long adapterBytes(ModelSpec spec, Lora lora) {
+    private static long adapterBytes(ModelSpec spec, Lora lora, String prefix) {
         return spec.layers().stream()
+                .filter(layer -> layer.prefix().startsWith(prefix))
                 .flatMap(layer -> layer.linears(spec.hidden()).stream())
                 .filter(l -> lora.targets().selects(l.name()))
                 .mapToLong(l -> 4 * (4L * lora.rank() * (l.in() + l.out()) + 512))
@@ -123,65 +166,84 @@ final class Student implements AutoCloseable {
         Tensor down = arena.allocate(DType.F32, new Shape(lora.rank(), in));
         Tensor up =
                 arena.allocate(DType.F32, new Shape(linear.weight().outFeatures(), lora.rank()));
-        Backend backend = model.backend();
-        backend.run(new Op.Zero(up));
-        try (Arena host = Arena.ofConfined()) {
-            MemorySegment values = host.allocate(down.byteSize(), 64);
-            Random random = new Random(seed * 31 + linear.name().hashCode());
-            double bound = 1 / Math.sqrt(in);
-            for (long i = 0; i < down.shape().size(); i++) {
-                float v = (float) (bound * (2 * random.nextDouble() - 1));
-                values.setAtIndex(ValueLayout.JAVA_FLOAT, i, v);
-            }
-            backend.upload(down, values);
-        }
+        model.backend().run(new Op.Zero(up));
+        randomize(down, seed * 31 + linear.name().hashCode());
         linear.adapt(new Linear.Adapter(down, up, lora.scale()));
         put(linear.name() + ".lora_A.weight", down);
         put(linear.name() + ".lora_B.weight", up);
     }
 
-    private static boolean trains(List<String> globs, String name) {
-        return globs.isEmpty() || globs.stream().anyMatch(g -> Targets.matches(g, name));
+    /// Uniform between plus and minus the inverse root of the number of columns.
+    private void randomize(Tensor t, long seed) {
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(t.byteSize(), 64);
+            Random random = new Random(seed);
+            double bound = 1 / Math.sqrt(t.cols());
+            for (long i = 0; i < t.shape().size(); i++) {
+                float v = (float) (bound * (2 * random.nextDouble() - 1));
+                values.setAtIndex(ValueLayout.JAVA_FLOAT, i, v);
+            }
+            model.backend().upload(t, values);
+        }
     }
 
-    private static long arenaBytes(Checkpoint c, List<String> globs) {
-        return c.names().stream()
-                        .filter(name -> trains(globs, name))
-                        .mapToLong(name -> 3 * (4 * c.info(name).shape().size() + 256))
-                        .sum()
-                + (1 << 16);
+    /// Trains a random matrix beside the model's own parameters, one that is not written with them.
+    ///
+    /// @param memory holds it, its gradient and its states
+    Tensor learnBeside(String name, long out, long in, long seed, TensorArena memory) {
+        Tensor values = memory.allocate(DType.F32, new Shape(out, in));
+        randomize(values, seed);
+        put(name, values, memory);
+        return values;
+    }
+
+    /// Whether a tensor of the checkpoint is trained. Scales of packed weights are not: all that
+    /// learns is a weight or a bias of its own.
+    private static boolean trains(
+            Lora lora, List<String> globs, String prefix, TensorInfo info) {
+        String name = info.name();
+        return lora == null
+                && info.dtype().isFloat()
+                && name.startsWith(prefix)
+                && (name.endsWith(".weight") || name.endsWith(".bias"))
+                && (globs.isEmpty() || globs.stream().anyMatch(g -> Targets.matches(g, name)));
+    }
+
+    private boolean trains(String name) {
+        return checkpoint.has(name) && trains(lora, globs, prefix, checkpoint.info(name));
     }
 
     /// The checkpoint with copies in F32 of what is trained.
-    private static Checkpoint inF32(Checkpoint c, List<String> globs) {
+    private Checkpoint inF32() {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
-        for (String name : c.names()) {
-            TensorInfo info = c.info(name);
-            boolean widens = info.dtype().isFloat() && trains(globs, name);
-            infos.put(name, widens ? new TensorInfo(name, DType.F32, info.shape()) : info);
+        for (String name : checkpoint.names()) {
+            TensorInfo info = checkpoint.info(name);
+            infos.put(name, trains(name) ? new TensorInfo(name, DType.F32, info.shape()) : info);
         }
-        return c.derived(
-                c.config(),
+        return checkpoint.derived(
+                checkpoint.config(),
                 infos,
-                (name, base, memory) -> {
-                    Tensor t = base.tensor(name);
-                    return t.dtype().isFloat() && trains(globs, name)
-                            ? Values.convert(t, DType.F32, memory)
-                            : t;
-                });
+                (name, base, memory) ->
+                        trains(name)
+                                ? Values.convert(base.tensor(name), DType.F32, memory)
+                                : base.tensor(name));
     }
 
-    private void add(String name, Tensor values, List<String> globs) {
-        if (values.dtype() == DType.F32 && trains(globs, name)) {
+    private void add(String name, Tensor values) {
+        if (trains(name)) {
             put(name, values);
         }
     }
 
     private void put(String name, Tensor values) {
+        put(name, values, arena);
+    }
+
+    private void put(String name, Tensor values, TensorArena memory) {
         Backend backend = model.backend();
-        Tensor gradient = arena.allocate(DType.F32, values.shape());
-        Tensor m = arena.allocate(DType.F32, values.shape());
-        Tensor v = arena.allocate(DType.F32, values.shape());
+        Tensor gradient = memory.allocate(DType.F32, values.shape());
+        Tensor m = memory.allocate(DType.F32, values.shape());
+        Tensor v = memory.allocate(DType.F32, values.shape());
         backend.run(new Op.Zero(m));
         backend.run(new Op.Zero(v));
         trained.put(name, new Parameter(name, values, gradient, m, v));
@@ -211,6 +273,19 @@ final class Student implements AutoCloseable {
 
     void zeroGradients() {
         trained.values().forEach(p -> model.backend().run(new Op.Zero(p.gradient())));
+    }
+
+    /// Takes the values of another student with the same parameters.
+    void copyFrom(Student other) {
+        trained.forEach((name, p) ->
+                model.backend().run(new Op.Scale(p.values(), other.trained.get(name).values(), 1)));
+    }
+
+    /// The checkpoint as it is to be written.
+    Checkpoint result() {
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        checkpoint.names().forEach(name -> infos.put(name, checkpoint.info(name)));
+        return checkpoint.derived(checkpoint.config(), infos, this::written);
     }
 
     /// A tensor as the output has it: host memory, in the checkpoint's type and order.

@@ -4,6 +4,7 @@ package io.llmc.distill;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
+import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
@@ -11,9 +12,11 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Positions;
+import io.llmc.model.Tap;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.util.ArrayList;
@@ -61,9 +64,27 @@ final class Teacher implements AutoCloseable {
         return most + 12L * rows * hidden + 4096;
     }
 
+    /// Listens to a model's blocks. The tensors are valid during the call.
+    interface Listener {
+        Listener NONE =
+                new Listener() {
+                    @Override
+                    public void attention(int block, Op.Attention op) {}
+
+                    @Override
+                    public void output(int block, Tensor x) {}
+                };
+
+        /// Attention of a block has run.
+        void attention(int block, Op.Attention op);
+
+        /// @param x the residual stream behind the block, `[tokens, hidden]`
+        void output(int block, Tensor x);
+    }
+
     /// What the head reads, `[tokens, hidden]`, in `memory`.
-    Tensor normed(Windows windows, TensorArena memory) {
-        return normed(model, blocks, positions, windows, memory);
+    Tensor normed(Windows windows, TensorArena memory, Listener listener) {
+        return normed(model, blocks, positions, windows, memory, listener);
     }
 
     static Tensor normed(
@@ -71,25 +92,48 @@ final class Teacher implements AutoCloseable {
             List<DecoderBlock> blocks,
             Positions positions,
             Windows windows,
-            TensorArena memory) {
+            TensorArena memory,
+            Listener listener) {
         Backend backend = model.backend();
         long rows = (long) windows.count() * windows.length();
-        io.llmc.tensor.Shape shape = new io.llmc.tensor.Shape(rows, model.spec().hidden());
+        Shape shape = new Shape(rows, model.spec().hidden());
         Tensor x = memory.allocate(DType.F32, shape);
         try (TensorArena scratch = memory.scratch()) {
             Tensor first = model.embed(new Forward(backend, scratch, positions), windows.ids());
             backend.run(new Op.Scale(x, first, 1));
         }
-        for (DecoderBlock block : blocks) {
+        for (int i = 0; i < blocks.size(); i++) {
             try (TensorArena scratch = memory.scratch()) {
-                Tensor y = block.forward(new Forward(backend, scratch, positions), x);
+                Runner runner = heard(backend, listener, i);
+                Tensor y =
+                        blocks.get(i)
+                                .forward(
+                                        new Forward(
+                                                backend,
+                                                runner,
+                                                scratch,
+                                                positions,
+                                                Tap.NONE,
+                                                false),
+                                        x);
                 // The block has read x for the last time.
                 backend.run(new Op.Scale(x, y, 1));
             }
+            listener.output(i, x);
         }
         Tensor normed = memory.allocate(DType.F32, shape);
         model.finalNorm(new Forward(backend, memory, positions), normed, x);
         return normed;
+    }
+
+    /// A runner that tells a listener of a block's attention.
+    static Runner heard(Runner runner, Listener listener, int block) {
+        return op -> {
+            runner.run(op);
+            if (op instanceof Op.Attention attention) {
+                listener.attention(block, attention);
+            }
+        };
     }
 
     void logits(Tensor out, Tensor normed, TensorArena scratch) {

@@ -39,17 +39,34 @@ record TrainState(int step, double best, int since, List<String> log) {
     /// One file: a line of JSON, the tensors one after another, their CRC-32C. It takes the old
     /// one's place when it is whole.
     void save(Path file, Student student) {
+        save(file, tensors(student, true), student);
+    }
+
+    private void save(Path file, List<Tensor> tensors, Student student) {
         try {
             Head head = new Head(step, Double.toHexString(best), since, log);
-            write(file, JSON.writeValueAsBytes(head), tensors(student, true), student);
+            write(file, JSON.writeValueAsBytes(head), tensors, student);
         } catch (JsonProcessingException e) {
             throw new IllegalStateException(e);
         }
     }
 
+    /// Keeps the weights without the optimizer's states: the best so far, or a finished block.
+    void saveWeights(Path file, Student student) {
+        save(file, tensors(student, false), student);
+    }
+
     /// @return null where there is no whole file
     static TrainState restore(Path file, Student student) {
-        byte[] head = read(file, tensors(student, true), student);
+        return state(read(file, tensors(student, true), student));
+    }
+
+    /// @return null where there is no whole file
+    static TrainState restoreWeights(Path file, Student student) {
+        return state(read(file, tensors(student, false), student));
+    }
+
+    private static TrainState state(byte[] head) {
         if (head == null) {
             return null;
         }
@@ -60,15 +77,6 @@ record TrainState(int step, double best, int since, List<String> log) {
         } catch (IOException e) {
             return null;
         }
-    }
-
-    /// Keeps the weights alone, as the best so far.
-    static void saveWeights(Path file, Student student) {
-        write(file, new byte[] {'{', '}'}, tensors(student, false), student);
-    }
-
-    static boolean restoreWeights(Path file, Student student) {
-        return read(file, tensors(student, false), student) != null;
     }
 
     private static List<Tensor> tensors(Student student, boolean all) {

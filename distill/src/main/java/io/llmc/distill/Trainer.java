@@ -32,18 +32,21 @@ final class Trainer implements AutoCloseable {
     private final Backend backend;
     private final Student student;
     private final Teacher teacher;
+    private final InsideLoss inside;
     private final DistillSpec spec;
     private final Positions positions;
     private final TensorArena tables;
     private final TensorArena arena;
 
     /// @param teacher null where no loss asks it
+    /// @param inside null where no loss compares blocks
     /// @param bytes of the arena that a step runs in
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Trainer(Student student, Teacher teacher, DistillSpec spec, long bytes) {
+    Trainer(Student student, Teacher teacher, InsideLoss inside, DistillSpec spec, long bytes) {
         this.student = student;
         this.teacher = teacher;
+        this.inside = inside;
         this.spec = spec;
         this.backend = student.model().backend();
         int length = spec.length();
@@ -78,39 +81,19 @@ final class Trainer implements AutoCloseable {
         }
     }
 
-    /// Means over tokens, without weights.
-    record Losses(double kl, double reverse, double jsd, double ce, long tokens) {
-        double total(Op.LossWeights w) {
-            return w.kl() * kl + w.reverse() * reverse + w.jsd() * jsd + w.ce() * ce;
-        }
-
-        Losses plus(Losses other) {
-            long all = tokens + other.tokens;
-            return new Losses(
-                    mean(kl, other.kl, other),
-                    mean(reverse, other.reverse, other),
-                    mean(jsd, other.jsd, other),
-                    mean(ce, other.ce, other),
-                    all);
-        }
-
-        private double mean(double mine, double theirs, Losses other) {
-            return (mine * tokens + theirs * other.tokens) / (tokens + other.tokens);
-        }
-    }
-
     /// Losses of some windows; the gradient of their weighted mean, times `scale`, is added to
     /// those of the student's parameters.
     Losses learn(Windows windows, float scale) {
-        try (TensorArena step = arena.scratch()) {
-            Tensor teachers = teacher == null ? null : teacher.normed(windows, step);
+        try (TensorArena step = arena.scratch();
+                InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
+            Tensor teachers = teachers(windows, step, targets);
             List<Segment> segments = new ArrayList<>();
             Tape first = new Tape(backend, step, List.of());
             student.watch(first);
             Tensor x = student.model().embed(forward(first), windows.ids());
             segments.add(new Segment(first, x));
-            for (DecoderBlock block : student.blocks()) {
-                x = block(block, x, step, segments);
+            for (int i = 0; i < student.blocks().size(); i++) {
+                x = block(i, x, step, segments);
             }
             Tensor dx = zeros(step, x.shape());
             Tape last = new Tape(backend, step, List.of());
@@ -121,27 +104,54 @@ final class Trainer implements AutoCloseable {
             Tensor dnormed = last.gradient(normed);
             Losses losses = losses(windows, normed, dnormed, teachers, scale, step, true);
             last.backward();
-            backward(segments, dx, step);
-            return losses;
+            double[] sums = new double[2];
+            backward(segments, dx, step, targets, scale, sums);
+            return losses.with(sums[0], sums[1]);
         }
+    }
+
+    /// What the teacher's head reads; null where there is no teacher.
+    private Tensor teachers(Windows windows, TensorArena step, InsideLoss.Targets targets) {
+        return teacher == null
+                ? null
+                : teacher.normed(
+                        windows, step, targets == null ? Teacher.Listener.NONE : targets);
     }
 
     /// A stretch of the forward pass.
     ///
+    /// @param index of the block; -1 for the embedding
     /// @param tape null where the stretch is run again on the way back
+    /// @param in of a block
     /// @param out what it gave
-    private record Segment(Tape tape, Tensor out, DecoderBlock block, Tensor in, Tensor din) {
+    private record Segment(
+            int index, Tape tape, Tensor in, Tensor din, Tensor out, Heard heard) {
         Segment(Tape tape, Tensor out) {
-            this(tape, out, null, null, null);
+            this(-1, tape, null, null, out, null);
         }
     }
 
-    private Tensor block(DecoderBlock block, Tensor x, TensorArena step, List<Segment> segments) {
+    /// The attention of one block.
+    private static final class Heard implements Teacher.Listener {
+        private Op.Attention attention;
+
+        @Override
+        public void attention(int block, Op.Attention op) {
+            attention = op;
+        }
+
+        @Override
+        public void output(int block, Tensor x) {}
+    }
+
+    private Tensor block(int index, Tensor x, TensorArena step, List<Segment> segments) {
+        DecoderBlock block = student.blocks().get(index);
         Tensor din = zeros(step, x.shape());
+        Heard heard = new Heard();
         if (!spec.checkpointBlocks()) {
             Tape tape = tape(step, x, din);
-            Tensor y = block.forward(forward(tape), x);
-            segments.add(new Segment(tape, y, block, x, din));
+            Tensor y = block.forward(forward(tape, heard, index), x);
+            segments.add(new Segment(index, tape, x, din, y, heard));
             return y;
         }
         Tensor y = step.allocate(DType.F32, x.shape());
@@ -149,7 +159,7 @@ final class Trainer implements AutoCloseable {
             Tensor out = block.forward(new Forward(backend, scratch, positions), x);
             backend.run(new Op.Scale(y, out, 1));
         }
-        segments.add(new Segment(null, y, block, x, din));
+        segments.add(new Segment(index, null, x, din, y, heard));
         return y;
     }
 
@@ -161,24 +171,50 @@ final class Trainer implements AutoCloseable {
     }
 
     /// @param dout gradient of the last stretch's result
-    private void backward(List<Segment> segments, Tensor dout, TensorArena step) {
+    /// @param sums get the losses inside: hidden, attention
+    private void backward(
+            List<Segment> segments,
+            Tensor dout,
+            TensorArena step,
+            InsideLoss.Targets targets,
+            float scale,
+            double[] sums) {
         Tensor d = dout;
         for (Segment s : segments.reversed()) {
-            if (s.tape != null) {
-                try (TensorArena gradients = step.scratch()) {
-                    s.tape.source(s.out, d);
-                    s.tape.backward(gradients);
+            boolean listens = inside != null && s.index >= 0;
+            if (listens) {
+                sums[0] += inside.hidden(s.index, s.out, d, targets, scale);
+            }
+            try (TensorArena scratch = step.scratch()) {
+                Tape tape = s.tape;
+                Tensor out = s.out;
+                if (tape == null) {
+                    tape = tape(scratch, s.in, s.din);
+                    out =
+                            student.blocks()
+                                    .get(s.index)
+                                    .forward(forward(tape, s.heard, s.index), s.in);
                 }
-            } else {
-                try (TensorArena scratch = step.scratch()) {
-                    Tape tape = tape(scratch, s.in, s.din);
-                    Tensor out = s.block.forward(forward(tape), s.in);
-                    tape.source(out, d);
-                    tape.backward();
+                tape.gradientsIn(scratch);
+                if (listens) {
+                    Op.Attention heard = s.heard.attention;
+                    sums[1] += inside.attention(s.index, heard, tape, targets, scale);
                 }
+                tape.source(out, d);
+                tape.backward();
             }
             d = s.din;
         }
+    }
+
+    private Forward forward(Tape tape, Heard heard, int block) {
+        return new Forward(
+                backend,
+                Teacher.heard(tape, heard, block),
+                tape.kept(),
+                positions,
+                Tap.NONE,
+                false);
     }
 
     private Forward forward(Tape tape) {
@@ -193,12 +229,37 @@ final class Trainer implements AutoCloseable {
 
     /// Losses of windows that nobody learns from.
     Losses measure(Windows windows) {
-        try (TensorArena step = arena.scratch()) {
-            Tensor teachers = teacher == null ? null : teacher.normed(windows, step);
+        try (TensorArena step = arena.scratch();
+                InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
+            Tensor teachers = teachers(windows, step, targets);
+            double[] sums = new double[2];
             Tensor normed =
-                    Teacher.normed(student.model(), student.blocks(), positions, windows, step);
-            return losses(windows, normed, null, teachers, 1, step, false);
+                    Teacher.normed(
+                            student.model(),
+                            student.blocks(),
+                            positions,
+                            windows,
+                            step,
+                            inside == null
+                                    ? Teacher.Listener.NONE
+                                    : measuring(targets, sums));
+            return losses(windows, normed, null, teachers, 1, step, false)
+                    .with(sums[0], sums[1]);
         }
+    }
+
+    private Teacher.Listener measuring(InsideLoss.Targets targets, double[] sums) {
+        return new Teacher.Listener() {
+            @Override
+            public void attention(int block, Op.Attention op) {
+                sums[1] += inside.attention(block, op, null, targets, 1);
+            }
+
+            @Override
+            public void output(int block, Tensor x) {
+                sums[0] += inside.hidden(block, x, null, targets, 1);
+            }
+        };
     }
 
     private Losses losses(
@@ -210,6 +271,9 @@ final class Trainer implements AutoCloseable {
             TensorArena step,
             boolean learns) {
         int rows = Math.toIntExact(normed.rows());
+        if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
+            return new Losses(0, 0, 0, 0, 0, 0, rows);
+        }
         long vocabulary = student.model().spec().vocabulary();
         int piece = (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
         double[] sums = new double[4];
@@ -231,7 +295,13 @@ final class Trainer implements AutoCloseable {
         }
         long next = (long) rows - windows.count();
         return new Losses(
-                sums[0] / rows, sums[1] / rows, sums[2] / rows, sums[3] / Math.max(1, next), rows);
+                sums[0] / rows,
+                sums[1] / rows,
+                sums[2] / rows,
+                sums[3] / Math.max(1, next),
+                0,
+                0,
+                rows);
     }
 
     private void piece(

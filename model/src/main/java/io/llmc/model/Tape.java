@@ -35,8 +35,8 @@ public final class Tape implements Runner {
     /// Of a whole allocation; a view of a tensor has the same view of its gradient.
     private final Map<Buffer, Tensor> gradients = new IdentityHashMap<>();
 
-    /// @param arena holds activations until the caller closes it, and gradients unless [#backward]
-    ///   is given another
+    /// @param arena holds activations until the caller closes it, and gradients unless [#gradientsIn]
+    ///   names another
     /// @param sources F32 tensors whose gradients are wanted; everything else is frozen
     public Tape(Runner target, TensorArena arena, Collection<Tensor> sources) {
         this.target = target;
@@ -114,6 +114,11 @@ public final class Tape implements Runner {
                 whole.buffer(), whole.byteOffset() + t.byteOffset(), DType.F32, t.shape());
     }
 
+    /// From here on gradients lie in memory that may end sooner than the activations do.
+    public void gradientsIn(TensorArena memory) {
+        gradientArena = memory;
+    }
+
     private boolean wants(Tensor t) {
         return t != null && wanted.contains(t.buffer());
     }
@@ -129,13 +134,6 @@ public final class Tape implements Runner {
         for (Op op : ops.reversed()) {
             backward(op);
         }
-    }
-
-    /// The same with the gradients of everything that is no source in memory of their own, which
-    /// may end sooner than the activations do.
-    public void backward(TensorArena memory) {
-        gradientArena = memory;
-        backward();
     }
 
     private void backward(Op op) {

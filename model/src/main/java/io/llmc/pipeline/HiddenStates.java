@@ -3,6 +3,7 @@ package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
@@ -217,6 +218,28 @@ public final class HiddenStates implements AutoCloseable {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
                 visitor.accept(store.load(backend, c, arena).x(), c);
+            }
+        }
+    }
+
+    /// Copies the residual stream of some windows, in the order given.
+    ///
+    /// @param out F32 `[windows * length, hidden]`
+    public void gather(int[] chosen, Tensor out) {
+        int length = windows.length();
+        for (int from = 0, to; from < chosen.length; from = to) {
+            int chunk = chosen[from] / perChunk;
+            to = from;
+            try (TensorArena arena = scratch.scratch()) {
+                Tensor x = store.load(backend, chunk, arena).x();
+                for (; to < chosen.length && chosen[to] / perChunk == chunk; to++) {
+                    long first = (long) (chosen[to] - firstWindow(chunk)) * length;
+                    backend.run(
+                            new Op.Scale(
+                                    out.rows((long) to * length, (to + 1L) * length),
+                                    x.rows(first, first + length),
+                                    1));
+                }
             }
         }
     }

@@ -168,6 +168,19 @@ public final class Options {
                 .orElse(List.of());
     }
 
+    /// A list of whole numbers; empty where the key is absent.
+    public List<Integer> integers(String key) {
+        return texts(key).stream()
+                .map(text -> {
+                    try {
+                        return Integer.parseInt(text);
+                    } catch (NumberFormatException e) {
+                        throw wrong(key, text, "a list of whole numbers");
+                    }
+                })
+                .toList();
+    }
+
     public <E extends Enum<E>> E choice(String key, Class<E> type, E absent) {
         return get(key).map(v ->
                         Arrays.stream(type.getEnumConstants())

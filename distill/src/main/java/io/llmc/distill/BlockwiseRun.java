@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import io.llmc.backend.Backend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.UserException;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.CheckpointCopy;
+import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.Work;
+import io.llmc.tokenizer.Windows;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+import java.util.stream.IntStream;
+import java.util.stream.LongStream;
+
+/// Heals a student block by block: each learns, from what the healed blocks before it give, the
+/// output of the teacher's blocks that it stands for. Two blocks are in memory at a time, and the
+/// hidden states of the windows: on disk under a memory cap.
+///
+/// What layer-wise reconstruction after quantizing does (BRECQ, https://arxiv.org/abs/2102.05426),
+/// for any change that was made to a block.
+final class BlockwiseRun {
+    private static final ObjectMapper JSON = new ObjectMapper();
+
+    private final Work.Scope scope;
+    private final DistillSpec spec;
+    private final Checkpoint student;
+    private final Checkpoint teacher;
+    private final Path work;
+    private final Batches batches;
+    private final LayerMap map;
+
+    /// The windows that are needed, by their numbers in the text, rising; the held-out ones last.
+    private final int[] needed;
+
+    private final List<String> log = new ArrayList<>();
+    private double before;
+    private double after;
+
+    BlockwiseRun(
+            Work.Scope scope,
+            DistillSpec spec,
+            Checkpoint student,
+            Checkpoint teacher,
+            Path work,
+            Batches batches) {
+        this.scope = scope;
+        this.spec = spec;
+        this.student = student;
+        this.teacher = teacher;
+        this.work = work;
+        this.batches = batches;
+        requireEqualWidth();
+        this.map = LayerMap.of(student, teacher, spec.inside().map());
+        int[] chosen =
+                LongStream.range(0, (long) spec.steps() * spec.accumulate())
+                        .flatMap(n -> Arrays.stream(batches.chosen(n)).asLongStream())
+                        .mapToInt(Math::toIntExact)
+                        .sorted()
+                        .distinct()
+                        .toArray();
+        this.needed =
+                IntStream.concat(Arrays.stream(chosen), Arrays.stream(batches.heldOut()))
+                        .toArray();
+    }
+
+    private void requireEqualWidth() {
+        int mine = Architectures.specOf(student).hidden();
+        int theirs = Architectures.specOf(teacher).hidden();
+        if (mine != theirs) {
+            throw new UserException(
+                    "the student's blocks give %,d channels and the teacher's %,d"
+                            .formatted(mine, theirs),
+                    "leave --blockwise out, or learn with --hidden, which projects");
+        }
+    }
+
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    SequencedMap<String, Object> run() {
+        Backend backend = scope.backend();
+        ModelSpec target = Architectures.specOf(student);
+        scope.progress().note("blocks of the teacher, " + map.found() + ": " + map.counterparts());
+        Windows windows = batches.windows(needed);
+        boolean spills = spills(windows, target.hidden());
+        try (HealedBlocks healed = new HealedBlocks(student, backend, spec, work);
+                LanguageModel mine = new LanguageModel(healed.checkpoint(), target, backend);
+                LanguageModel theirs =
+                        new LanguageModel(teacher, Architectures.specOf(teacher), backend);
+                HiddenStates inputs =
+                        new HiddenStates(mine, windows, spills ? folder("student") : null);
+                HiddenStates targets =
+                        new HiddenStates(theirs, windows, spills ? folder("teacher") : null)) {
+            int blocks = target.layers().size();
+            scope.progress().begin("healing blocks", (long) blocks * spec.steps());
+            inputs.embed();
+            targets.embed();
+            int behind = 0;
+            for (int i = 0; i < blocks; i++) {
+                for (; behind <= map.target(i); behind++) {
+                    targets.advance(behind);
+                }
+                heal(i, healed, inputs, targets);
+                inputs.advance(i);
+            }
+            scope.progress().end();
+            CheckpointCopy.write(
+                    healed.checkpoint(), work, scope.recipe().save().shardSize(), backend);
+            healed.delete();
+            delete(folder("student"));
+            delete(folder("teacher"));
+            DistillRun.writeLog(log, work);
+            return values(blocks);
+        }
+    }
+
+    /// Learns a block, or takes it from the file that an earlier run has left.
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    private void heal(int block, HealedBlocks healed, HiddenStates inputs, HiddenStates targets) {
+        try (Student student = Student.ofBlock(this.student, scope.backend(), spec, block)) {
+            TrainState state = TrainState.restoreWeights(healed.file(block), student);
+            if (state == null) {
+                state = learned(block, student, inputs, targets);
+                state.saveWeights(healed.file(block), student);
+            } else {
+                scope.progress().advance(spec.steps(), "");
+            }
+            delete(stateFile(block));
+            log.addAll(state.log());
+            note(state.log().getLast());
+        }
+    }
+
+    @SuppressWarnings("MustBeClosed") // a resource of the try
+    private TrainState learned(
+            int block, Student student, HiddenStates inputs, HiddenStates targets) {
+        try (BlockTrainer trainer = new BlockTrainer(student, inputs, targets, spec.batch())) {
+            LearningRate rates = new LearningRate(spec.rate(), spec.steps());
+            Optimizer optimizer = new Optimizer(student, spec.adam());
+            TrainState state = TrainState.restore(stateFile(block), student);
+            if (state == null) {
+                double error = heldOut(trainer);
+                state = new TrainState(0, error, 0, new ArrayList<>());
+            }
+            scope.progress().advance(state.step(), "");
+            for (int step = state.step() + 1; step <= spec.steps(); step++) {
+                double error = step(block, step, trainer, optimizer, student, rates, state.log());
+                state = new TrainState(step, state.best(), 0, state.log());
+                scope.progress()
+                        .advance(1, "block %d, relative error %.4f".formatted(block, error));
+                if (step % spec.saveEvery() == 0 && step < spec.steps()) {
+                    state.save(stateFile(block), student);
+                }
+            }
+            return judged(block, state, heldOut(trainer), student);
+        }
+    }
+
+    private double step(
+            int block,
+            int step,
+            BlockTrainer trainer,
+            Optimizer optimizer,
+            Student student,
+            LearningRate rates,
+            List<String> lines) {
+        student.zeroGradients();
+        BlockTrainer.Error error = new BlockTrainer.Error(0, 0);
+        for (int a = 0; a < spec.accumulate(); a++) {
+            int[] chosen = batches.chosen((step - 1L) * spec.accumulate() + a);
+            error = error.plus(trainer.learn(places(chosen), 1f / spec.accumulate()));
+        }
+        double norm = optimizer.gradientNorm();
+        if (!Double.isFinite(error.relative()) || !Double.isFinite(norm)) {
+            throw new UserException(
+                    "block %d, step %d: the error is %s and the norm of the gradients %s"
+                            .formatted(block, step, error.relative(), norm),
+                    "lower --lr; finished blocks are kept in " + work);
+        }
+        float rate = rates.at(step - 1);
+        optimizer.step(step, rate, norm);
+        SequencedMap<String, Object> line = new LinkedHashMap<>();
+        line.put("block", block);
+        line.put("step", (long) block * spec.steps() + step);
+        line.put("loss", error.relative());
+        line.put("gradient_norm", norm);
+        line.put("learning_rate", rate);
+        lines.add(json(line));
+        return error.relative();
+    }
+
+    /// A block that got worse on the held-out windows stays as it was.
+    @SuppressWarnings("MustBeClosed") // a resource of the try
+    private TrainState judged(int block, TrainState state, double error, Student student) {
+        boolean keeps = batches.heldOut().length == 0 || error < state.best();
+        if (!keeps) {
+            try (Student untouched =
+                    Student.ofBlock(this.student, scope.backend(), spec, block)) {
+                student.copyFrom(untouched);
+            }
+        }
+        if (batches.heldOut().length > 0) {
+            SequencedMap<String, Object> line = new LinkedHashMap<>();
+            line.put("block", block);
+            line.put("step", ((long) block + 1) * spec.steps());
+            line.put("held_out_before", state.best());
+            line.put("held_out_loss", error);
+            line.put("kept", keeps);
+            state.log().add(json(line));
+        }
+        return state;
+    }
+
+    /// Infinite where nothing is held out.
+    private double heldOut(BlockTrainer trainer) {
+        BlockTrainer.Error error = new BlockTrainer.Error(0, 0);
+        int[] held = batches.heldOut();
+        for (int from = 0; from < held.length; from += spec.batch()) {
+            int to = Math.min(held.length, from + spec.batch());
+            error = error.plus(trainer.measure(places(Arrays.copyOfRange(held, from, to))));
+        }
+        return held.length == 0 ? Double.POSITIVE_INFINITY : error.relative();
+    }
+
+    /// Where windows of the text are among the needed ones.
+    private int[] places(int[] windows) {
+        return Arrays.stream(windows).map(w -> Arrays.binarySearch(needed, w)).toArray();
+    }
+
+    private void note(String last) {
+        try {
+            var line = JSON.readTree(last);
+            if (line.has("held_out_before")) {
+                boolean kept = line.path("kept").asBoolean();
+                double was = line.path("held_out_before").asDouble();
+                before += was;
+                after += kept ? line.path("held_out_loss").asDouble() : was;
+            }
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static String json(SequencedMap<String, Object> line) {
+        try {
+            return JSON.writeValueAsString(line);
+        } catch (JsonProcessingException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    /// Whether the hidden states go to disk.
+    private boolean spills(Windows windows, int hidden) {
+        return 8L * windows.count() * windows.length() * hidden > scope.memory() / 2;
+    }
+
+    private Path stateFile(int block) {
+        return work.resolve("train-state-%04d.bin".formatted(block));
+    }
+
+    private Path folder(String name) {
+        try {
+            return Files.createDirectories(work.resolve("states-" + name));
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static void delete(Path file) {
+        try {
+            Files.deleteIfExists(file);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private SequencedMap<String, Object> values(int blocks) {
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("healed_blocks", blocks);
+        values.put("steps_per_block", spec.steps());
+        if (batches.heldOut().length > 0) {
+            values.put("held_out_error_before", before / blocks);
+            values.put("held_out_error", after / blocks);
+        }
+        return values;
+    }
+}
