@@ -100,16 +100,14 @@ final class BlockTrainer implements AutoCloseable {
 
     private Tensor gathered(HiddenStates states, int[] windows, TensorArena step) {
         long rows = (long) windows.length * states.windows().length();
-        Tensor t =
-                step.allocate(DType.F32, new Shape(rows, student.model().spec().hidden()));
+        Tensor t = step.allocate(DType.F32, new Shape(rows, student.model().spec().hidden()));
         states.gather(windows, t);
         return t;
     }
 
     private Error error(Tensor dy, Tensor y, Tensor target, float factor, TensorArena step) {
         Tensor losses = step.allocate(DType.F64, new Shape(y.rows()));
-        backend.run(
-                new Op.AccumulateHiddenLoss(dy, losses, y, target, Op.Distance.MSE, factor));
+        backend.run(new Op.AccumulateHiddenLoss(dy, losses, y, target, Op.Distance.MSE, factor));
         double squares = Host.sum(Host.doubles(backend, losses)) * y.cols();
         return new Error(squares, squares(target, step));
     }

@@ -72,8 +72,7 @@ final class BlockwiseRun {
                         .distinct()
                         .toArray();
         this.needed =
-                IntStream.concat(Arrays.stream(chosen), Arrays.stream(batches.heldOut()))
-                        .toArray();
+                IntStream.concat(Arrays.stream(chosen), Arrays.stream(batches.heldOut())).toArray();
     }
 
     private void requireEqualWidth() {
@@ -205,8 +204,7 @@ final class BlockwiseRun {
     private TrainState judged(int block, TrainState state, double error, Student student) {
         boolean keeps = batches.heldOut().length == 0 || error < state.best();
         if (!keeps) {
-            try (Student untouched =
-                    Student.ofBlock(this.student, scope.backend(), spec, block)) {
+            try (Student untouched = Student.ofBlock(this.student, scope.backend(), spec, block)) {
                 student.copyFrom(untouched);
             }
         }

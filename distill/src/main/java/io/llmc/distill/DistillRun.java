@@ -42,11 +42,7 @@ record DistillRun(
                                 : null;
                 Trainer trainer =
                         new Trainer(
-                                model,
-                                asked,
-                                inside,
-                                spec,
-                                Trainer.bytes(model, asked, spec))) {
+                                model, asked, inside, spec, Trainer.bytes(model, asked, spec))) {
             Optimizer optimizer = new Optimizer(model, spec.adam());
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -79,8 +75,7 @@ record DistillRun(
                 requireBest(model);
                 held = held(trainer, batches);
             }
-            CheckpointCopy.write(
-                    model.result(), work, scope.recipe().save().shardSize(), backend);
+            CheckpointCopy.write(model.result(), work, scope.recipe().save().shardSize(), backend);
             writeLog(state.log(), work);
             delete();
             return values(state, held, model);

@@ -6,7 +6,6 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
-import io.llmc.model.Forward;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Tape;
 import io.llmc.solver.Host;
@@ -53,13 +52,11 @@ final class InsideLoss implements AutoCloseable {
         int own = student.model().spec().hidden();
         int blocks = student.blocks().size();
         boolean projects = spec.hidden() != 0 && own != width;
-        this.memory =
-                backend.newArena(4096 + (projects ? blocks * (16L * own * width + 4096) : 0));
+        this.memory = backend.newArena(4096 + (projects ? blocks * (16L * own * width + 4096) : 0));
         this.arena = backend.newArena(bytes(distill.batch() * distill.length(), teacher));
         for (int i = 0; projects && i < blocks; i++) {
             String name = "projection." + i;
-            projections.put(
-                    i, student.learnBeside(name, width, own, distill.seed() + i, memory));
+            projections.put(i, student.learnBeside(name, width, own, distill.seed() + i, memory));
         }
     }
 
@@ -86,6 +83,7 @@ final class InsideLoss implements AutoCloseable {
     final class Targets implements Teacher.Listener, AutoCloseable {
         @SuppressWarnings("MustBeClosed") // closed by close()
         private final TensorArena kept = arena.scratch();
+
         private final Map<Integer, Tensor> outputs = new HashMap<>();
         private final Map<Integer, Op.Scores> scores = new HashMap<>();
 
@@ -200,8 +198,7 @@ final class InsideLoss implements AutoCloseable {
     /// The loss of a block's attention, as [#hidden].
     ///
     /// @param tape has run the attention and holds its gradients; null where nobody learns
-    double attention(
-            int block, Op.Attention op, Tape tape, Targets targets, float scale) {
+    double attention(int block, Op.Attention op, Tape tape, Targets targets, float scale) {
         if (spec.attention() == 0) {
             return 0;
         }

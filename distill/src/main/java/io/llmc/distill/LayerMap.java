@@ -49,12 +49,8 @@ record LayerMap(List<Integer> counterparts, int teachers, String found) {
     }
 
     private static void requireValid(List<Integer> map, int students, int teachers) {
-        boolean rising =
-                IntStream.range(1, map.size()).allMatch(i -> map.get(i - 1) < map.get(i));
-        if (map.size() != students
-                || !rising
-                || map.getFirst() < 0
-                || map.getLast() >= teachers) {
+        boolean rising = IntStream.range(1, map.size()).allMatch(i -> map.get(i - 1) < map.get(i));
+        if (map.size() != students || !rising || map.getFirst() < 0 || map.getLast() >= teachers) {
             throw new UserException(
                     "--map %s is no rising list of %d blocks between 0 and %d"
                             .formatted(map, students, teachers - 1),
@@ -71,10 +67,7 @@ record LayerMap(List<Integer> counterparts, int teachers, String found) {
 
     /// Null where some block has no counterpart.
     private static List<Integer> byNorms(
-            Checkpoint student,
-            List<LayerSpec> mine,
-            Checkpoint teacher,
-            List<LayerSpec> theirs) {
+            Checkpoint student, List<LayerSpec> mine, Checkpoint teacher, List<LayerSpec> theirs) {
         List<Integer> map = new ArrayList<>();
         int next = 0;
         for (LayerSpec block : mine) {

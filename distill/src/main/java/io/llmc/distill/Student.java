@@ -123,8 +123,7 @@ final class Student implements AutoCloseable {
                         .mapToLong(n -> 3 * (4 * c.info(n).shape().size() + 256))
                         .sum();
         Lora lora = distill.lora();
-        long adapters =
-                lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix);
+        long adapters = lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix);
         return dense + adapters + (1 << 16);
     }
 
@@ -199,8 +198,7 @@ final class Student implements AutoCloseable {
 
     /// Whether a tensor of the checkpoint is trained. Scales of packed weights are not: all that
     /// learns is a weight or a bias of its own.
-    private static boolean trains(
-            Lora lora, List<String> globs, String prefix, TensorInfo info) {
+    private static boolean trains(Lora lora, List<String> globs, String prefix, TensorInfo info) {
         String name = info.name();
         return lora == null
                 && info.dtype().isFloat()

@@ -109,11 +109,7 @@ final class Teacher implements AutoCloseable {
                         blocks.get(i)
                                 .forward(
                                         new Forward(
-                                                backend,
-                                                runner,
-                                                scratch,
-                                                positions,
-                                                Tap.NONE,
+                                                backend, runner, scratch, positions, Tap.NONE,
                                                 false),
                                         x);
                 // The block has read x for the last time.

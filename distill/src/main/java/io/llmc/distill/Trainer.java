@@ -114,8 +114,7 @@ final class Trainer implements AutoCloseable {
     private Tensor teachers(Windows windows, TensorArena step, InsideLoss.Targets targets) {
         return teacher == null
                 ? null
-                : teacher.normed(
-                        windows, step, targets == null ? Teacher.Listener.NONE : targets);
+                : teacher.normed(windows, step, targets == null ? Teacher.Listener.NONE : targets);
     }
 
     /// A stretch of the forward pass.
@@ -124,8 +123,7 @@ final class Trainer implements AutoCloseable {
     /// @param tape null where the stretch is run again on the way back
     /// @param in of a block
     /// @param out what it gave
-    private record Segment(
-            int index, Tape tape, Tensor in, Tensor din, Tensor out, Heard heard) {
+    private record Segment(int index, Tape tape, Tensor in, Tensor din, Tensor out, Heard heard) {
         Segment(Tape tape, Tensor out) {
             this(-1, tape, null, null, out, null);
         }
@@ -240,11 +238,8 @@ final class Trainer implements AutoCloseable {
                             positions,
                             windows,
                             step,
-                            inside == null
-                                    ? Teacher.Listener.NONE
-                                    : measuring(targets, sums));
-            return losses(windows, normed, null, teachers, 1, step, false)
-                    .with(sums[0], sums[1]);
+                            inside == null ? Teacher.Listener.NONE : measuring(targets, sums));
+            return losses(windows, normed, null, teachers, 1, step, false).with(sums[0], sums[1]);
         }
     }
 

@@ -4,35 +4,19 @@ package io.llmc.distill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.backend.Backend;
-import io.llmc.backend.BackendOptions;
-import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.TestFiles;
-import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Progress;
-import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.Work;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
-import io.llmc.tensor.Tensor;
 import java.io.IOException;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
-import java.util.TreeMap;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -50,128 +34,20 @@ class DistillTest {
 
     @TempDir Path temp;
 
-    /// What a crash looks like from inside.
-    private static final class Killed extends RuntimeException {}
+    private static Work.Result run(
+            Map<String, Object> more, Path out, int threads, int stepsBeforeDeath) {
+        return Runs.run(student, TEACHER, more, out, threads, stepsBeforeDeath, Long.MAX_VALUE);
+    }
 
     @BeforeAll
     static void runUndisturbed() throws Exception {
         student = shared.resolve("student");
-        disturb(TEACHER, student);
+        Runs.disturb(TEACHER, student);
         Path out = shared.resolve("out");
         run(Map.of(), out, 2, Integer.MAX_VALUE);
-        undisturbed = hashes(out);
+        undisturbed = Runs.hashes(out);
         assertThat(undisturbed)
                 .containsKeys("model.safetensors", "config.json", "llmc.json", "train-log.jsonl");
-    }
-
-    /// A copy with noise on every weight.
-    private static void disturb(Path source, Path target) throws IOException {
-        Files.createDirectories(target);
-        try (Checkpoint c = Checkpoint.open(source);
-                TensorReader reader = c.reader();
-                Arena memory = Arena.ofShared();
-                CheckpointWriter writer =
-                        CheckpointWriter.create(
-                                target,
-                                c.names().stream().map(c::info).toList(),
-                                1L << 30,
-                                false)) {
-            Random random = new Random(4);
-            for (String name : c.names()) {
-                Tensor t = reader.tensor(name);
-                MemorySegment copy = memory.allocate(t.byteSize(), 64);
-                for (long i = 0; i < t.shape().size(); i++) {
-                    float v = Floats.get(t.bytes(), t.dtype(), i);
-                    float noise = (float) (0.3 * Math.abs(v) * random.nextGaussian());
-                    Floats.set(copy, t.dtype(), i, v + noise);
-                }
-                writer.write(name, Tensor.of(copy, t.dtype(), t.shape().dims()));
-            }
-            writer.finish();
-            c.config().write(target.resolve("config.json"));
-            for (Path file : c.sideFiles()) {
-                Files.copy(file, target.resolve(file.getFileName()));
-            }
-        }
-    }
-
-    private static Work.Result run(
-            Map<String, Object> more, Path out, int threads, int stepsBeforeDeath) {
-        Map<String, Object> options = new LinkedHashMap<>();
-        options.put("teacher", TEACHER.toString());
-        options.put("data", TEACHER.resolve("calibration.txt").toString());
-        options.putAll(
-                Map.of(
-                        "steps",
-                        12,
-                        "batch",
-                        2,
-                        "length",
-                        64,
-                        "lr",
-                        1e-3,
-                        "every",
-                        4,
-                        "saveEvery",
-                        3,
-                        "holdout",
-                        4));
-        options.putAll(more);
-        Map<String, Object> tree = new LinkedHashMap<>();
-        tree.put("model", student.toString());
-        tree.put("output", "unused");
-        tree.put("steps", List.of(Map.of("distill", options)));
-        Recipe recipe =
-                Recipe.read(Options.of(tree), List.of(), List.of(DistillStep.FACTORY), tree);
-        try (Backend backend =
-                new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
-            Work work = (Work) recipe.steps().getFirst();
-            work.check(student);
-            return work.run(
-                    new Work.Scope(
-                            backend,
-                            recipe,
-                            student,
-                            out,
-                            Long.MAX_VALUE,
-                            false,
-                            "test",
-                            dyingAfter(stepsBeforeDeath)));
-        }
-    }
-
-    private static Progress dyingAfter(int steps) {
-        return new Progress() {
-            private int left = steps;
-
-            @Override
-            public void begin(String task, long total) {}
-
-            @Override
-            public void advance(long by, String detail) {
-                if (!detail.isEmpty() && --left < 0) {
-                    throw new Killed();
-                }
-            }
-
-            @Override
-            public void end() {}
-
-            @Override
-            public void note(String line) {}
-        };
-    }
-
-    private static Map<String, String> hashes(Path directory) throws Exception {
-        Map<String, String> hashes = new TreeMap<>();
-        try (Stream<Path> files = Files.list(directory)) {
-            for (Path file : files.toList()) {
-                byte[] digest =
-                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
-                hashes.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
-            }
-        }
-        return hashes;
     }
 
     @ParameterizedTest
@@ -179,38 +55,38 @@ class DistillTest {
     void threadsDoNotChangeABit(int threads) throws Exception {
         Path out = temp.resolve("out");
         run(Map.of(), out, threads, Integer.MAX_VALUE);
-        assertThat(hashes(out)).isEqualTo(undisturbed);
+        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
     @ParameterizedTest
     @ValueSource(ints = {1, 3, 5, 10})
     void aKilledRunEndsInTheSameBytes(int steps) throws Exception {
         Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(Map.of(), out, 2, steps)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> run(Map.of(), out, 2, steps)).isInstanceOf(Runs.Killed.class);
         assertThat(out).doesNotExist();
         run(Map.of(), out, 2, Integer.MAX_VALUE);
-        assertThat(hashes(out)).isEqualTo(undisturbed);
+        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
     @Test
     void aStateThatIsNotWholeIsNotUsed() throws Exception {
         Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Runs.Killed.class);
         Path state = temp.resolve("out.llmc-partial/train-state.bin");
         byte[] bytes = Files.readAllBytes(state);
         bytes[bytes.length / 2] ^= 1;
         Files.write(state, bytes);
         run(Map.of(), out, 2, Integer.MAX_VALUE);
-        assertThat(hashes(out)).isEqualTo(undisturbed);
+        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
     @Test
     void checkpointedBlocksGiveTheSameBytes() throws Exception {
         Path out = temp.resolve("out");
         run(Map.of("checkpointBlocks", true), out, 2, Integer.MAX_VALUE);
-        assertThat(hashes(out).get("model.safetensors"))
+        assertThat(Runs.hashes(out).get("model.safetensors"))
                 .isEqualTo(undisturbed.get("model.safetensors"));
-        assertThat(hashes(out).get("train-log.jsonl"))
+        assertThat(Runs.hashes(out).get("train-log.jsonl"))
                 .isEqualTo(undisturbed.get("train-log.jsonl"));
     }
 

@@ -771,7 +771,8 @@ public sealed interface Op {
         }
     }
 
-    /// Distance of each row from a target row, and its gradient: `mse = mean (x - t)^2`, `cosine = 1
+    /// Distance of each row from a target row, and its gradient: `mse = mean (x - t)^2`, `cosine =
+    /// 1
     /// - x t / (|x| |t|)`.
     ///
     /// @param dx accumulates `scale` times the gradient; null where nobody learns

@@ -35,8 +35,8 @@ public final class Tape implements Runner {
     /// Of a whole allocation; a view of a tensor has the same view of its gradient.
     private final Map<Buffer, Tensor> gradients = new IdentityHashMap<>();
 
-    /// @param arena holds activations until the caller closes it, and gradients unless [#gradientsIn]
-    ///   names another
+    /// @param arena holds activations until the caller closes it, and gradients unless
+    ///   [#gradientsIn] names another
     /// @param sources F32 tensors whose gradients are wanted; everything else is frozen
     public Tape(Runner target, TensorArena arena, Collection<Tensor> sources) {
         this.target = target;
@@ -106,7 +106,8 @@ public final class Tape implements Runner {
                         t.buffer(),
                         buffer -> {
                             Tensor g =
-                                    gradientArena.allocate(DType.F32, new Shape(buffer.byteSize() / 4));
+                                    gradientArena.allocate(
+                                            DType.F32, new Shape(buffer.byteSize() / 4));
                             target.run(new Op.Zero(g));
                             return g;
                         });

@@ -27,8 +27,7 @@ public final class CheckpointCopy {
     public static void write(Checkpoint made, Path directory, long shardSize, Backend backend) {
         List<TensorInfo> plan = made.names().stream().map(made::info).toList();
         SequencedMap<String, Long> checksums = new LinkedHashMap<>();
-        try (CheckpointWriter writer =
-                CheckpointWriter.create(directory, plan, shardSize, false)) {
+        try (CheckpointWriter writer = CheckpointWriter.create(directory, plan, shardSize, false)) {
             for (TensorInfo info : plan) {
                 // A reader of its own for each tensor: what was made for it goes with it.
                 try (TensorReader reader = made.reader()) {
@@ -44,8 +43,7 @@ public final class CheckpointCopy {
     }
 
     private static float[] logits(Checkpoint made, Backend backend) {
-        try (LanguageModel model =
-                        new LanguageModel(made, Architectures.specOf(made), backend);
+        try (LanguageModel model = new LanguageModel(made, Architectures.specOf(made), backend);
                 Probe probe = new Probe(model)) {
             for (int i = 0; i < model.spec().layers().size(); i++) {
                 probe.advance(i);

@@ -18,8 +18,7 @@ final class StateLossKernels {
     }
 
     void hidden(Op.AccumulateHiddenLoss op) {
-        workers.forEach(
-                Math.toIntExact(op.x().rows()), (row, scratch) -> hidden(op, row, scratch));
+        workers.forEach(Math.toIntExact(op.x().rows()), (row, scratch) -> hidden(op, row, scratch));
     }
 
     private static void hidden(Op.AccumulateHiddenLoss op, int row, Scratch scratch) {

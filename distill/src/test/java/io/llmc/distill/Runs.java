@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.TensorReader;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.Work;
+import io.llmc.tensor.Floats;
+import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+
+/// Whole runs of the distill step, and crashes in the middle of them.
+final class Runs {
+    private Runs() {}
+
+    /// What a crash looks like from inside.
+    static final class Killed extends RuntimeException {}
+
+    /// A copy with noise on every weight.
+    static void disturb(Path source, Path target) throws IOException {
+        Files.createDirectories(target);
+        try (Checkpoint c = Checkpoint.open(source);
+                TensorReader reader = c.reader();
+                Arena memory = Arena.ofShared();
+                CheckpointWriter writer =
+                        CheckpointWriter.create(
+                                target,
+                                c.names().stream().map(c::info).toList(),
+                                1L << 30,
+                                false)) {
+            Random random = new Random(4);
+            for (String name : c.names()) {
+                Tensor t = reader.tensor(name);
+                MemorySegment copy = memory.allocate(t.byteSize(), 64);
+                for (long i = 0; i < t.shape().size(); i++) {
+                    float v = Floats.get(t.bytes(), t.dtype(), i);
+                    float noise = (float) (0.3 * Math.abs(v) * random.nextGaussian());
+                    Floats.set(copy, t.dtype(), i, v + noise);
+                }
+                writer.write(name, Tensor.of(copy, t.dtype(), t.shape().dims()));
+            }
+            writer.finish();
+            c.config().write(target.resolve("config.json"));
+            for (Path file : c.sideFiles()) {
+                Files.copy(file, target.resolve(file.getFileName()));
+            }
+        }
+    }
+
+    static Work.Result run(
+            Path student,
+            Path teacher,
+            Map<String, Object> more,
+            Path out,
+            int threads,
+            int stepsBeforeDeath,
+            long memory) {
+        Map<String, Object> options = new LinkedHashMap<>();
+        options.put("teacher", teacher.toString());
+        options.put("data", teacher.resolve("calibration.txt").toString());
+        options.putAll(
+                Map.of(
+                        "steps",
+                        12,
+                        "batch",
+                        2,
+                        "length",
+                        64,
+                        "lr",
+                        1e-3,
+                        "every",
+                        4,
+                        "saveEvery",
+                        3,
+                        "holdout",
+                        4));
+        options.putAll(more);
+        Map<String, Object> tree = new LinkedHashMap<>();
+        tree.put("model", student.toString());
+        tree.put("output", "unused");
+        tree.put("steps", List.of(Map.of("distill", options)));
+        Recipe recipe =
+                Recipe.read(Options.of(tree), List.of(), List.of(DistillStep.FACTORY), tree);
+        try (Backend backend =
+                new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
+            Work work = (Work) recipe.steps().getFirst();
+            work.check(student);
+            return work.run(
+                    new Work.Scope(
+                            backend,
+                            recipe,
+                            student,
+                            out,
+                            memory,
+                            false,
+                            "test",
+                            dyingAfter(stepsBeforeDeath)));
+        }
+    }
+
+    private static Progress dyingAfter(int steps) {
+        return new Progress() {
+            private int left = steps;
+
+            @Override
+            public void begin(String task, long total) {}
+
+            @Override
+            public void advance(long by, String detail) {
+                if (!detail.isEmpty() && --left < 0) {
+                    throw new Killed();
+                }
+            }
+
+            @Override
+            public void end() {}
+
+            @Override
+            public void note(String line) {}
+        };
+    }
+
+    static Map<String, String> hashes(Path directory) throws Exception {
+        Map<String, String> hashes = new TreeMap<>();
+        try (Stream<Path> files = Files.list(directory)) {
+            for (Path file : files.toList()) {
+                byte[] digest =
+                        MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                hashes.put(file.getFileName().toString(), HexFormat.of().formatHex(digest));
+            }
+        }
+        return hashes;
+    }
+}
