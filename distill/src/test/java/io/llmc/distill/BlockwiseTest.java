@@ -44,7 +44,8 @@ class BlockwiseTest {
 
     private static Work.Result run(
             Map<String, Object> more, Path out, int threads, int stepsBeforeDeath, long memory) {
-        Map<String, Object> options = new LinkedHashMap<>(Map.of("blockwise", true, "steps", 6));
+        Map<String, Object> options =
+                new LinkedHashMap<>(Map.of("blockwise", true, "steps", 6, "lr", 1e-3));
         options.putAll(more);
         return Runs.run(student, TEACHER, options, out, threads, stepsBeforeDeath, memory);
     }

@@ -73,7 +73,8 @@ class InsideLossTest {
         "hidden, mse, tiny-llama, tale-llama",
         "hidden, cosine, tiny-llama, tale-llama"
     })
-    void gradientsAreThoseOfTheLoss(String loss, String distance, String own, String other) throws Exception {
+    void gradientsAreThoseOfTheLoss(String loss, String distance, String own, String other)
+            throws Exception {
         Path original = TestFiles.testdata().resolve(own);
         Path student = temp.resolve("student");
         Runs.disturb(original, student);
