@@ -8,7 +8,9 @@ import java.util.Map;
 record Arguments(List<Object> args, Map<String, Object> named) {
     /// The argument at a place or under a name.
     Object get(int place, String name, Object absent) {
-        return place < args.size() ? args.get(place) : named.containsKey(name) ? named.get(name) : absent;
+        return place < args.size()
+                ? args.get(place)
+                : named.containsKey(name) ? named.get(name) : absent;
     }
 
     Object get(int place) {

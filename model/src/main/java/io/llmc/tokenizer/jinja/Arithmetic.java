@@ -66,7 +66,10 @@ final class Arithmetic {
                 case "//" -> whole ? (Object) Math.floorDiv(m, n) : (Object) Math.floor(x / y);
                 case "%" ->
                         whole ? (Object) Math.floorMod(m, n) : (Object) (x - y * Math.floor(x / y));
-                default -> whole && n >= 0 ? (Object) Math.powExact(m, Math.toIntExact(n)) : (Object) Math.pow(x, y);
+                default ->
+                        whole && n >= 0
+                                ? (Object) Math.powExact(m, Math.toIntExact(n))
+                                : (Object) Math.pow(x, y);
             };
         } catch (ArithmeticException e) {
             throw new Refusal("a whole number is too large");

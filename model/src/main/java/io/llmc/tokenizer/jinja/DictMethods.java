@@ -15,7 +15,10 @@ final class DictMethods {
 
     static Object apply(Map<?, ?> m, String name, Arguments given, Budget budget) {
         return switch (name) {
-            case "get" -> m.containsKey(given.get(0)) ? m.get(given.get(0)) : given.get(1, "default", null);
+            case "get" ->
+                    m.containsKey(Values.key(given.get(0)))
+                            ? m.get(given.get(0))
+                            : given.get(1, "default", null);
             case "items" -> items(m, budget);
             case "keys" -> Values.items(m, budget);
             case "values" -> Values.items(new ArrayList<>(m.values()), budget);

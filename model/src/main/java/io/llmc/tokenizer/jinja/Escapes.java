@@ -32,7 +32,9 @@ final class Escapes {
                 case 'U' -> i += hex(s, i + 1, 8, out, line);
                 case '0', '1', '2', '3', '4', '5', '6', '7' -> {
                     int end = i;
-                    while (end < s.length() && end < i + 3 && "01234567".indexOf(s.charAt(end)) >= 0) {
+                    while (end < s.length()
+                            && end < i + 3
+                            && "01234567".indexOf(s.charAt(end)) >= 0) {
                         end++;
                     }
                     out.append((char) Integer.parseInt(s.substring(i, end), 8));

@@ -33,9 +33,11 @@ record Evaluator(Budget budget) {
                             budget);
             case Expr.Call c -> call(c, scope);
             case Expr.Filter f ->
-                    new Filters(budget).apply(f.name(), value(f.of(), scope), given(f.given(), scope));
+                    new Filters(budget)
+                            .apply(f.name(), value(f.of(), scope), given(f.given(), scope));
             case Expr.Test t ->
-                    new Tests(budget).holds(t.name(), value(t.of(), scope), given(t.given(), scope));
+                    new Tests(budget)
+                            .holds(t.name(), value(t.of(), scope), given(t.given(), scope));
             case Expr.Not n -> !Values.isTrue(value(n.of(), scope));
             case Expr.Minus m -> Arithmetic.apply("-", 0L, value(m.of(), scope), budget);
             case Expr.Arithmetic a ->
@@ -63,12 +65,13 @@ record Evaluator(Budget budget) {
             }
             case Expr.Pairs p -> {
                 Map<Object, Object> pairs = new LinkedHashMap<>();
-                p.pairs().forEach(pair -> pairs.put(value(pair.key(), scope), value(pair.value(), scope)));
+                p.pairs()
+                        .forEach(pair ->
+                                pairs.put(Values.key(value(pair.key(), scope)), value(pair.value(), scope)));
                 yield pairs;
             }
         };
     }
-
 
     private Long bound(Expr e, Scope scope) {
         Object v = e == null ? null : value(e, scope);
@@ -90,7 +93,8 @@ record Evaluator(Budget budget) {
         if (isMethod(of, name)) {
             return of instanceof String s
                     ? (Values.Function) given -> new StringMethods(budget).apply(s, name, given)
-                    : (Values.Function) given -> DictMethods.apply((Map<?, ?>) of, name, given, budget);
+                    : (Values.Function)
+                            given -> DictMethods.apply((Map<?, ?>) of, name, given, budget);
         }
         return of instanceof List || of instanceof String
                 ? new Values.Undefined(name)

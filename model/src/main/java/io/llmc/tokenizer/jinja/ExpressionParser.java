@@ -5,11 +5,11 @@ import io.llmc.tokenizer.jinja.Token.Kind;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Set;
 import java.util.SequencedMap;
+import java.util.Set;
 
-/// Expressions, with Jinja's precedence: conditional, or, and, not, comparison, `+ -`, `~`,
-/// `* / // %`, `**`, sign, then what stands behind a value.
+/// Expressions, with Jinja's precedence: conditional, or, and, not, comparison, `+ -`, `~`, `* / //
+/// %`, `**`, sign, then what stands behind a value.
 class ExpressionParser {
     private static final Set<String> COMPARISONS = Set.of("==", "!=", "<", ">", "<=", ">=");
     private static final int DEEPEST = 200;
@@ -59,7 +59,8 @@ class ExpressionParser {
     }
 
     final TemplateException unexpected(String expected) {
-        return new TemplateException(peek().line(), "expected %s, not %s".formatted(expected, peek().text()));
+        return new TemplateException(
+                peek().line(), "expected %s, not %s".formatted(expected, peek().text()));
     }
 
     /// An expression, or several with commas as a list.
@@ -70,7 +71,8 @@ class ExpressionParser {
         }
         List<Expr> items = new ArrayList<>(List.of(first));
         while (takesOperator(",")) {
-            if (peek().kind() == Kind.CLOSE_TAG || peek().kind() == Kind.CLOSE_OUTPUT
+            if (peek().kind() == Kind.CLOSE_TAG
+                    || peek().kind() == Kind.CLOSE_OUTPUT
                     || peek().is(Kind.OPERATOR, ")")) {
                 break;
             }
@@ -86,7 +88,9 @@ class ExpressionParser {
         Expr value = or();
         while (takes(Kind.NAME, "if")) {
             Expr condition = or();
-            value = new Expr.Conditional(condition, value, takes(Kind.NAME, "else") ? expression() : null);
+            value =
+                    new Expr.Conditional(
+                            condition, value, takes(Kind.NAME, "else") ? expression() : null);
         }
         depth--;
         return value;
@@ -155,7 +159,8 @@ class ExpressionParser {
 
     private Expr product() {
         Expr left = power();
-        while (peek().kind() == Kind.OPERATOR && Set.of("*", "/", "//", "%").contains(peek().text())) {
+        while (peek().kind() == Kind.OPERATOR
+                && Set.of("*", "/", "//", "%").contains(peek().text())) {
             left = new Expr.Arithmetic(next().text(), left, power());
         }
         return left;
@@ -189,12 +194,13 @@ class ExpressionParser {
     private Expr primary() {
         Token token = next();
         return switch (token.kind()) {
-            case NAME -> switch (token.text()) {
-                case "true", "True" -> new Expr.Literal(true);
-                case "false", "False" -> new Expr.Literal(false);
-                case "none", "None" -> new Expr.Literal(null);
-                default -> new Expr.Name(token.text());
-            };
+            case NAME ->
+                    switch (token.text()) {
+                        case "true", "True" -> new Expr.Literal(true);
+                        case "false", "False" -> new Expr.Literal(false);
+                        case "none", "None" -> new Expr.Literal(null);
+                        default -> new Expr.Name(token.text());
+                    };
             case STRING -> {
                 StringBuilder text = new StringBuilder(token.text());
                 while (peek().kind() == Kind.STRING) {
@@ -203,21 +209,25 @@ class ExpressionParser {
                 yield new Expr.Literal(text.toString());
             }
             case INTEGER, DECIMAL -> number(token);
-            case OPERATOR -> switch (token.text()) {
-                case "(" -> {
-                    Expr inner = takesOperator(")") ? new Expr.Items(List.of()) : null;
-                    if (inner == null) {
-                        inner = tuple();
-                        expect(Kind.OPERATOR, ")");
-                    }
-                    yield inner;
-                }
-                case "[" -> new Expr.Items(list("]"));
-                case "{" -> pairs();
-                default -> throw new TemplateException(token.line(), "expected a value, not " + token.text());
-            };
+            case OPERATOR ->
+                    switch (token.text()) {
+                        case "(" -> {
+                            Expr inner = takesOperator(")") ? new Expr.Items(List.of()) : null;
+                            if (inner == null) {
+                                inner = tuple();
+                                expect(Kind.OPERATOR, ")");
+                            }
+                            yield inner;
+                        }
+                        case "[" -> new Expr.Items(list("]"));
+                        case "{" -> pairs();
+                        default ->
+                                throw new TemplateException(
+                                        token.line(), "expected a value, not " + token.text());
+                    };
             case TEXT, OPEN_OUTPUT, CLOSE_OUTPUT, OPEN_TAG, CLOSE_TAG, END ->
-                    throw new TemplateException(token.line(), "expected a value, not " + token.text());
+                    throw new TemplateException(
+                            token.line(), "expected a value, not " + token.text());
         };
     }
 
@@ -266,9 +276,10 @@ class ExpressionParser {
         Expr value = start;
         while (true) {
             if (takesOperator(".")) {
-                value = peek().kind() == Kind.INTEGER
-                        ? new Expr.Item(value, number(next()))
-                        : new Expr.Attribute(value, name());
+                value =
+                        peek().kind() == Kind.INTEGER
+                                ? new Expr.Item(value, number(next()))
+                                : new Expr.Attribute(value, name());
             } else if (takesOperator("[")) {
                 value = subscript(value);
             } else if (takesOperator("(")) {
@@ -297,7 +308,9 @@ class ExpressionParser {
         if (colons == 0 && bounds[0] == null) {
             throw unexpected("a key");
         }
-        return colons == 0 ? new Expr.Item(of, bounds[0]) : new Expr.Slice(of, bounds[0], bounds[1], bounds[2]);
+        return colons == 0
+                ? new Expr.Item(of, bounds[0])
+                : new Expr.Slice(of, bounds[0], bounds[1], bounds[2]);
     }
 
     /// Arguments, up to the closing bracket.
@@ -355,7 +368,9 @@ class ExpressionParser {
         Token t = peek();
         boolean value =
                 switch (t.kind()) {
-                    case NAME -> !Set.of("else", "or", "and", "is", "if", "in", "not").contains(t.text());
+                    case NAME ->
+                            !Set.of("else", "or", "and", "is", "if", "in", "not")
+                                    .contains(t.text());
                     case STRING, INTEGER, DECIMAL -> true;
                     case OPERATOR -> t.text().equals("[") || t.text().equals("{");
                     case TEXT, OPEN_OUTPUT, CLOSE_OUTPUT, OPEN_TAG, CLOSE_TAG, END -> false;

@@ -16,16 +16,23 @@ record Filters(Budget budget) {
             case "upper" -> text(v).toUpperCase(Locale.ROOT);
             case "lower" -> text(v).toLowerCase(Locale.ROOT);
             case "capitalize" -> StringMethods.capitalize(text(v));
-            case "title" -> StringMethods.title(text(v), c -> Spaces.is(c) || "-({[<".indexOf(c) >= 0);
+            case "title" ->
+                    StringMethods.title(text(v), c -> Spaces.is(c) || "-({[<".indexOf(c) >= 0);
             case "string" -> text(v);
             case "safe" -> v;
             case "replace" ->
                     new StringMethods(budget)
-                            .replace(text(v), given.text(0), given.text(1), given.whole(2, "count", -1));
+                            .replace(
+                                    text(v),
+                                    given.text(0),
+                                    given.text(1),
+                                    given.whole(2, "count", -1));
             case "indent" -> indent(text(v), given);
             case "length", "count" -> Values.length(v);
             case "default", "d" ->
-                    v instanceof Values.Undefined || Values.isTrue(given.get(1, "boolean", false)) && !Values.isTrue(v)
+                    v instanceof Values.Undefined
+                                    || Values.isTrue(given.get(1, "boolean", false))
+                                            && !Values.isTrue(v)
                             ? given.get(0, "default_value", "")
                             : v;
             case "first" -> Values.item(Values.items(v, budget), 0L);
@@ -34,8 +41,15 @@ record Filters(Budget budget) {
             case "reverse" -> reversed(v);
             case "join" -> join(v, given);
             case "tojson" -> json(v, given);
-            case "items" -> v instanceof Map<?, ?> m ? DictMethods.items(m, budget) : Values.items(v, budget);
-            case "dictsort" -> sorted(DictMethods.items(mapping(v), budget), pair -> Values.item(pair, 0L), false);
+            case "items" ->
+                    v instanceof Map<?, ?> m
+                            ? DictMethods.items(m, budget)
+                            : Values.items(v, budget);
+            case "dictsort" ->
+                    sorted(
+                            DictMethods.items(mapping(v), budget),
+                            pair -> Values.item(pair, 0L),
+                            false);
             case "sort" ->
                     sorted(
                             Values.items(v, budget),
@@ -49,7 +63,10 @@ record Filters(Budget budget) {
             case "rejectattr" -> select(v, given, 1, false);
             case "int" -> whole(v, given.get(0, "default", 0L));
             case "float" -> decimal(v, given.get(0, "default", 0.0));
-            case "abs" -> v instanceof Long n ? (Object) Math.abs(n) : (Object) Math.abs(Values.decimal(v));
+            case "abs" ->
+                    v instanceof Long n
+                            ? (Object) Math.abs(n)
+                            : (Object) Math.abs(Values.decimal(v));
             default -> throw new Refusal("there is no filter %s here".formatted(name));
         };
     }
@@ -84,7 +101,8 @@ record Filters(Budget budget) {
 
     private String json(Object v, Arguments given) {
         for (String key : given.named().keySet()) {
-            if (!List.of("indent", "ensure_ascii").contains(key) || Values.isTrue(given.named().get("ensure_ascii"))) {
+            if (!List.of("indent", "ensure_ascii").contains(key)
+                    || Values.isTrue(given.named().get("ensure_ascii"))) {
                 throw new Refusal("tojson has no %s here".formatted(key));
             }
         }
@@ -94,7 +112,8 @@ record Filters(Budget budget) {
 
     private String indent(String s, Arguments given) {
         Object width = given.get(0, "width", 4L);
-        String blanks = width instanceof String w ? w : (String) Arithmetic.apply("*", " ", width, budget);
+        String blanks =
+                width instanceof String w ? w : (String) Arithmetic.apply("*", " ", width, budget);
         boolean first = Values.isTrue(given.get(1, "first", false));
         boolean blank = Values.isTrue(given.get(2, "blank", false));
         StringBuilder out = new StringBuilder();
@@ -107,8 +126,10 @@ record Filters(Budget budget) {
         return out.toString();
     }
 
-    private static List<Object> sorted(List<Object> items, java.util.function.UnaryOperator<Object> key, boolean down) {
-        Comparator<Object> order = (a, b) -> Values.order(folded(key.apply(a)), folded(key.apply(b)));
+    private static List<Object> sorted(
+            List<Object> items, java.util.function.UnaryOperator<Object> key, boolean down) {
+        Comparator<Object> order =
+                (a, b) -> Values.order(folded(key.apply(a)), folded(key.apply(b)));
         items.sort(down ? order.reversed() : order);
         return items;
     }
@@ -134,7 +155,8 @@ record Filters(Budget budget) {
         if (path instanceof Long) {
             return Values.item(item, path);
         }
-        for (String name : path == null ? List.<String>of() : List.of(Arguments.text(path).split("\\."))) {
+        for (String name :
+                path == null ? List.<String>of() : List.of(Arguments.text(path).split("\\."))) {
             at = Values.item(at, name);
         }
         return at;
@@ -145,7 +167,10 @@ record Filters(Budget budget) {
         for (Object item : items) {
             if (given.named().containsKey("attribute")) {
                 Object at = path(item, given.named().get("attribute"));
-                mapped.add(at instanceof Values.Undefined ? given.named().getOrDefault("default", at) : at);
+                mapped.add(
+                        at instanceof Values.Undefined
+                                ? given.named().getOrDefault("default", at)
+                                : at);
             } else {
                 mapped.add(apply(given.text(0), item, behind(given, 1)));
             }
@@ -155,7 +180,8 @@ record Filters(Budget budget) {
 
     private static Arguments behind(Arguments given, int from) {
         return new Arguments(
-                given.args().subList(Math.min(from, given.args().size()), given.args().size()), given.named());
+                given.args().subList(Math.min(from, given.args().size()), given.args().size()),
+                given.named());
     }
 
     /// @param attributes 1 where the first argument names an attribute, else 0
@@ -165,7 +191,11 @@ record Filters(Budget budget) {
             Object tested = attributes == 0 ? item : path(item, given.get(0));
             boolean holds =
                     given.args().size() > attributes
-                            ? new Tests(budget).holds(given.text(attributes), tested, behind(given, attributes + 1))
+                            ? new Tests(budget)
+                                    .holds(
+                                            given.text(attributes),
+                                            tested,
+                                            behind(given, attributes + 1))
                             : Values.isTrue(tested);
             if (holds == keep) {
                 kept.add(item);
@@ -179,7 +209,9 @@ record Filters(Budget budget) {
             return (long) (double) d;
         }
         try {
-            return v instanceof String s ? (Object) (long) Double.parseDouble(s.strip()) : Values.isNumber(v) ? Values.whole(v) : absent;
+            return v instanceof String s
+                    ? (Object) (long) Double.parseDouble(s.strip())
+                    : Values.isNumber(v) ? Values.whole(v) : absent;
         } catch (NumberFormatException e) {
             return absent;
         }
@@ -187,7 +219,9 @@ record Filters(Budget budget) {
 
     private static Object decimal(Object v, Object absent) {
         try {
-            return v instanceof String s ? (Object) Double.parseDouble(s.strip()) : Values.isNumber(v) ? Values.decimal(v) : absent;
+            return v instanceof String s
+                    ? (Object) Double.parseDouble(s.strip())
+                    : Values.isNumber(v) ? Values.decimal(v) : absent;
         } catch (NumberFormatException e) {
             return absent;
         }

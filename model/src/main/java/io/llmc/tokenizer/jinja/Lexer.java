@@ -9,7 +9,8 @@ import java.util.List;
 /// so do the blanks before a tag that begins its line.
 final class Lexer {
     private static final List<String> OPERATORS =
-            List.of("**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=",
+            List.of(
+                    "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=",
                     ".", ",", ":", "|", "(", ")", "[", "]", "{", "}");
 
     private final String source;
@@ -107,12 +108,15 @@ final class Lexer {
     }
 
     private void raw() {
-        for (int open = source.indexOf("{%", at); open >= 0; open = source.indexOf("{%", open + 2)) {
+        for (int open = source.indexOf("{%", at);
+                open >= 0;
+                open = source.indexOf("{%", open + 2)) {
             int sign = open + 2 < source.length() ? source.charAt(open + 2) : ' ';
             int word = Spaces.skip(source, sign == '-' || sign == '+' ? open + 3 : open + 2);
             int end = Spaces.skip(source, word + 6);
             boolean signed = end < source.length() && "+-".indexOf(source.charAt(end)) >= 0;
-            if (source.startsWith("endraw", word) && source.startsWith("%}", signed ? end + 1 : end)) {
+            if (source.startsWith("endraw", word)
+                    && source.startsWith("%}", signed ? end + 1 : end)) {
                 lineStarts = false;
                 text(open, true);
                 close(signed ? source.charAt(end) : ' ', signed ? end + 3 : end + 2, true);
@@ -143,8 +147,9 @@ final class Lexer {
                 throw new TemplateException(line, "a tag does not end: expected " + close);
             }
             char c = source.charAt(at);
-            boolean signed = (c == '-' || c == '+' && closing == Kind.CLOSE_TAG)
-                    && source.startsWith(close, at + 1);
+            boolean signed =
+                    (c == '-' || c == '+' && closing == Kind.CLOSE_TAG)
+                            && source.startsWith(close, at + 1);
             if (depth == 0 && (signed || source.startsWith(close, at))) {
                 add(closing, close);
                 close(signed ? c : ' ', at + (signed ? 3 : 2), closing == Kind.CLOSE_TAG);
@@ -167,14 +172,19 @@ final class Lexer {
         } else if (Character.isUnicodeIdentifierStart(c) || c == '_') {
             int end = at;
             while (end < source.length()
-                    && (source.charAt(end) == '_' || Character.isUnicodeIdentifierPart(source.charAt(end)))) {
+                    && (source.charAt(end) == '_'
+                            || Character.isUnicodeIdentifierPart(source.charAt(end)))) {
                 end++;
             }
             add(Kind.NAME, source.substring(at, end));
             advance(end);
         } else {
-            String operator = OPERATORS.stream().filter(o -> source.startsWith(o, at)).findFirst()
-                    .orElseThrow(() -> new TemplateException(line, "unexpected character " + c));
+            String operator =
+                    OPERATORS.stream()
+                            .filter(o -> source.startsWith(o, at))
+                            .findFirst()
+                            .orElseThrow(
+                                    () -> new TemplateException(line, "unexpected character " + c));
             add(Kind.OPERATOR, operator);
             advance(at + operator.length());
         }
@@ -183,7 +193,9 @@ final class Lexer {
     private void number() {
         int end = digits(at);
         boolean decimal = false;
-        if (end + 1 < source.length() && source.charAt(end) == '.' && Character.isDigit(source.charAt(end + 1))) {
+        if (end + 1 < source.length()
+                && source.charAt(end) == '.'
+                && Character.isDigit(source.charAt(end + 1))) {
             decimal = true;
             end = digits(end + 1);
         }
@@ -203,7 +215,8 @@ final class Lexer {
 
     private int digits(int from) {
         int end = from;
-        while (end < source.length() && (Character.isDigit(source.charAt(end)) || source.charAt(end) == '_')) {
+        while (end < source.length()
+                && (Character.isDigit(source.charAt(end)) || source.charAt(end) == '_')) {
             end++;
         }
         return end;

@@ -34,7 +34,8 @@ sealed interface Node {
     record SetBlock(int line, String target, Expr filters, List<Node> body) implements Node {}
 
     /// @param defaults null for a parameter without one
-    record Macro(int line, String name, List<String> parameters, List<Expr> defaults, List<Node> body)
+    record Macro(
+            int line, String name, List<String> parameters, List<Expr> defaults, List<Node> body)
             implements Node {}
 
     record Break(int line) implements Node {}

@@ -48,8 +48,12 @@ final class Parser extends ExpressionParser {
                 }
                 case END -> {
                     if (!ends.isEmpty()) {
-                        throw new TemplateException(token.line(), "expected {%% %s %%}".formatted(
-                                String.join(" or ", ends.stream().sorted().toList())));
+                        throw new TemplateException(
+                                token.line(),
+                                "expected {%% %s %%}"
+                                        .formatted(
+                                                String.join(
+                                                        " or ", ends.stream().sorted().toList())));
                     }
                     depth--;
                     return nodes;

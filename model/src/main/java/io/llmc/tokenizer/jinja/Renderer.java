@@ -33,6 +33,9 @@ final class Renderer {
             renderer.run(nodes, Scope.of(variables), out);
         } catch (Refusal e) {
             throw new TemplateException(renderer.line, e.getMessage());
+        } catch (StackOverflowError e) {
+            // A chain of operators without brackets is parsed in a loop, but evaluated in depth.
+            throw new TemplateException(renderer.line, "an expression is too long");
         }
         return out.toString();
     }
@@ -65,7 +68,8 @@ final class Renderer {
                 inner.set(CAPTURED, text.toString());
                 scope.set(s.target(), evaluator.value(s.filters(), inner));
             }
-            case Node.Macro m -> scope.set(m.name(), (Values.Function) given -> macro(m, scope, given));
+            case Node.Macro m ->
+                    scope.set(m.name(), (Values.Function) given -> macro(m, scope, given));
             case Node.Break _ -> {
                 return Flow.BREAK;
             }
@@ -98,7 +102,8 @@ final class Renderer {
         for (Object item : Values.items(evaluator.value(node.over(), scope), budget)) {
             Scope inner = scope.inner();
             assign(node.targets(), item, inner);
-            if (node.condition() == null || Values.isTrue(evaluator.value(node.condition(), inner))) {
+            if (node.condition() == null
+                    || Values.isTrue(evaluator.value(node.condition(), inner))) {
                 items.add(item);
             }
         }
@@ -126,7 +131,9 @@ final class Renderer {
         loop.put("length", (long) items.size());
         loop.put("revindex", (long) items.size() - i);
         loop.put("revindex0", items.size() - i - 1L);
-        loop.put("cycle", (Values.Function) given -> given.get(i % Math.max(1, given.args().size())));
+        loop.put(
+                "cycle",
+                (Values.Function) given -> given.get(i % Math.max(1, given.args().size())));
         if (i > 0) {
             loop.put("previtem", items.get(i - 1));
         }

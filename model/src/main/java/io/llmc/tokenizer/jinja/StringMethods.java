@@ -11,10 +11,31 @@ import java.util.function.IntPredicate;
 /// Python's methods of strings.
 record StringMethods(Budget budget) {
     static final Set<String> NAMES =
-            Set.of("strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith",
-                    "endswith", "replace", "upper", "lower", "title", "capitalize", "join", "find",
-                    "rfind", "count", "isdigit", "isalpha", "isspace", "isupper", "islower",
-                    "removeprefix", "removesuffix");
+            Set.of(
+                    "strip",
+                    "lstrip",
+                    "rstrip",
+                    "split",
+                    "rsplit",
+                    "splitlines",
+                    "startswith",
+                    "endswith",
+                    "replace",
+                    "upper",
+                    "lower",
+                    "title",
+                    "capitalize",
+                    "join",
+                    "find",
+                    "rfind",
+                    "count",
+                    "isdigit",
+                    "isalpha",
+                    "isspace",
+                    "isupper",
+                    "islower",
+                    "removeprefix",
+                    "removesuffix");
 
     Object apply(String s, String name, Arguments given) {
         budget.spend(s.length());
@@ -22,8 +43,10 @@ record StringMethods(Budget budget) {
             case "strip" -> strip(s, given.get(0, "chars", null), true, true);
             case "lstrip" -> strip(s, given.get(0, "chars", null), true, false);
             case "rstrip" -> strip(s, given.get(0, "chars", null), false, true);
-            case "split" -> split(s, given.get(0, "sep", null), given.whole(1, "maxsplit", -1), false);
-            case "rsplit" -> split(s, given.get(0, "sep", null), given.whole(1, "maxsplit", -1), true);
+            case "split" ->
+                    split(s, given.get(0, "sep", null), given.whole(1, "maxsplit", -1), false);
+            case "rsplit" ->
+                    split(s, given.get(0, "sep", null), given.whole(1, "maxsplit", -1), true);
             case "splitlines" -> new ArrayList<Object>(s.lines().toList());
             case "startswith" -> any(given.get(0), s::startsWith);
             case "endswith" -> any(given.get(0), s::endsWith);
@@ -39,11 +62,16 @@ record StringMethods(Budget budget) {
             case "isdigit" -> all(s, Character::isDigit);
             case "isalpha" -> all(s, Character::isLetter);
             case "isspace" -> all(s, Spaces::is);
-            case "isupper" -> !s.equals(s.toLowerCase(Locale.ROOT)) && s.equals(s.toUpperCase(Locale.ROOT));
-            case "islower" -> !s.equals(s.toUpperCase(Locale.ROOT)) && s.equals(s.toLowerCase(Locale.ROOT));
-            case "removeprefix" -> s.startsWith(given.text(0)) ? s.substring(given.text(0).length()) : s;
+            case "isupper" ->
+                    !s.equals(s.toLowerCase(Locale.ROOT)) && s.equals(s.toUpperCase(Locale.ROOT));
+            case "islower" ->
+                    !s.equals(s.toUpperCase(Locale.ROOT)) && s.equals(s.toLowerCase(Locale.ROOT));
+            case "removeprefix" ->
+                    s.startsWith(given.text(0)) ? s.substring(given.text(0).length()) : s;
             case "removesuffix" ->
-                    s.endsWith(given.text(0)) ? s.substring(0, s.length() - given.text(0).length()) : s;
+                    s.endsWith(given.text(0))
+                            ? s.substring(0, s.length() - given.text(0).length())
+                            : s;
             default -> throw new Refusal("strings have no method " + name);
         };
     }
@@ -68,7 +96,9 @@ record StringMethods(Budget budget) {
         if (fromEnd && most >= 0) {
             String sep = Arguments.text(separator);
             int end = s.length();
-            for (int at = found(sep, s.lastIndexOf(sep)); at >= 0 && left-- > 0; at = end == 0 ? -1 : s.lastIndexOf(sep, end - sep.length())) {
+            for (int at = found(sep, s.lastIndexOf(sep));
+                    at >= 0 && left-- > 0;
+                    at = end == 0 ? -1 : s.lastIndexOf(sep, end - sep.length())) {
                 parts.add(s.substring(at + sep.length(), end));
                 end = at;
                 if (end < sep.length()) {
@@ -97,7 +127,9 @@ record StringMethods(Budget budget) {
         }
         String sep = Arguments.text(separator);
         int from = 0;
-        for (int at = found(sep, s.indexOf(sep)); at >= 0 && left-- > 0; at = s.indexOf(sep, from)) {
+        for (int at = found(sep, s.indexOf(sep));
+                at >= 0 && left-- > 0;
+                at = s.indexOf(sep, from)) {
             parts.add(s.substring(from, at));
             from = at + sep.length();
         }
@@ -132,7 +164,8 @@ record StringMethods(Budget budget) {
             return s;
         }
         int first = s.offsetByCodePoints(0, 1);
-        return s.substring(0, first).toUpperCase(Locale.ROOT) + s.substring(first).toLowerCase(Locale.ROOT);
+        return s.substring(0, first).toUpperCase(Locale.ROOT)
+                + s.substring(first).toLowerCase(Locale.ROOT);
     }
 
     /// Upper case behind what separates words, lower case elsewhere.

@@ -21,7 +21,10 @@ record Tests(Budget budget) {
             case "false" -> Boolean.FALSE.equals(v);
             case "mapping" -> v instanceof Map;
             case "iterable", "sequence" ->
-                    v instanceof List || v instanceof Map || v instanceof String || v instanceof Values.Undefined;
+                    v instanceof List
+                            || v instanceof Map
+                            || v instanceof String
+                            || v instanceof Values.Undefined;
             case "callable" -> v instanceof Values.Function;
             case "odd" -> remainder(v, 2) == 1;
             case "even" -> remainder(v, 2) == 0;

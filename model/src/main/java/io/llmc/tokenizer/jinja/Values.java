@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /// Python's values and what they do: strings, [Long], [Double], [Boolean], null for None, lists
 /// (tuples too), maps, and these.
@@ -104,7 +105,7 @@ final class Values {
             budget.spend(Math.min(s.length(), t.length()) / 8);
             return s.equals(t);
         }
-        return a instanceof Undefined && b instanceof Undefined || a == b;
+        return a instanceof Undefined && b instanceof Undefined || Objects.equals(a, b);
     }
 
     static int order(Object a, Object b) {
@@ -126,11 +127,19 @@ final class Values {
                 yield s.contains(part);
             }
             case List<?> l -> l.stream().anyMatch(item -> same(item, one, budget));
-            case Map<?, ?> m -> m.containsKey(one);
+            case Map<?, ?> m -> m.containsKey(key(one));
             case Undefined _ -> false;
             case null, default ->
                     throw new Refusal("cannot look for %s in %s".formatted(type(one), type(all)));
         };
+    }
+
+    /// A key of a mapping: no list or mapping, as in Python, whose hash would also take long.
+    static Object key(Object v) {
+        if (v instanceof List || v instanceof Map) {
+            throw new Refusal(type(v) + " is no key");
+        }
+        return v;
     }
 
     /// What a loop over it sees.
@@ -166,7 +175,7 @@ final class Values {
     static Object item(Object of, Object key) {
         return switch (of) {
             case Undefined u -> throw new Refusal(u.what() + " is undefined");
-            case Map<?, ?> m when m.containsKey(key) -> m.get(key);
+            case Map<?, ?> m when m.containsKey(key(key)) -> m.get(key);
             case Namespace n when n.values.containsKey(key) -> n.values.get(key);
             case List<?> l when key instanceof Long i -> {
                 long at = i < 0 ? i + l.size() : i;
@@ -199,8 +208,14 @@ final class Values {
         long size = items.size();
         long least = by > 0 ? 0 : -1;
         long most = by > 0 ? size : size - 1;
-        long at = from == null ? (by > 0 ? 0 : size - 1) : Math.clamp(from < 0 ? from + size : from, least, most);
-        long end = to == null ? (by > 0 ? size : -1) : Math.clamp(to < 0 ? to + size : to, least, most);
+        long at =
+                from == null
+                        ? (by > 0 ? 0 : size - 1)
+                        : Math.clamp(from < 0 ? from + size : from, least, most);
+        long end =
+                to == null
+                        ? (by > 0 ? size : -1)
+                        : Math.clamp(to < 0 ? to + size : to, least, most);
         List<Object> taken = new ArrayList<>();
         while (by > 0 ? at < end : at > end) {
             taken.add(items.get((int) at));
@@ -209,6 +224,8 @@ final class Values {
             }
             at += by;
         }
-        return of instanceof String ? String.join("", taken.stream().map(String.class::cast).toList()) : taken;
+        return of instanceof String
+                ? String.join("", taken.stream().map(String.class::cast).toList())
+                : taken;
     }
 }
