@@ -54,7 +54,8 @@ class BatchesTest {
     void noSourceIsAWindowAwayFromItsShare() {
         Random random = new Random(1);
         for (int trial = 0; trial < 300; trial++) {
-            int[] weights = random.ints(1 + random.nextInt(7), 1, trial % 2 == 0 ? 9 : 200).toArray();
+            int[] weights =
+                    random.ints(1 + random.nextInt(7), 1, trial % 2 == 0 ? 9 : 200).toArray();
             Shares shares = new Shares(weights);
             double total = Arrays.stream(weights).sum();
             long[] drawn = new long[weights.length];
@@ -142,7 +143,15 @@ class BatchesTest {
 
     @Test
     void badMixesAreOneSentence() {
-        for (String wrong : List.of("a.txt", "a.txt:", "a.txt:0", "a.txt:-1", "a.txt:1.5", ":3", "a.txt:12345")) {
+        for (String wrong :
+                List.of(
+                        "a.txt",
+                        "a.txt:",
+                        "a.txt:0",
+                        "a.txt:-1",
+                        "a.txt:1.5",
+                        ":3",
+                        "a.txt:12345")) {
             assertThatThrownBy(() -> spec(Map.of("mix", List.of(wrong))))
                     .isInstanceOf(RecipeException.class)
                     .hasMessageContaining("mix has " + wrong + ", expected FILE:WEIGHT");
@@ -153,8 +162,10 @@ class BatchesTest {
         assertThatThrownBy(() -> spec(Map.of()))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("data is missing");
-        assertThatThrownBy(() -> batches(Map.of("mix", List.of("a.txt:1", "b.txt:1"), "holdout", 2), 9, 1))
+        assertThatThrownBy(() ->
+                        batches(Map.of("mix", List.of("a.txt:1", "b.txt:1"), "holdout", 2), 9, 1))
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("b.txt has 2 tokens: 1 windows of 2, and 1 of them are held out");
+                .hasMessageContaining(
+                        "b.txt has 2 tokens: 1 windows of 2, and 1 of them are held out");
     }
 }

@@ -68,7 +68,8 @@ class ChatTemplateTest {
 
     @Test
     void partsAreJoinedForATemplateThatKnowsNone() throws IOException {
-        String parts = "[{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"text\", \"text\": \"b\"}]";
+        String parts =
+                "[{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"text\", \"text\": \"b\"}]";
         assertThat(text(user(parts))).contains("user: ab<");
         Files.writeString(
                 model.resolve("chat_template.jinja"),
@@ -93,10 +94,21 @@ class ChatTemplateTest {
     @Test
     void badInputIsOneSentence() throws IOException {
         String good = "{\"text\": \"a\"}";
-        refused(FormatException.class, "line 2: \"messages\" is no list", good, "{\"messages\": 3}");
+        refused(
+                FormatException.class,
+                "line 2: \"messages\" is no list",
+                good,
+                "{\"messages\": 3}");
         refused(FormatException.class, "line 1: \"messages\" is no list", "{\"messages\": []}");
-        refused(FormatException.class, "message 1 has no string under \"role\"", "{\"messages\": [1]}");
-        refused(FormatException.class, "a.jsonl: line 2: the content of message 1", good, user("3"));
+        refused(
+                FormatException.class,
+                "message 1 has no string under \"role\"",
+                "{\"messages\": [1]}");
+        refused(
+                FormatException.class,
+                "a.jsonl: line 2: the content of message 1",
+                good,
+                user("3"));
         refused(FormatException.class, "the content of message 1", user("[{\"type\": \"image\"}]"));
         refused(FormatException.class, "line 1: has both", "{\"text\": \"a\", \"messages\": []}");
         Files.writeString(
@@ -113,7 +125,10 @@ class ChatTemplateTest {
                 user("\"a\""));
         Files.delete(model.resolve("chat_template.jinja"));
         config("\"chat_template\": [{\"name\": \"rag\"}]");
-        refused(FormatException.class, "tokenizer_config.json: chat_template: expected", user("\"a\""));
+        refused(
+                FormatException.class,
+                "tokenizer_config.json: chat_template: expected",
+                user("\"a\""));
         config("\"x\": 1");
         refused(UserException.class, "a.jsonl: line 2: has \"messages\", but", good, user("\"a\""));
     }

@@ -67,7 +67,9 @@ record Evaluator(Budget budget) {
                 Map<Object, Object> pairs = new LinkedHashMap<>();
                 p.pairs()
                         .forEach(pair ->
-                                pairs.put(Values.key(value(pair.key(), scope)), value(pair.value(), scope)));
+                                pairs.put(
+                                        Values.key(value(pair.key(), scope)),
+                                        value(pair.value(), scope)));
                 yield pairs;
             }
         };

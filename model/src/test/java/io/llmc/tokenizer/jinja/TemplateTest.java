@@ -33,14 +33,13 @@ class TemplateTest {
             String name = one.path("name").asText();
             Object messages = JSON.convertValue(one.path("messages"), Object.class);
             expected.properties()
-                    .forEach(
-                            e ->
-                                    all.add(
-                                            Arguments.of(
-                                                    e.getKey(),
-                                                    name,
-                                                    messages,
-                                                    e.getValue().path(name).textValue())));
+                    .forEach(e ->
+                            all.add(
+                                    Arguments.of(
+                                            e.getKey(),
+                                            name,
+                                            messages,
+                                            e.getValue().path(name).textValue())));
         }
         assertThat(all).hasSizeGreaterThan(40);
         return all;
@@ -130,11 +129,11 @@ class TemplateTest {
     @CsvSource(
             delimiter = ';',
             value = {
-                "a\nb{{;3",
-                "a\n{% if x %};2",
-                "a\n\n{{ x.y }};3",
+                "a\\nb{{;2",
+                "a\\n{% if x %};2",
+                "a\\n\\n{{ x.y }};3",
                 "{{ 'a' | wrong }};1",
-                "\n{{ raise_exception('no') }};2",
+                "\\n{{ raise_exception('no') }};2",
                 "{% raw %};1",
                 "{{ 1 is wrong }};1",
             })
