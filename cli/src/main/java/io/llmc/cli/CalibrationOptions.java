@@ -9,7 +9,7 @@ final class CalibrationOptions {
     @Option(
             names = "--calib-data",
             paramLabel = "FILE",
-            description = "Text (.txt), or records with a key \"text\" (.jsonl).")
+            description = "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).")
     private String data;
 
     @Option(

@@ -15,7 +15,7 @@ final class EvalOptions {
     @Option(
             names = "--data",
             paramLabel = "FILE",
-            description = "Text (.txt), or records with a key \"text\" (.jsonl).")
+            description = "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).")
     private Path data;
 
     @Option(

@@ -12,8 +12,22 @@ final class TrainingOptions {
     @Option(
             names = "--data",
             paramLabel = "FILE",
-            description = "Text to learn from: .txt, or .jsonl with \"text\" in every line.")
+            description =
+                    "Text to learn from: .txt, or .jsonl with \"text\" or \"messages\" in every line.")
     private String data;
+
+    @Option(
+            names = "--mix",
+            paramLabel = "FILES",
+            description = "Several texts in the place of --data, with weights: a.txt:3,b.jsonl:1.")
+    private String mix;
+
+    @Option(
+            names = "--order",
+            paramLabel = "HOW",
+            description =
+                    "Windows of an epoch: shuffled (default), or first, as they are in the text.")
+    private String order;
 
     @Option(
             names = "--steps",
@@ -203,6 +217,8 @@ final class TrainingOptions {
         return List.of(
                 new Setting("teacher", teacher, "--teacher"),
                 new Setting("data", data, "--data"),
+                new Setting("mix", Setting.items(mix), "--mix"),
+                new Setting("order", order, "--order"),
                 new Setting("steps", steps, "--steps"),
                 new Setting("batch", batch, "--batch"),
                 new Setting("length", length, "--length"),

@@ -3,41 +3,108 @@ package io.llmc.distill;
 
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.Windows;
-import java.util.Arrays;
-import java.util.stream.IntStream;
+import java.nio.file.Path;
+import java.util.List;
 
-/// Windows of a text in a seeded order, another one in every epoch. Which windows a step sees
-/// depends on its number alone, so that a run can go on anywhere.
+/// Windows of one or more texts, each text in a seeded order of its own that is another one in
+/// every epoch, drawn in proportion to their weights. Which windows a step sees depends on its
+/// number alone, so that a run can go on anywhere.
 ///
-/// @param ids the whole text, in order
-/// @param training windows to learn from, the first ones of the text
-/// @param holdout windows behind them
-record Batches(
-        int[] ids, int length, int training, int holdout, int batch, long seed, Orders orders) {
+/// All windows have one index: source after source, and in each the training windows before those
+/// that are held out.
+final class Batches {
+    private final List<Source> sources;
+    private final int length;
+    private final int batch;
+    private final int holdout;
+    private final Shares shares;
+    private final Orders[] orders;
 
-    /// @throws UserException where the text is too short
-    static Batches of(int[] ids, DistillSpec spec) {
-        int windows = ids.length / spec.length();
-        int training = windows - spec.holdout();
-        if (training < 1) {
-            throw new UserException(
-                    "%s has %,d tokens: %d windows of %d, and %d of them are held out"
-                            .formatted(
-                                    spec.data(),
-                                    ids.length,
-                                    windows,
-                                    spec.length(),
-                                    spec.holdout()),
-                    "give a longer text, lower --length or lower --holdout");
+    /// One text.
+    ///
+    /// @param ids the whole text, in order
+    /// @param training windows to learn from, the first ones of the text
+    /// @param holdout windows behind them
+    /// @param first index of its first window among those of all sources
+    private record Source(int[] ids, int training, int holdout, int first) {}
+
+    private Batches(List<Source> sources, DistillSpec spec) {
+        this.sources = sources;
+        this.length = spec.length();
+        this.batch = spec.batch();
+        this.holdout = sources.stream().mapToInt(Source::holdout).sum();
+        this.shares = new Shares(spec.data().stream().mapToInt(DistillSpec.Part::weight).toArray());
+        this.orders = new Orders[sources.size()];
+        for (int s = 0; s < orders.length; s++) {
+            // A text alone keeps the order that it has had before there were several.
+            long seed = spec.seed() + s * 0xd1b54a32d192ed03L;
+            orders[s] = new Orders(sources.get(s).training(), seed, spec.order());
         }
-        return new Batches(
-                ids,
-                spec.length(),
-                training,
-                spec.holdout(),
-                spec.batch(),
-                spec.seed(),
-                new Orders());
+    }
+
+    /// @param texts the ids of every file of the specification
+    /// @throws UserException where a text is too short
+    static Batches of(List<int[]> texts, DistillSpec spec) {
+        int[] windows = texts.stream().mapToInt(ids -> ids.length / spec.length()).toArray();
+        int[] held = Holdout.of(spec.holdout(), windows);
+        Source[] sources = new Source[windows.length];
+        int first = 0;
+        for (int s = 0; s < windows.length; s++) {
+            int training = windows[s] - held[s];
+            if (training < 1) {
+                Path file = spec.data().get(s).file();
+                throw new UserException(
+                        "%s has %,d tokens: %d windows of %d, and %d of them are held out"
+                                .formatted(
+                                        file,
+                                        texts.get(s).length,
+                                        windows[s],
+                                        spec.length(),
+                                        held[s]),
+                        "give a longer text, lower --length or lower --holdout");
+            }
+            sources[s] = new Source(texts.get(s), training, held[s], first);
+            first = Math.addExact(first, windows[s]);
+        }
+        return new Batches(List.of(sources), spec);
+    }
+
+    /// How many windows are only measured.
+    int holdout() {
+        return holdout;
+    }
+
+    /// How many windows there are, held-out ones too.
+    int windows() {
+        Source last = sources.getLast();
+        return last.first + last.training + last.holdout;
+    }
+
+    /// Indices of a batch's windows among all.
+    ///
+    /// @param number of the batch, from 0
+    int[] chosen(long number) {
+        int[] chosen = new int[batch];
+        for (int i = 0; i < batch; i++) {
+            Shares.Turn turn = shares.turn(number * batch + i);
+            int s = turn.source();
+            chosen[i] = sources.get(s).first + orders[s].window(turn.number());
+        }
+        return chosen;
+    }
+
+    /// Indices of held-out windows among all; held-out windows have numbers from 0.
+    int[] chosenHeld(int from, int to) {
+        int[] chosen = new int[to - from];
+        for (int i = 0; i < chosen.length; i++) {
+            int at = from + i;
+            int s = 0;
+            while (at >= sources.get(s).holdout) {
+                at -= sources.get(s++).holdout;
+            }
+            chosen[i] = sources.get(s).first + sources.get(s).training + at;
+        }
+        return chosen;
     }
 
     /// The windows of a batch.
@@ -47,65 +114,22 @@ record Batches(
         return windows(chosen(number));
     }
 
-    /// The numbers of a batch's windows in the text.
-    int[] chosen(long number) {
-        int[] chosen = new int[batch];
-        for (int i = 0; i < batch; i++) {
-            long at = number * batch + i;
-            chosen[i] = permuted((int) (at % training), at / training);
-        }
-        return chosen;
-    }
-
-    /// The numbers of the held-out windows.
-    int[] heldOut() {
-        return IntStream.range(training, training + holdout).toArray();
-    }
-
-    /// Windows by their numbers in the text.
-    Windows windows(int[] numbers) {
-        int[] all = new int[numbers.length * length];
-        for (int i = 0; i < numbers.length; i++) {
-            System.arraycopy(ids, numbers[i] * length, all, i * length, length);
-        }
-        return Windows.of(all, length);
-    }
-
     /// The windows that are only measured, some at a time.
     Windows held(int from, int to) {
-        int first = (training + from) * length;
-        return Windows.of(Arrays.copyOfRange(ids, first, first + (to - from) * length), length);
+        return windows(chosenHeld(from, to));
     }
 
-    /// Place `i` of an epoch's order: Fisher-Yates over SplitMix64.
-    private int permuted(int i, long epoch) {
-        if (epoch != orders.epoch) {
-            orders.epoch = epoch;
-            orders.order = order(epoch);
+    /// Windows by their indices among all.
+    Windows windows(int[] chosen) {
+        int[] ids = new int[Math.multiplyExact(chosen.length, length)];
+        for (int i = 0; i < chosen.length; i++) {
+            int s = sources.size() - 1;
+            while (sources.get(s).first > chosen[i]) {
+                s--;
+            }
+            int from = (chosen[i] - sources.get(s).first) * length;
+            System.arraycopy(sources.get(s).ids, from, ids, i * length, length);
         }
-        return orders.order[i];
-    }
-
-    /// The order of the epoch that was last asked for.
-    static final class Orders {
-        private long epoch = -1;
-        private int[] order;
-    }
-
-    private int[] order(long epoch) {
-        int[] all = new int[training];
-        Arrays.setAll(all, k -> k);
-        long state = seed * 0x9e3779b97f4a7c15L + epoch;
-        for (int k = training - 1; k > 0; k--) {
-            state += 0x9e3779b97f4a7c15L;
-            long z = (state ^ (state >>> 30)) * 0xbf58476d1ce4e5b9L;
-            z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
-            z ^= z >>> 31;
-            int j = (int) Math.unsignedMultiplyHigh(z, k + 1L);
-            int swapped = all[k];
-            all[k] = all[j];
-            all[j] = swapped;
-        }
-        return all;
+        return Windows.of(ids, length);
     }
 }

@@ -42,7 +42,10 @@ final class BlockwiseRun {
     private final Batches batches;
     private final LayerMap map;
 
-    /// The windows that are needed, by their numbers in the text, rising; the held-out ones last.
+    /// Indices of the held-out windows.
+    private final int[] held;
+
+    /// Indices of all windows that are needed, rising.
     private final int[] needed;
 
     private final List<String> log = new ArrayList<>();
@@ -64,15 +67,12 @@ final class BlockwiseRun {
         this.batches = batches;
         requireEqualWidth();
         this.map = LayerMap.of(student, teacher, spec.inside().map());
-        int[] chosen =
+        this.held = batches.chosenHeld(0, batches.holdout());
+        IntStream learnt =
                 LongStream.range(0, (long) spec.steps() * spec.accumulate())
-                        .flatMap(n -> Arrays.stream(batches.chosen(n)).asLongStream())
-                        .mapToInt(Math::toIntExact)
-                        .sorted()
-                        .distinct()
-                        .toArray();
-        this.needed =
-                IntStream.concat(Arrays.stream(chosen), Arrays.stream(batches.heldOut())).toArray();
+                        .mapToObj(batches::chosen)
+                        .flatMapToInt(Arrays::stream);
+        this.needed = IntStream.concat(learnt, Arrays.stream(held)).distinct().sorted().toArray();
     }
 
     private void requireEqualWidth() {
@@ -202,13 +202,13 @@ final class BlockwiseRun {
     /// A block that got worse on the held-out windows stays as it was.
     @SuppressWarnings("MustBeClosed") // a resource of the try
     private TrainState judged(int block, TrainState state, double error, Student student) {
-        boolean keeps = batches.heldOut().length == 0 || error < state.best();
+        boolean keeps = held.length == 0 || error < state.best();
         if (!keeps) {
             try (Student untouched = Student.ofBlock(this.student, scope.backend(), spec, block)) {
                 student.copyFrom(untouched);
             }
         }
-        if (batches.heldOut().length > 0) {
+        if (held.length > 0) {
             SequencedMap<String, Object> line = new LinkedHashMap<>();
             line.put("block", block);
             line.put("step", ((long) block + 1) * spec.steps());
@@ -223,7 +223,6 @@ final class BlockwiseRun {
     /// Infinite where nothing is held out.
     private double heldOut(BlockTrainer trainer) {
         BlockTrainer.Error error = new BlockTrainer.Error(0, 0);
-        int[] held = batches.heldOut();
         for (int from = 0; from < held.length; from += spec.batch()) {
             int to = Math.min(held.length, from + spec.batch());
             error = error.plus(trainer.measure(places(Arrays.copyOfRange(held, from, to))));
@@ -231,7 +230,7 @@ final class BlockwiseRun {
         return held.length == 0 ? Double.POSITIVE_INFINITY : error.relative();
     }
 
-    /// Where windows of the text are among the needed ones.
+    /// Where windows are among the needed ones.
     private int[] places(int[] windows) {
         return Arrays.stream(windows).map(w -> Arrays.binarySearch(needed, w)).toArray();
     }
@@ -287,7 +286,7 @@ final class BlockwiseRun {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("healed_blocks", blocks);
         values.put("steps_per_block", spec.steps());
-        if (batches.heldOut().length > 0) {
+        if (held.length > 0) {
             values.put("held_out_error_before", before / blocks);
             values.put("held_out_error", after / blocks);
         }

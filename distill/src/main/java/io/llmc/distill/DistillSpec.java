@@ -9,7 +9,8 @@ import java.util.List;
 /// What a student learns, from whom, and how.
 ///
 /// @param teacher a model directory
-/// @param data text: .txt, or .jsonl with "text"
+/// @param data the files to learn from, and how much of each
+/// @param order of the windows in every epoch
 /// @param batch windows a step
 /// @param length tokens of a window
 /// @param accumulate steps whose gradients are added before the weights change
@@ -23,7 +24,8 @@ import java.util.List;
 /// @param checkpointBlocks keep only the blocks' inputs and run them again on the way back
 public record DistillSpec(
         Path teacher,
-        Path data,
+        List<Part> data,
+        Order order,
         int steps,
         int batch,
         int length,
@@ -41,6 +43,18 @@ public record DistillSpec(
         boolean checkpointBlocks,
         boolean blockwise,
         Inside inside) {
+    private static final int MOST = 100;
+
+    /// A file of the data: .txt, or .jsonl with "text" or "messages".
+    ///
+    /// @param weight its part of the windows is its weight over the sum of all
+    record Part(Path file, int weight) {}
+
+    /// In which order an epoch sees the windows of a file.
+    enum Order {
+        SHUFFLED,
+        FIRST
+    }
 
     /// How the learning rate goes: up over `warmup` steps, then down to `end`.
     enum Schedule {
@@ -94,7 +108,8 @@ public record DistillSpec(
         int steps = count(o, "steps", 500);
         return new DistillSpec(
                 Path.of(o.text("teacher")),
-                Path.of(o.text("data")),
+                data(o),
+                o.choice("order", Order.class, Order.SHUFFLED),
                 steps,
                 count(o, "batch", 8),
                 count(o, "length", 256),
@@ -121,6 +136,34 @@ public record DistillSpec(
                 o.flag("checkpointBlocks", false),
                 o.flag("blockwise", false),
                 inside);
+    }
+
+    private static List<Part> data(Options o) {
+        if (!o.has("mix")) {
+            return List.of(new Part(Path.of(o.text("data")), 1));
+        }
+        if (o.has("data")) {
+            throw o.error("mix", "data and mix are both given; leave one out");
+        }
+        List<Part> parts = o.texts("mix").stream().map(text -> part(o, text)).toList();
+        if (parts.isEmpty() || parts.size() > MOST) {
+            throw o.error(
+                    "mix", "mix has %d files, expected 1 to %d".formatted(parts.size(), MOST));
+        }
+        return parts;
+    }
+
+    /// `a.txt:3`.
+    private static Part part(Options o, String text) {
+        int colon = text.lastIndexOf(':');
+        String weight = text.substring(colon + 1);
+        if (colon < 1 || !weight.matches("[0-9]{1,4}") || Integer.parseInt(weight) == 0) {
+            throw o.error(
+                    "mix",
+                    "mix has %s, expected FILE:WEIGHT with a whole weight from 1 to 9999, as a.txt:3"
+                            .formatted(text));
+        }
+        return new Part(Path.of(text.substring(0, colon)), Integer.parseInt(weight));
     }
 
     private static int count(Options o, String key, int absent) {

@@ -21,10 +21,12 @@ import java.util.SequencedMap;
 
 /// A student learns the next-token predictions of its teacher.
 ///
-///     - distill: {teacher: DIR, data: train.txt, steps: 500, batch: 8, length: 256, lr: 3e-4,
+///     - distill: {teacher: DIR, data: train.txt, order: shuffled, steps: 500, batch: 8, length: 256, lr: 3e-4,
 ///                 warmup: 20, schedule: cosine, lrEnd: 0.1, loss: {kl: 1, temperature: 1},
 ///                 weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
 ///                 patience: 0, saveEvery: 50, checkpointBlocks: false}
+///
+/// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
 public record DistillStep(DistillSpec spec) implements Work {
     public static final Work.Factory FACTORY =
             new Work.Factory(
@@ -49,9 +51,12 @@ public record DistillStep(DistillSpec spec) implements Work {
 
     @Override
     public void check(Path model) {
-        if (!Files.isRegularFile(spec.data())) {
-            throw new UserException(
-                    spec.data() + ": no such file", "--data names a text: .txt or .jsonl");
+        for (DistillSpec.Part part : spec.data()) {
+            if (!Files.isRegularFile(part.file())) {
+                throw new UserException(
+                        part.file() + ": no such file",
+                        "--data and --mix name texts: .txt or .jsonl");
+            }
         }
         try (Checkpoint teacher = Checkpoint.open(spec.teacher())) {
             Architectures.specOf(teacher);
@@ -65,7 +70,7 @@ public record DistillStep(DistillSpec spec) implements Work {
         try (Checkpoint student = Checkpoint.open(scope.model());
                 Checkpoint teacher = Checkpoint.open(spec.teacher())) {
             refuseQuantized(student);
-            int[] ids = ids(student, teacher);
+            List<int[]> ids = ids(student, teacher);
             requireVocabulary(student, teacher);
             requirePositions(student);
             requirePositions(teacher);
@@ -97,25 +102,29 @@ public record DistillStep(DistillSpec spec) implements Work {
         }
     }
 
-    /// The text in ids that mean the same to both.
-    private int[] ids(Checkpoint student, Checkpoint teacher) {
+    /// The texts in ids that mean the same to both.
+    private List<int[]> ids(Checkpoint student, Checkpoint teacher) {
         try (Tokenizer own = Tokenizer.open(student);
                 Tokenizer other = Tokenizer.open(teacher)) {
-            int[] ids = TextFiles.tokens(spec.data(), own);
-            int[] theirs = TextFiles.tokens(spec.data(), other);
-            int at = Arrays.mismatch(ids, theirs);
-            if (at >= 0) {
-                throw new UserException(
-                        "student and teacher have different vocabularies: token %,d of %s is %s for the student and %s for the teacher"
-                                .formatted(
-                                        at,
-                                        spec.data(),
-                                        at < ids.length ? ids[at] : "missing",
-                                        at < theirs.length ? theirs[at] : "missing"),
-                        "choose a teacher with the student's tokenizer");
-            }
-            return ids;
+            return spec.data().stream().map(part -> ids(part.file(), own, other)).toList();
         }
+    }
+
+    private static int[] ids(Path file, Tokenizer own, Tokenizer other) {
+        int[] ids = TextFiles.tokens(file, own);
+        int[] theirs = TextFiles.tokens(file, other);
+        int at = Arrays.mismatch(ids, theirs);
+        if (at >= 0) {
+            throw new UserException(
+                    "student and teacher have different vocabularies or chat templates: token %,d of %s is %s for the student and %s for the teacher"
+                            .formatted(
+                                    at,
+                                    file,
+                                    at < ids.length ? ids[at] : "missing",
+                                    at < theirs.length ? theirs[at] : "missing"),
+                    "choose a teacher with the student's tokenizer and chat template");
+        }
+        return ids;
     }
 
     private static void requireVocabulary(Checkpoint student, Checkpoint teacher) {
@@ -139,10 +148,12 @@ public record DistillStep(DistillSpec spec) implements Work {
     }
 
     /// Two runs with one key may share their state.
-    private static String key(Scope scope, Checkpoint student, Checkpoint teacher, int[] ids) {
+    private static String key(
+            Scope scope, Checkpoint student, Checkpoint teacher, List<int[]> ids) {
         StringBuilder text = new StringBuilder(scope.toolVersion());
         text.append(Provenance.essence(scope.recipe()));
-        text.append(scope.recipe().steps().size()).append(Arrays.hashCode(ids));
+        text.append(scope.recipe().steps().size());
+        ids.forEach(one -> text.append(Arrays.hashCode(one)));
         for (Checkpoint c : List.of(student, teacher)) {
             for (Path file : c.weightFiles()) {
                 try {

@@ -39,13 +39,12 @@ class BlockwiseTest {
         Work.Result result = run(Map.of(), out, 2, Integer.MAX_VALUE, Long.MAX_VALUE);
         undisturbed = Runs.hashes(out);
         double before = (double) result.values().get("held_out_error_before");
-        assertThat((double) result.values().get("held_out_error")).isLessThan(0.9 * before);
+        assertThat((double) result.values().get("held_out_error")).isLessThan(0.95 * before);
     }
 
     private static Work.Result run(
             Map<String, Object> more, Path out, int threads, int stepsBeforeDeath, long memory) {
-        Map<String, Object> options =
-                new LinkedHashMap<>(Map.of("blockwise", true, "steps", 6, "lr", 1e-3));
+        Map<String, Object> options = new LinkedHashMap<>(Map.of("blockwise", true, "steps", 6));
         options.putAll(more);
         return Runs.run(student, TEACHER, options, out, threads, stepsBeforeDeath, memory);
     }

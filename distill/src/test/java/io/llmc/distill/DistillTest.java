@@ -69,6 +69,23 @@ class DistillTest {
     }
 
     @Test
+    void aKilledRunOverAMixEndsInTheSameBytes() throws Exception {
+        Path lines = temp.resolve("b.jsonl");
+        String text = Files.readString(TEACHER.resolve("test.txt")).substring(0, 4000);
+        Files.writeString(
+                lines, "{\"text\": \"%s\"}".formatted(text.replace("\n", "\\n").replace("\"", "")));
+        Map<String, Object> mix = new LinkedHashMap<>();
+        mix.put("data", null);
+        mix.put("mix", List.of(TEACHER.resolve("calibration.txt") + ":2", lines + ":1"));
+        run(mix, temp.resolve("whole"), 2, Integer.MAX_VALUE);
+        assertThatThrownBy(() -> run(mix, temp.resolve("out"), 2, 5)).isInstanceOf(Killed.class);
+        run(mix, temp.resolve("out"), 2, Integer.MAX_VALUE);
+        assertThat(hashes(temp.resolve("out"))).isEqualTo(hashes(temp.resolve("whole")));
+        assertThat(hashes(temp.resolve("out")).get("model.safetensors"))
+                .isNotEqualTo(undisturbed.get("model.safetensors"));
+    }
+
+    @Test
     void aStateThatIsNotWholeIsNotUsed() throws Exception {
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Runs.Killed.class);

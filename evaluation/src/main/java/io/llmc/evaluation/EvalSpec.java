@@ -8,7 +8,7 @@ import java.nio.file.Path;
 ///
 /// @param model a model directory; its tokenizer is used for both models
 /// @param against the original that it is compared with; null for none
-/// @param data a `.txt` file, or a `.jsonl` file with `text` in every line
+/// @param data a `.txt` file, or a `.jsonl` file with `text` or `messages` in every line
 /// @param window tokens of one forward pass
 /// @param stride between windows that slide; 0 for half a window; without meaning in other
 ///   conventions

@@ -6,7 +6,7 @@ import java.nio.file.Path;
 
 /// Which tokens a method learns from.
 ///
-/// @param data a `.txt` file, or a `.jsonl` file with `text` in every line
+/// @param data a `.txt` file, or a `.jsonl` file with `text` or `messages` in every line
 /// @param samples windows
 /// @param length tokens of each
 /// @param order which windows of the file

@@ -22,7 +22,8 @@ import java.util.Arrays;
 import java.util.Locale;
 
 /// Texts as token ids: a `.txt` file is one text, each line of a `.jsonl` file is an object with
-/// one under `text`. Nothing is added before, between or after them.
+/// one under `text`, or with a conversation under `messages` that the model's chat template writes
+/// out. Nothing is added before, between or after them.
 public final class TextFiles {
     private static final ObjectReader LINE =
             JsonMapper.builder()
@@ -51,7 +52,7 @@ public final class TextFiles {
         if (ids.length == 0) {
             throw new UserException(
                     file + ": holds no text",
-                    "name a .txt file, or a .jsonl file with \"text\" in every line");
+                    "name a .txt file, or a .jsonl file with \"text\" or \"messages\" in every line");
         }
         return ids;
     }
@@ -60,6 +61,7 @@ public final class TextFiles {
         int[] ids = new int[1 << 12];
         int count = 0;
         int number = 1;
+        ChatTemplate chat = null;
         for (int from = 0; from < bytes.length && count < enough; number++) {
             int to = from;
             while (to < bytes.length && bytes[to] != '\n') {
@@ -70,7 +72,15 @@ public final class TextFiles {
             if (line.isEmpty()) {
                 continue;
             }
-            int[] more = tokenizer.encodeFirst(text(file, number, line), enough - count);
+            JsonNode object = json(file, number, line);
+            if (object.has("messages") && chat == null) {
+                chat = chatTemplate(file, number, tokenizer);
+            }
+            String text =
+                    object.has("messages")
+                            ? chat.render(file, number, object)
+                            : text(file, number, object);
+            int[] more = tokenizer.encodeFirst(sound(file, number, text), enough - count);
             if (count + more.length > ids.length) {
                 ids =
                         Arrays.copyOf(
@@ -82,25 +92,50 @@ public final class TextFiles {
         return Arrays.copyOf(ids, count);
     }
 
-    private static String text(Path file, int number, String line) {
-        JsonNode text;
+    private static JsonNode json(Path file, int number, String line) {
+        JsonNode object;
         try {
-            text = LINE.readTree(line).path("text");
+            object = LINE.readTree(line);
         } catch (JsonProcessingException e) {
             throw new FormatException(
                     file, "line %d: not valid JSON: %s".formatted(number, e.getOriginalMessage()));
         }
+        if (object.has("text") && object.has("messages")) {
+            throw new FormatException(
+                    file,
+                    "line %d: has both \"text\" and \"messages\"; leave one out".formatted(number));
+        }
+        return object;
+    }
+
+    private static ChatTemplate chatTemplate(Path file, int number, Tokenizer tokenizer) {
+        ChatTemplate chat = ChatTemplate.open(tokenizer.directory());
+        if (chat == null) {
+            throw new UserException(
+                    "%s: line %d: has \"messages\", but %s has no chat template"
+                            .formatted(file, number, tokenizer.directory()),
+                    "put the chat_template.jinja of its instruction-tuned version there, or give lines with \"text\"");
+        }
+        return chat;
+    }
+
+    private static String text(Path file, int number, JsonNode object) {
+        JsonNode text = object.path("text");
         if (!text.isTextual()) {
             throw new FormatException(
                     file,
-                    "line %d: expected an object with a string under \"text\"".formatted(number));
+                    "line %d: expected an object with a string under \"text\", or with \"messages\""
+                            .formatted(number));
         }
-        String value = text.textValue();
-        if (!StandardCharsets.UTF_8.newEncoder().canEncode(value)) {
+        return text.textValue();
+    }
+
+    private static String sound(Path file, int number, String text) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(text)) {
             throw new FormatException(
-                    file, "line %d: \"text\" holds half of a surrogate pair".formatted(number));
+                    file, "line %d: the text holds half of a surrogate pair".formatted(number));
         }
-        return value;
+        return text;
     }
 
     /// A whole text file.

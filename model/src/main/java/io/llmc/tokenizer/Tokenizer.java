@@ -24,10 +24,12 @@ public final class Tokenizer implements AutoCloseable {
     private static final long CLOSED = 0;
 
     private final AtomicLong handle;
+    private final Path directory;
     private final OptionalInt bos;
 
-    private Tokenizer(long handle) {
+    private Tokenizer(long handle, Path directory) {
         this.handle = new AtomicLong(handle);
+        this.directory = directory;
         this.bos = findBos();
     }
 
@@ -59,7 +61,7 @@ public final class Tokenizer implements AutoCloseable {
         }
         LIBRARY.disablePadding(handle);
         LIBRARY.disableTruncation(handle);
-        return new Tokenizer(handle);
+        return new Tokenizer(handle, file.toAbsolutePath().getParent());
     }
 
     private static void loadLibrary() {
@@ -108,6 +110,11 @@ public final class Tokenizer implements AutoCloseable {
     /// The id that the tokenizer puts before every text; empty where it puts none.
     public OptionalInt bos() {
         return bos;
+    }
+
+    /// Where its files are.
+    Path directory() {
+        return directory;
     }
 
     private OptionalInt findBos() {

@@ -84,7 +84,7 @@ class CalibrationDataTest {
         assertThatThrownBy(() -> load(text("b.jsonl", "{\"txt\":\"w1\"}"), 9, 9, FIRST, 0))
                 .hasMessageContaining("line 1: expected an object with a string under \"text\"");
         assertThatThrownBy(() -> load(text("c.jsonl", "{\"text\":\"\\ud800\"}"), 9, 9, FIRST, 0))
-                .hasMessageContaining("line 1: \"text\" holds half of a surrogate pair");
+                .hasMessageContaining("line 1: the text holds half of a surrogate pair");
         assertThatThrownBy(() -> load(text("d.jsonl", "{\"text\":\"a\"} x"), 9, 9, FIRST, 0))
                 .hasMessageContaining("line 1: not valid JSON");
     }

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.tokenizer;
+
+import com.fasterxml.jackson.core.JsonProcessingException;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.llmc.formats.FormatException;
+import io.llmc.tokenizer.jinja.Template;
+import io.llmc.tokenizer.jinja.TemplateException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/// A model's own way to write a conversation as one text: `chat_template.jinja` in its directory,
+/// or else `chat_template` in tokenizer_config.json, rendered as transformers' apply_chat_template
+/// does, without a prompt for an answer.
+final class ChatTemplate {
+    private static final JsonMapper JSON = JsonMapper.builder().build();
+    private static final String PROBE = "probe";
+
+    private final String source;
+    private final Template template;
+    private final Map<String, Object> specialTokens;
+    private final boolean takesParts;
+
+    private ChatTemplate(String source, Template template, Map<String, Object> specialTokens) {
+        this.source = source;
+        this.template = template;
+        this.specialTokens = specialTokens;
+        this.takesParts = takesParts();
+    }
+
+    /// Null where the model has none.
+    ///
+    /// @throws FormatException where there is one that is not right
+    static ChatTemplate open(Path directory) {
+        Path config = directory.resolve("tokenizer_config.json");
+        JsonNode settings = Files.isRegularFile(config) ? json(config) : JSON.createObjectNode();
+        Path file = directory.resolve("chat_template.jinja");
+        if (Files.isRegularFile(file)) {
+            return parse(file, TextFiles.read(file), settings);
+        }
+        String text = text(config, settings.path("chat_template"));
+        return text == null ? null : parse(config, text, settings);
+    }
+
+    private static JsonNode json(Path file) {
+        try {
+            return JSON.readTree(TextFiles.read(file));
+        } catch (JsonProcessingException e) {
+            throw new FormatException(file, "not valid JSON: " + e.getOriginalMessage());
+        }
+    }
+
+    /// The template, or the one of several that is called `default`; null for none.
+    private static String text(Path file, JsonNode template) {
+        if (template.isTextual()) {
+            return template.textValue();
+        }
+        if (template.isMissingNode() || template.isNull()) {
+            return null;
+        }
+        for (JsonNode one : template) {
+            if (one.path("name").asText().equals("default") && one.path("template").isTextual()) {
+                return one.path("template").textValue();
+            }
+        }
+        throw new FormatException(
+                file,
+                "chat_template: expected a string, or a list of {name, template} with the name default");
+    }
+
+    private static ChatTemplate parse(Path file, String text, JsonNode settings) {
+        try {
+            return new ChatTemplate(
+                    file.getFileName().toString(), Template.parse(text), specialTokens(settings));
+        } catch (TemplateException e) {
+            throw new FormatException(
+                    file, "line %d of the chat template: %s".formatted(e.line(), e.getMessage()));
+        }
+    }
+
+    /// `bos_token` and the like: each a string, or an object with one under `content`.
+    private static Map<String, Object> specialTokens(JsonNode settings) {
+        Map<String, Object> tokens = new HashMap<>();
+        for (Map.Entry<String, JsonNode> e : settings.properties()) {
+            JsonNode token = e.getValue().isObject() ? e.getValue().path("content") : e.getValue();
+            if (e.getKey().endsWith("_token") && token.isTextual()) {
+                tokens.put(e.getKey(), token.textValue());
+            }
+        }
+        return tokens;
+    }
+
+    /// Whether messages may be lists of parts: a template for strings fails, or prints the list.
+    private boolean takesParts() {
+        Map<String, Object> part = new LinkedHashMap<>();
+        part.put("type", "text");
+        part.put("text", PROBE);
+        Map<String, Object> message = new LinkedHashMap<>();
+        message.put("role", "user");
+        message.put("content", List.of(part));
+        try {
+            String text = render(List.of(message), null, 0);
+            return text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"");
+        } catch (TemplateException e) {
+            return false;
+        }
+    }
+
+    private String render(List<Object> messages, Object tools, long size) {
+        Map<String, Object> variables = new HashMap<>(specialTokens);
+        variables.put("messages", messages);
+        variables.put("tools", tools);
+        variables.put("documents", null);
+        variables.put("add_generation_prompt", false);
+        return template.render(variables, size);
+    }
+
+    /// The text of one line's conversation.
+    ///
+    /// @param line an object with `messages`, and perhaps with `tools`
+    /// @throws FormatException where it is none, or the template refuses it
+    String render(Path file, int number, JsonNode line) {
+        List<Object> messages = new ArrayList<>();
+        JsonNode all = line.path("messages");
+        if (!all.isArray() || all.isEmpty()) {
+            throw wrong(file, number, "\"messages\" is no list of messages");
+        }
+        for (int i = 0; i < all.size(); i++) {
+            messages.add(message(file, number, i, all.get(i)));
+        }
+        JsonNode tools = line.path("tools");
+        long size = line.toString().length();
+        try {
+            return render(messages, tools.isMissingNode() ? null : value(tools), size);
+        } catch (TemplateException e) {
+            throw new FormatException(
+                    file,
+                    "line %d: the model's chat template (%s, line %d) refuses the messages: %s"
+                            .formatted(number, source, e.line(), e.getMessage()));
+        }
+    }
+
+    private Object message(Path file, int number, int i, JsonNode message) {
+        if (!message.path("role").isTextual()) {
+            throw wrong(file, number, "message %d has no string under \"role\"".formatted(i + 1));
+        }
+        JsonNode content = message.path("content");
+        boolean calls = message.path("tool_calls").isArray();
+        if (!content.isTextual()
+                && !isParts(content)
+                && !(calls && content.isNull())
+                && !(calls && content.isMissingNode())) {
+            throw wrong(
+                    file,
+                    number,
+                    "the content of message %d is neither a string nor a list of {\"type\": \"text\", \"text\": ...}"
+                            .formatted(i + 1));
+        }
+        @SuppressWarnings("unchecked") // an object's value
+        Map<String, Object> value = (Map<String, Object>) value(message);
+        if (content.isArray() && !takesParts) {
+            StringBuilder joined = new StringBuilder();
+            content.forEach(part -> joined.append(part.path("text").textValue()));
+            value.put("content", joined.toString());
+        }
+        return value;
+    }
+
+    private static boolean isParts(JsonNode content) {
+        if (!content.isArray()) {
+            return false;
+        }
+        for (JsonNode part : content) {
+            if (!part.path("type").asText().equals("text") || !part.path("text").isTextual()) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static FormatException wrong(Path file, int number, String what) {
+        return new FormatException(
+                file,
+                "line %d: %s; expected {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, ...]}"
+                        .formatted(number, what));
+    }
+
+    private static Object value(JsonNode node) {
+        return switch (node.getNodeType()) {
+            case STRING -> node.textValue();
+            case BOOLEAN -> node.booleanValue();
+            case NUMBER ->
+                    node.canConvertToLong() && node.isIntegralNumber()
+                            ? (Object) node.longValue()
+                            : (Object) node.doubleValue();
+            case ARRAY -> {
+                List<Object> items = new ArrayList<>();
+                node.forEach(item -> items.add(value(item)));
+                yield items;
+            }
+            case OBJECT -> {
+                Map<String, Object> entries = new LinkedHashMap<>();
+                node.properties().forEach(e -> entries.put(e.getKey(), value(e.getValue())));
+                yield entries;
+            }
+            case NULL, MISSING, BINARY, POJO -> null;
+        };
+    }
+}
