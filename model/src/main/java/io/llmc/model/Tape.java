@@ -241,6 +241,7 @@ public final class Tape implements Runner {
                     Op.AccumulateRouteGrad _,
                     Op.DistillLoss _,
                     Op.AccumulateAdamW _,
+                    Op.AccumulateAdamW8 _,
                     Op.NegativeLogLikelihood _,
                     Op.Divergence _,
                     Op.ArgMax _,

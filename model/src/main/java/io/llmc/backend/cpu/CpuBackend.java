@@ -31,6 +31,7 @@ public final class CpuBackend implements Backend {
     private final AttentionGradKernels attentionGrad;
     private final ProductGradKernels products;
     private final DistillLossKernel distillLosses;
+    private final AdamW8Kernel adamW8;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -49,6 +50,7 @@ public final class CpuBackend implements Backend {
         attentionGrad = new AttentionGradKernels(workers);
         products = new ProductGradKernels(workers);
         distillLosses = new DistillLossKernel(workers);
+        adamW8 = new AdamW8Kernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -186,6 +188,7 @@ public final class CpuBackend implements Backend {
             case Op.DistillLoss loss -> distillLosses.run(loss);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     gradients.adamW(w, m, v, g, spec);
+            case Op.AccumulateAdamW8 step -> adamW8.run(step);
             case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
