@@ -39,7 +39,7 @@ record DistillRun(
                                 : null;
                 Trainer trainer =
                         new Trainer(model, asked, spec, Trainer.bytes(model, asked, spec))) {
-            Optimizer optimizer = new Optimizer(model, spec.adam());
+            Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
             if (state == null) {

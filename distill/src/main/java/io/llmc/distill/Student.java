@@ -31,14 +31,15 @@ import java.util.List;
 import java.util.Random;
 import java.util.SequencedMap;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /// A model in memory whose trained parameters are F32, each with its gradient and what Adam
 /// remembers of it; the others stay as the checkpoint has them.
 final class Student implements AutoCloseable {
     /// @param name as in the checkpoint
     /// @param values `[out, in]` for a linear layer, whatever the checkpoint's order
-    /// @param gradient, m and v like `values`
-    record Parameter(String name, Tensor values, Tensor gradient, Tensor m, Tensor v) {
+    /// @param gradient like `values`
+    record Parameter(String name, Tensor values, Tensor gradient, AdamState adam) {
         long size() {
             return values.shape().size();
         }
@@ -49,6 +50,7 @@ final class Student implements AutoCloseable {
     private final TensorReader reader;
     private final TensorArena arena;
     private final Lora lora;
+    private final DistillSpec.Algorithm algorithm;
     private final List<DecoderBlock> blocks = new ArrayList<>();
     private final SequencedMap<String, Parameter> trained = new LinkedHashMap<>();
 
@@ -61,13 +63,14 @@ final class Student implements AutoCloseable {
     Student(Checkpoint checkpoint, Backend backend, DistillSpec distill) {
         this.checkpoint = checkpoint;
         this.lora = distill.lora();
+        this.algorithm = distill.adam().algorithm();
         List<String> globs = lora == null ? distill.train() : List.of("-");
         Checkpoint wide = inF32(checkpoint, globs);
         ModelSpec spec = Architectures.specOf(wide);
         this.model = new LanguageModel(wide, spec, backend);
         this.reader = wide.reader();
-        long adapters = lora == null ? 0 : adapterBytes(spec, lora);
-        this.arena = backend.newArena(arenaBytes(checkpoint, globs) + adapters);
+        long adapters = lora == null ? 0 : adapterBytes(spec, lora, algorithm);
+        this.arena = backend.newArena(arenaBytes(checkpoint, globs, algorithm) + adapters);
         model.parameters().forEach((name, t) -> add(name, t, globs));
         for (int i = 0; i < spec.layers().size(); i++) {
             DecoderBlock block = model.block(i, reader, arena);
@@ -109,11 +112,14 @@ final class Student implements AutoCloseable {
         }
     }
 
-    private static long adapterBytes(ModelSpec spec, Lora lora) {
+    private static long adapterBytes(
+            ModelSpec spec, Lora lora, DistillSpec.Algorithm algorithm) {
         return spec.layers().stream()
                 .flatMap(layer -> layer.linears(spec.hidden()).stream())
                 .filter(l -> lora.targets().selects(l.name()))
-                .mapToLong(l -> 4 * (4L * lora.rank() * (l.in() + l.out()) + 512))
+                .flatMap(l -> Stream.of(l.in(), l.out()))
+                .mapToLong(width -> (long) lora.rank() * width)
+                .map(size -> parameterBytes(size, algorithm) + 4 * size + AdamState.ALIGN)
                 .sum();
     }
 
@@ -144,12 +150,17 @@ final class Student implements AutoCloseable {
         return globs.isEmpty() || globs.stream().anyMatch(g -> Targets.matches(g, name));
     }
 
-    private static long arenaBytes(Checkpoint c, List<String> globs) {
+    /// Of gradients and Adam's states.
+    static long arenaBytes(Checkpoint c, List<String> globs, DistillSpec.Algorithm algorithm) {
         return c.names().stream()
                         .filter(name -> trains(globs, name))
-                        .mapToLong(name -> 3 * (4 * c.info(name).shape().size() + 256))
+                        .mapToLong(name -> parameterBytes(c.info(name).shape().size(), algorithm))
                         .sum()
                 + (1 << 16);
+    }
+
+    private static long parameterBytes(long size, DistillSpec.Algorithm algorithm) {
+        return 4 * size + AdamState.ALIGN + AdamState.bytes(algorithm, size);
     }
 
     /// The checkpoint with copies in F32 of what is trained.
@@ -180,11 +191,8 @@ final class Student implements AutoCloseable {
     private void put(String name, Tensor values) {
         Backend backend = model.backend();
         Tensor gradient = arena.allocate(DType.F32, values.shape());
-        Tensor m = arena.allocate(DType.F32, values.shape());
-        Tensor v = arena.allocate(DType.F32, values.shape());
-        backend.run(new Op.Zero(m));
-        backend.run(new Op.Zero(v));
-        trained.put(name, new Parameter(name, values, gradient, m, v));
+        AdamState adam = AdamState.zeros(algorithm, values.shape(), arena, backend);
+        trained.put(name, new Parameter(name, values, gradient, adam));
     }
 
     LanguageModel model() {
