@@ -16,8 +16,7 @@ final class Optimizer {
     private final DistillSpec.Adam adam;
     private final Backend backend;
 
-    Optimizer(
-            Collection<Student.Parameter> parameters, DistillSpec.Adam adam, Backend backend) {
+    Optimizer(Collection<Student.Parameter> parameters, DistillSpec.Adam adam, Backend backend) {
         this.parameters = parameters;
         this.adam = adam;
         this.backend = backend;
@@ -50,13 +49,7 @@ final class Optimizer {
             float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
             Op.AdamSpec spec =
                     new Op.AdamSpec(
-                            rate,
-                            adam.beta1(),
-                            adam.beta2(),
-                            adam.eps(),
-                            decay,
-                            step,
-                            scale);
+                            rate, adam.beta1(), adam.beta2(), adam.eps(), decay, step, scale);
             backend.run(p.adam().step(p.values(), p.gradient(), spec));
         }
     }

@@ -112,8 +112,7 @@ final class Student implements AutoCloseable {
         }
     }
 
-    private static long adapterBytes(
-            ModelSpec spec, Lora lora, DistillSpec.Algorithm algorithm) {
+    private static long adapterBytes(ModelSpec spec, Lora lora, DistillSpec.Algorithm algorithm) {
         return spec.layers().stream()
                 .flatMap(layer -> layer.linears(spec.hidden()).stream())
                 .filter(l -> lora.targets().selects(l.name()))

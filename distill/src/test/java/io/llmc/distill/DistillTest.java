@@ -193,6 +193,19 @@ class DistillTest {
     }
 
     @Test
+    void eightBitsSurviveKillsAndThreads() throws Exception {
+        Map<String, Object> eight = Map.of("optimizer", "adamw8bit");
+        run(eight, temp.resolve("whole"), 2, Integer.MAX_VALUE);
+        Path out = temp.resolve("out");
+        assertThatThrownBy(() -> run(eight, out, 1, 7)).isInstanceOf(Killed.class);
+        run(eight, out, 3, Integer.MAX_VALUE);
+        assertThat(hashes(out)).isEqualTo(hashes(temp.resolve("whole")));
+        assertThat(hashes(out).get("model.safetensors"))
+                .isNotEqualTo(undisturbed.get("model.safetensors"));
+        assertThat(heldOut(out)).isCloseTo(heldOut(shared.resolve("out")), percent(3));
+    }
+
+    @Test
     void aStateThatIsNotWholeIsNotUsed() throws Exception {
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Killed.class);
@@ -317,6 +330,9 @@ class DistillTest {
         refused(Map.of("length", 1024, "holdout", 100_000), "are held out");
         refused(Map.of("data", "nowhere.txt"), "no such file");
         refused(Map.of("lr", 1e6, "clip", 0, "steps", 60), "lower --lr");
+        assertThatThrownBy(() -> run(Map.of("optimizer", "sgd"), temp.resolve("x"), 2, 1))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("one of adamw, adamw8bit");
         assertThatThrownBy(() -> run(Map.of("lr", -1), temp.resolve("x"), 2, 1))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("expected above 0");
