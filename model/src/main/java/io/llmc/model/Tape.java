@@ -224,7 +224,7 @@ public final class Tape implements Runner {
                                     weights,
                                     logits,
                                     renormalise));
-            case Op.Zero _ -> {}
+            case Op.Zero(var out) -> target.run(new Op.Zero(gradient(out)));
             case Op.AccumulateMatmulInput _,
                     Op.AccumulateOuter _,
                     Op.AccumulateScaled _,
