@@ -146,7 +146,8 @@ final class BlockwiseRun {
             int block, Student student, HiddenStates inputs, HiddenStates targets) {
         try (BlockTrainer trainer = new BlockTrainer(student, inputs, targets, spec.batch())) {
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
-            Optimizer optimizer = new Optimizer(student, spec.adam());
+            Optimizer optimizer =
+                    new Optimizer(student.trained().values(), spec.adam(), scope.backend());
             TrainState state = TrainState.restore(stateFile(block), student);
             if (state == null) {
                 double error = heldOut(trainer);

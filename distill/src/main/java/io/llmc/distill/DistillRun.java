@@ -43,7 +43,7 @@ record DistillRun(
                 Trainer trainer =
                         new Trainer(
                                 model, asked, inside, spec, Trainer.bytes(model, asked, spec))) {
-            Optimizer optimizer = new Optimizer(model, spec.adam());
+            Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
             if (state == null) {

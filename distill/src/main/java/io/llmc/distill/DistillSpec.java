@@ -78,8 +78,15 @@ public record DistillSpec(
         }
     }
 
+    /// How precisely Adam remembers gradients: in F32, or in 8 bits.
+    enum Algorithm {
+        ADAMW,
+        ADAMW8BIT
+    }
+
     /// @param clip largest norm of all gradients together; 0 for none
-    record Adam(float beta1, float beta2, float eps, float decay, float clip) {}
+    record Adam(
+            Algorithm algorithm, float beta1, float beta2, float eps, float decay, float clip) {}
 
     static DistillSpec read(Options o) {
         Options loss = o.section("loss");
@@ -121,6 +128,7 @@ public record DistillSpec(
                         o.choice("schedule", Schedule.class, Schedule.COSINE),
                         (float) o.decimal("lrEnd", 0.1)),
                 new Adam(
+                        o.choice("optimizer", Algorithm.class, Algorithm.ADAMW),
                         (float) o.decimal("beta1", 0.9),
                         (float) o.decimal("beta2", 0.999),
                         (float) o.decimal("eps", 1e-8),

@@ -23,7 +23,7 @@ import java.util.SequencedMap;
 ///
 ///     - distill: {teacher: DIR, data: train.txt, order: shuffled, steps: 500, batch: 8, length: 256, lr: 3e-4,
 ///                 warmup: 20, schedule: cosine, lrEnd: 0.1, loss: {kl: 1, temperature: 1},
-///                 weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
+///                 optimizer: adamw, weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
 ///                 patience: 0, saveEvery: 50, checkpointBlocks: false}
 ///
 /// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.

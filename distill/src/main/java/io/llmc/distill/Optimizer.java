@@ -8,23 +8,24 @@ import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.util.Collection;
 
-/// AdamW over a student's parameters, their gradients clipped by their common norm.
+/// AdamW over parameters, their gradients clipped by their common norm.
 final class Optimizer {
-    private final Student student;
+    private final Collection<Student.Parameter> parameters;
     private final DistillSpec.Adam adam;
     private final Backend backend;
 
-    Optimizer(Student student, DistillSpec.Adam adam) {
-        this.student = student;
+    Optimizer(Collection<Student.Parameter> parameters, DistillSpec.Adam adam, Backend backend) {
+        this.parameters = parameters;
         this.adam = adam;
-        this.backend = student.model().backend();
+        this.backend = backend;
     }
 
     /// The root of the sum of all squares.
     double gradientNorm() {
         double sum = 0;
-        for (Student.Parameter p : student.trained().values()) {
+        for (Student.Parameter p : parameters) {
             sum += squares(p.gradient());
         }
         return Math.sqrt(sum);
@@ -43,23 +44,13 @@ final class Optimizer {
     /// @param norm of the gradients
     void step(int step, float rate, double norm) {
         float scale = adam.clip() > 0 && norm > adam.clip() ? (float) (adam.clip() / norm) : 1;
-        for (Student.Parameter p : student.trained().values()) {
+        for (Student.Parameter p : parameters) {
             // Norms and biases are not pulled towards zero.
             float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
-            backend.run(
-                    new Op.AccumulateAdamW(
-                            p.values(),
-                            p.m(),
-                            p.v(),
-                            p.gradient(),
-                            new Op.AdamSpec(
-                                    rate,
-                                    adam.beta1(),
-                                    adam.beta2(),
-                                    adam.eps(),
-                                    decay,
-                                    step,
-                                    scale)));
+            Op.AdamSpec spec =
+                    new Op.AdamSpec(
+                            rate, adam.beta1(), adam.beta2(), adam.eps(), decay, step, scale);
+            backend.run(p.adam().step(p.values(), p.gradient(), spec));
         }
     }
 }

@@ -31,14 +31,15 @@ import java.util.List;
 import java.util.Random;
 import java.util.SequencedMap;
 import java.util.Set;
+import java.util.stream.Stream;
 
 /// A model in memory whose trained parameters are F32, each with its gradient and what Adam
 /// remembers of it; the others stay as the checkpoint has them.
 final class Student implements AutoCloseable {
     /// @param name as in the checkpoint
     /// @param values `[out, in]` for a linear layer, whatever the checkpoint's order
-    /// @param gradient, m and v like `values`
-    record Parameter(String name, Tensor values, Tensor gradient, Tensor m, Tensor v) {
+    /// @param gradient like `values`
+    record Parameter(String name, Tensor values, Tensor gradient, AdamState adam) {
         long size() {
             return values.shape().size();
         }
@@ -57,6 +58,7 @@ final class Student implements AutoCloseable {
     /// Of the names that may be trained.
     private final String prefix;
 
+    private final DistillSpec.Algorithm algorithm;
     private final List<DecoderBlock> blocks = new ArrayList<>();
     private final SequencedMap<String, Parameter> trained = new LinkedHashMap<>();
 
@@ -80,6 +82,7 @@ final class Student implements AutoCloseable {
     private Student(Checkpoint checkpoint, Backend backend, DistillSpec distill, int only) {
         this.checkpoint = checkpoint;
         this.lora = distill.lora();
+        this.algorithm = distill.adam().algorithm();
         this.spec = Architectures.specOf(checkpoint);
         this.prefix = only == ALL ? "" : spec.layers().get(only).prefix();
         this.globs = distill.train();
@@ -117,13 +120,15 @@ final class Student implements AutoCloseable {
     }
 
     private static long bytes(Checkpoint c, DistillSpec distill, String prefix) {
+        DistillSpec.Algorithm algorithm = distill.adam().algorithm();
         long dense =
                 c.names().stream()
                         .filter(n -> trains(distill.lora(), distill.train(), prefix, c.info(n)))
-                        .mapToLong(n -> 3 * (4 * c.info(n).shape().size() + 256))
+                        .mapToLong(n -> parameterBytes(c.info(n).shape().size(), algorithm))
                         .sum();
         Lora lora = distill.lora();
-        long adapters = lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix);
+        long adapters =
+                lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix, algorithm);
         return dense + adapters + (1 << 16);
     }
 
@@ -150,12 +155,15 @@ final class Student implements AutoCloseable {
         }
     }
 
-    private static long adapterBytes(ModelSpec spec, Lora lora, String prefix) {
+    private static long adapterBytes(
+            ModelSpec spec, Lora lora, String prefix, DistillSpec.Algorithm algorithm) {
         return spec.layers().stream()
                 .filter(layer -> layer.prefix().startsWith(prefix))
                 .flatMap(layer -> layer.linears(spec.hidden()).stream())
                 .filter(l -> lora.targets().selects(l.name()))
-                .mapToLong(l -> 4 * (4L * lora.rank() * (l.in() + l.out()) + 512))
+                .flatMap(l -> Stream.of(l.in(), l.out()))
+                .mapToLong(width -> (long) lora.rank() * width)
+                .map(size -> parameterBytes(size, algorithm) + 4 * size + AdamState.ALIGN)
                 .sum();
     }
 
@@ -211,6 +219,10 @@ final class Student implements AutoCloseable {
         return checkpoint.has(name) && trains(lora, globs, prefix, checkpoint.info(name));
     }
 
+    private static long parameterBytes(long size, DistillSpec.Algorithm algorithm) {
+        return 4 * size + AdamState.ALIGN + AdamState.bytes(algorithm, size);
+    }
+
     /// The checkpoint with copies in F32 of what is trained.
     private Checkpoint inF32() {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
@@ -240,11 +252,8 @@ final class Student implements AutoCloseable {
     private void put(String name, Tensor values, TensorArena memory) {
         Backend backend = model.backend();
         Tensor gradient = memory.allocate(DType.F32, values.shape());
-        Tensor m = memory.allocate(DType.F32, values.shape());
-        Tensor v = memory.allocate(DType.F32, values.shape());
-        backend.run(new Op.Zero(m));
-        backend.run(new Op.Zero(v));
-        trained.put(name, new Parameter(name, values, gradient, m, v));
+        AdamState adam = AdamState.zeros(algorithm, values.shape(), memory, backend);
+        trained.put(name, new Parameter(name, values, gradient, adam));
     }
 
     LanguageModel model() {

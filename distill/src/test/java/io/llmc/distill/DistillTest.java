@@ -78,11 +78,25 @@ class DistillTest {
         mix.put("data", null);
         mix.put("mix", List.of(TEACHER.resolve("calibration.txt") + ":2", lines + ":1"));
         run(mix, temp.resolve("whole"), 2, Integer.MAX_VALUE);
-        assertThatThrownBy(() -> run(mix, temp.resolve("out"), 2, 5)).isInstanceOf(Killed.class);
+        assertThatThrownBy(() -> run(mix, temp.resolve("out"), 2, 5))
+                .isInstanceOf(Runs.Killed.class);
         run(mix, temp.resolve("out"), 2, Integer.MAX_VALUE);
-        assertThat(hashes(temp.resolve("out"))).isEqualTo(hashes(temp.resolve("whole")));
-        assertThat(hashes(temp.resolve("out")).get("model.safetensors"))
+        assertThat(Runs.hashes(temp.resolve("out"))).isEqualTo(Runs.hashes(temp.resolve("whole")));
+        assertThat(Runs.hashes(temp.resolve("out")).get("model.safetensors"))
                 .isNotEqualTo(undisturbed.get("model.safetensors"));
+    }
+
+    @Test
+    void eightBitsSurviveKillsAndThreads() throws Exception {
+        Map<String, Object> eight = Map.of("optimizer", "adamw8bit");
+        run(eight, temp.resolve("whole"), 2, Integer.MAX_VALUE);
+        Path out = temp.resolve("out");
+        assertThatThrownBy(() -> run(eight, out, 1, 7)).isInstanceOf(Runs.Killed.class);
+        run(eight, out, 3, Integer.MAX_VALUE);
+        assertThat(Runs.hashes(out)).isEqualTo(Runs.hashes(temp.resolve("whole")));
+        assertThat(Runs.hashes(out).get("model.safetensors"))
+                .isNotEqualTo(undisturbed.get("model.safetensors"));
+        assertThat(heldOut(out)).isCloseTo(heldOut(shared.resolve("out")), percent(3));
     }
 
     @Test
@@ -210,6 +224,9 @@ class DistillTest {
         refused(Map.of("length", 1024, "holdout", 100_000), "are held out");
         refused(Map.of("data", "nowhere.txt"), "no such file");
         refused(Map.of("lr", 1e6, "clip", 0, "steps", 60), "lower --lr");
+        assertThatThrownBy(() -> run(Map.of("optimizer", "sgd"), temp.resolve("x"), 2, 1))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("one of adamw, adamw8bit");
         assertThatThrownBy(() -> run(Map.of("lr", -1), temp.resolve("x"), 2, 1))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("expected above 0");

@@ -236,7 +236,7 @@ public final class Tape implements Runner {
                                     weights,
                                     logits,
                                     renormalise));
-            case Op.Zero _ -> {}
+            case Op.Zero(var out) -> target.run(new Op.Zero(gradient(out)));
             case Op.AccumulateMatmulInput _,
                     Op.AccumulateOuter _,
                     Op.AccumulateScaled _,
@@ -255,6 +255,7 @@ public final class Tape implements Runner {
                     Op.AccumulateHiddenLoss _,
                     Op.AccumulateAttentionLoss _,
                     Op.AccumulateAdamW _,
+                    Op.AccumulateAdamW8 _,
                     Op.NegativeLogLikelihood _,
                     Op.Divergence _,
                     Op.ArgMax _,

@@ -809,6 +809,29 @@ public final class OpCases {
                                         a.normal(5, 333),
                                         new Op.AdamSpec(
                                                 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f))));
+        for (int n : new int[] {1, 255, 256, 257, 40000}) {
+            cases.add(new Case(Op.AccumulateAdamW8.class, "adamW8 " + n, 0, a -> adamW8(a, n)));
+        }
+    }
+
+    /// Every code occurs, the first block's moments are zeros, and gradients of many sizes.
+    private static Op adamW8(Operands a, int n) {
+        int scales = (int) Op.Moment.scales(n);
+        return new Op.AccumulateAdamW8(
+                a.written(DType.F32, i -> i % 7, 1, n),
+                new Op.Moment(
+                        a.written(DType.U8, i -> i * 7 % 256, 1, n),
+                        a.written(DType.F32, i -> 0.1 * i, scales)),
+                new Op.Moment(
+                        a.written(DType.U8, i -> i * 11 % 256, 1, n),
+                        a.written(DType.F32, i -> 0.02 * i, scales)),
+                // Zeros in the third block, whatever its moments.
+                a.of(
+                        DType.F32,
+                        i -> i / 256 == 2 ? 0 : a.random().nextGaussian() * Math.pow(10, -(i % 9)),
+                        1,
+                        n),
+                new Op.AdamSpec(1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f));
     }
 
     private static void attentionLoss(

@@ -108,6 +108,7 @@ public final class ReferenceOps implements Runner {
             case Op.AccumulateAttentionLoss loss -> ReferenceGradients.attentionLoss(loss);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     ReferenceGradients.adamW(w, m, v, g, spec);
+            case Op.AccumulateAdamW8 step -> ReferenceAdamW8.run(step);
             case Op.AccumulateMatmulInput(var dx, var dout, var w) ->
                     ReferenceGradients.matmulInput(dx, dout, dense(w));
             case Op.AccumulateOuter(var dw, var dout, var x) ->

@@ -32,6 +32,7 @@ public final class CpuBackend implements Backend {
     private final ProductGradKernels products;
     private final DistillLossKernel distillLosses;
     private final StateLossKernels stateLosses;
+    private final AdamW8Kernel adamW8;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -51,6 +52,7 @@ public final class CpuBackend implements Backend {
         products = new ProductGradKernels(workers);
         distillLosses = new DistillLossKernel(workers);
         stateLosses = new StateLossKernels(workers);
+        adamW8 = new AdamW8Kernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -190,6 +192,7 @@ public final class CpuBackend implements Backend {
             case Op.AccumulateAttentionLoss loss -> stateLosses.attention(loss);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     gradients.adamW(w, m, v, g, spec);
+            case Op.AccumulateAdamW8 step -> adamW8.run(step);
             case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);

@@ -206,32 +206,8 @@ final class GradKernels {
     }
 
     void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
-        float first = (float) (1 / (1 - Math.pow(spec.beta1(), spec.step())));
-        float second = (float) (1 / (1 - Math.pow(spec.beta2(), spec.step())));
-        forEach(
-                3,
-                (a, n) -> {
-                    for (int i = 0; i < n; i += N) {
-                        FloatVector grad = at(a[3], i).mul(spec.gradientScale());
-                        FloatVector mean =
-                                at(a[1], i).mul(spec.beta1()).add(grad.mul(1 - spec.beta1()));
-                        FloatVector square =
-                                at(a[2], i)
-                                        .mul(spec.beta2())
-                                        .add(grad.mul(grad).mul(1 - spec.beta2()));
-                        FloatVector step =
-                                mean.mul(first)
-                                        .div(square.mul(second).sqrt().add(spec.eps()))
-                                        .add(at(a[0], i).mul(spec.decay()));
-                        mean.intoArray(a[1], i);
-                        square.intoArray(a[2], i);
-                        at(a[0], i).sub(step.mul(spec.rate())).intoArray(a[0], i);
-                    }
-                },
-                w,
-                m,
-                v,
-                g);
+        AdamUpdate update = new AdamUpdate(spec);
+        forEach(3, (a, n) -> update.run(a[0], a[1], a[2], a[3], n), w, m, v, g);
     }
 
     private interface RowBody {

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.llmc.backend.Op.Activation;
+import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.model.Tape;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Random;
+import java.util.Set;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// Every rule of the [Tape] against differences of the forward operation: the loss is a random
+/// linear function of the output.
+///
+/// Sources are multiples of 2^-10 and steps powers of 2, so that what is differenced is what was
+/// asked for; five points leave an error of the fourth power of the step, and the rest is the F32
+/// rounding of [ReferenceOps]'s outputs.
+class FiniteDifferenceTest {
+    private static final double STEP = 0x1p-5;
+    private static final double BOUND = 1e-4;
+    private static final long SEED = 11;
+
+    /// @param out the output, F32
+    /// @param sources differentiated by, F32
+    private record Built(Op op, Tensor out, List<Tensor> sources) {
+        Built(Op op, Tensor... sources) {
+            this(op, op.operands().findFirst().orElseThrow(), List.of(sources));
+        }
+    }
+
+    private record Case(Class<? extends Op> op, String name, Function<Operands, Built> build) {
+        @Override
+        public String toString() {
+            return name;
+        }
+    }
+
+    private static Tensor source(Operands a, long... dims) {
+        return a.of(DType.F32, _ -> grid(a.random().nextGaussian()), dims);
+    }
+
+    private static double grid(double x) {
+        return Math.rint(x * 1024) / 1024;
+    }
+
+    static Stream<Case> cases() {
+        List<Case> cases = new ArrayList<>();
+        cases.add(
+                new Case(
+                        Op.Embed.class,
+                        "embed",
+                        a -> {
+                            Tensor table = source(a, 5, 9);
+                            return new Built(
+                                    new Op.Embed(a.out(7, 9), a.indices(5, 7), table, 1.5f), table);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Matmul.class,
+                        "matmul",
+                        a -> {
+                            Tensor x = source(a, 7, 19);
+                            Tensor w = source(a, 5, 19);
+                            return new Built(
+                                    new Op.Matmul(a.out(7, 5), x, new Weight.Dense(w)), x, w);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Matmul.class,
+                        "matmul of BF16, which is frozen",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            Weight w = a.dense(DType.BF16, 5, 19);
+                            return new Built(new Op.Matmul(a.out(3, 5), x, w), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.AddRow.class,
+                        "addRow",
+                        a -> {
+                            Tensor x = source(a, 7, 19);
+                            Tensor row = source(a, 19);
+                            return new Built(new Op.AddRow(a.out(7, 19), x, row), x, row);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Add.class,
+                        "add",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            Tensor y = source(a, 3, 19);
+                            return new Built(new Op.Add(a.out(3, 19), x, y, -0.7f), x, y);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Add.class,
+                        "add to itself",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            return new Built(new Op.Add(a.out(3, 19), x, x, 0.3f), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Scale.class,
+                        "scale",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            return new Built(new Op.Scale(a.out(3, 19), x, -1.7f), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.Softcap.class,
+                        "softcap",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            return new Built(new Op.Softcap(a.out(3, 19), x, 2), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.RmsNorm.class,
+                        "rmsNorm",
+                        a -> {
+                            Tensor x = source(a, 5, 19);
+                            Tensor w = source(a, 19);
+                            return new Built(new Op.RmsNorm(a.out(5, 19), x, w, 0.1f, 1), x, w);
+                        }));
+        cases.add(
+                new Case(
+                        Op.LayerNorm.class,
+                        "layerNorm",
+                        a -> {
+                            Tensor x = source(a, 5, 19);
+                            Tensor w = source(a, 19);
+                            Tensor b = source(a, 19);
+                            return new Built(
+                                    new Op.LayerNorm(a.out(5, 19), x, w, b, 0.1f), x, w, b);
+                        }));
+        for (boolean interleaved : new boolean[] {false, true}) {
+            cases.add(
+                    new Case(
+                            Op.Rope.class,
+                            "rope, interleaved " + interleaved,
+                            a -> {
+                                Tensor x = source(a, 6, 20);
+                                Tensor angles = a.normal(4, 6);
+                                return new Built(
+                                        new Op.Rope(a.out(6, 20), x, angles, 10, 3, interleaved),
+                                        x);
+                            }));
+        }
+        for (AttentionSpec spec :
+                List.of(
+                        new AttentionSpec(5, 4, 2, 3, 0.6f, 0, 0),
+                        new AttentionSpec(7, 3, 1, 5, 0.4f, 3, 2))) {
+            cases.add(new Case(Op.Attention.class, spec.toString(), a -> attention(a, spec)));
+        }
+        for (Activation activation : Activation.values()) {
+            cases.add(
+                    new Case(
+                            Op.Activate.class,
+                            "activate " + activation,
+                            a -> {
+                                Tensor x = awayFromZero(a, 3, 19);
+                                return new Built(new Op.Activate(a.out(3, 19), x, activation), x);
+                            }));
+            cases.add(
+                    new Case(
+                            Op.Gated.class,
+                            "gated " + activation,
+                            a -> {
+                                Tensor gate = awayFromZero(a, 3, 19);
+                                Tensor up = source(a, 3, 19);
+                                return new Built(
+                                        new Op.Gated(a.out(3, 19), gate, up, activation), gate, up);
+                            }));
+        }
+        cases.add(
+                new Case(
+                        Op.Columns.class,
+                        "columns",
+                        a -> {
+                            Tensor x = source(a, 3, 19);
+                            return new Built(new Op.Columns(a.out(3, 7), x, 11), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.GatherRows.class,
+                        "gatherRows",
+                        a -> {
+                            Tensor x = source(a, 5, 9);
+                            return new Built(new Op.GatherRows(a.out(7, 9), x, a.indices(5, 7)), x);
+                        }));
+        cases.add(
+                new Case(
+                        Op.AccumulateRows.class,
+                        "accumulateRows",
+                        a -> {
+                            Tensor sum = a.written(DType.F32, i -> i % 7, 5, 9);
+                            Tensor x = source(a, 11, 9);
+                            Tensor w = source(a, 11);
+                            return new Built(
+                                    new Op.AccumulateRows(sum, x, a.indices(5, 11), w, 0.5f), x, w);
+                        }));
+        for (boolean renormalise : new boolean[] {false, true}) {
+            cases.add(
+                    new Case(
+                            Op.Route.class,
+                            "route, renormalised " + renormalise,
+                            a -> route(a, renormalise)));
+        }
+        cases.add(
+                new Case(
+                        Op.Zero.class,
+                        "zero",
+                        a -> {
+                            Tensor x = a.written(DType.F32, i -> i % 7, 3, 19);
+                            return new Built(new Op.Zero(x), x);
+                        }));
+        return cases.stream();
+    }
+
+    /// Where a nonlinearity may have a kink.
+    private static Tensor awayFromZero(Operands a, long... dims) {
+        return a.of(
+                DType.F32,
+                _ -> {
+                    double x = a.random().nextGaussian();
+                    return grid(x + Math.copySign(0.125, x));
+                },
+                dims);
+    }
+
+    private static Built attention(Operands a, AttentionSpec spec) {
+        int rows = 2 * spec.length();
+        int wide = spec.heads() * spec.headDim();
+        int narrow = spec.kvHeads() * spec.headDim();
+        Tensor q = source(a, rows, wide);
+        Tensor k = source(a, rows, narrow);
+        Tensor v = source(a, rows, narrow);
+        return new Built(new Op.Attention(a.out(rows, wide), q, k, v, spec), q, k, v);
+    }
+
+    /// Scores so far apart that no step changes who is chosen.
+    private static Built route(Operands a, boolean renormalise) {
+        Tensor logits = a.of(DType.F32, i -> i / 9 * 4 % 9 * 0.25 + i % 9 * 5 % 9 * 0.25, 7, 9);
+        Tensor weights = a.out(7, 3);
+        Op op = new Op.Route(a.out(DType.I32, 7, 3), weights, logits, renormalise);
+        return new Built(op, weights, List.of(logits));
+    }
+
+    @ParameterizedTest
+    @MethodSource("cases")
+    void aRuleIsTheSlope(Case c) {
+        Built plain = c.build().apply(new Operands(null, null, SEED));
+        double[] functional = new Random(3).doubles(plain.out().shape().size(), -1, 1).toArray();
+        for (int i = 0; i < functional.length; i++) {
+            functional[i] = (float) functional[i];
+        }
+        try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE));
+                TensorArena arena = backend.newArena(1 << 22)) {
+            Operands operands = new Operands(backend, arena, SEED);
+            Built built = c.build().apply(operands);
+            Tape tape = new Tape(backend, arena, built.sources());
+            tape.run(built.op());
+            Tensor d = tape.gradient(built.out());
+            MemorySegment seeds = operands.download(d);
+            for (int i = 0; i < functional.length; i++) {
+                seeds.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) functional[i]);
+            }
+            backend.upload(d, seeds);
+            tape.backward();
+            for (int s = 0; s < built.sources().size(); s++) {
+                MemorySegment got = operands.download(tape.gradient(built.sources().get(s)));
+                assertSlopes(plain, functional, s, got);
+            }
+        }
+    }
+
+    private static void assertSlopes(Built plain, double[] functional, int s, MemorySegment got) {
+        byte[] before = plain.out().bytes().toArray(ValueLayout.JAVA_BYTE);
+        Tensor source = plain.sources().get(s);
+        double most = 1;
+        double worst = 0;
+        for (long i = 0; i < source.shape().size(); i++) {
+            double[] losses = new double[5];
+            double x = ReferenceOps.get(source, i);
+            for (int k = -2; k <= 2; k++) {
+                plain.out().bytes().copyFrom(MemorySegment.ofArray(before));
+                ReferenceOps.set(source, i, x + k * STEP);
+                new ReferenceOps().run(plain.op());
+                for (int o = 0; o < functional.length; o++) {
+                    losses[k + 2] += functional[o] * ReferenceOps.get(plain.out(), o);
+                }
+            }
+            plain.out().bytes().copyFrom(MemorySegment.ofArray(before));
+            ReferenceOps.set(source, i, x);
+            double want = (8 * (losses[3] - losses[1]) - (losses[4] - losses[0])) / (12 * STEP);
+            most = Math.max(most, Math.abs(want));
+            worst = Math.max(worst, Math.abs(want - got.getAtIndex(ValueLayout.JAVA_FLOAT, i)));
+        }
+        assertThat(worst / most).as("source %d", s).isLessThan(BOUND);
+    }
+
+    /// Asks the tape itself which operations have a rule.
+    @Test
+    void everyRuleHasACase() {
+        Set<Class<?>> here = cases().map(Case::op).collect(Collectors.toSet());
+        Set<Class<?>> ruled =
+                Stream.of(Op.class.getPermittedSubclasses())
+                        .filter(Op.class::isAssignableFrom)
+                        .filter(FiniteDifferenceTest::hasARule)
+                        .collect(Collectors.toSet());
+        assertThat(ruled).isEqualTo(here);
+    }
+
+    private static boolean hasARule(Class<?> op) {
+        OpCases.Case any = OpCases.ALL.stream().filter(c -> c.op() == op).findFirst().orElseThrow();
+        Op built = any.build().apply(new Operands(null, null, SEED));
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                TensorArena arena = backend.newArena(1 << 22)) {
+            Tape tape = new Tape(_ -> {}, arena, built.operands().toList());
+            tape.run(built);
+            tape.backward();
+            return true;
+        } catch (IllegalArgumentException _) {
+            return true; // a rule that asked for the gradient of what is no F32
+        } catch (IllegalStateException e) {
+            assertThat(e).hasMessageStartingWith("not differentiable");
+            return false;
+        }
+    }
+}
