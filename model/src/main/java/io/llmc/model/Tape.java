@@ -240,6 +240,8 @@ public final class Tape implements Runner {
                     Op.AccumulateRowsGrad _,
                     Op.AccumulateRouteGrad _,
                     Op.DistillLoss _,
+                    Op.DistillTopLoss _,
+                    Op.TopLogProbabilities _,
                     Op.AccumulateAdamW _,
                     Op.NegativeLogLikelihood _,
                     Op.Divergence _,

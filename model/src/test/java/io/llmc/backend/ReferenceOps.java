@@ -104,6 +104,8 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case Op.DistillLoss loss -> ReferenceGradients.distillLoss(loss);
+            case Op.DistillTopLoss loss -> ReferenceTops.loss(loss);
+            case Op.TopLogProbabilities top -> ReferenceTops.logProbabilities(top);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     ReferenceGradients.adamW(w, m, v, g, spec);
             case Op.AccumulateMatmulInput(var dx, var dout, var w) ->

@@ -31,6 +31,7 @@ public final class CpuBackend implements Backend {
     private final AttentionGradKernels attentionGrad;
     private final ProductGradKernels products;
     private final DistillLossKernel distillLosses;
+    private final TopKernels tops;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -49,6 +50,7 @@ public final class CpuBackend implements Backend {
         attentionGrad = new AttentionGradKernels(workers);
         products = new ProductGradKernels(workers);
         distillLosses = new DistillLossKernel(workers);
+        tops = new TopKernels(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -184,6 +186,8 @@ public final class CpuBackend implements Backend {
             case Op.AccumulateRowsGrad grad -> gradients.rows(grad);
             case Op.AccumulateRouteGrad grad -> gradients.route(grad);
             case Op.DistillLoss loss -> distillLosses.run(loss);
+            case Op.DistillTopLoss loss -> tops.loss(loss);
+            case Op.TopLogProbabilities top -> tops.logProbabilities(top);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     gradients.adamW(w, m, v, g, spec);
             case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
