@@ -4,6 +4,7 @@ package io.llmc.distill;
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.Windows;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 
 /// Windows of a text in a seeded order, another one in every epoch. Which windows a step sees
 /// depends on its number alone, so that a run can go on anywhere.
@@ -22,7 +23,7 @@ record Batches(
             throw new UserException(
                     "%s has %,d tokens: %d windows of %d, and %d of them are held out"
                             .formatted(
-                                    spec.data(),
+                                    spec.data() == null ? spec.teacherCache() : spec.data(),
                                     ids.length,
                                     windows,
                                     spec.length(),
@@ -39,17 +40,31 @@ record Batches(
                 new Orders());
     }
 
-    /// The windows of a batch.
+    /// Which windows of the text a batch holds.
     ///
     /// @param number of the batch, from 0
-    Windows batch(long number) {
-        int[] chosen = new int[batch * length];
+    int[] chosen(long number) {
+        int[] chosen = new int[batch];
         for (int i = 0; i < batch; i++) {
             long at = number * batch + i;
-            int window = permuted((int) (at % training), at / training);
-            System.arraycopy(ids, window * length, chosen, i * length, length);
+            chosen[i] = permuted((int) (at % training), at / training);
         }
-        return Windows.of(chosen, length);
+        return chosen;
+    }
+
+    /// The windows of a batch.
+    Windows batch(long number) {
+        int[] chosen = chosen(number);
+        int[] all = new int[batch * length];
+        for (int i = 0; i < batch; i++) {
+            System.arraycopy(ids, chosen[i] * length, all, i * length, length);
+        }
+        return Windows.of(all, length);
+    }
+
+    /// Which windows of the text [#held] gives.
+    int[] chosenHeld(int from, int to) {
+        return IntStream.range(training + from, training + to).toArray();
     }
 
     /// The windows that are only measured, some at a time.

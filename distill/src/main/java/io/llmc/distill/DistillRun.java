@@ -22,8 +22,16 @@ import java.util.List;
 import java.util.SequencedMap;
 
 /// The training loop: from the last saved state to the written student.
+///
+/// @param teacher null where a cache or nobody is asked
+/// @param cache null for none
 record DistillRun(
-        Work.Scope scope, DistillSpec spec, Checkpoint student, Checkpoint teacher, Path work) {
+        Work.Scope scope,
+        DistillSpec spec,
+        Checkpoint student,
+        Checkpoint teacher,
+        TeacherCache cache,
+        Path work) {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     /// A loss that has risen so many times over its beginning does not come back.
@@ -32,13 +40,19 @@ record DistillRun(
     @SuppressWarnings("MustBeClosed") // both are resources of the try
     SequencedMap<String, Object> run(Batches batches) {
         Backend backend = scope.backend();
+        TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
         try (Student model = new Student(student, backend, spec);
                 Teacher asked =
-                        spec.loss().asksTeacher()
+                        spec.loss().asksTeacher() && teacher != null
                                 ? new Teacher(teacher, backend, spec.length())
                                 : null;
                 Trainer trainer =
-                        new Trainer(model, asked, spec, Trainer.bytes(model, asked, spec))) {
+                        new Trainer(
+                                model,
+                                asked,
+                                saved,
+                                spec,
+                                Trainer.bytes(model, asked, saved, spec))) {
             Optimizer optimizer = new Optimizer(model, spec.adam());
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -103,7 +117,9 @@ record DistillRun(
         Losses losses = new Losses(0, 0, 0, 0, 0);
         for (int a = 0; a < spec.accumulate(); a++) {
             long number = (step - 1L) * spec.accumulate() + a;
-            Losses mine = trainer.learn(batches.batch(number), 1f / spec.accumulate());
+            Losses mine =
+                    trainer.learn(
+                            batches.batch(number), batches.chosen(number), 1f / spec.accumulate());
             losses = a == 0 ? mine : losses.plus(mine);
         }
         double loss = losses.total(spec.loss());
@@ -172,7 +188,7 @@ record DistillRun(
         Losses sum = null;
         for (int from = 0; from < batches.holdout(); from += spec.batch()) {
             int to = Math.min(batches.holdout(), from + spec.batch());
-            Losses mine = trainer.measure(batches.held(from, to));
+            Losses mine = trainer.measure(batches.held(from, to), batches.chosenHeld(from, to));
             sum = sum == null ? mine : sum.plus(mine);
         }
         return sum;

@@ -2,16 +2,19 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Op;
+import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
 import java.util.List;
 
 /// What a student learns, from whom, and how.
 ///
-/// @param teacher a model directory
-/// @param data text: .txt, or .jsonl with "text"
+/// @param teacher a model directory; null where a cache or nobody is asked
+/// @param teacherCache a directory that [SaveTeacherStep] has made; null for none
+/// @param missing what becomes of the probability that a cache does not hold
+/// @param data text: .txt, or .jsonl with "text"; null for the cache's own
 /// @param batch windows a step
-/// @param length tokens of a window
+/// @param length tokens of a window; 0 for those of the cache
 /// @param accumulate steps whose gradients are added before the weights change
 /// @param train globs over names of tensors; empty for all
 /// @param lora adapters that are trained in the place of all weights; null for none
@@ -22,6 +25,8 @@ import java.util.List;
 /// @param checkpointBlocks keep only the blocks' inputs and run them again on the way back
 public record DistillSpec(
         Path teacher,
+        Path teacherCache,
+        Op.Missing missing,
         Path data,
         int steps,
         int batch,
@@ -72,12 +77,21 @@ public record DistillSpec(
             throw o.error("train", "lora trains its adapters alone; leave train out");
         }
         int steps = count(o, "steps", 500);
+        boolean cached = o.has("teacherCache");
+        if (cached && o.has("teacher")) {
+            throw o.error("teacherCache", "a teacher is given too, and a student learns from one");
+        }
+        if (!cached && weights.asksTeacher()) {
+            o.text("teacher");
+        }
         return new DistillSpec(
-                Path.of(o.text("teacher")),
-                Path.of(o.text("data")),
+                path(o, "teacher"),
+                path(o, "teacherCache"),
+                missing(o, weights),
+                cached ? path(o, "data") : Path.of(o.text("data")),
                 steps,
                 count(o, "batch", 8),
-                count(o, "length", 256),
+                cached && !o.has("length") ? 0 : count(o, "length", 256),
                 count(o, "accumulate", 1),
                 weights,
                 new Rate(
@@ -99,6 +113,60 @@ public record DistillSpec(
                 notNegative(o, "patience", 0),
                 count(o, "saveEvery", 50),
                 o.flag("checkpointBlocks", false));
+    }
+
+    private static Path path(Options o, String key) {
+        String value = o.text(key, null);
+        return value == null ? null : Path.of(value);
+    }
+
+    private static Op.Missing missing(Options o, Op.LossWeights weights) {
+        if (o.has("missing") && !o.has("teacherCache")) {
+            throw o.error("missing", "only a teacherCache lacks probability");
+        }
+        Op.Missing missing = o.choice("missing", Op.Missing.class, Op.Missing.REST);
+        if (missing == Op.Missing.ZERO && weights.reverse() != 0) {
+            throw o.error("missing", "with zero the reverse KL is infinite; choose rest");
+        }
+        return missing;
+    }
+
+    /// These, with windows as long as a cache's.
+    ///
+    /// @throws UserException where the cache was made with another length or temperature
+    DistillSpec matching(CacheHeader cache) {
+        if (length != 0 && length != cache.length()) {
+            throw new UserException(
+                    "windows of %,d tokens are asked for, and those of %s have %,d"
+                            .formatted(length, teacherCache, cache.length()),
+                    "leave --length out, or save the teacher's predictions with that --length");
+        }
+        if (loss.asksTeacher() && loss.temperature() != cache.temperature()) {
+            throw new UserException(
+                    "the temperature is %s, and that of %s is %s"
+                            .formatted(loss.temperature(), teacherCache, cache.temperature()),
+                    "pass --temperature " + cache.temperature());
+        }
+        return new DistillSpec(
+                teacher,
+                teacherCache,
+                missing,
+                data,
+                steps,
+                batch,
+                cache.length(),
+                accumulate,
+                loss,
+                rate,
+                adam,
+                train,
+                lora,
+                seed,
+                holdout,
+                every,
+                patience,
+                saveEvery,
+                checkpointBlocks);
     }
 
     private static int count(Options o, String key, int absent) {

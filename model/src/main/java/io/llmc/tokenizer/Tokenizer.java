@@ -48,7 +48,8 @@ public final class Tokenizer implements AutoCloseable {
         return open(file);
     }
 
-    static Tokenizer open(Path file) {
+    /// Opens a tokenizer.json.
+    public static Tokenizer open(Path file) {
         String json = TextFiles.read(file);
         loadLibrary();
         long handle;
