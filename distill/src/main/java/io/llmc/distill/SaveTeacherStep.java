@@ -115,7 +115,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     public Result run(Scope scope) {
         OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
         directory.requireFree();
-        if (scope.recipe().steps().getLast() != this) {
+        if (!scope.recipe().steps().getLast().equals(this)) {
             throw new UserException(
                     "save-teacher writes no model, and a step follows it",
                     "make it the last step of a recipe of its own");
