@@ -212,33 +212,38 @@ class TeacherCacheTest {
         assertThat(contents(temp.resolve("out"))).isEqualTo(contents(temp.resolve("whole")));
     }
 
-    /// The student is the teacher with other weights in its norms, after six steps at a high rate.
+    /// Of a student that a few steps have led away from the teacher, at the first step.
     @ParameterizedTest
-    @CsvSource({"8", "64"})
-    void theLossIsNearlyThatOfTheTeacherItself(int k) throws IOException {
+    @CsvSource({"8,0.75", "64,0.97"})
+    void theLossIsNearlyThatOfTheTeacherItself(int k, double least) throws IOException {
         Path some = temp.resolve("some");
         Map<String, Object> saving = Map.of("data", text.toString(), "length", 64, "topK", k);
         Work.Result saved = run("save-teacher", saving, TEACHER, some, -1);
-        double mass = (double) saved.values().get("top_k_mass");
-        assertThat(mass).isBetween(0.5, 1.0001);
-        Map<String, Object> still = Map.of("lr", 1e-2, "seed", 3);
-        Map<String, Object> dense = new LinkedHashMap<>(still);
-        dense.putAll(Map.of("teacher", TEACHER.toString(), "length", 64, "data", text.toString()));
-        Map<String, Object> cached = new LinkedHashMap<>(still);
-        cached.put("teacherCache", some.toString());
-        learn(dense, temp.resolve("dense"), -1);
-        learn(cached, temp.resolve("cached"), -1);
-        List<String> want = Files.readAllLines(temp.resolve("dense/train-log.jsonl"));
-        List<String> got = Files.readAllLines(temp.resolve("cached/train-log.jsonl"));
-        // The second step is the first one whose student is not the teacher.
-        double a = kl(want.get(1));
-        double b = kl(got.get(1));
+        Map<String, Object> texts = Map.of("length", 64, "data", text.toString());
+        Map<String, Object> away = new LinkedHashMap<>(texts);
+        away.putAll(Map.of("loss", Map.of("ce", 1), "lr", 1e-2, "holdout", 0, "warmup", 0));
+        Path student = temp.resolve("student");
+        learn(away, student, -1);
+        Map<String, Object> dense = new LinkedHashMap<>(texts);
+        dense.putAll(Map.of("teacher", TEACHER.toString(), "steps", 1, "batch", 8));
+        Map<String, Object> cached =
+                Map.of("teacherCache", some.toString(), "steps", 1, "batch", 8);
+        run("distill", dense, student, temp.resolve("dense"), -1);
+        run("distill", cached, student, temp.resolve("cached"), -1);
+        double want = kl(temp.resolve("dense"));
+        double got = kl(temp.resolve("cached"));
         System.getLogger("cache")
-                .log(System.Logger.Level.INFO, "k {0}: mass {1}, kl {2} of {3}", k, mass, b, a);
-        assertThat(b).isBetween((k == 8 ? 0.6 : 0.9) * a, 1.05 * a);
+                .log(
+                        System.Logger.Level.INFO,
+                        "k %d: top-k mass %.4f, kl %.4f of %.4f"
+                                .formatted(
+                                        k, (Double) saved.values().get("top_k_mass"), got, want));
+        // The codes are off by half a step: hence the thousandth.
+        assertThat(got).isBetween(least * want, 1.001 * want);
     }
 
-    private static double kl(String line) {
+    private static double kl(Path out) throws IOException {
+        String line = Files.readAllLines(out.resolve("train-log.jsonl")).getFirst();
         return Double.parseDouble(line.replaceAll(".*\"kl\":([^,}]*).*", "$1"));
     }
 

@@ -798,9 +798,10 @@ public sealed interface Op {
     /// as much as if every token of the rest were as likely as the least of the top k, and 0 where
     /// `missing` is `ZERO`. The teacher's outcomes are then normalised, and the losses are those of
     /// [DistillLoss] between two distributions over k + 1 outcomes. By the log-sum inequality none
-    /// of them is above the dense one; for `kl` the difference is the teacher's rest times
-    /// `KL(teacher in the rest, student in the rest)`. The gradient of the rest's logit goes to its
-    /// tokens in proportion to the student's probabilities.
+    /// of them is above the dense one, but for the rounding of that difference; for `kl` the
+    /// difference is the teacher's rest times `KL(teacher in the rest, student in the rest)`. The
+    /// gradient of the rest's logit goes to its tokens in proportion to the student's
+    /// probabilities.
     ///
     /// @param dlogits F32 `[rows, vocabulary]`: `scale` times the gradient of the weighted sum
     /// @param losses F64 `[rows, 4]`: kl, reverse, jsd, ce, without weights; 0 where the weight is

@@ -94,7 +94,9 @@ class TopLossTest {
         Row dense = run(0, ALL, null);
         Row top = run(k, ALL, Op.Missing.REST);
         for (int i = 0; i < dense.losses.length; i++) {
-            assertThat(top.losses[i]).isBetween(0.0, dense.losses[i] + rounding(dense.losses[i]));
+            // The reverse KL divides by 1 - sum, of which F32 leaves few digits where it is small.
+            double off = i % 4 == 1 ? 1e-3 * dense.losses[i] : rounding(dense.losses[i]);
+            assertThat(top.losses[i]).isBetween(0.0, dense.losses[i] + off);
         }
     }
 
