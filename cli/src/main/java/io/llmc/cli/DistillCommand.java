@@ -6,6 +6,8 @@ import java.util.LinkedHashMap;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
 
 @Command(
         name = "distill",
@@ -25,9 +27,23 @@ final class DistillCommand implements Callable<Integer> {
     private final Wiring wiring;
     private final LogOptions log;
 
-    @Mixin private ModelOptions model;
+    @Parameters(
+            index = "0",
+            arity = "0..1",
+            paramLabel = "MODEL",
+            description = "The student: a directory with config.json and .safetensors files.")
+    private String model;
+
     @Mixin private TrainingOptions training;
-    @Mixin private OutputOptions output;
+    @Mixin private TeacherCacheOptions cache;
+
+    @Option(
+            names = {"-o", "--output"},
+            paramLabel = "OUT",
+            description = "Directory to make; it gets its name when all is written and verified.")
+    private String output;
+
+    @Mixin private SaveOptions save;
     @Mixin private DeviceOptions device;
     @Mixin private RecipeOptions run;
 
@@ -39,15 +55,32 @@ final class DistillCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Request request = run.toRequest();
+        RecipeTree tree = cache.saves() ? saving() : learning();
+        String step = cache.saves() ? "steps.0.save-teacher" : STEP;
+        request.changes().forEach(change -> tree.set(step, change));
+        return new RecipeJob(wiring, log.toVerbosity())
+                .execute(tree, request, device.toDeviceSpec());
+    }
+
+    private RecipeTree saving() {
+        TeacherCacheOptions.refuse(new Setting("model", model, "MODEL"));
+        TeacherCacheOptions.refuse(new Setting("output", output, "--output"));
+        save.toSettings().forEach(TeacherCacheOptions::refuse);
+        return cache.toRecipe(training.toSettings());
+    }
+
+    private RecipeTree learning() {
         RecipeTree tree = new RecipeTree("recipe");
-        tree.put("model", model.toPath().toString(), "MODEL");
-        tree.putAll("", output.toSettings());
+        tree.expect("model", "MODEL");
+        tree.expect("output", "--output");
+        tree.put("model", model, "MODEL");
+        tree.put("output", output, "--output");
+        tree.putAll("", save.toSettings());
         tree.put(STEP, new LinkedHashMap<>(), "distill");
         tree.expect(STEP + ".teacher", "--teacher");
         tree.expect(STEP + ".data", "--data");
         tree.putAll(STEP, training.toSettings());
-        request.changes().forEach(change -> tree.set(STEP, change));
-        return new RecipeJob(wiring, log.toVerbosity())
-                .execute(tree, request, device.toDeviceSpec());
+        tree.putAll(STEP, cache.toSettings());
+        return tree;
     }
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.formats.Layouts;
-import io.llmc.formats.WeightLayout;
-import java.util.Iterator;
 import java.util.List;
+import java.util.stream.Stream;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /// Mixin: where and how the result is written.
@@ -16,32 +15,12 @@ final class OutputOptions {
             description = "Directory to make; it gets its name when all is written and verified.")
     private String output;
 
-    @Option(
-            names = "--layout",
-            paramLabel = "NAME",
-            completionCandidates = Names.class,
-            description =
-                    "How packed weights are spelled on disk: ${COMPLETION-CANDIDATES} (default:"
-                            + " compressed-tensors).")
-    private String layout;
-
-    @Option(
-            names = "--shard-size",
-            paramLabel = "SIZE",
-            description = "Most data in one .safetensors file, as 800M or 5G (default: 5G).")
-    private String shardSize;
+    @Mixin private SaveOptions save;
 
     List<Setting> toSettings() {
-        return List.of(
-                new Setting("output", output, "--output"),
-                new Setting("save.layout", layout, "--layout"),
-                new Setting("save.shardSize", shardSize, "--shard-size"));
-    }
-
-    static final class Names implements Iterable<String> {
-        @Override
-        public Iterator<String> iterator() {
-            return Layouts.ALL.stream().map(WeightLayout::name).iterator();
-        }
+        return Stream.concat(
+                        Stream.of(new Setting("output", output, "--output")),
+                        save.toSettings().stream())
+                .toList();
     }
 }

@@ -3,6 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider;
 import io.llmc.distill.DistillStep;
+import io.llmc.distill.SaveTeacherStep;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Work;
 import io.llmc.prune.PrunePasses;
@@ -45,7 +46,7 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
     }
 
     List<Work.Factory> works() {
-        return List.of(DistillStep.FACTORY);
+        return List.of(DistillStep.FACTORY, SaveTeacherStep.FACTORY);
     }
 
     Devices devices() {

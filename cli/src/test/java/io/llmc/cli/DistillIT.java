@@ -116,6 +116,74 @@ class DistillIT {
         }
     }
 
+    /// The commands of docs/distill.md.
+    @Test
+    void aStudentLearnsFromWhatATeacherHasSaid() throws IOException {
+        Path cache = dir.resolve("cache");
+        Path out = dir.resolve("out");
+        Object[] save = {
+            "distill",
+            "--save-teacher",
+            cache,
+            "--teacher",
+            Cli.TALE_LLAMA,
+            "--data",
+            DATA,
+            "--top-k",
+            16,
+            "--length",
+            64
+        };
+        assertThat(done(Cli.run(save)).out()).contains("save-teacher", "top k mass");
+        assertThat(cache.resolve("tokenizer.json")).exists();
+        Cli cli =
+                done(
+                        Cli.run(
+                                "distill",
+                                Cli.TALE_LLAMA,
+                                "--teacher-cache",
+                                cache,
+                                "-o",
+                                out,
+                                "--steps",
+                                2,
+                                "--batch",
+                                2));
+        assertThat(cli.out()).contains("held out loss");
+        assertThat(out.resolve("model.safetensors")).exists();
+    }
+
+    @Test
+    void whatDoesNotGoWithASavedTeacherIsNamed() {
+        Path cache = dir.resolve("cache");
+        usage("--steps", "--save-teacher", cache, "--teacher", Cli.TALE_LLAMA, "--steps", 3);
+        usage("MODEL", Cli.TALE_LLAMA, "--save-teacher", cache, "--teacher", Cli.TALE_LLAMA);
+        usage("--output", "--save-teacher", cache, "--teacher", Cli.TALE_LLAMA, "-o", "x");
+        usage("--teacher", "--save-teacher", cache, "--data", DATA);
+        usage("--data", "--save-teacher", cache, "--teacher", Cli.TALE_LLAMA);
+        usage("--top-k", Cli.TALE_LLAMA, "-o", "x", "--teacher-cache", cache, "--top-k", 3);
+        usage("--output", Cli.TALE_LLAMA, "--teacher-cache", cache);
+        usage("MODEL", "-o", "x", "--teacher-cache", cache);
+        usage(
+                "--teacher-cache",
+                Cli.TALE_LLAMA,
+                "-o",
+                "x",
+                "--teacher-cache",
+                cache,
+                "--teacher",
+                Cli.TALE_LLAMA);
+    }
+
+    private static void usage(String flag, Object... args) {
+        Object[] all = new Object[args.length + 1];
+        all[0] = "distill";
+        System.arraycopy(args, 0, all, 1, args.length);
+        Cli cli = Cli.run(all);
+        assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.USAGE);
+        assertThat(cli.err()).startsWith("llmc: " + flag + ": ");
+    }
+
     @Test
     void badInputIsOneSentence() throws IOException {
         Path out = dir.resolve("out");

@@ -33,7 +33,7 @@ final class Batches {
         this.length = spec.length();
         this.batch = spec.batch();
         this.holdout = sources.stream().mapToInt(Source::holdout).sum();
-        this.shares = new Shares(spec.data().stream().mapToInt(DistillSpec.Part::weight).toArray());
+        this.shares = new Shares(spec.weights());
         this.orders = new Orders[sources.size()];
         for (int s = 0; s < orders.length; s++) {
             // A text alone keeps the order that it has had before there were several.
@@ -52,7 +52,7 @@ final class Batches {
         for (int s = 0; s < windows.length; s++) {
             int training = windows[s] - held[s];
             if (training < 1) {
-                Path file = spec.data().get(s).file();
+                Path file = spec.source(s);
                 throw new UserException(
                         "%s has %,d tokens: %d windows of %d, and %d of them are held out"
                                 .formatted(
@@ -107,7 +107,7 @@ final class Batches {
         return chosen;
     }
 
-    /// The windows of a batch.
+    /// Which windows of the text a batch holds.
     ///
     /// @param number of the batch, from 0
     Windows batch(long number) {

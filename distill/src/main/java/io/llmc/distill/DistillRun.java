@@ -17,8 +17,16 @@ import java.util.List;
 import java.util.SequencedMap;
 
 /// The training loop: from the last saved state to the written student.
+///
+/// @param teacher null where a cache or nobody is asked
+/// @param cache null for none
 record DistillRun(
-        Work.Scope scope, DistillSpec spec, Checkpoint student, Checkpoint teacher, Path work) {
+        Work.Scope scope,
+        DistillSpec spec,
+        Checkpoint student,
+        Checkpoint teacher,
+        TeacherCache cache,
+        Path work) {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     /// A loss that has risen so many times over its beginning does not come back.
@@ -27,9 +35,10 @@ record DistillRun(
     @SuppressWarnings("MustBeClosed") // both are resources of the try
     SequencedMap<String, Object> run(Batches batches) {
         Backend backend = scope.backend();
+        TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
         try (Student model = Student.of(student, backend, spec);
                 Teacher asked =
-                        spec.loss().asksTeacher() || spec.inside().any()
+                        teacher != null && (spec.loss().asksTeacher() || spec.inside().any())
                                 ? new Teacher(teacher, backend, spec.length())
                                 : null;
                 InsideLoss inside =
@@ -42,7 +51,12 @@ record DistillRun(
                                 : null;
                 Trainer trainer =
                         new Trainer(
-                                model, asked, inside, spec, Trainer.bytes(model, asked, spec))) {
+                                model,
+                                asked,
+                                saved,
+                                inside,
+                                spec,
+                                Trainer.bytes(model, asked, saved, spec))) {
             Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -115,7 +129,9 @@ record DistillRun(
         Losses losses = Losses.NONE;
         for (int a = 0; a < spec.accumulate(); a++) {
             long number = (step - 1L) * spec.accumulate() + a;
-            Losses mine = trainer.learn(batches.batch(number), 1f / spec.accumulate());
+            Losses mine =
+                    trainer.learn(
+                            batches.batch(number), batches.chosen(number), 1f / spec.accumulate());
             losses = a == 0 ? mine : losses.plus(mine);
         }
         double loss = losses.total(spec);
@@ -169,7 +185,7 @@ record DistillRun(
         Losses sum = null;
         for (int from = 0; from < batches.holdout(); from += spec.batch()) {
             int to = Math.min(batches.holdout(), from + spec.batch());
-            Losses mine = trainer.measure(batches.held(from, to));
+            Losses mine = trainer.measure(batches.held(from, to), batches.chosenHeld(from, to));
             sum = sum == null ? mine : sum.plus(mine);
         }
         return sum;

@@ -2,17 +2,20 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Op;
+import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
 import java.util.List;
 
 /// What a student learns, from whom, and how.
 ///
-/// @param teacher a model directory
-/// @param data the files to learn from, and how much of each
+/// @param teacher a model directory; null where a cache or nobody is asked
+/// @param teacherCache a directory that [SaveTeacherStep] has made; null for none
+/// @param missing what becomes of the probability that a cache does not hold
+/// @param data the files to learn from, and how much of each; empty for a cache's own text
 /// @param order of the windows in every epoch
 /// @param batch windows a step
-/// @param length tokens of a window
+/// @param length tokens of a window; 0 for those of the cache
 /// @param accumulate steps whose gradients are added before the weights change
 /// @param train globs over names of tensors; empty for all
 /// @param lora adapters that are trained in the place of all weights; null for none
@@ -24,6 +27,8 @@ import java.util.List;
 /// @param checkpointBlocks keep only the blocks' inputs and run them again on the way back
 public record DistillSpec(
         Path teacher,
+        Path teacherCache,
+        Op.Missing missing,
         List<Part> data,
         Order order,
         int steps,
@@ -113,13 +118,28 @@ public record DistillSpec(
             throw o.error("train", "lora trains its adapters alone; leave train out");
         }
         int steps = count(o, "steps", 500);
+        boolean cached = o.has("teacherCache");
+        if (cached && o.has("teacher")) {
+            throw o.error("teacherCache", "a teacher is given too, and a student learns from one");
+        }
+        boolean blockwise = o.flag("blockwise", false);
+        if (cached && (inside.any() || blockwise)) {
+            throw o.error(
+                    "teacherCache",
+                    "a teacherCache holds predictions only; blocks need the teacher itself");
+        }
+        if (!cached && (weights.asksTeacher() || inside.any() || blockwise)) {
+            o.text("teacher");
+        }
         return new DistillSpec(
-                Path.of(o.text("teacher")),
-                data(o),
+                path(o, "teacher"),
+                path(o, "teacherCache"),
+                missing(o, weights),
+                data(o, cached),
                 o.choice("order", Order.class, Order.SHUFFLED),
                 steps,
                 count(o, "batch", 8),
-                count(o, "length", 256),
+                cached && !o.has("length") ? 0 : count(o, "length", 256),
                 count(o, "accumulate", 1),
                 weights,
                 new Rate(
@@ -142,11 +162,17 @@ public record DistillSpec(
                 notNegative(o, "patience", 0),
                 count(o, "saveEvery", 50),
                 o.flag("checkpointBlocks", false),
-                o.flag("blockwise", false),
+                blockwise,
                 inside);
     }
 
-    private static List<Part> data(Options o) {
+    private static List<Part> data(Options o, boolean cached) {
+        if (cached && o.has("mix")) {
+            throw o.error("mix", "a teacherCache has a text of its own; leave mix out");
+        }
+        if (cached && !o.has("data")) {
+            return List.of();
+        }
         if (!o.has("mix")) {
             return List.of(new Part(Path.of(o.text("data")), 1));
         }
@@ -172,6 +198,73 @@ public record DistillSpec(
                             .formatted(text));
         }
         return new Part(Path.of(text.substring(0, colon)), Integer.parseInt(weight));
+    }
+
+    private static Path path(Options o, String key) {
+        String value = o.text(key, null);
+        return value == null ? null : Path.of(value);
+    }
+
+    private static Op.Missing missing(Options o, Op.LossWeights weights) {
+        if (o.has("missing") && !o.has("teacherCache")) {
+            throw o.error("missing", "only a teacherCache lacks probability");
+        }
+        Op.Missing missing = o.choice("missing", Op.Missing.class, Op.Missing.REST);
+        if (missing == Op.Missing.ZERO && weights.reverse() != 0) {
+            throw o.error("missing", "with zero the reverse KL is infinite; choose rest");
+        }
+        return missing;
+    }
+
+    /// Of each text.
+    int[] weights() {
+        return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(Part::weight).toArray();
+    }
+
+    /// Where a text comes from.
+    Path source(int text) {
+        return data.isEmpty() ? teacherCache : data.get(text).file();
+    }
+
+    /// These, with windows as long as a cache's.
+    ///
+    /// @throws UserException where the cache was made with another length or temperature
+    DistillSpec matching(CacheHeader cache) {
+        if (length != 0 && length != cache.length()) {
+            throw new UserException(
+                    "windows of %,d tokens are asked for, and those of %s have %,d"
+                            .formatted(length, teacherCache, cache.length()),
+                    "leave --length out, or save the teacher's predictions with that --length");
+        }
+        if (loss.asksTeacher() && loss.temperature() != cache.temperature()) {
+            throw new UserException(
+                    "the temperature is %s, and that of %s is %s"
+                            .formatted(loss.temperature(), teacherCache, cache.temperature()),
+                    "pass --temperature " + cache.temperature());
+        }
+        return new DistillSpec(
+                teacher,
+                teacherCache,
+                missing,
+                data,
+                order,
+                steps,
+                batch,
+                cache.length(),
+                accumulate,
+                loss,
+                rate,
+                adam,
+                train,
+                lora,
+                seed,
+                holdout,
+                every,
+                patience,
+                saveEvery,
+                checkpointBlocks,
+                blockwise,
+                inside);
     }
 
     private static int count(Options o, String key, int absent) {

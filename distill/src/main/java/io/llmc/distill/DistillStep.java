@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
@@ -13,6 +14,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -58,9 +60,26 @@ public record DistillStep(DistillSpec spec) implements Work {
                         "--data and --mix name texts: .txt or .jsonl");
             }
         }
-        try (Checkpoint teacher = Checkpoint.open(spec.teacher())) {
-            Architectures.specOf(teacher);
+        try (Checkpoint teacher = openTeacher();
+                TeacherCache cache = openCache()) {
+            if (teacher != null) {
+                Architectures.specOf(teacher);
+            }
+            if (cache != null) {
+                spec.matching(cache.header());
+            }
         }
+    }
+
+    /// Null where a cache or nobody is asked.
+    @MustBeClosed
+    private Checkpoint openTeacher() {
+        return spec.teacher() == null ? null : Checkpoint.open(spec.teacher());
+    }
+
+    @MustBeClosed
+    private TeacherCache openCache() {
+        return spec.teacherCache() == null ? null : TeacherCache.open(spec.teacherCache());
     }
 
     @Override
@@ -68,30 +87,47 @@ public record DistillStep(DistillSpec spec) implements Work {
         OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
         directory.requireFree();
         try (Checkpoint student = Checkpoint.open(scope.model());
-                Checkpoint teacher = Checkpoint.open(spec.teacher())) {
-            refuseQuantized(student);
-            List<int[]> ids = ids(student, teacher);
-            requireVocabulary(student, teacher);
-            requirePositions(student);
-            requirePositions(teacher);
-            Batches batches = Batches.of(ids, spec);
-            Student.requireMatches(student, spec);
-            directory.prepare(key(scope, student, teacher, ids));
-            SequencedMap<String, Object> values =
-                    run(scope, student, teacher, directory.work(), batches);
-            Map<String, String> inputs = hashes(student, teacher);
-            Provenance.write(directory.work(), scope.toolVersion(), scope.recipe(), inputs, values);
-            directory.copySideFiles(student);
-            directory.publish();
-            return new Result(scope.output(), values, List.of());
+                Checkpoint teacher = openTeacher();
+                TeacherCache cache = openCache()) {
+            DistillSpec whole = cache == null ? spec : spec.matching(cache.header());
+            return new DistillStep(whole).run(scope, directory, student, teacher, cache);
         }
     }
 
-    private SequencedMap<String, Object> run(
-            Scope scope, Checkpoint student, Checkpoint teacher, Path work, Batches batches) {
-        return spec.blockwise()
-                ? new BlockwiseRun(scope, spec, student, teacher, work, batches).run()
-                : new DistillRun(scope, spec, student, teacher, work).run(batches);
+    /// @param teacher null where a cache or nobody is asked
+    /// @param cache null for none
+    private Result run(
+            Scope scope,
+            OutputDirectory directory,
+            Checkpoint student,
+            Checkpoint teacher,
+            TeacherCache cache) {
+        refuseQuantized(student);
+        List<int[]> ids = cache == null ? ids(student, teacher) : cached(student, cache);
+        requirePositions(student);
+        if (teacher != null) {
+            requireVocabulary(student, teacher);
+            requirePositions(teacher);
+        }
+        Batches batches = Batches.of(ids, spec);
+        Student.requireMatches(student, spec);
+        List<Path> inputs = inputs(student, teacher, cache);
+        directory.prepare(key(scope, student, inputs, ids));
+        Path work = directory.work();
+        SequencedMap<String, Object> values =
+                spec.blockwise()
+                        ? new BlockwiseRun(scope, spec, student, teacher, work, batches).run()
+                        : new DistillRun(scope, spec, student, teacher, cache, work).run(batches);
+        Provenance.write(
+                work, scope.toolVersion(), scope.recipe(), hashes(student, inputs), values);
+        directory.copySideFiles(student);
+        directory.publish();
+        return new Result(scope.output(), values, List.of());
+    }
+
+    private List<int[]> cached(Checkpoint student, TeacherCache cache) {
+        Path data = spec.data().isEmpty() ? null : spec.data().getFirst().file();
+        return List.of(CachedText.ids(student, cache, data));
     }
 
     private static void refuseQuantized(Checkpoint student) {
@@ -104,6 +140,11 @@ public record DistillStep(DistillSpec spec) implements Work {
 
     /// The texts in ids that mean the same to both.
     private List<int[]> ids(Checkpoint student, Checkpoint teacher) {
+        if (teacher == null) {
+            try (Tokenizer own = Tokenizer.open(student)) {
+                return spec.data().stream().map(p -> TextFiles.tokens(p.file(), own)).toList();
+            }
+        }
         try (Tokenizer own = Tokenizer.open(student);
                 Tokenizer other = Tokenizer.open(teacher)) {
             return spec.data().stream().map(part -> ids(part.file(), own, other)).toList();
@@ -147,34 +188,41 @@ public record DistillStep(DistillSpec spec) implements Work {
         }
     }
 
+    private static List<Path> inputs(Checkpoint student, Checkpoint teacher, TeacherCache cache) {
+        List<Path> files = new ArrayList<>(student.weightFiles());
+        if (teacher != null) {
+            files.addAll(teacher.weightFiles());
+        }
+        if (cache != null) {
+            files.add(cache.directory().resolve(CacheHeader.FILE));
+            files.add(cache.directory().resolve(CacheHeader.LOGITS));
+        }
+        return files;
+    }
+
     /// Two runs with one key may share their state.
-    private static String key(
-            Scope scope, Checkpoint student, Checkpoint teacher, List<int[]> ids) {
+    private static String key(Scope scope, Checkpoint student, List<Path> inputs, List<int[]> ids) {
         StringBuilder text = new StringBuilder(scope.toolVersion());
         text.append(Provenance.essence(scope.recipe()));
-        text.append(scope.recipe().steps().size());
-        ids.forEach(one -> text.append(Arrays.hashCode(one)));
-        for (Checkpoint c : List.of(student, teacher)) {
-            for (Path file : c.weightFiles()) {
-                try {
-                    text.append(file.getFileName())
-                            .append(Files.size(file))
-                            .append(Files.getLastModifiedTime(file));
-                } catch (IOException e) {
-                    throw new UncheckedIOException(e);
-                }
+        text.append(scope.recipe().steps().size()).append(student.config().json());
+        ids.forEach(one -> text.append(CacheWriter.hash(one, one.length)));
+        for (Path file : inputs) {
+            try {
+                text.append(file.getFileName())
+                        .append(Files.size(file))
+                        .append(Files.getLastModifiedTime(file));
+            } catch (IOException e) {
+                throw new UncheckedIOException(e);
             }
         }
         return Provenance.hash(text.toString());
     }
 
-    private static Map<String, String> hashes(Checkpoint student, Checkpoint teacher) {
+    private static Map<String, String> hashes(Checkpoint student, List<Path> inputs) {
         Map<String, String> hashes = new LinkedHashMap<>();
-        for (Path file : student.weightFiles()) {
-            hashes.put(file.getFileName().toString(), Provenance.hash(file));
-        }
-        for (Path file : teacher.weightFiles()) {
-            hashes.put("teacher/" + file.getFileName(), Provenance.hash(file));
+        for (Path file : inputs) {
+            boolean own = student.weightFiles().contains(file);
+            hashes.put((own ? "" : "teacher/") + file.getFileName(), Provenance.hash(file));
         }
         return hashes;
     }

@@ -54,6 +54,10 @@ final class Teacher implements AutoCloseable {
         return model;
     }
 
+    int vocabulary() {
+        return model.spec().vocabulary();
+    }
+
     /// Bytes that [#normed] takes at most.
     long bytes(int rows) {
         int hidden = model.spec().hidden();

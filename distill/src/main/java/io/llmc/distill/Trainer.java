@@ -32,6 +32,7 @@ final class Trainer implements AutoCloseable {
     private final Backend backend;
     private final Student student;
     private final Teacher teacher;
+    private final TeacherCache cache;
     private final InsideLoss inside;
     private final DistillSpec spec;
     private final Positions positions;
@@ -39,13 +40,21 @@ final class Trainer implements AutoCloseable {
     private final TensorArena arena;
 
     /// @param teacher null where no loss asks it
+    /// @param cache what a teacher has said before; null for none
     /// @param inside null where no loss compares blocks
     /// @param bytes of the arena that a step runs in
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Trainer(Student student, Teacher teacher, InsideLoss inside, DistillSpec spec, long bytes) {
+    Trainer(
+            Student student,
+            Teacher teacher,
+            TeacherCache cache,
+            InsideLoss inside,
+            DistillSpec spec,
+            long bytes) {
         this.student = student;
         this.teacher = teacher;
+        this.cache = cache;
         this.inside = inside;
         this.spec = spec;
         this.backend = student.model().backend();
@@ -56,7 +65,7 @@ final class Trainer implements AutoCloseable {
     }
 
     /// Bytes of the arena that a step of these sizes takes.
-    static long bytes(Student student, Teacher teacher, DistillSpec spec) {
+    static long bytes(Student student, Teacher teacher, TeacherCache cache, DistillSpec spec) {
         LanguageModel model = student.model();
         int rows = spec.batch() * spec.length();
         long stream = 4L * rows * model.spec().hidden() + 4096;
@@ -76,17 +85,34 @@ final class Trainer implements AutoCloseable {
             // The gradients of one block's activations exist at a time.
             long blocks = (spec.checkpointBlocks() ? most : all) + most;
             long streams = stream * (2L * student.blocks().size() + 16);
-            long asked = teacher == null ? 0 : teacher.bytes(rows);
+            long asked = teacher != null ? teacher.bytes(rows) : 0;
+            asked += cache != null ? cache.bytes(rows) : 0;
             return blocks + streams + asked + 6 * (LOGITS + (1 << 20));
         }
     }
 
+    /// What is known of the teacher's predictions for some windows.
+    ///
+    /// @param normed what its head reads; null where it is not asked now
+    /// @param top null where there is no cache
+    private record Predictions(Tensor normed, TeacherCache.Top top) {}
+
+    private Predictions ask(
+            Windows windows, int[] chosen, TensorArena step, InsideLoss.Targets targets) {
+        Teacher.Listener listener = targets == null ? Teacher.Listener.NONE : targets;
+        return new Predictions(
+                teacher == null ? null : teacher.normed(windows, step, listener),
+                cache == null ? null : cache.top(chosen, backend, step));
+    }
+
     /// Losses of some windows; the gradient of their weighted mean, times `scale`, is added to
     /// those of the student's parameters.
-    Losses learn(Windows windows, float scale) {
+    ///
+    /// @param chosen their numbers in the text
+    Losses learn(Windows windows, int[] chosen, float scale) {
         try (TensorArena step = arena.scratch();
                 InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
-            Tensor teachers = teachers(windows, step, targets);
+            Predictions teachers = ask(windows, chosen, step, targets);
             List<Segment> segments = new ArrayList<>();
             Tape first = new Tape(backend, step, List.of());
             student.watch(first);
@@ -108,13 +134,6 @@ final class Trainer implements AutoCloseable {
             backward(segments, dx, step, targets, scale, sums);
             return losses.with(sums[0], sums[1]);
         }
-    }
-
-    /// What the teacher's head reads; null where there is no teacher.
-    private Tensor teachers(Windows windows, TensorArena step, InsideLoss.Targets targets) {
-        return teacher == null
-                ? null
-                : teacher.normed(windows, step, targets == null ? Teacher.Listener.NONE : targets);
     }
 
     /// A stretch of the forward pass.
@@ -226,10 +245,10 @@ final class Trainer implements AutoCloseable {
     }
 
     /// Losses of windows that nobody learns from.
-    Losses measure(Windows windows) {
+    Losses measure(Windows windows, int[] chosen) {
         try (TensorArena step = arena.scratch();
                 InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
-            Tensor teachers = teachers(windows, step, targets);
+            Predictions teachers = ask(windows, chosen, step, targets);
             double[] sums = new double[2];
             Tensor normed =
                     Teacher.normed(
@@ -261,7 +280,7 @@ final class Trainer implements AutoCloseable {
             Windows windows,
             Tensor normed,
             Tensor dnormed,
-            Tensor teachers,
+            Predictions teachers,
             float scale,
             TensorArena step,
             boolean learns) {
@@ -303,7 +322,7 @@ final class Trainer implements AutoCloseable {
             Windows windows,
             Tensor normed,
             Tensor dnormed,
-            Tensor teachers,
+            Predictions teachers,
             int from,
             int to,
             float scale,
@@ -320,22 +339,29 @@ final class Trainer implements AutoCloseable {
         Shape shape = new Shape(n, model.spec().vocabulary());
         Tensor logits = tape.kept().allocate(DType.F32, shape);
         model.logits(forward(tape), logits, normed.rows(from, to));
-        Tensor theirs = null;
-        if (teachers != null) {
-            theirs = scratch.allocate(DType.F32, shape);
-            teacher.logits(theirs, teachers.rows(from, to), scratch);
-        }
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
+        Tensor targets = targets(windows, from, to, scratch);
         backend.run(
-                new Op.DistillLoss(
-                        dlogits,
-                        losses,
-                        logits,
-                        theirs,
-                        targets(windows, from, to, scratch),
-                        spec.loss(),
-                        scale));
+                teachers.top == null
+                        ? new Op.DistillLoss(
+                                dlogits,
+                                losses,
+                                logits,
+                                logits(teachers, from, to, shape, scratch),
+                                targets,
+                                spec.loss(),
+                                scale)
+                        : new Op.DistillTopLoss(
+                                dlogits,
+                                losses,
+                                logits,
+                                teachers.top.ids().rows(from, to),
+                                teachers.top.values().rows(from, to),
+                                targets,
+                                spec.loss(),
+                                spec.missing(),
+                                scale));
         try (Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(losses.byteSize(), 8);
             backend.download(copy, losses);
@@ -346,6 +372,17 @@ final class Trainer implements AutoCloseable {
         if (learns) {
             tape.backward();
         }
+    }
+
+    /// Of the teacher; null where it is not asked.
+    private Tensor logits(
+            Predictions teachers, int from, int to, Shape shape, TensorArena scratch) {
+        if (teachers.normed == null) {
+            return null;
+        }
+        Tensor theirs = scratch.allocate(DType.F32, shape);
+        teacher.logits(theirs, teachers.normed.rows(from, to), scratch);
+        return theirs;
     }
 
     /// The token after each row, -1 behind a window's last.

@@ -55,7 +55,12 @@ class InsideLossTest {
                         new InsideLoss(model, asked, LayerMap.of(own, other, List.of()), spec);
                 Trainer trainer =
                         new Trainer(
-                                model, asked, inside, spec, Trainer.bytes(model, asked, spec))) {
+                                model,
+                                asked,
+                                null,
+                                inside,
+                                spec,
+                                Trainer.bytes(model, asked, null, spec))) {
             test.accept(new Parts(model, trainer, spec, backend));
         }
     }
@@ -86,8 +91,9 @@ class InsideLossTest {
                 options,
                 parts -> {
                     parts.student.zeroGradients();
-                    Losses losses = parts.trainer.learn(windows(), 1);
-                    double measured = parts.trainer.measure(windows()).total(parts.spec);
+                    Losses losses = parts.trainer.learn(windows(), new int[] {0, 1}, 1);
+                    double measured =
+                            parts.trainer.measure(windows(), new int[] {0, 1}).total(parts.spec);
                     assertThat(losses.total(parts.spec)).isPositive();
                     assertThat(measured).isCloseTo(losses.total(parts.spec), Offset.offset(1e-6));
                     int moved = 0;
@@ -117,9 +123,9 @@ class InsideLossTest {
     private static double slope(Parts parts, Student.Parameter p, float[] g, double h) {
         float[] w = Host.floats(parts.backend, p.values());
         move(parts.backend, p.values(), w, g, h);
-        double up = parts.trainer.measure(windows()).total(parts.spec);
+        double up = parts.trainer.measure(windows(), new int[] {0, 1}).total(parts.spec);
         move(parts.backend, p.values(), w, g, -h);
-        double down = parts.trainer.measure(windows()).total(parts.spec);
+        double down = parts.trainer.measure(windows(), new int[] {0, 1}).total(parts.spec);
         move(parts.backend, p.values(), w, g, 0);
         return (up - down) / (2 * h);
     }
@@ -144,7 +150,7 @@ class InsideLossTest {
                 model,
                 Map.of("hidden", 1, "attention", 1),
                 parts -> {
-                    Losses losses = parts.trainer.measure(windows());
+                    Losses losses = parts.trainer.measure(windows(), new int[] {0, 1});
                     assertThat(losses.hidden()).isLessThan(1e-9);
                     assertThat(losses.attention()).isLessThan(1e-9);
                 });

@@ -755,6 +755,102 @@ public sealed interface Op {
         }
     }
 
+    /// The `k` largest log-probabilities of `softmax(logits / temperature)` of each row, and whose
+    /// they are: in falling order of the logits, the lower id first where two are equal.
+    ///
+    /// @param values F32 `[rows, k]`
+    /// @param ids I32 `[rows, k]`
+    /// @param logits F32 `[rows, vocabulary]`
+    record TopLogProbabilities(Tensor values, Tensor ids, Tensor logits, float temperature)
+            implements Op {
+        public TopLogProbabilities {
+            require(
+                    values.shape().equals(ids.shape())
+                            && ids.dtype() == DType.I32
+                            && values.rows() == logits.rows()
+                            && values.cols() <= logits.cols()
+                            && f32(values, logits)
+                            && temperature > 0,
+                    "topLogProbabilities",
+                    values,
+                    ids,
+                    logits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(values, ids, logits);
+        }
+    }
+
+    /// What becomes of the probability that a teacher gives to the tokens outside of its top k.
+    enum Missing {
+        /// All other tokens together are one outcome more, for teacher and student.
+        REST,
+        /// The teacher gives it to its top k, in proportion: the others get nothing.
+        ZERO
+    }
+
+    /// As [DistillLoss], against the top k of a teacher.
+    ///
+    /// The outcomes are the k tokens and, as one more, the rest: the student's probability of it is
+    /// the sum of its tokens' own; the teacher's is `1 - sum of the top k`, at least 2^-24, at most
+    /// as much as if every token of the rest were as likely as the least of the top k, and 0 where
+    /// `missing` is `ZERO`. The teacher's outcomes are then normalised, and the losses are those of
+    /// [DistillLoss] between two distributions over k + 1 outcomes. By the log-sum inequality none
+    /// of them is above the dense one, but for the rounding of that difference; for `kl` the
+    /// difference is the teacher's rest times `KL(teacher in the rest, student in the rest)`. The
+    /// gradient of the rest's logit goes to its tokens in proportion to the student's
+    /// probabilities.
+    ///
+    /// @param dlogits F32 `[rows, vocabulary]`: `scale` times the gradient of the weighted sum
+    /// @param losses F64 `[rows, 4]`: kl, reverse, jsd, ce, without weights; 0 where the weight is
+    ///   0
+    /// @param ids I32 `[rows, k]`, all different in a row
+    /// @param teacher F32 `[rows, k]`: log-probabilities at `weights.temperature()`, falling
+    /// @param targets I32 `[rows]`, below 0 for none
+    record DistillTopLoss(
+            Tensor dlogits,
+            Tensor losses,
+            Tensor student,
+            Tensor ids,
+            Tensor teacher,
+            Tensor targets,
+            LossWeights weights,
+            Missing missing,
+            float scale)
+            implements Op {
+        public DistillTopLoss {
+            require(
+                    dlogits.like(student)
+                            && f32(student, teacher)
+                            && losses.is(student.rows(), 4)
+                            && losses.dtype() == DType.F64
+                            && ids.dtype() == DType.I32
+                            && ids.shape().equals(teacher.shape())
+                            && ids.rows() == student.rows()
+                            && ids.cols() <= student.cols()
+                            && targets.isVector(student.rows())
+                            && targets.dtype() == DType.I32,
+                    "distillTopLoss",
+                    dlogits,
+                    losses,
+                    student,
+                    ids,
+                    teacher,
+                    targets);
+            if (missing == Missing.ZERO && weights.reverse() != 0) {
+                throw new IllegalArgumentException(
+                        "the reverse KL from a teacher that gives nothing to most tokens is infinite");
+            }
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(dlogits, losses, student, ids, teacher, targets);
+        }
+    }
+
     /// @param temperature of the first three losses
     /// @param beta of jsd: the teacher's part of the mixture
     record LossWeights(

@@ -254,6 +254,8 @@ public final class Tape implements Runner {
                     Op.DistillLoss _,
                     Op.AccumulateHiddenLoss _,
                     Op.AccumulateAttentionLoss _,
+                    Op.DistillTopLoss _,
+                    Op.TopLogProbabilities _,
                     Op.AccumulateAdamW _,
                     Op.AccumulateAdamW8 _,
                     Op.NegativeLogLikelihood _,

@@ -63,6 +63,11 @@ public record OutputDirectory(Path output, boolean force) {
         }
     }
 
+    /// Whether a run has left unfinished work here, whatever its key.
+    public boolean isBegun() {
+        return Files.exists(work().resolve(JOURNAL));
+    }
+
     Journal journal(String key) {
         return Journal.open(work().resolve(JOURNAL), key);
     }

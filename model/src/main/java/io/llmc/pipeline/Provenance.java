@@ -49,7 +49,8 @@ public final class Provenance {
                 key.equals("model")
                         || key.equals("data")
                         || key.equals("against")
-                        || key.equals("teacher");
+                        || key.equals("teacher")
+                        || Options.camel(key).equals("teacherCache");
         Path name =
                 path && value != null
                         ? Path.of(value.toString()).toAbsolutePath().normalize().getFileName()

@@ -128,8 +128,9 @@ public record Recipe(
                     against == null ? null : Path.of(against));
         }
         for (Work.Factory work : works) {
-            if (o.has(work.name())) {
-                return work.read().apply(o.section(work.name()));
+            String name = Options.camel(work.name());
+            if (o.has(name)) {
+                return work.read().apply(o.section(name));
             }
         }
         String key = o.keys().stream().findFirst().orElse("");

@@ -50,7 +50,8 @@ public final class Tokenizer implements AutoCloseable {
         return open(file);
     }
 
-    static Tokenizer open(Path file) {
+    /// Opens a tokenizer.json.
+    public static Tokenizer open(Path file) {
         String json = TextFiles.read(file);
         loadLibrary();
         long handle;

@@ -796,6 +796,9 @@ public final class OpCases {
         attentionLoss(cases, narrow, narrow, false);
         AttentionSpec capped = new AttentionSpec(13, 6, 6, 16, 0.25f, 4, 2);
         attentionLoss(cases, capped, capped, true);
+        for (int[] size : new int[][] {{1, 1}, {7, 7}, {7, 1}, {333, 1}, {333, 64}, {1021, 200}}) {
+            tops(cases, all, size[0], size[1]);
+        }
         cases.add(
                 new Case(
                         Op.AccumulateAdamW.class,
@@ -859,6 +862,65 @@ public final class OpCases {
                 a.normal(rows, s.heads() * s.headDim()),
                 a.normal(rows, s.kvHeads() * s.headDim()),
                 s);
+    }
+
+    private static void tops(List<Case> cases, List<Op.LossWeights> all, int vocabulary, int k) {
+        for (float temperature : new float[] {1, 2.5f}) {
+            cases.add(
+                    new Case(
+                            Op.TopLogProbabilities.class,
+                            "topLogProbabilities %d of %d at %s"
+                                    .formatted(k, vocabulary, temperature),
+                            ROUNDING,
+                            a ->
+                                    new Op.TopLogProbabilities(
+                                            a.out(7, k),
+                                            a.out(DType.I32, 7, k),
+                                            // Quarters, so that many are equal; row 0 is all zero.
+                                            a.of(
+                                                    DType.F32,
+                                                    i ->
+                                                            i < vocabulary
+                                                                    ? i % 2 == 0 ? 0.0 : -0.0
+                                                                    : Math.rint(
+                                                                                    8
+                                                                                            * a.random()
+                                                                                                    .nextGaussian())
+                                                                            / 4,
+                                                    7,
+                                                    vocabulary),
+                                            temperature)));
+        }
+        for (Op.LossWeights w : all) {
+            for (Op.Missing missing : Op.Missing.values()) {
+                if (missing == Op.Missing.REST || w.reverse() == 0) {
+                    cases.add(topLoss(w, missing, vocabulary, k));
+                }
+            }
+        }
+    }
+
+    private static Case topLoss(Op.LossWeights w, Op.Missing missing, int vocabulary, int k) {
+        return new Case(
+                Op.DistillTopLoss.class,
+                "distillTopLoss %d of %d, %s, %s".formatted(k, vocabulary, missing, w),
+                1e-7,
+                a -> {
+                    Tensor teacher = a.normal(DType.F32, 2, 7, vocabulary);
+                    Tensor values = a.of(DType.F32, _ -> 0, 7, k);
+                    Tensor ids = a.of(DType.I32, _ -> 0, 7, k);
+                    a.run(new Op.TopLogProbabilities(values, ids, teacher, w.temperature()));
+                    return new Op.DistillTopLoss(
+                            a.out(7, vocabulary),
+                            a.out(DType.F64, 7, 4),
+                            a.normal(DType.F32, 2, 7, vocabulary),
+                            ids,
+                            values,
+                            a.of(DType.I32, i -> i % vocabulary - (i == 3 ? vocabulary : 0), 7),
+                            w,
+                            missing,
+                            0.5f);
+                });
     }
 
     /// A gradient that holds something already.

@@ -80,8 +80,13 @@ public final class Operands {
     /// What another operation gives, as an input.
     Tensor result(Function<Tensor, Op> op, long... dims) {
         Tensor out = of(DType.F32, _ -> 0, dims);
-        (backend == null ? new ReferenceOps() : backend).run(op.apply(out));
+        run(op.apply(out));
         return out;
+    }
+
+    /// Prepares an input by another operation.
+    void run(Op op) {
+        (backend == null ? new ReferenceOps() : backend).run(op);
     }
 
     Tensor indices(int bound, long n) {

@@ -333,31 +333,36 @@ final class ReferenceGradients {
         }
     }
 
-    private static double total(double[] losses, Op.LossWeights w) {
+    static double total(double[] losses, Op.LossWeights w) {
         double square = w.temperature() * w.temperature();
         return square * (w.kl() * losses[0] + w.reverse() * losses[1] + w.jsd() * losses[2])
                 + w.ce() * losses[3];
     }
 
     private static double[] losses(double[] s, double[] t, int target, Op.LossWeights w) {
-        double[] p = softmax(t, w.temperature());
-        double[] q = softmax(s, w.temperature());
-        double[] losses = new double[4];
-        for (int i = 0; i < s.length; i++) {
-            double m = w.beta() * p[i] + (1 - w.beta()) * q[i];
-            losses[0] += w.kl() == 0 ? 0 : p[i] * Math.log(p[i] / q[i]);
-            losses[1] += w.reverse() == 0 ? 0 : q[i] * Math.log(q[i] / p[i]);
-            losses[2] +=
-                    w.jsd() == 0
-                            ? 0
-                            : w.beta() * p[i] * Math.log(p[i] / m)
-                                    + (1 - w.beta()) * q[i] * Math.log(q[i] / m);
-        }
+        double[] losses = between(softmax(t, w.temperature()), softmax(s, w.temperature()), w);
         losses[3] = w.ce() == 0 || target < 0 ? 0 : -Math.log(softmax(s, 1)[target]);
         return losses;
     }
 
-    private static double[] softmax(double[] x, double temperature) {
+    /// kl, reverse, jsd, 0 between two distributions over the same outcomes.
+    static double[] between(double[] p, double[] q, Op.LossWeights w) {
+        double[] losses = new double[4];
+        for (int i = 0; i < p.length; i++) {
+            double m = w.beta() * p[i] + (1 - w.beta()) * q[i];
+            losses[0] += w.kl() == 0 ? 0 : term(p[i], q[i]);
+            losses[1] += w.reverse() == 0 ? 0 : term(q[i], p[i]);
+            losses[2] +=
+                    w.jsd() == 0 ? 0 : w.beta() * term(p[i], m) + (1 - w.beta()) * term(q[i], m);
+        }
+        return losses;
+    }
+
+    private static double term(double a, double b) {
+        return a == 0 ? 0 : a * Math.log(a / b);
+    }
+
+    static double[] softmax(double[] x, double temperature) {
         double[] p = new double[x.length];
         double sum = 0;
         for (int i = 0; i < x.length; i++) {

@@ -106,6 +106,8 @@ public final class ReferenceOps implements Runner {
             case Op.DistillLoss loss -> ReferenceGradients.distillLoss(loss);
             case Op.AccumulateHiddenLoss loss -> ReferenceGradients.hiddenLoss(loss);
             case Op.AccumulateAttentionLoss loss -> ReferenceGradients.attentionLoss(loss);
+            case Op.DistillTopLoss loss -> ReferenceTops.loss(loss);
+            case Op.TopLogProbabilities top -> ReferenceTops.logProbabilities(top);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     ReferenceGradients.adamW(w, m, v, g, spec);
             case Op.AccumulateAdamW8 step -> ReferenceAdamW8.run(step);

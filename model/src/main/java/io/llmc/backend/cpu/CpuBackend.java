@@ -33,6 +33,7 @@ public final class CpuBackend implements Backend {
     private final DistillLossKernel distillLosses;
     private final StateLossKernels stateLosses;
     private final AdamW8Kernel adamW8;
+    private final TopKernels tops;
 
     public CpuBackend(BackendOptions options) {
         workers = new Workers(options.threads());
@@ -53,6 +54,7 @@ public final class CpuBackend implements Backend {
         distillLosses = new DistillLossKernel(workers);
         stateLosses = new StateLossKernels(workers);
         adamW8 = new AdamW8Kernel(workers);
+        tops = new TopKernels(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
@@ -190,6 +192,8 @@ public final class CpuBackend implements Backend {
             case Op.DistillLoss loss -> distillLosses.run(loss);
             case Op.AccumulateHiddenLoss loss -> stateLosses.hidden(loss);
             case Op.AccumulateAttentionLoss loss -> stateLosses.attention(loss);
+            case Op.DistillTopLoss loss -> tops.loss(loss);
+            case Op.TopLogProbabilities top -> tops.logProbabilities(top);
             case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     gradients.adamW(w, m, v, g, spec);
             case Op.AccumulateAdamW8 step -> adamW8.run(step);

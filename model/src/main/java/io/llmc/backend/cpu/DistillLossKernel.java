@@ -45,6 +45,8 @@ final class DistillLossKernel {
         if (weights.asksTeacher()) {
             float[] t = scratch.floats(2, padded);
             Lanes.read(t, 0, op.teacher().bytes(), DType.F32, at, n);
+            divide(s, n, weights.temperature());
+            divide(t, n, weights.temperature());
             against(s, t, d, n, weights, op.scale(), losses, scratch);
         }
         Lanes.write(op.dlogits().bytes(), DType.F32, at, d, 0, n);
@@ -53,7 +55,8 @@ final class DistillLossKernel {
         }
     }
 
-    private static double crossEntropy(
+    /// Adds its gradient; the array is as long as whole vectors.
+    static double crossEntropy(
             float[] s, float[] d, int n, int target, float scale, Scratch scratch) {
         double sum = LossKernels.logSum(s, n, scratch);
         FloatVector log = FloatVector.broadcast(F, (float) sum);
@@ -65,8 +68,19 @@ final class DistillLossKernel {
         return sum - s[target];
     }
 
-    /// Adds the gradient of the losses that ask the teacher. Changes s and t.
-    private static void against(
+    static void divide(float[] x, int n, float temperature) {
+        if (temperature != 1) {
+            for (int i = 0; i < n; i++) {
+                x[i] /= temperature;
+            }
+        }
+    }
+
+    /// Adds the gradient of the losses that ask the teacher. Changes t.
+    ///
+    /// @param s logits over the temperature; arrays are as long as whole vectors
+    /// @param losses the first three are written
+    static void against(
             float[] s,
             float[] t,
             float[] d,
@@ -75,12 +89,6 @@ final class DistillLossKernel {
             float scale,
             double[] losses,
             Scratch scratch) {
-        if (w.temperature() != 1) {
-            for (int i = 0; i < n; i++) {
-                s[i] /= w.temperature();
-                t[i] /= w.temperature();
-            }
-        }
         double logS = LossKernels.logSum(s, n, scratch);
         double logT = LossKernels.logSum(t, n, scratch);
         float[] q = scratch.floats(3, s.length);

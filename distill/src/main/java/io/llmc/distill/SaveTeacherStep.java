@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.UserException;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.OutputDirectory;
+import io.llmc.pipeline.Provenance;
+import io.llmc.pipeline.Work;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.TextFiles;
+import io.llmc.tokenizer.Tokenizer;
+import io.llmc.tokenizer.Windows;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.SequencedMap;
+
+/// A teacher is asked once about a text; its answers are kept for any number of students.
+///
+///     - save-teacher: {data: train.txt, topK: 64, length: 256, temperature: 1}
+///
+/// @param data text: .txt, or .jsonl with "text"
+/// @param topK log-probabilities kept of each prediction
+/// @param length tokens of a window
+/// @param temperature of the softmax that they are taken from
+public record SaveTeacherStep(Path data, int topK, int length, float temperature) implements Work {
+    public static final Work.Factory FACTORY =
+            new Work.Factory(
+                    "save-teacher",
+                    "keeps a teacher's predictions for distill",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    steps:
+                      - save-teacher:
+                          data: testdata/tale-llama/calibration.txt
+                          topK: 64
+                          length: 128
+                    """,
+                    SaveTeacherStep::read);
+
+    /// Tokens that the teacher sees at a time, about; what it says does not depend on it.
+    private static final int ROWS = 2048;
+
+    /// Bytes of logits that exist at once, about.
+    private static final long LOGITS = 48L << 20;
+
+    private static SaveTeacherStep read(Options o) {
+        double temperature = o.decimal("temperature", 1);
+        if (!(temperature > 0)) {
+            throw o.error(
+                    "temperature", "temperature is %s, expected above 0".formatted(temperature));
+        }
+        return new SaveTeacherStep(
+                Path.of(o.text("data")),
+                count(o, "topK", 64),
+                count(o, "length", 256),
+                (float) temperature);
+    }
+
+    private static int count(Options o, String key, int absent) {
+        int value = o.integer(key, absent);
+        if (value < 1) {
+            throw o.error(key, "%s is %d, expected at least 1".formatted(key, value));
+        }
+        return value;
+    }
+
+    @Override
+    public String name() {
+        return "save-teacher";
+    }
+
+    @Override
+    public void check(Path model) {
+        if (!Files.isRegularFile(data)) {
+            throw new UserException(data + ": no such file", "--data names a text: .txt or .jsonl");
+        }
+        try (Checkpoint teacher = Checkpoint.open(model)) {
+            requireFits(teacher);
+        }
+    }
+
+    private void requireFits(Checkpoint teacher) {
+        ModelSpec spec = Architectures.specOf(teacher);
+        if (length > spec.maxPositions()) {
+            throw new UserException(
+                    "windows of %,d tokens are longer than the %,d positions of %s"
+                            .formatted(length, spec.maxPositions(), teacher.directory()),
+                    "lower --length");
+        }
+        if (topK > spec.vocabulary()) {
+            throw new UserException(
+                    "the top %,d of %,d tokens are asked for".formatted(topK, spec.vocabulary()),
+                    "lower --top-k");
+        }
+    }
+
+    @Override
+    public Result run(Scope scope) {
+        OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
+        directory.requireFree();
+        if (!scope.recipe().steps().getLast().equals(this)) {
+            throw new UserException(
+                    "save-teacher writes no model, and a step follows it",
+                    "make it the last step of a recipe of its own");
+        }
+        try (Checkpoint teacher = Checkpoint.open(scope.model())) {
+            requireFits(teacher);
+            int[] ids = ids(teacher);
+            boolean goesOn = directory.isBegun();
+            directory.prepare(key(scope, teacher, ids));
+            if (!goesOn) {
+                Files.deleteIfExists(directory.work().resolve(CacheHeader.LOGITS));
+            }
+            SequencedMap<String, Object> values = write(scope, teacher, ids, directory);
+            directory.publish();
+            return new Result(scope.output(), values, java.util.List.of());
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /// Whole windows.
+    private int[] ids(Checkpoint teacher) {
+        try (Tokenizer tokenizer = Tokenizer.open(teacher)) {
+            int[] ids = TextFiles.tokens(data, tokenizer);
+            if (ids.length < length) {
+                throw new UserException(
+                        "%s has %,d tokens, less than a window of %,d"
+                                .formatted(data, ids.length, length),
+                        "give a longer text or lower --length");
+            }
+            return Arrays.copyOf(ids, ids.length / length * length);
+        }
+    }
+
+    private String key(Scope scope, Checkpoint teacher, int[] ids) throws IOException {
+        StringBuilder text = new StringBuilder(scope.toolVersion());
+        text.append(Provenance.essence(scope.recipe())).append(CacheWriter.hash(ids, ids.length));
+        for (Path file : teacher.weightFiles()) {
+            text.append(file.getFileName())
+                    .append(Files.size(file))
+                    .append(Files.getLastModifiedTime(file));
+        }
+        return Provenance.hash(text.toString());
+    }
+
+    private SequencedMap<String, Object> write(
+            Scope scope, Checkpoint teacher, int[] ids, OutputDirectory directory)
+            throws IOException {
+        int vocabulary = Architectures.specOf(teacher).vocabulary();
+        CacheRow row = new CacheRow(vocabulary, topK);
+        try (CacheWriter writer = new CacheWriter(directory.work(), row, ids, length)) {
+            ask(scope, teacher, ids, writer);
+            writer.finish();
+        }
+        Map<String, String> hashes = new LinkedHashMap<>();
+        for (Path file : teacher.weightFiles()) {
+            hashes.put(file.getFileName().toString(), Provenance.hash(file));
+        }
+        CacheHeader header =
+                CacheHeader.of(
+                        scope.toolVersion(),
+                        row,
+                        length,
+                        ids.length / length,
+                        temperature,
+                        CacheWriter.hash(ids, ids.length),
+                        hashes);
+        header.write(directory.work());
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("windows", header.windows());
+        values.put("tokens", header.tokens());
+        values.put("bytes_per_token", header.bytesPerToken());
+        try (TeacherCache written = TeacherCache.open(directory.work())) {
+            values.put("top_k_mass", written.verify());
+        }
+        directory.copySideFiles(teacher);
+        Provenance.write(directory.work(), scope.toolVersion(), scope.recipe(), hashes, values);
+        return values;
+    }
+
+    private void ask(Scope scope, Checkpoint checkpoint, int[] ids, CacheWriter writer)
+            throws IOException {
+        int windows = ids.length / length;
+        int batch = Math.clamp(ROWS / length, 1, windows);
+        // The batches of a run that goes on are those of one that was never interrupted.
+        writer.keep(writer.done() / batch * batch);
+        if (writer.done() > 0) {
+            scope.progress().note("continuing after window " + writer.done());
+        }
+        scope.progress().begin("asking the teacher", windows);
+        scope.progress().advance(writer.done(), "");
+        Backend backend = scope.backend();
+        int vocabulary = Architectures.specOf(checkpoint).vocabulary();
+        int piece = (int) Math.clamp(LOGITS / (4L * vocabulary), 16, 512);
+        long logits = 4L * piece * vocabulary + (1 << 16);
+        int rows = batch * length;
+        try (Teacher teacher = new Teacher(checkpoint, backend, length);
+                TensorArena arena =
+                        backend.newArena(
+                                teacher.bytes(rows) + 3 * logits + 8L * rows * topK + (1 << 16))) {
+            int[] top = new int[Math.multiplyExact(rows, topK)];
+            float[] values = new float[top.length];
+            while (writer.done() < windows) {
+                int from = writer.done();
+                int to = Math.min(windows, from + batch);
+                int[] some = Arrays.copyOfRange(ids, from * length, to * length);
+                ask(backend, teacher, arena, Windows.of(some, length), piece, top, values);
+                for (int w = from; w < to; w++) {
+                    writer.append(top, values, (w - from) * length);
+                }
+                scope.progress().advance(to - from, "window " + to);
+            }
+        }
+        scope.progress().end();
+    }
+
+    private void ask(
+            Backend backend,
+            Teacher teacher,
+            TensorArena arena,
+            Windows windows,
+            int piece,
+            int[] top,
+            float[] values) {
+        try (TensorArena step = arena.scratch();
+                Arena host = Arena.ofConfined()) {
+            Tensor normed = teacher.normed(windows, step, Teacher.Listener.NONE);
+            int rows = Math.toIntExact(normed.rows());
+            Tensor ids = step.allocate(DType.I32, new Shape(rows, topK));
+            Tensor logs = step.allocate(DType.F32, new Shape(rows, topK));
+            for (int from = 0; from < rows; from += piece) {
+                int to = Math.min(rows, from + piece);
+                try (TensorArena scratch = step.scratch()) {
+                    Tensor logits =
+                            scratch.allocate(DType.F32, new Shape(to - from, teacher.vocabulary()));
+                    teacher.logits(logits, normed.rows(from, to), scratch);
+                    backend.run(
+                            new Op.TopLogProbabilities(
+                                    logs.rows(from, to), ids.rows(from, to), logits, temperature));
+                }
+            }
+            MemorySegment copy = host.allocate(ids.byteSize(), 8);
+            backend.download(copy, ids);
+            MemorySegment.copy(copy, ValueLayout.JAVA_INT, 0, top, 0, rows * topK);
+            backend.download(copy, logs);
+            MemorySegment.copy(copy, ValueLayout.JAVA_FLOAT, 0, values, 0, rows * topK);
+        }
+    }
+}
