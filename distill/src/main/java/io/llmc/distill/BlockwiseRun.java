@@ -11,6 +11,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
@@ -33,6 +34,9 @@ import java.util.stream.LongStream;
 /// for any change that was made to a block.
 final class BlockwiseRun {
     private static final ObjectMapper JSON = new ObjectMapper();
+
+    /// The folder of hidden states that do not fit in memory.
+    private static final String STATES = "hidden-states";
 
     private final Work.Scope scope;
     private final DistillSpec spec;
@@ -86,22 +90,33 @@ final class BlockwiseRun {
         }
     }
 
-    @SuppressWarnings("MustBeClosed") // all are resources of the try
     SequencedMap<String, Object> run() {
-        Backend backend = scope.backend();
-        ModelSpec target = Architectures.specOf(student);
         scope.progress().note("blocks of the teacher, " + map.found() + ": " + map.counterparts());
+        try (HealedBlocks healed = new HealedBlocks(student, scope.backend(), spec, work)) {
+            heal(healed);
+            CheckpointCopy.write(
+                    healed.checkpoint(), work, scope.recipe().save().shardSize(), scope.backend());
+            healed.delete();
+        }
+        OutputDirectory.deleteTree(work.resolve(STATES));
+        DistillRun.writeLog(log, work);
+        return values();
+    }
+
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    private void heal(HealedBlocks healed) {
+        Backend backend = scope.backend();
+        ModelSpec own = Architectures.specOf(student);
         Windows windows = batches.windows(needed);
-        boolean spills = spills(windows, target.hidden());
-        try (HealedBlocks healed = new HealedBlocks(student, backend, spec, work);
-                LanguageModel mine = new LanguageModel(healed.checkpoint(), target, backend);
+        boolean spills = spills(windows, own.hidden());
+        try (LanguageModel mine = new LanguageModel(healed.checkpoint(), own, backend);
                 LanguageModel theirs =
                         new LanguageModel(teacher, Architectures.specOf(teacher), backend);
                 HiddenStates inputs =
                         new HiddenStates(mine, windows, spills ? folder("student") : null);
                 HiddenStates targets =
                         new HiddenStates(theirs, windows, spills ? folder("teacher") : null)) {
-            int blocks = target.layers().size();
+            int blocks = own.layers().size();
             scope.progress().begin("healing blocks", (long) blocks * spec.steps());
             inputs.embed();
             targets.embed();
@@ -114,13 +129,6 @@ final class BlockwiseRun {
                 inputs.advance(i);
             }
             scope.progress().end();
-            CheckpointCopy.write(
-                    healed.checkpoint(), work, scope.recipe().save().shardSize(), backend);
-            healed.delete();
-            delete(folder("student"));
-            delete(folder("teacher"));
-            DistillRun.writeLog(log, work);
-            return values(blocks);
         }
     }
 
@@ -269,7 +277,7 @@ final class BlockwiseRun {
 
     private Path folder(String name) {
         try {
-            return Files.createDirectories(work.resolve("states-" + name));
+            return Files.createDirectories(work.resolve(STATES).resolve(name));
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -283,7 +291,8 @@ final class BlockwiseRun {
         }
     }
 
-    private SequencedMap<String, Object> values(int blocks) {
+    private SequencedMap<String, Object> values() {
+        int blocks = map.counterparts().size();
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("healed_blocks", blocks);
         values.put("steps_per_block", spec.steps());

@@ -114,11 +114,17 @@ public record OutputDirectory(Path output, boolean force) {
         }
     }
 
-    private static void deleteTree(Path root) throws IOException {
+    /// Deletes a directory with all that is in it, if it is there.
+    public static void deleteTree(Path root) {
+        if (!Files.exists(root)) {
+            return;
+        }
         try (Stream<Path> tree = Files.walk(root)) {
             for (Path path : tree.sorted(Comparator.reverseOrder()).toList()) {
                 Files.delete(path);
             }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 }
