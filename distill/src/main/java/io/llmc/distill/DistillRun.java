@@ -36,6 +36,8 @@ record DistillRun(
     SequencedMap<String, Object> run(Batches batches) {
         Backend backend = scope.backend();
         TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
+        long fixed = StepMemory.fixed(student, teacher, spec);
+        StepMemory.requireFixed(fixed, scope.memory());
         try (Student model = Student.of(student, backend, spec);
                 Teacher asked =
                         teacher != null && (spec.loss().asksTeacher() || spec.inside().any())
@@ -56,7 +58,7 @@ record DistillRun(
                                 saved,
                                 inside,
                                 spec,
-                                Trainer.bytes(model, asked, saved, spec))) {
+                                memory(model, asked, saved, inside, fixed))) {
             Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -102,6 +104,16 @@ record DistillRun(
                     bestFile() + ", the weights that did best, is damaged",
                     "check the disk, then run the command again with --force to begin anew");
         }
+    }
+
+    private StepMemory memory(
+            Student model, Teacher asked, TeacherCache saved, InsideLoss inside, long fixed) {
+        long left = scope.memory() - fixed - (inside == null ? 0 : inside.bytes());
+        StepMemory memory = StepMemory.of(model, asked, saved, spec, left);
+        if (memory.checkpoints() && !spec.checkpointBlocks()) {
+            scope.progress().note("to keep to --memory, every block runs twice");
+        }
+        return memory;
     }
 
     /// Whether patience has run out.

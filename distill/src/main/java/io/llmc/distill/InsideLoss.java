@@ -34,6 +34,8 @@ final class InsideLoss implements AutoCloseable {
     /// What the teacher gave for a batch, and one block's losses.
     private final TensorArena arena;
 
+    private final long held;
+
     /// From the student's width to the teacher's, by the student's block; empty where they are
     /// equal.
     private final Map<Integer, Tensor> projections = new HashMap<>();
@@ -52,8 +54,11 @@ final class InsideLoss implements AutoCloseable {
         int own = student.model().spec().hidden();
         int blocks = student.blocks().size();
         boolean projects = spec.hidden() != 0 && own != width;
-        this.memory = backend.newArena(4096 + (projects ? blocks * (16L * own * width + 4096) : 0));
-        this.arena = backend.newArena(bytes(distill.batch() * distill.length(), teacher));
+        long learnt = 4096 + (projects ? blocks * (16L * own * width + 4096) : 0);
+        long work = bytes(distill.batch() * distill.length(), teacher);
+        this.held = learnt + work;
+        this.memory = backend.newArena(learnt);
+        this.arena = backend.newArena(work);
         for (int i = 0; projects && i < blocks; i++) {
             String name = "projection." + i;
             projections.put(i, student.learnBeside(name, width, own, distill.seed() + i, memory));
@@ -120,6 +125,11 @@ final class InsideLoss implements AutoCloseable {
     @MustBeClosed
     Targets targets() {
         return new Targets();
+    }
+
+    /// Bytes that it takes.
+    long bytes() {
+        return held;
     }
 
     private long bytes(int rows, Teacher teacher) {

@@ -114,11 +114,19 @@ final class Student implements AutoCloseable {
         }
     }
 
-    /// Bytes of gradients, states and adapters, and of the copies in F32 beside them.
-    static long bytes(Checkpoint c, DistillSpec distill) {
-        return bytes(c, distill, "");
+    /// Bytes of weights, gradients and states.
+    static long residentBytes(Checkpoint c, DistillSpec distill) {
+        return bytes(c, distill, "")
+                + c.names().stream()
+                        .map(c::info)
+                        .mapToLong(t ->
+                                trains(distill.lora(), distill.train(), "", t)
+                                        ? 4 * t.shape().size()
+                                        : t.byteSize())
+                        .sum();
     }
 
+    /// Of gradients, states and adapters.
     private static long bytes(Checkpoint c, DistillSpec distill, String prefix) {
         DistillSpec.Algorithm algorithm = distill.adam().algorithm();
         long dense =

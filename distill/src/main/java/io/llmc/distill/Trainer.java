@@ -11,7 +11,6 @@ import io.llmc.model.LanguageModel;
 import io.llmc.model.Positions;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
-import io.llmc.pipeline.ArenaPlan;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -27,7 +26,7 @@ import java.util.List;
 /// Logits exist for a few rows at a time only: the head, the loss and their gradients are one loop.
 final class Trainer implements AutoCloseable {
     /// Bytes of a student's logits that exist at once, about.
-    private static final long LOGITS = 48L << 20;
+    private static final long LOGITS = 24L << 20;
 
     private final Backend backend;
     private final Student student;
@@ -35,6 +34,7 @@ final class Trainer implements AutoCloseable {
     private final TeacherCache cache;
     private final InsideLoss inside;
     private final DistillSpec spec;
+    private final boolean checkpoints;
     private final Positions positions;
     private final TensorArena tables;
     private final TensorArena arena;
@@ -42,7 +42,7 @@ final class Trainer implements AutoCloseable {
     /// @param teacher null where no loss asks it
     /// @param cache what a teacher has said before; null for none
     /// @param inside null where no loss compares blocks
-    /// @param bytes of the arena that a step runs in
+    /// @param memory of a step
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     Trainer(
@@ -51,7 +51,7 @@ final class Trainer implements AutoCloseable {
             TeacherCache cache,
             InsideLoss inside,
             DistillSpec spec,
-            long bytes) {
+            StepMemory memory) {
         this.student = student;
         this.teacher = teacher;
         this.cache = cache;
@@ -61,34 +61,13 @@ final class Trainer implements AutoCloseable {
         int length = spec.length();
         this.tables = backend.newArena(Positions.bytes(student.model().spec(), length) + 4096);
         this.positions = Positions.of(student.model().spec(), length, backend, tables);
-        this.arena = backend.newArena(bytes);
+        this.checkpoints = memory.checkpoints();
+        this.arena = backend.newArena(memory.bytes());
     }
 
-    /// Bytes of the arena that a step of these sizes takes.
-    static long bytes(Student student, Teacher teacher, TeacherCache cache, DistillSpec spec) {
-        LanguageModel model = student.model();
-        int rows = spec.batch() * spec.length();
-        long stream = 4L * rows * model.spec().hidden() + 4096;
-        try (TensorArena tables =
-                model.backend().newArena(Positions.bytes(model.spec(), spec.length()) + 4096)) {
-            Positions positions =
-                    Positions.of(model.spec(), spec.length(), model.backend(), tables);
-            long most = 0;
-            long all = 0;
-            for (DecoderBlock block : student.blocks()) {
-                long kept =
-                        ArenaPlan.kept(
-                                block, rows, model.spec().hidden(), positions, model.backend());
-                most = Math.max(most, kept);
-                all += kept;
-            }
-            // The gradients of one block's activations exist at a time.
-            long blocks = (spec.checkpointBlocks() ? most : all) + most;
-            long streams = stream * (2L * student.blocks().size() + 16);
-            long asked = teacher != null ? teacher.bytes(rows) : 0;
-            asked += cache != null ? cache.bytes(rows) : 0;
-            return blocks + streams + asked + 6 * (LOGITS + (1 << 20));
-        }
+    /// Rows whose logits exist at once.
+    static int pieceRows(long vocabulary) {
+        return (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
     }
 
     /// What is known of the teacher's predictions for some windows.
@@ -165,7 +144,7 @@ final class Trainer implements AutoCloseable {
         DecoderBlock block = student.blocks().get(index);
         Tensor din = zeros(step, x.shape());
         Heard heard = new Heard();
-        if (!spec.checkpointBlocks()) {
+        if (!checkpoints) {
             Tape tape = tape(step, x, din);
             Tensor y = block.forward(forward(tape, heard, index), x);
             segments.add(new Segment(index, tape, x, din, y, heard));
@@ -288,8 +267,7 @@ final class Trainer implements AutoCloseable {
         if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
             return new Losses(0, 0, 0, 0, 0, 0, rows);
         }
-        long vocabulary = student.model().spec().vocabulary();
-        int piece = (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
+        int piece = pieceRows(student.model().spec().vocabulary());
         double[] sums = new double[4];
         for (int from = 0; from < rows; from += piece) {
             int to = Math.min(rows, from + piece);

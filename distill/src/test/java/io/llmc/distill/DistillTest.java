@@ -121,6 +121,23 @@ class DistillTest {
                 .isEqualTo(undisturbed.get("train-log.jsonl"));
     }
 
+    /// Under the least cap that is enough, blocks run twice.
+    @Test
+    void aMemoryCapChangesNoByte() throws Exception {
+        Path out = temp.resolve("out");
+        String hint = "";
+        long cap = 8 << 20;
+        for (; !Files.exists(out); cap += 1 << 20) {
+            try {
+                Runs.run(student, TEACHER, Map.of(), out, 2, Integer.MAX_VALUE, cap);
+            } catch (UserException e) {
+                hint += e.hint();
+            }
+        }
+        assertThat(hint).contains("train less at a time", "--batch 1 fits");
+        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
+    }
+
     @Test
     void twoHalvesOfABatchGiveTheSameGradientAsTheWhole() throws Exception {
         run(Map.of("steps", 1, "batch", 4), temp.resolve("whole"), 2, Integer.MAX_VALUE);

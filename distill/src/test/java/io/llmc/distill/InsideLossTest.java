@@ -60,7 +60,7 @@ class InsideLossTest {
                                 null,
                                 inside,
                                 spec,
-                                Trainer.bytes(model, asked, null, spec))) {
+                                StepMemory.of(model, asked, null, spec, Long.MAX_VALUE))) {
             test.accept(new Parts(model, trainer, spec, backend));
         }
     }
