@@ -92,8 +92,7 @@ record PeftAdapter(Checkpoint student, Lora lora, Path base) {
     /// takes both: a module matches that is called so, or whose name ends with a dot and this.
     private List<String> targets() {
         ModelSpec spec = Architectures.specOf(student);
-        Set<String> adapted =
-                lora.layers(spec).map(LinearSpec::name).collect(Collectors.toSet());
+        Set<String> adapted = lora.layers(spec).map(LinearSpec::name).collect(Collectors.toSet());
         List<String> last = adapted.stream().map(PeftAdapter::last).distinct().sorted().toList();
         boolean exact =
                 spec.layers().stream()

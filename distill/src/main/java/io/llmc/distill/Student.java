@@ -113,8 +113,7 @@ final class Student implements AutoCloseable {
         return bytes(c, Trainable.of(distill), distill.adam().algorithm());
     }
 
-    private static long bytes(
-            Checkpoint c, Trainable trainable, DistillSpec.Algorithm algorithm) {
+    private static long bytes(Checkpoint c, Trainable trainable, DistillSpec.Algorithm algorithm) {
         long dense =
                 c.names().stream()
                         .filter(n -> trainable.selects(c, n))
@@ -184,7 +183,11 @@ final class Student implements AutoCloseable {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : checkpoint.names()) {
             TensorInfo info = checkpoint.info(name);
-            infos.put(name, trainable.selects(checkpoint, name) ? new TensorInfo(name, DType.F32, info.shape()) : info);
+            infos.put(
+                    name,
+                    trainable.selects(checkpoint, name)
+                            ? new TensorInfo(name, DType.F32, info.shape())
+                            : info);
         }
         return checkpoint.derived(
                 checkpoint.config(),

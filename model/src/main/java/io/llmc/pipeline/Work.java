@@ -18,8 +18,8 @@ public non-sealed interface Work extends Recipe.Step {
 
     Result run(Scope scope);
 
-    /// Whether it writes what only goes with the model that it read, so that no other step can
-    /// come before or after it.
+    /// Whether it writes what only goes with the model that it read, so that no other step can come
+    /// before or after it.
     default boolean standsAlone() {
         return false;
     }
