@@ -28,6 +28,7 @@ import java.util.SequencedMap;
 ///                 optimizer: adamw, weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
 ///                 patience: 0, saveEvery: 50, checkpointBlocks: false}
 ///
+/// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be packed.
 /// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
 public record DistillStep(DistillSpec spec) implements Work {
     public static final Work.Factory FACTORY =

@@ -176,7 +176,7 @@ class AdapterTest {
 
     private static DistillSpec spec(List<String> targets) {
         Map<String, Object> options = new LinkedHashMap<>();
-        options.put("data", "unused");
+        options.put("data", TEACHER.resolve("test.txt").toString());
         options.put("loss", Map.of("ce", 1));
         options.put("lora", 2);
         options.put("loraAlpha", 2.5);

@@ -29,14 +29,16 @@ class PackedStudentTest {
 
     @TempDir Path temp;
 
+    /// Disturbed before it is packed, so that there is much to learn.
     private Path packed(String layout) throws IOException {
         Path student = temp.resolve("student");
-        Models.pack(TEACHER, student, layout);
+        Runs.disturb(TEACHER, temp.resolve("disturbed"));
+        Models.pack(temp.resolve("disturbed"), student, layout);
         return student;
     }
 
     private void run(Path student, Map<String, Object> options, String out) {
-        Map<String, Object> more = new LinkedHashMap<>(Map.of("lr", 2e-3));
+        Map<String, Object> more = new LinkedHashMap<>(Map.of("lr", 3e-3));
         more.putAll(options);
         Runs.run(student, TEACHER, more, temp.resolve(out), 2, Integer.MAX_VALUE, Long.MAX_VALUE);
     }
