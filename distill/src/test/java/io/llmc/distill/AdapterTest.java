@@ -92,7 +92,7 @@ class AdapterTest {
 
     private static void assertClose(float[] actual, float[] expected) {
         assertThat(actual).hasSameSizeAs(expected).doesNotContain(Float.NaN);
-        assertThat(distance(actual, expected)).isCloseTo(0, within(2e-4));
+        assertThat(distance(actual, expected)).isCloseTo(0, within(5e-5));
     }
 
     @Test

@@ -103,7 +103,7 @@ class PackedStudentTest {
     void adaptersLearnBesidePackedWeights(String layout) throws IOException {
         Path student = packed(layout);
         double before = before(student);
-        run(student, Map.of("lora", 8, "adapter", true), "out");
+        run(student, Map.of("lora", 8, "adapter", true, "steps", 30), "out");
         assertThat(heldOut("out", "held_out_loss")).isLessThan(0.9 * before);
         assertThat(temp.resolve("out/adapter_model.safetensors")).exists();
         assertThat(temp.resolve("out/config.json")).doesNotExist();
