@@ -62,6 +62,7 @@ record RecipeRunner(
             }
         }
         requirePlainStopovers(recipe);
+        requireAlone(recipe);
         if (recipe.calibration() != null) {
             requireFile(recipe.calibration().data(), "--calib-data");
         }
@@ -82,6 +83,18 @@ record RecipeRunner(
             throw new UserException(
                     "a sweep follows one that quantizes, but a packed model is not compressed again",
                     "put the methods into one sweep, each with its targets, or save with layout dense");
+        }
+    }
+
+    /// The model that an adapter goes with must be there when the recipe has run, and an adapter is
+    /// no model for the next step.
+    private static void requireAlone(Recipe recipe) {
+        boolean alone =
+                recipe.steps().stream().anyMatch(s -> s instanceof Work work && work.standsAlone());
+        if (alone && recipe.steps().size() > 1) {
+            throw new UserException(
+                    "an adapter goes with the recipe's own model, but there are other steps",
+                    "leave adapter out to merge it, or run the adapter's step as a recipe of its own");
         }
     }
 

@@ -102,6 +102,12 @@ final class TrainingOptions {
     private Integer lora;
 
     @Option(
+            names = "--adapter",
+            description =
+                    "Lora: write the adapters for peft and do not merge them; MODEL may be quantized then.")
+    private boolean adapter;
+
+    @Option(
             names = "--lora-alpha",
             paramLabel = "X",
             description =
@@ -238,6 +244,7 @@ final class TrainingOptions {
                 new Setting("clip", clip, "--clip"),
                 new Setting("train", Setting.items(train), "--train"),
                 new Setting("lora", lora, "--lora"),
+                new Setting("adapter", adapter ? true : null, "--adapter"),
                 new Setting("loraAlpha", loraAlpha, "--lora-alpha"),
                 new Setting("loraTargets", Setting.items(loraTargets), "--lora-targets"),
                 new Setting("holdout", holdout, "--holdout"),

@@ -184,6 +184,59 @@ class DistillIT {
         assertThat(cli.err()).startsWith("llmc: " + flag + ": ");
     }
 
+    /// The commands of docs/distill.md.
+    @Test
+    void adaptersLearnBesideAQuantizedModel() throws IOException {
+        Path packed = dir.resolve("packed");
+        Path adapter = dir.resolve("adapter");
+        done(Cli.run("quantize", Cli.TALE_LLAMA, "-o", packed, "--method", "rtn", "--bits", 2));
+        Object[] args = {
+            "distill",
+            packed,
+            "-o",
+            adapter,
+            "--teacher",
+            Cli.TALE_LLAMA,
+            "--data",
+            DATA,
+            "--lora",
+            8,
+            "--adapter",
+            "--steps",
+            3,
+            "--batch",
+            2,
+            "--length",
+            64
+        };
+        assertThat(done(Cli.run(args)).out()).contains("held out loss");
+        assertThat(adapter.resolve("adapter_model.safetensors")).exists();
+        assertThat(Files.readString(adapter.resolve("adapter_config.json")))
+                .contains("\"" + packed + "\"");
+        Cli eval = Cli.run("eval", adapter, "--data", DATA);
+        assertThat(eval.exit()).isEqualTo(1);
+        assertThat(eval.err()).contains("holds an adapter");
+    }
+
+    @Test
+    void anAdapterIsTheOnlyStep() throws IOException {
+        Path recipe = dir.resolve("recipe.yaml");
+        Files.writeString(
+                recipe,
+                """
+                model: %s
+                output: %s
+                steps:
+                  - sweep:
+                      - width: {ffn: 0.75}
+                  - distill: {teacher: %s, data: %s, lora: 2, adapter: true}
+                """
+                        .formatted(Cli.TALE_LLAMA, dir.resolve("out"), Cli.TALE_LLAMA, DATA));
+        Cli cli = Cli.run("run", recipe);
+        assertThat(cli.exit()).isEqualTo(1);
+        assertThat(cli.err()).contains("an adapter goes with the recipe's own model");
+    }
+
     @Test
     void badInputIsOneSentence() throws IOException {
         Path out = dir.resolve("out");

@@ -16,6 +16,7 @@ import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -94,13 +95,28 @@ final class BlockwiseRun {
         scope.progress().note("blocks of the teacher, " + map.found() + ": " + map.counterparts());
         try (HealedBlocks healed = new HealedBlocks(student, scope.backend(), spec, work)) {
             heal(healed);
-            CheckpointCopy.write(
-                    healed.checkpoint(), work, scope.recipe().save().shardSize(), scope.backend());
+            write(healed);
             healed.delete();
         }
         OutputDirectory.deleteTree(work.resolve(STATES));
         DistillRun.writeLog(log, work);
         return values();
+    }
+
+    private boolean merges() {
+        return spec.lora() == null || spec.lora().merges();
+    }
+
+    private void write(HealedBlocks healed) {
+        if (merges()) {
+            long shardSize = scope.recipe().save().shardSize();
+            CheckpointCopy.write(healed.checkpoint(), work, shardSize, scope.backend());
+            return;
+        }
+        try (Arena memory = Arena.ofShared()) {
+            new PeftAdapter(student, spec.lora(), scope.model())
+                    .write(healed.adapters(memory), work);
+        }
     }
 
     @SuppressWarnings("MustBeClosed") // all are resources of the try
@@ -126,7 +142,9 @@ final class BlockwiseRun {
                     targets.advance(behind);
                 }
                 heal(i, healed, inputs, targets);
-                inputs.advance(i);
+                if (merges()) {
+                    inputs.advance(i);
+                }
             }
             scope.progress().end();
         }
@@ -146,6 +164,10 @@ final class BlockwiseRun {
             delete(stateFile(block));
             log.addAll(state.log());
             note(state.log().getLast());
+            if (!merges()) {
+                // No checkpoint holds the adapters that lie beside the block's weights.
+                inputs.advance(student.blocks().getFirst());
+            }
         }
     }
 

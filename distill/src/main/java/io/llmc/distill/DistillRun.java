@@ -10,6 +10,7 @@ import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.Work;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -91,10 +92,22 @@ record DistillRun(
                 requireBest(model);
                 held = held(trainer, batches);
             }
-            CheckpointCopy.write(model.result(), work, scope.recipe().save().shardSize(), backend);
+            write(model);
             writeLog(state.log(), work);
             delete();
             return values(state, held, model);
+        }
+    }
+
+    private void write(Student model) {
+        if (spec.lora() == null || spec.lora().merges()) {
+            long shardSize = scope.recipe().save().shardSize();
+            CheckpointCopy.write(model.result(), work, shardSize, scope.backend());
+            return;
+        }
+        try (Arena memory = Arena.ofShared()) {
+            new PeftAdapter(student, spec.lora(), scope.model())
+                    .write(model.adapters(memory), work);
         }
     }
 

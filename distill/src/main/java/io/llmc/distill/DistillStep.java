@@ -28,6 +28,7 @@ import java.util.SequencedMap;
 ///                 optimizer: adamw, weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
 ///                 patience: 0, saveEvery: 50, checkpointBlocks: false}
 ///
+/// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be packed.
 /// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
 public record DistillStep(DistillSpec spec) implements Work {
     public static final Work.Factory FACTORY =
@@ -60,8 +61,10 @@ public record DistillStep(DistillSpec spec) implements Work {
                         "--data and --mix name texts: .txt or .jsonl");
             }
         }
-        try (Checkpoint teacher = openTeacher();
+        try (Checkpoint student = Checkpoint.open(model);
+                Checkpoint teacher = openTeacher();
                 TeacherCache cache = openCache()) {
+            requireTrainable(student);
             if (teacher != null) {
                 Architectures.specOf(teacher);
             }
@@ -102,7 +105,7 @@ public record DistillStep(DistillSpec spec) implements Work {
             Checkpoint student,
             Checkpoint teacher,
             TeacherCache cache) {
-        refuseQuantized(student);
+        requireTrainable(student);
         List<int[]> ids = cache == null ? ids(student, teacher) : cached(student, cache);
         requirePositions(student);
         if (teacher != null) {
@@ -110,7 +113,7 @@ public record DistillStep(DistillSpec spec) implements Work {
             requirePositions(teacher);
         }
         Batches batches = Batches.of(ids, spec);
-        Student.requireMatches(student, spec);
+        Trainable.requireSome(student, spec);
         List<Path> inputs = inputs(student, teacher, cache);
         directory.prepare(key(scope, student, inputs, ids));
         Path work = directory.work();
@@ -130,12 +133,17 @@ public record DistillStep(DistillSpec spec) implements Work {
         return List.of(CachedText.ids(student, cache, data));
     }
 
-    private static void refuseQuantized(Checkpoint student) {
-        if (student.config().quantization().isPresent()) {
-            throw new UserException(
-                    student.directory() + " is quantized, and packed weights do not learn",
-                    "distill first, then quantize");
+    private void requireTrainable(Checkpoint student) {
+        Trainable.requireUnpacked(student, spec);
+        if (standsAlone()) {
+            new PeftAdapter(student, spec.lora(), student.directory()).requireLoadable();
         }
+    }
+
+    /// An adapter goes with its student, and is no model.
+    @Override
+    public boolean standsAlone() {
+        return spec.lora() != null && !spec.lora().merges();
     }
 
     /// The texts in ids that mean the same to both.

@@ -76,6 +76,15 @@ final class HealedBlocks implements AutoCloseable {
         return open;
     }
 
+    /// Those of all blocks, which must be finished: [Student#adapters].
+    synchronized SequencedMap<String, Tensor> adapters(Arena memory) {
+        SequencedMap<String, Tensor> adapters = new LinkedHashMap<>();
+        for (int i = 0; i < layers.size(); i++) {
+            adapters.putAll(block(i).adapters(memory));
+        }
+        return adapters;
+    }
+
     void delete() {
         try {
             for (int i = 0; i < layers.size(); i++) {

@@ -1,9 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Targets;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.stream.Stream;
 
 /// Low-rank adapters that are trained in the place of the weights: LoRA,
 /// https://arxiv.org/abs/2106.09685.
@@ -11,7 +23,13 @@ import java.util.List;
 /// @param rank columns of the two matrices
 /// @param alpha what they add is multiplied by `alpha / rank`
 /// @param targets linear layers of the blocks that get one
-record Lora(int rank, double alpha, Targets targets) {
+/// @param merges the weights take them up at the end; otherwise they are written on their own
+record Lora(int rank, double alpha, Targets targets, boolean merges) {
+    /// What follows a layer's name in the name of a matrix.
+    static final String DOWN = ".lora_A.weight";
+
+    static final String UP = ".lora_B.weight";
+
     /// Null where none is asked for.
     static Lora read(Options o) {
         int rank = o.integer("lora", 0);
@@ -20,7 +38,38 @@ record Lora(int rank, double alpha, Targets targets) {
         if (rank < 0) {
             throw o.error("lora", "lora is %d, expected a rank of at least 1".formatted(rank));
         }
-        return rank == 0 ? null : new Lora(rank, alpha, new Targets(targets, List.of()));
+        boolean adapter = o.flag("adapter", false);
+        if (adapter && rank == 0) {
+            throw o.error("adapter", "an adapter is what lora trains; set lora to its rank");
+        }
+        return rank == 0 ? null : new Lora(rank, alpha, new Targets(targets, List.of()), !adapter);
+    }
+
+    /// The linear layers of a model that get one.
+    Stream<LinearSpec> layers(ModelSpec model) {
+        return model.layers().stream()
+                .flatMap(layer -> layer.linears(model.hidden()).stream())
+                .filter(l -> targets.selects(l.name()));
+    }
+
+    /// A weight with what its adapter adds, F32 in host memory.
+    ///
+    /// @param w `[out, in]` in host memory
+    Tensor merged(Tensor w, Tensor down, Tensor up, Backend backend, Arena memory) {
+        try (TensorArena scratch =
+                backend.newArena(16 * w.shape().size() + 4 * down.shape().size() + 8192)) {
+            Tensor turnedDown = scratch.allocate(DType.F32, new Shape(down.cols(), down.rows()));
+            Tensor added = scratch.allocate(DType.F32, w.shape());
+            Tensor base = scratch.allocate(DType.F32, w.shape());
+            Tensor sum = scratch.allocate(DType.F32, w.shape());
+            backend.run(new Op.Transpose(turnedDown, down));
+            backend.run(new Op.Matmul(added, up, new Weight.Dense(turnedDown)));
+            backend.run(new Op.Scale(base, backend.adopt(w, scratch), 1));
+            backend.run(new Op.Add(sum, base, added, scale()));
+            MemorySegment host = memory.allocate(sum.byteSize(), 64);
+            backend.download(host, sum);
+            return Tensor.of(host, DType.F32, sum.shape().dims());
+        }
     }
 
     float scale() {

@@ -8,7 +8,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
-import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
@@ -16,7 +15,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Tape;
 import io.llmc.model.Transpose;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.Targets;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -53,11 +51,7 @@ final class Student implements AutoCloseable {
     private final TensorReader reader;
     private final TensorArena arena;
     private final Lora lora;
-    private final List<String> globs;
-
-    /// Of the names that may be trained.
-    private final String prefix;
-
+    private final Trainable trainable;
     private final DistillSpec.Algorithm algorithm;
     private final List<DecoderBlock> blocks = new ArrayList<>();
     private final SequencedMap<String, Parameter> trained = new LinkedHashMap<>();
@@ -84,12 +78,12 @@ final class Student implements AutoCloseable {
         this.lora = distill.lora();
         this.algorithm = distill.adam().algorithm();
         this.spec = Architectures.specOf(checkpoint);
-        this.prefix = only == ALL ? "" : spec.layers().get(only).prefix();
-        this.globs = distill.train();
+        String prefix = only == ALL ? "" : spec.layers().get(only).prefix();
+        this.trainable = new Trainable(distill.train(), lora, prefix);
         Checkpoint wide = inF32();
         this.model = new LanguageModel(wide, spec, backend);
         this.reader = wide.reader();
-        this.arena = backend.newArena(bytes(checkpoint, distill, prefix));
+        this.arena = backend.newArena(bytes(checkpoint, trainable, algorithm));
         if (only == ALL) {
             model.parameters().forEach(this::add);
         }
@@ -116,59 +110,35 @@ final class Student implements AutoCloseable {
 
     /// Bytes of weights, gradients and states.
     static long residentBytes(Checkpoint c, DistillSpec distill) {
-        return bytes(c, distill, "")
+        Trainable trainable = Trainable.of(distill);
+        return bytes(c, trainable, distill.adam().algorithm())
                 + c.names().stream()
-                        .map(c::info)
-                        .mapToLong(t ->
-                                trains(distill.lora(), distill.train(), "", t)
-                                        ? 4 * t.shape().size()
-                                        : t.byteSize())
+                        .mapToLong(n ->
+                                trainable.selects(c, n)
+                                        ? 4 * c.info(n).shape().size()
+                                        : c.info(n).byteSize())
                         .sum();
     }
 
     /// Of gradients, states and adapters.
-    private static long bytes(Checkpoint c, DistillSpec distill, String prefix) {
-        DistillSpec.Algorithm algorithm = distill.adam().algorithm();
+    private static long bytes(Checkpoint c, Trainable trainable, DistillSpec.Algorithm algorithm) {
         long dense =
                 c.names().stream()
-                        .filter(n -> trains(distill.lora(), distill.train(), prefix, c.info(n)))
+                        .filter(n -> trainable.selects(c, n))
                         .mapToLong(n -> parameterBytes(c.info(n).shape().size(), algorithm))
                         .sum();
-        Lora lora = distill.lora();
         long adapters =
-                lora == null ? 0 : adapterBytes(Architectures.specOf(c), lora, prefix, algorithm);
+                trainable.lora() == null
+                        ? 0
+                        : adapterBytes(Architectures.specOf(c), trainable, algorithm);
         return dense + adapters + (1 << 16);
     }
 
-    /// @throws UserException where nothing would be trained
-    static void requireMatches(Checkpoint c, DistillSpec spec) {
-        List<String> globs = spec.train();
-        if (spec.lora() == null
-                && c.names().stream().noneMatch(n -> trains(null, globs, "", c.info(n)))) {
-            throw new UserException(
-                    "--train %s matches none of the student's tensors"
-                            .formatted(String.join(",", globs)),
-                    "names look like " + c.names().iterator().next());
-        }
-        ModelSpec model = Architectures.specOf(c);
-        if (spec.lora() != null
-                && model.layers().stream()
-                        .flatMap(layer -> layer.linears(model.hidden()).stream())
-                        .noneMatch(l -> spec.lora().targets().selects(l.name()))) {
-            throw new UserException(
-                    "--lora-targets %s matches none of the student's linear layers"
-                            .formatted(String.join(",", spec.lora().targets().include())),
-                    "names look like "
-                            + model.layers().getFirst().linears(model.hidden()).getFirst().name());
-        }
-    }
-
     private static long adapterBytes(
-            ModelSpec spec, Lora lora, String prefix, DistillSpec.Algorithm algorithm) {
-        return spec.layers().stream()
-                .filter(layer -> layer.prefix().startsWith(prefix))
-                .flatMap(layer -> layer.linears(spec.hidden()).stream())
-                .filter(l -> lora.targets().selects(l.name()))
+            ModelSpec spec, Trainable trainable, DistillSpec.Algorithm algorithm) {
+        Lora lora = trainable.lora();
+        return lora.layers(spec)
+                .filter(l -> l.name().startsWith(trainable.prefix()))
                 .flatMap(l -> Stream.of(l.in(), l.out()))
                 .mapToLong(width -> (long) lora.rank() * width)
                 .map(size -> parameterBytes(size, algorithm) + 4 * size + AdamState.ALIGN)
@@ -184,8 +154,8 @@ final class Student implements AutoCloseable {
         model.backend().run(new Op.Zero(up));
         randomize(down, seed * 31 + linear.name().hashCode());
         linear.adapt(new Linear.Adapter(down, up, lora.scale()));
-        put(linear.name() + ".lora_A.weight", down);
-        put(linear.name() + ".lora_B.weight", up);
+        put(linear.name() + Lora.DOWN, down);
+        put(linear.name() + Lora.UP, up);
     }
 
     /// Uniform between plus and minus the inverse root of the number of columns.
@@ -212,21 +182,6 @@ final class Student implements AutoCloseable {
         return values;
     }
 
-    /// Whether a tensor of the checkpoint is trained. Scales of packed weights are not: all that
-    /// learns is a weight or a bias of its own.
-    private static boolean trains(Lora lora, List<String> globs, String prefix, TensorInfo info) {
-        String name = info.name();
-        return lora == null
-                && info.dtype().isFloat()
-                && name.startsWith(prefix)
-                && (name.endsWith(".weight") || name.endsWith(".bias"))
-                && (globs.isEmpty() || globs.stream().anyMatch(g -> Targets.matches(g, name)));
-    }
-
-    private boolean trains(String name) {
-        return checkpoint.has(name) && trains(lora, globs, prefix, checkpoint.info(name));
-    }
-
     private static long parameterBytes(long size, DistillSpec.Algorithm algorithm) {
         return 4 * size + AdamState.ALIGN + AdamState.bytes(algorithm, size);
     }
@@ -236,19 +191,23 @@ final class Student implements AutoCloseable {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : checkpoint.names()) {
             TensorInfo info = checkpoint.info(name);
-            infos.put(name, trains(name) ? new TensorInfo(name, DType.F32, info.shape()) : info);
+            infos.put(
+                    name,
+                    trainable.selects(checkpoint, name)
+                            ? new TensorInfo(name, DType.F32, info.shape())
+                            : info);
         }
         return checkpoint.derived(
                 checkpoint.config(),
                 infos,
                 (name, base, memory) ->
-                        trains(name)
+                        trainable.selects(checkpoint, name)
                                 ? Values.convert(base.tensor(name), DType.F32, memory)
                                 : base.tensor(name));
     }
 
     private void add(String name, Tensor values) {
-        if (trains(name)) {
+        if (trainable.selects(checkpoint, name)) {
             put(name, values);
         }
     }
@@ -307,42 +266,46 @@ final class Student implements AutoCloseable {
     Tensor written(String name, TensorReader original, Arena memory) {
         Parameter p = trained.get(name);
         String linear = name.endsWith(".weight") ? name.substring(0, name.length() - 7) : name;
-        if (trained.containsKey(linear + ".lora_A.weight")) {
+        if (lora != null && lora.merges() && trained.containsKey(linear + Lora.DOWN)) {
             return merged(name, linear, original, memory);
         }
         if (p == null) {
             return original.tensor(name);
         }
-        MemorySegment host = memory.allocate(p.values().byteSize(), 64);
-        model.backend().download(host, p.values());
-        Tensor values = Tensor.of(host, DType.F32, p.values().shape().dims());
-        Tensor rounded = Values.convert(values, checkpoint.info(name).dtype(), memory);
-        return turned.contains(name) ? Transpose.of(rounded, memory) : rounded;
+        return stored(name, onHost(p.values(), memory), memory);
     }
 
     /// The weight with what its adapter adds.
     private Tensor merged(String name, String linear, TensorReader original, Arena memory) {
-        Tensor stored = original.tensor(name);
-        Tensor w = turned.contains(name) ? Transpose.of(stored, memory) : stored;
-        Tensor down = trained.get(linear + ".lora_A.weight").values();
-        Tensor up = trained.get(linear + ".lora_B.weight").values();
-        Backend backend = model.backend();
-        try (TensorArena scratch =
-                backend.newArena(16 * w.shape().size() + 4 * down.shape().size() + 8192)) {
-            Tensor turnedDown = scratch.allocate(DType.F32, new Shape(down.cols(), down.rows()));
-            Tensor added = scratch.allocate(DType.F32, w.shape());
-            Tensor base = scratch.allocate(DType.F32, w.shape());
-            Tensor sum = scratch.allocate(DType.F32, w.shape());
-            backend.run(new Op.Transpose(turnedDown, down));
-            backend.run(new Op.Matmul(added, up, new Weight.Dense(turnedDown)));
-            backend.run(new Op.Scale(base, backend.adopt(w, scratch), 1));
-            backend.run(new Op.Add(sum, base, added, lora.scale()));
-            MemorySegment host = memory.allocate(sum.byteSize(), 64);
-            backend.download(host, sum);
-            Tensor values = Tensor.of(host, DType.F32, sum.shape().dims());
-            Tensor rounded = Values.convert(values, checkpoint.info(name).dtype(), memory);
-            return turned.contains(name) ? Transpose.of(rounded, memory) : rounded;
-        }
+        Tensor file = original.tensor(name);
+        Tensor w = turned.contains(name) ? Transpose.of(file, memory) : file;
+        Tensor down = trained.get(linear + Lora.DOWN).values();
+        Tensor up = trained.get(linear + Lora.UP).values();
+        return stored(name, lora.merged(w, down, up, model.backend(), memory), memory);
+    }
+
+    /// In the checkpoint's type and order.
+    private Tensor stored(String name, Tensor values, Arena memory) {
+        Tensor rounded = Values.convert(values, checkpoint.info(name).dtype(), memory);
+        return turned.contains(name) ? Transpose.of(rounded, memory) : rounded;
+    }
+
+    /// The adapters' matrices in host memory, F32: `LAYER.lora_A.weight` `[rank, in]` and
+    /// `LAYER.lora_B.weight` `[out, rank]`.
+    SequencedMap<String, Tensor> adapters(Arena memory) {
+        SequencedMap<String, Tensor> adapters = new LinkedHashMap<>();
+        trained.forEach((name, p) -> {
+            if (name.endsWith(Lora.DOWN) || name.endsWith(Lora.UP)) {
+                adapters.put(name, onHost(p.values(), memory));
+            }
+        });
+        return adapters;
+    }
+
+    private Tensor onHost(Tensor values, Arena memory) {
+        MemorySegment host = memory.allocate(values.byteSize(), 64);
+        model.backend().download(host, values);
+        return Tensor.of(host, DType.F32, values.shape().dims());
     }
 
     @Override

@@ -101,12 +101,34 @@ public final class Checkpoint implements AutoCloseable {
         }
         Path config = directory.resolve("config.json");
         if (!Files.isRegularFile(config)) {
+            if (Files.isRegularFile(directory.resolve("adapter_config.json"))) {
+                throw new UserException(
+                        directory + ": holds an adapter, expected a whole model",
+                        "name the model that it was made for, or merge the two first");
+            }
             throw new UserException(
                     directory + ": no config.json here",
                     "name the directory that holds config.json and the .safetensors files");
         }
         Checkpoint checkpoint =
                 new Checkpoint(directory, HfConfig.read(config), WeightFiles.find(directory));
+        try {
+            checkpoint.readHeaders();
+            return checkpoint;
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    /// The tensors of one safetensors file, whatever lies beside it: without a config.
+    ///
+    /// @throws UserException where it cannot be read
+    /// @throws FormatException where it is broken
+    public static Checkpoint ofFile(Path file) {
+        Path directory = file.toAbsolutePath().getParent();
+        WeightFiles files = new WeightFiles(List.of(file), Map.of(), null);
+        Checkpoint checkpoint = new Checkpoint(directory, HfConfig.none(file), files);
         try {
             checkpoint.readHeaders();
             return checkpoint;
@@ -204,7 +226,7 @@ public final class Checkpoint implements AutoCloseable {
     /// tools left instead.
     public Optional<ObjectNode> quantization() {
         Path older = directory.resolve(GptqConfig.FILE);
-        boolean packed = tensors.keySet().stream().anyMatch(n -> n.endsWith(".qweight"));
+        boolean packed = names().stream().anyMatch(n -> n.endsWith(".qweight"));
         if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
             return config.quantization();
         }

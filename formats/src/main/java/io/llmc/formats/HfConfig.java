@@ -33,6 +33,11 @@ public final class HfConfig {
         return new HfConfig(file, Json.readObject(file));
     }
 
+    /// Of a file of tensors that has none.
+    static HfConfig none(Path file) {
+        return new HfConfig(file, Json.object());
+    }
+
     public String modelType() {
         return required("model_type", JsonNode::isTextual, "a string").textValue();
     }

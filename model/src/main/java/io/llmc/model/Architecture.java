@@ -20,6 +20,14 @@ public interface Architecture {
     ///   spellings
     ModelSpec spec(HfConfig config, Set<String> tensors);
 
+    /// The module of transformers that holds a linear layer of the blocks; empty where transformers
+    /// fuses it with others.
+    ///
+    /// @param linear its name in a checkpoint
+    default Optional<String> module(String linear) {
+        return Optional.of(linear);
+    }
+
     /// The key of a size in config.json.
     default String key(Size size) {
         return switch (size) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.model.LanguageModel;
@@ -13,6 +15,7 @@ import io.llmc.tensor.Tensor;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
 import java.util.SequencedMap;
 
 /// Writes a checkpoint that is made of another one, tensor by tensor, then opens it as a stranger
@@ -38,8 +41,17 @@ public final class CheckpointCopy {
             }
             writer.finish();
         }
-        made.config().write(directory.resolve("config.json"));
+        config(made).write(directory.resolve("config.json"));
         Verifier.verify(directory, checksums, logits(made, backend), backend);
+    }
+
+    /// With what older GPTQ tools left in a file of its own.
+    private static HfConfig config(Checkpoint made) {
+        HfConfig config = made.config();
+        Optional<ObjectNode> packed = made.quantization();
+        return config.quantization().isPresent() || packed.isEmpty()
+                ? config
+                : config.with("quantization_config", packed.get());
     }
 
     private static float[] logits(Checkpoint made, Backend backend) {

@@ -172,15 +172,23 @@ public final class HiddenStates implements AutoCloseable {
     public void advance(int index, Change change) {
         try (TensorReader reader = model.checkpoint().reader();
                 TensorArena memory = backend.newArena(model.blockBytes(index))) {
-            DecoderBlock block = model.block(index, reader, memory);
-            prepare(block);
-            for (int c = 0; c < chunks(); c++) {
-                try (TensorArena arena = scratch.scratch()) {
-                    Tensor before = store.load(backend, c, arena).x();
-                    Tensor after = block.forward(forward(arena), before);
-                    change.see(c, before, after);
-                    store.save(backend, c, Activations.of(after));
-                }
+            advance(model.block(index, reader, memory), change);
+        }
+    }
+
+    /// Moves every sequence through a block that is in memory already.
+    public void advance(DecoderBlock block) {
+        advance(block, (_, _, _) -> {});
+    }
+
+    private void advance(DecoderBlock block, Change change) {
+        prepare(block);
+        for (int c = 0; c < chunks(); c++) {
+            try (TensorArena arena = scratch.scratch()) {
+                Tensor before = store.load(backend, c, arena).x();
+                Tensor after = block.forward(forward(arena), before);
+                change.see(c, before, after);
+                store.save(backend, c, Activations.of(after));
             }
         }
     }

@@ -18,6 +18,12 @@ public non-sealed interface Work extends Recipe.Step {
 
     Result run(Scope scope);
 
+    /// Whether it writes what only goes with the model that it read, so that no other step can come
+    /// before or after it.
+    default boolean standsAlone() {
+        return false;
+    }
+
     /// @param recipe that the step belongs to
     /// @param model to read
     /// @param memory bytes outside the Java heap at most

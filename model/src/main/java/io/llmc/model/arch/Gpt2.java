@@ -15,6 +15,8 @@ import java.util.Set;
 ///
 /// Published base checkpoints have no `transformer.` before their names, fine-tuned ones do.
 final class Gpt2 implements Architecture {
+    private static final String MODULE = "transformer.";
+
     @Override
     public List<String> modelTypes() {
         return List.of("gpt2");
@@ -22,7 +24,7 @@ final class Gpt2 implements Architecture {
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        String root = tensors.contains("transformer.wte.weight") ? "transformer." : "";
+        String root = tensors.contains("transformer.wte.weight") ? MODULE : "";
         int hidden = c.integer("n_embd");
         double eps = c.decimal("layer_norm_epsilon", 1e-5);
         Sizes s =
@@ -48,6 +50,11 @@ final class Gpt2 implements Architecture {
                 Sizes.head(c, true, root + "wte", "lm_head"),
                 0,
                 true);
+    }
+
+    @Override
+    public Optional<String> module(String linear) {
+        return Optional.of(linear.startsWith(MODULE) ? linear : MODULE + linear);
     }
 
     @Override

@@ -7,6 +7,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.stream.IntStream;
 
@@ -23,6 +24,12 @@ final class Mixtral implements Architecture {
         Sizes s = Sizes.of(c);
         RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
         return Llama.decoder(c, s, i -> layer(c, s, i, rope), false);
+    }
+
+    /// Since version 5 the experts of a block are two tensors in transformers.
+    @Override
+    public Optional<String> module(String linear) {
+        return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
     }
 
     private static LayerSpec layer(HfConfig c, Sizes s, int i, RopeSpec rope) {
