@@ -170,8 +170,7 @@ final class BlockwiseRun {
                 times.begin();
                 double error = step(block, step, trainer, optimizer, student, rates, state.log());
                 state = new TrainState(step, state.best(), 0, state.log());
-                double speed =
-                        times.done((long) block * spec.steps() + step, spec.tokensPerStep());
+                double speed = times.done((long) block * spec.steps() + step, spec.tokensPerStep());
                 scope.progress()
                         .advance(
                                 1,

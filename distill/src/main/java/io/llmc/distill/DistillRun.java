@@ -79,9 +79,7 @@ record DistillRun(
                 state = new TrainState(step, state.best(), state.since(), state.log());
                 scope.progress()
                         .advance(
-                                1,
-                                "loss %.4f, %.0f tokens/s"
-                                        .formatted(losses.total(spec), speed));
+                                1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
                 if (step % spec.every() == 0 || step == spec.steps()) {
                     held = held(trainer, batches);
                     state = judged(state, held, model);

@@ -295,8 +295,7 @@ public record DistillSpec(
     private static double minutes(Options o) {
         double value = o.decimal("saveMinutes", 10);
         if (!(value >= 0 && Double.isFinite(value))) {
-            throw o.error(
-                    "saveMinutes", "saveMinutes is %s, expected 0 or more".formatted(value));
+            throw o.error("saveMinutes", "saveMinutes is %s, expected 0 or more".formatted(value));
         }
         return value;
     }

@@ -122,8 +122,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         try (StepTimes times = StepTimes.open(work, spec.saveMinutes(), nanos)) {
             SequencedMap<String, Object> values =
                     spec.blockwise()
-                            ? new BlockwiseRun(
-                                            scope, spec, student, teacher, work, batches, times)
+                            ? new BlockwiseRun(scope, spec, student, teacher, work, batches, times)
                                     .run()
                             : new DistillRun(scope, spec, student, teacher, cache, work, times)
                                     .run(batches);

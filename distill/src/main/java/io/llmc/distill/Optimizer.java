@@ -52,9 +52,7 @@ final class Optimizer {
     /// @return a clause for people; empty where all are finite
     Optional<String> unsound() {
         List<Student.Parameter> sorted =
-                parameters.stream()
-                        .sorted(Comparator.comparing(Student.Parameter::name))
-                        .toList();
+                parameters.stream().sorted(Comparator.comparing(Student.Parameter::name)).toList();
         Optional<String> values = unsound(sorted, Student.Parameter::values, "values");
         return values.isPresent()
                 ? values
@@ -62,9 +60,7 @@ final class Optimizer {
     }
 
     private Optional<String> unsound(
-            List<Student.Parameter> sorted,
-            Function<Student.Parameter, Tensor> part,
-            String what) {
+            List<Student.Parameter> sorted, Function<Student.Parameter, Tensor> part, String what) {
         return sorted.stream()
                 .filter(p -> !Double.isFinite(squares(part.apply(p))))
                 .findFirst()

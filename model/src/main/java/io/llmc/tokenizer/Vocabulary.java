@@ -71,7 +71,8 @@ public final class Vocabulary {
                 }
             }
             if (!read.hasVocab) {
-                throw new FormatException(file, "has no model.vocab, expected tokens and their ids");
+                throw new FormatException(
+                        file, "has no model.vocab, expected tokens and their ids");
             }
         } catch (JsonProcessingException e) {
             throw new FormatException(file, "not valid JSON: " + e.getOriginalMessage());
