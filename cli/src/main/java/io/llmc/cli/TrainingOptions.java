@@ -146,6 +146,13 @@ final class TrainingOptions {
     private Integer saveEvery;
 
     @Option(
+            names = "--save-minutes",
+            paramLabel = "X",
+            description =
+                    "Minutes between checkpoints, whichever comes first, 0 for never (default: 10).")
+    private Double saveMinutes;
+
+    @Option(
             names = "--seed",
             paramLabel = "N",
             description = "Draws the order of the windows (default: 0).")
@@ -251,6 +258,7 @@ final class TrainingOptions {
                 new Setting("every", every, "--every"),
                 new Setting("patience", patience, "--patience"),
                 new Setting("saveEvery", saveEvery, "--save-every"),
+                new Setting("saveMinutes", saveMinutes, "--save-minutes"),
                 new Setting("seed", seed, "--seed"),
                 new Setting("loss.kl", kl, "--kl"),
                 new Setting("loss.reverseKl", reverseKl, "--reverse-kl"),

@@ -45,6 +45,7 @@ final class BlockwiseRun {
     private final Checkpoint teacher;
     private final Path work;
     private final Batches batches;
+    private final StepTimes times;
     private final LayerMap map;
 
     /// Indices of the held-out windows.
@@ -63,13 +64,15 @@ final class BlockwiseRun {
             Checkpoint student,
             Checkpoint teacher,
             Path work,
-            Batches batches) {
+            Batches batches,
+            StepTimes times) {
         this.scope = scope;
         this.spec = spec;
         this.student = student;
         this.teacher = teacher;
         this.work = work;
         this.batches = batches;
+        this.times = times;
         requireEqualWidth();
         this.map = LayerMap.of(student, teacher, spec.inside().map());
         this.held = batches.chosenHeld(0, batches.holdout());
@@ -158,6 +161,7 @@ final class BlockwiseRun {
             if (state == null) {
                 state = learned(block, student, inputs, targets);
                 state.saveWeights(healed.file(block), student);
+                times.saved();
             } else {
                 scope.progress().advance(spec.steps(), "");
             }
@@ -185,12 +189,19 @@ final class BlockwiseRun {
             }
             scope.progress().advance(state.step(), "");
             for (int step = state.step() + 1; step <= spec.steps(); step++) {
+                times.begin();
                 double error = step(block, step, trainer, optimizer, student, rates, state.log());
                 state = new TrainState(step, state.best(), 0, state.log());
+                double speed = times.done((long) block * spec.steps() + step, spec.tokensPerStep());
                 scope.progress()
-                        .advance(1, "block %d, relative error %.4f".formatted(block, error));
-                if (step % spec.saveEvery() == 0 && step < spec.steps()) {
+                        .advance(
+                                1,
+                                "block %d, relative error %.4f, %.0f tokens/s"
+                                        .formatted(block, error, speed));
+                boolean due = step % spec.saveEvery() == 0 || times.asksToSave();
+                if (due && step < spec.steps()) {
                     state.save(stateFile(block), student);
+                    times.saved();
                 }
             }
             return judged(block, state, heldOut(trainer), student);
@@ -212,12 +223,8 @@ final class BlockwiseRun {
             error = error.plus(trainer.learn(places(chosen), 1f / spec.accumulate()));
         }
         double norm = optimizer.gradientNorm();
-        if (!Double.isFinite(error.relative()) || !Double.isFinite(norm)) {
-            throw new UserException(
-                    "block %d, step %d: the error is %s and the norm of the gradients %s"
-                            .formatted(block, step, error.relative(), norm),
-                    "lower --lr; finished blocks are kept in " + work);
-        }
+        optimizer.requireFinite(
+                "block %d, step %d".formatted(block, step), error.relative(), norm, work);
         float rate = rates.at(step - 1);
         optimizer.step(step, rate, norm);
         SequencedMap<String, Object> line = new LinkedHashMap<>();

@@ -6,6 +6,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
+import io.llmc.tokenizer.Vocabulary;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -47,8 +48,10 @@ final class CachedText {
                     cache.directory() + " has no tokenizer.json",
                     "save the teacher's predictions again");
         }
+        Path own = student.directory().resolve("tokenizer.json");
+        Vocabulary.requireSame(own, file);
         try {
-            if (Files.mismatch(file, student.directory().resolve("tokenizer.json")) < 0) {
+            if (Files.mismatch(file, own) < 0) {
                 return;
             }
         } catch (IOException e) {

@@ -27,7 +27,8 @@ record DistillRun(
         Checkpoint student,
         Checkpoint teacher,
         TeacherCache cache,
-        Path work) {
+        Path work,
+        StepTimes times) {
     private static final ObjectMapper JSON = new ObjectMapper();
 
     /// A loss that has risen so many times over its beginning does not come back.
@@ -75,16 +76,21 @@ record DistillRun(
             // learn.
             boolean stopped = isOut(state);
             for (int step = state.step() + 1; step <= spec.steps() && !stopped; step++) {
+                times.begin();
                 Losses losses = step(trainer, optimizer, rates, model, batches, step, state);
+                double speed = times.done(step, spec.tokensPerStep());
                 state = new TrainState(step, state.best(), state.since(), state.log());
-                scope.progress().advance(1, "loss %.4f".formatted(losses.total(spec)));
+                scope.progress()
+                        .advance(
+                                1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
                 if (step % spec.every() == 0 || step == spec.steps()) {
                     held = held(trainer, batches);
                     state = judged(state, held, model);
                     stopped = isOut(state);
                 }
-                if (step % spec.saveEvery() == 0 || stopped) {
+                if (step % spec.saveEvery() == 0 || stopped || times.asksToSave()) {
                     state.save(stateFile(), model);
+                    times.saved();
                 }
             }
             scope.progress().end();
@@ -115,7 +121,7 @@ record DistillRun(
         if (TrainState.restoreWeights(bestFile(), model) == null) {
             throw new UserException(
                     bestFile() + ", the weights that did best, is damaged",
-                    "check the disk, then run the command again with --force to begin anew");
+                    "check the disk, delete " + work + " and run the command again");
         }
     }
 
@@ -161,20 +167,15 @@ record DistillRun(
         }
         double loss = losses.total(spec);
         double norm = optimizer.gradientNorm();
-        requireSound(step, loss, norm, state);
+        optimizer.requireFinite("step " + step, loss, norm, work);
+        requireNotDiverged(step, loss, state);
         float rate = rates.at(step - 1);
         optimizer.step(step, rate, norm);
         state.log().add(line(step, losses, norm, rate));
         return losses;
     }
 
-    private void requireSound(int step, double loss, double norm, TrainState state) {
-        if (!Double.isFinite(loss) || !Double.isFinite(norm)) {
-            throw new UserException(
-                    "step %d: the loss is %s and the norm of the gradients %s"
-                            .formatted(step, loss, norm),
-                    "lower --lr; the last good state is kept in " + work);
-        }
+    private void requireNotDiverged(int step, double loss, TrainState state) {
         if (step > 20 && loss > DIVERGED * first(state)) {
             throw new UserException(
                     "step %d: the loss has risen to %.3g, more than %.0f times what it began with"

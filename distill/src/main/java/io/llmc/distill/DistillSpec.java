@@ -23,6 +23,7 @@ import java.util.List;
 /// @param every steps between measurements on them
 /// @param patience measurements without improvement before it stops; 0 for never
 /// @param saveEvery steps between checkpoints
+/// @param saveMinutes between checkpoints, whichever comes first; 0 for never
 /// @param blockwise each block learns its teacher's output on its own; `steps` is for each
 /// @param checkpointBlocks keep only the blocks' inputs and run them again on the way back
 public record DistillSpec(
@@ -45,6 +46,7 @@ public record DistillSpec(
         int every,
         int patience,
         int saveEvery,
+        double saveMinutes,
         boolean checkpointBlocks,
         boolean blockwise,
         Inside inside) {
@@ -161,6 +163,7 @@ public record DistillSpec(
                 count(o, "every", 50),
                 notNegative(o, "patience", 0),
                 count(o, "saveEvery", 50),
+                minutes(o),
                 o.flag("checkpointBlocks", false),
                 blockwise,
                 inside);
@@ -216,6 +219,11 @@ public record DistillSpec(
         return missing;
     }
 
+    /// Tokens that one change of the weights looks at.
+    long tokensPerStep() {
+        return (long) batch * length * accumulate;
+    }
+
     /// Of each text.
     int[] weights() {
         return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(Part::weight).toArray();
@@ -262,6 +270,7 @@ public record DistillSpec(
                 every,
                 patience,
                 saveEvery,
+                saveMinutes,
                 checkpointBlocks,
                 blockwise,
                 inside);
@@ -279,6 +288,14 @@ public record DistillSpec(
         int value = o.integer(key, absent);
         if (value < 0) {
             throw o.error(key, "%s is %d, expected 0 or more".formatted(key, value));
+        }
+        return value;
+    }
+
+    private static double minutes(Options o) {
+        double value = o.decimal("saveMinutes", 10);
+        if (!(value >= 0 && Double.isFinite(value))) {
+            throw o.error("saveMinutes", "saveMinutes is %s, expected 0 or more".formatted(value));
         }
         return value;
     }

@@ -10,6 +10,7 @@ import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
+import io.llmc.tokenizer.Vocabulary;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -20,17 +21,20 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.function.LongSupplier;
 
 /// A student learns the next-token predictions of its teacher.
 ///
 ///     - distill: {teacher: DIR, data: train.txt, order: shuffled, steps: 500, batch: 8, length: 256, lr: 3e-4,
 ///                 warmup: 20, schedule: cosine, lrEnd: 0.1, loss: {kl: 1, temperature: 1},
 ///                 optimizer: adamw, weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
-///                 patience: 0, saveEvery: 50, checkpointBlocks: false}
+///                 patience: 0, saveEvery: 50, saveMinutes: 10, checkpointBlocks: false}
 ///
 /// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be packed.
 /// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
-public record DistillStep(DistillSpec spec) implements Work {
+///
+/// @param nanos a clock, which decides when a state is saved and nothing else
+public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work {
     public static final Work.Factory FACTORY =
             new Work.Factory(
                     "distill",
@@ -45,7 +49,7 @@ public record DistillStep(DistillSpec spec) implements Work {
                           steps: 20
                           length: 128
                     """,
-                    o -> new DistillStep(DistillSpec.read(o)));
+                    o -> new DistillStep(DistillSpec.read(o), System::nanoTime));
 
     @Override
     public String name() {
@@ -93,7 +97,7 @@ public record DistillStep(DistillSpec spec) implements Work {
                 Checkpoint teacher = openTeacher();
                 TeacherCache cache = openCache()) {
             DistillSpec whole = cache == null ? spec : spec.matching(cache.header());
-            return new DistillStep(whole).run(scope, directory, student, teacher, cache);
+            return new DistillStep(whole, nanos).run(scope, directory, student, teacher, cache);
         }
     }
 
@@ -117,15 +121,22 @@ public record DistillStep(DistillSpec spec) implements Work {
         List<Path> inputs = inputs(student, teacher, cache);
         directory.prepare(key(scope, student, inputs, ids));
         Path work = directory.work();
-        SequencedMap<String, Object> values =
-                spec.blockwise()
-                        ? new BlockwiseRun(scope, spec, student, teacher, work, batches).run()
-                        : new DistillRun(scope, spec, student, teacher, cache, work).run(batches);
-        Provenance.write(
-                work, scope.toolVersion(), scope.recipe(), hashes(student, inputs), values);
+        SequencedMap<String, Object> shown;
+        try (StepTimes times = StepTimes.open(work, spec.saveMinutes(), nanos)) {
+            SequencedMap<String, Object> values =
+                    spec.blockwise()
+                            ? new BlockwiseRun(scope, spec, student, teacher, work, batches, times)
+                                    .run()
+                            : new DistillRun(scope, spec, student, teacher, cache, work, times)
+                                    .run(batches);
+            Provenance.write(
+                    work, scope.toolVersion(), scope.recipe(), hashes(student, inputs), values);
+            shown = new LinkedHashMap<>(values);
+            times.median().ifPresent(speed -> shown.put("tokens_per_second", speed));
+        }
         directory.copySideFiles(student);
         directory.publish();
-        return new Result(scope.output(), values, List.of());
+        return new Result(scope.output(), shown, List.of());
     }
 
     private List<int[]> cached(Checkpoint student, TeacherCache cache) {
@@ -155,6 +166,9 @@ public record DistillStep(DistillSpec spec) implements Work {
         }
         try (Tokenizer own = Tokenizer.open(student);
                 Tokenizer other = Tokenizer.open(teacher)) {
+            Vocabulary.requireSame(
+                    student.directory().resolve("tokenizer.json"),
+                    teacher.directory().resolve("tokenizer.json"));
             return spec.data().stream().map(part -> ids(part.file(), own, other)).toList();
         }
     }

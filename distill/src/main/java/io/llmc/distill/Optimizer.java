@@ -4,11 +4,17 @@ package io.llmc.distill;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
 import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.nio.file.Path;
 import java.util.Collection;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Function;
 
 /// AdamW over parameters, their gradients clipped by their common norm.
 final class Optimizer {
@@ -38,6 +44,41 @@ final class Optimizer {
             backend.run(new Op.RowSquares(sums, rows));
             return Host.sum(Host.doubles(backend, sums));
         }
+    }
+
+    /// Where numbers went wrong: the first parameter by name whose values are not finite, else the
+    /// first whose gradient is not. Values come first, since one of them spoils all gradients.
+    ///
+    /// @return a clause for people; empty where all are finite
+    Optional<String> unsound() {
+        List<Student.Parameter> sorted =
+                parameters.stream().sorted(Comparator.comparing(Student.Parameter::name)).toList();
+        Optional<String> values = unsound(sorted, Student.Parameter::values, "values");
+        return values.isPresent()
+                ? values
+                : unsound(sorted, Student.Parameter::gradient, "gradients");
+    }
+
+    private Optional<String> unsound(
+            List<Student.Parameter> sorted, Function<Student.Parameter, Tensor> part, String what) {
+        return sorted.stream()
+                .filter(p -> !Double.isFinite(squares(part.apply(p))))
+                .findFirst()
+                .map(p -> "%s has %s that are not finite".formatted(p.name(), what));
+    }
+
+    /// @throws UserException where the loss or the norm is no finite number
+    void requireFinite(String where, double loss, double norm, Path work) {
+        if (Double.isFinite(loss) && Double.isFinite(norm)) {
+            return;
+        }
+        String cause = unsound().map(c -> "; first, " + c).orElse("");
+        throw new UserException(
+                "%s: the loss is %s and the norm of the gradients %s%s"
+                        .formatted(where, loss, norm, cause),
+                "lower --lr, or make the student again if its file holds such values; the last"
+                        + " good state is kept in "
+                        + work);
     }
 
     /// @param step from 1
