@@ -188,7 +188,7 @@ class AdapterTest {
     @Test
     void fusedExpertsAreRefused() {
         Path mixtral = TestFiles.testdata().resolve("tiny-mixtral");
-        assertThatThrownBy(() -> new DistillStep(spec(List.of())).check(mixtral))
+        assertThatThrownBy(() -> new DistillStep(spec(List.of()), System::nanoTime).check(mixtral))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("experts")
                 .satisfies(e -> assertThat(((UserException) e).hint()).contains("--lora-targets"));
