@@ -14,6 +14,9 @@ final class OneDnnGemm implements Gemm {
     private static final int ROWS = 64;
     private static final int COLUMNS = 512;
 
+    /// Most tiles of one job.
+    private static final int TOGETHER = 8;
+
     private final Workers workers;
     private final OneDnn dnn;
 
@@ -30,22 +33,33 @@ final class OneDnnGemm implements Gemm {
     @Override
     public void multiply(Product p) {
         int rowTiles = Math.ceilDiv(p.m(), ROWS);
+        int columnTiles = Math.ceilDiv(p.n(), COLUMNS);
+        // Tiles one above the other share the columns' floats, which may have to be decoded. Which
+        // tiles go together changes no bit: each is a call of its own.
+        int together = Math.clamp(rowTiles * columnTiles / (4L * workers.threads()), 1, TOGETHER);
+        int groups = Math.ceilDiv(rowTiles, together);
         workers.forEach(
-                Math.ceilDiv(p.n(), COLUMNS) * rowTiles,
-                (tile, scratch) -> {
-                    int i0 = tile % rowTiles * ROWS;
-                    int j0 = tile / rowTiles * COLUMNS;
-                    if (!p.lower() || j0 < i0 + ROWS) {
-                        tile(p, i0, j0, scratch);
+                columnTiles * groups,
+                (job, scratch) -> {
+                    int j0 = job / groups * COLUMNS;
+                    int columns = Math.min(COLUMNS, p.n() - j0);
+                    int first = job % groups * together;
+                    Block b = null;
+                    for (int t = first; t < Math.min(rowTiles, first + together); t++) {
+                        if (!p.lower() || j0 < t * ROWS + ROWS) {
+                            if (b == null) {
+                                b = block(p.b(), j0, columns, columns, p.k(), 1, scratch);
+                            }
+                            tile(p, t * ROWS, j0, b, scratch);
+                        }
                     }
                 });
     }
 
-    private void tile(Product p, int i0, int j0, Scratch scratch) {
+    private void tile(Product p, int i0, int j0, Block b, Scratch scratch) {
         int rows = Math.min(ROWS, p.m() - i0);
         int columns = Math.min(COLUMNS, p.n() - j0);
         Block a = block(p.a(), i0, rows, ROWS, p.k(), 0, scratch);
-        Block b = block(p.b(), j0, columns, columns, p.k(), 1, scratch);
         MemorySegment c = p.c().asSlice(4 * (p.from() + i0 * p.stride() + j0));
         boolean whole = rows == ROWS;
         MemorySegment to = whole ? c : scratch.bytes(2, 4L * ROWS * columns);

@@ -32,6 +32,10 @@ final class Workers implements AutoCloseable {
         }
     }
 
+    int threads() {
+        return helpers.length + 1;
+    }
+
     void forEach(int tiles, IntConsumer body) {
         forEach(tiles, (tile, _) -> body.accept(tile));
     }
