@@ -92,7 +92,7 @@ record StepMemory(boolean checkpoints, long bytes) {
             long blocks = (checkpoints ? most : all) + most;
             long streams = stream * (2L * student.blocks().size() + 16);
             long vocabulary = model.spec().vocabulary();
-            long piece = Math.min(rows, Trainer.pieceRows(vocabulary));
+            long piece = Math.min(rows, PredictionLoss.pieceRows(vocabulary));
             // Logits of both, before and after a bias or a cap, and gradients.
             long head = 6 * (4 * piece * vocabulary + (64 << 10));
             // The teacher has gone when the student begins, but for what its head reads.

@@ -7,7 +7,6 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
-import io.llmc.model.LanguageModel;
 import io.llmc.model.Positions;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
@@ -15,25 +14,17 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 
 /// Forward and backward passes of a student beside its teacher.
-///
-/// Logits exist for a few rows at a time only: the head, the loss and their gradients are one loop.
 final class Trainer implements AutoCloseable {
-    /// Bytes of a student's logits that exist at once, about.
-    private static final long LOGITS = 24L << 20;
-
     private final Backend backend;
     private final Student student;
     private final Teacher teacher;
     private final TeacherCache cache;
     private final InsideLoss inside;
-    private final DistillSpec spec;
+    private final PredictionLoss predictions;
     private final boolean checkpoints;
     private final Positions positions;
     private final TensorArena tables;
@@ -56,30 +47,19 @@ final class Trainer implements AutoCloseable {
         this.teacher = teacher;
         this.cache = cache;
         this.inside = inside;
-        this.spec = spec;
         this.backend = student.model().backend();
         int length = spec.length();
         this.tables = backend.newArena(Positions.bytes(student.model().spec(), length) + 4096);
         this.positions = Positions.of(student.model().spec(), length, backend, tables);
+        this.predictions = new PredictionLoss(student, teacher, spec, positions);
         this.checkpoints = memory.checkpoints();
         this.arena = backend.newArena(memory.bytes());
     }
 
-    /// Rows whose logits exist at once.
-    static int pieceRows(long vocabulary) {
-        return (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
-    }
-
-    /// What is known of the teacher's predictions for some windows.
-    ///
-    /// @param normed what its head reads; null where it is not asked now
-    /// @param top null where there is no cache
-    private record Predictions(Tensor normed, TeacherCache.Top top) {}
-
-    private Predictions ask(
+    private PredictionLoss.Asked ask(
             Windows windows, int[] chosen, TensorArena step, InsideLoss.Targets targets) {
         Teacher.Listener listener = targets == null ? Teacher.Listener.NONE : targets;
-        return new Predictions(
+        return new PredictionLoss.Asked(
                 teacher == null ? null : teacher.normed(windows, step, listener),
                 cache == null ? null : cache.top(chosen, backend, step));
     }
@@ -91,7 +71,7 @@ final class Trainer implements AutoCloseable {
     Losses learn(Windows windows, int[] chosen, float scale) {
         try (TensorArena step = arena.scratch();
                 InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
-            Predictions teachers = ask(windows, chosen, step, targets);
+            PredictionLoss.Asked teachers = ask(windows, chosen, step, targets);
             List<Segment> segments = new ArrayList<>();
             Tape first = new Tape(backend, step, List.of());
             student.watch(first);
@@ -107,7 +87,7 @@ final class Trainer implements AutoCloseable {
             Tensor normed = last.kept().allocate(DType.F32, x.shape());
             student.model().finalNorm(forward(last), normed, x);
             Tensor dnormed = last.gradient(normed);
-            Losses losses = losses(windows, normed, dnormed, teachers, scale, step, true);
+            Losses losses = predictions.of(windows, normed, dnormed, teachers, scale, step);
             last.backward();
             double[] sums = new double[2];
             backward(segments, dx, step, targets, scale, sums);
@@ -227,7 +207,7 @@ final class Trainer implements AutoCloseable {
     Losses measure(Windows windows, int[] chosen) {
         try (TensorArena step = arena.scratch();
                 InsideLoss.Targets targets = inside == null ? null : inside.targets()) {
-            Predictions teachers = ask(windows, chosen, step, targets);
+            PredictionLoss.Asked teachers = ask(windows, chosen, step, targets);
             double[] sums = new double[2];
             Tensor normed =
                     Teacher.normed(
@@ -237,7 +217,7 @@ final class Trainer implements AutoCloseable {
                             windows,
                             step,
                             inside == null ? Teacher.Listener.NONE : measuring(targets, sums));
-            return losses(windows, normed, null, teachers, 1, step, false).with(sums[0], sums[1]);
+            return predictions.of(windows, normed, null, teachers, 1, step).with(sums[0], sums[1]);
         }
     }
 
@@ -253,129 +233,6 @@ final class Trainer implements AutoCloseable {
                 sums[0] += inside.hidden(block, x, null, targets, 1);
             }
         };
-    }
-
-    private Losses losses(
-            Windows windows,
-            Tensor normed,
-            Tensor dnormed,
-            Predictions teachers,
-            float scale,
-            TensorArena step,
-            boolean learns) {
-        int rows = Math.toIntExact(normed.rows());
-        if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
-            return new Losses(0, 0, 0, 0, 0, 0, rows);
-        }
-        int piece = pieceRows(student.model().spec().vocabulary());
-        double[] sums = new double[4];
-        for (int from = 0; from < rows; from += piece) {
-            int to = Math.min(rows, from + piece);
-            try (TensorArena scratch = step.scratch()) {
-                piece(
-                        windows,
-                        normed,
-                        dnormed,
-                        teachers,
-                        from,
-                        to,
-                        scale / rows,
-                        scratch,
-                        sums,
-                        learns);
-            }
-        }
-        long next = (long) rows - windows.count();
-        return new Losses(
-                sums[0] / rows,
-                sums[1] / rows,
-                sums[2] / rows,
-                sums[3] / Math.max(1, next),
-                0,
-                0,
-                rows);
-    }
-
-    private void piece(
-            Windows windows,
-            Tensor normed,
-            Tensor dnormed,
-            Predictions teachers,
-            int from,
-            int to,
-            float scale,
-            TensorArena scratch,
-            double[] sums,
-            boolean learns) {
-        LanguageModel model = student.model();
-        int n = to - from;
-        Tape tape = new Tape(backend, scratch, List.of());
-        if (learns) {
-            student.watch(tape);
-            tape.source(normed, dnormed);
-        }
-        Shape shape = new Shape(n, model.spec().vocabulary());
-        Tensor logits = tape.kept().allocate(DType.F32, shape);
-        model.logits(forward(tape), logits, normed.rows(from, to));
-        Tensor dlogits = tape.gradient(logits);
-        Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
-        Tensor targets = targets(windows, from, to, scratch);
-        backend.run(
-                teachers.top == null
-                        ? new Op.DistillLoss(
-                                dlogits,
-                                losses,
-                                logits,
-                                logits(teachers, from, to, shape, scratch),
-                                targets,
-                                spec.loss(),
-                                scale)
-                        : new Op.DistillTopLoss(
-                                dlogits,
-                                losses,
-                                logits,
-                                teachers.top.ids().rows(from, to),
-                                teachers.top.values().rows(from, to),
-                                targets,
-                                spec.loss(),
-                                spec.missing(),
-                                scale));
-        try (Arena host = Arena.ofConfined()) {
-            MemorySegment copy = host.allocate(losses.byteSize(), 8);
-            backend.download(copy, losses);
-            for (int i = 0; i < 4 * n; i++) {
-                sums[i % 4] += copy.getAtIndex(ValueLayout.JAVA_DOUBLE, i);
-            }
-        }
-        if (learns) {
-            tape.backward();
-        }
-    }
-
-    /// Of the teacher; null where it is not asked.
-    private Tensor logits(
-            Predictions teachers, int from, int to, Shape shape, TensorArena scratch) {
-        if (teachers.normed == null) {
-            return null;
-        }
-        Tensor theirs = scratch.allocate(DType.F32, shape);
-        teacher.logits(theirs, teachers.normed.rows(from, to), scratch);
-        return theirs;
-    }
-
-    /// The token after each row, -1 behind a window's last.
-    private Tensor targets(Windows windows, int from, int to, TensorArena scratch) {
-        Tensor t = scratch.allocate(DType.I32, new Shape(to - from));
-        try (Arena host = Arena.ofConfined()) {
-            MemorySegment ids = host.allocate(4L * (to - from), 8);
-            for (int r = from; r < to; r++) {
-                boolean last = (r + 1) % windows.length() == 0;
-                int id = last ? -1 : windows.ids().getAtIndex(ValueLayout.JAVA_INT, r + 1);
-                ids.setAtIndex(ValueLayout.JAVA_INT, r - from, id);
-            }
-            backend.upload(t, ids);
-        }
-        return t;
     }
 
     @Override

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.distill;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Forward;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Positions;
+import io.llmc.model.Tap;
+import io.llmc.model.Tape;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.Windows;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+
+/// Losses of a student's predictions, against a teacher's or the text. Logits exist for a few rows
+/// at a time only: the head, the loss and their gradients are one loop.
+final class PredictionLoss {
+    /// Bytes of a student's logits that exist at once, about.
+    private static final long LOGITS = 24L << 20;
+
+    private final Student student;
+    private final Teacher teacher;
+    private final DistillSpec spec;
+    private final Positions positions;
+    private final Backend backend;
+    private final Op.LossWeights weights;
+
+    /// @param teacher null where none is asked now
+    PredictionLoss(Student student, Teacher teacher, DistillSpec spec, Positions positions) {
+        this.student = student;
+        this.teacher = teacher;
+        this.spec = spec;
+        this.positions = positions;
+        this.backend = student.model().backend();
+        // The operation sees all rows, and the last of a window has no token to predict.
+        float counted = spec.length() / (float) Math.max(1, spec.length() - 1);
+        Op.LossWeights w = spec.loss();
+        this.weights =
+                new Op.LossWeights(
+                        w.kl(), w.reverse(), w.jsd(), w.ce() * counted, w.temperature(), w.beta());
+    }
+
+    /// What is known of the teacher's predictions for some windows.
+    ///
+    /// @param normed what its head reads; null where it is not asked now
+    /// @param top null where there is no cache
+    record Asked(Tensor normed, TeacherCache.Top top) {}
+
+    /// Rows whose logits exist at once.
+    static int pieceRows(long vocabulary) {
+        return (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
+    }
+
+    /// @param normed what the student's head reads
+    /// @param dnormed accumulates its gradient; null where nobody learns
+    /// @param step holds a piece at a time
+    Losses of(
+            Windows windows,
+            Tensor normed,
+            Tensor dnormed,
+            Asked teachers,
+            float scale,
+            TensorArena step) {
+        int rows = Math.toIntExact(normed.rows());
+        if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
+            return new Losses(0, 0, 0, 0, 0, 0, rows);
+        }
+        int piece = pieceRows(student.model().spec().vocabulary());
+        double[] sums = new double[4];
+        for (int from = 0; from < rows; from += piece) {
+            int to = Math.min(rows, from + piece);
+            try (TensorArena scratch = step.scratch()) {
+                piece(windows, normed, dnormed, teachers, from, to, scale / rows, scratch, sums);
+            }
+        }
+        long next = (long) rows - windows.count();
+        return new Losses(
+                sums[0] / rows,
+                sums[1] / rows,
+                sums[2] / rows,
+                sums[3] / Math.max(1, next),
+                0,
+                0,
+                rows);
+    }
+
+    private void piece(
+            Windows windows,
+            Tensor normed,
+            Tensor dnormed,
+            Asked teachers,
+            int from,
+            int to,
+            float scale,
+            TensorArena scratch,
+            double[] sums) {
+        LanguageModel model = student.model();
+        int n = to - from;
+        Tape tape = new Tape(backend, scratch, List.of());
+        if (dnormed != null) {
+            student.watch(tape);
+            tape.source(normed, dnormed);
+        }
+        Shape shape = new Shape(n, model.spec().vocabulary());
+        Tensor logits = tape.kept().allocate(DType.F32, shape);
+        Forward f = new Forward(backend, tape, tape.kept(), positions, Tap.NONE, false);
+        model.logits(f, logits, normed.rows(from, to));
+        Tensor dlogits = tape.gradient(logits);
+        Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
+        Tensor targets = targets(windows, from, to, scratch);
+        backend.run(
+                teachers.top == null
+                        ? new Op.DistillLoss(
+                                dlogits,
+                                losses,
+                                logits,
+                                logits(teachers, from, to, shape, scratch),
+                                targets,
+                                weights,
+                                scale)
+                        : new Op.DistillTopLoss(
+                                dlogits,
+                                losses,
+                                logits,
+                                teachers.top.ids().rows(from, to),
+                                teachers.top.values().rows(from, to),
+                                targets,
+                                weights,
+                                spec.missing(),
+                                scale));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment copy = host.allocate(losses.byteSize(), 8);
+            backend.download(copy, losses);
+            for (int i = 0; i < 4 * n; i++) {
+                sums[i % 4] += copy.getAtIndex(ValueLayout.JAVA_DOUBLE, i);
+            }
+        }
+        if (dnormed != null) {
+            tape.backward();
+        }
+    }
+
+    /// Of the teacher; null where it is not asked.
+    private Tensor logits(Asked teachers, int from, int to, Shape shape, TensorArena scratch) {
+        if (teachers.normed == null) {
+            return null;
+        }
+        Tensor theirs = scratch.allocate(DType.F32, shape);
+        teacher.logits(theirs, teachers.normed.rows(from, to), scratch);
+        return theirs;
+    }
+
+    /// The token after each row, -1 behind a window's last.
+    private Tensor targets(Windows windows, int from, int to, TensorArena scratch) {
+        Tensor t = scratch.allocate(DType.I32, new Shape(to - from));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment ids = host.allocate(4L * (to - from), 8);
+            for (int r = from; r < to; r++) {
+                boolean last = (r + 1) % windows.length() == 0;
+                int id = last ? -1 : windows.ids().getAtIndex(ValueLayout.JAVA_INT, r + 1);
+                ids.setAtIndex(ValueLayout.JAVA_INT, r - from, id);
+            }
+            backend.upload(t, ids);
+        }
+        return t;
+    }
+}
