@@ -99,7 +99,6 @@ final class BlockwiseRun {
         try (HealedBlocks healed = new HealedBlocks(student, scope.backend(), spec, work)) {
             heal(healed);
             write(healed);
-            healed.delete();
         }
         OutputDirectory.deleteTree(work.resolve(STATES));
         DistillRun.writeLog(log, work);
@@ -147,6 +146,8 @@ final class BlockwiseRun {
                 heal(i, healed, inputs, targets);
                 if (merges()) {
                     inputs.advance(i);
+                    // The next block needs the room.
+                    healed.close();
                 }
             }
             scope.progress().end();

@@ -46,7 +46,7 @@ record CacheHeader(
     private static final long MAX_FILE = 1 << 20;
 
     /// A window is read into arrays.
-    private static final long MAX_WINDOW = 1L << 30;
+    static final long MAX_WINDOW = 1L << 30;
 
     private static final JsonMapper JSON =
             JsonMapper.builder()
@@ -139,7 +139,7 @@ record CacheHeader(
                 "bytes_per_token is %d, expected %d"
                         .formatted(bytesPerToken, Integer.BYTES + row().bytes()));
         require(
-                row().bytes() * length <= MAX_WINDOW,
+                row().bytes() <= MAX_WINDOW / length,
                 file,
                 "a window of %d tokens is too large".formatted(length));
     }

@@ -71,7 +71,6 @@ record DistillRun(
             }
             scope.progress().begin("distilling", spec.steps());
             scope.progress().advance(state.step(), "");
-            Losses held = held(trainer, batches);
             // A run that had stopped for good, and was killed before it was written, has nothing to
             // learn.
             boolean stopped = isOut(state);
@@ -84,23 +83,23 @@ record DistillRun(
                         .advance(
                                 1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
                 if (step % spec.every() == 0 || step == spec.steps()) {
-                    held = held(trainer, batches);
-                    state = judged(state, held, model);
+                    state = judged(state, held(trainer, batches), model);
                     stopped = isOut(state);
                 }
-                if (step % spec.saveEvery() == 0 || stopped || times.asksToSave()) {
+                boolean last = stopped || step == spec.steps();
+                if (last || step % spec.saveEvery() == 0 || times.asksToSave()) {
+                    optimizer.requireSound("step " + step, work);
                     state.save(stateFile(), model);
                     times.saved();
                 }
             }
             scope.progress().end();
             if (spec.holdout() > 0) {
-                requireBest(model);
-                held = held(trainer, batches);
+                requireBest(state, model);
             }
+            Losses held = held(trainer, batches);
             write(model);
             writeLog(state.log(), work);
-            delete();
             return values(state, held, model);
         }
     }
@@ -117,7 +116,12 @@ record DistillRun(
         }
     }
 
-    private void requireBest(Student model) {
+    private void requireBest(TrainState state, Student model) {
+        if (Double.isInfinite(state.best())) {
+            throw new UserException(
+                    "the loss on the held-out windows was never a finite number",
+                    "lower --lr and pass --force to begin anew, or look at the teacher with llmc eval");
+        }
         if (TrainState.restoreWeights(bestFile(), model) == null) {
             throw new UserException(
                     bestFile() + ", the weights that did best, is damaged",
@@ -236,15 +240,6 @@ record DistillRun(
         try {
             Files.write(work.resolve("train-log.jsonl"), log);
             LossPlot.write(log, work.resolve("train-loss"));
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    private void delete() {
-        try {
-            Files.deleteIfExists(stateFile());
-            Files.deleteIfExists(bestFile());
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -50,8 +50,6 @@ public record DistillSpec(
         boolean checkpointBlocks,
         boolean blockwise,
         Inside inside) {
-    private static final int MOST = 100;
-
     /// A file of the data: .txt, or .jsonl with "text" or "messages".
     ///
     /// @param weight its part of the windows is its weight over the sum of all
@@ -96,127 +94,7 @@ public record DistillSpec(
             Algorithm algorithm, float beta1, float beta2, float eps, float decay, float clip) {}
 
     static DistillSpec read(Options o) {
-        Options loss = o.section("loss");
-        boolean named = !loss.keys().isEmpty();
-        Op.LossWeights weights =
-                new Op.LossWeights(
-                        (float) loss.decimal("kl", named ? 0 : 1),
-                        (float) loss.decimal("reverseKl", 0),
-                        (float) loss.decimal("jsd", 0),
-                        (float) loss.decimal("ce", 0),
-                        positive(loss, "temperature", 1),
-                        between(loss, "beta", 0.5));
-        Inside inside =
-                new Inside(
-                        (float) loss.decimal("hidden", 0),
-                        loss.choice("distance", Op.Distance.class, Op.Distance.MSE),
-                        (float) loss.decimal("attention", 0),
-                        o.integers("map"));
-        if (!weights.asksTeacher() && weights.ce() == 0 && !inside.any()) {
-            throw loss.error("kl", "all losses have the weight 0, so there is nothing to learn");
-        }
-        Lora lora = Lora.read(o);
-        if (lora != null && o.has("train")) {
-            throw o.error("train", "lora trains its adapters alone; leave train out");
-        }
-        int steps = count(o, "steps", 500);
-        boolean cached = o.has("teacherCache");
-        if (cached && o.has("teacher")) {
-            throw o.error("teacherCache", "a teacher is given too, and a student learns from one");
-        }
-        boolean blockwise = o.flag("blockwise", false);
-        if (cached && (inside.any() || blockwise)) {
-            throw o.error(
-                    "teacherCache",
-                    "a teacherCache holds predictions only; blocks need the teacher itself");
-        }
-        if (!cached && (weights.asksTeacher() || inside.any() || blockwise)) {
-            o.text("teacher");
-        }
-        return new DistillSpec(
-                path(o, "teacher"),
-                path(o, "teacherCache"),
-                missing(o, weights),
-                data(o, cached),
-                o.choice("order", Order.class, Order.SHUFFLED),
-                steps,
-                count(o, "batch", 8),
-                cached && !o.has("length") ? 0 : count(o, "length", 256),
-                count(o, "accumulate", 1),
-                weights,
-                new Rate(
-                        positive(o, "lr", 3e-4),
-                        notNegative(o, "warmup", Math.min(20, steps / 10)),
-                        o.choice("schedule", Schedule.class, Schedule.COSINE),
-                        (float) o.decimal("lrEnd", 0.1)),
-                new Adam(
-                        o.choice("optimizer", Algorithm.class, Algorithm.ADAMW),
-                        (float) o.decimal("beta1", 0.9),
-                        (float) o.decimal("beta2", 0.999),
-                        (float) o.decimal("eps", 1e-8),
-                        (float) o.decimal("weightDecay", 0),
-                        (float) o.decimal("clip", 1)),
-                o.texts("train"),
-                lora,
-                o.whole("seed", 0),
-                notNegative(o, "holdout", 8),
-                count(o, "every", 50),
-                notNegative(o, "patience", 0),
-                count(o, "saveEvery", 50),
-                minutes(o),
-                o.flag("checkpointBlocks", false),
-                blockwise,
-                inside);
-    }
-
-    private static List<Part> data(Options o, boolean cached) {
-        if (cached && o.has("mix")) {
-            throw o.error("mix", "a teacherCache has a text of its own; leave mix out");
-        }
-        if (cached && !o.has("data")) {
-            return List.of();
-        }
-        if (!o.has("mix")) {
-            return List.of(new Part(Path.of(o.text("data")), 1));
-        }
-        if (o.has("data")) {
-            throw o.error("mix", "data and mix are both given; leave one out");
-        }
-        List<Part> parts = o.texts("mix").stream().map(text -> part(o, text)).toList();
-        if (parts.isEmpty() || parts.size() > MOST) {
-            throw o.error(
-                    "mix", "mix has %d files, expected 1 to %d".formatted(parts.size(), MOST));
-        }
-        return parts;
-    }
-
-    /// `a.txt:3`.
-    private static Part part(Options o, String text) {
-        int colon = text.lastIndexOf(':');
-        String weight = text.substring(colon + 1);
-        if (colon < 1 || !weight.matches("[0-9]{1,4}") || Integer.parseInt(weight) == 0) {
-            throw o.error(
-                    "mix",
-                    "mix has %s, expected FILE:WEIGHT with a whole weight from 1 to 9999, as a.txt:3"
-                            .formatted(text));
-        }
-        return new Part(Path.of(text.substring(0, colon)), Integer.parseInt(weight));
-    }
-
-    private static Path path(Options o, String key) {
-        String value = o.text(key, null);
-        return value == null ? null : Path.of(value);
-    }
-
-    private static Op.Missing missing(Options o, Op.LossWeights weights) {
-        if (o.has("missing") && !o.has("teacherCache")) {
-            throw o.error("missing", "only a teacherCache lacks probability");
-        }
-        Op.Missing missing = o.choice("missing", Op.Missing.class, Op.Missing.REST);
-        if (missing == Op.Missing.ZERO && weights.reverse() != 0) {
-            throw o.error("missing", "with zero the reverse KL is infinite; choose rest");
-        }
-        return missing;
+        return SpecReader.read(o);
     }
 
     /// Tokens that one change of the weights looks at.
@@ -274,45 +152,5 @@ public record DistillSpec(
                 checkpointBlocks,
                 blockwise,
                 inside);
-    }
-
-    private static int count(Options o, String key, int absent) {
-        int value = o.integer(key, absent);
-        if (value < 1) {
-            throw o.error(key, "%s is %d, expected at least 1".formatted(key, value));
-        }
-        return value;
-    }
-
-    private static int notNegative(Options o, String key, int absent) {
-        int value = o.integer(key, absent);
-        if (value < 0) {
-            throw o.error(key, "%s is %d, expected 0 or more".formatted(key, value));
-        }
-        return value;
-    }
-
-    private static double minutes(Options o) {
-        double value = o.decimal("saveMinutes", 10);
-        if (!(value >= 0 && Double.isFinite(value))) {
-            throw o.error("saveMinutes", "saveMinutes is %s, expected 0 or more".formatted(value));
-        }
-        return value;
-    }
-
-    private static float positive(Options o, String key, double absent) {
-        double value = o.decimal(key, absent);
-        if (!(value > 0)) {
-            throw o.error(key, "%s is %s, expected above 0".formatted(key, value));
-        }
-        return (float) value;
-    }
-
-    private static float between(Options o, String key, double absent) {
-        double value = o.decimal(key, absent);
-        if (!(value > 0 && value < 1)) {
-            throw o.error(key, "%s is %s, expected between 0 and 1".formatted(key, value));
-        }
-        return (float) value;
     }
 }

@@ -119,7 +119,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         Batches batches = Batches.of(ids, spec);
         Trainable.requireSome(student, spec);
         List<Path> inputs = inputs(student, teacher, cache);
-        directory.prepare(key(scope, student, inputs, ids));
+        directory.prepare(key(scope, student, teacher, inputs, ids));
         Path work = directory.work();
         SequencedMap<String, Object> shown;
         try (StepTimes times = StepTimes.open(work, spec.saveMinutes(), nanos)) {
@@ -135,6 +135,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
             times.median().ifPresent(speed -> shown.put("tokens_per_second", speed));
         }
         directory.copySideFiles(student);
+        TrainState.delete(work);
         directory.publish();
         return new Result(scope.output(), shown, List.of());
     }
@@ -223,10 +224,16 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     }
 
     /// Two runs with one key may share their state.
-    private static String key(Scope scope, Checkpoint student, List<Path> inputs, List<int[]> ids) {
+    private static String key(
+            Scope scope,
+            Checkpoint student,
+            Checkpoint teacher,
+            List<Path> inputs,
+            List<int[]> ids) {
         StringBuilder text = new StringBuilder(scope.toolVersion());
         text.append(Provenance.essence(scope.recipe()));
         text.append(scope.recipe().steps().size()).append(student.config().json());
+        text.append(teacher == null ? "" : teacher.config().json());
         ids.forEach(one -> text.append(CacheWriter.hash(one, one.length)));
         for (Path file : inputs) {
             try {

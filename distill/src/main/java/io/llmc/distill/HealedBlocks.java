@@ -9,8 +9,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Tensor;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -83,16 +81,6 @@ final class HealedBlocks implements AutoCloseable {
             adapters.putAll(block(i).adapters(memory));
         }
         return adapters;
-    }
-
-    void delete() {
-        try {
-            for (int i = 0; i < layers.size(); i++) {
-                Files.deleteIfExists(file(i));
-            }
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
     }
 
     @Override

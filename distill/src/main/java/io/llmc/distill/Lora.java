@@ -42,6 +42,11 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
         if (adapter && rank == 0) {
             throw o.error("adapter", "an adapter is what lora trains; set lora to its rank");
         }
+        for (String key : List.of("loraAlpha", "loraTargets")) {
+            if (rank == 0 && o.has(key)) {
+                throw o.error(key, key + " would change nothing: lora is not given");
+            }
+        }
         return rank == 0 ? null : new Lora(rank, alpha, new Targets(targets, List.of()), !adapter);
     }
 

@@ -76,9 +76,20 @@ final class Optimizer {
         throw new UserException(
                 "%s: the loss is %s and the norm of the gradients %s%s"
                         .formatted(where, loss, norm, cause),
-                "lower --lr, or make the student again if its file holds such values; the last"
-                        + " good state is kept in "
+                "lower --lr and pass --force to begin anew, or make the student again if its file holds"
+                        + " such values; the last good state is kept in "
                         + work);
+    }
+
+    /// @throws UserException where a weight is no finite number
+    void requireSound(String where, Path work) {
+        unsound()
+                .ifPresent(cause -> {
+                    throw new UserException(
+                            "%s: %s".formatted(where, cause),
+                            "lower --lr and pass --force to begin anew; the last good state is kept in "
+                                    + work);
+                });
     }
 
     /// @param step from 1

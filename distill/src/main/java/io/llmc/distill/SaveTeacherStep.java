@@ -109,6 +109,12 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "the top %,d of %,d tokens are asked for".formatted(topK, spec.vocabulary()),
                     "lower --top-k");
         }
+        if (new CacheRow(spec.vocabulary(), topK).bytes() > CacheHeader.MAX_WINDOW / length) {
+            throw new UserException(
+                    "a window of %,d tokens with %,d predictions each takes more than 1 GiB"
+                            .formatted(length, topK),
+                    "lower --top-k or --length");
+        }
     }
 
     @Override
@@ -153,6 +159,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     private String key(Scope scope, Checkpoint teacher, int[] ids) throws IOException {
         StringBuilder text = new StringBuilder(scope.toolVersion());
         text.append(Provenance.essence(scope.recipe())).append(CacheWriter.hash(ids, ids.length));
+        text.append(teacher.config().json());
         for (Path file : teacher.weightFiles()) {
             text.append(file.getFileName())
                     .append(Files.size(file))

@@ -17,6 +17,7 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 
@@ -29,6 +30,8 @@ import java.util.zip.CRC32C;
 record TrainState(int step, double best, int since, List<String> log) {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final int CHUNK = 1 << 24;
+    private static final Pattern SAVED =
+            Pattern.compile("(train-state|best-weights|block).*\\.bin(\\.tmp)?");
 
     static TrainState beginning() {
         return new TrainState(0, Double.POSITIVE_INFINITY, 0, new ArrayList<>());
@@ -76,6 +79,20 @@ record TrainState(int step, double best, int since, List<String> log) {
                     h.step, Double.parseDouble(h.best), h.since, new ArrayList<>(h.log));
         } catch (IOException e) {
             return null;
+        }
+    }
+
+    /// Deletes what runs have saved in a working directory: whatever a run saves is one of these,
+    /// whole or cut short.
+    static void delete(Path work) {
+        try (Stream<Path> files = Files.list(work)) {
+            for (Path file : files.toList()) {
+                if (SAVED.matcher(file.getFileName().toString()).matches()) {
+                    Files.delete(file);
+                }
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 
@@ -160,7 +177,8 @@ record TrainState(int step, double best, int since, List<String> log) {
             if (all.asSlice(body).asByteBuffer().getLong() != crc.getValue()) {
                 return null;
             }
-            int length = all.asByteBuffer().getInt();
+            // A view of the whole would be limited to 2 GiB.
+            int length = all.asSlice(0, 4).asByteBuffer().getInt();
             if (length < 0 || 4L + length + weights != body) {
                 return null;
             }

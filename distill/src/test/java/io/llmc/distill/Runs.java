@@ -110,6 +110,10 @@ final class Runs {
                         "holdout",
                         4));
         options.putAll(more);
+        if (more.containsKey("blockwise")) {
+            // Refused there: blocks are measured before and after.
+            options.remove("every");
+        }
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", student.toString());
         tree.put("output", "unused");

@@ -50,6 +50,7 @@ public final class Provenance {
                         || key.equals("data")
                         || key.equals("against")
                         || key.equals("teacher")
+                        || key.equals("mix")
                         || Options.camel(key).equals("teacherCache");
         Path name =
                 path && value != null
