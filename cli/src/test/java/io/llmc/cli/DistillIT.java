@@ -226,7 +226,7 @@ class DistillIT {
                 output: %s
                 steps:
                   - sweep:
-                      - width: {ffn: 0.75}
+                      - magnitude: {sparsity: 0.5}
                   - distill: {teacher: %s, data: %s, lora: 2, adapter: true}
                 """
                         .formatted(Cli.TALE_LLAMA, dir.resolve("out"), Cli.TALE_LLAMA, DATA));

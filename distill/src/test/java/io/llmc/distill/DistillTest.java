@@ -164,7 +164,8 @@ class DistillTest {
         String whole = Files.readString(TEACHER.resolve("calibration.txt"));
         Files.writeString(text, whole.substring(0, 1600));
         Map<String, Object> options = new LinkedHashMap<>();
-        options.put("loss", Map.of(loss, 1, "temperature", 1.5));
+        options.put(
+                "loss", loss.equals("ce") ? Map.of(loss, 1) : Map.of(loss, 1, "temperature", 1.5));
         options.putAll(Map.of("steps", 16, "lr", 3e-4, "holdout", 1, "data", text.toString()));
         run(options, out, 2, Integer.MAX_VALUE);
         List<String> log = Files.readAllLines(out.resolve("train-log.jsonl"));
