@@ -184,7 +184,8 @@ record DistillRun(
             throw new UserException(
                     "step %d: the loss has risen to %.3g, more than %.0f times what it began with"
                             .formatted(step, loss, DIVERGED),
-                    "lower --lr; the last good state is kept in " + work);
+                    "lower --lr and pass --force to begin anew; the last good state is kept in "
+                            + work);
         }
     }
 
