@@ -13,16 +13,18 @@ final class SpecReader {
     private static final List<String> WEIGHTS =
             List.of("kl", "reverseKl", "jsd", "ce", "hidden", "attention");
     private static final List<String> UNUSED_BLOCKWISE =
-            List.of("loss", "every", "patience", "checkpointBlocks");
+            List.of("every", "patience", "checkpointBlocks");
 
     private SpecReader() {}
 
     static DistillSpec read(Options o) {
         boolean blockwise = o.flag("blockwise", false);
-        if (blockwise) {
-            refuse(o, UNUSED_BLOCKWISE, "with blockwise every block learns its teacher's output");
-        }
         Options loss = o.section("loss");
+        if (blockwise) {
+            String why = "with blockwise every block learns its teacher's output";
+            refuse(o, UNUSED_BLOCKWISE, why);
+            refuse(loss, List.copyOf(loss.keys()), why);
+        }
         boolean named = WEIGHTS.stream().anyMatch(loss::has);
         Op.LossWeights weights =
                 new Op.LossWeights(

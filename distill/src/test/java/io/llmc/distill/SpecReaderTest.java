@@ -39,7 +39,7 @@ class SpecReaderTest {
 
     @Test
     void whatWouldChangeNothingIsRefused() {
-        refused(Map.of("blockwise", true, "loss", Map.of("kl", 1)), "loss would change nothing");
+        refused(Map.of("blockwise", true, "loss", Map.of("kl", 1)), "kl would change nothing");
         refused(Map.of("blockwise", true, "patience", 2), "patience would change nothing");
         refused(Map.of("map", List.of(0, 1)), "no loss compares blocks");
         refused(Map.of("loss", Map.of("distance", "cosine")), "hidden has no weight");
