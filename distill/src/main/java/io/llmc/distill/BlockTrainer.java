@@ -79,7 +79,7 @@ final class BlockTrainer implements AutoCloseable {
                                     Tap.NONE,
                                     false),
                             x);
-            double square = squares(target, step) / target.shape().size();
+            double square = Host.squares(backend, target) / target.shape().size();
             Tensor dy = tape.gradient(y);
             float factor = (float) (scale / (square * y.rows()));
             Error error = error(dy, y, target, factor, step);
@@ -109,15 +109,7 @@ final class BlockTrainer implements AutoCloseable {
         Tensor losses = step.allocate(DType.F64, new Shape(y.rows()));
         backend.run(new Op.AccumulateHiddenLoss(dy, losses, y, target, Op.Distance.MSE, factor));
         double squares = Host.sum(Host.doubles(backend, losses)) * y.cols();
-        return new Error(squares, squares(target, step));
-    }
-
-    private double squares(Tensor t, TensorArena step) {
-        try (TensorArena scratch = step.scratch()) {
-            Tensor sums = scratch.allocate(DType.F64, new Shape(t.rows()));
-            backend.run(new Op.RowSquares(sums, t));
-            return Host.sum(Host.doubles(backend, sums));
-        }
+        return new Error(squares, Host.squares(backend, target));
     }
 
     @Override

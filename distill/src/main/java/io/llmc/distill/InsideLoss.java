@@ -157,7 +157,7 @@ final class InsideLoss implements AutoCloseable {
             Tensor target = targets.outputs.get(block);
             double size =
                     switch (spec.distance()) {
-                        case MSE -> squares(target, scratch) / target.shape().size();
+                        case MSE -> Host.squares(backend, target) / target.shape().size();
                         case COSINE -> 1;
                     };
             double factor = scale * spec.hidden() / (size * x.rows() * map.counterparts().size());
@@ -197,12 +197,6 @@ final class InsideLoss implements AutoCloseable {
         backend.run(
                 new Op.AccumulateHiddenLoss(
                         dx, losses, x, target, spec.distance(), (float) factor));
-    }
-
-    private double squares(Tensor t, TensorArena scratch) {
-        Tensor sums = scratch.allocate(DType.F64, new Shape(t.rows()));
-        backend.run(new Op.RowSquares(sums, t));
-        return Host.sum(Host.doubles(backend, sums));
     }
 
     /// The loss of a block's attention, as [#hidden].

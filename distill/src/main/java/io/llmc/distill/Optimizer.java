@@ -3,11 +3,8 @@ package io.llmc.distill;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
-import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.solver.Host;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.nio.file.Path;
 import java.util.Collection;
@@ -32,18 +29,9 @@ final class Optimizer {
     double gradientNorm() {
         double sum = 0;
         for (Student.Parameter p : parameters) {
-            sum += squares(p.gradient());
+            sum += Host.squares(backend, p.gradient());
         }
         return Math.sqrt(sum);
-    }
-
-    private double squares(Tensor t) {
-        Tensor rows = t.shape().rank() == 2 ? t : t.reshape(1, t.shape().size());
-        try (TensorArena scratch = backend.newArena(8 * rows.rows() + 1024)) {
-            Tensor sums = scratch.allocate(DType.F64, new Shape(rows.rows()));
-            backend.run(new Op.RowSquares(sums, rows));
-            return Host.sum(Host.doubles(backend, sums));
-        }
     }
 
     /// Where numbers went wrong: the first parameter by name whose values are not finite, else the
@@ -62,7 +50,7 @@ final class Optimizer {
     private Optional<String> unsound(
             List<Student.Parameter> sorted, Function<Student.Parameter, Tensor> part, String what) {
         return sorted.stream()
-                .filter(p -> !Double.isFinite(squares(part.apply(p))))
+                .filter(p -> !Double.isFinite(Host.squares(backend, part.apply(p))))
                 .findFirst()
                 .map(p -> "%s has %s that are not finite".formatted(p.name(), what));
     }

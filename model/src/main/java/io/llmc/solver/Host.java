@@ -2,6 +2,7 @@
 package io.llmc.solver;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -54,6 +55,16 @@ public final class Host {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_FLOAT, values));
         }
         return t;
+    }
+
+    /// The sum of the squares of a float tensor's elements, row by row.
+    public static double squares(Backend backend, Tensor t) {
+        Tensor rows = t.shape().rank() == 2 ? t : t.reshape(1, t.shape().size());
+        try (TensorArena scratch = backend.newArena(8 * rows.rows() + 1024)) {
+            Tensor sums = scratch.allocate(DType.F64, new Shape(rows.rows()));
+            backend.run(new Op.RowSquares(sums, rows));
+            return sum(doubles(backend, sums));
+        }
     }
 
     public static double sum(double[] values) {
