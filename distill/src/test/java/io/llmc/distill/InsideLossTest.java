@@ -71,6 +71,8 @@ class InsideLossTest {
 
     @ParameterizedTest
     @CsvSource({
+        "kl, mse, tiny-qwen3, tiny-qwen3",
+        "ce, mse, tiny-qwen3, tiny-qwen3",
         "hidden, mse, tiny-qwen3, tiny-qwen3",
         "hidden, cosine, tiny-qwen3, tiny-qwen3",
         "attention, mse, tiny-qwen3, tiny-qwen3",
