@@ -4,16 +4,19 @@ package io.llmc.backend;
 /// How a device should work; neither changes results by more than rounding, and threads not at all.
 ///
 /// @param threads worker threads; results do not depend on it
-/// @param math which dense products the CPU uses
-public record BackendOptions(int threads, Math math) {
-    /// Dense products on the CPU.
+/// @param math what computes dense products
+/// @param memory bytes that a device with memory of its own may take; `Long.MAX_VALUE` for no cap
+public record BackendOptions(int threads, Math math, long memory) {
+    /// Dense products.
     public enum Math {
-        /// oneDNN where it was measured to be faster and its natives load, the Vector API
-        /// otherwise.
+        /// The library of the device (oneDNN, cuBLAS) where it was measured to be faster and loads,
+        /// kernels of our own otherwise.
         AUTO,
         /// oneDNN, or an error.
         ONEDNN,
-        /// The Vector API: the same bytes on any CPU.
+        /// cuBLAS, or an error.
+        CUBLAS,
+        /// Kernels of our own: the same bytes on any CPU, and on any GPU.
         PORTABLE
     }
 
@@ -21,6 +24,10 @@ public record BackendOptions(int threads, Math math) {
         if (threads < 1) {
             throw new IllegalArgumentException("threads must be positive: " + threads);
         }
+    }
+
+    public BackendOptions(int threads, Math math) {
+        this(threads, math, Long.MAX_VALUE);
     }
 
     public static BackendOptions defaults() {

@@ -16,6 +16,8 @@ public final class Slab implements TensorArena {
     public interface Memory {
         Buffer slice(long offset, long bytes, Lifetime lifetime);
 
+        String device();
+
         long capacity();
 
         void free();
@@ -45,7 +47,11 @@ public final class Slab implements TensorArena {
         if (!lifetime.isAlive()) throw new IllegalStateException("the arena is closed");
         long bytes = shape.size() * dtype.bytes();
         if (top + bytes > memory.capacity()) {
-            throw new OutOfDeviceMemoryException(bytes, memory.capacity() - top, memory.capacity());
+            throw new OutOfDeviceMemoryException(
+                    "an arena of " + memory.device(),
+                    bytes,
+                    memory.capacity() - top,
+                    memory.capacity());
         }
         Tensor t = new Tensor(memory.slice(top, bytes, lifetime), 0, dtype, shape);
         top += Math.ceilDiv(bytes, ALIGN) * ALIGN;

@@ -71,6 +71,11 @@ public final class ArenaPlan implements Backend {
                     }
 
                     @Override
+                    public String device() {
+                        return device;
+                    }
+
+                    @Override
                     public long capacity() {
                         return Long.MAX_VALUE / 2;
                     }

@@ -36,6 +36,11 @@ public final class CpuBackend implements Backend {
     private final TopKernels tops;
 
     public CpuBackend(BackendOptions options) {
+        if (options.math() == BackendOptions.Math.CUBLAS) {
+            throw new UserException(
+                    "--math cublas is for an NVIDIA GPU, and the device is cpu",
+                    "leave it out, or name a GPU by --device");
+        }
         workers = new Workers(options.threads());
         portable = new PortableGemm(workers);
         math = options.math();
@@ -75,7 +80,7 @@ public final class CpuBackend implements Backend {
         if (dense == null) {
             dense =
                     switch (math) {
-                        case PORTABLE -> portable;
+                        case PORTABLE, CUBLAS -> portable; // the latter was refused
                         case ONEDNN -> new OneDnnGemm(workers, OneDnn.load());
                         case AUTO -> oneDnnOrPortable();
                     };

@@ -38,7 +38,7 @@ final class HostMemory implements Slab.Memory {
         }
         if (allocation.address() == 0) {
             arena.close();
-            throw new OutOfDeviceMemoryException(bytes, 0, bytes);
+            throw new OutOfDeviceMemoryException("cpu", bytes, 0, bytes);
         }
         long skipped = -allocation.address() & (ALIGN - 1);
         slab =
@@ -49,6 +49,11 @@ final class HostMemory implements Slab.Memory {
     @Override
     public Buffer slice(long offset, long bytes, Lifetime lifetime) {
         return new HostBuffer(slab.asSlice(offset, bytes), lifetime);
+    }
+
+    @Override
+    public String device() {
+        return "cpu";
     }
 
     @Override

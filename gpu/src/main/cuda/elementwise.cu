@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One thread an element, in strides of the whole grid.
+#include "activation.cuh"
+#include "llmc.cuh"
+
+// out = a + scale * b
+extern "C" __global__ void add(float* out, const float* a, const float* b, float scale, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = fmaf(scale, b[i], a[i]);
+}
+
+// out[t,c] = x[t,c] + row[c]
+extern "C" __global__ void add_row(float* out, const float* x, const void* row, int type, i64 cols, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = x[i] + load(row, i % cols, type);
+}
+
+// out = factor * x, between element types
+extern "C" __global__ void scale(void* out, int out_type, const void* x, int x_type, float factor, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) store(out, i, out_type, factor * load(x, i, x_type));
+}
+
+extern "C" __global__ void softcap(float* out, const float* x, float cap, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = cap * tanhf(x[i] / cap);
+}
+
+extern "C" __global__ void activate(float* out, const float* x, int activation, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = activated(x[i], activation);
+}
+
+extern "C" __global__ void gated(float* out, const float* gate, const float* up, int activation, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = activated(gate[i], activation) * up[i];
+}
+
+// sum += factor * x
+extern "C" __global__ void accumulate_scaled(float* sum, const float* x, float factor, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) sum[i] = fmaf(factor, x[i], sum[i]);
+}
+
+// dx += dout * (1 - (out / cap)^2)
+extern "C" __global__ void softcap_grad(float* dx, const float* dout, const float* out, float cap, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    float r = out[i] / cap;
+    dx[i] = fmaf(dout[i], 1.f - r * r, dx[i]);
+  }
+}
+
+extern "C" __global__ void activate_grad(float* dx, const float* dout, const float* x, int activation, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) dx[i] = fmaf(dout[i], activation_slope(x[i], activation), dx[i]);
+}
+
+// dgate += dout * up * slope(gate), dup += dout * activation(gate)
+extern "C" __global__ void gated_grad(float* dgate, float* dup, const float* dout, const float* gate, const float* up,
+                                      int activation, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    float g = gate[i], d = dout[i];
+    dgate[i] = fmaf(d * up[i], activation_slope(g, activation), dgate[i]);
+    dup[i] = fmaf(d, activated(g, activation), dup[i]);
+  }
+}

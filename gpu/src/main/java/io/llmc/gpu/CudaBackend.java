@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.gpu;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Op;
+import io.llmc.backend.Slab;
+import io.llmc.backend.TensorArena;
+import io.llmc.tensor.Buffer;
+import io.llmc.tensor.Lifetime;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+
+/// Runs on one NVIDIA GPU. Every operation is a call into one kernel family; it returns once the
+/// work is queued, and only [#download] waits.
+public final class CudaBackend implements Backend {
+    private final Gpu gpu;
+    private final ElementwiseKernels elements;
+    private final RowKernels rows;
+    private final NormKernels norms;
+    private final AttentionKernels attention;
+    private final AttentionGradKernels attentionGrad;
+    private final ProductKernels products;
+    private final LinalgKernels linalg;
+    private final LossKernels losses;
+    private final TrainingKernels training;
+    private final QuantKernels quant;
+    private final ObsKernels obs;
+    private final MaskKernels masks;
+
+    /// @param index of the device, as the driver counts
+    public CudaBackend(int index, BackendOptions options) {
+        gpu = new Gpu(index, options.memory());
+        elements = new ElementwiseKernels(gpu);
+        rows = new RowKernels(gpu);
+        norms = new NormKernels(gpu);
+        attention = new AttentionKernels(gpu);
+        attentionGrad = new AttentionGradKernels(gpu);
+        products = new ProductKernels(gpu);
+        linalg = new LinalgKernels(gpu);
+        losses = new LossKernels(gpu);
+        training = new TrainingKernels(gpu);
+        quant = new QuantKernels(gpu);
+        obs = new ObsKernels(gpu);
+        masks = new MaskKernels(gpu);
+    }
+
+    @Override
+    public String device() {
+        return gpu.device();
+    }
+
+    Gpu gpu() {
+        return gpu;
+    }
+
+    @Override
+    public synchronized void run(Op op) {
+        switch (op) {
+            case Op.Embed(var out, var ids, var table, float scale) ->
+                    rows.embed(out, ids, table, scale);
+            case Op.Matmul(var out, var x, Weight w) -> products.matmul(out, x, w);
+            case Op.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
+            case Op.Add(var out, var a, var b, float scale) -> elements.add(out, a, b, scale);
+            case Op.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
+            case Op.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+                    norms.rmsNorm(out, x, weight, eps, offset);
+            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+                    norms.layerNorm(out, x, weight, bias, eps);
+            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+                    norms.rope(out, x, cosSin, dim, length, interleaved);
+            case Op.Attention(var out, var q, var k, var v, var spec) ->
+                    attention.attention(out, q, k, v, spec);
+            case Op.Activate(var out, var x, var activation) ->
+                    elements.activate(out, x, activation);
+            case Op.Gated(var out, var gate, var up, var activation) ->
+                    elements.gated(out, gate, up, activation);
+            case Op.Columns(var out, var x, long from) -> rows.columns(out, x, from);
+            case Op.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
+            case Op.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
+                    rows.accumulateRows(sum, x, index, weights, factor);
+            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+                    rows.route(experts, weights, logits, renormalise);
+            case Op.AccumulateMatmulInput(var dx, var dout, Weight w) ->
+                    products.matmulInput(dx, dout, w);
+            case Op.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);
+            case Op.AccumulateScaled(var sum, var x, float factor) ->
+                    elements.accumulateScaled(sum, x, factor);
+            case Op.AccumulateColumnSums(var sum, var x) -> norms.columnSums(sum, x);
+            case Op.AccumulateColumns(var dx, var dout, long from) ->
+                    rows.accumulateColumns(dx, dout, from);
+            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+                    elements.softcapGrad(dx, dout, out, cap);
+            case Op.AccumulateRmsNormGrad norm -> norms.rmsNormGrad(norm);
+            case Op.AccumulateLayerNormGrad norm -> norms.layerNormGrad(norm);
+            case Op.AccumulateRopeGrad(
+                            var dx,
+                            var dout,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
+                    norms.ropeGrad(dx, dout, cosSin, dim, length, interleaved);
+            case Op.AccumulateAttentionGrad grad -> attentionGrad.gradient(grad);
+            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+                    elements.activateGrad(dx, dout, x, activation);
+            case Op.AccumulateGatedGrad(
+                            var dgate,
+                            var dup,
+                            var dout,
+                            var gate,
+                            var up,
+                            var activation) ->
+                    elements.gatedGrad(dgate, dup, dout, gate, up, activation);
+            case Op.AccumulateRowsGrad grad -> rows.rowsGrad(grad);
+            case Op.AccumulateRouteGrad grad -> rows.routeGrad(grad);
+            case Op.DistillLoss loss -> losses.distill(loss);
+            case Op.AccumulateHiddenLoss loss -> losses.hidden(loss);
+            case Op.AccumulateAttentionLoss loss -> attentionGrad.loss(loss);
+            case Op.DistillTopLoss loss -> losses.distillTop(loss);
+            case Op.TopLogProbabilities top -> losses.topLogProbabilities(top);
+            case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
+                    training.adamW(w, m, v, g, spec);
+            case Op.AccumulateAdamW8 step -> training.adamW8(step);
+            case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
+                    losses.negativeLogLikelihood(out, logits, targets);
+            case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
+            case Op.ArgMax(var out, var x) -> losses.argMax(out, x);
+            case Op.Zero(var out) -> gpu.zero(CudaBuffer.pointer(out), out.byteSize());
+            case Op.AccumulateGram(var h, var x, float scale) -> products.gram(h, x, scale);
+            case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
+            case Op.GatherSymmetric(var out, var h, var order) ->
+                    rows.gatherSymmetric(out, h, order);
+            case Op.GatherColumns(var out, var x, var order) -> rows.gatherColumns(out, x, order);
+            case Op.Transpose(var out, var x) -> rows.transpose(out, x);
+            case Op.AccumulateColumnNorms(var sum, var x, int power) ->
+                    norms.columnNorms(sum, x, power);
+            case Op.RowSquares(var out, var x) -> norms.rowSquares(out, x);
+            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+                    linalg.choleskyInverse(u, status, h, damp);
+            case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
+            case Op.ChooseGrid grid -> quant.chooseGrid(grid);
+            case Op.RoundToGrid round -> quant.roundToGrid(round);
+            case Op.AccumulateObsBlock block -> obs.block(block);
+            case Op.AccumulateObsSpread spread -> products.spread(spread);
+            case Op.ChooseMask choice -> masks.choose(choice);
+            case Op.CountAbove(var out, var w, var importance, float threshold) ->
+                    masks.countAbove(out, w, importance, threshold);
+            case Op.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
+            case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);
+            case Op.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
+        }
+    }
+
+    @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the slab owns it
+    public synchronized TensorArena newArena(long bytes) {
+        return new Slab(new SlabMemory(gpu.take(bytes), bytes));
+    }
+
+    /// One arena's piece of the device.
+    private final class SlabMemory implements Slab.Memory {
+        private final Allocation allocation;
+        private final long bytes;
+        private long touched;
+
+        SlabMemory(Allocation allocation, long bytes) {
+            this.allocation = allocation;
+            this.bytes = bytes;
+        }
+
+        @Override
+        public Buffer slice(long offset, long length, Lifetime lifetime) {
+            boolean untouched = offset >= touched;
+            touched = Math.max(touched, offset + length);
+            return new CudaBuffer(device(), allocation, offset, length, lifetime, untouched);
+        }
+
+        @Override
+        public String device() {
+            return CudaBackend.this.device();
+        }
+
+        @Override
+        public long capacity() {
+            return bytes;
+        }
+
+        @Override
+        public void free() {
+            synchronized (CudaBackend.this) {
+                gpu.giveBack(allocation);
+            }
+        }
+    }
+
+    @Override
+    public synchronized void upload(Tensor dst, MemorySegment src) {
+        gpu.upload(dst, src);
+    }
+
+    @Override
+    public synchronized void download(MemorySegment dst, Tensor src) {
+        gpu.download(dst, src);
+    }
+
+    @Override
+    public Weight adopt(Weight host, TensorArena arena) {
+        return switch (host) {
+            case Weight.Dense(var values) -> new Weight.Dense(adopt(values, arena));
+            case Weight.Grouped w ->
+                    new Weight.Grouped(
+                            w.spec(),
+                            w.inFeatures(),
+                            adopt(w.codes(), arena),
+                            adopt(w.scales(), arena),
+                            adopt(w.zeros(), arena),
+                            w.groupIndex() == null ? null : adopt(w.groupIndex(), arena));
+        };
+    }
+
+    @Override
+    public Tensor adopt(Tensor host, TensorArena arena) {
+        if (host.buffer() instanceof CudaBuffer) {
+            return host;
+        }
+        Tensor copy = arena.allocate(host.dtype(), host.shape());
+        upload(copy, host.bytes());
+        return copy;
+    }
+
+    @Override
+    public synchronized void close() {
+        gpu.close();
+    }
+}

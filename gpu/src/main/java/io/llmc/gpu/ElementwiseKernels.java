@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.gpu;
+
+import io.llmc.backend.Op;
+import io.llmc.tensor.Tensor;
+
+/// One thread an element. Bound by memory: each operand crosses once.
+final class ElementwiseKernels {
+    private final Kernels kernels;
+
+    ElementwiseKernels(Gpu gpu) {
+        kernels = new Kernels(gpu, "elementwise");
+    }
+
+    void add(Tensor out, Tensor a, Tensor b, float scale) {
+        long n = out.shape().size();
+        kernels.launch("add", Grid.elements(n), out, a, b, scale, n);
+    }
+
+    void addRow(Tensor out, Tensor x, Tensor row) {
+        long n = out.shape().size();
+        kernels.launch("add_row", Grid.elements(n), out, x, row, Types.of(row), x.cols(), n);
+    }
+
+    void scale(Tensor out, Tensor x, float factor) {
+        long n = out.shape().size();
+        kernels.launch("scale", Grid.elements(n), out, Types.of(out), x, Types.of(x), factor, n);
+    }
+
+    void softcap(Tensor out, Tensor x, float cap) {
+        long n = out.shape().size();
+        kernels.launch("softcap", Grid.elements(n), out, x, cap, n);
+    }
+
+    void activate(Tensor out, Tensor x, Op.Activation activation) {
+        long n = out.shape().size();
+        kernels.launch("activate", Grid.elements(n), out, x, activation.ordinal(), n);
+    }
+
+    void gated(Tensor out, Tensor gate, Tensor up, Op.Activation activation) {
+        long n = out.shape().size();
+        kernels.launch("gated", Grid.elements(n), out, gate, up, activation.ordinal(), n);
+    }
+
+    void accumulateScaled(Tensor sum, Tensor x, float factor) {
+        long n = sum.shape().size();
+        kernels.launch("accumulate_scaled", Grid.elements(n), sum, x, factor, n);
+    }
+
+    void softcapGrad(Tensor dx, Tensor dout, Tensor out, float cap) {
+        long n = dx.shape().size();
+        kernels.launch("softcap_grad", Grid.elements(n), dx, dout, out, cap, n);
+    }
+
+    void activateGrad(Tensor dx, Tensor dout, Tensor x, Op.Activation activation) {
+        long n = dx.shape().size();
+        kernels.launch("activate_grad", Grid.elements(n), dx, dout, x, activation.ordinal(), n);
+    }
+
+    void gatedGrad(
+            Tensor dgate,
+            Tensor dup,
+            Tensor dout,
+            Tensor gate,
+            Tensor up,
+            Op.Activation activation) {
+        long n = dgate.shape().size();
+        kernels.launch(
+                "gated_grad",
+                Grid.elements(n),
+                dgate,
+                dup,
+                dout,
+                gate,
+                up,
+                activation.ordinal(),
+                n);
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.gpu;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+
+/// Element types as kernels number them (`Type` in llmc.cuh).
+final class Types {
+    private Types() {}
+
+    static int of(DType type) {
+        return switch (type) {
+            case F32 -> 0;
+            case F16 -> 1;
+            case BF16 -> 2;
+            default -> throw new IllegalArgumentException("no kernel computes in " + type);
+        };
+    }
+
+    /// Of an operand that may be absent; then it does not matter.
+    static int of(Tensor t) {
+        return t == null ? 0 : of(t.dtype());
+    }
+}
