@@ -3,6 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Sizes;
 import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
@@ -30,13 +31,24 @@ final class DeviceOptions {
             defaultValue = "auto",
             converter = MathConverter.class,
             description =
-                    "Dense products on the CPU: auto, onednn, portable (default: ${DEFAULT-VALUE})."
+                    "Dense products: auto, onednn (CPU), cublas (GPU), portable (default: ${DEFAULT-VALUE})."
                             + " portable gives the same bytes on any CPU.")
     private BackendOptions.Math math;
 
+    @Option(
+            names = "--memory",
+            paramLabel = "SIZE",
+            converter = SizeConverter.class,
+            description =
+                    "Most memory to use outside the Java heap, as 800M or 6G, and most of a GPU's"
+                            + " (default: no cap). Less memory takes longer and gives the same result.")
+    private Long memory;
+
     DeviceSpec toDeviceSpec() {
         int workers = threads == null ? Runtime.getRuntime().availableProcessors() : threads;
-        return new DeviceSpec(device, new BackendOptions(workers, math));
+        return new DeviceSpec(
+                device,
+                new BackendOptions(workers, math, memory == null ? Long.MAX_VALUE : memory));
     }
 
     record DeviceSpec(String device, BackendOptions options) {}
@@ -52,6 +64,17 @@ final class DeviceOptions {
         }
     }
 
+    static final class SizeConverter implements ITypeConverter<Long> {
+        @Override
+        public Long convert(String text) {
+            try {
+                return Sizes.parse(text);
+            } catch (IllegalArgumentException e) {
+                throw new TypeConversionException(e.getMessage());
+            }
+        }
+    }
+
     static final class MathConverter implements ITypeConverter<BackendOptions.Math> {
         @Override
         public BackendOptions.Math convert(String text) {
@@ -60,7 +83,9 @@ final class DeviceOptions {
                     .findFirst()
                     .orElseThrow(() ->
                             new TypeConversionException(
-                                    "expected auto, onednn or portable, not \"" + text + "\""));
+                                    "expected auto, onednn, cublas or portable, not \""
+                                            + text
+                                            + "\""));
         }
     }
 }

@@ -7,6 +7,7 @@ import io.llmc.backend.BackendProvider;
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Progress;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Collectors;
@@ -24,10 +25,11 @@ record Devices(List<BackendProvider> providers) {
         return offers().map(Offer::device).toList();
     }
 
+    /// @param progress hears why `auto` is the CPU
     /// @throws UserException where there is no such device, or it cannot be used; says why
     @MustBeClosed
-    Backend open(DeviceSpec spec) {
-        Offer offer = spec.device().equals(AUTO) ? best() : named(spec.device());
+    Backend open(DeviceSpec spec, Progress progress) {
+        Offer offer = spec.device().equals(AUTO) ? best(progress) : named(spec.device());
         return offer.provider.open(offer.device.name(), spec.options());
     }
 
@@ -36,9 +38,12 @@ record Devices(List<BackendProvider> providers) {
     }
 
     /// The first usable device that is not the CPU, or the CPU.
-    private Offer best() {
-        Optional<Offer> fast =
-                offers().filter(o -> o.device.usable() && !o.device.name().equals(CPU)).findFirst();
+    private Offer best(Progress progress) {
+        List<Offer> others = offers().filter(o -> !o.device.name().equals(CPU)).toList();
+        Optional<Offer> fast = others.stream().filter(o -> o.device.usable()).findFirst();
+        if (fast.isEmpty()) {
+            others.forEach(o -> progress.note("running on the CPU: " + o.device.description()));
+        }
         return fast.orElseGet(() -> named(CPU));
     }
 
@@ -49,13 +54,19 @@ record Devices(List<BackendProvider> providers) {
                         .orElseThrow(() ->
                                 new UserException(
                                         "--device " + name + ": no such device",
-                                        "there is: " + names()));
+                                        "there is: " + names() + reasons()));
         if (!offer.device.usable()) {
             throw new UserException(
                     "--device %s: cannot be used: %s".formatted(name, offer.device.description()),
                     "llmc devices lists those that can");
         }
         return offer;
+    }
+
+    private String reasons() {
+        return offers().filter(o -> !o.device.usable())
+                .map(o -> "; not %s: %s".formatted(o.device.name(), o.device.description()))
+                .collect(Collectors.joining());
     }
 
     private String names() {

@@ -49,7 +49,7 @@ final class EvalCommand implements Callable<Integer> {
         }
         Console console = new Console(wiring, log.toVerbosity());
         Progress progress = console.progress();
-        try (Backend backend = wiring.devices().open(device.toDeviceSpec())) {
+        try (Backend backend = wiring.devices().open(device.toDeviceSpec(), progress)) {
             files.ifPresent(f ->
                     new LogitsDump(backend, progress).run(directory, f.inputIds(), f.saveLogits()));
             spec.map(new Evaluator(backend, progress)::evaluate)

@@ -13,9 +13,7 @@ record RecipeJob(Wiring wiring, Verbosity verbosity) {
     int execute(RecipeTree tree, Request request, DeviceSpec device) {
         Recipe recipe = Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
         Console console = new Console(wiring, verbosity);
-        RecipeRunner runner =
-                new RecipeRunner(
-                        wiring, device, request.memory(), request.force(), console.progress());
+        RecipeRunner runner = new RecipeRunner(wiring, device, request.force(), console.progress());
         switch (request.mode()) {
             case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
             case PLAN -> {

@@ -28,10 +28,8 @@ import java.util.function.Consumer;
 /// beside the output, which goes when the next sweep has read it; a run that is interrupted between
 /// them finds it again.
 ///
-/// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
 /// @param force replace an output that is there
-record RecipeRunner(
-        Wiring wiring, DeviceSpec device, long memory, boolean force, Progress progress) {
+record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress progress) {
     /// What a step gave.
     sealed interface Result {}
 
@@ -45,7 +43,7 @@ record RecipeRunner(
     /// What the first sweep would do; empty where there is none. Fails where [#run] would fail
     /// before its first work.
     Optional<SweepPlan> plan(Recipe recipe) {
-        try (Backend backend = wiring.devices().open(device)) {
+        try (Backend backend = wiring.devices().open(device, progress)) {
             return plan(recipe, sweeper(backend));
         }
     }
@@ -113,7 +111,7 @@ record RecipeRunner(
     }
 
     List<Result> run(Recipe recipe) {
-        try (Backend backend = wiring.devices().open(device)) {
+        try (Backend backend = wiring.devices().open(device, progress)) {
             SweepRunner sweeper = sweeper(backend);
             plan(recipe, sweeper);
             return run(recipe, sweeper);
@@ -173,7 +171,7 @@ record RecipeRunner(
                                     recipe,
                                     model,
                                     output,
-                                    memory,
+                                    device.options().memory(),
                                     force,
                                     wiring.version(),
                                     progress)));
@@ -203,6 +201,7 @@ record RecipeRunner(
     }
 
     private SweepRunner sweeper(Backend backend) {
-        return new SweepRunner(backend, memory, force, wiring.version(), progress);
+        return new SweepRunner(
+                backend, device.options().memory(), force, wiring.version(), progress);
     }
 }

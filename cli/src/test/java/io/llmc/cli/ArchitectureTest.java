@@ -21,6 +21,17 @@ class ArchitectureTest {
     static final ArchRule oneDnnStaysInTheCpuBackend =
             only("io.llmc.backend.cpu", "org.bytedeco..");
 
+    @ArchTest static final ArchRule jcudaStaysInTheGpuModule = only("io.llmc.gpu", "jcuda..");
+
+    @ArchTest
+    static final ArchRule nobodyKnowsTheGpuModule =
+            noClasses()
+                    .that()
+                    .resideOutsideOfPackage("io.llmc.gpu")
+                    .should()
+                    .dependOnClassesThat()
+                    .resideInAPackage("io.llmc.gpu");
+
     /// Its tokenizers, and its schedules of learning rates.
     @ArchTest
     static final ArchRule djlStaysInTheTokenizerAndTheTraining =
@@ -74,7 +85,7 @@ class ArchitectureTest {
     static final ArchRule devicesKnowNoModels =
             noClasses()
                     .that()
-                    .resideInAPackage("io.llmc.backend..")
+                    .resideInAnyPackage("io.llmc.backend..", "io.llmc.gpu..")
                     .should()
                     .dependOnClassesThat()
                     .resideInAnyPackage("io.llmc.model..", "io.llmc.pipeline..");

@@ -199,6 +199,11 @@ public final class CudaBackend implements Backend {
     }
 
     @Override
+    public synchronized long room() {
+        return gpu.memory().room();
+    }
+
+    @Override
     public synchronized void upload(Tensor dst, MemorySegment src) {
         gpu.upload(dst, src);
     }

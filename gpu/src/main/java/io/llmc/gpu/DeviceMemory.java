@@ -26,13 +26,9 @@ final class DeviceMemory {
         this.capacity = capacity;
     }
 
-    long capacity() {
-        return capacity;
-    }
-
-    /// Bytes taken from the device, the kept ones among them.
-    long used() {
-        return used;
+    /// Bytes that can still be taken.
+    long room() {
+        return capacity - used + kept.stream().mapToLong(a -> a.bytes).sum();
     }
 
     /// @throws OutOfDeviceMemoryException where the cap or the device has less, with nothing kept

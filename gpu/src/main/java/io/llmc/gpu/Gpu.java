@@ -56,6 +56,10 @@ final class Gpu implements AutoCloseable {
     private final Staging staging;
     private final Counters counters = new Counters();
     private boolean copying;
+
+    /// Set once work has failed: a context is of no use any more then, and closing is quiet.
+    private boolean failed;
+
     private String lastKernel = "nothing";
 
     /// What has gone to the device and back.
@@ -109,6 +113,7 @@ final class Gpu implements AutoCloseable {
     /// @throws CudaException where a call did not succeed
     void check(String call, int code) {
         if (code != CUresult.CUDA_SUCCESS) {
+            failed |= code >= CUresult.CUDA_ERROR_ILLEGAL_ADDRESS;
             String[] name = new String[1];
             String[] text = new String[1];
             cuGetErrorName(code, name);
@@ -156,6 +161,9 @@ final class Gpu implements AutoCloseable {
     }
 
     void giveBack(Allocation a) {
+        if (failed) {
+            return;
+        }
         enter();
         awaitCopies();
         if (a.released == null) {

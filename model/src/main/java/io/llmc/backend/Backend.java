@@ -17,6 +17,12 @@ public interface Backend extends Runner, AutoCloseable {
     @MustBeClosed
     TensorArena newArena(long bytes);
 
+    /// Bytes that arenas can still take of memory that is the device's own; 0 where it computes in
+    /// the host's.
+    default long room() {
+        return 0;
+    }
+
     /// `src` must be native memory: a mapped file or an arena, not a Java array.
     void upload(Tensor dst, MemorySegment src);
 

@@ -92,7 +92,7 @@ final class BlockStream {
         try (TensorReader reader = model.checkpoint().reader();
                 TensorArena arena = model.backend().newArena(model.blockBytes(index))) {
             DecoderBlock block = model.block(index, reader, arena);
-            block.linears().forEach(BlockStream::requireFinite);
+            block.linears().forEach(layer -> requireFinite(layer, reader));
             List<ModuleReport> reports = new ArrayList<>();
             Trip trip = new Trip(index, block, arena, reports);
             trip.prepare();
@@ -118,10 +118,11 @@ final class BlockStream {
         return states != null && (plan.reshapes() || first < passes.size() - 1);
     }
 
-    private static void requireFinite(Linear layer) {
-        if (layer.weight() instanceof Weight.Dense(var values)
-                && values.buffer().device().equals("cpu")) {
-            Finite.require(layer.name() + ".weight", values);
+    /// Looks at the values in the file: the layer's own may lie on a device.
+    private static void requireFinite(Linear layer, TensorReader reader) {
+        String name = layer.name() + ".weight";
+        if (layer.weight() instanceof Weight.Dense && reader.checkpoint().has(name)) {
+            Finite.require(name, reader.tensor(name));
         }
     }
 

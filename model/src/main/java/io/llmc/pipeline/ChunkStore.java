@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Stage.Activations;
@@ -25,19 +26,43 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.zip.CRC32C;
 
-/// Activations of chunks between stages, in host memory or, under a memory cap, in one file a
-/// chunk.
+/// Activations of chunks between stages: in the memory that the backend computes in, in host memory
+/// where a device lacks the room, or, under a memory cap, in one file a chunk.
 final class ChunkStore implements AutoCloseable {
     private static final long MAGIC = 0x6c6c6d6368696464L;
 
+    private final Backend backend;
     private final Path directory;
     private final String name;
+    private final boolean resident;
     private final List<Chunk> chunks = new ArrayList<>();
 
     /// One tensor of a chunk in memory of its own.
-    private static final class Slot {
+    private sealed interface Slot extends AutoCloseable {
+        /// Keeps a copy, unless it is the slot's own tensor.
+        void save(Tensor t);
+
+        /// What was saved; the slot's own bytes where `arena`'s device can read them.
+        Tensor load(Shape shape, TensorArena arena);
+
+        /// Takes a copy of host bytes.
+        void restore(MemorySegment from, Shape shape);
+
+        /// As many bytes as the first elements of the tensor take, in host memory.
+        MemorySegment bytes(long size, Arena host);
+
+        @Override
+        void close();
+    }
+
+    private static final class HostSlot implements Slot {
+        private final Backend backend;
         private Arena arena;
         private MemorySegment bytes;
+
+        HostSlot(Backend backend) {
+            this.backend = backend;
+        }
 
         @SuppressWarnings("MustBeClosed") // closed by close()
         MemorySegment reserve(long size) {
@@ -49,7 +74,35 @@ final class ChunkStore implements AutoCloseable {
             return bytes.asSlice(0, size);
         }
 
-        void close() {
+        @Override
+        public void save(Tensor t) {
+            boolean there =
+                    t.buffer() instanceof HostBuffer
+                            && bytes != null
+                            && t.bytes().address() == bytes.address();
+            if (!there) {
+                backend.download(reserve(t.byteSize()), t);
+            }
+        }
+
+        @Override
+        public Tensor load(Shape shape, TensorArena to) {
+            Tensor host = Tensor.of(bytes.asSlice(0, 4 * shape.size()), DType.F32, shape.dims());
+            return backend.adopt(host, to);
+        }
+
+        @Override
+        public void restore(MemorySegment from, Shape shape) {
+            reserve(from.byteSize()).copyFrom(from);
+        }
+
+        @Override
+        public MemorySegment bytes(long size, Arena host) {
+            return bytes.asSlice(0, size);
+        }
+
+        @Override
+        public void close() {
             if (arena != null) {
                 arena.close();
                 arena = null;
@@ -58,32 +111,88 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// What a chunk holds now: the residual stream, then what is kept beside it. Slots stay empty
+    private static final class DeviceSlot implements Slot {
+        private final Backend backend;
+        private TensorArena arena;
+        private Tensor all;
+
+        DeviceSlot(Backend backend) {
+            this.backend = backend;
+        }
+
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        Tensor reserve(Shape shape) {
+            if (all == null || all.byteSize() < 4 * shape.size()) {
+                close();
+                arena = backend.newArena(4 * shape.size());
+                all = arena.allocate(DType.F32, new Shape(shape.size()));
+            }
+            return new Tensor(all.buffer(), 0, DType.F32, shape);
+        }
+
+        @Override
+        public void save(Tensor t) {
+            if (all == null || !t.buffer().equals(all.buffer())) {
+                backend.run(new Op.Scale(reserve(t.shape()), t, 1));
+            }
+        }
+
+        @Override
+        public Tensor load(Shape shape, TensorArena to) {
+            return reserve(shape);
+        }
+
+        @Override
+        public void restore(MemorySegment from, Shape shape) {
+            backend.upload(reserve(shape), from);
+        }
+
+        @Override
+        public MemorySegment bytes(long size, Arena host) {
+            MemorySegment copy = host.allocate(size, 64);
+            backend.download(copy, new Tensor(all.buffer(), 0, DType.F32, new Shape(size / 4)));
+            return copy;
+        }
+
+        @Override
+        public void close() {
+            if (arena != null) {
+                arena.close();
+                arena = null;
+                all = null;
+            }
+        }
+    }
+
+    /// What a chunk holds now: the residual stream, then what is kept beside it. There are no slots
     /// where chunks lie on disk.
-    private static final class Chunk {
+    private final class Chunk {
         private final List<Slot> slots = new ArrayList<>();
         private List<Shape> shapes = List.of();
 
         Slot slot(int i) {
             while (slots.size() <= i) {
-                slots.add(new Slot());
+                slots.add(resident ? new DeviceSlot(backend) : new HostSlot(backend));
             }
             return slots.get(i);
         }
     }
 
-    private ChunkStore(Path directory, String name) {
+    private ChunkStore(Backend backend, Path directory, String name, boolean resident) {
+        this.backend = backend;
         this.directory = directory;
         this.name = name;
+        this.resident = resident;
     }
 
     /// @param directory null to keep chunks in memory
     /// @param name of the files there, which no other store of the directory may have
-    static ChunkStore in(Path directory, String name) {
-        return new ChunkStore(directory, name);
+    /// @param resident keep them in the device's own memory
+    static ChunkStore in(Backend backend, Path directory, String name, boolean resident) {
+        return new ChunkStore(backend, directory, name, resident && directory == null);
     }
 
-    void save(Backend backend, int index, Activations a) {
+    void save(int index, Activations a) {
         List<Tensor> tensors = new ArrayList<>();
         tensors.add(a.x());
         tensors.addAll(a.kept());
@@ -91,36 +200,26 @@ final class ChunkStore implements AutoCloseable {
         chunk.shapes = tensors.stream().map(Tensor::shape).toList();
         if (directory == null) {
             for (int i = 0; i < tensors.size(); i++) {
-                save(backend, chunk.slot(i), tensors.get(i));
+                chunk.slot(i).save(tensors.get(i));
             }
             return;
         }
         try (Arena host = Arena.ofConfined()) {
             long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
             MemorySegment bytes = host.allocate(total, 64);
-            copyIn(backend, tensors, bytes);
+            copyIn(tensors, bytes);
             write(spillFile(index), bytes);
         }
     }
 
-    private static void save(Backend backend, Slot slot, Tensor t) {
-        boolean there =
-                t.buffer() instanceof HostBuffer
-                        && slot.bytes != null
-                        && t.bytes().address() == slot.bytes.address();
-        if (!there) {
-            backend.download(slot.reserve(t.byteSize()), t);
-        }
-    }
-
-    /// What [#save] was given. In host memory and for a backend that computes there, the store's
-    /// own bytes, valid until the next save of this chunk: no operation writes what it reads.
-    Activations load(Backend backend, int index, TensorArena arena) {
+    /// What [#save] was given. In memory that the backend computes in, the store's own bytes, valid
+    /// until the next save of this chunk: no operation writes what it reads.
+    Activations load(int index, TensorArena arena) {
         Chunk chunk = chunk(index);
         List<Tensor> tensors = new ArrayList<>();
         if (directory == null) {
             for (int i = 0; i < chunk.shapes.size(); i++) {
-                tensors.add(load(backend, chunk.slot(i), chunk.shapes.get(i), arena));
+                tensors.add(chunk.slot(i).load(chunk.shapes.get(i), arena));
             }
         } else {
             chunk.shapes.forEach(shape -> tensors.add(arena.allocate(DType.F32, shape)));
@@ -128,20 +227,10 @@ final class ChunkStore implements AutoCloseable {
                 long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
                 MemorySegment bytes = host.allocate(total, 64);
                 read(spillFile(index), 0, bytes);
-                copyOut(backend, tensors, bytes);
+                copyOut(tensors, bytes);
             }
         }
         return new Activations(tensors.getFirst(), tensors.subList(1, tensors.size()));
-    }
-
-    private static Tensor load(Backend backend, Slot slot, Shape shape, TensorArena arena) {
-        Tensor host = Tensor.of(slot.bytes.asSlice(0, 4 * shape.size()), DType.F32, shape.dims());
-        if (backend.device().equals("cpu")) {
-            return host;
-        }
-        Tensor t = arena.allocate(DType.F32, shape);
-        backend.upload(t, host.bytes());
-        return t;
     }
 
     private Chunk chunk(int index) {
@@ -155,7 +244,7 @@ final class ChunkStore implements AutoCloseable {
         return directory.resolve(name + "-" + index + ".spill");
     }
 
-    private static void copyIn(Backend backend, List<Tensor> tensors, MemorySegment bytes) {
+    private void copyIn(List<Tensor> tensors, MemorySegment bytes) {
         long at = 0;
         for (Tensor t : tensors) {
             backend.download(bytes.asSlice(at, t.byteSize()), t);
@@ -163,7 +252,7 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private static void copyOut(Backend backend, List<Tensor> tensors, MemorySegment bytes) {
+    private void copyOut(List<Tensor> tensors, MemorySegment bytes) {
         long at = 0;
         for (Tensor t : tensors) {
             backend.upload(t, bytes.asSlice(at, t.byteSize()));
@@ -186,7 +275,7 @@ final class ChunkStore implements AutoCloseable {
                 long size = 4 * chunk(c).shapes.getFirst().size();
                 MemorySegment bytes =
                         directory == null
-                                ? chunk(c).slot(0).bytes.asSlice(0, size)
+                                ? chunk(c).slot(0).bytes(size, host)
                                 : read(spillFile(c), 0, host.allocate(size, 64));
                 writeFully(channel, header(size, crc(bytes)));
                 writeFully(channel, bytes.asByteBuffer());
@@ -242,13 +331,11 @@ final class ChunkStore implements AutoCloseable {
             Chunk chunk = chunk(c);
             chunk.shapes = List.of(new Shape(sizes.get(c) / 4 / hidden, hidden));
             if (directory == null) {
-                chunk.slot(0).close();
-                chunk.slot(0).arena = arenas.get(c);
-                chunk.slot(0).bytes = read.get(c);
+                chunk.slot(0).restore(read.get(c), chunk.shapes.getFirst());
             } else {
                 write(spillFile(c), read.get(c));
-                arenas.get(c).close();
             }
+            arenas.get(c).close();
         }
         return true;
     }

@@ -53,11 +53,19 @@ public final class HiddenStates implements AutoCloseable {
         this.backend = model.backend();
         this.perChunk = Math.max(1, CHUNK_ROWS / windows.length());
         this.spill = spill;
-        this.store = ChunkStore.in(spill, "hidden");
+        this.store = store("hidden");
         this.tables = backend.newArena(Positions.bytes(model.spec(), windows.length()) + 256);
         this.positions = Positions.of(model.spec(), windows.length(), backend, tables);
         this.scratchBytes = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
         this.scratch = backend.newArena(scratchBytes);
+    }
+
+    /// On a device with memory of its own sequences stay there, unless they would take more than
+    /// half of what is left: blocks and passes need the rest.
+    private ChunkStore store(String name) {
+        long rows = (long) windows.count() * windows.length();
+        long bytes = 4 * rows * (model.spec().hidden() + MemoryPlan.kept(model.spec()));
+        return ChunkStore.in(backend, spill, name, bytes <= backend.room() / 2);
     }
 
     public int chunks() {
@@ -99,7 +107,7 @@ public final class HiddenStates implements AutoCloseable {
             try (TensorArena arena = scratch.scratch()) {
                 Tensor x =
                         model.embed(forward(arena), windows.range(firstWindow(c), lastWindow(c)));
-                store.save(backend, c, Activations.of(x));
+                store.save(c, Activations.of(x));
             }
         }
     }
@@ -138,7 +146,7 @@ public final class HiddenStates implements AutoCloseable {
     public void observe(Stage stage, Tap tap) {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
-                stage.run(forward(arena).observing(tap), store.load(backend, c, arena));
+                stage.run(forward(arena).observing(tap), store.load(c, arena));
             }
         }
     }
@@ -153,11 +161,11 @@ public final class HiddenStates implements AutoCloseable {
     public void advance(List<Stage> stages) {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
-                Activations a = store.load(backend, c, arena);
+                Activations a = store.load(c, arena);
                 for (Stage stage : stages) {
                     a = stage.run(forward(arena), a);
                 }
-                store.save(backend, c, a);
+                store.save(c, a);
             }
         }
     }
@@ -185,10 +193,10 @@ public final class HiddenStates implements AutoCloseable {
         prepare(block);
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
-                Tensor before = store.load(backend, c, arena).x();
+                Tensor before = store.load(c, arena).x();
                 Tensor after = block.forward(forward(arena), before);
                 change.see(c, before, after);
-                store.save(backend, c, Activations.of(after));
+                store.save(c, Activations.of(after));
             }
         }
     }
@@ -204,11 +212,11 @@ public final class HiddenStates implements AutoCloseable {
     /// memory or in files.
     public void mark() {
         if (marked == null) {
-            marked = ChunkStore.in(spill, "marked");
+            marked = store("marked");
         }
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
-                marked.save(backend, c, store.load(backend, c, arena));
+                marked.save(c, store.load(c, arena));
             }
         }
     }
@@ -225,7 +233,7 @@ public final class HiddenStates implements AutoCloseable {
     public void forEach(ObjIntConsumer<Tensor> visitor) {
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = scratch.scratch()) {
-                visitor.accept(store.load(backend, c, arena).x(), c);
+                visitor.accept(store.load(c, arena).x(), c);
             }
         }
     }
@@ -239,7 +247,7 @@ public final class HiddenStates implements AutoCloseable {
             int chunk = chosen[from] / perChunk;
             to = from;
             try (TensorArena arena = scratch.scratch()) {
-                Tensor x = store.load(backend, chunk, arena).x();
+                Tensor x = store.load(chunk, arena).x();
                 for (; to < chosen.length && chosen[to] / perChunk == chunk; to++) {
                     long first = (long) (chosen[to] - firstWindow(chunk)) * length;
                     backend.run(

@@ -90,11 +90,11 @@ record MemoryPlan(long bytes, boolean spills) {
         return Math.max(attention, kept(layer));
     }
 
-    private static long kept(ModelSpec spec) {
+    /// Channels a token that stages of any block hand on beside the residual stream.
+    static long kept(ModelSpec spec) {
         return spec.layers().stream().mapToLong(MemoryPlan::kept).max().orElse(0);
     }
 
-    /// Channels a token that stages hand on beside the residual stream.
     private static long kept(LayerSpec layer) {
         long hidden =
                 switch (layer.feedForward()) {
