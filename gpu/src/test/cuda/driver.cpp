@@ -211,9 +211,9 @@ static CUresult later(Stream* s, std::function<CUresult()> f) {
   s->pending.push_back(std::move(f)); s->put++;
   return OK;
 }
-static bool inside(CUdeviceptr p, size_t n) {
-  auto i = here->memory.upper_bound(p);
-  if (i == here->memory.begin()) return false;
+static bool inside(CUdeviceptr p, size_t n, Device* d = here) {
+  auto i = d->memory.upper_bound(p);
+  if (i == d->memory.begin()) return false;
   --i;
   return p + n <= i->first + i->second;
 }
@@ -261,6 +261,7 @@ API CUresult cuMemFree_v2(CUdeviceptr p) {
 API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void* s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy((void*)d, s, n); return OK; }); }
 API CUresult cuMemcpyDtoHAsync_v2(void* d, CUdeviceptr s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(s, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy(d, (void*)s, n); return OK; }); }
 API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr d, CUdeviceptr s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n) || !inside(s, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memmove((void*)d, (void*)s, n); return OK; }); }
+API CUresult cuMemcpyPeerAsync(CUdeviceptr d, void* dc, CUdeviceptr s, void* sc, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n, (Device*)dc) || !inside(s, n, (Device*)sc)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy((void*)d, (void*)s, n); return OK; }); }
 API CUresult cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memset((void*)d, v, n); return OK; }); }
 API CUresult cuMemHostAlloc(void** p, size_t n, unsigned) { *p = aligned_alloc(4096, (n + 4095) & ~size_t(4095)); return *p ? OK : OUT_OF_MEMORY; }
 API CUresult cuMemFreeHost(void* p) { LOCK; if (here) drainAll(here); free(p); return OK; }

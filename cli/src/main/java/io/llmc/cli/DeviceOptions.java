@@ -15,7 +15,8 @@ final class DeviceOptions {
             names = "--device",
             paramLabel = "NAME",
             defaultValue = "auto",
-            description = "auto, cpu, cuda:0, ...: see llmc devices (default: ${DEFAULT-VALUE}).")
+            description =
+                    "auto, cpu, cuda:0, or several as cuda:0,cuda:1: see llmc devices (default: ${DEFAULT-VALUE}).")
     private String device;
 
     @Option(

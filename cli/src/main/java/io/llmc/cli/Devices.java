@@ -3,11 +3,13 @@ package io.llmc.cli;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
+import io.llmc.backend.BackendGroup;
 import io.llmc.backend.BackendProvider;
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Collectors;
@@ -19,7 +21,12 @@ record Devices(List<BackendProvider> providers) {
     private static final String CPU = "cpu";
 
     /// A device and who opens it.
-    private record Offer(BackendProvider provider, Device device) {}
+    private record Offer(BackendProvider provider, Device device) {
+        @MustBeClosed
+        Backend open(DeviceSpec spec) {
+            return provider.open(device.name(), spec.options());
+        }
+    }
 
     List<Device> all() {
         return offers().map(Offer::device).toList();
@@ -29,8 +36,26 @@ record Devices(List<BackendProvider> providers) {
     /// @throws UserException where there is no such device, or it cannot be used; says why
     @MustBeClosed
     Backend open(DeviceSpec spec, Progress progress) {
-        Offer offer = spec.device().equals(AUTO) ? best(progress) : named(spec.device());
-        return offer.provider.open(offer.device.name(), spec.options());
+        if (spec.device().equals(AUTO)) {
+            return best(progress).open(spec);
+        }
+        List<Offer> offers = Arrays.stream(spec.device().split(",", -1)).map(this::named).toList();
+        if (offers.size() == 1) {
+            return offers.getFirst().open(spec);
+        }
+        requireGroup(spec, offers);
+        return new BackendGroup(offers.stream().map(o -> o.open(spec)).toList());
+    }
+
+    /// Devices can share the work where they hand tensors to each other: those of one provider.
+    private static void requireGroup(DeviceSpec spec, List<Offer> offers) {
+        boolean one = offers.stream().map(Offer::provider).distinct().count() == 1;
+        boolean twice = offers.stream().map(Offer::device).distinct().count() < offers.size();
+        if (!one || twice || offers.getFirst().device.name().equals(CPU)) {
+            throw new UserException(
+                    "--device " + spec.device() + ": these cannot share the work",
+                    "name several GPUs, each once, as cuda:0,cuda:1");
+        }
     }
 
     private Stream<Offer> offers() {

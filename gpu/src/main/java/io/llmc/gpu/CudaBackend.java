@@ -177,7 +177,7 @@ public final class CudaBackend implements Backend {
         public Buffer slice(long offset, long length, Lifetime lifetime) {
             boolean untouched = offset >= touched;
             touched = Math.max(touched, offset + length);
-            return new CudaBuffer(device(), allocation, offset, length, lifetime, untouched);
+            return new CudaBuffer(gpu, allocation, offset, length, lifetime, untouched);
         }
 
         @Override
@@ -230,12 +230,21 @@ public final class CudaBackend implements Backend {
 
     @Override
     public Tensor adopt(Tensor host, TensorArena arena) {
-        if (host.buffer() instanceof CudaBuffer) {
+        if (host.buffer().device().equals(device())) {
             return host;
         }
         Tensor copy = arena.allocate(host.dtype(), host.shape());
-        upload(copy, host.bytes());
+        if (host.buffer() instanceof CudaBuffer) {
+            receive(copy, host);
+        } else {
+            upload(copy, host.bytes());
+        }
         return copy;
+    }
+
+    @Override
+    public synchronized void receive(Tensor dst, Tensor src) {
+        gpu.receive(dst, src);
     }
 
     @Override

@@ -11,13 +11,13 @@ import jcuda.driver.CUdeviceptr;
 /// @param untouched no kernel had this memory since its slab was taken: an upload need not wait for
 ///   any
 record CudaBuffer(
-        String device,
-        Allocation slab,
-        long offset,
-        long byteSize,
-        Lifetime lifetime,
-        boolean untouched)
+        Gpu gpu, Allocation slab, long offset, long byteSize, Lifetime lifetime, boolean untouched)
         implements Buffer {
+    @Override
+    public String device() {
+        return gpu.device();
+    }
+
     @Override
     public boolean isAlive() {
         return lifetime.isAlive();

@@ -17,6 +17,7 @@ import static jcuda.driver.JCudaDriver.cuMemAlloc;
 import static jcuda.driver.JCudaDriver.cuMemFree;
 import static jcuda.driver.JCudaDriver.cuMemGetInfo;
 import static jcuda.driver.JCudaDriver.cuMemcpyDtoDAsync;
+import static jcuda.driver.JCudaDriver.cuMemcpyPeerAsync;
 import static jcuda.driver.JCudaDriver.cuMemsetD8Async;
 import static jcuda.driver.JCudaDriver.cuStreamCreate;
 import static jcuda.driver.JCudaDriver.cuStreamDestroy;
@@ -242,6 +243,33 @@ final class Gpu implements AutoCloseable {
         awaitCopies();
         staging.download(to, CudaBuffer.pointer(from));
         counters.downloadedBytes += to.byteSize();
+    }
+
+    /// From another device, beside what this one computes.
+    void receive(Tensor to, Tensor from) {
+        Gpu other = CudaBuffer.of(from).gpu();
+        other.enter();
+        other.awaitCopies();
+        check("cuEventRecord", cuEventRecord(other.computed, other.compute));
+        enter();
+        if (!CudaBuffer.of(to).untouched()) {
+            awaitKernels();
+        }
+        check("cuStreamWaitEvent", cuStreamWaitEvent(copies, other.computed, 0));
+        check(
+                "cuMemcpyPeerAsync",
+                cuMemcpyPeerAsync(
+                        CudaBuffer.pointer(to),
+                        context,
+                        CudaBuffer.pointer(from),
+                        other.context,
+                        from.byteSize(),
+                        copies));
+        hasCopied();
+        // The other device must not overwrite what is still being read.
+        check("cuEventRecord", cuEventRecord(copied, copies));
+        other.enter();
+        check("cuStreamWaitEvent", cuStreamWaitEvent(other.compute, copied, 0));
     }
 
     /// Between two places on the device.

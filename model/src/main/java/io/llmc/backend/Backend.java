@@ -5,6 +5,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /// One compute device: its memory, and the operations that run on it.
 public interface Backend extends Runner, AutoCloseable {
@@ -16,6 +17,16 @@ public interface Backend extends Runner, AutoCloseable {
     /// @throws OutOfDeviceMemoryException where the device has less
     @MustBeClosed
     TensorArena newArena(long bytes);
+
+    /// The devices that share the work, this one first.
+    default List<Backend> group() {
+        return List.of(this);
+    }
+
+    /// Copies a tensor that lies on another device of the group.
+    default void receive(Tensor dst, Tensor src) {
+        throw new IllegalArgumentException(src + " is not on " + device());
+    }
 
     /// Bytes that arenas can still take of memory that is the device's own; 0 where it computes in
     /// the host's.
@@ -29,8 +40,8 @@ public interface Backend extends Runner, AutoCloseable {
     /// Waits for pending operations, then copies to the host. The only call that waits.
     void download(MemorySegment dst, Tensor src);
 
-    /// A weight whose tensors lie in host memory, as this device can multiply by it: itself where
-    /// the device reads host memory, otherwise a copy in `arena`.
+    /// A weight whose tensors lie in host memory, or on another device of the group, as this device
+    /// can multiply by it: itself where the device reads host memory, otherwise a copy in `arena`.
     Weight adopt(Weight host, TensorArena arena);
 
     /// As [#adopt(Weight, TensorArena)], for a norm's weight, a bias or an embedding.

@@ -31,7 +31,7 @@ import java.util.zip.CRC32C;
 final class ChunkStore implements AutoCloseable {
     private static final long MAGIC = 0x6c6c6d6368696464L;
 
-    private final Backend backend;
+    private final List<Backend> lanes;
     private final Path directory;
     private final String name;
     private final boolean resident;
@@ -132,8 +132,14 @@ final class ChunkStore implements AutoCloseable {
 
         @Override
         public void save(Tensor t) {
-            if (all == null || !t.buffer().equals(all.buffer())) {
-                backend.run(new Op.Scale(reserve(t.shape()), t, 1));
+            if (all != null && t.buffer().equals(all.buffer())) {
+                return;
+            }
+            Tensor to = reserve(t.shape());
+            if (t.buffer().device().equals(backend.device())) {
+                backend.run(new Op.Scale(to, t, 1));
+            } else {
+                backend.receive(to, t);
             }
         }
 
@@ -167,8 +173,13 @@ final class ChunkStore implements AutoCloseable {
     /// What a chunk holds now: the residual stream, then what is kept beside it. There are no slots
     /// where chunks lie on disk.
     private final class Chunk {
+        private final Backend backend;
         private final List<Slot> slots = new ArrayList<>();
         private List<Shape> shapes = List.of();
+
+        Chunk(Backend backend) {
+            this.backend = backend;
+        }
 
         Slot slot(int i) {
             while (slots.size() <= i) {
@@ -178,18 +189,19 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private ChunkStore(Backend backend, Path directory, String name, boolean resident) {
-        this.backend = backend;
+    private ChunkStore(List<Backend> lanes, Path directory, String name, boolean resident) {
+        this.lanes = lanes;
         this.directory = directory;
         this.name = name;
         this.resident = resident;
     }
 
+    /// @param lanes the devices that chunks belong to, in turn
     /// @param directory null to keep chunks in memory
     /// @param name of the files there, which no other store of the directory may have
     /// @param resident keep them in the device's own memory
-    static ChunkStore in(Backend backend, Path directory, String name, boolean resident) {
-        return new ChunkStore(backend, directory, name, resident && directory == null);
+    static ChunkStore in(List<Backend> lanes, Path directory, String name, boolean resident) {
+        return new ChunkStore(lanes, directory, name, resident && directory == null);
     }
 
     void save(int index, Activations a) {
@@ -207,7 +219,7 @@ final class ChunkStore implements AutoCloseable {
         try (Arena host = Arena.ofConfined()) {
             long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
             MemorySegment bytes = host.allocate(total, 64);
-            copyIn(tensors, bytes);
+            copyIn(chunk.backend, tensors, bytes);
             write(spillFile(index), bytes);
         }
     }
@@ -227,7 +239,7 @@ final class ChunkStore implements AutoCloseable {
                 long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
                 MemorySegment bytes = host.allocate(total, 64);
                 read(spillFile(index), 0, bytes);
-                copyOut(tensors, bytes);
+                copyOut(chunk.backend, tensors, bytes);
             }
         }
         return new Activations(tensors.getFirst(), tensors.subList(1, tensors.size()));
@@ -235,7 +247,7 @@ final class ChunkStore implements AutoCloseable {
 
     private Chunk chunk(int index) {
         while (chunks.size() <= index) {
-            chunks.add(new Chunk());
+            chunks.add(new Chunk(lanes.get(chunks.size() % lanes.size())));
         }
         return chunks.get(index);
     }
@@ -244,7 +256,7 @@ final class ChunkStore implements AutoCloseable {
         return directory.resolve(name + "-" + index + ".spill");
     }
 
-    private void copyIn(List<Tensor> tensors, MemorySegment bytes) {
+    private static void copyIn(Backend backend, List<Tensor> tensors, MemorySegment bytes) {
         long at = 0;
         for (Tensor t : tensors) {
             backend.download(bytes.asSlice(at, t.byteSize()), t);
@@ -252,7 +264,7 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private void copyOut(List<Tensor> tensors, MemorySegment bytes) {
+    private static void copyOut(Backend backend, List<Tensor> tensors, MemorySegment bytes) {
         long at = 0;
         for (Tensor t : tensors) {
             backend.upload(t, bytes.asSlice(at, t.byteSize()));

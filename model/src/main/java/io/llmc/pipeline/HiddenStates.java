@@ -8,7 +8,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Positions;
 import io.llmc.model.Stage;
@@ -33,16 +32,15 @@ public final class HiddenStates implements AutoCloseable {
     private final Windows windows;
     private final int perChunk;
     private final Path spill;
-    private final TensorArena tables;
-    private final Positions positions;
     private final Backend backend;
+
+    /// One for each device; chunk c goes through lane `c % lanes`.
+    private final List<Lane> lanes = new ArrayList<>();
+
     private ChunkStore store;
 
     /// Null until the first mark.
     private ChunkStore marked;
-
-    private TensorArena scratch;
-    private long scratchBytes;
 
     /// @param spill a directory for what does not stay in memory; null to keep everything in memory
     @MustBeClosed
@@ -53,11 +51,13 @@ public final class HiddenStates implements AutoCloseable {
         this.backend = model.backend();
         this.perChunk = Math.max(1, CHUNK_ROWS / windows.length());
         this.spill = spill;
+        long scratch = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
+        for (Backend member : backend.group()) {
+            if (lanes.size() < chunks()) {
+                lanes.add(new Lane(model, member, windows.length(), scratch));
+            }
+        }
         this.store = store("hidden");
-        this.tables = backend.newArena(Positions.bytes(model.spec(), windows.length()) + 256);
-        this.positions = Positions.of(model.spec(), windows.length(), backend, tables);
-        this.scratchBytes = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
-        this.scratch = backend.newArena(scratchBytes);
     }
 
     /// On a device with memory of its own sequences stay there, unless they would take more than
@@ -65,7 +65,13 @@ public final class HiddenStates implements AutoCloseable {
     private ChunkStore store(String name) {
         long rows = (long) windows.count() * windows.length();
         long bytes = 4 * rows * (model.spec().hidden() + MemoryPlan.kept(model.spec()));
-        return ChunkStore.in(backend, spill, name, bytes <= backend.room() / 2);
+        List<Backend> members = lanes.stream().map(Lane::backend).toList();
+        boolean fits = members.stream().allMatch(b -> bytes / members.size() <= b.room() / 2);
+        return ChunkStore.in(members, spill, name, fits);
+    }
+
+    private Lane lane(int chunk) {
+        return lanes.get(chunk % lanes.size());
     }
 
     public int chunks() {
@@ -95,7 +101,7 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     public Positions positions() {
-        return positions;
+        return lanes.getFirst().positions();
     }
 
     /// Puts every sequence before the first block.
@@ -104,9 +110,12 @@ public final class HiddenStates implements AutoCloseable {
     public void embed() {
         requireKnown();
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
+            // The table is on the first device.
+            try (TensorArena arena = lanes.getFirst().scratch()) {
                 Tensor x =
-                        model.embed(forward(arena), windows.range(firstWindow(c), lastWindow(c)));
+                        model.embed(
+                                lanes.getFirst().forward(arena),
+                                windows.range(firstWindow(c), lastWindow(c)));
                 store.save(c, Activations.of(x));
             }
         }
@@ -125,28 +134,25 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
-    /// Makes room for passes through this block.
-    @SuppressWarnings("MustBeClosed") // closed by close()
+    /// Makes room for passes through this block. Stages that are run from now on are this block's.
     public void prepare(DecoderBlock block) {
-        long needed =
-                ArenaPlan.of(block, rows(0), model.spec().hidden(), positions, model.backend());
-        if (needed > scratchBytes) {
-            scratch.close();
-            scratchBytes = needed;
-            scratch = backend.newArena(needed);
-        }
+        lanes.forEach(lane -> lane.prepare(block, rows(0)));
     }
 
     /// Bytes of the arena that passes run in.
     public long scratchBytes() {
-        return scratchBytes;
+        return lanes.getFirst().scratchBytes();
     }
 
     /// Shows a stage's inputs to a tap.
     public void observe(Stage stage, Tap tap) {
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
-                stage.run(forward(arena).observing(tap), store.load(c, arena));
+            Lane lane = lane(c);
+            try (TensorArena arena = lane.scratch()) {
+                lane.stage(stage)
+                        .run(
+                                lane.forward(arena).observing(lane.tap(stage, tap)),
+                                store.load(c, arena));
             }
         }
     }
@@ -160,10 +166,11 @@ public final class HiddenStates implements AutoCloseable {
     /// on.
     public void advance(List<Stage> stages) {
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
+            Lane lane = lane(c);
+            try (TensorArena arena = lane.scratch()) {
                 Activations a = store.load(c, arena);
-                for (Stage stage : stages) {
-                    a = stage.run(forward(arena), a);
+                for (Stage stage : lane.stages(stages)) {
+                    a = stage.run(lane.forward(arena), a);
                 }
                 store.save(c, a);
             }
@@ -192,11 +199,17 @@ public final class HiddenStates implements AutoCloseable {
     private void advance(DecoderBlock block, Change change) {
         prepare(block);
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
+            int chunk = c;
+            Lane lane = lane(c);
+            try (TensorArena arena = lane.scratch()) {
                 Tensor before = store.load(c, arena).x();
-                Tensor after = block.forward(forward(arena), before);
-                change.see(c, before, after);
-                store.save(c, Activations.of(after));
+                Activations a = Activations.of(before);
+                for (Stage stage : lane.stages(block.stages())) {
+                    a = stage.run(lane.forward(arena), a);
+                }
+                Tensor after = a.x();
+                lane.atHome(before, x -> lane.atHome(after, y -> change.see(chunk, x, y)));
+                store.save(c, a);
             }
         }
     }
@@ -215,7 +228,7 @@ public final class HiddenStates implements AutoCloseable {
             marked = store("marked");
         }
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
+            try (TensorArena arena = lane(c).scratch()) {
                 marked.save(c, store.load(c, arena));
             }
         }
@@ -232,8 +245,10 @@ public final class HiddenStates implements AutoCloseable {
     /// call.
     public void forEach(ObjIntConsumer<Tensor> visitor) {
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = scratch.scratch()) {
-                visitor.accept(store.load(c, arena).x(), c);
+            int chunk = c;
+            Lane lane = lane(c);
+            try (TensorArena arena = lane.scratch()) {
+                lane.atHome(store.load(c, arena).x(), x -> visitor.accept(x, chunk));
             }
         }
     }
@@ -242,21 +257,32 @@ public final class HiddenStates implements AutoCloseable {
     ///
     /// @param out F32 `[windows * length, hidden]`
     public void gather(int[] chosen, Tensor out) {
-        int length = windows.length();
         for (int from = 0, to; from < chosen.length; from = to) {
             int chunk = chosen[from] / perChunk;
             to = from;
-            try (TensorArena arena = scratch.scratch()) {
-                Tensor x = store.load(chunk, arena).x();
-                for (; to < chosen.length && chosen[to] / perChunk == chunk; to++) {
-                    long first = (long) (chosen[to] - firstWindow(chunk)) * length;
-                    backend.run(
-                            new Op.Scale(
-                                    out.rows((long) to * length, (to + 1L) * length),
-                                    x.rows(first, first + length),
-                                    1));
-                }
+            while (to < chosen.length && chosen[to] / perChunk == chunk) {
+                to++;
             }
+            int first = from;
+            int end = to;
+            Lane lane = lane(chunk);
+            try (TensorArena arena = lane.scratch()) {
+                lane.atHome(
+                        store.load(chunk, arena).x(),
+                        x -> gather(chosen, first, end, x, firstWindow(chunk), out));
+            }
+        }
+    }
+
+    private void gather(int[] chosen, int from, int to, Tensor x, int firstWindow, Tensor out) {
+        int length = windows.length();
+        for (int i = from; i < to; i++) {
+            long first = (long) (chosen[i] - firstWindow) * length;
+            backend.run(
+                    new Op.Scale(
+                            out.rows((long) i * length, (i + 1L) * length),
+                            x.rows(first, first + length),
+                            1));
         }
     }
 
@@ -274,14 +300,9 @@ public final class HiddenStates implements AutoCloseable {
         return store.restore(file, sizes, model.spec().hidden());
     }
 
-    private Forward forward(TensorArena arena) {
-        return new Forward(backend, arena, positions);
-    }
-
     @Override
     public void close() {
-        scratch.close();
-        tables.close();
+        lanes.forEach(Lane::close);
         store.close();
         if (marked != null) {
             marked.close();
