@@ -134,12 +134,9 @@ final class Panels {
             long row = 4 * (from + k * stride);
             int to = at + k * width;
             if (width == 4) {
-                for (int i = 0; i < whole; i += 4) {
-                    FloatVector.fromMemorySegment(
-                                    FloatVector.SPECIES_128, src, row + 4L * i, LITTLE_ENDIAN)
-                            .intoArray(panel, to);
-                    to += distance;
-                }
+                to = copy(FloatVector.SPECIES_128, panel, to, distance, src, row, whole);
+            } else if (width < N) {
+                to = copy(FloatVector.SPECIES_256, panel, to, distance, src, row, whole);
             } else {
                 for (int i = 0; i < whole; i += width) {
                     for (int j = 0; j < width; j += N) {
@@ -156,5 +153,25 @@ final class Panels {
                 }
             }
         }
+    }
+
+    /// One row of panels that are as wide as a vector of the species.
+    ///
+    /// @return where the next panel's row is
+    private static int copy(
+            VectorSpecies<Float> species,
+            float[] panel,
+            int at,
+            int distance,
+            MemorySegment src,
+            long row,
+            int whole) {
+        int to = at;
+        for (int i = 0; i < whole; i += species.length()) {
+            FloatVector.fromMemorySegment(species, src, row + 4L * i, LITTLE_ENDIAN)
+                    .intoArray(panel, to);
+            to += distance;
+        }
+        return to;
     }
 }
