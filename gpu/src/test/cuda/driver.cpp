@@ -33,7 +33,7 @@
 
 typedef int CUresult;
 typedef unsigned long long CUdeviceptr;
-enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, UNSUPPORTED_PTX = 222, INVALID_HANDLE = 400, NOT_FOUND = 500, LAUNCH_FAILED = 719 };
+enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIALIZED = 3, INVALID_DEVICE = 101, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, UNSUPPORTED_PTX = 222, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719 };
 #define API extern "C" __attribute__((visibility("default")))
 static std::recursive_mutex lock_;
 #define LOCK std::lock_guard<std::recursive_mutex> guard_(lock_)
@@ -282,6 +282,7 @@ API CUresult cuEventRecord(void* e, void* s) {
   return r;
 }
 API CUresult cuEventSynchronize(void* e) { LOCK; CONTEXT; auto* x = (Event*)e; if (x->stream) runTo(x->stream, x->ticket); return here->error; }
+API CUresult cuEventQuery(void* e) { LOCK; CONTEXT; auto* x = (Event*)e; return x->stream && x->stream->done < x->ticket ? NOT_READY : OK; }
 API CUresult cuEventElapsedTime(float* ms, void* a, void* b) { *ms = std::chrono::duration<float, std::milli>(((Event*)b)->at - ((Event*)a)->at).count(); return OK; }
 API CUresult cuEventDestroy_v2(void* e) { LOCK; auto* x = (Event*)e; if (x->stream) runTo(x->stream, x->ticket); delete x; return OK; }
 API CUresult cuGetErrorName(int e, const char** s) {

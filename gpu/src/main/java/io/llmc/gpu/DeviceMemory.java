@@ -15,6 +15,10 @@ final class DeviceMemory {
 
     private static final long GRAIN = 1 << 16;
 
+    /// Where a slab of this size is still in use by work on its way, another is allocated beside
+    /// it, once, so that uploads to the next do not wait for it: the weights of two blocks.
+    private static final long LARGE = 16 << 20;
+
     private final Gpu gpu;
     private final long capacity;
     private final List<Allocation> kept = new ArrayList<>();
@@ -26,21 +30,48 @@ final class DeviceMemory {
         this.capacity = capacity;
     }
 
+    /// Bytes taken from the device, the kept ones among them.
+    long used() {
+        return used;
+    }
+
     /// Bytes that can still be taken.
     long room() {
         return capacity - used + kept.stream().mapToLong(a -> a.bytes).sum();
     }
 
+    /// A piece for whatever comes after the work that is on its way.
+    ///
     /// @throws OutOfDeviceMemoryException where the cap or the device has less, with nothing kept
     Allocation take(long bytes) {
-        long wanted = Math.max(GRAIN, Math.ceilDiv(bytes, GRAIN) * GRAIN);
-        Optional<Allocation> fits =
-                kept.stream()
-                        .filter(a -> a.bytes >= wanted && a.bytes <= SLACK * wanted)
-                        .min(Comparator.comparingLong(a -> a.bytes));
-        if (fits.isPresent()) {
-            kept.remove(fits.get());
-            return fits.get();
+        return take(rounded(bytes), fitting(rounded(bytes)));
+    }
+
+    /// A piece for uploads, which need not wait for that work where another piece is free of it.
+    Allocation takeIdle(long bytes) {
+        long wanted = rounded(bytes);
+        List<Allocation> fits = fitting(wanted);
+        List<Allocation> idle = fits.stream().filter(gpu::isIdle).toList();
+        boolean beside = fits.size() == 1 && wanted >= LARGE && used + wanted <= capacity;
+        return take(wanted, idle.isEmpty() && !beside ? fits : idle);
+    }
+
+    private static long rounded(long bytes) {
+        return Math.max(GRAIN, Math.ceilDiv(bytes, GRAIN) * GRAIN);
+    }
+
+    /// The smallest first.
+    private List<Allocation> fitting(long wanted) {
+        return kept.stream()
+                .filter(a -> a.bytes >= wanted && a.bytes <= SLACK * wanted)
+                .sorted(Comparator.comparingLong(a -> a.bytes))
+                .toList();
+    }
+
+    private Allocation take(long wanted, List<Allocation> fits) {
+        if (!fits.isEmpty()) {
+            kept.remove(fits.getFirst());
+            return fits.getFirst();
         }
         if (used + wanted > capacity) {
             freeKept();

@@ -8,6 +8,7 @@ import static jcuda.driver.JCudaDriver.cuDevicePrimaryCtxRetain;
 import static jcuda.driver.JCudaDriver.cuEventCreate;
 import static jcuda.driver.JCudaDriver.cuEventDestroy;
 import static jcuda.driver.JCudaDriver.cuEventElapsedTime;
+import static jcuda.driver.JCudaDriver.cuEventQuery;
 import static jcuda.driver.JCudaDriver.cuEventRecord;
 import static jcuda.driver.JCudaDriver.cuEventSynchronize;
 import static jcuda.driver.JCudaDriver.cuGetErrorName;
@@ -152,13 +153,26 @@ final class Gpu implements AutoCloseable {
     /// A slab's memory, zeroed beside the work that is going on.
     Allocation take(long bytes) {
         enter();
-        Allocation a = memory.take(bytes);
+        Allocation a = memory.takeIdle(bytes);
         if (a.released != null) {
             check("cuStreamWaitEvent", cuStreamWaitEvent(copies, a.released, 0));
         }
         check("cuMemsetD8Async", cuMemsetD8Async(a, (byte) 0, a.bytes, copies));
         hasCopied();
         return a;
+    }
+
+    /// Whether no work on its way uses it.
+    boolean isIdle(Allocation a) {
+        if (a.released == null) {
+            return true;
+        }
+        int code = cuEventQuery(a.released);
+        if (code == CUresult.CUDA_ERROR_NOT_READY) {
+            return false;
+        }
+        check("cuEventQuery", code);
+        return true;
     }
 
     void giveBack(Allocation a) {

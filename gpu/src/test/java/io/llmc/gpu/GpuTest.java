@@ -82,6 +82,19 @@ class GpuTest {
         }
     }
 
+    /// So that the next block's weights need not wait for this one's work.
+    @Test
+    void aLargeSlabThatIsInUseGetsAnotherBesideIt() {
+        try (CudaBackend backend = open(100 * MIB)) {
+            for (int i = 0; i < 5; i++) {
+                try (TensorArena arena = backend.newArena(20 * MIB)) {
+                    backend.run(new Op.Zero(arena.allocate(DType.U8, new Shape(MIB))));
+                }
+            }
+            assertThat(backend.gpu().memory().used()).isEqualTo(40 * MIB);
+        }
+    }
+
     /// The stand-in puts off all work until somebody waits, so that a copy which overtakes a
     /// kernel, or the other way round, shows.
     @Test

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -25,7 +26,7 @@ import java.util.Map;
 ///
 /// The order of GPTQ's own loop over layers (IST-DASLab/gptq, llama_sequential): outputs of
 /// compressed blocks feed the blocks after them.
-final class BlockStream {
+final class BlockStream implements AutoCloseable {
     private final LanguageModel model;
     private final OutputPlan plan;
     private final List<BlockPass> passes;
@@ -34,6 +35,42 @@ final class BlockStream {
     private final DType scaleDtype;
     private final Path scratchFile;
     private final Map<BlockPass, double[]> surveys = new IdentityHashMap<>();
+
+    /// The next block, where a device loads it while it still works on this one.
+    private Loaded ahead;
+
+    /// A block's weights: mapped, or copied to the device.
+    private final class Loaded implements AutoCloseable {
+        final int index;
+        final TensorReader reader;
+        final TensorArena arena;
+        final DecoderBlock block;
+
+        @MustBeClosed
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        Loaded(int index) {
+            this.index = index;
+            reader = model.checkpoint().reader();
+            try {
+                arena = model.backend().newArena(model.blockBytes(index));
+                try {
+                    block = model.block(index, reader, arena);
+                } catch (RuntimeException e) {
+                    arena.close();
+                    throw e;
+                }
+            } catch (RuntimeException e) {
+                reader.close();
+                throw e;
+            }
+        }
+
+        @Override
+        public void close() {
+            arena.close();
+            reader.close();
+        }
+    }
 
     /// What becomes of a finished block while its weights are still in memory.
     interface BlockOutput {
@@ -89,12 +126,11 @@ final class BlockStream {
     }
 
     void run(int index) {
-        try (TensorReader reader = model.checkpoint().reader();
-                TensorArena arena = model.backend().newArena(model.blockBytes(index))) {
-            DecoderBlock block = model.block(index, reader, arena);
-            block.linears().forEach(layer -> requireFinite(layer, reader));
+        try (Loaded loaded = load(index)) {
+            DecoderBlock block = loaded.block;
+            block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
             List<ModuleReport> reports = new ArrayList<>();
-            Trip trip = new Trip(index, block, arena, reports);
+            Trip trip = new Trip(index, block, loaded.arena, reports);
             trip.prepare();
             if (goesBack()) {
                 states.saveTo(scratchFile);
@@ -105,7 +141,40 @@ final class BlockStream {
                 pass.apply(new Scope(trip, pass, plan.spec(p), plan.spec(p + 1)));
             }
             trip.finish();
-            output.write(index, trip.block, reader, reports);
+            loadAhead(index + 1);
+            output.write(index, trip.block, loaded.reader, reports);
+        }
+    }
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // who takes the one that was loaded ahead closes it
+    private Loaded load(int index) {
+        Loaded there = ahead;
+        ahead = null;
+        if (there != null && there.index == index) {
+            return there;
+        }
+        if (there != null) {
+            there.close();
+        }
+        return new Loaded(index);
+    }
+
+    /// A device has the sequences still before it when its host is done with them.
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    private void loadAhead(int index) {
+        boolean fits =
+                index < model.spec().layers().size()
+                        && model.blockBytes(index) <= model.backend().room() / 2;
+        if (fits) {
+            ahead = new Loaded(index);
+        }
+    }
+
+    @Override
+    public void close() {
+        if (ahead != null) {
+            ahead.close();
         }
     }
 

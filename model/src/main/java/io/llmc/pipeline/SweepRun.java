@@ -62,7 +62,7 @@ record SweepRun(
                             journal,
                             probe,
                             () -> saveStates(states));
-            BlockStream stream =
+            try (BlockStream stream =
                     new BlockStream(
                             source,
                             plan,
@@ -70,15 +70,16 @@ record SweepRun(
                             states,
                             output,
                             scaleDtype(),
-                            work.resolve("block-input.bin"));
-            survey(stream, states, first);
-            progress.begin(sweep.passes().isEmpty() ? "copying" : "compressing", layers);
-            progress.advance(first, "");
-            for (int i = first; i < layers; i++) {
-                stream.run(i);
-                progress.advance(1, source.spec().layers().get(i).prefix());
+                            work.resolve("block-input.bin"))) {
+                survey(stream, states, first);
+                progress.begin(sweep.passes().isEmpty() ? "copying" : "compressing", layers);
+                progress.advance(first, "");
+                for (int i = first; i < layers; i++) {
+                    stream.run(i);
+                    progress.advance(1, source.spec().layers().get(i).prefix());
+                }
+                progress.end();
             }
-            progress.end();
             try (TensorReader reader = source.checkpoint().reader()) {
                 output.writeRest(reader);
             }
