@@ -6,17 +6,63 @@ import io.llmc.tensor.Tensor;
 
 /// Steps of an optimizer.
 final class TrainingKernels {
+    private static final int WARPS = 8;
+
+    /// Enough for the largest device; the rest goes in strides.
+    private static final long BLOCKS = 1 << 11;
+
     private final Kernels kernels;
 
     TrainingKernels(Gpu gpu) {
         kernels = new Kernels(gpu, "training");
     }
 
+    /// What undoes the bias of a moment towards its zero beginning.
+    private static float correction(float beta, int step) {
+        return (float) (1 / (1 - StrictMath.pow(beta, step)));
+    }
+
     void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
-        throw new UnsupportedOperationException("adamW");
+        long n = w.shape().size();
+        kernels.launch(
+                "adam_w",
+                Grid.elements(Math.ceilDiv(n, 4L)),
+                w,
+                m,
+                v,
+                g,
+                spec.rate(),
+                spec.beta1(),
+                spec.beta2(),
+                spec.eps(),
+                spec.decay(),
+                correction(spec.beta1(), spec.step()),
+                correction(spec.beta2(), spec.step()),
+                spec.gradientScale(),
+                n);
     }
 
     void adamW8(Op.AccumulateAdamW8 op) {
-        throw new UnsupportedOperationException("adamW8");
+        Op.AdamSpec spec = op.spec();
+        long n = op.w().shape().size();
+        long blocks = Math.ceilDiv(Op.Moment.scales(n), (long) WARPS);
+        kernels.launch(
+                "adam_w8",
+                Grid.blocks(Math.min(blocks, BLOCKS), 32 * WARPS),
+                op.w(),
+                op.m().codes(),
+                op.m().scales(),
+                op.v().codes(),
+                op.v().scales(),
+                op.g(),
+                spec.rate(),
+                spec.beta1(),
+                spec.beta2(),
+                spec.eps(),
+                spec.decay(),
+                correction(spec.beta1(), spec.step()),
+                correction(spec.beta2(), spec.step()),
+                spec.gradientScale(),
+                n);
     }
 }
