@@ -6,6 +6,11 @@ import io.llmc.tensor.Tensor;
 
 /// Causal attention in tiles.
 final class AttentionKernels {
+    /// As attention.cuh has them.
+    static final int TILE = 64;
+
+    static final int THREADS = 256;
+
     private final Kernels kernels;
 
     AttentionKernels(Gpu gpu) {
@@ -13,6 +18,40 @@ final class AttentionKernels {
     }
 
     void attention(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
-        throw new UnsupportedOperationException("attention");
+        int chunks = chunks(spec.headDim());
+        kernels.launch(
+                "attention_" + chunks,
+                tiles(q, spec, spec.heads(), chunks),
+                out,
+                q,
+                k,
+                v,
+                sequences(q, spec),
+                spec.length(),
+                spec.heads(),
+                spec.kvHeads(),
+                spec.headDim(),
+                spec.scale(),
+                spec.window(),
+                spec.softcap());
+    }
+
+    static int sequences(Tensor q, Op.AttentionSpec spec) {
+        return Math.toIntExact(q.rows() / spec.length());
+    }
+
+    /// How many 64 columns of its output a block keeps in registers.
+    static int chunks(int headDim) {
+        return headDim <= TILE ? 1 : headDim <= 2 * TILE ? 2 : 4;
+    }
+
+    /// A block for each tile of each of so many heads of every sequence; several side by side where
+    /// one cannot keep all columns.
+    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads, int chunks) {
+        long tiles = Math.ceilDiv(spec.length(), TILE);
+        return Grid.blocks(
+                tiles * heads * sequences(q, spec),
+                Math.ceilDiv(spec.headDim(), chunks * TILE),
+                THREADS);
     }
 }

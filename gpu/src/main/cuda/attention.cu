@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention without a matrix of all scores: a block has 64 queries of one head and walks their keys tile by tile, with
+// a streaming softmax (Milakov and Gimelshein, 2018, arXiv 1805.02867), as FlashAttention-2 has it (Dao, 2023, arXiv
+// 2307.08691). Tiles that the window hides are not visited.
+#include "attention.cuh"
+
+// Chunks blockIdx.y * CHUNKS on of the output, 64 columns each.
+template <int CHUNKS>
+__device__ __forceinline__ void attend(float* out, const float* q, const float* k, const float* v, int sequences,
+                                       int heads, int kv_heads, int dim, const Scoring& f) {
+  __shared__ __align__(16) float ta[TILE * LINE];
+  __shared__ __align__(16) float tb[TILE * LINE];
+  Work w(heads, sequences, f.tiles(), true);
+  i64 row0 = (i64)w.sequence * f.length;
+  int kv_head = w.head / (heads / kv_heads);
+  Side queries(q, row0, heads, w.head, dim);
+  Side keys(k, row0, kv_heads, kv_head, dim);
+  Side values(v, row0, kv_heads, kv_head, dim);
+  int first = blockIdx.y * CHUNKS;
+  Block sum[CHUNKS];
+  float most[4], all[4], correction[4];
+#pragma unroll
+  for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
+#pragma unroll
+  for (int i = 0; i < 4; i++) most[i] = LOWEST, all[i] = 0.f;
+  int q0 = w.tile * TILE;
+  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+    Block s;
+    clear(s);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
+    online_softmax(s, f, q0, t * TILE, most, all, correction);
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[c][i][j] *= correction[i];
+    __syncthreads();
+    put_scores(ta, s);
+    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.length, first);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    float l = row_reduce(all[i], Sum());
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) sum[c][i][j] /= l;
+  }
+  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * dim, queries, sum, q0, f.length, first);
+}
+
+#define ATTENTION(chunks)                                                                                            \
+  extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, chunks == 4 ? 1 : 2) attention_##chunks(           \
+      float* out, const float* q, const float* k, const float* v, int sequences, int length, int heads, int kv_heads, \
+      int dim, float scale, int window, float softcap) {                                                            \
+    attend<chunks>(out, q, k, v, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});          \
+  }
+ATTENTION(1)
+ATTENTION(2)
+ATTENTION(4)
