@@ -5,7 +5,6 @@
 // 2307.08691). Tiles that the window hides are not visited.
 #include "attention.cuh"
 
-// Chunks blockIdx.y * CHUNKS on of the output, 64 columns each.
 template <int CHUNKS>
 __device__ __forceinline__ void attend(float* out, const float* q, const float* k, const float* v, int sequences,
                                        int heads, int kv_heads, int dim, const Scoring& f) {
@@ -17,7 +16,6 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
   Side queries(q, row0, heads, w.head, dim);
   Side keys(k, row0, kv_heads, kv_head, dim);
   Side values(v, row0, kv_heads, kv_head, dim);
-  int first = blockIdx.y * CHUNKS;
   Block sum[CHUNKS];
   float most[4], all[4], correction[4];
 #pragma unroll
@@ -38,7 +36,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
         for (int j = 0; j < 4; j++) sum[c][i][j] *= correction[i];
     __syncthreads();
     put_scores(ta, s);
-    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.length, first);
+    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.length);
   }
 #pragma unroll
   for (int i = 0; i < 4; i++) {
@@ -48,7 +46,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
 #pragma unroll
       for (int j = 0; j < 4; j++) sum[c][i][j] /= l;
   }
-  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * dim, queries, sum, q0, f.length, first);
+  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * dim, queries, sum, q0, f.length);
 }
 
 #define ATTENTION(chunks)                                                                                            \

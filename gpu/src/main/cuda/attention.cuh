@@ -18,55 +18,46 @@ constexpr float LOWEST = -1e30f;
 // Of one head of one sequence.
 struct Side {
   const float* x;
-  i64 stride;
+  int stride;
   int dim;
-  bool wide;
 
   // x: element 0 of the sequence's first row, of the head
   __device__ Side(const float* x_, i64 row, int heads, int head, int dim_)
-      : x(x_ + (row * heads + head) * dim_), stride((i64)heads * dim_), dim(dim_) {
-    wide = dim % 4 == 0 && ((size_t)x_ & 15) == 0;
-  }
+      : x(x_ + (row * heads + head) * dim_), stride(heads * dim_), dim(dim_) {}
 
+  // Whether a row can be read 16 bytes at a time.
+  __device__ bool wide() const { return dim % 4 == 0 && ((size_t)x & 15) == 0; }
   __device__ int chunks() const { return (dim + TILE - 1) / TILE; }
   __device__ int cols(int chunk) const { return min(TILE, dim - chunk * TILE); }
 };
 
-// A thread's part of a piece of an operand, on its way to shared memory.
-struct Piece {
-  float4 part[4];
-
-  // Rows [row, row + TILE) of a sequence, those from `rows` on zeros.
-  __device__ __forceinline__ void fetch(const Side& s, int row, int rows, int chunk) {
-    int cols = s.cols(chunk);
+// Rows [row, row + TILE) of a chunk of 64 columns to shared memory, rows from `rows` on as zeros. The copies arrive at
+// the next `arrived`.
+__device__ __forceinline__ void fetch(float* tile, const Side& s, int row, int rows, int chunk) {
+  int cols = s.cols(chunk), c = threadIdx.x % 16 * 4, r = threadIdx.x / 16;
+  const float* p = s.x + (i64)(row + r) * s.stride + chunk * TILE + c;
+  float* to = tile + r * LINE + c;
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      int e = i * ATTENTION_THREADS + threadIdx.x;
-      int r = row + e / 16, c = e % 16 * 4;
-      const float* p = s.x + r * s.stride + chunk * TILE + c;
-      float4 v = make_float4(0.f, 0.f, 0.f, 0.f);
-      if (r < rows) {
-        if (s.wide) {
-          if (c < cols) v = *(const float4*)p;
-        } else {
-          if (c < cols) v.x = p[0];
-          if (c + 1 < cols) v.y = p[1];
-          if (c + 2 < cols) v.z = p[2];
-          if (c + 3 < cols) v.w = p[3];
-        }
-      }
-      part[i] = v;
+  for (int i = 0; i < 4; i++) {
+    if (row + r >= rows || c >= cols) {
+      *(float4*)to = make_float4(0.f, 0.f, 0.f, 0.f);
+    } else if (s.wide()) {
+      cp_async16(to, p);
+    } else {
+#pragma unroll 1
+      for (int j = 0; j < 4; j++) to[j] = c + j < cols ? p[j] : 0.f;
     }
+    r += 16;
+    p += 16 * (i64)s.stride;
+    to += 16 * LINE;
   }
+}
 
-  __device__ __forceinline__ void put(float* tile) const {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      int e = i * ATTENTION_THREADS + threadIdx.x;
-      *(float4*)(tile + e / 16 * LINE + e % 16 * 4) = part[i];
-    }
-  }
-};
+__device__ __forceinline__ void arrived() {
+  cp_async_commit();
+  cp_async_wait<0>();
+  __syncthreads();
+}
 
 __device__ __forceinline__ int tile_x() { return threadIdx.x % 16; }
 __device__ __forceinline__ int tile_y() { return threadIdx.x / 16; }
@@ -86,15 +77,12 @@ __device__ __forceinline__ void products(Block& s, float* ta, float* tb, const S
                                          const Side& b, int b0, int b_rows) {
   int x = tile_x(), y = tile_y();
   for (int chunk = 0; chunk < a.chunks(); chunk++) {
-    Piece pa, pb;
-    pa.fetch(a, a0, a_rows, chunk);
-    pb.fetch(b, b0, b_rows, chunk);
     __syncthreads();
-    pa.put(ta);
-    pb.put(tb);
-    __syncthreads();
+    fetch(ta, a, a0, a_rows, chunk);
+    fetch(tb, b, b0, b_rows, chunk);
+    arrived();
     int depth = a.cols(chunk);
-#pragma unroll 2
+#pragma unroll 1
     for (int d = 0; d < depth; d += 4) {
       float4 u[4], v[4];
 #pragma unroll
@@ -130,22 +118,23 @@ __device__ __forceinline__ void add_products(float (&sum)[4], float p, float4 v)
   sum[3] = fmaf(p, v.w, sum[3]);
 }
 
-// sum[c] += p x, chunks first + c of x; p is in its tile once the block has come together, x passes through the other.
+// Blocks side by side in y have so many chunks of the output each.
+__device__ __forceinline__ int first_chunk(int chunks) { return blockIdx.y * chunks; }
+
+// sum[c] += p x, chunks first_chunk + c of x; p is in its tile once the block has come together, x passes through the other.
 // TURNED: sum[c] += p^T x.
 template <int CHUNKS, bool TURNED>
 __device__ __forceinline__ void weigh(Block (&sum)[CHUNKS], const float* tp, float* tx, const Side& side, int row,
-                                      int rows, int first) {
-  int x = tile_x(), y = tile_y();
+                                      int rows) {
+  int x = tile_x(), y = tile_y(), first = first_chunk(CHUNKS);
   int depth = min(TILE, rows - row);
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) {
     if (first + c < side.chunks()) {
-      Piece piece;
-      piece.fetch(side, row, rows, first + c);
       __syncthreads();
-      piece.put(tx);
-      __syncthreads();
-#pragma unroll 2
+      fetch(tx, side, row, rows, first + c);
+      arrived();
+#pragma unroll 1
       for (int k = 0; k < depth; k += 4) {
         float4 p[4];
 #pragma unroll
@@ -171,9 +160,8 @@ __device__ __forceinline__ void weigh(Block (&sum)[CHUNKS], const float* tp, flo
 
 // One head's tile of rows, `at` the head in the sequence's first row: written, or added to.
 template <int CHUNKS, bool ADD>
-__device__ __forceinline__ void write_rows(float* at, const Side& shape, const Block (&sum)[CHUNKS], int row, int rows,
-                                           int first) {
-  int x = tile_x(), y = tile_y();
+__device__ __forceinline__ void write_rows(float* at, const Side& shape, const Block (&sum)[CHUNKS], int row, int rows) {
+  int x = tile_x(), y = tile_y(), first = first_chunk(CHUNKS);
   bool wide = shape.dim % 4 == 0 && ((size_t)at & 15) == 0;
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) {
@@ -182,7 +170,7 @@ __device__ __forceinline__ void write_rows(float* at, const Side& shape, const B
     for (int i = 0; i < 4; i++) {
       int r = row + 4 * y + i;
       if (r >= rows || col >= shape.dim) continue;
-      float* p = at + r * shape.stride + col;
+      float* p = at + (i64)r * shape.stride + col;
       if (wide) {
         float4 v = make_float4(sum[c][i][0], sum[c][i][1], sum[c][i][2], sum[c][i][3]);
         if (ADD) {

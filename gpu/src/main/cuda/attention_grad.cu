@@ -69,7 +69,6 @@ __device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, con
   Side keys(g.k, row0, g.kv_heads, kv_head, g.dim);
   Side values(g.v, row0, g.kv_heads, kv_head, g.dim);
   i64 at = row0 * g.heads + w.head;
-  int first = blockIdx.y * CHUNKS;
   Block sum[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
@@ -83,9 +82,9 @@ __device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, con
     score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, q0, t * TILE);
     __syncthreads();
     put_scores(ta, dp);
-    weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length, first);
+    weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length);
   }
-  write_rows<CHUNKS, true>(dq + at * g.dim, queries, sum, q0, f.length, first);
+  write_rows<CHUNKS, true>(dq + at * g.dim, queries, sum, q0, f.length);
 }
 
 template <int CHUNKS>
@@ -97,7 +96,6 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
   int group = g.heads / g.kv_heads;
   Side keys(g.k, row0, g.kv_heads, w.head, g.dim);
   Side values(g.v, row0, g.kv_heads, w.head, g.dim);
-  int first = blockIdx.y * CHUNKS;
   Block of_keys[CHUNKS], of_values[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) {
@@ -118,15 +116,15 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
       score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, t * TILE, k0);
       __syncthreads();
       put_scores(ta, s);
-      weigh<CHUNKS, true>(of_values, ta, tb, douts, t * TILE, f.length, first);
+      weigh<CHUNKS, true>(of_values, ta, tb, douts, t * TILE, f.length);
       __syncthreads();
       put_scores(ta, dp);
-      weigh<CHUNKS, true>(of_keys, ta, tb, queries, t * TILE, f.length, first);
+      weigh<CHUNKS, true>(of_keys, ta, tb, queries, t * TILE, f.length);
     }
   }
   i64 at = (row0 * g.kv_heads + w.head) * g.dim;
-  write_rows<CHUNKS, true>(dk + at, keys, of_keys, k0, f.length, first);
-  write_rows<CHUNKS, true>(dv + at, keys, of_values, k0, f.length, first);
+  write_rows<CHUNKS, true>(dk + at, keys, of_keys, k0, f.length);
+  write_rows<CHUNKS, true>(dv + at, keys, of_values, k0, f.length);
 }
 
 #define QUERY_GRADIENT(chunks)                                                                                       \

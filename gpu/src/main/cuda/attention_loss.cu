@@ -70,7 +70,6 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, const Scor
   Side their_queries(teacher.q, row0, heads, w.head, teacher.dim);
   Side their_keys(teacher.k, row0, teacher.kv_heads, w.head / (heads / teacher.kv_heads), teacher.dim);
   i64 at = row0 * heads + w.head;
-  int first = blockIdx.y * CHUNKS;
   Block sum[CHUNKS];
   double loss[4];
 #pragma unroll
@@ -90,7 +89,7 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, const Scor
     if (dq != nullptr) {
       __syncthreads();
       put_scores(ta, s);
-      weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length, first);
+      weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length);
     }
   }
 #pragma unroll
@@ -99,7 +98,7 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, const Scor
     int r = q0 + 4 * tile_y() + i;
     if (tile_x() == 0 && blockIdx.y == 0 && r < f.length) losses[at + (i64)r * heads] = all;
   }
-  if (dq != nullptr) write_rows<CHUNKS, true>(dq + at * student.dim, queries, sum, q0, f.length, first);
+  if (dq != nullptr) write_rows<CHUNKS, true>(dq + at * student.dim, queries, sum, q0, f.length);
 }
 
 // A block has 64 keys.
@@ -113,7 +112,6 @@ __device__ __forceinline__ void key_loss(float* dk, const Scores& student, const
   i64 row0 = (i64)w.sequence * f.length;
   int group = heads / student.kv_heads;
   Side keys(student.k, row0, student.kv_heads, w.head, student.dim);
-  int first = blockIdx.y * CHUNKS;
   Block sum[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
@@ -131,10 +129,10 @@ __device__ __forceinline__ void key_loss(float* dk, const Scores& student, const
       loss_gradient(s, u, student, teacher, row0 * heads + head, heads, t * TILE, k0, scale);
       __syncthreads();
       put_scores(ta, s);
-      weigh<CHUNKS, true>(sum, ta, tb, queries, t * TILE, f.length, first);
+      weigh<CHUNKS, true>(sum, ta, tb, queries, t * TILE, f.length);
     }
   }
-  write_rows<CHUNKS, true>(dk + (row0 * student.kv_heads + w.head) * student.dim, keys, sum, k0, f.length, first);
+  write_rows<CHUNKS, true>(dk + (row0 * student.kv_heads + w.head) * student.dim, keys, sum, k0, f.length);
 }
 
 #define SIDES                                                                                                        \

@@ -91,10 +91,9 @@ final class AttentionGradKernels {
             Tensor q,
             Tensor k,
             Op.AttentionSpec spec) {
-        int chunks = Math.ceilDiv(spec.headDim(), AttentionKernels.TILE);
         kernels.launch(
                 name,
-                AttentionKernels.tiles(q, spec, spec.heads(), chunks),
+                AttentionKernels.tiles(q, spec, spec.heads()),
                 stats,
                 q,
                 k,
@@ -125,7 +124,7 @@ final class AttentionGradKernels {
             // Without a gradient there is nothing to keep columns of.
             Grid queries =
                     op.dq() == null
-                            ? AttentionKernels.tiles(student.q(), spec, spec.heads(), 1 << 20)
+                            ? AttentionKernels.tiles(student.q(), spec, spec.heads())
                             : AttentionKernels.tiles(student.q(), spec, spec.heads(), chunks);
             losses.launch(
                     "attention_loss_dq_" + (op.dq() == null ? 1 : chunks),

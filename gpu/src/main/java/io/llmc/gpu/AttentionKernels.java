@@ -45,13 +45,15 @@ final class AttentionKernels {
         return headDim <= TILE ? 1 : headDim <= 2 * TILE ? 2 : 4;
     }
 
-    /// A block for each tile of each of so many heads of every sequence; several side by side where
-    /// one cannot keep all columns.
-    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads, int chunks) {
+    /// A block for each tile of each of so many heads of every sequence.
+    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads) {
         long tiles = Math.ceilDiv(spec.length(), TILE);
-        return Grid.blocks(
-                tiles * heads * sequences(q, spec),
-                Math.ceilDiv(spec.headDim(), chunks * TILE),
-                THREADS);
+        return Grid.blocks(tiles * heads * sequences(q, spec), THREADS);
+    }
+
+    /// Blocks stand side by side where one cannot keep all columns.
+    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads, int chunks) {
+        Grid tiles = tiles(q, spec, heads);
+        return Grid.blocks(tiles.x(), Math.ceilDiv(spec.headDim(), chunks * TILE), THREADS);
     }
 }
