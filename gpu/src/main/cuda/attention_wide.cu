@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attention of heads too wide for attention.cu, without tensor cores.
+#include "attention.cuh"
+
+template <int CHUNKS>
+__device__ __forceinline__ void attend(float* out, const float* q, const float* k, const float* v, int sequences,
+                                       int heads, int kv_heads, int dim, const Scoring& f) {
+  __shared__ __align__(16) float ta[TILE * LINE];
+  __shared__ __align__(16) float tb[TILE * LINE];
+  Work w(heads, sequences, f.tiles(), true);
+  i64 row0 = (i64)w.sequence * f.length;
+  int kv_head = w.head / (heads / kv_heads);
+  Side queries(q, row0, heads, w.head, dim);
+  Side keys(k, row0, kv_heads, kv_head, dim);
+  Side values(v, row0, kv_heads, kv_head, dim);
+  Block sum[CHUNKS];
+  float most[4], all[4], correction[4];
+#pragma unroll
+  for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
+#pragma unroll
+  for (int i = 0; i < 4; i++) most[i] = LOWEST, all[i] = 0.f;
+  int q0 = w.tile * TILE;
+  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+    Block s;
+    clear(s);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
+    online_softmax(s, f, q0, t * TILE, most, all, correction);
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[c][i][j] *= correction[i];
+    __syncthreads();
+    put_scores(ta, s);
+    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.length);
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    float l = row_reduce(all[i], Sum());
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+#pragma unroll
+      for (int j = 0; j < 4; j++) sum[c][i][j] /= l;
+  }
+  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * dim, queries, sum, q0, f.length);
+}
+
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
+    attention_wide(float* out, const float* q, const float* k, const float* v, int sequences, int length, int heads,
+                   int kv_heads, int dim, float scale, int window, float softcap) {
+  attend<4>(out, q, k, v, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});
+}
