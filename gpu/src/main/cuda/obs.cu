@@ -34,30 +34,31 @@ static __device__ __forceinline__ void load_u(float* to, const float* u, int pit
   cp_async_wait<0>();
 }
 
-// x[k] loses err * u[k] for the columns k of spans [from, SPANS); in the span `from` only those after column j.
-template <bool ALL>
-static __device__ __forceinline__ void update(float (&x)[SPANS][4], const float* u, float err, int from, int j) {
+// The columns of spans [span, width / SPAN) after column j lose err * u[k]; x[0] is of the first of these spans.
+static __device__ __forceinline__ void update(float (&x)[SPANS][4], const float* u, float err, int span, int width, int j) {
 #pragma unroll
   for (int s = 0; s < SPANS; s++)
-    if (s >= from) {
-      float4 v = *(const float4*)(u + own(s));
+    if (SPAN * (span + s) < width) {
+      int column = own(span + s);
+      float4 v = *(const float4*)(u + column);
       float f[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         float next = fmaf(-err, f[e], x[s][e]);
-        if (ALL || s > from || own(s) + e > j) x[s][e] = next;
+        if (s > 0 || column + e > j) x[s][e] = next;
       }
     }
 }
 
-// Of the weights [j, j + m) of each row, which now stand in x, the m - n that cost least get a flag, ties the first ones.
-// `costs` is [PIECE] of this row, and so is `flags`. All lanes of a warp come.
-static __device__ __forceinline__ void choose(const float (&x)[SPANS][4], float* costs, u8* flags, const float* u, int j, int m, int n) {
+// Of the weights [j, j + m) of each row the m - n that cost least get a flag, ties the first ones. x[0] is of the span of
+// column j; `costs` and `flags` are [PIECE] of this row. All lanes of a warp come.
+static __device__ __forceinline__ void choose(const float (&x)[SPANS][4], float* costs, u8* flags, const float* u, int span, int j, int m,
+                                              int n) {
   int lane = threadIdx.x % LANES;
   __syncwarp();  // the costs of the group before have been read
 #pragma unroll
   for (int s = 0; s < SPANS; s++)
-    if (SPAN * s < j + m && SPAN * (s + 1) > j) *(float4*)(costs + own(s)) = make_float4(x[s][0], x[s][1], x[s][2], x[s][3]);
+    if (SPAN * (span + s) < j + m) *(float4*)(costs + own(span + s)) = make_float4(x[s][0], x[s][1], x[s][2], x[s][3]);
   __syncwarp();
   for (int k = j + lane; k < j + m; k += LANES) {
     float w = costs[k], d = u[k * PIECE + k];
@@ -107,41 +108,37 @@ static __device__ __forceinline__ void block(const Block& b) {
 
   for (int p = 0; p < b.n; p += b.piece) {
     int width = min(b.piece, b.n - p);
-    float x[SPANS][4], err[SPANS][4];
+    float x[SPANS][4], err[4];
 #pragma unroll
     for (int s = 0; s < SPANS; s++) load_four(x[s], b.w, line + p + own(s), there ? width - own(s) : 0, F32, w_fours);
 
     for (int before = 0; before < p; before += b.piece) {
       __syncthreads();  // the part of U before has been read
       load_u(u, b.u + (i64)(b.from + before) * b.cols + b.from + p, b.cols, b.piece, width, false, u_fours);
-      // What this thread has written.
-#pragma unroll
-      for (int s = 0; s < SPANS; s++)
-        load_four(err[s], b.errors, error_line + before + own(s), there ? b.piece - own(s) : 0, F32, error_fours);
       __syncthreads();
-#pragma unroll
-      for (int s = 0; s < SPANS; s++)
 #pragma unroll 1
-        for (int source = 0; source < LANES; source++) {
-          int j = SPAN * s + 4 * source;
-          if (j >= b.piece) break;
+      for (int s = 0; SPAN * s < b.piece; s++) {
+        // What this thread has written.
+        load_four(err, b.errors, error_line + before + own(s), there ? b.piece - own(s) : 0, F32, error_fours);
+#pragma unroll 1
+        for (int j = SPAN * s; j < min(SPAN * (s + 1), b.piece); j += 4)
 #pragma unroll
           for (int e = 0; e < 4; e++) {
-            float other = __shfl_sync(0xffffffffu, err[s][e], source, LANES);
-            if (j + e < b.piece) update<true>(x, u + (j + e) * PIECE, other, 0, 0);
+            float error = __shfl_sync(0xffffffffu, err[e], j / 4 % LANES, LANES);
+            if (j + e < b.piece) update(x, u + (j + e) * PIECE, error, 0, width, -1);
           }
-        }
+      }
     }
 
     __syncthreads();
     load_u(u, b.u + (i64)(b.from + p) * b.cols + b.from + p, b.cols, width, width, true, u_fours);
     float scale[SPANS][4];
-    u32 zeros[SPANS], codes[SPANS];
+    u32 zeros[SPANS];
 #pragma unroll
     for (int s = 0; s < SPANS; s++) {
       int left = there ? width - own(s) : 0;
       if (ROUNDS) {
-        zeros[s] = codes[s] = 0;
+        zeros[s] = 0;
 #pragma unroll
         for (int e = 0; e < 4; e++) {
           scale[s][e] = 1.f;
@@ -159,45 +156,51 @@ static __device__ __forceinline__ void block(const Block& b) {
     }
     __syncthreads();
 
-#pragma unroll
-    for (int s = 0; s < SPANS; s++)
+    // The span that is worked on is always the first of x: its registers are known to the compiler, in one copy of the code.
+#pragma unroll 1
+    for (int s = 0; SPAN * s < width; s++) {
+      u32 codes = 0;
 #pragma unroll 1
       for (int source = 0; source < LANES; source++) {
         int j = SPAN * s + 4 * source;
         if (j >= width) break;
         bool mine = threadIdx.x % LANES == source;
         u32 zero4 = 0;
-        if (ROUNDS) zero4 = __shfl_sync(0xffffffffu, zeros[s], source, LANES);
+        if (ROUNDS) zero4 = __shfl_sync(0xffffffffu, zeros[0], source, LANES);
 #pragma unroll
         for (int e = 0; e < 4; e++, j++) {
           if (j >= width) break;
           const float* line_u = u + j * PIECE;
-          if (PRUNING == CHOSEN && j % b.of == 0) choose(x, costs, flags, u, j, b.of, b.stay);
-          float w = __shfl_sync(0xffffffffu, x[s][e], source, LANES);
+          if (PRUNING == CHOSEN && j % b.of == 0) choose(x, costs, flags, u, s, j, b.of, b.stay);
+          float w = __shfl_sync(0xffffffffu, x[0][e], source, LANES);
           bool pruned = PRUNING != NONE && flags[j] != 0;
           float value = w;
           if (ROUNDS) {
-            float step = __shfl_sync(0xffffffffu, scale[s][e], source, LANES), zero = (float)(zero4 >> 8 * e & 0xff);
+            float step = __shfl_sync(0xffffffffu, scale[0][e], source, LANES), zero = (float)(zero4 >> 8 * e & 0xff);
             float code = code_of(w, step, zero, (float)b.max_code);
             code = pruned ? zero : code;
             value = value_of(code, step, zero, b.type);
-            if (mine) codes[s] |= (u32)code << 8 * e;
+            if (mine) codes |= (u32)code << 8 * e;
           }
           value = pruned ? 0.f : value;
           float error = (w - value) / line_u[j];
-          update<false>(x, line_u, error, s, j);
-          if (mine) x[s][e] = value, err[s][e] = error;
+          update(x, line_u, error, s, width, j);
+          if (mine) x[0][e] = value, err[e] = error;
         }
       }
-
-    if (there) {
+      int column = own(s), left = there ? width - column : 0;
+      store_four(b.w, line + p + column, left, x[0], w_fours);
+      store_four(b.errors, error_line + p + column, left, err, error_fours);
+      if (ROUNDS) store_octets(b.codes, line + p + column, left, codes, code_fours);
+      if (PRUNING == CHOSEN) store_octets(b.mask, line + p + column, left, *(const u32*)(flags + column), mask_fours);
 #pragma unroll
-      for (int s = 0; s < SPANS; s++) {
-        int left = width - own(s);
-        store_four(b.w, line + p + own(s), left, x[s], w_fours);
-        store_four(b.errors, error_line + p + own(s), left, err[s], error_fours);
-        if (ROUNDS) store_octets(b.codes, line + p + own(s), left, codes[s], code_fours);
-        if (PRUNING == CHOSEN) store_octets(b.mask, line + p + own(s), left, *(const u32*)(flags + own(s)), mask_fours);
+      for (int t = 0; t + 1 < SPANS; t++) {
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          x[t][e] = x[t + 1][e];
+          if (ROUNDS) scale[t][e] = scale[t + 1][e];
+        }
+        if (ROUNDS) zeros[t] = zeros[t + 1];
       }
     }
   }
