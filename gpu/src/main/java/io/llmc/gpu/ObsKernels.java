@@ -2,9 +2,21 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.Op;
+import io.llmc.tensor.Tensor;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
 
-/// The column loop of GPTQ and SparseGPT.
+/// The column loop of GPTQ and SparseGPT: one launch for a block of columns.
 final class ObsKernels {
+    /// Columns that a block of threads works on at a time (`PIECE` in obs.cu).
+    private static final int PIECE = 128;
+
+    /// Of a row (`LANES` in obs.cu).
+    private static final int LANES = 8;
+
+    private static final int FLOAT = 4;
+
     private final Kernels kernels;
 
     ObsKernels(Gpu gpu) {
@@ -12,6 +24,64 @@ final class ObsKernels {
     }
 
     void block(Op.AccumulateObsBlock op) {
-        throw new UnsupportedOperationException("block");
+        Op.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
+        long rows = op.w().rows();
+        int cols = Math.toIntExact(op.w().cols());
+        int n = op.to() - op.from();
+        boolean wide = chosen != null && chosen.m() > PIECE;
+        List<Object> arguments = new ArrayList<>(List.of(op.errors(), op.w(), op.u()));
+        if (op.grid() != null || wide) {
+            arguments.addAll(grid(op.grid()));
+        }
+        String name = op.grid() == null ? "obs_pruned" : "obs_round";
+        if (op.pruning() != null || op.grid() == null) {
+            arguments.add(op.pruning() == null ? null : op.pruning().mask());
+            name = op.grid() == null ? "obs_pruned" : "obs_round_pruned";
+        }
+        if (chosen != null) {
+            arguments.addAll(List.of(chosen.n(), chosen.m()));
+            name = op.grid() == null ? "obs_choose" : "obs_round_choose";
+        }
+        arguments.addAll(List.of(rows, cols, op.from(), n));
+        if (wide) {
+            int threads = 32;
+            kernels.launch(
+                    "obs_choose_wide",
+                    Grid.blocks(Math.ceilDiv(rows, (long) threads), threads),
+                    arguments.toArray());
+            return;
+        }
+        // No group of columns lies in two pieces.
+        arguments.add(chosen == null ? PIECE : PIECE / chosen.m() * chosen.m());
+        int threads = threads(rows);
+        long here = threads / LANES;
+        long flags = op.pruning() == null && op.grid() != null ? 0 : here * PIECE;
+        long costs = chosen == null ? 0 : here * PIECE * FLOAT;
+        kernels.launch(
+                name,
+                Grid.blocks(Math.ceilDiv(rows, here), threads)
+                        .withShared((long) PIECE * PIECE * FLOAT + costs + flags),
+                arguments.toArray());
+    }
+
+    /// Every block holds the same 64 KiB of U: the more rows it has the better, as long as every
+    /// multiprocessor gets a block.
+    private static int threads(long rows) {
+        return rows >= 4096 ? 256 : rows >= 2048 ? 128 : 64;
+    }
+
+    private static List<Object> grid(Op.AccumulateObsBlock.Grid grid) {
+        if (grid == null) {
+            return Arrays.asList(null, null, 0, null, null, 0, 0);
+        }
+        Tensor scales = grid.scales();
+        return List.of(
+                grid.codes(),
+                scales,
+                Types.of(scales),
+                grid.zeros(),
+                grid.groupOf(),
+                Math.toIntExact(scales.cols()),
+                grid.spec().maxCode());
     }
 }

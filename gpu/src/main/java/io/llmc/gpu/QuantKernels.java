@@ -2,11 +2,21 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.Op;
+import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.util.Locale;
 
 /// Grids, rounding, packing.
 final class QuantKernels {
+    /// Groups of a block, one a lane (`SEARCHED` in quant.cu).
+    private static final int SEARCHED = 32;
+
+    /// Factors that a block tries at a time (`MOST_WARPS` in quant.cu).
+    private static final int MOST_WARPS = 16;
+
+    private static final int RANGE_THREADS = 256;
+
     private final Kernels kernels;
 
     QuantKernels(Gpu gpu) {
@@ -14,18 +24,121 @@ final class QuantKernels {
     }
 
     void chooseGrid(Op.ChooseGrid op) {
-        throw new UnsupportedOperationException("chooseGrid");
+        QuantSpec spec = op.spec();
+        Tensor w = op.w();
+        int cols = Math.toIntExact(w.cols());
+        int groups = Math.toIntExact(op.scales().cols());
+        int middle = spec.symmetric() ? spec.middleCode() : -1;
+        int count = op.to() - op.from();
+        long total = w.rows() * count;
+        if (op.search() == null) {
+            kernels.launch(
+                    "choose_range",
+                    Grid.blocks(Math.ceilDiv(total, RANGE_THREADS / 32L), RANGE_THREADS),
+                    op.scales(),
+                    Types.of(op.scales()),
+                    op.zeros(),
+                    w,
+                    Types.of(w),
+                    cols,
+                    groups,
+                    length(spec, cols),
+                    spec.maxCode(),
+                    middle,
+                    op.minZero(),
+                    op.from(),
+                    count,
+                    total);
+            return;
+        }
+        int steps = op.search().steps();
+        int warps = Math.ceilDiv(steps, Math.ceilDiv(steps, MOST_WARPS));
+        String name =
+                (op.search().norm() == 2 ? "search_squares_" : "search_powers_")
+                        + op.scales().dtype().name().toLowerCase(Locale.ROOT);
+        kernels.launch(
+                name,
+                Grid.blocks(Math.ceilDiv(total, (long) SEARCHED), 32 * warps),
+                op.scales(),
+                op.zeros(),
+                w,
+                Types.of(w),
+                op.importance(),
+                cols,
+                groups,
+                length(spec, cols),
+                spec.maxCode(),
+                middle,
+                op.minZero(),
+                op.from(),
+                count,
+                total,
+                steps,
+                op.search().grid(),
+                op.search().norm());
+    }
+
+    /// A group is never longer than its row.
+    private static int length(QuantSpec spec, long cols) {
+        return Math.toIntExact(Math.min(cols, spec.groupLength(cols)));
     }
 
     void roundToGrid(Op.RoundToGrid op) {
-        throw new UnsupportedOperationException("roundToGrid");
+        long cols = op.w().cols();
+        kernels.launch(
+                "round_to_grid",
+                Grid.blocks(op.w().rows(), Grid.rowThreads(cols)),
+                op.codes(),
+                op.squares(),
+                op.w(),
+                Types.of(op.w()),
+                op.scales(),
+                Types.of(op.scales()),
+                op.zeros(),
+                Math.toIntExact(cols),
+                Math.toIntExact(op.scales().cols()),
+                length(op.spec(), cols),
+                op.spec().maxCode());
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {
-        throw new UnsupportedOperationException("packCodes");
+        long units = codes.rows() * Math.ceilDiv(codes.cols(), 32L);
+        kernels.launch(
+                "pack_" + bits,
+                Grid.elements(units),
+                out,
+                codes,
+                codes.rows(),
+                Math.toIntExact(codes.cols()),
+                Math.toIntExact(out.cols()));
     }
 
     void dequantize(Tensor out, Weight w) {
-        throw new UnsupportedOperationException("dequantize");
+        switch (w) {
+            case Weight.Dense(var values) -> {
+                long n = out.shape().size();
+                kernels.launch(
+                        "dequantize_dense",
+                        Grid.elements(Math.ceilDiv(n, 4L)),
+                        out,
+                        values,
+                        Types.of(values),
+                        n);
+            }
+            case Weight.Grouped g ->
+                    kernels.launch(
+                            "dequantize_" + g.spec().bits(),
+                            Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
+                            out,
+                            g.codes(),
+                            g.scales(),
+                            Types.of(g.scales()),
+                            g.zeros(),
+                            g.groupIndex(),
+                            Math.toIntExact(out.cols()),
+                            Math.toIntExact(g.scales().cols()),
+                            length(g.spec(), out.cols()),
+                            Math.toIntExact(g.codes().cols()));
+        }
     }
 }
