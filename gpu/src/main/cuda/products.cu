@@ -13,8 +13,8 @@ __device__ __forceinline__ void accumulate(float* c, i64 pitch, const Operand& a
                                            float alpha, bool add) {
   __shared__ SimtShared<T> s;
   int row0 = blockIdx.x * T, col0 = blockIdx.y * T;
-  simt_product<T, LA, LB, SUM_CHUNK>(a, b, row0, col0, 0, k, s, [&](const float(&sum)[T / 16][T / 16], bool first) {
-    simt_store<T>(c, pitch, sum, row0, col0, m, n, alpha, add || !first);
+  simt_product<T, LA, LB, SUM_CHUNK>(a, b, row0, col0, 0, k, s, [&](const float(&sum)[T / 16][T / 16], int k0) {
+    simt_store<T>(c, pitch, sum, row0, col0, m, n, alpha, add || k0 > 0);
   });
 }
 
@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                   float alpha, int add) {
   accumulate<128, ALONG_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     accumulate_nn_small(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n,
                         int k, float alpha, int add) {
   accumulate<64, ALONG_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
@@ -36,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                   float alpha, int add) {
   accumulate<128, ACROSS_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     accumulate_tn_small(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n,
                         int k, float alpha, int add) {
   accumulate<64, ACROSS_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
@@ -50,7 +50,7 @@ __device__ __forceinline__ void gram_tile(float* h, const float* x, int n, int k
   triangle_tile(blockIdx.x, i, j);
   int row0 = i * T, col0 = j * T;
   Operand xs(x, n, n);
-  simt_product<T, ACROSS_K, ACROSS_K, SUM_CHUNK>(xs, xs, row0, col0, 0, k, s, [&](const float(&sum)[T / 16][T / 16], bool) {
+  simt_product<T, ACROSS_K, ACROSS_K, SUM_CHUNK>(xs, xs, row0, col0, 0, k, s, [&](const float(&sum)[T / 16][T / 16], int) {
     simt_store<T>(h, n, sum, row0, col0, n, n, scale, true);
   });
   __syncthreads();  // a tile on the diagonal reads what other threads wrote
@@ -70,6 +70,6 @@ __device__ __forceinline__ void gram_tile(float* h, const float* x, int n, int k
 extern "C" __global__ void __launch_bounds__(256, 2) gram(float* h, const float* x, int n, int k, float scale) {
   gram_tile<128>(h, x, n, k, scale);
 }
-extern "C" __global__ void __launch_bounds__(256) gram_small(float* h, const float* x, int n, int k, float scale) {
+extern "C" __global__ void __launch_bounds__(256, 3) gram_small(float* h, const float* x, int n, int k, float scale) {
   gram_tile<64>(h, x, n, k, scale);
 }

@@ -77,8 +77,8 @@ __device__ __forceinline__ int unknown_thread() {
   return t;
 }
 
-// Sums of a b over each CHUNK of k in [k0, k1), for the tile at (row0, col0): take(sum, first) gets each of them, whether
-// it is the first one. All threads of the block must come.
+// Sums of a b over each CHUNK of k in [k0, k1), for the tile at (row0, col0): take(sum, k) gets each of them and where it
+// began. All threads of the block must come.
 template <int T, Layout LA, Layout LB, int CHUNK, class F>
 __device__ __forceinline__ void simt_product(const Operand& a, const Operand& b, int row0, int col0, int k0, int k1,
                                              SimtShared<T>& s, F take) {
@@ -117,7 +117,7 @@ __device__ __forceinline__ void simt_product(const Operand& a, const Operand& b,
     }
     int done = k + DEPTH - k0;
     if (done % CHUNK == 0 || !more) {
-      take(sum, done <= CHUNK);
+      take(sum, k0 + (done - 1) / CHUNK * CHUNK);
 #pragma unroll
       for (int i = 0; i < T / 16; i++)
 #pragma unroll
@@ -127,8 +127,8 @@ __device__ __forceinline__ void simt_product(const Operand& a, const Operand& b,
   }
 }
 
-// c = alpha * sum, or c += alpha * sum, where the tile lies inside of m x n.
-template <int T>
+// c = alpha * sum, or c += alpha * sum, where the tile lies inside of m x n; only the lower triangle if LOWER.
+template <int T, bool LOWER = false>
 __device__ __forceinline__ void simt_store(float* c, i64 pitch, const float (&sum)[T / 16][T / 16], int row0, int col0, int m,
                                            int n, float alpha, bool add) {
   int thread = unknown_thread();
@@ -140,7 +140,8 @@ __device__ __forceinline__ void simt_store(float* c, i64 pitch, const float (&su
     for (int j = 0; j < T / 16; j += 4) {
       int col = col0 + simt_col(thread, j);
       float* to = c + row * pitch + col;
-      if (col + 4 <= n && ((u64)to & 15) == 0) {
+      int end = LOWER ? min(n, row + 1) : n;
+      if (col + 4 <= end && ((u64)to & 15) == 0) {
         float4 v = add ? *(const float4*)to : make_float4(0.f, 0.f, 0.f, 0.f);
         v.x = fmaf(alpha, sum[i][j], v.x);
         v.y = fmaf(alpha, sum[i][j + 1], v.y);
@@ -150,7 +151,7 @@ __device__ __forceinline__ void simt_store(float* c, i64 pitch, const float (&su
       } else {
 #pragma unroll
         for (int q = 0; q < 4; q++)
-          if (col + q < n) to[q] = fmaf(alpha, sum[i][j + q], add ? to[q] : 0.f);
+          if (col + q < end) to[q] = fmaf(alpha, sum[i][j + q], add ? to[q] : 0.f);
       }
     }
   }
