@@ -24,7 +24,8 @@ static const int SIMT_THREADS = 256;
 template <int T>
 struct SimtShared {
   static const int DEPTH = 1024 / T;  // every thread carries one float4 of each operand
-  float a[2][DEPTH * (T + 4)], b[2][DEPTH * (T + 4)];
+  __align__(16) float a[2][DEPTH * (T + 4)];  // read and written as float4
+  __align__(16) float b[2][DEPTH * (T + 4)];
 };
 
 // The second half of a depth of 16 is turned by 8, so that stores along k meet no bank twice.
