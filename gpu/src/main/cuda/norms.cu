@@ -199,7 +199,8 @@ extern "C" __global__ void column_sums(double* partials, const float* x, i64 row
 }
 
 // |x|^power
-extern "C" __global__ void column_norms(double* partials, const void* x, int type, int power, i64 rows, i64 cols, i64 slice) {
+extern "C" __global__ void column_norms(double* partials, const void* x, int type, int power, i64 rows, i64 cols,
+                                        i64 slice) {
   sum_slice(partials, rows, cols, slice, [=](i64, i64 at) {
     float v = load(x, at, type);
     return power == 2 ? (double)v * v : (double)fabsf(v);

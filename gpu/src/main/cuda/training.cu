@@ -122,7 +122,8 @@ __device__ __forceinline__ void store_codes(u8* codes, i64 at, i64 count, u32 wo
   for (i64 h = 0, at = block * 256 + 4 * lane, count = n - at; h < 2; h++, at += 128, count -= 128)
 
 template <class T>
-__device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* codes, float scale, i64 block, int lane, i64 n) {
+__device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* codes, float scale, i64 block, int lane,
+                                       i64 n) {
 #pragma unroll
   FOR_HALVES(h, at, count, n) {
     u32 word = load_codes(codes, at, count);
@@ -132,7 +133,8 @@ __device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* c
 }
 
 template <class T>
-__device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* codes, float* scales, i64 block, int lane, i64 n) {
+__device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* codes, float* scales, i64 block, int lane,
+                                       i64 n) {
   float scale = 0;
   for (int j = 0; j < 8; j++) scale = Max()(scale, fabsf(x[j]));
   scale = warp_reduce(scale, Max());
