@@ -2,8 +2,8 @@
 //
 // Losses of rows of logits and of hidden states, one block a row.
 //
-// What evaluation reads has F64 exponentials: a divergence is a small difference of large sums. Losses of training add F32
-// exponentials in F64, since they are computed in every step, for the whole vocabulary.
+// Sums are in F64. So are a divergence's exponentials, since it is a small difference of large sums; all others are F32:
+// most devices have one F64 unit for 64 of F32, and a vocabulary of exponentials would cost as much as a model's layers.
 #include "rowwise.cuh"
 
 #define FOR_FOURS(c, n) for (i64 c = 4 * (i64)threadIdx.x; c < (n); c += 4 * (i64)blockDim.x)
@@ -13,7 +13,7 @@
 // out = -log softmax(logits)[target]
 extern "C" __global__ void negative_log_likelihood(float* out, const float* logits, const int* targets, i64 n) {
   i64 row = blockIdx.x;
-  LogSum<double> sum;
+  LogSum<float> sum;
   float x[4];
   FOR_FOURS(c, n) {
     load_four(x, logits, row * n + c, n - c, minus_infinity());
