@@ -149,7 +149,7 @@ __device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* c
 }
 
 // One warp a block of 256 elements, in strides of all warps, since the trees are made once for each block of threads.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     adam_w8(float* w, u8* m_codes, float* m_scales, u8* v_codes, float* v_scales, const float* g, float rate, float beta1,
             float beta2, float eps, float decay, float first, float second, float scale, i64 n) {
   __shared__ Tree<6> with_sign;
