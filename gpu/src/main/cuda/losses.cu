@@ -2,8 +2,8 @@
 //
 // Losses of rows of logits and of hidden states, one block a row.
 //
-// What evaluation reads has F64 exponentials: a divergence is a small difference of large sums. Losses of training add F32
-// exponentials in F64, since they are computed in every step, for the whole vocabulary.
+// Sums are in F64. So are a divergence's exponentials, since it is a small difference of large sums; all others are F32:
+// most devices have one F64 unit for 64 of F32, and a vocabulary of exponentials would cost as much as a model's layers.
 #include "rowwise.cuh"
 
 #define FOR_FOURS(c, n) for (i64 c = 4 * (i64)threadIdx.x; c < (n); c += 4 * (i64)blockDim.x)
@@ -13,7 +13,7 @@
 // out = -log softmax(logits)[target]
 extern "C" __global__ void negative_log_likelihood(float* out, const float* logits, const int* targets, i64 n) {
   i64 row = blockIdx.x;
-  LogSum<double> sum;
+  LogSum<float> sum;
   float x[4];
   FOR_FOURS(c, n) {
     load_four(x, logits, row * n + c, n - c, minus_infinity());
@@ -100,12 +100,15 @@ struct Against {
   }
 
   // Reads the outcomes once, twice where jsd counts; the losses of reverse and jsd are known then. Every thread must come.
+  // Where asked, the student's logits as they are add to `raw` on the way.
   template <class Outcomes>
-  __device__ __forceinline__ void prepare(const Outcomes& outcomes, double* losses) {
+  __device__ __forceinline__ void prepare(const Outcomes& outcomes, double* losses, LogSum<float>& raw, bool add_raw) {
     LogSum<float> ss, ts;
     float s[4], t[4];
     FOR_FOURS(c, outcomes.count) {
-      outcomes.load(s, t, c);
+      outcomes.load_raw(s, t, c);
+      if (add_raw) raw.add(s);
+      outcomes.divide(s, t);
       if (reverse != 0) ss.add(s, t);
       else ss.add(s);
       ts.add(t);
@@ -121,7 +124,8 @@ struct Against {
     if (jsd != 0) {
       double loss = 0, mean = 0;
       FOR_FOURS(c, outcomes.count) {
-        outcomes.load(s, t, c);
+        outcomes.load_raw(s, t, c);
+        outcomes.divide(s, t);
         float part = 0, own = 0;
         for (int j = 0; j < 4; j++) {
           float a = q(s[j]), b = p(t[j]);
@@ -159,25 +163,11 @@ __device__ __forceinline__ void write_losses(double* to, i64 row, const double* 
   if (threadIdx.x == 0) for (int i = 0; i < 4; i++) to[4 * row + i] = losses[i];
 }
 
-// What a row's cross entropy is made of; every thread must come.
+// What a row's cross entropy is made of; no target where it does not count.
 struct CrossEntropy {
-  float scale = 0;
-  int target = -1;
+  float scale;
+  int target;
   Split log;
-
-  __device__ __forceinline__ double prepare(const float* s, i64 n, int wanted, float wanted_scale) {
-    LogSum<float> sum;
-    float x[4];
-    FOR_FOURS(c, n) {
-      load_four(x, s, c, n - c, minus_infinity());
-      sum.add(x);
-    }
-    double normalizer = sum.log_of_block();
-    log = Split(normalizer);
-    scale = wanted_scale;
-    target = wanted;
-    return normalizer - s[wanted];
-  }
 
   __device__ __forceinline__ float gradient(float s, i64 i) const {
     if (target < 0) return 0;
@@ -190,11 +180,13 @@ struct Dense {
   const float *s, *t;
   i64 count;
   float temperature;
-  __device__ __forceinline__ void load(float (&x)[4], float (&y)[4], i64 c) const {
+  __device__ __forceinline__ void load_raw(float (&x)[4], float (&y)[4], i64 c) const {
     load_four(x, s, c, count - c, minus_infinity());
     load_four(y, t, c, count - c, minus_infinity());
-    divide(x, temperature);
-    divide(y, temperature);
+  }
+  __device__ __forceinline__ void divide(float (&x)[4], float (&y)[4]) const {
+    ::divide(x, temperature);
+    ::divide(y, temperature);
   }
 };
 
@@ -205,21 +197,32 @@ extern "C" __global__ void __launch_bounds__(512)
   i64 row = blockIdx.x;
   const float *s = student + row * n, *t = teacher ? teacher + row * n : nullptr;
   double loss[4] = {0, 0, 0, 0};
-  CrossEntropy entropy;
-  int target = targets[row];
-  if (ce != 0 && target >= 0) loss[3] = entropy.prepare(s, n, target, ce * scale);
+  CrossEntropy entropy = {ce * scale, ce == 0 ? -1 : targets[row]};
   Against a = against(kl, reverse, jsd, temperature, beta, scale);
-  if (t) a.prepare(Dense{s, t, n, temperature}, loss);
-  double sum = 0;
+  Dense rows = {s, t, n, temperature};
+  LogSum<float> all;
   float raw[4], x[4], y[4], d[4];
+  if (t) {
+    a.prepare(rows, loss, all, entropy.target >= 0);
+  } else {
+    FOR_FOURS(c, n) {
+      load_four(raw, s, c, n - c, minus_infinity());
+      all.add(raw);
+    }
+  }
+  if (entropy.target >= 0) {
+    double log = all.log_of_block();
+    entropy.log = Split(log);
+    loss[3] = log - s[entropy.target];
+  }
+  double sum = 0;
   FOR_FOURS(c, n) {
     load_four(raw, s, c, n - c, minus_infinity());
     for (int j = 0; j < 4; j++) d[j] = entropy.gradient(raw[j], c + j);
     if (t) {
       for (int j = 0; j < 4; j++) x[j] = raw[j];
       load_four(y, t, c, n - c, minus_infinity());
-      divide(x, temperature);
-      divide(y, temperature);
+      rows.divide(x, y);
       for (int j = 0; j < 4; j++) d[j] += a.gradient(x[j], y[j]);
       if (kl != 0) {
         float part = 0;
@@ -251,12 +254,13 @@ struct Tops {
     if (i < k && temperature != 1) *x /= temperature;
     *y = i < k ? teacher[i] : their_rest;
   }
-  __device__ __forceinline__ void load(float (&x)[4], float (&y)[4], i64 c) const {
+  __device__ __forceinline__ void load_raw(float (&x)[4], float (&y)[4], i64 c) const {
     for (int j = 0; j < 4; j++) {
       if (c + j < count) one(&x[j], &y[j], c + j);
       else x[j] = y[j] = minus_infinity();
     }
   }
+  __device__ __forceinline__ void divide(float (&)[4], float (&)[4]) const {}
 };
 
 // As distill_loss, over k outcomes and the rest, whose gradient goes to its tokens by their share. Dynamic shared memory
@@ -270,41 +274,50 @@ extern "C" __global__ void __launch_bounds__(512)
   Tops tops = {student + row * n, ids + row * k, teacher + row * k, k, k < n ? k + 1 : k, temperature, 0.f, NOTHING};
   const float* s = tops.s;
   double loss[4] = {0, 0, 0, 0};
-  CrossEntropy entropy;
-  int target = targets[row];
-  if (ce != 0 && target >= 0) loss[3] = entropy.prepare(s, n, target, ce * scale);
+  CrossEntropy entropy = {ce * scale, ce == 0 ? -1 : targets[row]};
   Against a = against(kl, reverse, jsd, temperature, beta, scale);
-  bool asks = kl != 0 || reverse != 0 || jsd != 0, rest = asks && k < n;
+  bool asks = kl != 0 || reverse != 0 || jsd != 0, rest = asks && k < n, entropic = entropy.target >= 0;
   float x[4], d[4], rest_gradient = 0;
+  double teachers = 0;
+  LogSum<float> all, others;
   Split rest_log;
   if (rest) {
     for (i64 i = threadIdx.x; i < (n + 31) / 32; i += blockDim.x) taken[i] = 0;
     __syncthreads();
-    double sum = 0;
     for (i64 j = threadIdx.x; j < k; j += blockDim.x) {
       int id = tops.ids[j];
       atomicOr(&taken[id >> 5], 1u << (id & 31));
-      sum += exp((double)tops.teacher[j]);
+      teachers += exp((double)tops.teacher[j]);
     }
-    sum = block_sum(sum);
+    teachers = block_sum(teachers);
     __syncthreads();
-    LogSum<float> others;
+  }
+  if (rest || entropic) {
     FOR_FOURS(c, n) {
       load_four(x, s, c, n - c, minus_infinity());
+      if (entropic) all.add(x);
+      if (!rest) continue;
       divide(x, temperature);
       u32 bits = taken[c >> 5] >> (c & 31);
       for (int j = 0; j < 4; j++) if (bits >> j & 1) x[j] = minus_infinity();
       others.add(x);
     }
+  }
+  if (entropic) {
+    double log = all.log_of_block();
+    entropy.log = Split(log);
+    loss[3] = log - s[entropy.target];
+  }
+  if (rest) {
     tops.own_rest = (float)others.log_of_block();
     rest_log = Split(tops.own_rest);
     if (!zero) {
-      double left = 1 - sum, most = tops.teacher[k - 1] + log((double)(n - k));
+      double left = 1 - teachers, most = tops.teacher[k - 1] + log((double)(n - k));
       left = log(left > LEAST_REST ? left : LEAST_REST);
       tops.their_rest = (float)(left < most ? left : most);
     }
   }
-  if (asks) a.prepare(tops, loss);
+  if (asks) a.prepare(tops, loss, all, false);
   if (rest) rest_gradient = a.gradient(tops.own_rest, tops.their_rest);
   // A rest without any probability has no shares.
   rest = rest && tops.own_rest > minus_infinity();
@@ -314,7 +327,8 @@ extern "C" __global__ void __launch_bounds__(512)
     if (rest) {
       divide(x, temperature);
       u32 bits = taken[c >> 5] >> (c & 31);
-      for (int j = 0; j < 4; j++) if (!(bits >> j & 1)) d[j] = fmaf(expf(rest_log.from(x[j])), rest_gradient, d[j]);
+      for (int j = 0; j < 4; j++)
+        if (!(bits >> j & 1)) d[j] = fmaf(expf(rest_log.from(x[j])), rest_gradient, d[j]);
     }
     store_four(dlogits, row * n + c, n - c, d);
   }

@@ -62,12 +62,11 @@ extern "C" __global__ void layer_norm(float* out, const float* x, const void* we
 struct Pair { i64 first, second; float cos, sin; };
 __device__ __forceinline__ bool pair_of(Pair* p, const float* table, int rotated, int dim, int length, int interleaved,
                                         i64 cols) {
-  int pairs = rotated / 2, units = dim - pairs;
-  i64 u = (i64)blockIdx.y * blockDim.x + threadIdx.x;
-  i64 row = blockIdx.x, head = u / units;
-  int k = (int)(u % units);
-  if (head * dim >= cols) return false;
-  i64 at = row * cols + head * dim;
+  u32 units = dim - rotated / 2, u = blockIdx.y * blockDim.x + threadIdx.x;
+  i64 row = blockIdx.x, from = (i64)(u / units) * dim;
+  int k = u % units, pairs = rotated / 2;
+  if (from >= cols) return false;
+  i64 at = row * cols + from;
   if (k >= pairs) {
     p->first = at + pairs + k;
     p->second = -1;
@@ -75,7 +74,7 @@ __device__ __forceinline__ bool pair_of(Pair* p, const float* table, int rotated
   }
   p->first = at + (interleaved ? 2 * k : k);
   p->second = interleaved ? p->first + 1 : p->first + pairs;
-  const float* angles = table + row % length * rotated;
+  const float* angles = table + (i64)(blockIdx.x % (u32)length) * rotated;
   p->cos = angles[k];
   p->sin = angles[pairs + k];
   return true;
@@ -199,7 +198,8 @@ extern "C" __global__ void column_sums(double* partials, const float* x, i64 row
 }
 
 // |x|^power
-extern "C" __global__ void column_norms(double* partials, const void* x, int type, int power, i64 rows, i64 cols, i64 slice) {
+extern "C" __global__ void column_norms(double* partials, const void* x, int type, int power, i64 rows, i64 cols,
+                                        i64 slice) {
   sum_slice(partials, rows, cols, slice, [=](i64, i64 at) {
     float v = load(x, at, type);
     return power == 2 ? (double)v * v : (double)fabsf(v);

@@ -197,8 +197,8 @@ extern "C" __global__ void diagonal(float* out, const float* h, i64 n) {
 // out[c,r] = x[r,c]: a block of 8 warps has 32 x 32 elements, so that both sides are read and written in whole lines.
 extern "C" __global__ void transpose(float* out, const float* x, i64 rows, i64 cols) {
   __shared__ float tile[32][33];
-  i64 across = (cols + 31) / 32;
-  i64 r0 = blockIdx.x / across * 32, c0 = blockIdx.x % across * 32;
+  u32 across = (u32)((cols + 31) / 32);
+  i64 r0 = (i64)(blockIdx.x / across) * 32, c0 = (i64)(blockIdx.x % across) * 32;
   int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   for (int j = warp; j < 32; j += 8)
     if (r0 + j < rows && c0 + lane < cols) tile[j][lane] = x[(r0 + j) * cols + c0 + lane];

@@ -105,7 +105,8 @@ extern "C" __global__ void __launch_bounds__(512)
     if (!all_equal && equal < wanted) {
       int total, place = equal + before_me(mine, &total);
       for (int j = 0; j < 4; j++)
-        if (j < n - c && ordered(x[j]) == prefix && place < wanted) keys[above + place++] = (u64)prefix << 32 | ~(u32)(c + j);
+        if (j < n - c && ordered(x[j]) == prefix && place < wanted)
+          keys[above + place++] = (u64)prefix << 32 | ~(u32)(c + j);
       equal += total;
     }
   }

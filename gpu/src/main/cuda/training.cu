@@ -122,7 +122,8 @@ __device__ __forceinline__ void store_codes(u8* codes, i64 at, i64 count, u32 wo
   for (i64 h = 0, at = block * 256 + 4 * lane, count = n - at; h < 2; h++, at += 128, count -= 128)
 
 template <class T>
-__device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* codes, float scale, i64 block, int lane, i64 n) {
+__device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* codes, float scale, i64 block, int lane,
+                                       i64 n) {
 #pragma unroll
   FOR_HALVES(h, at, count, n) {
     u32 word = load_codes(codes, at, count);
@@ -132,7 +133,8 @@ __device__ __forceinline__ void decode(float (&x)[8], const T& tree, const u8* c
 }
 
 template <class T>
-__device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* codes, float* scales, i64 block, int lane, i64 n) {
+__device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* codes, float* scales, i64 block, int lane,
+                                       i64 n) {
   float scale = 0;
   for (int j = 0; j < 8; j++) scale = Max()(scale, fabsf(x[j]));
   scale = warp_reduce(scale, Max());
@@ -147,7 +149,7 @@ __device__ __forceinline__ void encode(const float (&x)[8], const T& tree, u8* c
 }
 
 // One warp a block of 256 elements, in strides of all warps, since the trees are made once for each block of threads.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     adam_w8(float* w, u8* m_codes, float* m_scales, u8* v_codes, float* v_scales, const float* g, float rate, float beta1,
             float beta2, float eps, float decay, float first, float second, float scale, i64 n) {
   __shared__ Tree<6> with_sign;

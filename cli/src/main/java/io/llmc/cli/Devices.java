@@ -9,6 +9,7 @@ import io.llmc.backend.BackendProvider.Device;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -44,7 +45,20 @@ record Devices(List<BackendProvider> providers) {
             return offers.getFirst().open(spec);
         }
         requireGroup(spec, offers);
-        return new BackendGroup(offers.stream().map(o -> o.open(spec)).toList());
+        return group(spec, offers);
+    }
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the group closes its members
+    private static Backend group(DeviceSpec spec, List<Offer> offers) {
+        List<Backend> members = new ArrayList<>();
+        try {
+            offers.forEach(o -> members.add(o.open(spec)));
+        } catch (RuntimeException e) {
+            members.forEach(Backend::close);
+            throw e;
+        }
+        return new BackendGroup(members);
     }
 
     /// Devices can share the work where they hand tensors to each other: those of one provider.

@@ -25,9 +25,6 @@ import jcuda.driver.CUmodule;
 /// One family of kernels: the PTX that its `.cu` file was compiled to, handed to the driver at the
 /// first launch.
 final class Kernels {
-    /// Without asking for more, a block gets this much dynamic shared memory.
-    private static final int PLAIN_SHARED = 48 << 10;
-
     private static final Pattern ENTRY = Pattern.compile("\\.entry\\s+(\\w+)\\s*\\(([^)]*)\\)");
     private static final Pattern PARAMETER =
             Pattern.compile("\\.param\\s+(?:\\.align\\s+\\d+\\s+)?\\.[a-z](\\d+)");
@@ -40,7 +37,10 @@ final class Kernels {
     private static final class Kernel {
         final CUfunction function = new CUfunction();
         final int[] sizes;
-        int shared = PLAIN_SHARED;
+
+        /// Dynamic shared memory that was asked for; with static memory beside it, 48 KiB may be
+        /// too much without asking.
+        int shared;
 
         Kernel(int[] sizes) {
             this.sizes = sizes;

@@ -97,8 +97,7 @@ final class LossKernels {
         }
     }
 
-    private void tops(
-            Op.TopLogProbabilities op, Grid grid, Gpu.Scratch spill, int k, int padded) {
+    private void tops(Op.TopLogProbabilities op, Grid grid, Gpu.Scratch spill, int k, int padded) {
         tops.launch(
                 "top_log_probabilities",
                 grid,

@@ -31,6 +31,7 @@ class CudaBackendTest {
     @Nested
     class InOrder extends BackendContract {
         @Override
+        @MustBeClosed
         protected Backend open(int threads) {
             return backend();
         }
@@ -50,6 +51,7 @@ class CudaBackendTest {
         }
 
         @Override
+        @MustBeClosed
         protected Backend open(int threads) {
             return backend();
         }

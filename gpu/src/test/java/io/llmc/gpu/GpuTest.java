@@ -73,11 +73,15 @@ class GpuTest {
     void whatComesBackIsTakenAgain() {
         try (CudaBackend backend = open(6 * MIB)) {
             for (int i = 0; i < 5; i++) {
-                backend.newArena(5 * MIB).close();
+                try (TensorArena arena = backend.newArena(5 * MIB)) {
+                    assertThat(arena).isNotNull();
+                }
             }
             assertThat(backend.room()).isEqualTo(6 * MIB);
             // Does not fit beside the kept piece, which is given up for it.
-            backend.newArena(2 * MIB).close();
+            try (TensorArena arena = backend.newArena(2 * MIB)) {
+                assertThat(arena).isNotNull();
+            }
             assertThat(backend.room()).isEqualTo(6 * MIB);
         }
     }
