@@ -104,8 +104,7 @@ final class MaskKernels {
         if (units == 0) {
             return;
         }
-        Grid grid =
-                Grid.blocks(Math.min(units, BLOCKS), Grid.rowThreads(Math.min(n, TILE)));
+        Grid grid = Grid.blocks(Math.min(units, BLOCKS), Grid.rowThreads(Math.min(n, TILE)));
         List<Object> scores = new ArrayList<>(List.of(w, Types.of(w)));
         scores.add(op.importance());
         scores.addAll(List.of(Math.toIntExact(w.cols()), op.from(), n, units, tiles));
