@@ -66,9 +66,13 @@ static __device__ __forceinline__ void choose(const float (&x)[SPANS][4], float*
   }
   __syncwarp();
   for (int k = j + lane; k < j + m; k += LANES) {
-    float cost = costs[k];
+    // Costs are not negative: their bits order as they do, NaN last, so that just as many are pruned with one.
+    u32 cost = __float_as_uint(costs[k]) & 0x7fffffffu;
     int before = 0;
-    for (int i = j; i < j + m; i++) before += costs[i] < cost || (costs[i] == cost && i < k);
+    for (int i = j; i < j + m; i++) {
+      u32 other = __float_as_uint(costs[i]) & 0x7fffffffu;
+      before += other < cost || (other == cost && i < k);
+    }
     flags[k] = before < m - n;
   }
   __syncwarp();
