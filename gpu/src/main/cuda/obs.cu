@@ -13,13 +13,14 @@ static const int LANES = 8;                   // of a row
 static const int PIECE = 128;                 // columns
 static const int SPAN = 4 * LANES;            // columns that a row's lanes have between them, four neighbours each
 static const int SPANS = PIECE / SPAN;
+static const int PITCH = PIECE + 4;           // of what each row has: the rows of a warp begin in different banks
 enum Pruning { NONE, READ, CHOSEN };
 
 // Where a lane's k-th four of a piece begin.
 static __device__ __forceinline__ int own(int k) { return SPAN * k + 4 * (threadIdx.x % LANES); }
 
-// Rows [0, n) and columns [0, width) of U, of which `u` is the first, as [n][PIECE]. Of the diagonal part only what lies
-// on and above the diagonal is wanted.
+// Rows [0, n) and columns [0, width) of the part of U at `u`, as [n][PIECE]; they are there after cp_async_wait and a
+// barrier. Of the diagonal part only what lies on and above the diagonal is wanted.
 static __device__ __forceinline__ void load_u(float* to, const float* u, int pitch, int n, int width, bool diagonal, bool fours) {
   for (int i = threadIdx.x; i < n * (PIECE / 4); i += blockDim.x) {
     int r = i / (PIECE / 4), c = 4 * (i % (PIECE / 4));
@@ -31,7 +32,6 @@ static __device__ __forceinline__ void load_u(float* to, const float* u, int pit
       for (int k = 0; k < 4 && c + k < width; k++) at[k] = from[k];
   }
   cp_async_commit();
-  cp_async_wait<0>();
 }
 
 // The columns of spans [span, width / SPAN) after column j lose err * u[k]; x[0] is of the first of these spans.
@@ -51,7 +51,7 @@ static __device__ __forceinline__ void update(float (&x)[SPANS][4], const float*
 }
 
 // Of the weights [j, j + m) of each row the m - n that cost least get a flag, ties the first ones. x[0] is of the span of
-// column j; `costs` and `flags` are [PIECE] of this row. All lanes of a warp come.
+// column j; `costs` and `flags` are this row's. All lanes of a warp come.
 static __device__ __forceinline__ void choose(const float (&x)[SPANS][4], float* costs, u8* flags, const float* u, int span, int j, int m,
                                               int n) {
   int lane = threadIdx.x % LANES;
@@ -66,9 +66,13 @@ static __device__ __forceinline__ void choose(const float (&x)[SPANS][4], float*
   }
   __syncwarp();
   for (int k = j + lane; k < j + m; k += LANES) {
-    float cost = costs[k];
+    // Costs are not negative: their bits order as they do, NaN last, so that just as many are pruned with one.
+    u32 cost = __float_as_uint(costs[k]) & 0x7fffffffu;
     int before = 0;
-    for (int i = j; i < j + m; i++) before += costs[i] < cost || (costs[i] == cost && i < k);
+    for (int i = j; i < j + m; i++) {
+      u32 other = __float_as_uint(costs[i]) & 0x7fffffffu;
+      before += other < cost || (other == cost && i < k);
+    }
     flags[k] = before < m - n;
   }
   __syncwarp();
@@ -94,8 +98,8 @@ template <bool ROUNDS, int PRUNING>
 static __device__ __forceinline__ void block(const Block& b) {
   DYNAMIC_SHARED(float, u);
   int rows_here = blockDim.x / LANES, local = threadIdx.x / LANES;
-  float* costs = u + PIECE * PIECE + local * PIECE;
-  u8* flags = (u8*)(u + PIECE * PIECE + (PRUNING == CHOSEN ? rows_here * PIECE : 0)) + local * PIECE;
+  float* costs = u + PIECE * PIECE + local * PITCH;
+  u8* flags = (u8*)(u + PIECE * PIECE + (PRUNING == CHOSEN ? rows_here * PITCH : 0)) + local * PITCH;
   i64 row = (i64)blockIdx.x * rows_here + local;
   bool there = row < b.rows;
   i64 line = (there ? row : 0) * b.cols + b.from;  // of w, codes and mask
@@ -115,6 +119,7 @@ static __device__ __forceinline__ void block(const Block& b) {
     for (int before = 0; before < p; before += b.piece) {
       __syncthreads();  // the part of U before has been read
       load_u(u, b.u + (i64)(b.from + before) * b.cols + b.from + p, b.cols, b.piece, width, false, u_fours);
+      cp_async_wait<0>();
       __syncthreads();
 #pragma unroll 1
       for (int s = 0; SPAN * s < b.piece; s++) {
@@ -154,6 +159,7 @@ static __device__ __forceinline__ void block(const Block& b) {
         *(u32*)(flags + own(s)) = read ? load_octets(b.mask, line + p + own(s), left, mask_fours) : 0;
       }
     }
+    cp_async_wait<0>();
     __syncthreads();
 
     // The span that is worked on is always the first of x: its registers are known to the compiler, in one copy of the code.

@@ -87,7 +87,7 @@ static const int MOST_WARPS = 16;
 template <int TYPE, bool SQUARED>
 static __device__ __forceinline__ float add_errors(float sum, const float* x, const float* c, int n, float scale, float zero,
                                                    float max_code, float norm) {
-#pragma unroll 4
+#pragma unroll(SQUARED ? 4 : 1)
   for (int i = 0; i < n; i++) {
     float w = x[i * PITCH];
     float d = w - value_of(code_of(w, scale, zero, max_code), scale, zero, TYPE);

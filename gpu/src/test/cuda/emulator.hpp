@@ -93,7 +93,6 @@ static inline int __popc(u32 x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((u32)x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline u32 __brev(u32 x) { u32 r = 0; for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i); return r; }
-template <class T> static inline T atomicAdd(T* p, T v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 static inline u32 atomicOr(u32* p, u32 v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }
 
 template <class T> static inline T emu_bits(const void* x) { T r; memcpy(&r, x, sizeof r); return r; }

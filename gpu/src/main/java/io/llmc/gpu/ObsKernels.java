@@ -12,6 +12,9 @@ final class ObsKernels {
     /// Columns that a block of threads works on at a time (`PIECE` in obs.cu).
     private static final int PIECE = 128;
 
+    /// Shared costs and flags from row to row (`PITCH`).
+    private static final int PITCH = PIECE + 4;
+
     /// Of a row (`LANES` in obs.cu).
     private static final int LANES = 8;
 
@@ -33,7 +36,7 @@ final class ObsKernels {
         if (op.grid() != null || wide) {
             arguments.addAll(grid(op.grid()));
         }
-        String name = op.grid() == null ? "obs_pruned" : "obs_round";
+        String name = "obs_round";
         if (op.pruning() != null || op.grid() == null) {
             arguments.add(op.pruning() == null ? null : op.pruning().mask());
             name = op.grid() == null ? "obs_pruned" : "obs_round_pruned";
@@ -55,8 +58,8 @@ final class ObsKernels {
         arguments.add(chosen == null ? PIECE : PIECE / chosen.m() * chosen.m());
         int threads = threads(rows);
         long here = threads / LANES;
-        long flags = op.pruning() == null && op.grid() != null ? 0 : here * PIECE;
-        long costs = chosen == null ? 0 : here * PIECE * FLOAT;
+        long flags = op.pruning() == null && op.grid() != null ? 0 : here * PITCH;
+        long costs = chosen == null ? 0 : here * PITCH * FLOAT;
         kernels.launch(
                 name,
                 Grid.blocks(Math.ceilDiv(rows, here), threads)
