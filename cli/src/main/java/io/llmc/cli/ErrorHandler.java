@@ -47,8 +47,8 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                     case OutOfDeviceMemoryException memory ->
                             failed(
                                     "out of memory: " + memory.getMessage(),
-                                    "a smaller --calib-samples or --calib-length needs less, and --memory"
-                                            + " keeps a run below a cap");
+                                    "a smaller --calib-length, --window, --length or --batch needs less; a GPU's"
+                                            + " memory ends at --memory, and --device cpu has the host's");
                     case UncheckedIOException io -> failed(sentence(io), "");
                     case IOException io -> failed(sentence(io), "");
                     case OutOfMemoryError heap ->

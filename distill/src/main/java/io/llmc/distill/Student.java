@@ -83,7 +83,9 @@ final class Student implements AutoCloseable {
         Checkpoint wide = inF32();
         this.model = new LanguageModel(wide, spec, backend);
         this.reader = wide.reader();
-        this.arena = backend.newArena(bytes(checkpoint, trainable, algorithm));
+        this.arena =
+                backend.newArena(
+                        bytes(checkpoint, trainable, algorithm) + copied(wide, prefix, backend));
         if (only == ALL) {
             model.parameters().forEach(this::add);
         }
@@ -117,6 +119,16 @@ final class Student implements AutoCloseable {
                                 trainable.selects(c, n)
                                         ? 4 * c.info(n).shape().size()
                                         : c.info(n).byteSize())
+                        .sum();
+    }
+
+    /// Weights that a device with memory of its own takes copies of.
+    private static long copied(Checkpoint c, String prefix, Backend backend) {
+        return backend.device().equals("cpu")
+                ? 0
+                : c.names().stream()
+                        .filter(n -> n.startsWith(prefix))
+                        .mapToLong(n -> c.info(n).byteSize() + 256)
                         .sum();
     }
 

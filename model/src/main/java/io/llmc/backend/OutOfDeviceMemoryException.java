@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend;
 
-/// Names what was asked and what was left, so that the user can lower `--calib-samples` or raise
+/// Names what was asked and what was left, so that the user can lower `--calib-length` or raise
 /// `--memory`.
 public final class OutOfDeviceMemoryException extends RuntimeException {
     /// @param wanted bytes of the allocation that failed

@@ -4,9 +4,11 @@ package io.llmc.model;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
+import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -95,6 +97,26 @@ public final class LanguageModel implements AutoCloseable {
                         .mapToLong(name -> checkpoint.info(name).shape().size() * 16 + 4096)
                         .sum()
                 + (1 << 16);
+    }
+
+    /// An arena of [#blockBytes].
+    ///
+    /// @throws UserException where the device has less, with the block's name
+    @MustBeClosed
+    public TensorArena newBlockArena(int index) {
+        try {
+            return backend.newArena(blockBytes(index));
+        } catch (OutOfDeviceMemoryException e) {
+            throw new UserException(
+                    "block %d of %s needs %,d bytes of %s, which has %,d left"
+                            .formatted(
+                                    index,
+                                    checkpoint.directory(),
+                                    blockBytes(index),
+                                    backend.device(),
+                                    backend.room()),
+                    "raise --memory where it is given, free what else uses the device, or pass --device cpu");
+        }
     }
 
     /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to

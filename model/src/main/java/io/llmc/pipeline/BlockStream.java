@@ -52,7 +52,7 @@ final class BlockStream implements AutoCloseable {
             this.index = index;
             reader = model.checkpoint().reader();
             try {
-                arena = model.backend().newArena(model.blockBytes(index));
+                arena = model.newBlockArena(index);
                 try {
                     block = model.block(index, reader, arena);
                 } catch (RuntimeException e) {
@@ -108,7 +108,7 @@ final class BlockStream implements AutoCloseable {
         progress.begin("looking at the model for " + pass.name(), layers);
         for (int i = 0; i < layers; i++) {
             try (TensorReader reader = model.checkpoint().reader();
-                    TensorArena arena = model.backend().newArena(model.blockBytes(i))) {
+                    TensorArena arena = model.newBlockArena(i)) {
                 Trip trip = new Trip(i, model.block(i, reader, arena), arena, new ArrayList<>());
                 trip.prepare();
                 found[i] = pass.survey(new Scope(trip, pass, model.spec(), null));

@@ -186,7 +186,7 @@ public final class HiddenStates implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
     public void advance(int index, Change change) {
         try (TensorReader reader = model.checkpoint().reader();
-                TensorArena memory = backend.newArena(model.blockBytes(index))) {
+                TensorArena memory = model.newBlockArena(index)) {
             advance(model.block(index, reader, memory), change);
         }
     }

@@ -157,7 +157,7 @@ record SweepRun(
     /// Through one block as the earlier run wrote it; states may be null.
     private void advance(Checkpoint partial, int i, Probe probe, HiddenStates states) {
         try (TensorReader reader = partial.reader();
-                TensorArena arena = backend.newArena(source.blockBytes(i))) {
+                TensorArena arena = source.newBlockArena(i)) {
             DecoderBlock block = source.block(plan.target().layers().get(i), reader, arena);
             probe.advance(block);
             if (states != null) {

@@ -184,7 +184,7 @@ public record SlicePass(int hidden) implements ModelPass {
             Tensor gram = Refit.matrix(arena, d, d);
             for (int i = 0; i < layers; i++) {
                 try (TensorReader reader = model.checkpoint().reader();
-                        TensorArena weights = backend.newArena(model.blockBytes(i))) {
+                        TensorArena weights = model.newBlockArena(i)) {
                     DecoderBlock block = model.block(i, reader, weights);
                     states.prepare(block);
                     add(scope, states, gram, sum, arena);

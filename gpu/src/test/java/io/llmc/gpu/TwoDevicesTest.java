@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.gpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendGroup;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Linear;
+import io.llmc.model.Stage;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.HiddenStates;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import io.llmc.tokenizer.Windows;
+import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// Sequences that go through two devices, chunk by chunk, against one.
+class TwoDevicesTest {
+    private static final int LENGTH = 32;
+    private static final int WINDOWS = 2 * 2048 / LENGTH + 3; // three chunks, the last one short
+
+    @TempDir private Path dir;
+
+    @BeforeAll
+    static void standIn() {
+        var problem = StandIn.install();
+        assumeTrue(problem.isEmpty(), problem.orElse(""));
+        assertThat(Natives.driverProblem()).isEmpty();
+    }
+
+    @AfterEach
+    void restore() {
+        StandIn.set("devices", "");
+    }
+
+    @Test
+    @SuppressWarnings("MustBeClosed") // the group closes its members
+    void sumsAndSequencesHaveTheSameBytes() throws Exception {
+        StandIn.set("devices", "2");
+        var options = new BackendOptions(1, BackendOptions.Math.PORTABLE);
+        List<byte[]> one;
+        List<byte[]> two;
+        try (Backend backend = new CudaBackend(0, options)) {
+            one = run(backend);
+        }
+        CudaBackend second = new CudaBackend(1, options);
+        try (Backend group = new BackendGroup(List.of(new CudaBackend(0, options), second))) {
+            two = run(group);
+            assertThat(second.gpu().counters().launches).isPositive();
+        }
+        assertThat(two).hasSameSizeAs(one);
+        for (int i = 0; i < one.size(); i++) {
+            assertThat(two.get(i)).as("result " + i).isEqualTo(one.get(i));
+        }
+    }
+
+    /// A Gram matrix of every layer's inputs, with the first block's weights halved on the way, and
+    /// the sequences behind the last block.
+    private List<byte[]> run(Backend backend) throws Exception {
+        List<byte[]> results = new ArrayList<>();
+        int[] ids = new int[WINDOWS * LENGTH];
+        for (int i = 0; i < ids.length; i++) {
+            ids[i] = (i * 31 + i / 7) % 256;
+        }
+        Path folder = StandIn.module().resolveSibling("testdata/tiny-llama");
+        try (Checkpoint checkpoint = Checkpoint.open(folder);
+                LanguageModel model =
+                        new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
+                HiddenStates states = new HiddenStates(model, Windows.of(ids, LENGTH), null)) {
+            states.embed();
+            for (int b = 0; b < model.spec().layers().size(); b++) {
+                try (TensorReader reader = checkpoint.reader();
+                        TensorArena arena = model.newBlockArena(b)) {
+                    DecoderBlock block = model.block(b, reader, arena);
+                    states.prepare(block);
+                    for (Stage stage : block.stages()) {
+                        results.addAll(grams(backend, states, stage));
+                        halve(backend, stage, arena);
+                        states.advance(stage);
+                    }
+                }
+            }
+            Path file = dir.resolve("states-" + backend.group().size());
+            states.saveTo(file);
+            results.add(Files.readAllBytes(file));
+        }
+        return results;
+    }
+
+    private static List<byte[]> grams(Backend backend, HiddenStates states, Stage stage) {
+        List<byte[]> results = new ArrayList<>();
+        for (List<Linear> group : stage.groups()) {
+            int in = (int) group.getFirst().weight().inFeatures();
+            try (TensorArena arena = backend.newArena(4L * in * in)) {
+                Tensor h = arena.allocate(DType.F32, new Shape(in, in));
+                states.observe(
+                        stage,
+                        (layers, x) -> {
+                            if (layers.getFirst().equals(group.getFirst())) {
+                                backend.run(new Op.AccumulateGram(h, x, 1));
+                            }
+                        });
+                MemorySegment bytes = StandIn.bytes(h.byteSize());
+                backend.download(bytes, h);
+                results.add(bytes.toArray(java.lang.foreign.ValueLayout.JAVA_BYTE));
+            }
+        }
+        return results;
+    }
+
+    private static void halve(Backend backend, Stage stage, TensorArena arena) {
+        for (Linear linear : stage.linears()) {
+            Tensor w = ((Weight.Dense) linear.weight()).values();
+            Tensor half = arena.allocate(w.dtype(), w.shape());
+            backend.run(new Op.Scale(half, w, 0.5f));
+            linear.replace(new Weight.Dense(half));
+        }
+    }
+}
