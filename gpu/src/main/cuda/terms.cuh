@@ -186,18 +186,31 @@ struct PackedRows {
 
   __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {
     u32 mask = (1u << bits) - 1;
-    float v[8];
+    float v[8], s[8], z[8];
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      s[j] = r.scale;
+      z[j] = r.zero;
+    }
+    if (!one) {
+      // Beyond the edges the last one again: what comes of it is not used.
+      i64 first = (i64)min(row, rows - 1) * groups;
+      int g[8];
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        int c = min(col + j, cols - 1);
+        g[j] = index ? index[c] : c / group;
+      }
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        s[j] = load(scales, first + g[j], TYPE);
+        z[j] = BASE + zeros[first + g[j]];
+      }
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       u32 code = (j < 4 ? r.low : r.high) >> bits * (j & 3) & mask;
-      float s = r.scale, z = r.zero;
-      bool there = row < rows && col + j < cols;
-      if (!one && there) {
-        i64 g = (i64)row * groups + (index ? index[col + j] : (col + j) / group);
-        s = load(scales, g, TYPE);
-        z = BASE + zeros[g];
-      }
-      v[j] = there ? (__uint_as_float(0x4b000000u | code) - z) * s : 0.f;
+      v[j] = row < rows && col + j < cols ? (__uint_as_float(0x4b000000u | code) - z[j]) * s[j] : 0.f;
       if (TYPE == F16) v[j] = rounded(v[j], F16);
     }
     split<TERMS>(v, t, wanted);  // whose first term rounds to BF16
