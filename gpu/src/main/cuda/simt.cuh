@@ -128,8 +128,8 @@ __device__ __forceinline__ void simt_product(const Operand& a, const Operand& b,
 
 // c = alpha * sum, or c += alpha * sum, where the tile lies inside of m x n; only the lower triangle if LOWER.
 template <int T, bool LOWER = false>
-__device__ __forceinline__ void simt_store(float* c, int pitch, const float (&sum)[T / 16][T / 16], int row0, int col0, int m,
-                                           int n, float alpha, bool add) {
+__device__ __forceinline__ void simt_store(float* c, int pitch, const float (&sum)[T / 16][T / 16], int row0, int col0,
+                                           int m, int n, float alpha, bool add) {
   int thread = unknown_thread();
 #pragma unroll
   for (int i = 0; i < T / 16; i++) {

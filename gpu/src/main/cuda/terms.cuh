@@ -17,6 +17,9 @@
 // Tiles only say which thread does it: a row has the same bits whatever the number of rows. Few rows are bound by reading
 // the weight, so warps then work on chunks side by side, whose sums are added in the same order.
 //
+// Gradients through 16-bit and packed weights go this way too: 3 or 5 products of bf16 are faster than one in F32 on all
+// three. Gradients of dense F32 weights and all sums of F32 matrices have no such bits to keep: see simt.cuh.
+//
 // Where a first term is not finite the others are 0, so infinity times a BF16 weight is infinity; times a weight with
 // more terms, of which some are 0, it is NaN.
 #pragma once
@@ -111,7 +114,9 @@ struct HalfRows {
   __device__ HalfRows(const void* p, int rows, int cols)
       : p((const u16*)p), rows(rows), cols(cols), whole(aligned16(p, 2ll * cols)) {}
 
-  static __device__ __forceinline__ u32 two(const u16* q, int n) { return (n > 0 ? q[0] : 0u) | (n > 1 ? (u32)q[1] << 16 : 0u); }
+  static __device__ __forceinline__ u32 two(const u16* q, int n) {
+    return (n > 0 ? q[0] : 0u) | (n > 1 ? (u32)q[1] << 16 : 0u);
+  }
 
   __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
     const u16* q = p + (i64)row * cols + col;
@@ -289,10 +294,10 @@ __device__ __forceinline__ void multiply(float (&sum)[S::WM / 16][S::WN / 8][4],
 #pragma unroll
       for (int p = 0; p < NF / 2; p++) {
         u32 four[4];
-        if constexpr (KN)
-          ldmatrix_x4_trans(four, sb + t * B_TERM + run_at<B_COLS>(16 * ks + 8 * (matrix & 1) + r, warp_col / 8 + 2 * p + (matrix >> 1)));
-        else
-          ldmatrix_x4(four, sb + t * B_TERM + run_at<B_COLS>(warp_col + 16 * p + 8 * (matrix >> 1) + r, 2 * ks + (matrix & 1)));
+        const u16* term = sb + t * B_TERM;
+        int along = 2 * ks + (matrix & 1), across = warp_col / 8 + 2 * p + (matrix >> 1);  // in eights, of k and of columns
+        if constexpr (KN) ldmatrix_x4_trans(four, term + run_at<B_COLS>(8 * along + r, across));
+        else ldmatrix_x4(four, term + run_at<B_COLS>(8 * across + r, along));
         bf[t][2 * p][0] = four[0];
         bf[t][2 * p][1] = four[1];
         bf[t][2 * p + 1][0] = four[2];

@@ -28,8 +28,7 @@ final class LinalgKernels {
         int n = Math.toIntExact(h.rows());
         kernels.launch("cholesky_reverse", Grid.blocks(n, 256), u, status, h, n, damp);
         for (int at = 0; at < n; at += SIDE) {
-            kernels.launch(
-                    "cholesky_diagonal", Grid.blocks(1, DIAGONAL_THREADS), u, status, n, at);
+            kernels.launch("cholesky_diagonal", Grid.blocks(1, DIAGONAL_THREADS), u, status, n, at);
             int rest = n - at - SIDE;
             if (rest > 0) {
                 kernels.launch(
