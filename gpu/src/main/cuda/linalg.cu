@@ -91,9 +91,8 @@ __device__ __forceinline__ void update(float* u, const int* status, int n, int a
   triangle_tile(blockIdx.x, i, j);
   int row0 = i * T, col0 = j * T;
   Operand panel(u + (i64)(at + SIDE) * n + at, n, m);
-  float* to = u + (i64)(at + SIDE) * n + at + SIDE;
   simt_product<T, ALONG_K, ALONG_K, SIDE>(panel, panel, row0, col0, 0, SIDE, s, [&](const float(&sum)[T / 16][T / 16], int) {
-    simt_store<T, true>(to, n, sum, row0, col0, m, m, -1.f, true);
+    simt_store<T, true>(u + (i64)(at + SIDE) * n + at + SIDE, n, sum, row0, col0, m, m, -1.f, true);
   });
 }
 extern "C" __global__ void __launch_bounds__(256, 2) cholesky_update(float* u, const int* status, int n, int at) {

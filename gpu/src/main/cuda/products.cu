@@ -9,7 +9,7 @@
 static const int SUM_CHUNK = 256;
 
 template <int T, Layout LA, Layout LB>
-__device__ __forceinline__ void accumulate(float* c, i64 pitch, const Operand& a, const Operand& b, int m, int n, int k,
+__device__ __forceinline__ void accumulate(float* c, int pitch, const Operand& a, const Operand& b, int m, int n, int k,
                                            float alpha, bool add) {
   __shared__ SimtShared<T> s;
   int row0 = blockIdx.x * T, col0 = blockIdx.y * T;
@@ -20,24 +20,24 @@ __device__ __forceinline__ void accumulate(float* c, i64 pitch, const Operand& a
 
 // c[m,n] (+)= alpha a[m,k] b[k,n]
 extern "C" __global__ void __launch_bounds__(256, 2)
-    accumulate_nn(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n, int k,
+    accumulate_nn(float* c, int c_pitch, const float* a, int a_pitch, const float* b, int b_pitch, int m, int n, int k,
                   float alpha, int add) {
   accumulate<128, ALONG_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }
 extern "C" __global__ void __launch_bounds__(256, 3)
-    accumulate_nn_small(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n,
+    accumulate_nn_small(float* c, int c_pitch, const float* a, int a_pitch, const float* b, int b_pitch, int m, int n,
                         int k, float alpha, int add) {
   accumulate<64, ALONG_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }
 
 // c[m,n] (+)= alpha a[k,m]^T b[k,n]
 extern "C" __global__ void __launch_bounds__(256, 2)
-    accumulate_tn(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n, int k,
+    accumulate_tn(float* c, int c_pitch, const float* a, int a_pitch, const float* b, int b_pitch, int m, int n, int k,
                   float alpha, int add) {
   accumulate<128, ACROSS_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }
 extern "C" __global__ void __launch_bounds__(256, 3)
-    accumulate_tn_small(float* c, i64 c_pitch, const float* a, i64 a_pitch, const float* b, i64 b_pitch, int m, int n,
+    accumulate_tn_small(float* c, int c_pitch, const float* a, int a_pitch, const float* b, int b_pitch, int m, int n,
                         int k, float alpha, int add) {
   accumulate<64, ACROSS_K, ACROSS_K>(c, c_pitch, Operand(a, a_pitch, m), Operand(b, b_pitch, n), m, n, k, alpha, add);
 }

@@ -11,12 +11,11 @@ enum Layout { ALONG_K, ACROSS_K };
 
 struct Operand {
   const float* p;
-  i64 pitch;
-  int rows;  // or columns, for B
+  int pitch, rows;  // or columns, for B
   bool whole;
 
-  __device__ Operand(const float* p, i64 pitch, int rows)
-      : p(p), pitch(pitch), rows(rows), whole((((u64)p | (u64)(4 * pitch)) & 15) == 0) {}
+  __device__ Operand(const float* p, int pitch, int rows)
+      : p(p), pitch(pitch), rows(rows), whole((((u64)p | 4ull * pitch) & 15) == 0) {}
 };
 
 static const int SIMT_THREADS = 256;
@@ -45,7 +44,7 @@ struct SimtCarrier {
 
   __device__ __forceinline__ void fetch(const Operand& o, int row0, int k0, int k_end) {
     int r = row0 + row(), k = k0 + depth();
-    const float* q = o.p + (L == ALONG_K ? r * o.pitch + k : k * o.pitch + r);
+    const float* q = o.p + (L == ALONG_K ? (i64)r * o.pitch + k : (i64)k * o.pitch + r);
     int n = L == ALONG_K ? (r < o.rows ? k_end - k : 0) : (k < k_end ? o.rows - r : 0);
     if (o.whole && n >= 4) v = *(const float4*)q;
     else v = make_float4(n > 0 ? q[0] : 0.f, n > 1 ? q[1] : 0.f, n > 2 ? q[2] : 0.f, n > 3 ? q[3] : 0.f);
@@ -130,8 +129,8 @@ __device__ __forceinline__ void simt_product(const Operand& a, const Operand& b,
 
 // c = alpha * sum, or c += alpha * sum, where the tile lies inside of m x n; only the lower triangle if LOWER.
 template <int T, bool LOWER = false>
-__device__ __forceinline__ void simt_store(float* c, i64 pitch, const float (&sum)[T / 16][T / 16], int row0, int col0, int m,
-                                           int n, float alpha, bool add) {
+__device__ __forceinline__ void simt_store(float* c, int pitch, const float (&sum)[T / 16][T / 16], int row0, int col0,
+                                           int m, int n, float alpha, bool add) {
   int thread = unknown_thread();
 #pragma unroll
   for (int i = 0; i < T / 16; i++) {
@@ -140,8 +139,8 @@ __device__ __forceinline__ void simt_store(float* c, i64 pitch, const float (&su
 #pragma unroll
     for (int j = 0; j < T / 16; j += 4) {
       int col = col0 + simt_col(thread, j);
-      float* to = c + row * pitch + col;
-      int end = LOWER ? min(n, row + 1) : n;
+      float* to = c + (i64)row * pitch + col;
+      int end = LOWER ? row + 1 : n;  // of a square matrix
       if (col + 4 <= end && ((u64)to & 15) == 0) {
         float4 v = add ? *(const float4*)to : make_float4(0.f, 0.f, 0.f, 0.f);
         v.x = fmaf(alpha, sum[i][j], v.x);

@@ -14,7 +14,11 @@
 //   - k in steps of 16, in each of them the products of terms, the smallest first;
 //   - after CHUNK of k the sum is added to a total in F32. Tensor cores cut off what does not fit into a sum instead of
 //     rounding it; over thousands of k these errors would all point the same way.
-// Tiles only say which thread does it: a row has the same bits whatever the number of rows.
+// Tiles only say which thread does it: a row has the same bits whatever the number of rows. Few rows are bound by reading
+// the weight, so warps then work on chunks side by side, whose sums are added in the same order.
+//
+// Gradients through 16-bit and packed weights go this way too: 3 or 5 products of bf16 are faster than one in F32 on all
+// three. Gradients of dense F32 weights and all sums of F32 matrices have no such bits to keep: see simt.cuh.
 //
 // Where a first term is not finite the others are 0, so infinity times a BF16 weight is infinity; times a weight with
 // more terms, of which some are 0, it is NaN.
@@ -66,6 +70,7 @@ __device__ __forceinline__ bool aligned16(const void* p, i64 pitch_bytes) { retu
 
 struct F32Rows {
   static const int TERMS = 3;
+  static const bool ASYNC = false;
   struct Raw {
     float4 a, b;
   };
@@ -98,6 +103,7 @@ struct F32Rows {
 template <int TYPE>
 struct HalfRows {
   static const int TERMS = TYPE == F16 ? 2 : 1;
+  static const bool ASYNC = TYPE == BF16;  // what lies in memory is the term: it needs no registers on its way
   struct Raw {
     uint4 v;
   };
@@ -108,7 +114,9 @@ struct HalfRows {
   __device__ HalfRows(const void* p, int rows, int cols)
       : p((const u16*)p), rows(rows), cols(cols), whole(aligned16(p, 2ll * cols)) {}
 
-  static __device__ __forceinline__ u32 two(const u16* q, int n) { return (n > 0 ? q[0] : 0u) | (n > 1 ? (u32)q[1] << 16 : 0u); }
+  static __device__ __forceinline__ u32 two(const u16* q, int n) {
+    return (n > 0 ? q[0] : 0u) | (n > 1 ? (u32)q[1] << 16 : 0u);
+  }
 
   __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
     const u16* q = p + (i64)row * cols + col;
@@ -140,6 +148,7 @@ struct HalfRows {
 template <int TYPE>
 struct PackedRows {
   static const int TERMS = TYPE == F32 ? 3 : TYPE == F16 ? 2 : 1;
+  static const bool ASYNC = false;
   struct Raw {
     u32 low, high;  // four codes each
     float scale, zero;
@@ -182,18 +191,31 @@ struct PackedRows {
 
   __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {
     u32 mask = (1u << bits) - 1;
-    float v[8];
+    float v[8], s[8], z[8];
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      s[j] = r.scale;
+      z[j] = r.zero;
+    }
+    if (!one) {
+      // Beyond the edges the last one again: what comes of it is not used.
+      i64 first = (i64)min(row, rows - 1) * groups;
+      int g[8];
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        int c = min(col + j, cols - 1);
+        g[j] = index ? index[c] : c / group;
+      }
+#pragma unroll
+      for (int j = 0; j < 8; j++) {
+        s[j] = load(scales, first + g[j], TYPE);
+        z[j] = BASE + zeros[first + g[j]];
+      }
+    }
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       u32 code = (j < 4 ? r.low : r.high) >> bits * (j & 3) & mask;
-      float s = r.scale, z = r.zero;
-      bool there = row < rows && col + j < cols;
-      if (!one && there) {
-        i64 g = (i64)row * groups + (index ? index[col + j] : (col + j) / group);
-        s = load(scales, g, TYPE);
-        z = BASE + zeros[g];
-      }
-      v[j] = there ? (__uint_as_float(0x4b000000u | code) - z) * s : 0.f;
+      v[j] = row < rows && col + j < cols ? (__uint_as_float(0x4b000000u | code) - z[j]) * s[j] : 0.f;
       if (TYPE == F16) v[j] = rounded(v[j], F16);
     }
     split<TERMS>(v, t, wanted);  // whose first term rounds to BF16
@@ -207,131 +229,182 @@ __device__ __forceinline__ int run_at(int row, int run) {
   return row * COLS + 8 * (run ^ (COLS == 32 ? row >> 1 & 3 : row & 7));
 }
 
-// A block makes out[M x N], a warp WM x WN of it, in steps of K.
-template <int M_, int N_, int K_, int WM_, int WN_>
+static const int DEPTH = 32, CHUNK = 128;
+
+// A block makes out[M x N], a warp WM x WN of it.
+template <int M_, int N_, int WM_, int WN_>
 struct Tiling {
-  static const int M = M_, N = N_, K = K_, WM = WM_, WN = WN_, THREADS = 32 * (M / WM) * (N / WN);
+  static const int M = M_, N = N_, WM = WM_, WN = WN_;
 };
-using Large = Tiling<128, 128, 32, 64, 32>;
-// Few rows: many blocks, each with much of the weight under way.
-using Small = Tiling<16, 32, 128, 16, 8>;
+using Large = Tiling<128, 128, 64, 32>;
+using Few = Tiling<16, 32, 16, 32>;  // of one warp
+static const int THREADS = 256, FEW_WARPS = 8;
 
-static const int CHUNK = 128;
-
-// Bytes of shared memory: two stages of both operands' terms.
-template <class S, class B>
-constexpr int product_shared() { return 2 * 2 * (3 * S::M + B::TERMS * S::N) * S::K; }
-
-// One operand's part of a stage on its way.
+// One operand's ROWS x COLS on their way into shared memory, by THREADS of which this is number `thread`.
 template <class O, int ROWS, int COLS, int THREADS>
 struct Carrier {
   static const int RUNS = ROWS * COLS / 8 / THREADS;
   typename O::Raw raw[RUNS];
 
-  static __device__ __forceinline__ int row(int i) { return (int)(threadIdx.x + i * THREADS) / (COLS / 8); }
-  static __device__ __forceinline__ int run(int i) { return (int)(threadIdx.x + i * THREADS) % (COLS / 8); }
+  static __device__ __forceinline__ int row(int thread, int i) { return (thread + i * THREADS) / (COLS / 8); }
+  static __device__ __forceinline__ int run(int thread, int i) { return (thread + i * THREADS) % (COLS / 8); }
 
-  __device__ __forceinline__ void fetch(const O& o, int row0, int col0) {
+  __device__ __forceinline__ void fetch(const O& o, int thread, int row0, int col0) {
 #pragma unroll
-    for (int i = 0; i < RUNS; i++) o.fetch(raw[i], row0 + row(i), col0 + 8 * run(i));
+    for (int i = 0; i < RUNS; i++) o.fetch(raw[i], row0 + row(thread, i), col0 + 8 * run(thread, i));
   }
 
-  __device__ __forceinline__ void put(const O& o, int row0, int col0, u16* shared, int wanted) const {
+  __device__ __forceinline__ void put(const O& o, int thread, int row0, int col0, u16* shared, int wanted) const {
 #pragma unroll
     for (int i = 0; i < RUNS; i++) {
       uint4 t[O::TERMS];
-      o.terms(raw[i], row0 + row(i), col0 + 8 * run(i), t, wanted);
-      int at = run_at<COLS>(row(i), run(i));
+      o.terms(raw[i], row0 + row(thread, i), col0 + 8 * run(thread, i), t, wanted);
+      int at = run_at<COLS>(row(thread, i), run(thread, i));
 #pragma unroll
       for (int j = 0; j < O::TERMS; j++)
         if (j < wanted) *(uint4*)(shared + j * ROWS * COLS + at) = t[j];
     }
   }
+
+  // Without registers between; every run lies inside or outside as a whole.
+  static __device__ __forceinline__ void copy(const O& o, int thread, int row0, int col0, u16* shared) {
+#pragma unroll
+    for (int i = 0; i < RUNS; i++) {
+      int r = row0 + row(thread, i), c = col0 + 8 * run(thread, i);
+      u16* to = shared + run_at<COLS>(row(thread, i), run(thread, i));
+      if (r < o.rows && c < o.cols) cp_async16(to, o.p + (i64)r * o.cols + c);
+      else *(uint4*)to = make_uint4(0, 0, 0, 0);
+    }
+  }
 };
 
-// out[m,n] = (out +) a[m,k] b, where b is [n,k], or [k,n] if KN. Of the products of terms those of i + j < wanted.
-template <class S, bool KN, class B>
-__device__ __forceinline__ void product(float* out, const float* x, const B& b, int m, int n, int k, int wanted, u16* shared) {
-  constexpr int T = B::TERMS, MF = S::WM / 16, NF = S::WN / 8;
-  constexpr int B_ROWS = KN ? S::K : S::N, B_COLS = KN ? S::N : S::K;
-  constexpr int A_TERM = S::M * S::K, B_TERM = S::N * S::K, STAGE = 3 * A_TERM + T * B_TERM;
-  static_assert(NF == 1 || NF % 2 == 0, "columns are read in pairs of fragments");
-  F32Rows a(x, m, k);
-  int row0 = blockIdx.x * S::M, col0 = blockIdx.y * S::N;
-  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  int warp_row = warp / (S::N / S::WN) * S::WM, warp_col = warp % (S::N / S::WN) * S::WN;
-  int matrix = lane >> 3, r = lane & 7;  // of the address that this lane gives to ldmatrix
+// sum += a b over DEPTH of k, for a warp's part of the tile. Of the products of terms those of i + j < wanted.
+template <class S, bool KN, int T>
+__device__ __forceinline__ void multiply(float (&sum)[S::WM / 16][S::WN / 8][4], const u16* sa, const u16* sb, int warp_row,
+                                         int warp_col, int wanted) {
+  constexpr int MF = S::WM / 16, NF = S::WN / 8, B_COLS = KN ? S::N : DEPTH;
+  constexpr int A_TERM = S::M * DEPTH, B_TERM = S::N * DEPTH;
+  int lane = threadIdx.x & 31, matrix = lane >> 3, r = lane & 7;  // of the address that this lane gives to ldmatrix
+#pragma unroll
+  for (int ks = 0; ks < DEPTH / 16; ks++) {
+    u32 bf[T][NF][2];
+#pragma unroll
+    for (int t = 0; t < T; t++) {
+      if (t >= wanted) break;
+#pragma unroll
+      for (int p = 0; p < NF / 2; p++) {
+        u32 four[4];
+        const u16* term = sb + t * B_TERM;
+        int along = 2 * ks + (matrix & 1), across = warp_col / 8 + 2 * p + (matrix >> 1);  // in eights, of k and of columns
+        if constexpr (KN) ldmatrix_x4_trans(four, term + run_at<B_COLS>(8 * along + r, across));
+        else ldmatrix_x4(four, term + run_at<B_COLS>(8 * across + r, along));
+        bf[t][2 * p][0] = four[0];
+        bf[t][2 * p][1] = four[1];
+        bf[t][2 * p + 1][0] = four[2];
+        bf[t][2 * p + 1][1] = four[3];
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < MF; i++) {
+      u32 af[3][4];
+      int at = run_at<DEPTH>(warp_row + 16 * i + 8 * (matrix & 1) + r, 2 * ks + (matrix >> 1));
+      ldmatrix_x4(af[0], sa + at);
+      if (wanted > 1) ldmatrix_x4(af[1], sa + A_TERM + at);
+      if (wanted > 2) {
+        ldmatrix_x4(af[2], sa + 2 * A_TERM + at);
+        if constexpr (T > 2)
+#pragma unroll
+          for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[2][j]);
+#pragma unroll
+        for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[2], bf[0][j]);
+        if constexpr (T > 1)
+#pragma unroll
+          for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[1], bf[1][j]);
+      }
+      if (wanted > 1) {
+        if constexpr (T > 1)
+#pragma unroll
+          for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[1][j]);
+#pragma unroll
+        for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[1], bf[0][j]);
+      }
+#pragma unroll
+      for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[0][j]);
+    }
+  }
+}
 
-  Carrier<F32Rows, S::M, S::K, S::THREADS> as;
-  Carrier<B, B_ROWS, B_COLS, S::THREADS> bs;
+// out[m,n] = (out +) a[m,k] b, where b is [n,k], or [k,n] if KN. a comes as its terms [3][m, pitch], by `split_rows`:
+// once, and not once for every tile of columns.
+template <bool KN, class B>
+__device__ __forceinline__ void product(float* out, const u16* a, i64 pitch, const B& b, int m, int n, int k, int wanted,
+                                        u16* shared) {
+  using S = Large;
+  constexpr int T = B::TERMS, MF = S::WM / 16, NF = S::WN / 8, STAGES = T == 1 ? 3 : 2;
+  constexpr int A_TERM = S::M * DEPTH, STAGE = 3 * A_TERM + T * S::N * DEPTH;
+  using Bs = Carrier<B, KN ? DEPTH : S::N, KN ? S::N : DEPTH, THREADS>;
+  int thread = threadIdx.x, lane = thread & 31, warp = thread >> 5;
+  int row0 = blockIdx.x * S::M, col0 = blockIdx.y * S::N;
+  int warp_row = warp / (S::N / S::WN) * S::WM, warp_col = warp % (S::N / S::WN) * S::WN;
+  int steps = (k + DEPTH - 1) / DEPTH;
+  bool async = false;
+  if constexpr (B::ASYNC) async = b.whole;
+
+  // Rows beyond the last one are the last one again: nobody stores what comes of them.
+  const u16* from[2];
+  int to[2];
+#pragma unroll
+  for (int i = 0; i < 2; i++) {
+    int at = thread + i * THREADS, r = at / (DEPTH / 8), run = at % (DEPTH / 8);
+    from[i] = a + min(row0 + r, m - 1) * pitch + 8 * run;
+    to[i] = run_at<DEPTH>(r, run);
+  }
+  auto copy_a = [&](int step, u16* stage) {
+#pragma unroll
+    for (int t = 0; t < 3; t++) {
+      if (t >= wanted) break;
+#pragma unroll
+      for (int i = 0; i < 2; i++) cp_async16(stage + t * A_TERM + to[i], from[i] + t * m * pitch + step * DEPTH);
+    }
+  };
+  Bs bs;
+  auto row_of = [&](int step) { return KN ? step * DEPTH : col0; };
+  auto col_of = [&](int step) { return KN ? col0 : step * DEPTH; };
+
   float sum[MF][NF][4] = {}, total[MF][NF][4] = {};
-  int steps = (k + S::K - 1) / S::K;
-  as.fetch(a, row0, 0);
-  bs.fetch(b, KN ? 0 : col0, KN ? col0 : 0);
-  as.put(a, row0, 0, shared, wanted);
-  bs.put(b, KN ? 0 : col0, KN ? col0 : 0, shared + 3 * A_TERM, wanted);
-  __syncthreads();
+#pragma unroll
+  for (int step = 0; step < STAGES - 1; step++) {
+    u16* stage = shared + step * STAGE;
+    if (step < steps) {
+      copy_a(step, stage);
+      if (async) {
+        if constexpr (B::ASYNC) Bs::copy(b, thread, row_of(step), col_of(step), stage + 3 * A_TERM);
+      } else {
+        bs.fetch(b, thread, row_of(step), col_of(step));
+        bs.put(b, thread, row_of(step), col_of(step), stage + 3 * A_TERM, wanted);
+      }
+    }
+    cp_async_commit();
+  }
+  int current = 0;
   for (int step = 0; step < steps; step++) {
-    const u16* sa = shared + (step & 1) * STAGE;
-    const u16* sb = sa + 3 * A_TERM;
-    int next = (step + 1) * S::K;
-    bool more = step + 1 < steps;
+    cp_async_wait<STAGES - 2>();
+    __syncthreads();  // this stage is there for all, and the one before has been read by all
+    int next = step + STAGES - 1;
+    bool more = next < steps;
+    u16* free = shared + (current == 0 ? STAGES - 1 : current - 1) * STAGE;
     if (more) {
-      as.fetch(a, row0, next);
-      bs.fetch(b, KN ? next : col0, KN ? col0 : next);
-    }
-#pragma unroll
-    for (int ks = 0; ks < S::K / 16; ks++) {
-      u32 bf[T][NF][2];
-#pragma unroll
-      for (int t = 0; t < T; t++) {
-        if (t >= wanted) break;
-        if constexpr (NF == 1) {
-          ldmatrix_x2(bf[t][0], sb + t * B_TERM + run_at<B_COLS>(warp_col + r, 2 * ks + (matrix & 1)));
-        } else {
-#pragma unroll
-          for (int p = 0; p < NF / 2; p++) {
-            u32 four[4];
-            if constexpr (KN)
-              ldmatrix_x4_trans(four, sb + t * B_TERM + run_at<B_COLS>(16 * ks + 8 * (matrix & 1) + r, warp_col / 8 + 2 * p + (matrix >> 1)));
-            else
-              ldmatrix_x4(four, sb + t * B_TERM + run_at<B_COLS>(warp_col + 16 * p + 8 * (matrix >> 1) + r, 2 * ks + (matrix & 1)));
-            bf[t][2 * p][0] = four[0];
-            bf[t][2 * p][1] = four[1];
-            bf[t][2 * p + 1][0] = four[2];
-            bf[t][2 * p + 1][1] = four[3];
-          }
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < MF; i++) {
-        u32 af[3][4];
-        int at = run_at<S::K>(warp_row + 16 * i + 8 * (matrix & 1) + r, 2 * ks + (matrix >> 1));
-        ldmatrix_x4(af[0], sa + at);
-        if (wanted > 1) ldmatrix_x4(af[1], sa + A_TERM + at);
-        if (wanted > 2) {
-          ldmatrix_x4(af[2], sa + 2 * A_TERM + at);
-          if constexpr (T > 2)
-#pragma unroll
-            for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[2][j]);
-#pragma unroll
-          for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[2], bf[0][j]);
-          if constexpr (T > 1)
-#pragma unroll
-            for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[1], bf[1][j]);
-        }
-        if (wanted > 1) {
-          if constexpr (T > 1)
-#pragma unroll
-            for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[1][j]);
-#pragma unroll
-          for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[1], bf[0][j]);
-        }
-#pragma unroll
-        for (int j = 0; j < NF; j++) mma_bf16_16816(sum[i][j], af[0], bf[0][j]);
+      copy_a(next, free);
+      if (async) {
+        if constexpr (B::ASYNC) Bs::copy(b, thread, row_of(next), col_of(next), free + 3 * A_TERM);
+      } else {
+        bs.fetch(b, thread, row_of(next), col_of(next));
       }
     }
-    if (next % CHUNK == 0 || !more) {
+    cp_async_commit();
+    const u16* stage = shared + current * STAGE;
+    multiply<S, KN, T>(sum, stage, stage + 3 * A_TERM, warp_row, warp_col, wanted);
+    if ((step + 1) % (CHUNK / DEPTH) == 0 || step + 1 == steps) {
 #pragma unroll
       for (int i = 0; i < MF; i++)
 #pragma unroll
@@ -342,12 +415,8 @@ __device__ __forceinline__ void product(float* out, const float* x, const B& b, 
             sum[i][j][c] = 0.f;
           }
     }
-    if (more) {
-      u16* other = shared + (step + 1 & 1) * STAGE;
-      as.put(a, row0, next, other, wanted);
-      bs.put(b, KN ? next : col0, KN ? col0 : next, other + 3 * A_TERM, wanted);
-    }
-    __syncthreads();
+    if (more && !async) bs.put(b, thread, row_of(next), col_of(next), free + 3 * A_TERM, wanted);
+    current = current + 1 == STAGES ? 0 : current + 1;
   }
 #pragma unroll
   for (int i = 0; i < MF; i++)
@@ -357,17 +426,71 @@ __device__ __forceinline__ void product(float* out, const float* x, const B& b, 
       for (int c = 0; c < 4; c += 2) {
         int row = row0 + warp_row + 16 * i + lane / 4 + 4 * c, col = col0 + warp_col + 8 * j + 2 * (lane & 3);
         if (row >= m || col >= n) continue;
-        float* to = out + (i64)row * n + col;
+        float* o = out + (i64)row * n + col;
         float2 v = make_float2(total[i][j][c], total[i][j][c + 1]);
         if (KN) {  // a gradient adds to what is there
-          v.x += to[0];
-          if (col + 1 < n) v.y += to[1];
+          v.x += o[0];
+          if (col + 1 < n) v.y += o[1];
         }
-        if (((u64)to & 7) == 0 && col + 1 < n) {
-          *(float2*)to = v;
+        if (((u64)o & 7) == 0 && col + 1 < n) {
+          *(float2*)o = v;
         } else {
-          to[0] = v.x;
-          if (col + 1 < n) to[1] = v.y;
+          o[0] = v.x;
+          if (col + 1 < n) o[1] = v.y;
         }
       }
+}
+
+// out[m,n] = x[m,k] b[n,k]^T for few rows. A block makes 16 x 32 of it, and each of its warps every eighth chunk.
+template <class B>
+__device__ __forceinline__ void product_of_few(float* out, const float* x, const B& b, int m, int n, int k, int wanted,
+                                               u16* shared) {
+  using S = Few;
+  constexpr int T = B::TERMS, NF = S::WN / 8, A_TERM = S::M * DEPTH, PART = 3 * A_TERM + T * S::N * DEPTH;
+  constexpr int STEPS = CHUNK / DEPTH, OUTPUTS = S::M * S::N / THREADS;
+  static_assert(S::M * S::N * 4 <= PART * 2, "the sums fit where the operands were");
+  F32Rows a(x, m, k);
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  int row0 = blockIdx.x * S::M, col0 = blockIdx.y * S::N;
+  u16* sa = shared + warp * PART;
+  u16* sb = sa + 3 * A_TERM;
+  Carrier<F32Rows, S::M, DEPTH, 32> as;
+  Carrier<B, S::N, DEPTH, 32> bs;
+  float total[OUTPUTS] = {};
+  int chunks = (k + CHUNK - 1) / CHUNK;
+  as.fetch(a, lane, row0, warp * CHUNK);
+  bs.fetch(b, lane, col0, warp * CHUNK);
+  for (int first = 0; first < chunks; first += FEW_WARPS) {
+    float sum[1][NF][4] = {};
+    for (int step = 0; step < STEPS; step++) {
+      int k0 = (first + warp) * CHUNK + step * DEPTH;
+      if (k0 < k) {
+        as.put(a, lane, row0, k0, sa, wanted);
+        bs.put(b, lane, col0, k0, sb, wanted);
+      }
+      __syncwarp();
+      int next = step + 1 < STEPS ? k0 + DEPTH : (first + FEW_WARPS + warp) * CHUNK;
+      as.fetch(a, lane, row0, next);
+      bs.fetch(b, lane, col0, next);
+      if (k0 < k) multiply<S, false, T>(sum, sa, sb, 0, 0, wanted);
+      __syncwarp();
+    }
+    float* mine = (float*)sa;
+#pragma unroll
+    for (int j = 0; j < NF; j++)
+#pragma unroll
+      for (int c = 0; c < 4; c += 2)
+        *(float2*)&mine[(lane / 4 + 4 * c) * S::N + 8 * j + 2 * (lane & 3)] = make_float2(sum[0][j][c], sum[0][j][c + 1]);
+    __syncthreads();
+    int parts = min(FEW_WARPS, chunks - first);
+#pragma unroll
+    for (int i = 0; i < OUTPUTS; i++)
+      for (int w = 0; w < parts; w++) total[i] += ((const float*)(shared + w * PART))[threadIdx.x + i * THREADS];
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < OUTPUTS; i++) {
+    int at = threadIdx.x + i * THREADS, row = row0 + at / S::N, col = col0 + at % S::N;
+    if (row < m && col < n) out[(i64)row * n + col] = total[i];
+  }
 }

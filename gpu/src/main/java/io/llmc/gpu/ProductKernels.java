@@ -5,6 +5,9 @@ import io.llmc.backend.Op;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /// Matrix products: with weights on tensor cores (`terms.cuh`), of F32 matrices on F32 units
@@ -14,51 +17,42 @@ final class ProductKernels {
     /// Bf16 terms of an activation: three hold all of F32.
     private static final int TERMS = 3;
 
-    /// Up to as many rows go through the tile of few rows.
-    private static final long FEW = 32;
+    /// Up to as many rows go through the kernels for few rows.
+    private static final long FEW = 64;
+
+    /// Of k in shared memory at a time (`DEPTH` in terms.cuh).
+    private static final int DEPTH = 32;
+
+    private static final int THREADS = 256;
+
+    /// Bytes for the terms of an operand at most, where it has more than 128 rows.
+    private static final long SCRATCH = 128 << 20;
 
     /// With fewer tiles of 128 x 128 than this, smaller ones keep more of a device busy.
     private static final long MANY_TILES = 100;
 
+    private final Gpu gpu;
     private final Kernels products;
     private final Kernels dense;
     private final Kernels packed;
 
     ProductKernels(Gpu gpu) {
+        this.gpu = gpu;
         products = new Kernels(gpu, "products");
         dense = new Kernels(gpu, "dense");
         packed = new Kernels(gpu, "packed");
     }
 
-    /// What a block makes of a product on tensor cores: `Tiling` in terms.cuh.
-    private enum Tile {
-        LARGE("", 128, 128, 32, 256),
-        FEW_ROWS("_few", 16, 32, 128, 128);
-
-        final String suffix;
-        final int rows;
-        final int cols;
-        final int depth;
-        final int threads;
-
-        Tile(String suffix, int rows, int cols, int depth, int threads) {
-            this.suffix = suffix;
-            this.rows = rows;
-            this.cols = cols;
-            this.depth = depth;
-            this.threads = threads;
-        }
-
-        Grid grid(long m, long n, int weightTerms) {
-            long stage = 2L * depth * (3 * rows + weightTerms * cols);
-            return Grid.blocks(Math.ceilDiv(m, rows), Math.ceilDiv(n, cols), threads)
-                    .withShared(2 * stage);
-        }
-    }
-
     void matmul(Tensor out, Tensor x, Weight w) {
-        Tile tile = x.rows() <= FEW ? Tile.FEW_ROWS : Tile.LARGE;
-        onTensorCores("", tile, out, x, w);
+        if (x.rows() <= FEW) {
+            Grid grid =
+                    Grid.blocks(
+                            Math.ceilDiv(out.rows(), 16L), Math.ceilDiv(out.cols(), 32L), THREADS);
+            long shared = 8L * stage(16, 32, w);
+            onTensorCores("few_", grid.withShared(shared), out, x, null, w);
+        } else {
+            inPieces("", out, x, w);
+        }
     }
 
     void matmulInput(Tensor dx, Tensor dout, Weight w) {
@@ -67,7 +61,7 @@ final class ProductKernels {
             onFloatUnits(
                     "nn", dx, 0, in, dout, dout.cols(), values, 0, dx.rows(), in, dout.cols(), 1);
         } else {
-            onTensorCores("input_", Tile.LARGE, dx, dout, w);
+            inPieces("input_", dx, dout, w);
         }
     }
 
@@ -113,41 +107,96 @@ final class ProductKernels {
                 -1);
     }
 
-    /// `out[m,n] = x[m,k] w[n,k]^T`, or `out[m,n] += x[m,k] w[k,n]` of kind `input_`.
-    private void onTensorCores(String kind, Tile tile, Tensor out, Tensor x, Weight w) {
-        int m = Math.toIntExact(out.rows());
-        int n = Math.toIntExact(out.cols());
-        int k = Math.toIntExact(x.cols());
-        DType type =
-                switch (w) {
-                    case Weight.Dense(Tensor values) -> values.dtype();
-                    case Weight.Grouped g -> g.scales().dtype();
-                };
-        int weightTerms = type == DType.F32 ? 3 : type == DType.F16 ? 2 : 1;
-        Grid grid = tile.grid(m, n, weightTerms);
-        String name = kind + type.name().toLowerCase(Locale.ROOT) + tile.suffix;
-        switch (w) {
-            case Weight.Dense(Tensor values) ->
-                    dense.launch("product_" + name, grid, out, x, values, m, n, k, TERMS);
-            case Weight.Grouped g ->
-                    packed.launch(
-                            "packed_" + name,
-                            grid,
-                            out,
-                            x,
-                            g.codes(),
-                            g.scales(),
-                            g.zeros(),
-                            g.groupIndex(),
-                            g.spec().bits(),
-                            Math.toIntExact(g.codes().cols()),
-                            Math.toIntExact(g.spec().groupLength(g.inFeatures())),
-                            Math.toIntExact(g.scales().cols()),
-                            m,
-                            n,
-                            k,
-                            TERMS);
+    /// The terms of x are made once, for as many rows at a time as there is scratch.
+    private void inPieces(String kind, Tensor out, Tensor x, Weight w) {
+        long m = x.rows();
+        long pitch = Math.ceilDiv(x.cols(), (long) DEPTH) * DEPTH;
+        long row = 2L * TERMS * pitch;
+        long rows = Math.clamp(SCRATCH / row / 128 * 128, 128, Math.max(128, m));
+        int stages = terms(w) == 1 ? 3 : 2;
+        try (Gpu.Scratch split = gpu.scratch(row * Math.min(m, rows))) {
+            for (long r = 0; r < m; r += rows) {
+                long end = Math.min(m, r + rows);
+                Tensor from = x.rows(r, end);
+                dense.launch(
+                        "split_rows",
+                        Grid.elements((end - r) * pitch / 8),
+                        split,
+                        from,
+                        Math.toIntExact(end - r),
+                        Math.toIntExact(x.cols()),
+                        pitch,
+                        TERMS);
+                Grid grid =
+                        Grid.blocks(
+                                        Math.ceilDiv(end - r, 128L),
+                                        Math.ceilDiv(out.cols(), 128L),
+                                        THREADS)
+                                .withShared(stages * stage(128, 128, w));
+                onTensorCores(kind, grid, out.rows(r, end), from, split, w);
+            }
         }
+    }
+
+    /// Bytes of both operands of a tile in shared memory.
+    private static long stage(long rows, long cols, Weight w) {
+        return 2 * DEPTH * (3 * rows + terms(w) * cols);
+    }
+
+    /// Bf16 terms of a weight's values.
+    private static int terms(Weight w) {
+        return switch (type(w)) {
+            case F32 -> 3;
+            case F16 -> 2;
+            default -> 1;
+        };
+    }
+
+    private static DType type(Weight w) {
+        return switch (w) {
+            case Weight.Dense(Tensor values) -> values.dtype();
+            case Weight.Grouped g -> g.scales().dtype();
+        };
+    }
+
+    /// `out[m,n] = x[m,k] w[n,k]^T`, or `out[m,n] += x[m,k] w[k,n]` of kind `input_`.
+    ///
+    /// @param split the terms of x, or null where the kernel makes them
+    private void onTensorCores(
+            String kind, Grid grid, Tensor out, Tensor x, Gpu.Scratch split, Weight w) {
+        List<Object> arguments = new ArrayList<>();
+        arguments.add(out);
+        if (split == null) {
+            arguments.add(x);
+        } else {
+            arguments.add(split);
+            arguments.add(Math.ceilDiv(x.cols(), (long) DEPTH) * DEPTH);
+        }
+        switch (w) {
+            case Weight.Dense(Tensor values) -> arguments.add(values);
+            case Weight.Grouped g -> {
+                arguments.add(g.codes());
+                arguments.add(g.scales());
+                arguments.add(g.zeros());
+                arguments.add(g.groupIndex());
+                arguments.add(g.spec().bits());
+                arguments.add(Math.toIntExact(g.codes().cols()));
+                arguments.add(Math.toIntExact(g.spec().groupLength(g.inFeatures())));
+                arguments.add(Math.toIntExact(g.scales().cols()));
+            }
+        }
+        arguments.add(Math.toIntExact(out.rows()));
+        arguments.add(Math.toIntExact(out.cols()));
+        arguments.add(Math.toIntExact(x.cols()));
+        arguments.add(TERMS);
+        boolean isDense = w instanceof Weight.Dense;
+        (isDense ? dense : packed)
+                .launch(
+                        (isDense ? "product_" : "packed_")
+                                + kind
+                                + type(w).name().toLowerCase(Locale.ROOT),
+                        grid,
+                        arguments.toArray());
     }
 
     /// `c[m,n] += alpha a b`, b `[k,n]`, a `[m,k]` ("nn") or `[k,m]` ("tn").
@@ -172,11 +221,11 @@ final class ProductKernels {
                 "accumulate_" + layout + (large ? "" : "_small"),
                 Grid.blocks(Math.ceilDiv(m, tile), Math.ceilDiv(n, tile), 256),
                 CudaBuffer.address(c) + 4 * cFrom,
-                pitch,
+                Math.toIntExact(pitch),
                 a,
-                aPitch,
+                Math.toIntExact(aPitch),
                 CudaBuffer.address(b) + 4 * bFrom,
-                pitch,
+                Math.toIntExact(pitch),
                 Math.toIntExact(m),
                 Math.toIntExact(n),
                 Math.toIntExact(k),
