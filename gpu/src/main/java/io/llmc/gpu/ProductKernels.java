@@ -5,7 +5,6 @@ import io.llmc.backend.Op;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
