@@ -24,7 +24,7 @@ __device__ __forceinline__ float power_of_two(int e) { return __int_as_float((e 
 
 // The exponent of a finite number's leading bit, but within what has a power of two on both sides.
 __device__ __forceinline__ int exponent(float most) {
-  return min(max((__float_as_int(most) >> 23 & 255) - 127, -110), 127);
+  return min(max((__float_as_int(most) >> 23 & 255) - 127, -110), 126);
 }
 
 // Two floats as halves, and what these leave over as halves.
@@ -90,11 +90,20 @@ struct HalfTile {
 
   // Planes as attention_split has them, at the tile's first row.
   __device__ __forceinline__ void fetch(const u16* halves, const float* factors, i64 rows) {
-    constexpr int PIECES = WIDE / 8;
+    // A tile's rows follow each other: pieces of 16 bytes are counted through, so that addresses differ by constants.
+    constexpr int PIECES = WIDE / 8, THREADS = 32 * WARPS;
+    int thread = threadIdx.x;
 #pragma unroll
-    for (int i = threadIdx.x; i < 2 * KEYS * PIECES; i += 32 * WARPS) {
-      int plane = i / (KEYS * PIECES), r = i / PIECES % KEYS, c = i % PIECES * 8;
-      cp_async16(&x[plane][r][c], halves + (plane * rows + r) * WIDE + c);
+    for (int plane = 0; plane < 2; plane++) {
+      const u16* from = halves + plane * rows * WIDE + thread * 8;
+#pragma unroll
+      for (int i = 0; i < KEYS * PIECES / THREADS; i++) {
+        int e = i * THREADS + thread;
+        bool even = THREADS % PIECES == 0;
+        int r = even ? thread / PIECES + i * (THREADS / PIECES) : e / PIECES;
+        int c = (even ? thread : e) % PIECES * 8;
+        cp_async16(&x[plane][r][c], from + i * THREADS * 8);
+      }
     }
     if (threadIdx.x < KEYS / 4) cp_async16(&factor[threadIdx.x * 4], factors + threadIdx.x * 4);
   }
@@ -140,15 +149,14 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
   Work w(heads, sequences, f.tiles(), true);
   i64 rows = (i64)sequences * kv_heads * padded;
   i64 first_row = ((i64)w.sequence * kv_heads + w.head / (heads / kv_heads)) * padded;
-  const u16* key_halves = halves + first_row * WIDE;
-  const u16* value_halves = key_halves + 2 * rows * WIDE;
-  const float* key_factors = factors + first_row;
-  const float* value_factors = key_factors + rows;
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);  // the warp's first query
   int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / KEYS;
   int last = min(f.length - 1, w.tile * TILE + TILE - 1) / KEYS;
 
-  keys.fetch(key_halves + (i64)first * KEYS * WIDE, key_factors + first * KEYS, rows);
+  // Of the keys that come next.
+  halves += (first_row + first * KEYS) * WIDE;
+  factors += first_row + first * KEYS;
+  keys.fetch(halves, factors, rows);
   cp_async_commit();
 
   // The warp's queries, as left sides.
@@ -190,7 +198,9 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 
   for (int tile = first; tile <= last; tile++) {
     int k0 = tile * KEYS;
-    values.fetch(value_halves + (i64)k0 * WIDE, value_factors + k0, rows);
+    values.fetch(halves + 2 * rows * WIDE, factors + rows, rows);
+    halves += KEYS * WIDE;
+    factors += KEYS;
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
@@ -216,21 +226,29 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       }
     }
 
-    // Products become scores in powers of two, plus the values' exponents.
     bool whole = k0 + KEYS - 1 <= q0 && (f.window == 0 || k0 > q0 + 15 - f.window);
     float top[2] = {most[0], most[1]};
-    float key_factor[KEYS / 32][4][2];
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
 #pragma unroll
       for (int n = 0; n < 4; n++)
 #pragma unroll
-        for (int e = 0; e < 2; e++) key_factor[j][n][e] = keys.factor[32 * j + 8 * n + c2 + e];
+        for (int r = 0; r < 4; r++) s[j][n][r] *= keys.factor[32 * j + 8 * n + c2 + (r & 1)] * q_factor[r >> 1];
     __syncthreads();
-    if (tile < last) keys.fetch(key_halves + (i64)(k0 + KEYS) * WIDE, key_factors + k0 + KEYS, rows);
+    if (tile < last) keys.fetch(halves, factors, rows);
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
+
+    if (f.softcap > 0.f) {
+#pragma unroll
+      for (int j = 0; j < KEYS / 32; j++)
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) s[j][n][r] = f.softcap * tanhf(s[j][n][r] / f.softcap) * LOG2_E;
+    }
+    // Scores in powers of two, plus the values' exponents.
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
 #pragma unroll
@@ -238,9 +256,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 #pragma unroll
         for (int r = 0; r < 4; r++) {
           int col = 32 * j + 8 * n + c2 + (r & 1), h = r >> 1;
-          float u = s[j][n][r] * key_factor[j][n][r & 1] * q_factor[h];
-          if (f.softcap > 0.f) u = f.softcap * tanhf(u / f.softcap) * LOG2_E;
-          u += values.factor[col];
+          float u = s[j][n][r] + values.factor[col];
           if (!whole && !f.sees(q0 + g + 8 * h, k0 + col)) u = -__uint_as_float(0x7f800000u);
           top[h] = fmaxf(top[h], u);
           s[j][n][r] = u;
