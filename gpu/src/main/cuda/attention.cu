@@ -109,10 +109,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       if (seen[j]) {
 #pragma unroll
         for (int i = 0; i < WIDE / 16; i++) {
-          u32 b_hi[4][2], b_lo[4][2];
-          right_side<false>(b_hi, keys, 0, 32 * j, 16 * i);
-          right_side<false>(b_lo, keys, 1, 32 * j, 16 * i);
-          multiply_halves(s[j], q_hi[i], q_lo[i], b_hi, b_lo);
+          multiply_halves<false>(s[j], q_hi[i], q_lo[i], keys, 32 * j, 16 * i);
         }
       }
     }
@@ -193,10 +190,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         }
 #pragma unroll
         for (int d = 0; d < WIDE / 32; d++) {
-          u32 b_hi[4][2], b_lo[4][2];
-          right_side<true>(b_hi, values, 0, 32 * j + 16 * i, 32 * d);
-          right_side<true>(b_lo, values, 1, 32 * j + 16 * i, 32 * d);
-          multiply_halves(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, b_hi, b_lo);
+          multiply_halves<true>(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, values, 32 * j + 16 * i, 32 * d);
         }
       }
     }

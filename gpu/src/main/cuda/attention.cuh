@@ -224,6 +224,8 @@ struct Work {
   int head, sequence, tile;
   __device__ Work(int heads, int sequences, int tiles, bool last_first) {
     unsigned b = blockIdx.x;
+    // Made once more at a kernel's end it is computed once more, and takes no registers in between.
+    asm volatile("" : "+r"(b));
     head = b % heads;
     b /= heads;
     sequence = b % sequences;

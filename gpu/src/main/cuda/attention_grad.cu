@@ -46,13 +46,18 @@ extern "C" __global__ void attention_grad_delta(float* delta, const float* dout,
 struct Pair {
   const u16* halves;
   const float* factors;
-  int heads;
-  i64 rows;
+  int heads, rows;
 
   __device__ Pair(const u16* halves_, const float* factors_, int heads_, int sequences, int padded)
-      : halves(halves_), factors(factors_), heads(heads_), rows((i64)sequences * heads_ * padded) {}
+      : halves(halves_), factors(factors_), heads(heads_), rows(sequences * heads_ * padded) {}
 
-  __device__ i64 row(int sequence, int head, int padded) const { return ((i64)sequence * heads + head) * padded; }
+  __device__ int row(int sequence, int head, int padded) const { return (sequence * heads + head) * padded; }
+
+  template <int WIDE, int ROWS>
+  __device__ __forceinline__ void fetch(HalfTile<WIDE, ROWS>& tile, int operand, int row) const {
+    i64 first = (i64)operand * 2 * rows + row;
+    tile.fetch(halves + first * WIDE, factors + ((i64)operand * rows + row), rows);
+  }
 };
 
 // The warp's sixteen rows of a left side, kept in registers.
@@ -62,10 +67,10 @@ struct Left {
   float factor[2];
 
   // The first operand of a pair, from one row on.
-  __device__ __forceinline__ void load(const Pair& x, i64 row) {
+  __device__ __forceinline__ void load(const Pair& x, int row) {
     int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
-    const u16* from = x.halves + (row + g) * WIDE + c2;
-    const u16* low = from + x.rows * WIDE;
+    const u16* from = x.halves + (i64)(row + g) * WIDE + c2;
+    const u16* low = from + (i64)x.rows * WIDE;
 #pragma unroll
     for (int i = 0; i < WIDE / 16; i++)
 #pragma unroll
@@ -93,10 +98,7 @@ __device__ __forceinline__ void multiply(Product& s, const Left<WIDE>& left, con
   clear_product(s);
 #pragma unroll
   for (int i = 0; i < WIDE / 16; i++) {
-    u32 b_hi[4][2], b_lo[4][2];
-    right_side<false>(b_hi, right, 0, 0, 16 * i);
-    right_side<false>(b_lo, right, 1, 0, 16 * i);
-    multiply_halves(s, left.hi[i], left.lo[i], b_hi, b_lo);
+    multiply_halves<false>(s, left.hi[i], left.lo[i], right, 0, 16 * i);
   }
 }
 
@@ -106,12 +108,10 @@ __device__ __forceinline__ void multiply(Product& s, const HalfTile<WIDE, TILE>&
   clear_product(s);
 #pragma unroll
   for (int i = 0; i < WIDE / 16; i++) {
-    u32 a_hi[4], a_lo[4], b_hi[4][2], b_lo[4][2];
+    u32 a_hi[4], a_lo[4];
     left_side(a_hi, left, 0, row, 16 * i);
     left_side(a_lo, left, 1, row, 16 * i);
-    right_side<false>(b_hi, right, 0, 0, 16 * i);
-    right_side<false>(b_lo, right, 1, 0, 16 * i);
-    multiply_halves(s, a_hi, a_lo, b_hi, b_lo);
+    multiply_halves<false>(s, a_hi, a_lo, right, 0, 16 * i);
   }
 }
 
@@ -123,12 +123,12 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
   Work w(queries.heads, sequences, f.tiles(), true);
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);
-  i64 query_row = queries.row(w.sequence, w.head, padded);
-  i64 key_row = keys.row(w.sequence, w.head / (queries.heads / keys.heads), padded);
+  int query_row = queries.row(w.sequence, w.head, padded);
+  int key_row = keys.row(w.sequence, w.head / (queries.heads / keys.heads), padded);
   int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / WALK;
   int last = min(f.length - 1, w.tile * TILE + TILE - 1) / WALK;
-  i64 from = key_row + first * WALK;
-  tiles[first & 1].fetch(keys.halves + from * WIDE, keys.factors + from, keys.rows);
+  int from = key_row + first * WALK;
+  keys.fetch(tiles[first & 1], 0, from);
   cp_async_commit();
   Left<WIDE> left;
   left.load(queries, query_row + q0);
@@ -136,7 +136,7 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
   for (int t = first; t <= last; t++) {
     if (t < last) {
       from += WALK;
-      tiles[(t + 1) & 1].fetch(keys.halves + from * WIDE, keys.factors + from, keys.rows);
+      keys.fetch(tiles[(t + 1) & 1], 0, from);
     }
     cp_async_commit();
     cp_async_wait<1>();
@@ -196,13 +196,11 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
   Work w(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
   int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
-  i64 left_row = lefts.row(w.sequence, w.head, padded);
-  if (WANTED != OF_VALUES)
-    tiles->left.fetch(lefts.halves + (2 * lefts.rows + left_row + t0) * WIDE, lefts.factors + lefts.rows + left_row + t0,
-                      lefts.rows);
+  int left_row = lefts.row(w.sequence, w.head, padded) + t0;
+  if (WANTED != OF_VALUES) lefts.fetch(tiles->left, 1, left_row);
   cp_async_commit();
   Left<WIDE> left;
-  left.load(lefts, left_row + l0);
+  left.load(lefts, left_row + row);
 
   float acc[WIDE / 8][4];
 #pragma unroll
@@ -221,15 +219,14 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
   }
   int heads = KEYS_LEFT ? rights.heads / lefts.heads : 1;
   int right_head = KEYS_LEFT ? w.head * heads : w.head / (lefts.heads / rights.heads);
-  for (int head = right_head; head < right_head + heads; head++) {
-    i64 right_row = rights.row(w.sequence, head, padded);
+  int right_row = rights.row(w.sequence, right_head, padded);
+  for (; heads > 0; heads--, right_row += padded) {
     for (int t = first; t <= last; t++) {
       int r0 = t * WALK;
-      i64 from = right_row + r0;
-      tiles->first.fetch(rights.halves + from * WIDE, rights.factors + from, rights.rows);
+      int from = right_row + r0;
+      rights.fetch(tiles->first, 0, from);
       cp_async_commit();
-      tiles->second.fetch(rights.halves + (from + 2 * rights.rows) * WIDE, rights.factors + from + rights.rows,
-                          rights.rows);
+      rights.fetch(tiles->second, 1, from);
       cp_async_commit();
       cp_async_wait<1>();
       __syncthreads();
@@ -261,10 +258,12 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
             for (int h = 0; h < 2; h++) {
               int l = row + g + 8 * h, r = 2 * h + e;
               if (!KEYS_LEFT) {
-                stat = stats[left_row + t0 + l];
-                mean = delta[left_row + t0 + l];
+                stat = stats[left_row + l];
+                mean = delta[left_row + l];
               }
-              float score = f.score(s[n][r] * (left.factor[h] * tiles->first.factor[col]));
+              // Where it is read again it takes no registers.
+              float left_factor = WANTED == OF_VALUES ? lefts.factors[left_row + l] : left.factor[h];
+              float score = f.score(s[n][r] * (left_factor * tiles->first.factor[col]));
               float p = exp2f((score * LOG2_E - stat.x) - stat.y);
               float x = p;
               if (WANTED != OF_VALUES) {
@@ -304,10 +303,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
           clear_product(part);
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            u32 b_hi[4][2], b_lo[4][2];
-            right_side<true>(b_hi, right, 0, 16 * i, 32 * d);
-            right_side<true>(b_lo, right, 1, 16 * i, 32 * d);
-            multiply_halves(part, a_hi[i], a_lo[i], b_hi, b_lo);
+            multiply_halves<true>(part, a_hi[i], a_lo[i], right, 16 * i, 32 * d);
           }
 #pragma unroll
           for (int n = 0; n < 4; n++)
@@ -319,12 +315,13 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
     }
   }
 
+  Work again(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
   bool pairs = dim % 2 == 0 && ((size_t)sum & 7) == 0;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
-    int t = l0 + g + 8 * h;
+    int t = again.tile * TILE + row + g + 8 * h;
     if (t >= f.length) continue;
-    float* to = sum + (((i64)(first_sequence + w.sequence) * f.length + t) * lefts.heads + w.head) * dim;
+    float* to = sum + (((i64)(first_sequence + again.sequence) * f.length + t) * lefts.heads + again.head) * dim;
 #pragma unroll
     for (int i = 0; i < WIDE / 8; i++) {
       int c = 8 * i + c2;

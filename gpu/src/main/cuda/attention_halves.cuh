@@ -88,18 +88,6 @@ struct HalfTile {
   }
 };
 
-// d[j] += a b[j]: the small products first. All of one kind before the next: a product need not wait for the last one's
-// sum.
-__device__ __forceinline__ void multiply_halves(float (&d)[4][4], const u32 (&a_hi)[4], const u32 (&a_lo)[4],
-                                                const u32 (&b_hi)[4][2], const u32 (&b_lo)[4][2]) {
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_lo, b_hi[j]);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b_lo[j]);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b_hi[j]);
-}
-
 // Four times eight columns of the right side of a product with depth 16. Plain: the tile has columns as rows, 32 of
 // them; TURNED: it has them as columns.
 template <bool TURNED, int WIDE, int KEYS>
@@ -115,6 +103,22 @@ __device__ __forceinline__ void right_side(u32 (&b)[4][2], const HalfTile<WIDE, 
     b[2 * h + 1][0] = four[2];
     b[2 * h + 1][1] = four[3];
   }
+}
+
+// d[j] += a b[j], b of 32 columns from the tile. All products of one kind before the next: one need not wait for the
+// last one's sum.
+template <bool TURNED, int WIDE, int KEYS>
+__device__ __forceinline__ void multiply_halves(float (&d)[4][4], const u32 (&a_hi)[4], const u32 (&a_lo)[4],
+                                                const HalfTile<WIDE, KEYS>& tile, int key, int col) {
+  u32 b[4][2];
+  right_side<TURNED>(b, tile, 0, key, col);
+#pragma unroll
+  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_lo, b[j]);
+#pragma unroll
+  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b[j]);
+  right_side<TURNED>(b, tile, 1, key, col);
+#pragma unroll
+  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b[j]);
 }
 
 // Sixteen rows of a product's left side, from the tile.

@@ -56,7 +56,8 @@ final class AttentionGradKernels {
         Op.AttentionSpec spec = op.spec();
         int columns = AttentionKernels.columns(spec.headDim());
         int padded = AttentionKernels.padded(spec.length());
-        long queries = (long) sequences * spec.heads() * padded;
+        // Kernels count rows in an int; keys are no more.
+        long queries = Math.toIntExact((long) sequences * spec.heads() * padded);
         long keys = (long) sequences * spec.kvHeads() * padded;
         try (Gpu.Scratch queryHalves = gpu.scratch(AttentionKernels.halvesBytes(queries, columns));
                 Gpu.Scratch queryFactors = gpu.scratch(2 * 4 * queries);
