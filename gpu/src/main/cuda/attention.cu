@@ -109,7 +109,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       if (seen[j]) {
 #pragma unroll
         for (int i = 0; i < WIDE / 16; i++) {
-          multiply_halves<false>(s[j], q_hi[i], q_lo[i], keys, 32 * j, 16 * i);
+          multiply_halves<false, true>(s[j], q_hi[i], q_lo[i], keys, 32 * j, 16 * i);
         }
       }
     }
@@ -190,7 +190,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         }
 #pragma unroll
         for (int d = 0; d < WIDE / 32; d++) {
-          multiply_halves<true>(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, values, 32 * j + 16 * i, 32 * d);
+          multiply_halves<true, true>(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, values, 32 * j + 16 * i, 32 * d);
         }
       }
     }

@@ -98,7 +98,7 @@ __device__ __forceinline__ void multiply(Product& s, const Left<WIDE>& left, con
   clear_product(s);
 #pragma unroll
   for (int i = 0; i < WIDE / 16; i++) {
-    multiply_halves<false>(s, left.hi[i], left.lo[i], right, 0, 16 * i);
+    multiply_halves<false, false>(s, left.hi[i], left.lo[i], right, 0, 16 * i);
   }
 }
 
@@ -111,7 +111,7 @@ __device__ __forceinline__ void multiply(Product& s, const HalfTile<WIDE, TILE>&
     u32 a_hi[4], a_lo[4];
     left_side(a_hi, left, 0, row, 16 * i);
     left_side(a_lo, left, 1, row, 16 * i);
-    multiply_halves<false>(s, a_hi, a_lo, right, 0, 16 * i);
+    multiply_halves<false, false>(s, a_hi, a_lo, right, 0, 16 * i);
   }
 }
 
@@ -303,7 +303,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
           clear_product(part);
 #pragma unroll
           for (int i = 0; i < 2; i++) {
-            multiply_halves<true>(part, a_hi[i], a_lo[i], right, 16 * i, 32 * d);
+            multiply_halves<true, false>(part, a_hi[i], a_lo[i], right, 16 * i, 32 * d);
           }
 #pragma unroll
           for (int n = 0; n < 4; n++)

@@ -105,20 +105,29 @@ __device__ __forceinline__ void right_side(u32 (&b)[4][2], const HalfTile<WIDE, 
   }
 }
 
+// d[j] += a b[j]
+__device__ __forceinline__ void multiply_side(float (&d)[4][4], const u32 (&a)[4], const u32 (&b)[4][2]) {
+#pragma unroll
+  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a, b[j]);
+}
+
 // d[j] += a b[j], b of 32 columns from the tile. All products of one kind before the next: one need not wait for the
-// last one's sum.
-template <bool TURNED, int WIDE, int KEYS>
+// last one's sum. SMALL_FIRST: those with a lo, which is a little more exact; the other order takes fewer registers.
+template <bool TURNED, bool SMALL_FIRST, int WIDE, int KEYS>
 __device__ __forceinline__ void multiply_halves(float (&d)[4][4], const u32 (&a_hi)[4], const u32 (&a_lo)[4],
                                                 const HalfTile<WIDE, KEYS>& tile, int key, int col) {
   u32 b[4][2];
+  if (SMALL_FIRST) {
+    right_side<TURNED>(b, tile, 1, key, col);
+    multiply_side(d, a_hi, b);
+  }
   right_side<TURNED>(b, tile, 0, key, col);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_lo, b[j]);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b[j]);
-  right_side<TURNED>(b, tile, 1, key, col);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b[j]);
+  multiply_side(d, a_lo, b);
+  multiply_side(d, a_hi, b);
+  if (!SMALL_FIRST) {
+    right_side<TURNED>(b, tile, 1, key, col);
+    multiply_side(d, a_hi, b);
+  }
 }
 
 // Sixteen rows of a product's left side, from the tile.
