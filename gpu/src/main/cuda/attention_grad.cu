@@ -192,12 +192,31 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
                                                 const float* delta, int first_sequence, int sequences, int padded,
                                                 int dim, const Scoring& f) {
   DYNAMIC_SHARED(Tiles<WIDE>, tiles);
-  constexpr bool KEYS_LEFT = WANTED != OF_QUERIES;
+  constexpr bool KEYS_LEFT = WANTED != OF_QUERIES, VALUES = WANTED == OF_VALUES;
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
   Work w(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
   int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
   int left_row = lefts.row(w.sequence, w.head, padded) + t0;
-  if (WANTED != OF_VALUES) lefts.fetch(tiles->left, 1, left_row);
+  // The first rows of the tiles walked.
+  int first, last;
+  if (KEYS_LEFT) {
+    first = t0 / WALK * WALK;
+    i64 end = f.window == 0 ? f.length - 1 : min((i64)f.length - 1, (i64)t0 + TILE - 2 + f.window);
+    last = (int)(end / WALK) * WALK;
+  } else {
+    first = (f.window == 0 ? 0 : max(0, t0 - f.window + 1)) / WALK * WALK;
+    last = min(f.length - 1, t0 + TILE - 1) / WALK * WALK;
+  }
+  int heads = KEYS_LEFT ? rights.heads / lefts.heads : 1;
+  int right_head = KEYS_LEFT ? w.head * heads : w.head / (lefts.heads / rights.heads);
+  int next_r0 = first, next = rights.row(w.sequence, right_head, padded) + first;
+
+  // The right side of the first product is free early: what it holds next is copied while the other is at work. The one
+  // that comes last is the right side of the last product, too.
+  HalfTile<WIDE, WALK>& early = VALUES ? tiles->first : tiles->second;
+  HalfTile<WIDE, WALK>& late = VALUES ? tiles->second : tiles->first;
+  if (!VALUES) lefts.fetch(tiles->left, 1, left_row);
+  rights.fetch(early, VALUES ? 0 : 1, next);
   cp_async_commit();
   Left<WIDE> left;
   left.load(lefts, left_row + row);
@@ -208,111 +227,108 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
 #pragma unroll
     for (int r = 0; r < 4; r++) acc[i][r] = 0.f;
 
-  int first, last;
-  if (KEYS_LEFT) {
-    first = t0 / WALK;
-    i64 end = f.window == 0 ? f.length - 1 : min((i64)f.length - 1, (i64)t0 + TILE - 2 + f.window);
-    last = (int)(end / WALK);
-  } else {
-    first = (f.window == 0 ? 0 : max(0, t0 - f.window + 1)) / WALK;
-    last = min(f.length - 1, t0 + TILE - 1) / WALK;
-  }
-  int heads = KEYS_LEFT ? rights.heads / lefts.heads : 1;
-  int right_head = KEYS_LEFT ? w.head * heads : w.head / (lefts.heads / rights.heads);
-  int right_row = rights.row(w.sequence, right_head, padded);
-  for (; heads > 0; heads--, right_row += padded) {
-    for (int t = first; t <= last; t++) {
-      int r0 = t * WALK;
-      int from = right_row + r0;
-      rights.fetch(tiles->first, 0, from);
-      cp_async_commit();
-      rights.fetch(tiles->second, 1, from);
-      cp_async_commit();
-      cp_async_wait<1>();
-      __syncthreads();
-      // Whether any of the warp's queries sees any of the keys.
-      int q_first = KEYS_LEFT ? r0 : l0, q_last = KEYS_LEFT ? r0 + WALK - 1 : l0 + 15;
-      int k_first = KEYS_LEFT ? l0 : r0, k_last = KEYS_LEFT ? l0 + 15 : r0 + WALK - 1;
-      bool some = k_first <= q_last && (f.window == 0 || k_last > q_first - f.window);
-      Product s;
-      if (some) multiply(s, left, tiles->first);
-      cp_async_wait<0>();
-      __syncthreads();
-      if (some) {
-        Product dp;
-        if (WANTED != OF_VALUES) multiply(dp, tiles->left, row, tiles->second);
-        const HalfTile<WIDE, WALK>& right = WANTED == OF_VALUES ? tiles->second : tiles->first;
-        float most[2] = {0.f, 0.f};
+  while (heads > 0) {
+    int r0 = next_r0, from = next;
+    rights.fetch(late, VALUES ? 1 : 0, from);
+    cp_async_commit();
+    cp_async_wait<1>();
+    __syncthreads();
+    // Whether any of the warp's queries sees any of the keys.
+    int q_first = KEYS_LEFT ? r0 : l0, q_last = KEYS_LEFT ? r0 + WALK - 1 : l0 + 15;
+    int k_first = KEYS_LEFT ? l0 : r0, k_last = KEYS_LEFT ? l0 + 15 : r0 + WALK - 1;
+    bool some = k_first <= q_last && (f.window == 0 || k_last > q_first - f.window);
+    Product s, dp;
+    if (some) {
+      if (VALUES) multiply(s, left, early);
+      else multiply(dp, tiles->left, row, early);
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+          int col = 8 * n + c2 + (r & 1), l = row + g + 8 * (r >> 1);
+          // Where it is read again it takes no registers.
+          if (VALUES) s[n][r] *= lefts.factors[left_row + l] * early.factor[col];
+          else dp[n][r] *= tiles->left.factor[l] * early.factor[col];
+        }
+    }
+    cp_async_wait<0>();
+    __syncthreads();
+    if (r0 < last) {
+      next_r0 += WALK;
+      next += WALK;
+    } else {
+      heads--;
+      next_r0 = first;
+      next += padded - (last - first);
+    }
+    if (heads > 0) rights.fetch(early, VALUES ? 0 : 1, next);
+    cp_async_commit();
+    if (some) {
+      if (!VALUES) multiply(s, left, late);
+      float most[2] = {0.f, 0.f};
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          int col = 8 * n + c2 + e;
+          float2 stat;
+          float mean = 0.f;
+          if (KEYS_LEFT) {
+            stat = stats[from + col];
+            if (!VALUES) mean = delta[from + col];
+          }
+#pragma unroll
+          for (int h = 0; h < 2; h++) {
+            int l = row + g + 8 * h, r = 2 * h + e;
+            if (!KEYS_LEFT) {
+              stat = stats[left_row + l];
+              mean = delta[left_row + l];
+            }
+            float score = f.score(VALUES ? s[n][r] : s[n][r] * (left.factor[h] * late.factor[col]));
+            float x = exp2f((score * LOG2_E - stat.x) - stat.y);
+            if (!VALUES) x = x * (dp[n][r] - mean) * f.scale * f.slope(score);
+            bool seen = KEYS_LEFT ? f.sees(r0 + col, t0 + l) : f.sees(t0 + l, r0 + col);
+            // The right side's factor goes where the depth of the product is.
+            x = seen ? x * late.factor[col] : 0.f;
+            most[h] = Max()(most[h], fabsf(x));
+            s[n][r] = x;
+          }
+        }
+      float up[2], down[2];
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
+        most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
+        int e = exponent(most[h]);
+        up[h] = power_of_two(TOP - e);
+        down[h] = power_of_two(e - TOP);
+      }
+      u32 a_hi[2][4], a_lo[2][4];
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+          const float(&x)[4] = s[2 * i + (r >> 1)];
+          float scale = up[r & 1];
+          Halves h = split(x[2 * (r & 1)] * scale, x[2 * (r & 1) + 1] * scale);
+          a_hi[i][r] = h.hi;
+          a_lo[i][r] = h.lo;
+        }
+#pragma unroll
+      for (int d = 0; d < WIDE / 32; d++) {
+        Product part;
+        clear_product(part);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          multiply_halves<true, false>(part, a_hi[i], a_lo[i], late, 16 * i, 32 * d);
+        }
 #pragma unroll
         for (int n = 0; n < 4; n++)
 #pragma unroll
-          for (int e = 0; e < 2; e++) {
-            int col = 8 * n + c2 + e;
-            float2 stat;
-            float mean = 0.f;
-            if (KEYS_LEFT) {
-              stat = stats[from + col];
-              if (WANTED != OF_VALUES) mean = delta[from + col];
-            }
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-              int l = row + g + 8 * h, r = 2 * h + e;
-              if (!KEYS_LEFT) {
-                stat = stats[left_row + l];
-                mean = delta[left_row + l];
-              }
-              // Where it is read again it takes no registers.
-              float left_factor = WANTED == OF_VALUES ? lefts.factors[left_row + l] : left.factor[h];
-              float score = f.score(s[n][r] * (left_factor * tiles->first.factor[col]));
-              float p = exp2f((score * LOG2_E - stat.x) - stat.y);
-              float x = p;
-              if (WANTED != OF_VALUES) {
-                float d = dp[n][r] * (tiles->left.factor[l] * tiles->second.factor[col]);
-                x = p * (d - mean) * f.scale * f.slope(score);
-              }
-              bool seen = KEYS_LEFT ? f.sees(r0 + col, t0 + l) : f.sees(t0 + l, r0 + col);
-              // The right side's factor goes where the depth of the product is.
-              x = seen ? x * right.factor[col] : 0.f;
-              most[h] = Max()(most[h], fabsf(x));
-              s[n][r] = x;
-            }
-          }
-        float up[2], down[2];
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-          most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
-          most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
-          int e = exponent(most[h]);
-          up[h] = power_of_two(TOP - e);
-          down[h] = power_of_two(e - TOP);
-        }
-        u32 a_hi[2][4], a_lo[2][4];
-#pragma unroll
-        for (int i = 0; i < 2; i++)
-#pragma unroll
-          for (int r = 0; r < 4; r++) {
-            const float(&x)[4] = s[2 * i + (r >> 1)];
-            float scale = up[r & 1];
-            Halves h = split(x[2 * (r & 1)] * scale, x[2 * (r & 1) + 1] * scale);
-            a_hi[i][r] = h.hi;
-            a_lo[i][r] = h.lo;
-          }
-#pragma unroll
-        for (int d = 0; d < WIDE / 32; d++) {
-          Product part;
-          clear_product(part);
-#pragma unroll
-          for (int i = 0; i < 2; i++) {
-            multiply_halves<true, false>(part, a_hi[i], a_lo[i], right, 16 * i, 32 * d);
-          }
-#pragma unroll
-          for (int n = 0; n < 4; n++)
-#pragma unroll
-            for (int r = 0; r < 4; r++) acc[4 * d + n][r] = fmaf(part[n][r], down[r >> 1], acc[4 * d + n][r]);
-        }
+          for (int r = 0; r < 4; r++) acc[4 * d + n][r] = fmaf(part[n][r], down[r >> 1], acc[4 * d + n][r]);
       }
-      __syncthreads();
     }
+    __syncthreads();
   }
 
   Work again(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
