@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The gradient of attention, as FlashAttention-2 has it (Dao, 2023, arXiv 2307.08691): probabilities are computed again
-// from each query's maximum and sum. A block has 64 rows on the left, queries or keys, and walks tiles of 32 of the
-// others, head by head of a group, each in order: nobody adds to what is another's. The keys' and the values' gradients
-// have a kernel each, since the sums of both would not fit into registers.
+// from each query's maximum and sum. A block has 64 rows of one head on the left, queries or keys, and walks tiles of 32
+// of the others in order: nobody adds to what is another's. The keys' and the values' gradients have a kernel each,
+// since the sums of both would not fit into registers; where query heads share keys, each head's part is kept until all
+// can be added, since too few blocks would be at work otherwise.
 //
 // Products are those of attention_halves.cuh. What one reads as its left side is made to fit halves tile by tile and row
 // by row, and each tile's product is added in floats.
@@ -186,17 +187,18 @@ struct Tiles {
   HalfTile<WIDE, TILE> left;  // not for values
 };
 
-// Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout.
+// Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout. Of one
+// query head: a tensor of as many heads gets or is given the result.
 template <int WIDE, Wanted WANTED>
-__device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, const Pair& rights, const float2* stats,
-                                                const float* delta, int first_sequence, int sequences, int padded,
-                                                int dim, const Scoring& f) {
+__device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair& lefts, const Pair& rights,
+                                                const float2* stats, const float* delta, int first_sequence,
+                                                int sequences, int padded, int heads, int dim, const Scoring& f) {
   DYNAMIC_SHARED(Tiles<WIDE>, tiles);
   constexpr bool KEYS_LEFT = WANTED != OF_QUERIES, VALUES = WANTED == OF_VALUES;
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
-  Work w(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
+  Work w(heads, sequences, f.tiles(), !KEYS_LEFT);
   int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
-  int left_row = lefts.row(w.sequence, w.head, padded) + t0;
+  int left_row = lefts.row(w.sequence, w.head / (heads / lefts.heads), padded) + t0;
   // The first rows of the tiles walked.
   int first, last;
   if (KEYS_LEFT) {
@@ -207,16 +209,14 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
     first = (f.window == 0 ? 0 : max(0, t0 - f.window + 1)) / WALK * WALK;
     last = min(f.length - 1, t0 + TILE - 1) / WALK * WALK;
   }
-  int heads = KEYS_LEFT ? rights.heads / lefts.heads : 1;
-  int right_head = KEYS_LEFT ? w.head * heads : w.head / (lefts.heads / rights.heads);
-  int next_r0 = first, next = rights.row(w.sequence, right_head, padded) + first;
+  int right_row = rights.row(w.sequence, w.head / (heads / rights.heads), padded);
 
   // The right side of the first product is free early: what it holds next is copied while the other is at work. The one
   // that comes last is the right side of the last product, too.
   HalfTile<WIDE, WALK>& early = VALUES ? tiles->first : tiles->second;
   HalfTile<WIDE, WALK>& late = VALUES ? tiles->second : tiles->first;
   if (!VALUES) lefts.fetch(tiles->left, 1, left_row);
-  rights.fetch(early, VALUES ? 0 : 1, next);
+  rights.fetch(early, VALUES ? 0 : 1, right_row + first);
   cp_async_commit();
   Left<WIDE> left;
   left.load(lefts, left_row + row);
@@ -227,8 +227,8 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
 #pragma unroll
     for (int r = 0; r < 4; r++) acc[i][r] = 0.f;
 
-  while (heads > 0) {
-    int r0 = next_r0, from = next;
+  for (int r0 = first; r0 <= last; r0 += WALK) {
+    int from = right_row + r0;
     rights.fetch(late, VALUES ? 1 : 0, from);
     cp_async_commit();
     cp_async_wait<1>();
@@ -253,15 +253,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
     }
     cp_async_wait<0>();
     __syncthreads();
-    if (r0 < last) {
-      next_r0 += WALK;
-      next += WALK;
-    } else {
-      heads--;
-      next_r0 = first;
-      next += padded - (last - first);
-    }
-    if (heads > 0) rights.fetch(early, VALUES ? 0 : 1, next);
+    if (r0 < last) rights.fetch(early, VALUES ? 0 : 1, from + WALK);
     cp_async_commit();
     if (some) {
       if (!VALUES) multiply(s, left, late);
@@ -331,26 +323,37 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
     __syncthreads();
   }
 
-  Work again(lefts.heads, sequences, f.tiles(), !KEYS_LEFT);
+  Work again(heads, sequences, f.tiles(), !KEYS_LEFT);
   bool pairs = dim % 2 == 0 && ((size_t)sum & 7) == 0;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     int t = again.tile * TILE + row + g + 8 * h;
     if (t >= f.length) continue;
-    float* to = sum + (((i64)(first_sequence + again.sequence) * f.length + t) * lefts.heads + again.head) * dim;
+    float* to = sum + (((i64)(first_sequence + again.sequence) * f.length + t) * heads + again.head) * dim;
 #pragma unroll
     for (int i = 0; i < WIDE / 8; i++) {
       int c = 8 * i + c2;
       float a = acc[i][2 * h], b = acc[i][2 * h + 1];
       if (pairs) {
         if (c >= dim) continue;
-        float2 old = *(const float2*)(to + c);
+        float2 old = add ? *(const float2*)(to + c) : make_float2(0.f, 0.f);
         *(float2*)(to + c) = make_float2(old.x + a, old.y + b);
       } else {
-        if (c < dim) to[c] += a;
-        if (c + 1 < dim) to[c + 1] += b;
+        if (c < dim) to[c] = add ? to[c] + a : a;
+        if (c + 1 < dim) to[c + 1] = add ? to[c + 1] + b : b;
       }
     }
+  }
+}
+
+// sum[r, h, :] += the group's x[r, h * group + i, :] in their order; n elements of the sum, `first` on.
+extern "C" __global__ void attention_grad_group(float* sum, const float* x, int group, int dim, i64 first,
+                                                i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    const float* from = x + i / dim * group * dim + i % dim;
+    float all = 0.f;
+    for (int h = 0; h < group; h++) all += from[(i64)h * dim];
+    sum[first + i] += all;
   }
 }
 
@@ -359,9 +362,10 @@ __device__ __forceinline__ void halves_gradient(float* sum, const Pair& lefts, c
 #define KEYS Pair(keys, key_factors, kv_heads, sequences, padded)
 #define GRADIENT(name, wide, wanted, lefts, rights)                                                               \
   extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_##name##_##wide(                     \
-      float* sum, const u16* queries, const float* query_factors, const u16* keys, const float* key_factors,      \
+      float* sum, int add, const u16* queries, const float* query_factors, const u16* keys, const float* key_factors,      \
       const float2* stats, const float* delta, int first, int dim, SHAPE) {                                       \
-    halves_gradient<wide, wanted>(sum, lefts, rights, stats, delta, first, sequences, padded, dim,                \
+    halves_gradient<wide, wanted>(sum, add != 0, lefts, rights, stats, delta, first, sequences, padded, heads,    \
+                                  dim,                                                                            \
                                   Scoring{length, scale, window, softcap});                                       \
   }
 #define GRADIENTS(wide)                                                                                           \

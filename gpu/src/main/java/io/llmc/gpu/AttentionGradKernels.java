@@ -45,7 +45,7 @@ final class AttentionGradKernels {
         }
         // Few sequences at a time: the halves of all their operands are in scratch.
         int sequences = AttentionKernels.sequences(op.q(), spec);
-        long blocks = Math.ceilDiv(spec.length(), AttentionKernels.TILE) * (long) spec.kvHeads();
+        long blocks = Math.ceilDiv(spec.length(), AttentionKernels.TILE) * (long) spec.heads();
         int step = (int) Math.clamp(Math.ceilDiv(BLOCKS, blocks), 1, sequences);
         for (int first = 0; first < sequences; first += step) {
             halves(op, first, Math.min(step, sequences - first));
@@ -96,41 +96,88 @@ final class AttentionGradKernels {
                     spec.scale(),
                     spec.window(),
                     spec.softcap());
+            var operands =
+                    new Operands(queryHalves, queryFactors, keyHalves, keyFactors, stats, delta);
             long walked = 2 * tileBytes(WALK, columns);
             long withLeft = walked + tileBytes(AttentionKernels.TILE, columns);
-            for (Wanted wanted :
-                    new Wanted[] {
-                        new Wanted("dq", op.dq(), spec.heads(), withLeft),
-                        new Wanted("dk", op.dk(), spec.kvHeads(), withLeft),
-                        new Wanted("dv", op.dv(), spec.kvHeads(), walked)
-                    }) {
-                kernels.launch(
-                        "attention_grad_" + wanted.name + "_" + columns,
-                        Grid.blocks(tiles * wanted.heads, AttentionKernels.HALVES_THREADS)
-                                .withShared(wanted.shared),
-                        wanted.sum,
-                        queryHalves,
-                        queryFactors,
-                        keyHalves,
-                        keyFactors,
-                        stats,
-                        delta,
-                        first,
-                        spec.headDim(),
-                        sequences,
-                        spec.length(),
-                        padded,
-                        spec.heads(),
-                        spec.kvHeads(),
-                        spec.scale(),
-                        spec.window(),
-                        spec.softcap());
+            gradient("dq", op.dq(), 1, first, operands, op, sequences, withLeft);
+            int group = spec.heads() / spec.kvHeads();
+            if (group == 1) {
+                gradient("dk", op.dk(), 1, first, operands, op, sequences, withLeft);
+                gradient("dv", op.dv(), 1, first, operands, op, sequences, walked);
+                return;
+            }
+            long rows = (long) sequences * spec.length();
+            try (Gpu.Scratch parts = gpu.scratch(4 * rows * op.q().cols())) {
+                gradient("dk", parts, 0, 0, operands, op, sequences, withLeft);
+                group(op.dk(), parts, spec, first, rows);
+                gradient("dv", parts, 0, 0, operands, op, sequences, walked);
+                group(op.dv(), parts, spec, first, rows);
             }
         }
     }
 
-    /// One of the three gradients.
-    private record Wanted(String name, Tensor sum, int heads, long shared) {}
+    /// What all three kernels read.
+    private record Operands(
+            Gpu.Scratch queryHalves,
+            Gpu.Scratch queryFactors,
+            Gpu.Scratch keyHalves,
+            Gpu.Scratch keyFactors,
+            Gpu.Scratch stats,
+            Gpu.Scratch delta) {}
+
+    /// @param sum as many columns as q
+    /// @param add 1 where it holds something already
+    /// @param first sequence of it
+    private void gradient(
+            String name,
+            Object sum,
+            int add,
+            int first,
+            Operands x,
+            Op.AccumulateAttentionGrad op,
+            int sequences,
+            long shared) {
+        Op.AttentionSpec spec = op.spec();
+        long tiles = (long) sequences * Math.ceilDiv(spec.length(), AttentionKernels.TILE);
+        kernels.launch(
+                "attention_grad_" + name + "_" + AttentionKernels.columns(spec.headDim()),
+                Grid.blocks(tiles * spec.heads(), AttentionKernels.HALVES_THREADS)
+                        .withShared(shared),
+                sum,
+                add,
+                x.queryHalves,
+                x.queryFactors,
+                x.keyHalves,
+                x.keyFactors,
+                x.stats,
+                x.delta,
+                first,
+                spec.headDim(),
+                sequences,
+                spec.length(),
+                AttentionKernels.padded(spec.length()),
+                spec.heads(),
+                spec.kvHeads(),
+                spec.scale(),
+                spec.window(),
+                spec.softcap());
+    }
+
+    /// Adds the parts of the heads that share keys.
+    private void group(
+            Tensor sum, Gpu.Scratch parts, Op.AttentionSpec spec, int first, long rows) {
+        long n = rows * sum.cols();
+        kernels.launch(
+                "attention_grad_group",
+                Grid.elements(n),
+                sum,
+                parts,
+                spec.heads() / spec.kvHeads(),
+                spec.headDim(),
+                first * (long) spec.length() * sum.cols(),
+                n);
+    }
 
     /// `HalfTile` in attention_halves.cuh.
     private static long tileBytes(int rows, int columns) {
