@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The gradient of attention, as FlashAttention-2 has it (Dao, 2023, arXiv 2307.08691): probabilities are computed again
-// from each query's maximum and sum. A block has 64 rows of one head on the left, queries or keys, and walks tiles of 32
-// of the others in order: nobody adds to what is another's. The keys' and the values' gradients have a kernel each,
+// from each query's maximum and sum. A block has 64 rows of one head on the left, queries or keys, and walks tiles of
+// 32 of the others in order: nobody adds to what is another's. The keys' and the values' gradients have a kernel each,
 // since the sums of both would not fit into registers; where query heads share keys, each head's part is kept until all
 // can be added, since too few blocks would be at work otherwise.
 //
-// Products are those of attention_halves.cuh. What one reads as its left side is made to fit halves tile by tile and row
-// by row, and each tile's product is added in floats.
+// Products are those of attention_halves.cuh. What one reads as its left side is made to fit halves tile by tile and
+// row by row, and each tile's product is added in floats.
 #include "attention_halves.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -187,8 +187,8 @@ struct Tiles {
   HalfTile<WIDE, TILE> left;  // not for values
 };
 
-// Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout. Of one
-// query head: a tensor of as many heads gets or is given the result.
+// Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout.
+// All of one query head: a tensor of as many heads is given the result, or has it added.
 template <int WIDE, Wanted WANTED>
 __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair& lefts, const Pair& rights,
                                                 const float2* stats, const float* delta, int first_sequence,
@@ -246,8 +246,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
 #pragma unroll
         for (int r = 0; r < 4; r++) {
           int col = 8 * n + c2 + (r & 1), l = row + g + 8 * (r >> 1);
-          // Where it is read again it takes no registers.
-          if (VALUES) s[n][r] *= lefts.factors[left_row + l] * early.factor[col];
+          if (VALUES) s[n][r] *= left.factor[r >> 1] * early.factor[col];
           else dp[n][r] *= tiles->left.factor[l] * early.factor[col];
         }
     }
@@ -311,9 +310,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
         Product part;
         clear_product(part);
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-          multiply_halves<true, false>(part, a_hi[i], a_lo[i], late, 16 * i, 32 * d);
-        }
+        for (int i = 0; i < 2; i++) multiply_halves<true, false>(part, a_hi[i], a_lo[i], late, 16 * i, 32 * d);
 #pragma unroll
         for (int n = 0; n < 4; n++)
 #pragma unroll
@@ -347,8 +344,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
 }
 
 // sum[r, h, :] += the group's x[r, h * group + i, :] in their order; n elements of the sum, `first` on.
-extern "C" __global__ void attention_grad_group(float* sum, const float* x, int group, int dim, i64 first,
-                                                i64 n) {
+extern "C" __global__ void attention_grad_group(float* sum, const float* x, int group, int dim, i64 first, i64 n) {
   for (i64 i = first_element(); i < n; i += all_threads()) {
     const float* from = x + i / dim * group * dim + i % dim;
     float all = 0.f;
@@ -362,11 +358,10 @@ extern "C" __global__ void attention_grad_group(float* sum, const float* x, int 
 #define KEYS Pair(keys, key_factors, kv_heads, sequences, padded)
 #define GRADIENT(name, wide, wanted, lefts, rights)                                                               \
   extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_##name##_##wide(                     \
-      float* sum, int add, const u16* queries, const float* query_factors, const u16* keys, const float* key_factors,      \
-      const float2* stats, const float* delta, int first, int dim, SHAPE) {                                       \
+      float* sum, int add, const u16* queries, const float* query_factors, const u16* keys,                       \
+      const float* key_factors, const float2* stats, const float* delta, int first, int dim, SHAPE) {             \
     halves_gradient<wide, wanted>(sum, add != 0, lefts, rights, stats, delta, first, sequences, padded, heads,    \
-                                  dim,                                                                            \
-                                  Scoring{length, scale, window, softcap});                                       \
+                                  dim, Scoring{length, scale, window, softcap});                                  \
   }
 #define GRADIENTS(wide)                                                                                           \
   extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_stats_##wide(                        \
