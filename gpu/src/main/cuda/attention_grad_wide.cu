@@ -15,7 +15,8 @@ extern "C" __global__ void attention_delta(float* delta, const float* dout, cons
   i64 row = first_element() >> 5;
   if (row >= n) return;  // a whole warp
   double sum = 0.;
-  for (int c = threadIdx.x & 31; c < dim; c += 32) sum = fma((double)dout[row * dim + c], (double)out[row * dim + c], sum);
+  i64 at = row * dim;
+  for (int c = threadIdx.x & 31; c < dim; c += 32) sum = fma((double)dout[at + c], (double)out[at + c], sum);
   sum = warp_reduce(sum, Sum());
   if ((threadIdx.x & 31) == 0) delta[row] = (float)sum;
 }
@@ -127,8 +128,8 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
 
 extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
     attention_dq(float* dq, const float* dout, const float* q, const float* k, const float* v, const float2* stats,
-                 const float* delta, int sequences, int length, int heads, int kv_heads, int dim, float scale, int window,
-                 float softcap) {
+                 const float* delta, int sequences, int length, int heads, int kv_heads, int dim, float scale,
+                 int window, float softcap) {
   query_gradient<4>(dq, Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim},
                     Scoring{length, scale, window, softcap});
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Products of floats on tensor cores that multiply halves. A float is one half and what that half leaves over as a
-// second (as Ozaki et al., 2012, split matrices), so that a product of floats is three products of halves: hi hi + hi lo
-// + lo hi; lo lo is below a float's last bit. Halves have little range, so each row is first made to have its largest
-// magnitude near 2^14, by a power of two that the result takes back.
+// second (as Ozaki et al., 2012, Numerical Algorithms 59, split matrices), so that a product of floats is three of
+// halves: hi hi + hi lo + lo hi; lo lo is below a float's last bit. Halves have little range, so each row is first made
+// to have its largest magnitude near 2^14, by a power of two that the result takes back.
 //
 // Of a product's 16 x 8, a thread has rows g = lane / 4 and g + 8, columns 2 (lane % 4) and the next.
 #pragma once
@@ -91,7 +91,8 @@ struct HalfTile {
 // Four times eight columns of the right side of a product with depth 16. Plain: the tile has columns as rows, 32 of
 // them; TURNED: it has them as columns.
 template <bool TURNED, int WIDE, int KEYS>
-__device__ __forceinline__ void right_side(u32 (&b)[4][2], const HalfTile<WIDE, KEYS>& tile, int plane, int key, int col) {
+__device__ __forceinline__ void right_side(u32 (&b)[4][2], const HalfTile<WIDE, KEYS>& tile, int plane, int key,
+                                           int col) {
   int lane = threadIdx.x & 31, j = lane >> 3, r = lane & 7;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
