@@ -4,52 +4,18 @@
 // a streaming softmax (Milakov and Gimelshein, 2018, arXiv 1805.02867), as FlashAttention-2 has it (Dao, 2023, arXiv
 // 2307.08691). Tiles that the window hides are not visited.
 //
-// Tensor cores multiply halves. A float is one half and what that half leaves over as a second (Ozaki et al., 2012, in
-// the small), so that a product of floats is three products of halves: hi hi + hi lo + lo hi; lo lo is below a float's
-// last bit. Halves have little range, so each row of q, k and v is first made to have its largest magnitude near 2^14,
-// by a power of two: a score takes q's and k's back; v's is taken into the probability, whose running maximum bounds
-// what the product with v may reach.
-#include "attention.cuh"
-
-// Values are split at this exponent of a row's largest magnitude: far from both ends of a half's range.
-constexpr int TOP = 14;
+// Products are those of attention_halves.cuh. The power of two of a row of values is taken into the probability, whose
+// running maximum bounds what the product with the values may reach.
+#include "attention_halves.cuh"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// Of rows of values that are all zeros, or nearly. Only sums of probabilities see it.
+// Of rows of values that are all zeros, or nearly. Only sums of probabilities see it: their powers must not overflow.
 constexpr int LEAST_EXPONENT = -64;
-constexpr int ZEROS_EXPONENT = -24;
 
-__device__ __forceinline__ float power_of_two(int e) { return __int_as_float((e + 127) << 23); }
-
-// The exponent of a finite number's leading bit, but within what has a power of two on both sides.
-__device__ __forceinline__ int exponent(float most) {
-  return min(max((__float_as_int(most) >> 23 & 255) - 127, -110), 127);
-}
-
-// Two floats as halves, and what these leave over as halves.
-struct Halves {
-  u32 hi, lo;
-};
-
-__device__ __forceinline__ u32 pack_halves(float a, float b) {
-#ifdef LLMC_STANDIN
-  return f32_to_f16(a) | (u32)f32_to_f16(b) << 16;
-#else
-  u32 r;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(b), "f"(a));
-  return r;
-#endif
-}
-
-__device__ __forceinline__ Halves split(float a, float b) {
-  u32 hi = pack_halves(a, b);
-  return {hi, pack_halves(a - f16_to_f32((u16)hi), b - f16_to_f32((u16)(hi >> 16)))};
-}
-
-// One warp a row of keys (y = 0) or of values (y = 1): `wide` halves of hi, and in another plane of lo, zeros past the
-// row's end. Rows stand head by head, `padded` rows a sequence, those past its end zeros. `factors` has for keys what a
-// score is to be multiplied with, for values the exponent that was taken out.
+// One warp a row of keys (y = 0) or of values (y = 1): `wide` halves of hi, and in another plane of lo. Rows stand head
+// by head, `padded` rows a sequence, those past its end zeros. `factors` has for keys what a score is to be multiplied
+// with, for values the exponent that was taken out.
 extern "C" __global__ void attention_split(u16* halves, float* factors, const float* k, const float* v, int sequences,
                                            int length, int padded, int kv_heads, int dim, int wide) {
   i64 rows = (i64)sequences * kv_heads * padded;
@@ -59,78 +25,12 @@ extern "C" __global__ void attention_split(u16* halves, float* factors, const fl
   i64 sequence = row / padded / kv_heads;
   bool is_value = blockIdx.y == 1;
   const float* x = (is_value ? v : k) + ((sequence * length + t) * kv_heads + head) * dim;
-  int n = t < length ? dim : 0;
-  float most = 0.f;
-  for (int c = threadIdx.x & 31; c < n; c += 32) most = Max()(most, fabsf(x[c]));
-  most = warp_reduce(most, Max());
-  int e = exponent(most);
-  if (is_value) e = most == 0.f ? ZEROS_EXPONENT : max(e, LEAST_EXPONENT);
-  // Two steps: the power itself may be too large for a float.
-  float up = power_of_two(-e), more = power_of_two(TOP);
-  u32* hi = (u32*)(halves + (2 * blockIdx.y * rows + row) * wide);
-  u32* lo = (u32*)(halves + ((2 * blockIdx.y + 1) * rows + row) * wide);
-  for (int c = 2 * (threadIdx.x & 31); c < wide; c += 64) {
-    float a = c < n ? x[c] * up * more : 0.f, b = c + 1 < n ? x[c + 1] * up * more : 0.f;
-    Halves h = split(a, b);
-    hi[c / 2] = h.hi;
-    lo[c / 2] = h.lo;
-  }
+  u16* hi = halves + (2 * blockIdx.y * rows + row) * wide;
+  int e = split_row(hi, hi + rows * wide, x, t < length ? dim : 0, wide, is_value ? LEAST_EXPONENT : LOWEST_EXPONENT);
   if ((threadIdx.x & 31) == 0) factors[blockIdx.y * rows + row] = is_value ? (float)e : power_of_two(e - TOP);
 }
 
-constexpr int WARPS = 4;
-
-// Both halves of KEYS rows of keys or values, and their factors, in shared memory. Lines are longer than rows by 16
-// bytes, so that the eight rows that ldmatrix reads at a time lie in different banks.
-template <int WIDE, int KEYS>
-struct HalfTile {
-  static constexpr int LINE = WIDE + 8;
-  u16 x[2][KEYS][LINE];
-  float factor[KEYS];
-
-  // Planes as attention_split has them, at the tile's first row.
-  __device__ __forceinline__ void fetch(const u16* halves, const float* factors, i64 rows) {
-    constexpr int PIECES = WIDE / 8;
-#pragma unroll
-    for (int i = threadIdx.x; i < 2 * KEYS * PIECES; i += 32 * WARPS) {
-      int plane = i / (KEYS * PIECES), r = i / PIECES % KEYS, c = i % PIECES * 8;
-      cp_async16(&x[plane][r][c], halves + (plane * rows + r) * WIDE + c);
-    }
-    if (threadIdx.x < KEYS / 4) cp_async16(&factor[threadIdx.x * 4], factors + threadIdx.x * 4);
-  }
-};
-
-// d[j] += a b[j]: the small products first. All of one kind before the next: a product need not wait for the last one's
-// sum.
-__device__ __forceinline__ void multiply_halves(float (&d)[4][4], const u32 (&a_hi)[4], const u32 (&a_lo)[4],
-                                                const u32 (&b_hi)[4][2], const u32 (&b_lo)[4][2]) {
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_lo, b_hi[j]);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b_lo[j]);
-#pragma unroll
-  for (int j = 0; j < 4; j++) mma_f16_16816(d[j], a_hi, b_hi[j]);
-}
-
-// Four times eight columns of the right side of a product with depth 16. Plain: the tile has columns as rows, 32 of
-// them; TURNED: it has them as columns.
-template <bool TURNED, int WIDE, int KEYS>
-__device__ __forceinline__ void right_side(u32 (&b)[4][2], const HalfTile<WIDE, KEYS>& tile, int plane, int key, int col) {
-  int lane = threadIdx.x & 31, j = lane >> 3, r = lane & 7;
-#pragma unroll
-  for (int h = 0; h < 2; h++) {
-    u32 four[4];
-    if (TURNED) ldmatrix_x4_trans(four, &tile.x[plane][key + (j & 1) * 8 + r][col + 16 * h + (j >> 1) * 8]);
-    else ldmatrix_x4(four, &tile.x[plane][key + 16 * h + (j >> 1) * 8 + r][col + (j & 1) * 8]);
-    b[2 * h][0] = four[0];
-    b[2 * h][1] = four[1];
-    b[2 * h + 1][0] = four[2];
-    b[2 * h + 1][1] = four[3];
-  }
-}
-
-// WIDE: the head's columns, padded to a multiple of 32. A warp has 16 queries; of a product's 16 x 8, a thread has rows
-// g = lane / 4 and g + 8, columns 2 (lane % 4) and the next.
+// WIDE: the head's columns, padded to a multiple of 32. A warp has 16 queries.
 template <int WIDE, int KEYS>
 __device__ __forceinline__ void attend(float* out, const float* q, const u16* halves, const float* factors,
                                        int sequences, int padded, int heads, int kv_heads, int dim, const Scoring& f) {
@@ -140,15 +40,14 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
   Work w(heads, sequences, f.tiles(), true);
   i64 rows = (i64)sequences * kv_heads * padded;
   i64 first_row = ((i64)w.sequence * kv_heads + w.head / (heads / kv_heads)) * padded;
-  const u16* key_halves = halves + first_row * WIDE;
-  const u16* value_halves = key_halves + 2 * rows * WIDE;
-  const float* key_factors = factors + first_row;
-  const float* value_factors = key_factors + rows;
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);  // the warp's first query
   int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / KEYS;
   int last = min(f.length - 1, w.tile * TILE + TILE - 1) / KEYS;
 
-  keys.fetch(key_halves + (i64)first * KEYS * WIDE, key_factors + first * KEYS, rows);
+  // Of the keys that come next.
+  halves += (first_row + first * KEYS) * WIDE;
+  factors += first_row + first * KEYS;
+  keys.fetch(halves, factors, rows);
   cp_async_commit();
 
   // The warp's queries, as left sides.
@@ -171,10 +70,10 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
     most = Max()(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = Max()(most, __shfl_xor_sync(0xffffffffu, most, 2));
     int e = exponent(most);
-    float up = power_of_two(-e), more = power_of_two(TOP);
+    float up = power_of_two(TOP - e);
 #pragma unroll
     for (int i = 0; i < WIDE / 8; i++) {
-      Halves x2 = split(row[i][0] * up * more, row[i][1] * up * more);
+      Halves x2 = split(row[i][0] * up, row[i][1] * up);
       q_hi[i / 2][i % 2 * 2 + h] = x2.hi;
       q_lo[i / 2][i % 2 * 2 + h] = x2.lo;
     }
@@ -190,7 +89,9 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 
   for (int tile = first; tile <= last; tile++) {
     int k0 = tile * KEYS;
-    values.fetch(value_halves + (i64)k0 * WIDE, value_factors + k0, rows);
+    values.fetch(halves + 2 * rows * WIDE, factors + rows, rows);
+    halves += KEYS * WIDE;
+    factors += KEYS;
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
@@ -208,29 +109,34 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       if (seen[j]) {
 #pragma unroll
         for (int i = 0; i < WIDE / 16; i++) {
-          u32 b_hi[4][2], b_lo[4][2];
-          right_side<false>(b_hi, keys, 0, 32 * j, 16 * i);
-          right_side<false>(b_lo, keys, 1, 32 * j, 16 * i);
-          multiply_halves(s[j], q_hi[i], q_lo[i], b_hi, b_lo);
+          multiply_halves<false, true>(s[j], q_hi[i], q_lo[i], keys, 32 * j, 16 * i);
         }
       }
     }
 
-    // Products become scores in powers of two, plus the values' exponents.
     bool whole = k0 + KEYS - 1 <= q0 && (f.window == 0 || k0 > q0 + 15 - f.window);
     float top[2] = {most[0], most[1]};
-    float key_factor[KEYS / 32][4][2];
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
 #pragma unroll
       for (int n = 0; n < 4; n++)
 #pragma unroll
-        for (int e = 0; e < 2; e++) key_factor[j][n][e] = keys.factor[32 * j + 8 * n + c2 + e];
+        for (int r = 0; r < 4; r++) s[j][n][r] *= keys.factor[32 * j + 8 * n + c2 + (r & 1)] * q_factor[r >> 1];
     __syncthreads();
-    if (tile < last) keys.fetch(key_halves + (i64)(k0 + KEYS) * WIDE, key_factors + k0 + KEYS, rows);
+    if (tile < last) keys.fetch(halves, factors, rows);
     cp_async_commit();
     cp_async_wait<1>();
     __syncthreads();
+
+    if (f.softcap > 0.f) {
+#pragma unroll
+      for (int j = 0; j < KEYS / 32; j++)
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) s[j][n][r] = f.softcap * tanhf(s[j][n][r] / f.softcap) * LOG2_E;
+    }
+    // Scores in powers of two, plus the values' exponents.
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
 #pragma unroll
@@ -238,9 +144,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 #pragma unroll
         for (int r = 0; r < 4; r++) {
           int col = 32 * j + 8 * n + c2 + (r & 1), h = r >> 1;
-          float u = s[j][n][r] * key_factor[j][n][r & 1] * q_factor[h];
-          if (f.softcap > 0.f) u = f.softcap * tanhf(u / f.softcap) * LOG2_E;
-          u += values.factor[col];
+          float u = s[j][n][r] + values.factor[col];
           if (!whole && !f.sees(q0 + g + 8 * h, k0 + col)) u = -__uint_as_float(0x7f800000u);
           top[h] = fmaxf(top[h], u);
           s[j][n][r] = u;
@@ -286,10 +190,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         }
 #pragma unroll
         for (int d = 0; d < WIDE / 32; d++) {
-          u32 b_hi[4][2], b_lo[4][2];
-          right_side<true>(b_hi, values, 0, 32 * j + 16 * i, 32 * d);
-          right_side<true>(b_lo, values, 1, 32 * j + 16 * i, 32 * d);
-          multiply_halves(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, b_hi, b_lo);
+          multiply_halves<true, true>(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, values, 32 * j + 16 * i, 32 * d);
         }
       }
     }

@@ -121,8 +121,8 @@ __device__ __forceinline__ void add_products(float (&sum)[4], float p, float4 v)
 // Blocks side by side in y have so many chunks of the output each.
 __device__ __forceinline__ int first_chunk(int chunks) { return blockIdx.y * chunks; }
 
-// sum[c] += p x, chunks first_chunk + c of x; p is in its tile once the block has come together, x passes through the other.
-// TURNED: sum[c] += p^T x.
+// sum[c] += p x, chunks first_chunk + c of x; p is in its tile once the block has come together, x passes through the
+// other. TURNED: sum[c] += p^T x.
 template <int CHUNKS, bool TURNED>
 __device__ __forceinline__ void weigh(Block (&sum)[CHUNKS], const float* tp, float* tx, const Side& side, int row,
                                       int rows) {
@@ -138,7 +138,8 @@ __device__ __forceinline__ void weigh(Block (&sum)[CHUNKS], const float* tp, flo
       for (int k = 0; k < depth; k += 4) {
         float4 p[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++) p[i] = *(const float4*)(tp + (TURNED ? (k + i) * LINE + 4 * y : (4 * y + i) * LINE + k));
+        for (int i = 0; i < 4; i++)
+          p[i] = *(const float4*)(tp + (TURNED ? (k + i) * LINE + 4 * y : (4 * y + i) * LINE + k));
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           float4 v = *(const float4*)(tx + (k + i) * LINE + 4 * x);
@@ -160,7 +161,8 @@ __device__ __forceinline__ void weigh(Block (&sum)[CHUNKS], const float* tp, flo
 
 // One head's tile of rows, `at` the head in the sequence's first row: written, or added to.
 template <int CHUNKS, bool ADD>
-__device__ __forceinline__ void write_rows(float* at, const Side& shape, const Block (&sum)[CHUNKS], int row, int rows) {
+__device__ __forceinline__ void write_rows(float* at, const Side& shape, const Block (&sum)[CHUNKS], int row,
+                                           int rows) {
   int x = tile_x(), y = tile_y(), first = first_chunk(CHUNKS);
   bool wide = shape.dim % 4 == 0 && ((size_t)at & 15) == 0;
 #pragma unroll
@@ -219,11 +221,13 @@ struct Scoring {
   }
 };
 
-// What a block does: heads of one sequence beside each other, since they share keys, and tiles with the most work first.
+// What a block does: heads of one sequence beside each other, since they share keys; tiles with the most work first.
 struct Work {
   int head, sequence, tile;
   __device__ Work(int heads, int sequences, int tiles, bool last_first) {
     unsigned b = blockIdx.x;
+    // Made once more at a kernel's end it is computed once more, and takes no registers in between.
+    asm volatile("" : "+r"(b));
     head = b % heads;
     b /= heads;
     sequence = b % sequences;
@@ -242,8 +246,8 @@ __device__ __forceinline__ T row_reduce(T v, F f) {
 
 // A tile of scores becomes exponentials against the running maximum, 0 where nobody looks; sums are a thread's own.
 // `correction` is what earlier sums need.
-__device__ __forceinline__ void online_softmax(Block& s, const Scoring& f, int q0, int k0, float (&most)[4], float (&sum)[4],
-                                               float (&correction)[4]) {
+__device__ __forceinline__ void online_softmax(Block& s, const Scoring& f, int q0, int k0, float (&most)[4],
+                                               float (&sum)[4], float (&correction)[4]) {
   int x = tile_x(), y = tile_y();
 #pragma unroll
   for (int i = 0; i < 4; i++) {

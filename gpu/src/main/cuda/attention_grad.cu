@@ -1,152 +1,378 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The gradient of attention, as FlashAttention-2 has it (Dao, 2023, arXiv 2307.08691): probabilities are computed again
-// from each query's maximum and sum. One kernel's blocks have 64 queries and walk keys, another's have 64 keys and walk
-// queries, head by head of their group, each in order: nobody adds to what is another's, at the cost of two more
-// products of seven.
-#include "attention.cuh"
+// from each query's maximum and sum. A block has 64 rows of one head on the left, queries or keys, and walks tiles of
+// 32 of the others in order: nobody adds to what is another's. The keys' and the values' gradients have a kernel each,
+// since the sums of both would not fit into registers; where query heads share keys, each head's part is kept until all
+// can be added, since too few blocks would be at work otherwise.
+//
+// Products are those of attention_halves.cuh. What one reads as its left side is made to fit halves tile by tile and
+// row by row, and each tile's product is added in floats.
+#include "attention_halves.cuh"
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
-    attention_stats(float2* stats, const float* q, const float* k, int sequences, int length, int heads, int kv_heads,
-                    int dim, float scale, int window, float softcap) {
-  score_stats(stats, q, k, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr int WALK = 32;
+
+// One warp a row of operand a (y = 0) or b (y = 1), sequences `first` on: `wide` halves of hi, and in another plane of
+// lo; head by head, `padded` rows a sequence. `factors`: what halves are to be multiplied with.
+extern "C" __global__ void attention_grad_split(u16* halves, float* factors, const float* a, const float* b, int first,
+                                                int sequences, int length, int padded, int heads, int dim, int wide) {
+  i64 rows = (i64)sequences * heads * padded;
+  i64 row = first_element() >> 5;
+  if (row >= rows) return;  // a whole warp
+  int t = row % padded, head = row / padded % heads;
+  i64 sequence = row / padded / heads + first;
+  const float* x = (blockIdx.y == 1 ? b : a) + ((sequence * length + t) * heads + head) * dim;
+  u16* hi = halves + (2 * blockIdx.y * rows + row) * wide;
+  int e = split_row(hi, hi + rows * wide, x, t < length ? dim : 0, wide, LOWEST_EXPONENT);
+  if ((threadIdx.x & 31) == 0) factors[blockIdx.y * rows + row] = power_of_two(e - TOP);
 }
 
-// delta[i] = sum_c dout[i,c] out[i,c] for each of n rows of one head; one warp a row.
-extern "C" __global__ void attention_delta(float* delta, const float* dout, const float* out, int dim, i64 n) {
+// delta = sum_c dout[c] out[c]; one warp a row, laid out as the rows of attention_grad_split.
+extern "C" __global__ void attention_grad_delta(float* delta, const float* dout, const float* out, int first,
+                                                int sequences, int length, int padded, int heads, int dim) {
+  i64 rows = (i64)sequences * heads * padded;
   i64 row = first_element() >> 5;
-  if (row >= n) return;  // a whole warp
+  int t = row % padded, head = row / padded % heads;
+  i64 sequence = row / padded / heads + first;
+  if (row >= rows || t >= length) return;  // a whole warp
+  i64 at = ((sequence * length + t) * heads + head) * dim;
   double sum = 0.;
-  for (int c = threadIdx.x & 31; c < dim; c += 32) sum = fma((double)dout[row * dim + c], (double)out[row * dim + c], sum);
+  for (int c = threadIdx.x & 31; c < dim; c += 32) sum = fma((double)dout[at + c], (double)out[at + c], sum);
   sum = warp_reduce(sum, Sum());
   if ((threadIdx.x & 31) == 0) delta[row] = (float)sum;
 }
 
-struct Gradient {
-  const float* dout;
-  const float* q;
-  const float* k;
-  const float* v;
-  const float2* stats;
-  const float* delta;
-  int sequences, heads, kv_heads, dim;
+// Two operands with the same heads, as attention_grad_split left them.
+struct Pair {
+  const u16* halves;
+  const float* factors;
+  int heads, rows;
+
+  __device__ Pair(const u16* halves_, const float* factors_, int heads_, int sequences, int padded)
+      : halves(halves_), factors(factors_), heads(heads_), rows(sequences * heads_ * padded) {}
+
+  __device__ int row(int sequence, int head, int padded) const { return (sequence * heads + head) * padded; }
+
+  template <int WIDE, int ROWS>
+  __device__ __forceinline__ void fetch(HalfTile<WIDE, ROWS>& tile, int operand, int row) const {
+    i64 first = (i64)operand * 2 * rows + row;
+    tile.fetch(halves + first * WIDE, factors + ((i64)operand * rows + row), rows);
+  }
 };
 
-// s: products become probabilities; dp: their gradients become those of the products. The queries' stats are at `at`
-// and every `heads` on.
-__device__ __forceinline__ void score_gradient(Block& s, Block& dp, const Scoring& f, const float2* stats,
-                                               const float* delta, int heads, int q0, int k0) {
-  int x = tile_x(), y = tile_y();
+// The warp's sixteen rows of a left side, kept in registers.
+template <int WIDE>
+struct Left {
+  u32 hi[WIDE / 16][4], lo[WIDE / 16][4];
+  float factor[2];
+
+  // The first operand of a pair, from one row on.
+  __device__ __forceinline__ void load(const Pair& x, int row) {
+    int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
+    const u16* from = x.halves + (i64)(row + g) * WIDE + c2;
+    const u16* low = from + (i64)x.rows * WIDE;
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    int q = q0 + 4 * y + i;
-    float2 stat = make_float2(0.f, 0.f);
-    float mean = 0.f;
-    if (q < f.length) {
-      stat = stats[(i64)q * heads];
-      mean = delta[(i64)q * heads];
-    }
+    for (int i = 0; i < WIDE / 16; i++)
 #pragma unroll
-    for (int j = 0; j < 4; j++) {
-      bool seen = f.sees(q, k0 + x + 16 * j);
-      float score = f.score(s[i][j]);
-      float p = seen ? expf((score - stat.x) - stat.y) : 0.f;
-      s[i][j] = p;
-      dp[i][j] = seen ? p * (dp[i][j] - mean) * f.scale * f.slope(score) : 0.f;
-    }
+      for (int r = 0; r < 4; r++) {
+        int at = (r & 1) * 8 * WIDE + 16 * i + (r >> 1) * 8;
+        hi[i][r] = *(const u32*)(from + at);
+        lo[i][r] = *(const u32*)(low + at);
+      }
+    factor[0] = x.factors[row + g];
+    factor[1] = x.factors[row + g + 8];
+  }
+};
+
+typedef float Product[4][4];  // 16 x WALK
+
+__device__ __forceinline__ void clear_product(Product& s) {
+#pragma unroll
+  for (int n = 0; n < 4; n++)
+#pragma unroll
+    for (int r = 0; r < 4; r++) s[n][r] = 0.f;
+}
+
+template <int WIDE>
+__device__ __forceinline__ void multiply(Product& s, const Left<WIDE>& left, const HalfTile<WIDE, WALK>& right) {
+  clear_product(s);
+#pragma unroll
+  for (int i = 0; i < WIDE / 16; i++) {
+    multiply_halves<false, false>(s, left.hi[i], left.lo[i], right, 0, 16 * i);
   }
 }
 
-template <int CHUNKS>
-__device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, const Scoring& f) {
-  __shared__ __align__(16) float ta[TILE * LINE];
-  __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(g.heads, g.sequences, f.tiles(), true);
-  i64 row0 = (i64)w.sequence * f.length;
-  int kv_head = w.head / (g.heads / g.kv_heads);
-  Side queries(g.q, row0, g.heads, w.head, g.dim);
-  Side douts(g.dout, row0, g.heads, w.head, g.dim);
-  Side keys(g.k, row0, g.kv_heads, kv_head, g.dim);
-  Side values(g.v, row0, g.kv_heads, kv_head, g.dim);
-  i64 at = row0 * g.heads + w.head;
-  Block sum[CHUNKS];
+template <int WIDE>
+__device__ __forceinline__ void multiply(Product& s, const HalfTile<WIDE, TILE>& left, int row,
+                                         const HalfTile<WIDE, WALK>& right) {
+  clear_product(s);
 #pragma unroll
-  for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
-  int q0 = w.tile * TILE;
-  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
-    Block s, dp;
-    clear(s);
-    clear(dp);
-    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
-    products(dp, ta, tb, douts, q0, f.length, values, t * TILE, f.length);
-    score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, q0, t * TILE);
+  for (int i = 0; i < WIDE / 16; i++) {
+    u32 a_hi[4], a_lo[4];
+    left_side(a_hi, left, 0, row, 16 * i);
+    left_side(a_lo, left, 1, row, 16 * i);
+    multiply_halves<false, false>(s, a_hi, a_lo, right, 0, 16 * i);
+  }
+}
+
+// Maxima of each query's scores and logarithms of the sums of 2^(score - maximum), scores over log 2.
+template <int WIDE>
+__device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries, const Pair& keys, int sequences,
+                                             int padded, const Scoring& f) {
+  __shared__ __align__(128) HalfTile<WIDE, WALK> tiles[2];
+  int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
+  Work w(queries.heads, sequences, f.tiles(), true);
+  int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);
+  int query_row = queries.row(w.sequence, w.head, padded);
+  int key_row = keys.row(w.sequence, w.head / (queries.heads / keys.heads), padded);
+  int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / WALK;
+  int last = min(f.length - 1, w.tile * TILE + TILE - 1) / WALK;
+  int from = key_row + first * WALK;
+  keys.fetch(tiles[first & 1], 0, from);
+  cp_async_commit();
+  Left<WIDE> left;
+  left.load(queries, query_row + q0);
+  float most[2] = {LOWEST, LOWEST}, sum[2] = {0.f, 0.f};
+  for (int t = first; t <= last; t++) {
+    if (t < last) {
+      from += WALK;
+      keys.fetch(tiles[(t + 1) & 1], 0, from);
+    }
+    cp_async_commit();
+    cp_async_wait<1>();
     __syncthreads();
-    put_scores(ta, dp);
-    weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length);
+    int k0 = t * WALK;
+    if (k0 <= q0 + 15 && (f.window == 0 || k0 + WALK - 1 > q0 - f.window)) {
+      const HalfTile<WIDE, WALK>& right = tiles[t & 1];
+      Product s;
+      multiply(s, left, right);
+      float top[2] = {most[0], most[1]};
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+          int h = r >> 1, col = 8 * n + c2 + (r & 1);
+          float u = f.score(s[n][r] * (left.factor[h] * right.factor[col])) * LOG2_E;
+          s[n][r] = f.sees(q0 + g + 8 * h, k0 + col) ? u : -__uint_as_float(0x7f800000u);
+          top[h] = fmaxf(top[h], s[n][r]);
+        }
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        top[h] = fmaxf(top[h], __shfl_xor_sync(0xffffffffu, top[h], 1));
+        top[h] = fmaxf(top[h], __shfl_xor_sync(0xffffffffu, top[h], 2));
+        sum[h] *= exp2f(most[h] - top[h]);
+        most[h] = top[h];
+      }
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) sum[r >> 1] += exp2f(s[n][r] - top[r >> 1]);
+    }
+    __syncthreads();
   }
-  write_rows<CHUNKS, true>(dq + at * g.dim, queries, sum, q0, f.length);
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
+    sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    if ((lane & 3) == 0) stats[query_row + q0 + g + 8 * h] = make_float2(most[h], log2f(sum[h]));
+  }
 }
 
-template <int CHUNKS>
-__device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradient& g, const Scoring& f) {
-  __shared__ __align__(16) float ta[TILE * LINE];
-  __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(g.kv_heads, g.sequences, f.tiles(), false);
-  i64 row0 = (i64)w.sequence * f.length;
-  int group = g.heads / g.kv_heads;
-  Side keys(g.k, row0, g.kv_heads, w.head, g.dim);
-  Side values(g.v, row0, g.kv_heads, w.head, g.dim);
-  Block of_keys[CHUNKS], of_values[CHUNKS];
-#pragma unroll
-  for (int c = 0; c < CHUNKS; c++) {
-    clear(of_keys[c]);
-    clear(of_values[c]);
+enum Wanted { OF_QUERIES, OF_KEYS, OF_VALUES };
+
+template <int WIDE>
+struct Tiles {
+  HalfTile<WIDE, WALK> first, second;
+  HalfTile<WIDE, TILE> left;  // not for values
+};
+
+// Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout.
+// All of one query head: a tensor of as many heads is given the result, or has it added.
+template <int WIDE, Wanted WANTED>
+__device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair& lefts, const Pair& rights,
+                                                const float2* stats, const float* delta, int first_sequence,
+                                                int sequences, int padded, int heads, int dim, const Scoring& f) {
+  DYNAMIC_SHARED(Tiles<WIDE>, tiles);
+  constexpr bool KEYS_LEFT = WANTED != OF_QUERIES, VALUES = WANTED == OF_VALUES;
+  int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
+  Work w(heads, sequences, f.tiles(), !KEYS_LEFT);
+  int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
+  int left_row = lefts.row(w.sequence, w.head / (heads / lefts.heads), padded) + t0;
+  // The first rows of the tiles walked.
+  int first, last;
+  if (KEYS_LEFT) {
+    first = t0 / WALK * WALK;
+    i64 end = f.window == 0 ? f.length - 1 : min((i64)f.length - 1, (i64)t0 + TILE - 2 + f.window);
+    last = (int)(end / WALK) * WALK;
+  } else {
+    first = (f.window == 0 ? 0 : max(0, t0 - f.window + 1)) / WALK * WALK;
+    last = min(f.length - 1, t0 + TILE - 1) / WALK * WALK;
   }
-  int k0 = w.tile * TILE, last = f.last_queries(w.tile);
-  for (int head = w.head * group; head < (w.head + 1) * group; head++) {
-    Side queries(g.q, row0, g.heads, head, g.dim);
-    Side douts(g.dout, row0, g.heads, head, g.dim);
-    i64 at = row0 * g.heads + head;
-    for (int t = w.tile; t <= last; t++) {
-      Block s, dp;
-      clear(s);
-      clear(dp);
-      products(s, ta, tb, queries, t * TILE, f.length, keys, k0, f.length);
-      products(dp, ta, tb, douts, t * TILE, f.length, values, k0, f.length);
-      score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, t * TILE, k0);
-      __syncthreads();
-      put_scores(ta, s);
-      weigh<CHUNKS, true>(of_values, ta, tb, douts, t * TILE, f.length);
-      __syncthreads();
-      put_scores(ta, dp);
-      weigh<CHUNKS, true>(of_keys, ta, tb, queries, t * TILE, f.length);
+  int right_row = rights.row(w.sequence, w.head / (heads / rights.heads), padded);
+
+  // The right side of the first product is free early: what it holds next is copied while the other is at work. The one
+  // that comes last is the right side of the last product, too.
+  HalfTile<WIDE, WALK>& early = VALUES ? tiles->first : tiles->second;
+  HalfTile<WIDE, WALK>& late = VALUES ? tiles->second : tiles->first;
+  if (!VALUES) lefts.fetch(tiles->left, 1, left_row);
+  rights.fetch(early, VALUES ? 0 : 1, right_row + first);
+  cp_async_commit();
+  Left<WIDE> left;
+  left.load(lefts, left_row + row);
+
+  float acc[WIDE / 8][4];
+#pragma unroll
+  for (int i = 0; i < WIDE / 8; i++)
+#pragma unroll
+    for (int r = 0; r < 4; r++) acc[i][r] = 0.f;
+
+  for (int r0 = first; r0 <= last; r0 += WALK) {
+    int from = right_row + r0;
+    rights.fetch(late, VALUES ? 1 : 0, from);
+    cp_async_commit();
+    cp_async_wait<1>();
+    __syncthreads();
+    // Whether any of the warp's queries sees any of the keys.
+    int q_first = KEYS_LEFT ? r0 : l0, q_last = KEYS_LEFT ? r0 + WALK - 1 : l0 + 15;
+    int k_first = KEYS_LEFT ? l0 : r0, k_last = KEYS_LEFT ? l0 + 15 : r0 + WALK - 1;
+    bool some = k_first <= q_last && (f.window == 0 || k_last > q_first - f.window);
+    Product s, dp;
+    if (some) {
+      if (VALUES) multiply(s, left, early);
+      else multiply(dp, tiles->left, row, early);
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+          int col = 8 * n + c2 + (r & 1), l = row + g + 8 * (r >> 1);
+          if (VALUES) s[n][r] *= left.factor[r >> 1] * early.factor[col];
+          else dp[n][r] *= tiles->left.factor[l] * early.factor[col];
+        }
+    }
+    cp_async_wait<0>();
+    __syncthreads();
+    if (r0 < last) rights.fetch(early, VALUES ? 0 : 1, from + WALK);
+    cp_async_commit();
+    if (some) {
+      if (!VALUES) multiply(s, left, late);
+      float most[2] = {0.f, 0.f};
+#pragma unroll
+      for (int n = 0; n < 4; n++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          int col = 8 * n + c2 + e;
+          float2 stat;
+          float mean = 0.f;
+          if (KEYS_LEFT) {
+            stat = stats[from + col];
+            if (!VALUES) mean = delta[from + col];
+          }
+#pragma unroll
+          for (int h = 0; h < 2; h++) {
+            int l = row + g + 8 * h, r = 2 * h + e;
+            if (!KEYS_LEFT) {
+              stat = stats[left_row + l];
+              mean = delta[left_row + l];
+            }
+            float score = f.score(VALUES ? s[n][r] : s[n][r] * (left.factor[h] * late.factor[col]));
+            float x = exp2f((score * LOG2_E - stat.x) - stat.y);
+            if (!VALUES) x = x * (dp[n][r] - mean) * f.scale * f.slope(score);
+            bool seen = KEYS_LEFT ? f.sees(r0 + col, t0 + l) : f.sees(t0 + l, r0 + col);
+            // The right side's factor goes where the depth of the product is.
+            x = seen ? x * late.factor[col] : 0.f;
+            most[h] = Max()(most[h], fabsf(x));
+            s[n][r] = x;
+          }
+        }
+      float up[2], down[2];
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 1));
+        most[h] = Max()(most[h], __shfl_xor_sync(0xffffffffu, most[h], 2));
+        int e = exponent(most[h]);
+        up[h] = power_of_two(TOP - e);
+        down[h] = power_of_two(e - TOP);
+      }
+      u32 a_hi[2][4], a_lo[2][4];
+#pragma unroll
+      for (int i = 0; i < 2; i++)
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+          const float(&x)[4] = s[2 * i + (r >> 1)];
+          float scale = up[r & 1];
+          Halves h = split(x[2 * (r & 1)] * scale, x[2 * (r & 1) + 1] * scale);
+          a_hi[i][r] = h.hi;
+          a_lo[i][r] = h.lo;
+        }
+#pragma unroll
+      for (int d = 0; d < WIDE / 32; d++) {
+        Product part;
+        clear_product(part);
+#pragma unroll
+        for (int i = 0; i < 2; i++) multiply_halves<true, false>(part, a_hi[i], a_lo[i], late, 16 * i, 32 * d);
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) acc[4 * d + n][r] = fmaf(part[n][r], down[r >> 1], acc[4 * d + n][r]);
+      }
+    }
+    __syncthreads();
+  }
+
+  Work again(heads, sequences, f.tiles(), !KEYS_LEFT);
+  bool pairs = dim % 2 == 0 && ((size_t)sum & 7) == 0;
+#pragma unroll
+  for (int h = 0; h < 2; h++) {
+    int t = again.tile * TILE + row + g + 8 * h;
+    if (t >= f.length) continue;
+    float* to = sum + (((i64)(first_sequence + again.sequence) * f.length + t) * heads + again.head) * dim;
+#pragma unroll
+    for (int i = 0; i < WIDE / 8; i++) {
+      int c = 8 * i + c2;
+      float a = acc[i][2 * h], b = acc[i][2 * h + 1];
+      if (pairs) {
+        if (c >= dim) continue;
+        float2 old = add ? *(const float2*)(to + c) : make_float2(0.f, 0.f);
+        *(float2*)(to + c) = make_float2(old.x + a, old.y + b);
+      } else {
+        if (c < dim) to[c] = add ? to[c] + a : a;
+        if (c + 1 < dim) to[c + 1] = add ? to[c + 1] + b : b;
+      }
     }
   }
-  i64 at = (row0 * g.kv_heads + w.head) * g.dim;
-  write_rows<CHUNKS, true>(dk + at, keys, of_keys, k0, f.length);
-  write_rows<CHUNKS, true>(dv + at, keys, of_values, k0, f.length);
 }
 
-#define QUERY_GRADIENT(chunks)                                                                                       \
-  extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, chunks == 4 ? 1 : 2) attention_dq_##chunks(        \
-      float* dq, const float* dout, const float* q, const float* k, const float* v, const float2* stats,             \
-      const float* delta, int sequences, int length, int heads, int kv_heads, int dim, float scale, int window,      \
-      float softcap) {                                                                                               \
-    query_gradient<chunks>(dq, Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim},               \
-                           Scoring{length, scale, window, softcap});                                                 \
+// sum[r, h, :] += the group's x[r, h * group + i, :] in their order; n elements of the sum, `first` on.
+extern "C" __global__ void attention_grad_group(float* sum, const float* x, int group, int dim, i64 first, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    const float* from = x + i / dim * group * dim + i % dim;
+    float all = 0.f;
+    for (int h = 0; h < group; h++) all += from[(i64)h * dim];
+    sum[first + i] += all;
   }
-QUERY_GRADIENT(1)
-QUERY_GRADIENT(2)
-QUERY_GRADIENT(4)
+}
 
-#define KEY_GRADIENT(chunks)                                                                                         \
-  extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, chunks == 1 ? 2 : 1) attention_dkv_##chunks(       \
-      float* dk, float* dv, const float* dout, const float* q, const float* k, const float* v, const float2* stats,  \
-      const float* delta, int sequences, int length, int heads, int kv_heads, int dim, float scale, int window,      \
-      float softcap) {                                                                                               \
-    key_gradient<chunks>(dk, dv, Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim},             \
-                         Scoring{length, scale, window, softcap});                                                   \
+#define SHAPE int sequences, int length, int padded, int heads, int kv_heads, float scale, int window, float softcap
+#define QUERIES Pair(queries, query_factors, heads, sequences, padded)
+#define KEYS Pair(keys, key_factors, kv_heads, sequences, padded)
+#define GRADIENT(name, wide, wanted, lefts, rights)                                                               \
+  extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_##name##_##wide(                     \
+      float* sum, int add, const u16* queries, const float* query_factors, const u16* keys,                       \
+      const float* key_factors, const float2* stats, const float* delta, int first, int dim, SHAPE) {             \
+    halves_gradient<wide, wanted>(sum, add != 0, lefts, rights, stats, delta, first, sequences, padded, heads,    \
+                                  dim, Scoring{length, scale, window, softcap});                                  \
   }
-KEY_GRADIENT(1)
-KEY_GRADIENT(2)
-KEY_GRADIENT(4)
+#define GRADIENTS(wide)                                                                                           \
+  extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_stats_##wide(                        \
+      float2* stats, const u16* queries, const float* query_factors, const u16* keys, const float* key_factors,   \
+      SHAPE) {                                                                                                    \
+    halves_stats<wide>(stats, QUERIES, KEYS, sequences, padded, Scoring{length, scale, window, softcap});         \
+  }                                                                                                               \
+  GRADIENT(dq, wide, OF_QUERIES, QUERIES, KEYS)                                                                   \
+  GRADIENT(dk, wide, OF_KEYS, KEYS, QUERIES)                                                                      \
+  GRADIENT(dv, wide, OF_VALUES, KEYS, QUERIES)
+GRADIENTS(32)
+GRADIENTS(64)
+GRADIENTS(96)
+GRADIENTS(128)

@@ -11,10 +11,15 @@ final class AttentionKernels {
 
     static final int THREADS = 256;
 
-    /// Of a block in attention.cu, whatever it does.
-    private static final int HALVES_THREADS = 128;
+    /// Columns of its output that a block keeps where heads are wide, in 64s.
+    static final int WIDE_CHUNKS = 4;
 
-    private static final int MAX_HALVES = 128;
+    /// Of a block that multiplies halves.
+    static final int HALVES_THREADS = 128;
+
+    /// Columns that its registers have room for.
+    static final int MAX_HALVES = 128;
+
     private static final int HALVES_STEP = 32;
 
     private final Gpu gpu;
@@ -40,12 +45,11 @@ final class AttentionKernels {
 
     /// Keys and values are split into halves once, for all the blocks that read them.
     private void halves(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
-        int columns = Math.ceilDiv(spec.headDim(), HALVES_STEP) * HALVES_STEP;
-        int padded = Math.ceilDiv(spec.length(), TILE) * TILE;
+        int columns = columns(spec.headDim());
+        int padded = padded(spec.length());
         int sequences = sequences(q, spec);
         long rows = (long) sequences * spec.kvHeads() * padded;
-        // Both halves of two operands, and a float for each row of them.
-        try (Gpu.Scratch halves = gpu.scratch(rows * columns * 2 * 2 * 2);
+        try (Gpu.Scratch halves = gpu.scratch(halvesBytes(rows, columns));
                 Gpu.Scratch factors = gpu.scratch(rows * 2 * 4)) {
             kernels.launch(
                     "attention_split",
@@ -82,7 +86,7 @@ final class AttentionKernels {
     private void wide(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
         wide.launch(
                 "attention_wide",
-                tiles(q, spec, spec.heads(), chunks(spec.headDim())),
+                tiles(q, spec, spec.heads(), WIDE_CHUNKS),
                 out,
                 q,
                 k,
@@ -101,9 +105,19 @@ final class AttentionKernels {
         return Math.toIntExact(q.rows() / spec.length());
     }
 
-    /// How many 64 columns of its output a block keeps in registers.
-    static int chunks(int headDim) {
-        return headDim <= TILE ? 1 : headDim <= 2 * TILE ? 2 : 4;
+    /// Columns of a head's rows once they are halves.
+    static int columns(int headDim) {
+        return Math.ceilDiv(headDim, HALVES_STEP) * HALVES_STEP;
+    }
+
+    /// Rows of a sequence then.
+    static int padded(int length) {
+        return Math.ceilDiv(length, TILE) * TILE;
+    }
+
+    /// Of two operands, each of whose elements is two halves.
+    static long halvesBytes(long rows, int columns) {
+        return rows * columns * 2 * 2 * 2;
     }
 
     /// A block for each tile of each of so many heads of every sequence.
