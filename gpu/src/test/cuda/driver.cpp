@@ -51,6 +51,9 @@ static std::string setting(const char* key) {
 }
 static size_t number(const char* key, size_t otherwise) { auto s = setting(key); return s.empty() ? otherwise : strtoull(s.c_str(), nullptr, 10); }
 API void llmc_standin_set(const char* key, const char* value) { LOCK; settings()[key] = value; }
+// What was asked for so far: "launches", "launches of KERNEL", "bytes up", "bytes down".
+static std::map<std::string, u64>& counts() { static std::map<std::string, u64> c; return c; }
+API u64 llmc_standin_count(const char* key) { LOCK; return counts()[key]; }
 #define SAY(...) (setting("trace").empty() ? (void)0 : (void)fprintf(stderr, "[standin] " __VA_ARGS__))
 
 // ---------------------------------------------------------------- kernels
@@ -258,8 +261,8 @@ API CUresult cuMemFree_v2(CUdeviceptr p) {
   here->used -= i->second; here->memory.erase(i); free((void*)p);
   return OK;
 }
-API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void* s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy((void*)d, s, n); return OK; }); }
-API CUresult cuMemcpyDtoHAsync_v2(void* d, CUdeviceptr s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(s, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy(d, (void*)s, n); return OK; }); }
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr d, const void* s, size_t n, void* st) { LOCK; CONTEXT; counts()["bytes up"] += n; if (!inside(d, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy((void*)d, s, n); return OK; }); }
+API CUresult cuMemcpyDtoHAsync_v2(void* d, CUdeviceptr s, size_t n, void* st) { LOCK; CONTEXT; counts()["bytes down"] += n; if (!inside(s, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy(d, (void*)s, n); return OK; }); }
 API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr d, CUdeviceptr s, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n) || !inside(s, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memmove((void*)d, (void*)s, n); return OK; }); }
 API CUresult cuMemcpyPeerAsync(CUdeviceptr d, void* dc, CUdeviceptr s, void* sc, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n, (Device*)dc) || !inside(s, n, (Device*)sc)) return INVALID_VALUE; return later((Stream*)st, [=] { memcpy((void*)d, (void*)s, n); return OK; }); }
 API CUresult cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, void* st) { LOCK; CONTEXT; if (!inside(d, n)) return INVALID_VALUE; return later((Stream*)st, [=] { memset((void*)d, v, n); return OK; }); }
@@ -343,6 +346,8 @@ API CUresult cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsi
   u64 n = (u64)bx * by * bz;
   SAY("launch %s grid %u,%u,%u block %u,%u,%u shared %u\n", k->name.c_str(), gx, gy, gz, bx, by, bz, shared);
   if (!gx || !gy || !gz || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || !n || n > 1024 || bz > 64 || (int)shared > k->maxDynamic || extra || (!params && !k->sizes.empty())) return INVALID_VALUE;
+  counts()["launches"]++;
+  counts()["launches of " + k->name]++;
   auto fail = setting("fail");
   if (!fail.empty() && fail.substr(0, fail.find(':')) == k->name) {
     long left = atol(fail.c_str() + fail.find(':') + 1) - 1;

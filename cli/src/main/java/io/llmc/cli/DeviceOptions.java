@@ -37,6 +37,16 @@ final class DeviceOptions {
     private BackendOptions.Math math;
 
     @Option(
+            names = "--compute",
+            paramLabel = "TYPE",
+            defaultValue = "f32",
+            converter = ComputeConverter.class,
+            description =
+                    "What activations are multiplied as: f32, or bf16 on a GPU, three times as fast and"
+                            + " rounded (default: ${DEFAULT-VALUE}).")
+    private BackendOptions.Compute compute;
+
+    @Option(
             names = "--memory",
             paramLabel = "SIZE",
             converter = SizeConverter.class,
@@ -49,7 +59,8 @@ final class DeviceOptions {
         int workers = threads == null ? Runtime.getRuntime().availableProcessors() : threads;
         return new DeviceSpec(
                 device,
-                new BackendOptions(workers, math, memory == null ? Long.MAX_VALUE : memory));
+                new BackendOptions(
+                        workers, math, memory == null ? Long.MAX_VALUE : memory, compute));
     }
 
     record DeviceSpec(String device, BackendOptions options) {}
@@ -62,6 +73,18 @@ final class DeviceOptions {
                         "\"" + text + "\" is not a number of threads from 1 to 9999");
             }
             return Integer.valueOf(text);
+        }
+    }
+
+    static final class ComputeConverter implements ITypeConverter<BackendOptions.Compute> {
+        @Override
+        public BackendOptions.Compute convert(String text) {
+            return Arrays.stream(BackendOptions.Compute.values())
+                    .filter(c -> Options.spelling(c).equals(text))
+                    .findFirst()
+                    .orElseThrow(() ->
+                            new TypeConversionException(
+                                    "expected f32 or bf16, not \"" + text + "\""));
         }
     }
 

@@ -178,6 +178,26 @@ class GpuIT {
         return losses;
     }
 
+    /// What a real bus and a real queue of launches would make slow does not happen.
+    @Test
+    void weightsCrossTheBusOnceAndColumnsAreNotLaunchedOneByOne() throws IOException {
+        long up = StandIn.count("bytes up");
+        long down = StandIn.count("bytes down");
+        long loops = StandIn.count("launches of obs_round");
+        long launches = StandIn.count("launches");
+        Path out = run("cuda:0", "quantize", calibrated("--method", "gptq", "--group-size", 64));
+        long source = Files.size(MODEL.resolve("model.safetensors"));
+        long written = Files.size(out.resolve("model.safetensors"));
+        // The model, and once more what was written, to verify it; beside them ids, tables of
+        // positions, orders of columns.
+        assertThat(StandIn.count("bytes up") - up).isLessThan(source + written + 500_000);
+        // What is written, and figures for the report; no activations.
+        assertThat(StandIn.count("bytes down") - down).isLessThan(written + 500_000);
+        // 192 inputs are two blocks of columns, 512 are four.
+        assertThat(StandIn.count("launches of obs_round") - loops).isEqualTo(3 * (6 * 2 + 4));
+        assertThat(StandIn.count("launches") - launches).isLessThan(3 * 600);
+    }
+
     @Test
     void twoDevicesGiveTheBytesOfOne() throws IOException {
         StandIn.set("devices", "2");

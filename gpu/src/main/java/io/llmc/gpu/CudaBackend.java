@@ -38,7 +38,7 @@ public final class CudaBackend implements Backend {
         norms = new NormKernels(gpu);
         attention = new AttentionKernels(gpu);
         attentionGrad = new AttentionGradKernels(gpu);
-        products = new ProductKernels(gpu);
+        products = new ProductKernels(gpu, options);
         linalg = new LinalgKernels(gpu);
         losses = new LossKernels(gpu);
         training = new TrainingKernels(gpu);
@@ -249,6 +249,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public synchronized void close() {
+        products.close();
         gpu.close();
     }
 }

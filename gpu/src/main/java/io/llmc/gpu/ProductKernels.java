@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.backend.BackendOptions;
 import io.llmc.backend.Op;
+import io.llmc.gpu.Blas.Factor;
+import io.llmc.gpu.Blas.Layout;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -10,11 +13,14 @@ import java.util.List;
 import java.util.Locale;
 
 /// Matrix products: with weights on tensor cores (`terms.cuh`), of F32 matrices on F32 units
-/// (`simt.cuh`). Which kernel does a product is chosen here and nowhere else; the choice changes no
-/// bit where the contract says so.
+/// (`simt.cuh`), and through cuBLAS where that may be used and has the types. What does a product
+/// is chosen here and nowhere else; with kernels of our own the choice changes no bit where the
+/// contract says so.
+///
+/// Gram matrices are never cuBLAS's: our kernel computes one triangle, half of the products.
 final class ProductKernels {
-    /// Bf16 terms of an activation: three hold all of F32.
-    private static final int TERMS = 3;
+    /// Bf16 terms that hold all of an F32 activation.
+    private static final int ALL_TERMS = 3;
 
     /// Up to as many rows go through the kernels for few rows.
     private static final long FEW = 64;
@@ -34,12 +40,40 @@ final class ProductKernels {
     private final Kernels products;
     private final Kernels dense;
     private final Kernels packed;
+    private final BackendOptions.Math math;
 
-    ProductKernels(Gpu gpu) {
+    /// Bf16 terms of an activation.
+    private final int terms;
+
+    /// Loaded at the first product that it can do; null until then, and where there is none.
+    private Blas blas;
+
+    private boolean asked;
+
+    ProductKernels(Gpu gpu, BackendOptions options) {
         this.gpu = gpu;
+        math = options.math();
+        terms = options.compute() == BackendOptions.Compute.BF16 ? 1 : ALL_TERMS;
+        if (math == BackendOptions.Math.CUBLAS) {
+            blas(); // who asked for it by name hears at once that it is not there
+        }
         products = new Kernels(gpu, "products");
         dense = new Kernels(gpu, "dense");
         packed = new Kernels(gpu, "packed");
+    }
+
+    private Blas blas() {
+        if (!asked) {
+            asked = true;
+            boolean wanted =
+                    switch (math) {
+                        case CUBLAS -> true;
+                        case AUTO -> Natives.blasProblem().isEmpty();
+                        case PORTABLE, ONEDNN -> false;
+                    };
+            blas = wanted ? new Blas(gpu) : null;
+        }
+        return blas;
     }
 
     void matmul(Tensor out, Tensor x, Weight w) {
@@ -49,6 +83,18 @@ final class ProductKernels {
                             Math.ceilDiv(out.rows(), 16L), Math.ceilDiv(out.cols(), 32L), THREADS);
             long shared = 8L * stage(16, 32, w);
             onTensorCores("few_", grid.withShared(shared), out, x, null, w);
+        } else if (type(w) == DType.F32
+                && w instanceof Weight.Dense(Tensor values)
+                && blas() != null) {
+            blas().multiply(
+                            CudaBuffer.pointer(out),
+                            Factor.f32(CudaBuffer.pointer(x), Layout.PLAIN),
+                            Factor.f32(CudaBuffer.pointer(values), Layout.TRANSPOSED),
+                            out.rows(),
+                            out.cols(),
+                            x.cols(),
+                            1,
+                            0);
         } else {
             inPieces("", out, x, w);
         }
@@ -110,9 +156,10 @@ final class ProductKernels {
     private void inPieces(String kind, Tensor out, Tensor x, Weight w) {
         long m = x.rows();
         long pitch = Math.ceilDiv(x.cols(), (long) DEPTH) * DEPTH;
-        long row = 2L * TERMS * pitch;
+        long row = 2L * terms * pitch;
         long rows = Math.clamp(SCRATCH / row / 128 * 128, 128, Math.max(128, m));
         int stages = terms(w) == 1 ? 3 : 2;
+        boolean library = type(w) == DType.BF16 && w instanceof Weight.Dense && blas() != null;
         try (Gpu.Scratch split = gpu.scratch(row * Math.min(m, rows))) {
             for (long r = 0; r < m; r += rows) {
                 long end = Math.min(m, r + rows);
@@ -125,7 +172,11 @@ final class ProductKernels {
                         Math.toIntExact(end - r),
                         Math.toIntExact(x.cols()),
                         pitch,
-                        TERMS);
+                        terms);
+                if (library) {
+                    termByTerm(kind, out.rows(r, end), x.cols(), split, pitch, w);
+                    continue;
+                }
                 Grid grid =
                         Grid.blocks(
                                         Math.ceilDiv(end - r, 128L),
@@ -134,6 +185,32 @@ final class ProductKernels {
                                 .withShared(stages * stage(128, 128, w));
                 onTensorCores(kind, grid, out.rows(r, end), from, split, w);
             }
+        }
+    }
+
+    /// cuBLAS's product of each term with a BF16 weight, the smallest first.
+    private void termByTerm(
+            String kind, Tensor out, long k, Gpu.Scratch split, long pitch, Weight w) {
+        boolean input = !kind.isEmpty();
+        Tensor values = ((Weight.Dense) w).values();
+        Layout layout = input ? Layout.PLAIN : Layout.TRANSPOSED;
+        long m = out.rows();
+        for (int t = terms - 1; t >= 0; t--) {
+            boolean adds = input || t < terms - 1;
+            blas().strided(
+                            CudaBuffer.pointer(out),
+                            out.cols(),
+                            Factor.bf16(
+                                    split.pointer().withByteOffset(2 * t * m * pitch),
+                                    Layout.PLAIN),
+                            pitch,
+                            Factor.bf16(CudaBuffer.pointer(values), layout),
+                            values.cols(),
+                            m,
+                            out.cols(),
+                            k,
+                            1,
+                            adds ? 1 : 0);
         }
     }
 
@@ -187,7 +264,7 @@ final class ProductKernels {
         arguments.add(Math.toIntExact(out.rows()));
         arguments.add(Math.toIntExact(out.cols()));
         arguments.add(Math.toIntExact(x.cols()));
-        arguments.add(TERMS);
+        arguments.add(terms);
         boolean isDense = w instanceof Weight.Dense;
         (isDense ? dense : packed)
                 .launch(
@@ -214,6 +291,23 @@ final class ProductKernels {
             long n,
             long k,
             float alpha) {
+        if (blas() != null) {
+            Layout aLayout = layout.equals("nn") ? Layout.PLAIN : Layout.TRANSPOSED;
+            blas().strided(
+                            CudaBuffer.pointer(c).withByteOffset(4 * cFrom),
+                            pitch,
+                            Factor.f32(CudaBuffer.pointer(a), aLayout),
+                            aPitch,
+                            Factor.f32(
+                                    CudaBuffer.pointer(b).withByteOffset(4 * bFrom), Layout.PLAIN),
+                            pitch,
+                            m,
+                            n,
+                            k,
+                            alpha,
+                            1);
+            return;
+        }
         boolean large = Math.ceilDiv(m, 128L) * Math.ceilDiv(n, 128L) >= MANY_TILES;
         long tile = large ? 128 : 64;
         products.launch(
@@ -230,5 +324,11 @@ final class ProductKernels {
                 Math.toIntExact(k),
                 alpha,
                 1);
+    }
+
+    void close() {
+        if (blas != null) {
+            blas.close();
+        }
     }
 }

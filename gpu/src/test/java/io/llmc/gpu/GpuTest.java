@@ -42,7 +42,10 @@ class GpuTest {
 
     @MustBeClosed
     private static CudaBackend open(long memory) {
-        return new CudaBackend(0, new BackendOptions(1, BackendOptions.Math.PORTABLE, memory));
+        return new CudaBackend(
+                0,
+                new BackendOptions(
+                        1, BackendOptions.Math.PORTABLE, memory, BackendOptions.Compute.F32));
     }
 
     @Test

@@ -72,6 +72,22 @@ public final class StandIn {
         }
     }
 
+    /// How often or how much so far: see `llmc_standin_count` in `driver.cpp`.
+    public static long count(String key) {
+        try (Arena arena = Arena.ofConfined()) {
+            MethodHandle count =
+                    Linker.nativeLinker()
+                            .downcallHandle(
+                                    SymbolLookup.libraryLookup(driver, Arena.global())
+                                            .findOrThrow("llmc_standin_count"),
+                                    FunctionDescriptor.of(
+                                            ValueLayout.JAVA_LONG, ValueLayout.ADDRESS));
+            return (long) count.invoke(arena.allocateFrom(key));
+        } catch (Throwable e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
     /// The folder of the module `gpu`, from wherever the tests run.
     static Path module() {
         Path here = Path.of("").toAbsolutePath();

@@ -6,7 +6,8 @@ package io.llmc.backend;
 /// @param threads worker threads; results do not depend on it
 /// @param math what computes dense products
 /// @param memory bytes that a device with memory of its own may take; `Long.MAX_VALUE` for no cap
-public record BackendOptions(int threads, Math math, long memory) {
+/// @param compute what activations are multiplied as
+public record BackendOptions(int threads, Math math, long memory, Compute compute) {
     /// Dense products.
     public enum Math {
         /// The library of the device (oneDNN, cuBLAS) where it was measured to be faster and loads,
@@ -20,6 +21,14 @@ public record BackendOptions(int threads, Math math, long memory) {
         PORTABLE
     }
 
+    /// What becomes of F32 activations before they are multiplied with a weight; sums are in F32.
+    public enum Compute {
+        /// Nothing that is lost.
+        F32,
+        /// Rounded to BF16, as most models were trained: a third of the products on a GPU.
+        BF16
+    }
+
     public BackendOptions {
         if (threads < 1) {
             throw new IllegalArgumentException("threads must be positive: " + threads);
@@ -27,7 +36,7 @@ public record BackendOptions(int threads, Math math, long memory) {
     }
 
     public BackendOptions(int threads, Math math) {
-        this(threads, math, Long.MAX_VALUE);
+        this(threads, math, Long.MAX_VALUE, Compute.F32);
     }
 
     public static BackendOptions defaults() {

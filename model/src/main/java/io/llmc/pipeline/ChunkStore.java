@@ -204,6 +204,10 @@ final class ChunkStore implements AutoCloseable {
         return new ChunkStore(lanes, directory, name, resident && directory == null);
     }
 
+    boolean resident() {
+        return resident;
+    }
+
     void save(int index, Activations a) {
         List<Tensor> tensors = new ArrayList<>();
         tensors.add(a.x());

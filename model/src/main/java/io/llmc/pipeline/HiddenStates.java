@@ -286,6 +286,11 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
+    /// Whether sequences stay in a device's own memory.
+    boolean resident() {
+        return store.resident();
+    }
+
     /// Everything in one file, from which [#restore] goes on.
     public void saveTo(Path file) {
         store.saveTo(file, chunks());

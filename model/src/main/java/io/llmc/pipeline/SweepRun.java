@@ -172,7 +172,10 @@ record SweepRun(
     }
 
     private void saveStates(HiddenStates states) {
-        if (states == null) {
+        if (states == null || states.resident()) {
+            // A device goes through the finished blocks again in less time than it takes to write
+            // what
+            // came out of each.
             return;
         }
         int done = journal.entries().size() + 1;

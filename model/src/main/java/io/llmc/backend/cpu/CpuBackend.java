@@ -41,6 +41,11 @@ public final class CpuBackend implements Backend {
                     "--math cublas is for an NVIDIA GPU, and the device is cpu",
                     "leave it out, or name a GPU by --device");
         }
+        if (options.compute() == BackendOptions.Compute.BF16) {
+            throw new UserException(
+                    "--compute bf16 is for an NVIDIA GPU, and the device is cpu",
+                    "leave it out: the CPU multiplies in F32");
+        }
         workers = new Workers(options.threads());
         portable = new PortableGemm(workers);
         math = options.math();
