@@ -30,8 +30,8 @@ import org.junit.jupiter.api.TestFactory;
 /// The PTX that ships: made from the sources beside it, and good for every device that llmc
 /// supports.
 class PtxTest {
-    /// The compiler inside of JCuda's natives is that of CUDA 12.0, which knows no later ones: .ci/run
-    /// assembles for those, and for the ones between.
+    /// The compiler inside of JCuda's natives is that of CUDA 12.0, which knows no later ones:
+    /// .ci/run assembles for those, and for the ones between.
     private static final List<String> ARCHITECTURES = List.of("sm_80", "sm_90");
 
     private static final int MOST_SPILLED_BYTES = 48;
