@@ -2,6 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.backend.Backend;
+import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.Evaluator;
 import io.llmc.evaluation.LogitsDump;
@@ -49,10 +50,11 @@ final class EvalCommand implements Callable<Integer> {
         }
         Console console = new Console(wiring, log.toVerbosity());
         Progress progress = console.progress();
-        try (Backend backend = wiring.devices().open(device.toDeviceSpec(), progress)) {
+        DeviceSpec where = device.toDeviceSpec();
+        try (Backend backend = wiring.devices().open(where, progress)) {
             files.ifPresent(f ->
                     new LogitsDump(backend, progress).run(directory, f.inputIds(), f.saveLogits()));
-            spec.map(new Evaluator(backend, progress)::evaluate)
+            spec.map(new Evaluator(backend, progress, where.options().memory())::evaluate)
                     .map(EvalReport::new)
                     .ifPresent(report -> console.result(report.text(), report.json()));
         }

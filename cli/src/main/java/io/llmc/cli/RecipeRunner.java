@@ -186,7 +186,10 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
     }
 
     private Evaluated evaluate(Evaluate e, Backend backend, Path model) {
-        return new Evaluated(e, new Evaluator(backend, progress).evaluate(spec(e, model)));
+        return new Evaluated(
+                e,
+                new Evaluator(backend, progress, device.options().memory())
+                        .evaluate(spec(e, model)));
     }
 
     private static EvalSpec spec(Evaluate e, Path model) {

@@ -28,8 +28,9 @@ public final class Evaluator {
     private final Portions portions;
 
     /// @param backend where the models run
-    public Evaluator(Backend backend, Progress progress) {
-        this(backend, progress, Portions.DEFAULT);
+    /// @param memory bytes at most for what moves through them, about; `Long.MAX_VALUE` for no cap
+    public Evaluator(Backend backend, Progress progress, long memory) {
+        this(backend, progress, Portions.within(memory, backend.room()));
     }
 
     Evaluator(Backend backend, Progress progress, Portions portions) {
