@@ -165,8 +165,7 @@ final class AttentionGradKernels {
     }
 
     /// Adds the parts of the heads that share keys.
-    private void group(
-            Tensor sum, Gpu.Scratch parts, Op.AttentionSpec spec, int first, long rows) {
+    private void group(Tensor sum, Gpu.Scratch parts, Op.AttentionSpec spec, int first, long rows) {
         long n = rows * sum.cols();
         kernels.launch(
                 "attention_grad_group",
