@@ -241,6 +241,9 @@ record DistillRun(
         try {
             Files.write(work.resolve("train-log.jsonl"), log);
             LossPlot.write(log, work.resolve("train-loss"));
+        } catch (LinkageError | InternalError _) {
+            // A Java without its desktop or a machine without fonts draws nothing; the log holds
+            // it.
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

@@ -6,14 +6,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -24,8 +22,8 @@ import org.junit.jupiter.api.TestFactory;
 
 /// What every backend must do, checked against [ReferenceOps]. One subclass per backend.
 public abstract class BackendContract {
-    private static final long SEED = 42;
-    private static final long SLAB = 1 << 24;
+    private static final long SEED = Agreement.SEED;
+    private static final long SLAB = Agreement.SLAB;
 
     /// The backend with a number of host threads.
     @MustBeClosed
@@ -53,48 +51,9 @@ public abstract class BackendContract {
     }
 
     private void agrees(OpCases.Case c) {
-        var reference = new Operands(null, null, SEED);
-        new ReferenceOps().run(c.build().apply(reference));
-        try (Backend backend = open(2);
-                TensorArena arena = backend.newArena(SLAB)) {
-            var operands = new Operands(backend, arena, SEED);
-            backend.checked().run(c.build().apply(operands));
-            operands.assertGuardsAreWhole();
-            for (int i = 0; i < operands.outputs().size(); i++) {
-                Tensor want = reference.outputs().get(i);
-                Tensor got = operands.outputs().get(i);
-                Tensor host =
-                        new Tensor(
-                                new HostBuffer(operands.download(got)),
-                                0,
-                                got.dtype(),
-                                got.shape());
-                assertClose(c, "output " + i, want, host);
-            }
+        try (Backend backend = open(2)) {
+            Agreement.check(c, backend);
         }
-    }
-
-    /// Normalised mean squared error, as llama.cpp's test-backend-ops has it; where the reference
-    /// is not finite the other must be the same.
-    private static void assertClose(OpCases.Case c, String output, Tensor want, Tensor got) {
-        double error = 0;
-        double norm = 0;
-        for (long i = 0; i < want.shape().size(); i++) {
-            double w = ReferenceOps.get(want, i);
-            double g = ReferenceOps.get(got, i);
-            if (Double.isFinite(w)) {
-                error += (w - g) * (w - g);
-                norm += w * w;
-            } else {
-                assertThat((Double) g)
-                        .describedAs("%s: %s[%d], seed %d", c.name(), output, i, SEED)
-                        .isEqualTo((Double) w);
-            }
-        }
-        boolean exact = want.dtype() == DType.I32 || c.bound() == 0;
-        assertThat(norm == 0 ? error : error / norm)
-                .describedAs("NMSE of %s: %s, seed %d", c.name(), output, SEED)
-                .isLessThanOrEqualTo(exact ? 0 : c.bound());
     }
 
     @Test
@@ -116,26 +75,16 @@ public abstract class BackendContract {
                             for (int threads : moreThreads()) {
                                 List<MemorySegment> more = bytes(c, threads);
                                 for (int i = 0; i < one.size(); i++) {
-                                    assertSame(threads + " threads", more.get(i), one.get(i));
+                                    Agreement.assertSame(
+                                            threads + " threads", more.get(i), one.get(i));
                                 }
                             }
                         }));
     }
 
-    private static void assertSame(String what, MemorySegment got, MemorySegment want) {
-        assertThat(got.mismatch(want)).describedAs("first differing byte, %s", what).isEqualTo(-1);
-    }
-
     private List<MemorySegment> bytes(OpCases.Case c, int threads) {
-        try (Backend backend = open(threads);
-                TensorArena arena = backend.newArena(SLAB)) {
-            var operands = new Operands(backend, arena, SEED);
-            backend.run(c.build().apply(operands));
-            List<MemorySegment> bytes = new ArrayList<>();
-            for (Tensor t : operands.outputs()) {
-                bytes.add(operands.download(t));
-            }
-            return bytes;
+        try (Backend backend = open(threads)) {
+            return Agreement.bytes(c, backend);
         }
     }
 
@@ -164,7 +113,7 @@ public abstract class BackendContract {
                 }
                 Tensor few = operands.out(rows, outs);
                 backend.run(new Op.Matmul(few, x.rows(11, 11 + rows), w));
-                assertSame(
+                Agreement.assertSame(
                         rows + " rows",
                         operands.download(few),
                         want.asSlice(4L * 11 * outs, 4L * rows * outs));
@@ -199,7 +148,8 @@ public abstract class BackendContract {
             backend.run(new Op.Dequantize(dense, w));
             backend.run(new Op.Matmul(want, x, new Weight.Dense(dense)));
             backend.run(new Op.Matmul(packed, x, w));
-            assertSame(rows + " rows", operands.download(packed), operands.download(want));
+            Agreement.assertSame(
+                    rows + " rows", operands.download(packed), operands.download(want));
         }
     }
 
@@ -217,7 +167,7 @@ public abstract class BackendContract {
             for (long[] range : new long[][] {{0, 256}, {256, 768}, {768, 1024}}) {
                 backend.run(new Op.AccumulateGram(apart, x.rows(range[0], range[1]), 0.3f));
             }
-            assertSame("in parts", operands.download(apart), operands.download(together));
+            Agreement.assertSame("in parts", operands.download(apart), operands.download(together));
         }
     }
 
