@@ -91,7 +91,9 @@ class CliTest {
         usage(Cli.run("quantize", "m", "-o", "o", "--bits", "four"), "--bits", "four");
         usage(Cli.run("quantize", "m", "-o", "o", "--threads", "0"), "--threads");
         usage(Cli.run("quantize", "m", "-o", "o", "--memory", "lots"), "--memory", "800M");
-        usage(Cli.run("quantize", "m", "-o", "o", "--math", "fast"), "auto, onednn or portable");
+        usage(
+                Cli.run("quantize", "m", "-o", "o", "--math", "fast"),
+                "auto, onednn, cublas or portable");
         usage(
                 Cli.run("eval", "m", "--data", "x", "--convention", "best"),
                 "gptq, llama.cpp, sliding");

@@ -33,6 +33,9 @@ public final class CudaBackendProvider implements BackendProvider {
 
     @Override
     public List<Device> devices() {
+        if (Natives.unwanted()) {
+            return List.of();
+        }
         Optional<String> problem = Natives.driverProblem();
         if (problem.isPresent()) {
             return List.of(none(problem.get()));

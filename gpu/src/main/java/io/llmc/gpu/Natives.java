@@ -23,8 +23,11 @@ import java.util.stream.Stream;
 /// and its cuBLAS bindings ask for the major version 12. So each of its libraries is written to a
 /// fresh folder of our own first, there pointed at the version that was found, loaded, and deleted.
 final class Natives {
-    /// Names the file of the driver to load, for a driver that the system does not know.
+    /// Names the file of the driver to load, for a driver that the system does not know; `none` for
+    /// a machine whose GPUs are not wanted.
     static final String DRIVER = "LLMC_CUDA_DRIVER";
+
+    private static final String NONE = "none";
 
     /// Folders of CUDA libraries, `:` between them, asked before all others.
     static final String LIBRARIES = "LLMC_CUDA_LIBS";
@@ -92,6 +95,11 @@ final class Natives {
                 return Optional.of(blas.path + " cannot be loaded: " + e.getMessage());
             }
         }
+    }
+
+    /// Whether somebody has said that there are no GPUs for us.
+    static boolean unwanted() {
+        return NONE.equals(setting(DRIVER));
     }
 
     /// Loads the driver at the first call.

@@ -159,7 +159,7 @@ final class Rotation implements Checkpoint.Derivation {
         MemorySegment out = memory.allocate(info.byteSize(), 64);
         float[] scale = scale(norm, base);
         try (TensorArena arena =
-                backend.newArena(4L * q.length * d + 4L * ROWS * (2L * q.length + 2L * d) + 8192)) {
+                backend.newArena(4L * q.length * d + 4L * ROWS * (2L * q.length + 3L * d) + 8192)) {
             Tensor turned = matrix(arena, scale);
             for (long from = 0; from < w.rows(); from += ROWS) {
                 long to = Math.min(w.rows(), from + ROWS);
@@ -216,7 +216,7 @@ final class Rotation implements Checkpoint.Derivation {
         int d = spec.hidden();
         long in = w.shape().rank() == 1 ? 1 : w.cols();
         Tensor flat = w.reshape(d, in);
-        long bytes = 4L * (q.length * (long) d + 2L * d * in + 2L * q.length * in) + 8192;
+        long bytes = 4L * (q.length * (long) d + 3L * d * in + 2L * q.length * in) + 8192;
         try (TensorArena arena = backend.newArena(bytes)) {
             float[] ones = new float[d];
             java.util.Arrays.fill(ones, 1);
