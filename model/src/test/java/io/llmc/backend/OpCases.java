@@ -133,6 +133,8 @@ public final class OpCases {
                             0,
                             a -> new Op.Dequantize(a.out(5, 256), w.build().make(a, 5, 256))));
         }
+        // More of k than a block's warps have at once.
+        cases.add(matmul(17, 1300, 33, WEIGHTS.get(0)));
         // Many rows, whose weights are copied as they are.
         cases.add(matmul(130, 264, 136, WEIGHTS.get(1)));
         cases.add(matmul(130, 264, 136, WEIGHTS.get(2)));
