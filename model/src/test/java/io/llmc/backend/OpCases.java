@@ -514,8 +514,7 @@ public final class OpCases {
                         cols);
     }
 
-    private static Case chooseGrid(
-            QuantSpec spec, DType scales, int cols, boolean search) {
+    private static Case chooseGrid(QuantSpec spec, DType scales, int cols, boolean search) {
         return new Case(
                 Op.ChooseGrid.class,
                 name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
@@ -558,8 +557,7 @@ public final class OpCases {
                                 spec));
     }
 
-    private static Case gptqBlock(
-            QuantSpec spec, DType scales, int cols, int from, int to) {
+    private static Case gptqBlock(QuantSpec spec, DType scales, int cols, int from, int to) {
         return new Case(
                 Op.AccumulateObsBlock.class,
                 name("gptqBlock", spec, scales, cols),
