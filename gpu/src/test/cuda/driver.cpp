@@ -12,7 +12,7 @@
 //   devices        how many devices there are (1)
 //   memory         bytes of each device (4 GiB)
 //   version        of the driver, as cuDriverGetVersion has it (13000)
-//   reverse        run warps and lanes in the other order
+//   reverse        run warps and lanes in the other order, and what waits for nobody on other streams first
 //   fail           "kernel:n": the n-th launch of a kernel from now on fails
 //   trace          say on standard error what is called
 #include "emulator.hpp"
@@ -188,30 +188,42 @@ static CUresult runGrid(const Launch& l) {
 
 // ---------------------------------------------------------------- devices, streams
 struct Device;
-struct Stream { Device* device; std::deque<std::function<CUresult()>> pending; u64 put = 0, done = 0; };
+struct Stream;
+struct Work { std::function<CUresult()> f; Stream* after; u64 ticket; };  // not before another stream has come so far
+struct Stream { Device* device; std::deque<Work> pending; u64 put = 0, done = 0; };
 struct Event { Stream* stream = nullptr; u64 ticket = 0; std::chrono::steady_clock::time_point at; };
 struct Device { int index; std::map<CUdeviceptr, size_t> memory; size_t used = 0; std::vector<Stream*> streams; CUresult error = OK; };
-static Device* device(int i) { static std::map<int, std::unique_ptr<Device>> all; auto& d = all[i]; if (!d) { d.reset(new Device()); d->index = i; } return d.get(); }
+static std::map<int, std::unique_ptr<Device>>& devices() { static std::map<int, std::unique_ptr<Device>> all; return all; }
+static Device* device(int i) { auto& d = devices()[i]; if (!d) { d.reset(new Device()); d->index = i; } return d.get(); }
 static thread_local Device* here;
 static bool initialized;
 static int deviceCount() { return (int)number("devices", 1); }
 static size_t total() { return number("memory", size_t(4) << 30); }
 #define CONTEXT if (!here) return INVALID_CONTEXT; if (here->error) return here->error
 
+static bool mayRun(Stream* s) { auto& w = s->pending.front(); return !w.after || w.after->done >= w.ticket; }
+static void runOne(Stream* s) {
+  Work w = std::move(s->pending.front());
+  s->pending.pop_front();
+  s->done++;
+  if (!s->device->error) { CUresult r = w.f(); if (r) s->device->error = r; }
+}
 static void runTo(Stream* s, u64 ticket) {
+  bool ahead = !setting("reverse").empty();
   while (s->done < ticket) {
-    auto f = std::move(s->pending.front());
-    s->pending.pop_front();
-    s->done++;
-    if (!s->device->error) { CUresult r = f(); if (r) s->device->error = r; }
+    if (ahead)
+      for (auto& d : devices()) for (Stream* o : d.second->streams)
+        while (o != s && !o->pending.empty() && mayRun(o)) runOne(o);
+    if (mayRun(s)) runOne(s);
+    else runTo(s->pending.front().after, s->pending.front().ticket);
   }
 }
 static CUresult drain(Stream* s) { runTo(s, s->put); return s->device->error; }
 static CUresult drainAll(Device* d) { for (auto* s : d->streams) drain(s); return d->error; }
-static CUresult later(Stream* s, std::function<CUresult()> f) {
+static CUresult later(Stream* s, std::function<CUresult()> f, Stream* after = nullptr, u64 ticket = 0) {
   if (!s) return INVALID_HANDLE;                                  // llmc uses streams of its own only
   if (s->device != here) return INVALID_CONTEXT;
-  s->pending.push_back(std::move(f)); s->put++;
+  s->pending.push_back({std::move(f), after, ticket}); s->put++;
   return OK;
 }
 static bool inside(CUdeviceptr p, size_t n, Device* d = here) {
@@ -274,7 +286,7 @@ API CUresult cuStreamSynchronize(void* s) { LOCK; CONTEXT; return s ? drain((Str
 API CUresult cuStreamWaitEvent(void* s, void* e, unsigned) {
   LOCK; CONTEXT;
   Event now = *(Event*)e;                                         // a later record does not change this wait
-  return later((Stream*)s, [now] { if (now.stream) runTo(now.stream, now.ticket); return now.stream ? now.stream->device->error : OK; });
+  return later((Stream*)s, [now] { return now.stream ? now.stream->device->error : OK; }, now.stream, now.ticket);
 }
 API CUresult cuEventCreate(void** e, unsigned) { *e = new Event(); return OK; }
 API CUresult cuEventRecord(void* e, void* s) {

@@ -58,6 +58,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public synchronized void run(Op op) {
+        op.operands().forEach(t -> CudaBuffer.of(t).touch());
         switch (op) {
             case Op.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
@@ -175,9 +176,9 @@ public final class CudaBackend implements Backend {
 
         @Override
         public Buffer slice(long offset, long length, Lifetime lifetime) {
-            boolean untouched = offset >= touched;
+            var use = new CudaBuffer.Use(offset < touched);
             touched = Math.max(touched, offset + length);
-            return new CudaBuffer(gpu, allocation, offset, length, lifetime, untouched);
+            return new CudaBuffer(gpu, allocation, offset, length, lifetime, use);
         }
 
         @Override

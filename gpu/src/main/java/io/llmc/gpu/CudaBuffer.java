@@ -8,11 +8,28 @@ import jcuda.driver.CUdeviceptr;
 
 /// A piece of a slab on a device.
 ///
-/// @param untouched no kernel had this memory since its slab was taken: an upload need not wait for
-///   any
-record CudaBuffer(
-        Gpu gpu, Allocation slab, long offset, long byteSize, Lifetime lifetime, boolean untouched)
+/// @param use shared by all views of it
+record CudaBuffer(Gpu gpu, Allocation slab, long offset, long byteSize, Lifetime lifetime, Use use)
         implements Buffer {
+    /// Whether kernels may have this memory: an upload waits for them then. Memory that none had
+    /// since its slab was taken is filled beside the work that is going on.
+    static final class Use {
+        private boolean kernels;
+
+        Use(boolean kernels) {
+            this.kernels = kernels;
+        }
+    }
+
+    boolean untouched() {
+        return !use.kernels;
+    }
+
+    /// Before work on the compute stream that reads or writes it.
+    void touch() {
+        use.kernels = true;
+    }
+
     @Override
     public String device() {
         return gpu.device();

@@ -261,6 +261,7 @@ final class Gpu implements AutoCloseable {
 
     /// From another device, beside what this one computes.
     void receive(Tensor to, Tensor from) {
+        CudaBuffer.of(from).touch(); // the other device's kernels wait until it has been read
         Gpu other = CudaBuffer.of(from).gpu();
         other.enter();
         other.awaitCopies();

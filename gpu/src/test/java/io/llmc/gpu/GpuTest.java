@@ -21,6 +21,8 @@ import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Memory, streams and failures, on the stand-in driver.
 class GpuTest {
@@ -35,7 +37,7 @@ class GpuTest {
 
     @AfterEach
     void restore() {
-        for (String key : new String[] {"memory", "devices", "version", "fail"}) {
+        for (String key : new String[] {"memory", "devices", "version", "fail", "reverse"}) {
             StandIn.set(key, "");
         }
     }
@@ -130,6 +132,23 @@ class GpuTest {
                     assertThat(download(backend, x)).containsOnly(2f * i);
                 }
             }
+        }
+    }
+
+    /// In both orders: with all copies put off as long as they may be, and with all as early.
+    @ParameterizedTest
+    @ValueSource(strings = {"", "1"})
+    void anUploadWaitsForTheKernelsThatReadWhatWasThere(String reverse) {
+        StandIn.set("reverse", reverse);
+        try (CudaBackend backend = open(Long.MAX_VALUE);
+                TensorArena arena = backend.newArena(MIB)) {
+            Tensor sum = arena.allocate(DType.F32, new Shape(1, 1000));
+            Tensor x = arena.allocate(DType.F32, new Shape(1, 1000));
+            for (int i = 1; i <= 10; i++) {
+                backend.upload(x, floats(1000, i));
+                backend.run(new Op.AccumulateScaled(sum, x, 1));
+            }
+            assertThat(download(backend, sum)).containsOnly(55);
         }
     }
 

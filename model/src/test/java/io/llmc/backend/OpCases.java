@@ -33,6 +33,9 @@ public final class OpCases {
 
     private static final double SUMS = 1e-10;
 
+    /// Columns of a row that is a whole number of 16 bytes.
+    private static final int WHOLE = 208;
+
     private OpCases() {}
 
     private static List<WeightCase> weights() {
@@ -123,7 +126,18 @@ public final class OpCases {
                             "dequantize " + w.name(),
                             0,
                             a -> new Op.Dequantize(a.out(33, 257), w.build().make(a, 33, 257))));
+            cases.add(
+                    new Case(
+                            Op.Dequantize.class,
+                            "dequantize whole rows, " + w.name(),
+                            0,
+                            a -> new Op.Dequantize(a.out(5, 256), w.build().make(a, 5, 256))));
         }
+        // More of k than a block's warps have at once.
+        cases.add(matmul(17, 1300, 33, WEIGHTS.get(0)));
+        // Many rows, whose weights are copied as they are.
+        cases.add(matmul(130, 264, 136, WEIGHTS.get(1)));
+        cases.add(matmul(130, 264, 136, WEIGHTS.get(2)));
         cases.add(matmul(530, 520, 203, WEIGHTS.get(0)));
         cases.add(matmul(7, 1, 1021, WEIGHTS.get(1)));
         for (int n : new int[] {1, 7, 33, 1021, 40000}) {
@@ -270,7 +284,11 @@ public final class OpCases {
                         new AttentionSpec(250, 2, 1, 16, 0.5f, 1, 0),
                         new AttentionSpec(120, 4, 2, 20, 1, 17, 5),
                         new AttentionSpec(40, 72, 1, 8, 0.3f, 0, 30),
-                        new AttentionSpec(300, 1, 1, 128, 3, 0, 0));
+                        new AttentionSpec(300, 1, 1, 128, 3, 0, 0),
+                        new AttentionSpec(130, 2, 1, 96, 0.1f, 70, 0),
+                        new AttentionSpec(100, 2, 1, 127, 0.1f, 33, 3),
+                        new AttentionSpec(150, 2, 1, 256, 0.06f, 0, 0),
+                        new AttentionSpec(70, 2, 1, 300, 0.06f, 20, 4));
         for (AttentionSpec s : specs) {
             cases.add(
                     new Case(
@@ -365,7 +383,7 @@ public final class OpCases {
     }
 
     private static void linearAlgebra(List<Case> cases) {
-        for (int n : new int[] {1, 7, 33, 130, 203}) {
+        for (int n : new int[] {1, 7, 33, 130, 136, 203, 320}) {
             cases.add(
                     new Case(
                             Op.AccumulateGram.class,
@@ -427,14 +445,21 @@ public final class OpCases {
                 for (int group : new int[] {32, QuantSpec.CHANNEL}) {
                     QuantSpec spec = new QuantSpec(bits, group, symmetric);
                     for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
-                        cases.add(chooseGrid(spec, type, false));
-                        cases.add(chooseGrid(spec, type, true));
-                        cases.add(gptqBlock(spec, type));
+                        cases.add(chooseGrid(spec, type, 203, false));
+                        cases.add(chooseGrid(spec, type, 203, true));
+                        cases.add(gptqBlock(spec, type, 203, 64, 120));
                     }
-                    cases.add(roundToGrid(spec));
+                    cases.add(roundToGrid(spec, 203));
                 }
             }
-            for (int in : new int[] {1, 7, 33, 1021}) {
+            // Rows that can be read four columns at a time; blocks of more than 128 columns.
+            QuantSpec whole = new QuantSpec(bits, 32, false);
+            cases.add(chooseGrid(whole, DType.F16, WHOLE, false));
+            cases.add(chooseGrid(whole, DType.F16, WHOLE, true));
+            cases.add(roundToGrid(whole, WHOLE));
+            cases.add(gptqBlock(whole, DType.F16, WHOLE, 32, 182));
+            cases.add(gptqBlock(whole, DType.F32, 203, 30, 180));
+            for (int in : new int[] {1, 7, 33, 128, 1021}) {
                 int b = bits;
                 cases.add(
                         new Case(
@@ -478,86 +503,93 @@ public final class OpCases {
                                         104)));
     }
 
-    private static String name(String op, QuantSpec spec, DType scales) {
-        return "%s, %d bits, group %d, %s, %s"
+    private static String name(String op, QuantSpec spec, DType scales, int cols) {
+        return "%s, %d bits, group %d, %s, %s, %d columns"
                 .formatted(
                         op,
                         spec.bits(),
                         spec.groupSize(),
                         spec.symmetric() ? "symmetric" : "asymmetric",
-                        scales);
+                        scales,
+                        cols);
     }
 
-    private static Case chooseGrid(QuantSpec spec, DType scales, boolean search) {
+    private static Case chooseGrid(QuantSpec spec, DType scales, int cols, boolean search) {
         return new Case(
                 Op.ChooseGrid.class,
-                name(search ? "chooseGrid with search" : "chooseGrid", spec, scales),
+                name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
                 0,
                 a ->
                         new Op.ChooseGrid(
-                                a.out(scales, 19, spec.groups(203)),
-                                a.out(DType.U8, 19, spec.groups(203)),
+                                a.out(scales, 19, spec.groups(cols)),
+                                a.out(DType.U8, 19, spec.groups(cols)),
                                 // Some groups are all zero.
                                 a.of(
                                         DType.F32,
                                         i -> i < 60 ? 0 : 0.1 * a.random().nextGaussian(),
                                         19,
-                                        203),
-                                search ? a.of(DType.F32, i -> 1 + i % 5, 203) : null,
+                                        cols),
+                                search ? a.of(DType.F32, i -> 1 + i % 5, cols) : null,
                                 spec,
                                 spec.bits() == 3 ? 1 : 0,
                                 search ? Op.GridSearch.DEFAULT : null,
                                 0,
-                                (int) spec.groups(203)));
+                                (int) spec.groups(cols)));
     }
 
-    private static Case roundToGrid(QuantSpec spec) {
+    private static Case roundToGrid(QuantSpec spec, int cols) {
         return new Case(
                 Op.RoundToGrid.class,
-                name("roundToGrid", spec, DType.F32),
+                name("roundToGrid", spec, DType.F32, cols),
                 0,
                 a ->
                         new Op.RoundToGrid(
-                                a.out(DType.U8, 19, 203),
+                                a.out(DType.U8, 19, cols),
                                 a.out(DType.F64, 19, 2),
                                 // Multiples of a quarter, so that there are ties.
                                 a.of(
                                         DType.F32,
                                         _ -> Math.rint(16 * a.random().nextGaussian()) / 4,
                                         19,
-                                        203),
-                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.groups(203)),
-                                a.of(DType.U8, i -> i % 3, 19, spec.groups(203)),
+                                        cols),
+                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.groups(cols)),
+                                a.of(DType.U8, i -> i % 3, 19, spec.groups(cols)),
                                 spec));
     }
 
-    private static Case gptqBlock(QuantSpec spec, DType scales) {
+    private static Case gptqBlock(QuantSpec spec, DType scales, int cols, int from, int to) {
         return new Case(
                 Op.AccumulateObsBlock.class,
-                name("gptqBlock", spec, scales),
+                name("gptqBlock", spec, scales, cols),
                 1e-10,
-                a -> obsBlock(a, grid(a, spec, scales), null));
+                a -> obsBlock(a, grid(a, spec, scales, cols), null, cols, from, to));
     }
 
-    private static Op.AccumulateObsBlock.Grid grid(Operands a, QuantSpec spec, DType scales) {
+    private static Op.AccumulateObsBlock.Grid grid(
+            Operands a, QuantSpec spec, DType scales, int cols) {
         return new Op.AccumulateObsBlock.Grid(
-                a.written(DType.U8, i -> i % 5, 19, 203),
-                a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(203)),
-                a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(203)),
-                a.indices((int) spec.groups(203), 203),
+                a.written(DType.U8, i -> i % 5, 19, cols),
+                a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(cols)),
+                a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(cols)),
+                a.indices((int) spec.groups(cols), cols),
                 spec);
     }
 
     private static Op obsBlock(
-            Operands a, Op.AccumulateObsBlock.Grid grid, Op.AccumulateObsBlock.Pruning pruning) {
+            Operands a,
+            Op.AccumulateObsBlock.Grid grid,
+            Op.AccumulateObsBlock.Pruning pruning,
+            int cols,
+            int from,
+            int to) {
         return new Op.AccumulateObsBlock(
-                a.out(19, 56),
-                a.written(DType.F32, _ -> a.random().nextGaussian(), 19, 203),
-                a.upper(203),
+                a.out(19, to - from),
+                a.written(DType.F32, _ -> a.random().nextGaussian(), 19, cols),
+                a.upper(cols),
                 grid,
                 pruning,
-                64,
-                120);
+                from,
+                to);
     }
 
     private static void gradients(List<Case> cases) {
@@ -572,6 +604,18 @@ public final class OpCases {
                                             sum(a, 7, 257),
                                             a.normal(7, 33),
                                             w.build().make(a, 33, 257))));
+        }
+        for (WeightCase w : WEIGHTS.subList(0, 3)) {
+            cases.add(
+                    new Case(
+                            Op.AccumulateMatmulInput.class,
+                            "matmulInput of many rows, " + w.name(),
+                            SUMS,
+                            a ->
+                                    new Op.AccumulateMatmulInput(
+                                            sum(a, 130, 136),
+                                            a.normal(130, 200),
+                                            w.build().make(a, 200, 136))));
         }
         for (int rows : new int[] {1, 7, 130, 300}) {
             cases.add(
@@ -707,7 +751,11 @@ public final class OpCases {
                         new AttentionSpec(100, 6, 3, 16, 0.25f, 0, 0),
                         new AttentionSpec(150, 2, 1, 16, 0.5f, 70, 0),
                         new AttentionSpec(70, 2, 2, 16, 0.5f, 1, 0),
-                        new AttentionSpec(80, 4, 2, 20, 1, 17, 5));
+                        new AttentionSpec(80, 4, 2, 20, 1, 17, 5),
+                        new AttentionSpec(130, 2, 1, 96, 0.1f, 70, 0),
+                        new AttentionSpec(100, 2, 1, 127, 0.1f, 33, 3),
+                        new AttentionSpec(150, 2, 1, 256, 0.06f, 0, 0),
+                        new AttentionSpec(70, 2, 1, 300, 0.06f, 20, 4));
         for (AttentionSpec s : specs) {
             cases.add(
                     new Case(
@@ -1011,36 +1059,16 @@ public final class OpCases {
     private static void pruning(List<Case> cases) {
         QuantSpec four = new QuantSpec(4, 32, false);
         for (boolean rounds : new boolean[] {false, true}) {
-            cases.add(
-                    new Case(
-                            Op.AccumulateObsBlock.class,
-                            "obsBlock with a mask, rounding " + rounds,
-                            1e-10,
-                            a ->
-                                    obsBlock(
-                                            a,
-                                            rounds ? grid(a, four, DType.F16) : null,
-                                            new Op.AccumulateObsBlock.Pruning(
-                                                    a.of(
-                                                            DType.U8,
-                                                            _ -> a.random().nextInt(2),
-                                                            19,
-                                                            203),
-                                                    null))));
+            QuantSpec spec = rounds ? four : null;
+            cases.add(maskedBlock(spec, 203, 64, 120));
+            cases.add(maskedBlock(spec, WHOLE, 32, 182));
             for (int n : new int[] {2, 4, 5}) {
-                cases.add(
-                        new Case(
-                                Op.AccumulateObsBlock.class,
-                                "obsBlock, %d of 8, rounding %s".formatted(n, rounds),
-                                1e-10,
-                                a ->
-                                        obsBlock(
-                                                a,
-                                                rounds ? grid(a, four, DType.F32) : null,
-                                                new Op.AccumulateObsBlock.Pruning(
-                                                        a.written(DType.U8, _ -> 9, 19, 203),
-                                                        new Op.MaskRule.NOfM(n, 8)))));
+                cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(n, 8), 203, 64, 120));
             }
+            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(2, 8), WHOLE, 32, 184));
+            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(2, 5), 203, 30, 180));
+            // Wider than what a block of threads keeps.
+            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(70, 140), 203, 0, 140));
         }
         List<Op.MaskRule> rules =
                 List.of(
@@ -1056,40 +1084,16 @@ public final class OpCases {
                         new Op.MaskRule.NOfM(8, 8));
         for (Op.MaskRule rule : rules) {
             for (DType type : new DType[] {DType.F32, DType.BF16}) {
-                cases.add(
-                        new Case(
-                                Op.ChooseMask.class,
-                                "chooseMask %s of %s".formatted(rule, type),
-                                0,
-                                a ->
-                                        new Op.ChooseMask(
-                                                a.written(DType.U8, i -> i % 3, 19, 203),
-                                                // Few values, so that there are ties.
-                                                a.of(
-                                                        type,
-                                                        _ -> a.random().nextInt(19) - 9,
-                                                        19,
-                                                        203),
-                                                type == DType.F32
-                                                        ? a.of(DType.F32, i -> 1 + i % 3, 203)
-                                                        : null,
-                                                rule,
-                                                40,
-                                                200)));
+                cases.add(chooseMask(rule, type, 19, 203, 40, 200));
+                cases.add(chooseMask(rule, type, 19, WHOLE, 40, 200));
             }
         }
+        for (int cols : new int[] {9501, 9600}) {
+            cases.add(chooseMask(new Op.MaskRule.EachRow(4321), DType.F32, 2, cols, 0, cols));
+            cases.add(chooseMask(new Op.MaskRule.Together(6543), DType.F32, 2, cols, 0, cols));
+            cases.add(chooseMask(new Op.MaskRule.NOfM(1, 3), DType.F32, 2, cols, 0, cols));
+        }
         for (DType type : new DType[] {DType.F32, DType.F16}) {
-            cases.add(
-                    new Case(
-                            Op.CountAbove.class,
-                            "countAbove " + type,
-                            0,
-                            a ->
-                                    new Op.CountAbove(
-                                            a.out(DType.F64, 19),
-                                            a.of(type, _ -> a.random().nextInt(9) - 4, 19, 203),
-                                            a.of(DType.F32, i -> 1 + i % 3, 203),
-                                            3)));
             cases.add(
                     new Case(
                             Op.ApplyMask.class,
@@ -1100,6 +1104,23 @@ public final class OpCases {
                                             a.out(type, 7, 33),
                                             a.normal(type, 1, 7, 33),
                                             a.of(DType.U8, i -> i % 3 % 2, 7, 33))));
+            for (int cols : new int[] {203, WHOLE}) {
+                cases.add(
+                        new Case(
+                                Op.CountAbove.class,
+                                "countAbove %s of %d".formatted(type, cols),
+                                0,
+                                a ->
+                                        new Op.CountAbove(
+                                                a.out(DType.F64, 19),
+                                                a.of(
+                                                        type,
+                                                        _ -> a.random().nextInt(9) - 4,
+                                                        19,
+                                                        cols),
+                                                a.of(DType.F32, i -> 1 + i % 3, cols),
+                                                3)));
+            }
         }
         for (int cols : new int[] {1, 33, 300, 1021}) {
             for (int power : new int[] {1, 2}) {
@@ -1160,5 +1181,56 @@ public final class OpCases {
                                         a.out(DType.BF16, 9, 33),
                                         a.normal(DType.BF16, 1, 12, 33),
                                         a.indices(12, 9))));
+    }
+
+    private static Case maskedBlock(QuantSpec spec, int cols, int from, int to) {
+        return new Case(
+                Op.AccumulateObsBlock.class,
+                "obsBlock with a mask, rounding %s, %d columns".formatted(spec != null, cols),
+                1e-10,
+                a ->
+                        obsBlock(
+                                a,
+                                spec == null ? null : grid(a, spec, DType.F16, cols),
+                                new Op.AccumulateObsBlock.Pruning(
+                                        a.of(DType.U8, _ -> a.random().nextInt(2), 19, cols), null),
+                                cols,
+                                from,
+                                to));
+    }
+
+    private static Case prunedBlock(
+            QuantSpec spec, Op.MaskRule.NOfM rule, int cols, int from, int to) {
+        return new Case(
+                Op.AccumulateObsBlock.class,
+                "obsBlock, %d of %d, rounding %s, %d columns"
+                        .formatted(rule.n(), rule.m(), spec != null, cols),
+                1e-10,
+                a ->
+                        obsBlock(
+                                a,
+                                spec == null ? null : grid(a, spec, DType.F32, cols),
+                                new Op.AccumulateObsBlock.Pruning(
+                                        a.written(DType.U8, _ -> 9, 19, cols), rule),
+                                cols,
+                                from,
+                                to));
+    }
+
+    private static Case chooseMask(
+            Op.MaskRule rule, DType type, int rows, int cols, int from, int to) {
+        return new Case(
+                Op.ChooseMask.class,
+                "chooseMask %s of %s, %d columns".formatted(rule, type, cols),
+                0,
+                a ->
+                        new Op.ChooseMask(
+                                a.written(DType.U8, i -> i % 3, rows, cols),
+                                // Few values, so that there are ties.
+                                a.of(type, _ -> a.random().nextInt(19) - 9, rows, cols),
+                                type == DType.F32 ? a.of(DType.F32, i -> 1 + i % 3, cols) : null,
+                                rule,
+                                from,
+                                to));
     }
 }
