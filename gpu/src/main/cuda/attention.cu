@@ -178,20 +178,31 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++) {
       if (!seen[j]) continue;
+      u32 p_hi[2][4], p_lo[2][4];
 #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        u32 p_hi[4], p_lo[4];
+      for (int i = 0; i < 2; i++)
 #pragma unroll
         for (int r = 0; r < 4; r++) {
           const float(&x)[4] = s[j][2 * i + (r >> 1)];
           Halves h = split(x[2 * (r & 1)], x[2 * (r & 1) + 1]);
-          p_hi[r] = h.hi;
-          p_lo[r] = h.lo;
+          p_hi[i][r] = h.hi;
+          p_lo[i][r] = h.lo;
         }
+      // Tensor cores cut off what does not fit into a sum: over thousands of keys that would show. Sums are of 32.
 #pragma unroll
-        for (int d = 0; d < WIDE / 32; d++) {
-          multiply_halves<true, true>(*(float(*)[4][4])&o[4 * d], p_hi, p_lo, values, 32 * j + 16 * i, 32 * d);
-        }
+      for (int d = 0; d < WIDE / 32; d++) {
+        float part[4][4];
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) part[n][r] = 0.f;
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+          multiply_halves<true, false>(part, p_hi[i], p_lo[i], values, 32 * j + 16 * i, 32 * d);
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) o[4 * d + n][r] += part[n][r];
       }
     }
     __syncthreads();
