@@ -308,6 +308,36 @@ class GpuIT {
                 "model.safetensors");
     }
 
+    /// What is not written down after each block is computed again.
+    @Test
+    void aRunThatFailedGoesOnToTheSameBytes() throws IOException {
+        Object[] how = calibrated("--method", "gptq", "--bits", 4, "--group-size", 64);
+        Path calm = run("cuda:0", "quantize", how);
+        Path out = dir.resolve("survivor");
+        Object[] words =
+                Stream.concat(
+                                Stream.of("quantize", MODEL, "-o", out, "--math", "portable"),
+                                Stream.concat(Stream.of(how), Stream.of("--device", "cuda:0")))
+                        .toArray();
+        // In the third block.
+        StandIn.set("fail", "obs_round:36");
+        assertThat(Cli.run(words).exit()).isEqualTo(1);
+        Cli again = done(Cli.run(words));
+        assertThat(again.err()).contains("continuing after block 2 of 3");
+        assertSameFile(out, calm, "model.safetensors");
+    }
+
+    @Test
+    void aSmallerCapGivesTheSameBytes() throws IOException {
+        Object[] how = calibrated("--method", "gptq", "--targets", "*.1.mlp.*");
+        Object[] capped =
+                calibrated("--method", "gptq", "--targets", "*.1.mlp.*", "--memory", "24M");
+        assertSameFile(
+                run("cuda:0", "quantize", capped),
+                run("cuda:0", "quantize", how),
+                "model.safetensors");
+    }
+
     private static Object[] with(Object[] words, Object last) {
         return Stream.concat(Stream.of(words), Stream.of(last)).toArray();
     }

@@ -8,6 +8,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.Slab;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -17,6 +18,10 @@ public final class CpuBackend implements Backend {
     private final Workers workers;
     private final BackendOptions.Math math;
     private Gemm dense;
+
+    /// Null where activations keep all of F32.
+    private final Bf16Gemm bf16;
+
     private final PortableGemm portable;
     private final ElementwiseKernels elements;
     private final NormKernels norms;
@@ -41,11 +46,6 @@ public final class CpuBackend implements Backend {
                     "--math cublas is for an NVIDIA GPU, and the device is cpu",
                     "leave it out, or name a GPU by --device");
         }
-        if (options.compute() == BackendOptions.Compute.BF16) {
-            throw new UserException(
-                    "--compute bf16 is for an NVIDIA GPU, and the device is cpu",
-                    "leave it out: the CPU multiplies in F32");
-        }
         workers = new Workers(options.threads());
         portable = new PortableGemm(workers);
         math = options.math();
@@ -68,6 +68,27 @@ public final class CpuBackend implements Backend {
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
         }
+        bf16 = options.compute() == BackendOptions.Compute.BF16 ? requireBf16() : null;
+    }
+
+    private Bf16Gemm requireBf16() {
+        String missing = "";
+        if (math == BackendOptions.Math.PORTABLE) {
+            missing = "the portable kernels multiply in F32";
+        } else {
+            try {
+                OneDnn dnn = OneDnn.load();
+                if (dnn.hasBf16()) {
+                    return new Bf16Gemm(workers, dnn);
+                }
+                missing = "this CPU has no instructions for it (AVX512-BF16 or AMX)";
+            } catch (IllegalStateException e) {
+                missing = e.getMessage();
+            }
+        }
+        workers.close();
+        throw new UserException(
+                "--compute bf16: " + missing, "leave it out, or name a GPU by --device");
     }
 
     /// Who asked for the library by name hears at once that it is not there.
@@ -104,9 +125,20 @@ public final class CpuBackend implements Backend {
     /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are
     /// used.
     private Gemm gemm(Weight w) {
+        if (bf16 != null && holdsBf16(w)) {
+            return bf16;
+        }
         return switch (w) {
             case Weight.Dense _ -> dense();
             case Weight.Grouped _ -> portable;
+        };
+    }
+
+    /// Whether a weight's values lose nothing in bf16.
+    private static boolean holdsBf16(Weight w) {
+        return switch (w) {
+            case Weight.Dense(var values) -> values.dtype() == DType.BF16;
+            case Weight.Grouped g -> g.scales().dtype() == DType.BF16;
         };
     }
 

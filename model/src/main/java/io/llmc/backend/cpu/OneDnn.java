@@ -28,8 +28,11 @@ final class OneDnn {
     private final MethodHandle sgemm;
     private final MethodHandle oneThread;
     private final String version;
+    private final SymbolLookup library;
 
-    private OneDnn(MethodHandle sgemm, MethodHandle oneThread, String version) {
+    private OneDnn(
+            MethodHandle sgemm, MethodHandle oneThread, String version, SymbolLookup library) {
+        this.library = library;
         this.sgemm = sgemm;
         this.oneThread = oneThread;
         this.version = version;
@@ -63,7 +66,8 @@ final class OneDnn {
             return new OneDnn(
                     sgemm,
                     threads,
-                    "%d.%d.%d".formatted(v.get(INT, 0), v.get(INT, 4), v.get(INT, 8)));
+                    "%d.%d.%d".formatted(v.get(INT, 0), v.get(INT, 4), v.get(INT, 8)),
+                    dnnl);
         } catch (Throwable e) {
             // Whatever a missing, foreign or broken library makes of itself.
             throw new IllegalStateException("oneDNN does not load here: " + e.getMessage(), e);
@@ -90,6 +94,24 @@ final class OneDnn {
         return version;
     }
 
+    /// Whether the CPU multiplies bf16.
+    boolean hasBf16() {
+        return OneDnnBf16.isSupported(library);
+    }
+
+    OneDnnBf16 bf16() {
+        return new OneDnnBf16(library);
+    }
+
+    /// What the calling thread calls next runs on it alone. A variable of the thread, and cheap.
+    void useOneThread() {
+        try {
+            oneThread.invokeExact(1);
+        } catch (Throwable e) {
+            throw new IllegalStateException(e); // a downcall throws nothing
+        }
+    }
+
     /// Row-major `c = alpha op(a) op(b) + beta c`, on the calling thread alone.
     ///
     /// @param transA whether a is stored `[k, m]`
@@ -110,8 +132,7 @@ final class OneDnn {
             long ldc) {
         int status;
         try {
-            // A variable of the calling thread, and cheap.
-            oneThread.invokeExact(1);
+            useOneThread();
             status =
                     (int)
                             sgemm.invokeExact(
