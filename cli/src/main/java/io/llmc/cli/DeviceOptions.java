@@ -42,8 +42,8 @@ final class DeviceOptions {
             defaultValue = "f32",
             converter = ComputeConverter.class,
             description =
-                    "What activations are multiplied as: f32, or bf16 on a GPU, three times as fast and"
-                            + " rounded (default: ${DEFAULT-VALUE}).")
+                    "What activations are multiplied as: f32, or bf16, which is faster on a GPU and on"
+                            + " a CPU with instructions for it, and rounds them (default: ${DEFAULT-VALUE}).")
     private BackendOptions.Compute compute;
 
     @Option(

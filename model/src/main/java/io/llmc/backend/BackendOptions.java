@@ -25,7 +25,8 @@ public record BackendOptions(int threads, Math math, long memory, Compute comput
     public enum Compute {
         /// Nothing that is lost.
         F32,
-        /// Rounded to BF16, as most models were trained: a third of the products on a GPU.
+        /// Rounded to BF16, as most models were trained: a third of the products on a GPU, and on a
+        /// CPU with instructions for it many more of them a second.
         BF16
     }
 
