@@ -112,6 +112,9 @@ public final class StandIn {
     }
 
     private static Optional<String> build() {
+        if (!System.getProperty("os.arch").equals("amd64")) {
+            return Optional.of("the stand-in driver switches its fibres on x86-64 only");
+        }
         if (!hasCompiler()) {
             return Optional.of("g++ is not there to compile the stand-in driver");
         }

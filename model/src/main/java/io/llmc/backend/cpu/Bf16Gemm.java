@@ -7,14 +7,14 @@ import java.lang.foreign.MemorySegment;
 /// Products of activations rounded to bf16 with weights whose values bf16 holds, sums in F32.
 ///
 /// As in [OneDnnGemm] every call has the same number of rows, so that a row's bits do not depend on
-/// the others. A block of columns is brought into the order of the instructions once for many
-/// tiles.
+/// the others. Activations are rounded once, and columns brought into the order of the instructions
+/// once, some at a time.
 final class Bf16Gemm implements Gemm {
     private static final int ROWS = OneDnnBf16.ROWS;
     private static final int COLUMNS = 512;
 
-    /// Most tiles of rows of one job.
-    private static final int TOGETHER = 32;
+    /// Blocks of columns that are in the order of the instructions at a time: bounds the memory.
+    private static final int BLOCKS = 8;
 
     private final Workers workers;
     private final OneDnn dnn;
@@ -35,19 +35,31 @@ final class Bf16Gemm implements Gemm {
     public void multiply(Product p) {
         Scratch shared = workers.borrow();
         int rowTiles = Math.ceilDiv(p.m(), ROWS);
-        int columnTiles = Math.ceilDiv(p.n(), COLUMNS);
         MemorySegment a = shared.bytes(3, 2L * rowTiles * ROWS * p.k());
         workers.forEach(rowTiles, (tile, scratch) -> narrow(p, tile, a, scratch));
-        int together = Math.clamp(rowTiles * columnTiles / (4L * workers.threads()), 1, TOGETHER);
-        int groups = Math.ceilDiv(rowTiles, together);
-        workers.forEach(
-                columnTiles * groups,
-                (job, scratch) -> {
-                    int first = job % groups * together;
-                    int last = Math.min(rowTiles, first + together);
-                    columns(p, job / groups * COLUMNS, first, last, a, scratch);
-                });
+        for (int from = 0; from < p.n(); from += BLOCKS * COLUMNS) {
+            int j0 = from;
+            int blocks = Math.ceilDiv(Math.min(BLOCKS * COLUMNS, p.n() - from), COLUMNS);
+            long bytes = kernel(p, j0).arrangedBytes();
+            MemorySegment b = shared.bytes(2, blocks * bytes);
+            workers.forEach(
+                    blocks,
+                    (block, scratch) ->
+                            arrange(p, j0 + block * COLUMNS, b.asSlice(block * bytes), scratch));
+            workers.forEach(
+                    blocks * rowTiles,
+                    (job, scratch) -> {
+                        int block = job / rowTiles;
+                        int tile = job % rowTiles;
+                        int column = j0 + block * COLUMNS;
+                        tile(p, tile, column, a, b.asSlice(block * bytes), scratch);
+                    });
+        }
         workers.giveBack(shared);
+    }
+
+    private OneDnnBf16.Kernel kernel(Product p, int j0) {
+        return bf16.kernel(Math.min(COLUMNS, p.n() - j0), p.k(), p.stride());
     }
 
     /// A tile's rows as bf16, zeros after the last one.
@@ -63,25 +75,33 @@ final class Bf16Gemm implements Gemm {
             from = padded;
         }
         long block = 2L * ROWS * p.k();
-        bf16.kernel(Math.min(COLUMNS, p.n()), p.k()).narrow(from, to.asSlice(tile * block, block));
+        kernel(p, 0).narrow(from, to.asSlice(tile * block, block));
     }
 
-    private void columns(
-            Product p, int j0, int firstTile, int lastTile, MemorySegment a, Scratch scratch) {
+    private void arrange(Product p, int j0, MemorySegment to, Scratch scratch) {
         dnn.useOneThread();
         int n = Math.min(COLUMNS, p.n() - j0);
-        OneDnnBf16.Kernel kernel = bf16.kernel(n, p.k());
-        MemorySegment b = scratch.bytes(1, kernel.arrangedBytes());
-        kernel.arrange(stored(p, j0, n, scratch), b);
-        MemorySegment c = scratch.bytes(2, 4L * ROWS * n);
-        for (int tile = firstTile; tile < lastTile; tile++) {
-            long block = 2L * ROWS * p.k();
-            kernel.multiply(a.asSlice(tile * block, block), b, c);
-            int rows = Math.min(ROWS, p.m() - tile * ROWS);
-            for (int i = 0; i < rows; i++) {
-                long row = p.from() + ((long) tile * ROWS + i) * p.stride() + j0;
-                MemorySegment.copy(c, 4L * i * n, p.c(), 4 * row, 4L * n);
-            }
+        kernel(p, j0).arrange(stored(p, j0, n, scratch), to);
+    }
+
+    private void tile(
+            Product p, int tile, int j0, MemorySegment a, MemorySegment b, Scratch scratch) {
+        dnn.useOneThread();
+        int n = Math.min(COLUMNS, p.n() - j0);
+        int rows = Math.min(ROWS, p.m() - tile * ROWS);
+        long block = 2L * ROWS * p.k();
+        MemorySegment x = a.asSlice(tile * block, block);
+        long first = 4 * (p.from() + (long) tile * ROWS * p.stride() + j0);
+        if (rows == ROWS) {
+            kernel(p, j0).multiply(x, b, p.c().asSlice(first));
+            return;
+        }
+        // The same kernel, for which b is arranged: rows as far apart as the product's.
+        MemorySegment c = scratch.bytes(2, 4 * ((ROWS - 1) * p.stride() + n));
+        kernel(p, j0).multiply(x, b, c);
+        for (int i = 0; i < rows; i++) {
+            long row = 4 * i * p.stride();
+            MemorySegment.copy(c, row, p.c(), first + row, 4L * n);
         }
     }
 

@@ -15,7 +15,7 @@ import java.util.Map;
 /// oneDNN's product of bf16 matrices with sums in F32, by its C interface: on AMX, or on AVX-512's
 /// own instructions for bf16.
 ///
-/// One [Kernel] is made for each thread and each number of columns and of k, and kept.
+/// One [Kernel] is made for each thread and each shape, and kept.
 final class OneDnnBf16 {
     /// Rows of every call.
     static final int ROWS = 64;
@@ -46,7 +46,9 @@ final class OneDnnBf16 {
     private final MethodHandle execute;
     private final MemorySegment engine;
     private final MethodHandle streamCreate;
-    private final ThreadLocal<Map<Long, Kernel>> kernels = ThreadLocal.withInitial(HashMap::new);
+    private final ThreadLocal<Map<Shape, Kernel>> kernels = ThreadLocal.withInitial(HashMap::new);
+
+    private record Shape(int n, int k, long stride) {}
 
     OneDnnBf16(SymbolLookup library) {
         this.library = library;
@@ -129,11 +131,12 @@ final class OneDnnBf16 {
     /// Of the calling thread.
     ///
     /// @param n columns
-    Kernel kernel(int n, int k) {
-        return kernels.get().computeIfAbsent((long) n << 32 | k, _ -> new Kernel(n, k));
+    /// @param stride elements from row to row of the result
+    Kernel kernel(int n, int k, long stride) {
+        return kernels.get().computeIfAbsent(new Shape(n, k, stride), Kernel::new);
     }
 
-    /// `c[64,n] = a[64,k] b[n,k]^T` for one n and k. Belongs to a thread.
+    /// `c[64,n] = a[64,k] b[n,k]^T` for one shape. Belongs to a thread.
     final class Kernel {
         private final MemorySegment stream = made(streamCreate, engine, IN_ORDER);
         private final Call multiply;
@@ -141,10 +144,12 @@ final class OneDnnBf16 {
         private final Call narrow;
         private final long arranged;
 
-        private Kernel(int n, int k) {
+        private Kernel(Shape shape) {
+            int n = shape.n;
+            int k = shape.k;
             MemorySegment a = matrix(BF16, ROWS, k, k, 1);
             MemorySegment b = matrix(BF16, k, n, 1, k);
-            MemorySegment c = matrix(F32, ROWS, n, n, 1);
+            MemorySegment c = matrix(F32, ROWS, n, shape.stride, 1);
             MemorySegment wide = matrix(F32, ROWS, k, k, 1);
             MemorySegment any = anyOrder(k, n);
             MemorySegment none = MemorySegment.NULL;
@@ -203,7 +208,7 @@ final class OneDnnBf16 {
         }
 
         /// @param b as [#arrange] left it
-        /// @param c F32 `[64, n]`
+        /// @param c F32 `[64, n]`, rows a stride apart
         void multiply(MemorySegment a, MemorySegment b, MemorySegment c) {
             multiply.run(a, b, c);
         }
