@@ -140,6 +140,42 @@ public final class OpCases {
         cases.add(matmul(130, 264, 136, WEIGHTS.get(2)));
         cases.add(matmul(530, 520, 203, WEIGHTS.get(0)));
         cases.add(matmul(7, 1, 1021, WEIGHTS.get(1)));
+        for (int rows : new int[] {3, 70}) {
+            cases.add(
+                    new Case(
+                            Op.Matmul.class,
+                            "matmul of %d rows with NaN and infinity in two of them"
+                                    .formatted(rows),
+                            SUMS,
+                            a ->
+                                    new Op.Matmul(
+                                            a.out(rows, 33),
+                                            a.of(
+                                                    DType.F32,
+                                                    i ->
+                                                            i == 5
+                                                                    ? Double.NaN
+                                                                    : i == 2 * 64 + 9
+                                                                            ? Double
+                                                                                    .NEGATIVE_INFINITY
+                                                                            : a.random()
+                                                                                    .nextGaussian(),
+                                                    rows,
+                                                    64),
+                                            a.dense(DType.BF16, 33, 64))));
+        }
+        cases.add(
+                new Case(
+                        Op.Scale.class,
+                        "scale beyond F16",
+                        0,
+                        a -> new Op.Scale(a.out(DType.F16, 1, 6), extremes(a), 1e4f)));
+        cases.add(
+                new Case(
+                        Op.Add.class,
+                        "add extremes",
+                        ROUNDING,
+                        a -> new Op.Add(a.out(1, 6), extremes(a), extremes(a), -1)));
         for (int n : new int[] {1, 7, 33, 1021, 40000}) {
             cases.add(
                     new Case(
