@@ -653,10 +653,11 @@ final class Workload {
                                         o.of(DType.I32, 1),
                                         o.definite(hidden),
                                         1)),
-                doubles(
+                // Symmetric: half of the products; sums of a tile's in F64 are few beside them.
+                entry(
                         "QuadraticForm",
                         Op.QuadraticForm.class,
-                        product(inside, hidden, hidden),
+                        product(inside, hidden, hidden) / 2,
                         o ->
                                 new Op.QuadraticForm(
                                         o.of(DType.F64, inside),
