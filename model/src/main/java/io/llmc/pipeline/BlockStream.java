@@ -133,7 +133,7 @@ final class BlockStream implements AutoCloseable {
             Trip trip = new Trip(index, block, loaded.arena, reports);
             trip.prepare();
             if (goesBack()) {
-                states.saveTo(scratchFile);
+                trip.keepInputs();
             }
             for (int p = 0; p < passes.size(); p++) {
                 trip.rewind();
@@ -202,6 +202,7 @@ final class BlockStream implements AutoCloseable {
         private final List<ModuleReport> reports;
         private DecoderBlock block;
         private int advanced;
+        private boolean marked;
 
         Trip(int index, DecoderBlock block, TensorArena arena, List<ModuleReport> reports) {
             this.index = index;
@@ -216,14 +217,28 @@ final class BlockStream implements AutoCloseable {
             }
         }
 
+        /// For [#rewind]: on the device where the sequences are there, else in a file.
+        void keepInputs() {
+            marked = states.resident();
+            if (marked) {
+                states.mark();
+            } else {
+                states.saveTo(scratchFile);
+            }
+        }
+
         /// Puts the sequences before the block again.
         void rewind() {
-            if (advanced > 0) {
-                if (!states.restore(scratchFile)) {
-                    throw new IllegalStateException(scratchFile + " is damaged");
-                }
-                advanced = 0;
+            if (advanced == 0) {
+                return;
             }
+            if (marked) {
+                states.rewind();
+                states.mark();
+            } else if (!states.restore(scratchFile)) {
+                throw new IllegalStateException(scratchFile + " is damaged");
+            }
+            advanced = 0;
         }
 
         void advance(Stage stage) {
