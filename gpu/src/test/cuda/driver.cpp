@@ -51,7 +51,7 @@ static std::string setting(const char* key) {
 }
 static size_t number(const char* key, size_t otherwise) { auto s = setting(key); return s.empty() ? otherwise : strtoull(s.c_str(), nullptr, 10); }
 API void llmc_standin_set(const char* key, const char* value) { LOCK; settings()[key] = value; }
-// What was asked for so far: "launches", "launches of KERNEL", "bytes up", "bytes down".
+// What was asked for so far: "launches", "launches of KERNEL", "launches on DEVICE", "bytes up", "bytes down".
 static std::map<std::string, u64>& counts() { static std::map<std::string, u64> c; return c; }
 API u64 llmc_standin_count(const char* key) { LOCK; return counts()[key]; }
 #define SAY(...) (setting("trace").empty() ? (void)0 : (void)fprintf(stderr, "[standin] " __VA_ARGS__))
@@ -359,6 +359,7 @@ API CUresult cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsi
   SAY("launch %s grid %u,%u,%u block %u,%u,%u shared %u\n", k->name.c_str(), gx, gy, gz, bx, by, bz, shared);
   if (!gx || !gy || !gz || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || !n || n > 1024 || bz > 64 || (int)shared > k->maxDynamic || extra || (!params && !k->sizes.empty())) return INVALID_VALUE;
   counts()["launches"]++;
+  counts()["launches on " + std::to_string(here->index)]++;
   counts()["launches of " + k->name]++;
   auto fail = setting("fail");
   if (!fail.empty() && fail.substr(0, fail.find(':')) == k->name) {

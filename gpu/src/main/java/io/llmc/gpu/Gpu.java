@@ -56,20 +56,12 @@ final class Gpu implements AutoCloseable {
     private final CUevent copied;
     private final DeviceMemory memory;
     private final Staging staging;
-    private final Counters counters = new Counters();
     private boolean copying;
 
     /// Set once work has failed: a context is of no use any more then, and closing is quiet.
     private boolean failed;
 
     private String lastKernel = "nothing";
-
-    /// What has gone to the device and back.
-    static final class Counters {
-        long launches;
-        long uploadedBytes;
-        long downloadedBytes;
-    }
 
     /// @param memoryCap bytes of device memory at most
     Gpu(int index, long memoryCap) {
@@ -101,10 +93,6 @@ final class Gpu implements AutoCloseable {
 
     DeviceMemory memory() {
         return memory;
-    }
-
-    Counters counters() {
-        return counters;
     }
 
     /// Makes this device the calling thread's.
@@ -248,7 +236,6 @@ final class Gpu implements AutoCloseable {
         }
         staging.upload(CudaBuffer.pointer(to), from);
         hasCopied();
-        counters.uploadedBytes += from.byteSize();
     }
 
     /// Waits for everything before it.
@@ -256,7 +243,6 @@ final class Gpu implements AutoCloseable {
         enter();
         awaitCopies();
         staging.download(to, CudaBuffer.pointer(from));
-        counters.downloadedBytes += to.byteSize();
     }
 
     /// From another device, beside what this one computes.
@@ -312,7 +298,6 @@ final class Gpu implements AutoCloseable {
     void launch(String kernel, CUfunction function, Grid grid, Pointer arguments) {
         awaitCopies();
         lastKernel = kernel;
-        counters.launches++;
         check(
                 kernel,
                 cuLaunchKernel(
@@ -334,7 +319,6 @@ final class Gpu implements AutoCloseable {
         enter();
         awaitCopies();
         lastKernel = call;
-        counters.launches++;
     }
 
     /// Milliseconds that the device took for something.
