@@ -185,3 +185,25 @@ def make(family, folder):
         path.chmod(0o644)  # safetensors writes files that only their owner can read
     size = sum(p.stat().st_size for p in folder.iterdir())
     return f"{folder.name}: {len(tensors)} tensors, {size / 1000:.0f} kB, logits std {result.logits.std():.2f}"
+
+
+def byte_names():
+    """The 256 characters that byte-level tokenizers write bytes as, in the order of the bytes."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = iter(range(256, 512))
+    return [chr(byte if byte in plain else next(others)) for byte in range(256)]
+
+
+def make_tokenizer(folder):
+    """A tokenizer for the tiny models: a token for each byte, and no merges."""
+    folder.mkdir(exist_ok=True)
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": {name: i for i, name in enumerate(byte_names())}, "merges": []},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n")
+    return f"{folder.name}: {len(tokenizer['model']['vocab'])} tokens"
