@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import io.llmc.cli.LogOptions.Verbosity;
+import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -15,6 +16,22 @@ import java.util.Map;
 /// Where a command's words go: results to standard output, all else to standard error.
 record Console(Wiring wiring, Verbosity verbosity) {
     private static final String STANDARD_OUTPUT = "-";
+
+    /// @throws UserException where the JSON could not be written, before any work is done for it
+    Console {
+        Path json = verbosity.json();
+        if (json != null) {
+            Path directory = json.toAbsolutePath().getParent();
+            if (directory == null || !Files.isDirectory(directory)) {
+                throw new UserException(
+                        "%s: there is no directory to write it in".formatted(json),
+                        "make %s, or name another file".formatted(directory));
+            }
+            if (Files.isDirectory(json)) {
+                throw new UserException(json + ": is a directory, expected a file for JSON", "");
+            }
+        }
+    }
 
     boolean verbose() {
         return verbosity.verbose();

@@ -11,6 +11,7 @@ import java.io.UncheckedIOException;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
+import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
 import picocli.CommandLine;
 import picocli.CommandLine.IExecutionExceptionHandler;
@@ -22,6 +23,8 @@ import picocli.CommandLine.UnmatchedArgumentException;
 /// The one place where errors become sentences and exit codes.
 record ErrorHandler(Wiring wiring, LogOptions log)
         implements IExecutionExceptionHandler, IParameterExceptionHandler {
+    private static final int LONGEST = 2000;
+
     @Override
     public int handleExecutionException(Exception e, CommandLine command, ParseResult parsed) {
         return report(e, command.getCommandSpec().qualifiedName());
@@ -51,6 +54,12 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                                             + " memory ends at --memory, and --device cpu has the host's");
                     case UncheckedIOException io -> failed(sentence(io), "");
                     case IOException io -> failed(sentence(io), "");
+                    case InvalidPathException path ->
+                            failed(
+                                    "%s: no file can be called so here: %s"
+                                            .formatted(path.getInput(), path.getReason()),
+                                    "where it holds more than ASCII, set LC_ALL to a locale with UTF-8,"
+                                            + " as C.UTF-8");
                     case OutOfMemoryError heap ->
                             failed(
                                     "out of Java heap: " + heap.getMessage(),
@@ -78,7 +87,27 @@ record ErrorHandler(Wiring wiring, LogOptions log)
     }
 
     private void say(String line) {
-        wiring.err().println("llmc: " + line);
+        wiring.err().println("llmc: " + printable(line));
+    }
+
+    /// What strangers' files and names put into a message stays on its line, and commands no
+    /// terminal.
+    private static String printable(String message) {
+        StringBuilder line = new StringBuilder();
+        message.codePoints()
+                .limit(LONGEST)
+                .forEach(c -> {
+                    switch (Character.getType(c)) {
+                        case Character.CONTROL,
+                                Character.FORMAT,
+                                Character.SURROGATE,
+                                Character.LINE_SEPARATOR,
+                                Character.PARAGRAPH_SEPARATOR ->
+                                line.append("\\u%04x".formatted(c));
+                        default -> line.appendCodePoint(c);
+                    }
+                });
+        return message.length() > LONGEST ? line + "..." : line.toString();
     }
 
     private void hint(String command) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.formats.UserException;
 import java.util.Locale;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
@@ -33,16 +35,27 @@ public final class Llmc implements Callable<Integer> {
     public static void main(String[] args) {
         Locale.setDefault(Locale.ROOT); // figures look the same everywhere
         StandardError.restore();
-        Wiring wiring = Wiring.system();
+        StandardOutput output = new StandardOutput();
+        System.exit(run(Wiring.system(output), output, args));
+    }
+
+    private static int run(Wiring wiring, StandardOutput output, String... args) {
+        ErrorHandler errors = new ErrorHandler(wiring, new LogOptions());
         int code;
         try {
             code = commandLine(wiring).execute(args);
         } catch (Error e) {
-            code = new ErrorHandler(wiring, new LogOptions()).report(e, "llmc");
+            code = errors.report(e, "llmc");
         }
         wiring.out().flush();
-        wiring.err().flush();
-        System.exit(code);
+        Optional<String> lost = output.failure();
+        return lost.isPresent() && code == ExitCode.OK
+                ? errors.report(
+                        new UserException(
+                                "the result cannot be written to standard output: " + lost.get(),
+                                "--json FILE writes it to a file"),
+                        "llmc")
+                : code;
     }
 
     static CommandLine commandLine(Wiring wiring) {
@@ -61,6 +74,8 @@ public final class Llmc implements Callable<Integer> {
         line.getSubcommands().values().forEach(Llmc::format);
         ErrorHandler errors = new ErrorHandler(wiring, llmc.log);
         int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
+        // Names that begin with @ are names.
+        line.setExpandAtFiles(false);
         return line.setOut(wiring.out())
                 .setErr(wiring.err())
                 .setExecutionExceptionHandler(errors)

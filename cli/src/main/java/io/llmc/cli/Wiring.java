@@ -8,9 +8,10 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Work;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
+import java.io.OutputStream;
 import java.io.OutputStreamWriter;
-import java.io.PrintStream;
 import java.io.PrintWriter;
+import java.nio.charset.Charset;
 import java.util.List;
 import java.util.Objects;
 import java.util.ServiceLoader;
@@ -26,19 +27,20 @@ import java.util.stream.Stream;
 record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
     private static final String DEVELOPMENT = "development";
 
-    static Wiring system() {
+    /// @param output where results go, in the charset of [System#out]
+    static Wiring system(OutputStream output) {
         String columns = System.getenv("LLMC_COLUMNS");
         boolean known = columns != null && columns.matches("[0-9]{1,4}");
         return new Wiring(
-                writer(System.out),
-                writer(System.err),
+                writer(output, System.out.charset()),
+                writer(System.err, System.err.charset()),
                 known ? Integer.parseInt(columns) : 0,
                 Objects.requireNonNullElse(
                         Wiring.class.getPackage().getImplementationVersion(), DEVELOPMENT));
     }
 
-    private static PrintWriter writer(PrintStream stream) {
-        return new PrintWriter(new OutputStreamWriter(stream, stream.charset()), true);
+    private static PrintWriter writer(OutputStream stream, Charset charset) {
+        return new PrintWriter(new OutputStreamWriter(stream, charset), true);
     }
 
     List<PassFactory> passes() {

@@ -7,6 +7,7 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -23,7 +24,7 @@ class CliTest {
     @TempDir private Path dir;
 
     static Stream<String> commands() {
-        return Llmc.commandLine(Wiring.system()).getSubcommands().entrySet().stream()
+        return Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream())).getSubcommands().entrySet().stream()
                 .filter(e -> !e.getValue().getCommandSpec().usageMessage().hidden())
                 .map(java.util.Map.Entry::getKey);
     }
@@ -53,7 +54,7 @@ class CliTest {
 
     @Test
     void everyOptionSaysWhatItIsFor() {
-        for (CommandLine command : Llmc.commandLine(Wiring.system()).getSubcommands().values()) {
+        for (CommandLine command : Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream())).getSubcommands().values()) {
             for (var option : command.getCommandSpec().options()) {
                 assertThat(option.description()).as(option.longestName()).isNotEmpty();
             }
@@ -73,6 +74,40 @@ class CliTest {
         assertThat(none.exit()).isEqualTo(ExitCode.USAGE);
         assertThat(none.err()).startsWith("Usage: llmc");
         assertThat(none.out()).isEmpty();
+    }
+
+    @Test
+    void namesThatNoFileCanHave() {
+        usage(Cli.run("inspect", "a\0b"), "Invalid value", "a\\u0000b");
+        usage(Cli.run("quantize", "m", "-o", "a\0b"), "--output: output is a\\u0000b, which no file");
+        usage(Cli.run("quantize", "m", "-o", ""), "--output: output is empty");
+        usage(Cli.run("eval", "m", "--data", "\ud800"), "--data", "\\ud800");
+        usage(
+                Cli.run("distill", "m", "-o", "o", "--teacher", "\ud800", "--data", "d"),
+                "--teacher: teacher is \\ud800, which no file");
+        usage(
+                Cli.run("distill", "m", "-o", "o", "--teacher", "t", "--mix", "a\0b:1"),
+                "--mix: mix is a\\u0000b, which no file");
+    }
+
+    @Test
+    void aNameWithAnAtIsAName() throws IOException {
+        Path file = Files.writeString(dir.resolve("words"), "devices");
+        assertThat(Cli.run("inspect", "@" + file).err())
+                .isEqualTo("llmc: @" + file + ": no such directory; download the model first and name"
+                        + " the directory, for example: hf download NAME --local-dir DIRECTORY"
+                        + System.lineSeparator());
+    }
+
+    @Test
+    void jsonThatCannotBeWrittenIsRefusedBeforeTheWork() {
+        Cli missing = Cli.run("devices", "--json", dir.resolve("none").resolve("a.json"));
+        assertThat(missing.exit()).isEqualTo(ExitCode.FAILED);
+        assertThat(missing.err()).contains("a.json: there is no directory to write it in; make ");
+        assertThat(missing.out()).isEmpty();
+        Cli directory = Cli.run("devices", "--json", dir);
+        assertThat(directory.exit()).isEqualTo(ExitCode.FAILED);
+        assertThat(directory.err()).contains("is a directory, expected a file for JSON");
     }
 
     @Test
@@ -118,6 +153,13 @@ class CliTest {
                 "dense");
         usage(quantize("--method", "rtn", "--set", "clop=mse"), "--set clop", "did you mean clip?");
         usage(quantize("--method", "gptq"), "--calib-data");
+        for (String size : List.of("0", "-1", "0.0001K", "9999999999999999999T", "5X", "lots", "")) {
+            usage(
+                    quantize("--method", "rtn", "--shard-size", size),
+                    "--shard-size: \"" + size + "\" is not a size; write 800M, 5G");
+        }
+        usage(quantize("--method", "rtn", "--set", "clipNorm=.nan"), "--set clipNorm", "number");
+        usage(quantize("--method", "rtn", "--targets", "q_proj", "--set", "targets=[a, null]"), "--set targets");
         usage(
                 quantize("--calib-data", "x", "--calib-order", "last"),
                 "--calib-order",

@@ -67,7 +67,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "temperature", "temperature is %s, expected above 0".formatted(temperature));
         }
         return new SaveTeacherStep(
-                Path.of(o.text("data")),
+                o.path("data"),
                 count(o, "topK", 64),
                 count(o, "length", 256),
                 (float) temperature);

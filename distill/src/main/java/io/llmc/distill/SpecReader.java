@@ -86,8 +86,8 @@ final class SpecReader {
             o.text("teacher");
         }
         return new DistillSpec(
-                path(o, "teacher"),
-                path(o, "teacherCache"),
+                o.path("teacher", (Path) null),
+                o.path("teacherCache", (Path) null),
                 missing(o, weights),
                 data(o, cached),
                 o.choice("order", DistillSpec.Order.class, DistillSpec.Order.SHUFFLED),
@@ -135,7 +135,7 @@ final class SpecReader {
             return List.of();
         }
         if (!o.has("mix")) {
-            return List.of(new DistillSpec.Part(Path.of(o.text("data")), 1));
+            return List.of(new DistillSpec.Part(o.path("data"), 1));
         }
         if (o.has("data")) {
             throw o.error("mix", "data and mix are both given; leave one out");
@@ -158,12 +158,7 @@ final class SpecReader {
                     "mix has %s, expected FILE:WEIGHT with a whole weight from 1 to 9999, as a.txt:3"
                             .formatted(text));
         }
-        return new DistillSpec.Part(Path.of(text.substring(0, colon)), Integer.parseInt(weight));
-    }
-
-    private static Path path(Options o, String key) {
-        String value = o.text(key, null);
-        return value == null ? null : Path.of(value);
+        return new DistillSpec.Part(o.path("mix", text.substring(0, colon)), Integer.parseInt(weight));
     }
 
     private static Op.Missing missing(Options o, Op.LossWeights weights) {

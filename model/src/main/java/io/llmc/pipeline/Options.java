@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import java.math.BigDecimal;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -102,31 +105,70 @@ public final class Options {
     }
 
     public long whole(String key, long absent) {
-        return get(key).map(
-                        v -> {
-                            try {
-                                return v instanceof Number n
-                                        ? n.longValue()
-                                        : Long.parseLong(v.toString());
-                            } catch (NumberFormatException e) {
-                                throw wrong(key, v, "a whole number");
-                            }
-                        })
-                .orElse(absent);
+        return get(key).map(v -> asLong(key, v)).orElse(absent);
     }
 
+    private long asLong(String key, Object v) {
+        try {
+            return v instanceof Long n ? n : new BigDecimal(v.toString()).longValueExact();
+        } catch (ArithmeticException | NumberFormatException e) {
+            throw wrong(key, v, "a whole number");
+        }
+    }
+
+    /// Finite.
     public double decimal(String key, double absent) {
-        return get(key).map(
-                        v -> {
-                            try {
-                                return v instanceof Number n
-                                        ? n.doubleValue()
-                                        : Double.parseDouble(v.toString());
-                            } catch (NumberFormatException e) {
-                                throw wrong(key, v, "a number");
-                            }
-                        })
-                .orElse(absent);
+        return get(key).map(v -> asDouble(key, v)).orElse(absent);
+    }
+
+    private double asDouble(String key, Object v) {
+        try {
+            double value = Double.parseDouble(v.toString());
+            if (Double.isFinite(value)) {
+                return value;
+            }
+        } catch (NumberFormatException e) {
+            // falls through to the one sentence below
+        }
+        throw wrong(key, v, "a number");
+    }
+
+    /// Bytes, as [Sizes#parse] reads them.
+    public long size(String key, String absent) {
+        String text = text(key, absent);
+        try {
+            return Sizes.parse(text);
+        } catch (IllegalArgumentException e) {
+            throw error(key, e.getMessage());
+        }
+    }
+
+    /// A file or directory.
+    ///
+    /// @throws RecipeException where the key is missing, or no file can be called so
+    public Path path(String key) {
+        return path(key, text(key));
+    }
+
+    /// @param absent may be null
+    public Path path(String key, Path absent) {
+        String text = text(key, null);
+        return text == null ? absent : path(key, text);
+    }
+
+    /// The path that a part of a value names.
+    public Path path(String key, String text) {
+        if (text.isEmpty()) {
+            throw error(key, key + " is empty, expected a file or directory");
+        }
+        try {
+            return Path.of(text);
+        } catch (InvalidPathException e) {
+            throw error(
+                    key,
+                    "%s is %s, which no file can be called here: %s"
+                            .formatted(key, text, e.getReason()));
+        }
     }
 
     public boolean flag(String key, boolean absent) {
@@ -162,10 +204,16 @@ public final class Options {
     /// A list, or a single value as a list of one.
     public List<String> texts(String key) {
         return get(key).map(v ->
-                        v instanceof List<?> list
-                                ? list.stream().map(Object::toString).toList()
-                                : List.of(v.toString()))
+                        (v instanceof List<?> list ? list : List.of(v))
+                                .stream().map(item -> item(key, item)).toList())
                 .orElse(List.of());
+    }
+
+    private String item(String key, Object item) {
+        if (item == null || item instanceof Map || item instanceof List) {
+            throw wrong(key, item, "a text, or a list of texts");
+        }
+        return item.toString();
     }
 
     /// A list of whole numbers; empty where the key is absent.

@@ -66,8 +66,8 @@ public record Recipe(
             List<PassFactory> passes,
             List<Work.Factory> works,
             Map<String, Object> source) {
-        Path model = Path.of(o.text("model"));
-        Path output = Path.of(o.text("output"));
+        Path model = o.path("model");
+        Path output = o.path("output");
         CalibrationSpec calibration =
                 o.has("calibration") ? calibration(o.section("calibration")) : null;
         List<Step> steps = new ArrayList<>();
@@ -79,7 +79,7 @@ public record Recipe(
         }
         Options s = o.section("save");
         WeightLayout layout = layout(s);
-        Save save = new Save(layout, Sizes.parse(s.text("shardSize", "5G")));
+        Save save = new Save(layout, s.size("shardSize", "5G"));
         o.finish();
         Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
         if (calibration == null && recipe.calibrates()) {
@@ -106,7 +106,7 @@ public record Recipe(
 
     private static CalibrationSpec calibration(Options o) {
         return new CalibrationSpec(
-                Path.of(o.text("data")),
+                o.path("data"),
                 o.integer("samples", 128),
                 o.integer("length", 512),
                 o.choice("order", CalibrationSpec.Order.class, CalibrationSpec.Order.RANDOM),
@@ -119,13 +119,12 @@ public record Recipe(
         }
         if (o.has("evaluate")) {
             Options e = o.section("evaluate");
-            String against = e.text("against", null);
             return new Evaluate(
-                    Path.of(e.text("data")),
+                    e.path("data"),
                     e.integer("window", 512),
                     e.text("convention", "gptq"),
                     e.integer("maxWindows", 0),
-                    against == null ? null : Path.of(against));
+                    e.path("against", (Path) null));
         }
         for (Work.Factory work : works) {
             String name = Options.camel(work.name());

@@ -14,13 +14,11 @@ public final class Sizes {
         String s = text.strip().toUpperCase(java.util.Locale.ROOT).replaceAll("(IB|B)$", "");
         int unit = s.isEmpty() ? -1 : UNITS.indexOf(s.charAt(s.length() - 1));
         String number = unit < 0 ? s : s.substring(0, s.length() - 1);
-        try {
+        if (number.matches("[0-9]{1,19}|[0-9]{0,19}\\.[0-9]{1,19}")) {
             double bytes = Double.parseDouble(number) * Math.pow(1024, unit + 1);
             if (bytes >= 1 && bytes < Long.MAX_VALUE) {
                 return (long) bytes;
             }
-        } catch (NumberFormatException e) {
-            // falls through to the one sentence below
         }
         throw new IllegalArgumentException(
                 "\"" + text + "\" is not a size; write 800M, 5G or a number of bytes");

@@ -4,6 +4,8 @@ package io.llmc.pipeline;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -77,5 +79,46 @@ class OptionsTest {
                 .hasMessage("order: order is x, expected one of static, by-group");
         assertThatThrownBy(() -> of("steps", "x").sections("steps")).hasMessageContaining("a list");
         assertThatThrownBy(() -> of().text("model")).hasMessage("model: model is missing");
+    }
+
+    @Test
+    void numbersAreExactAndFinite() {
+        assertThat(of("seed", 3.0).whole("seed", 0)).isEqualTo(3);
+        assertThat(of("seed", "-4").whole("seed", 0)).isEqualTo(-4);
+        for (Object wrong : List.of(1.5, 1e99, "9223372036854775808", "x", true, Map.of())) {
+            assertThatThrownBy(() -> of("seed", wrong).whole("seed", 0))
+                    .hasMessage("seed: seed is %s, expected a whole number", wrong);
+        }
+        for (Object wrong : List.of(Double.NaN, "Infinity", "1e999", "", List.of())) {
+            assertThatThrownBy(() -> of("damp", wrong).decimal("damp", 0))
+                    .hasMessage("damp: damp is %s, expected a number", wrong);
+        }
+    }
+
+    @Test
+    void sizesAndPathsNameTheirKey() {
+        assertThat(of("shardSize", "2K").size("shardSize", "5G")).isEqualTo(2048);
+        assertThat(of().size("shardSize", "5G")).isEqualTo(5L << 30);
+        assertThatThrownBy(() -> of("shardSize", 0).size("shardSize", "5G"))
+                .isInstanceOf(RecipeException.class)
+                .hasMessageContaining("shardSize: \"0\" is not a size");
+        assertThat(of("data", "a.txt").path("data")).isEqualTo(Path.of("a.txt"));
+        assertThat(of().path("data", (Path) null)).isNull();
+        for (String wrong : List.of("a\0b", "", "\ud800")) {
+            assertThatThrownBy(() -> of("data", wrong).path("data"))
+                    .isInstanceOf(RecipeException.class)
+                    .hasMessageStartingWith("data: data is ");
+        }
+    }
+
+    @Test
+    void itemsOfAListAreTexts() {
+        assertThat(of("ignore", List.of("a", 2)).texts("ignore")).containsExactly("a", "2");
+        for (Object wrong : Arrays.asList(null, List.of(), Map.of())) {
+            assertThatThrownBy(
+                            () -> of("ignore", Arrays.asList("a", wrong)).texts("ignore"))
+                    .isInstanceOf(RecipeException.class)
+                    .hasMessage("ignore: ignore is %s, expected a text, or a list of texts", wrong);
+        }
     }
 }
