@@ -5,6 +5,14 @@ import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.RecipeException;
+
+import picocli.CommandLine;
+import picocli.CommandLine.IExecutionExceptionHandler;
+import picocli.CommandLine.IParameterExceptionHandler;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.ParseResult;
+import picocli.CommandLine.UnmatchedArgumentException;
+
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -13,12 +21,6 @@ import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.FileSystemException;
 import java.nio.file.InvalidPathException;
 import java.nio.file.NoSuchFileException;
-import picocli.CommandLine;
-import picocli.CommandLine.IExecutionExceptionHandler;
-import picocli.CommandLine.IParameterExceptionHandler;
-import picocli.CommandLine.ParameterException;
-import picocli.CommandLine.ParseResult;
-import picocli.CommandLine.UnmatchedArgumentException;
 
 /// The one place where errors become sentences and exit codes.
 record ErrorHandler(Wiring wiring, LogOptions log)
@@ -50,16 +52,17 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                     case OutOfDeviceMemoryException memory ->
                             failed(
                                     "out of memory: " + memory.getMessage(),
-                                    "a smaller --calib-length, --window, --length or --batch needs less; a GPU's"
-                                            + " memory ends at --memory, and --device cpu has the host's");
+                                    "a smaller --calib-length, --window, --length or --batch needs"
+                                        + " less; a GPU's memory ends at --memory, and --device cpu"
+                                        + " has the host's");
                     case UncheckedIOException io -> failed(sentence(io), "");
                     case IOException io -> failed(sentence(io), "");
                     case InvalidPathException path ->
                             failed(
                                     "%s: no file can be called so here: %s"
                                             .formatted(path.getInput(), path.getReason()),
-                                    "where it holds more than ASCII, set LC_ALL to a locale with UTF-8,"
-                                            + " as C.UTF-8");
+                                    "where it holds more than ASCII, set LC_ALL to a locale with"
+                                        + " UTF-8, as C.UTF-8");
                     case OutOfMemoryError heap ->
                             failed(
                                     "out of Java heap: " + heap.getMessage(),
@@ -72,7 +75,8 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                     default -> {
                         say("this is a bug: " + e);
                         say(
-                                "please report it with the command, the lines below, and llmc --version");
+                                "please report it with the command, the lines below, and llmc"
+                                    + " --version");
                         yield ExitCode.BUG;
                     }
                 };
@@ -96,17 +100,18 @@ record ErrorHandler(Wiring wiring, LogOptions log)
         StringBuilder line = new StringBuilder();
         message.codePoints()
                 .limit(LONGEST)
-                .forEach(c -> {
-                    switch (Character.getType(c)) {
-                        case Character.CONTROL,
-                                Character.FORMAT,
-                                Character.SURROGATE,
-                                Character.LINE_SEPARATOR,
-                                Character.PARAGRAPH_SEPARATOR ->
-                                line.append("\\u%04x".formatted(c));
-                        default -> line.appendCodePoint(c);
-                    }
-                });
+                .forEach(
+                        c -> {
+                            switch (Character.getType(c)) {
+                                case Character.CONTROL,
+                                        Character.FORMAT,
+                                        Character.SURROGATE,
+                                        Character.LINE_SEPARATOR,
+                                        Character.PARAGRAPH_SEPARATOR ->
+                                        line.append("\\u%04x".formatted(c));
+                                default -> line.appendCodePoint(c);
+                            }
+                        });
         return message.length() > LONGEST ? line + "..." : line.toString();
     }
 

@@ -6,6 +6,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+import picocli.CommandLine;
+
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.file.Files;
@@ -14,17 +22,15 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
-import picocli.CommandLine;
 
 class CliTest {
     @TempDir private Path dir;
 
     static Stream<String> commands() {
-        return Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream())).getSubcommands().entrySet().stream()
+        return Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream()))
+                .getSubcommands()
+                .entrySet()
+                .stream()
                 .filter(e -> !e.getValue().getCommandSpec().usageMessage().hidden())
                 .map(java.util.Map.Entry::getKey);
     }
@@ -54,7 +60,10 @@ class CliTest {
 
     @Test
     void everyOptionSaysWhatItIsFor() {
-        for (CommandLine command : Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream())).getSubcommands().values()) {
+        for (CommandLine command :
+                Llmc.commandLine(Wiring.system(OutputStream.nullOutputStream()))
+                        .getSubcommands()
+                        .values()) {
             for (var option : command.getCommandSpec().options()) {
                 assertThat(option.description()).as(option.longestName()).isNotEmpty();
             }
@@ -79,7 +88,9 @@ class CliTest {
     @Test
     void namesThatNoFileCanHave() {
         usage(Cli.run("inspect", "a\0b"), "Invalid value", "a\\u0000b");
-        usage(Cli.run("quantize", "m", "-o", "a\0b"), "--output: output is a\\u0000b, which no file");
+        usage(
+                Cli.run("quantize", "m", "-o", "a\0b"),
+                "--output: output is a\\u0000b, which no file");
         usage(Cli.run("quantize", "m", "-o", ""), "--output: output is empty");
         usage(Cli.run("eval", "m", "--data", "\ud800"), "--data", "\\ud800");
         usage(
@@ -94,9 +105,12 @@ class CliTest {
     void aNameWithAnAtIsAName() throws IOException {
         Path file = Files.writeString(dir.resolve("words"), "devices");
         assertThat(Cli.run("inspect", "@" + file).err())
-                .isEqualTo("llmc: @" + file + ": no such directory; download the model first and name"
-                        + " the directory, for example: hf download NAME --local-dir DIRECTORY"
-                        + System.lineSeparator());
+                .isEqualTo(
+                        "llmc: @"
+                                + file
+                                + ": no such directory; download the model first and name the"
+                                + " directory, for example: hf download NAME --local-dir DIRECTORY"
+                                + System.lineSeparator());
     }
 
     @Test
@@ -153,13 +167,16 @@ class CliTest {
                 "dense");
         usage(quantize("--method", "rtn", "--set", "clop=mse"), "--set clop", "did you mean clip?");
         usage(quantize("--method", "gptq"), "--calib-data");
-        for (String size : List.of("0", "-1", "0.0001K", "9999999999999999999T", "5X", "lots", "")) {
+        for (String size :
+                List.of("0", "-1", "0.0001K", "9999999999999999999T", "5X", "lots", "")) {
             usage(
                     quantize("--method", "rtn", "--shard-size", size),
                     "--shard-size: \"" + size + "\" is not a size; write 800M, 5G");
         }
         usage(quantize("--method", "rtn", "--set", "clipNorm=.nan"), "--set clipNorm", "number");
-        usage(quantize("--method", "rtn", "--targets", "q_proj", "--set", "targets=[a, null]"), "--set targets");
+        usage(
+                quantize("--method", "rtn", "--targets", "q_proj", "--set", "targets=[a, null]"),
+                "--set targets");
         usage(
                 quantize("--calib-data", "x", "--calib-order", "last"),
                 "--calib-order",

@@ -5,21 +5,24 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
+
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+import picocli.CommandLine.Model.ArgSpec;
+import picocli.CommandLine.Model.OptionSpec;
+
 import java.io.IOException;
 import java.io.OutputStream;
 import java.lang.reflect.Field;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.List;
 import java.util.HashSet;
+import java.util.List;
 import java.util.Set;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
-import picocli.CommandLine.Model.ArgSpec;
-import picocli.CommandLine.Model.OptionSpec;
 
 /// Every option and argument of every command, with values that nobody means.
 class OptionValuesTest {
@@ -102,7 +105,8 @@ class OptionValuesTest {
                 Command.of("prune", model, output, calibration, "--dry-run"),
                 Command.of("distill", model, output, data, teacher, "--dry-run"),
                 Command.of("distill", "-q", data, teacher, cache, "--dry-run"),
-                Command.of("eval", Cli.TINY_LLAMA.toString(), data, "--window=64", "--max-windows=1"),
+                Command.of(
+                        "eval", Cli.TINY_LLAMA.toString(), data, "--window=64", "--max-windows=1"),
                 Command.of("run", recipe.toString(), "--dry-run"),
                 Command.of("inspect", model),
                 Command.of("devices", "-q"));
@@ -146,5 +150,4 @@ class OptionValuesTest {
     private static boolean helps(String line) {
         return line.startsWith("see llmc") || line.startsWith("Possible solutions");
     }
-
 }

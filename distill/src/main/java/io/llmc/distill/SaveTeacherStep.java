@@ -18,6 +18,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -67,10 +68,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "temperature", "temperature is %s, expected above 0".formatted(temperature));
         }
         return new SaveTeacherStep(
-                o.path("data"),
-                count(o, "topK", 64),
-                count(o, "length", 256),
-                (float) temperature);
+                o.path("data"), count(o, "topK", 64), count(o, "length", 256), (float) temperature);
     }
 
     private static int count(Options o, String key, int absent) {

@@ -3,6 +3,7 @@ package io.llmc.distill;
 
 import io.llmc.backend.Op;
 import io.llmc.pipeline.Options;
+
 import java.nio.file.Path;
 import java.util.List;
 
@@ -158,7 +159,8 @@ final class SpecReader {
                     "mix has %s, expected FILE:WEIGHT with a whole weight from 1 to 9999, as a.txt:3"
                             .formatted(text));
         }
-        return new DistillSpec.Part(o.path("mix", text.substring(0, colon)), Integer.parseInt(weight));
+        return new DistillSpec.Part(
+                o.path("mix", text.substring(0, colon)), Integer.parseInt(weight));
     }
 
     private static Op.Missing missing(Options o, Op.LossWeights weights) {

@@ -4,6 +4,7 @@ package io.llmc.pipeline;
 import io.llmc.formats.Layouts;
 import io.llmc.formats.WeightLayout;
 import io.llmc.tokenizer.CalibrationSpec;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -93,15 +94,18 @@ public record Recipe(
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
-                .orElseThrow(() ->
-                        save.error(
-                                "layout",
-                                "layout is %s, expected one of %s"
-                                        .formatted(
-                                                name,
-                                                Layouts.ALL.stream()
-                                                        .map(WeightLayout::name)
-                                                        .collect(Collectors.joining(", ")))));
+                .orElseThrow(
+                        () ->
+                                save.error(
+                                        "layout",
+                                        "layout is %s, expected one of %s"
+                                                .formatted(
+                                                        name,
+                                                        Layouts.ALL.stream()
+                                                                .map(WeightLayout::name)
+                                                                .collect(
+                                                                        Collectors.joining(
+                                                                                ", ")))));
     }
 
     private static CalibrationSpec calibration(Options o) {
@@ -183,10 +187,11 @@ public record Recipe(
 
     public boolean calibrates() {
         return steps.stream()
-                .anyMatch(step ->
-                        switch (step) {
-                            case Sweep sweep -> sweep.calibrates();
-                            case Evaluate _, Work _ -> false;
-                        });
+                .anyMatch(
+                        step ->
+                                switch (step) {
+                                    case Sweep sweep -> sweep.calibrates();
+                                    case Evaluate _, Work _ -> false;
+                                });
     }
 }

@@ -4,12 +4,13 @@ package io.llmc.pipeline;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import org.junit.jupiter.api.Test;
+
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.Test;
 
 class OptionsTest {
     enum Order {
@@ -115,8 +116,7 @@ class OptionsTest {
     void itemsOfAListAreTexts() {
         assertThat(of("ignore", List.of("a", 2)).texts("ignore")).containsExactly("a", "2");
         for (Object wrong : Arrays.asList(null, List.of(), Map.of())) {
-            assertThatThrownBy(
-                            () -> of("ignore", Arrays.asList("a", wrong)).texts("ignore"))
+            assertThatThrownBy(() -> of("ignore", Arrays.asList("a", wrong)).texts("ignore"))
                     .isInstanceOf(RecipeException.class)
                     .hasMessage("ignore: ignore is %s, expected a text, or a list of texts", wrong);
         }

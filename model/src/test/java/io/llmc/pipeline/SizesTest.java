@@ -13,7 +13,8 @@ class SizesTest {
         assertThat(Sizes.parse("1.5GiB")).isEqualTo(3L << 29);
         assertThat(Sizes.parse("800mb")).isEqualTo(800L << 20);
         assertThat(Sizes.parse("123")).isEqualTo(123);
-        for (String bad : new String[] {"", "G", "-1", "0", "5X", "1e30T", "0x1p9", "1d", "NaN", "."}) {
+        for (String bad :
+                new String[] {"", "G", "-1", "0", "5X", "1e30T", "0x1p9", "1d", "NaN", "."}) {
             assertThatThrownBy(() -> Sizes.parse(bad)).hasMessageContaining("is not a size");
         }
         assertThat(Sizes.format(812)).isEqualTo("812 B");
