@@ -62,7 +62,7 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                                     "%s: no file can be called so here: %s"
                                             .formatted(path.getInput(), path.getReason()),
                                     "where it holds more than ASCII, set LC_ALL to a locale with"
-                                        + " UTF-8, as C.UTF-8");
+                                            + " UTF-8, as C.UTF-8");
                     case OutOfMemoryError heap ->
                             failed(
                                     "out of Java heap: " + heap.getMessage(),
@@ -76,7 +76,7 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                         say("this is a bug: " + e);
                         say(
                                 "please report it with the command, the lines below, and llmc"
-                                    + " --version");
+                                        + " --version");
                         yield ExitCode.BUG;
                     }
                 };
