@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
@@ -9,8 +10,11 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import java.util.function.Consumer;
+import java.util.function.DoubleUnaryOperator;
 import java.util.stream.Stream;
 
 /// A copy of a good model directory, to be broken in one way.
@@ -94,6 +98,46 @@ record BrokenModel(Path directory) {
                 .putShort(
                         (int) (8 + length + offset),
                         (short) (Float.floatToRawIntBits(value) >>> 16));
+        Files.write(weights(), all);
+        return this;
+    }
+
+    /// Changes every value of a tensor in BF16.
+    BrokenModel map(String tensor, DoubleUnaryOperator change) throws IOException {
+        return map(tensor, change, false);
+    }
+
+    /// Rewrites a model of BF16 tensors in F16.
+    BrokenModel inF16() throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        JsonNode header = JSON.readTree(Arrays.copyOfRange(all, 8, 8 + (int) headerLength(all)));
+        List<String> names = new ArrayList<>();
+        header.fieldNames().forEachRemaining(names::add);
+        names.remove("__metadata__");
+        for (String name : names) {
+            map(name, x -> x, true);
+        }
+        return header(h -> names.forEach(n -> ((ObjectNode) h.get(n)).put("dtype", "F16")));
+    }
+
+    private BrokenModel map(String tensor, DoubleUnaryOperator change, boolean f16)
+            throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        int length = (int) headerLength(all);
+        JsonNode offsets =
+                JSON.readTree(Arrays.copyOfRange(all, 8, 8 + length))
+                        .path(tensor)
+                        .path("data_offsets");
+        ByteBuffer buffer = ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN);
+        for (int at = offsets.path(0).asInt(); at < offsets.path(1).asInt(); at += 2) {
+            float old = Float.intBitsToFloat(buffer.getShort(8 + length + at) << 16);
+            float changed = (float) change.applyAsDouble(old);
+            buffer.putShort(
+                    8 + length + at,
+                    f16
+                            ? Float.floatToFloat16(changed)
+                            : (short) (Float.floatToRawIntBits(changed) >>> 16));
+        }
         Files.write(weights(), all);
         return this;
     }

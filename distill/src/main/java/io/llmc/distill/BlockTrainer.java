@@ -12,6 +12,7 @@ import io.llmc.model.Tape;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.solver.Host;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -54,7 +55,7 @@ final class BlockTrainer implements AutoCloseable {
     record Error(double squares, double targets) {
         /// Relative to the targets.
         double relative() {
-            return squares / targets;
+            return RelativeError.of(squares, targets);
         }
 
         Error plus(Error other) {
@@ -81,7 +82,8 @@ final class BlockTrainer implements AutoCloseable {
                             x);
             double square = Host.squares(backend, target) / target.shape().size();
             Tensor dy = tape.gradient(y);
-            float factor = (float) (scale / (square * y.rows()));
+            // A target of zeros has no size to relate an error to.
+            float factor = (float) (scale / ((square > 0 ? square : 1) * y.rows()));
             Error error = error(dy, y, target, factor, step);
             tape.backward();
             return error;

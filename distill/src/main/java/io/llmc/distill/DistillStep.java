@@ -5,6 +5,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Work;
@@ -120,6 +121,10 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         }
         Batches batches = Batches.of(ids, spec);
         Trainable.requireSome(student, spec);
+        Finite.requireAll(student, scope.progress());
+        if (teacher != null) {
+            Finite.requireAll(teacher, scope.progress());
+        }
         List<Path> inputs = inputs(student, teacher, cache);
         directory.prepare(key(scope, student, teacher, inputs, ids));
         Path work = directory.work();

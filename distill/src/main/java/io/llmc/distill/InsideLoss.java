@@ -160,6 +160,9 @@ final class InsideLoss implements AutoCloseable {
                         case MSE -> Host.squares(backend, target) / target.shape().size();
                         case COSINE -> 1;
                     };
+            if (size == 0) {
+                size = 1; // a target of zeros has no size to relate an error to
+            }
             double factor = scale * spec.hidden() / (size * x.rows() * map.counterparts().size());
             Tensor losses = scratch.allocate(DType.F64, new Shape(x.rows()));
             if (projections.isEmpty()) {

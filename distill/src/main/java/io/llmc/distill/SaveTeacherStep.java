@@ -8,6 +8,7 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
@@ -127,6 +128,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         try (Checkpoint teacher = Checkpoint.open(scope.model())) {
             requireFits(teacher);
             int[] ids = ids(teacher);
+            Finite.requireAll(teacher, scope.progress());
             boolean goesOn = directory.isBegun();
             directory.prepare(key(scope, teacher, ids));
             if (!goesOn) {

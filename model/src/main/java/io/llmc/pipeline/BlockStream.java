@@ -187,11 +187,11 @@ final class BlockStream implements AutoCloseable {
         return states != null && (plan.reshapes() || first < passes.size() - 1);
     }
 
-    /// Looks at the values in the file: the layer's own may lie on a device.
+    /// What a view has made of the weights, before anything is computed from them.
     private static void requireFinite(Linear layer, TensorReader reader) {
         String name = layer.name() + ".weight";
         if (layer.weight() instanceof Weight.Dense && reader.checkpoint().has(name)) {
-            Finite.require(name, reader.tensor(name));
+            Finite.requireWritable(name, reader.tensor(name));
         }
     }
 

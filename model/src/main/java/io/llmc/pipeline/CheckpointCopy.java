@@ -35,6 +35,7 @@ public final class CheckpointCopy {
                 // A reader of its own for each tensor: what was made for it goes with it.
                 try (TensorReader reader = made.reader()) {
                     Tensor t = reader.tensor(info.name());
+                    Finite.requireWritable(info.name(), t);
                     writer.write(info.name(), t);
                     checksums.put(info.name(), CheckpointWriter.checksum(t));
                 }

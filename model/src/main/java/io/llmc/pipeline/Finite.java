@@ -1,29 +1,89 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
 
-/// Refuses weights that are no numbers before anything is computed from them.
-final class Finite {
+/// Refuses weights that are no numbers: a model's before anything is computed from them, an output's
+/// before they are written.
+public final class Finite {
     private Finite() {}
 
+    /// The same figures, with null for every number that JSON has no way to write.
+    static SequencedMap<String, Object> figures(SequencedMap<String, Object> values) {
+        SequencedMap<String, Object> finite = new LinkedHashMap<>();
+        values.forEach((key, value) -> finite.put(key, figure(value)));
+        return finite;
+    }
+
+    private static Object figure(Object value) {
+        return switch (value) {
+            case Double d when !Double.isFinite(d) -> null;
+            case Float f when !Float.isFinite(f) -> null;
+            case List<?> list -> {
+                List<Object> finite = new ArrayList<>();
+                list.forEach(item -> finite.add(figure(item)));
+                yield finite;
+            }
+            case null, default -> value;
+        };
+    }
+
+    /// Looks at all of a model, at the price of reading its files once: what is found after hours of
+    /// work has cost them.
+    ///
+    /// @throws UserException naming the first tensor in file order that is damaged, and the element
+    public static void requireAll(Checkpoint c, Progress progress) {
+        progress.begin("looking for damaged weights", c.names().size());
+        for (String name : c.names()) {
+            // A reader of its own for each tensor, so that one is mapped at a time.
+            try (TensorReader reader = c.reader()) {
+                long bad = bad(reader.tensor(name));
+                if (bad >= 0) {
+                    throw new UserException(
+                            "tensor %s of %s has a NaN or an infinity at element %d"
+                                    .formatted(name, c.directory(), bad),
+                            "the checkpoint is damaged, or was trained until it diverged; fetch it again");
+                }
+            }
+            progress.advance(1, "");
+        }
+        progress.end();
+    }
+
+    /// What was computed must not be written where its type cannot hold it.
+    ///
+    /// @param t in host memory
     /// @throws UserException naming the tensor and the first bad element
-    static void require(String name, Tensor t) {
-        long bad =
-                switch (t.dtype()) {
-                    case F32 -> scan(t.bytes(), 0x7f80_0000_7f80_0000L, 32);
-                    case BF16 -> scan(t.bytes(), 0x7f80_7f80_7f80_7f80L, 16);
-                    case F16 -> scan(t.bytes(), 0x7c00_7c00_7c00_7c00L, 16);
-                    default -> -1;
-                };
+    static void requireWritable(String name, Tensor t) {
+        long bad = bad(t);
         if (bad >= 0) {
             throw new UserException(
-                    "tensor %s has a NaN or an infinity at element %d".formatted(name, bad),
-                    "the checkpoint is damaged, or was trained until it diverged; fetch it again");
+                    "tensor %s, as it was computed, is a NaN or beyond the range of %s at element %d"
+                            .formatted(name, t.dtype(), bad),
+                    t.dtype() == DType.F16
+                            ? "F16 ends at 65504: start from the model in BF16 or F32"
+                            : "change less of the model, or leave this layer as it is");
         }
+    }
+
+    /// The first element that is no number, or -1.
+    private static long bad(Tensor t) {
+        return switch (t.dtype()) {
+            case F32 -> scan(t.bytes(), 0x7f80_0000_7f80_0000L, 32);
+            case BF16 -> scan(t.bytes(), 0x7f80_7f80_7f80_7f80L, 16);
+            case F16 -> scan(t.bytes(), 0x7c00_7c00_7c00_7c00L, 16);
+            default -> -1;
+        };
     }
 
     /// The first element whose exponent bits are all ones; 8 bytes at a time, a lane of `width`

@@ -78,7 +78,6 @@ final class SweepOutput implements BlockStream.BlockOutput {
                 if (!written.containsKey(info.name())) {
                     Tensor own = block.parameters().get(info.name());
                     Tensor tensor = own == null ? reader.tensor(info.name()) : toHost(own, memory);
-                    Finite.require(info.name(), tensor);
                     write(info.name(), tensor, written);
                 }
             }
@@ -156,6 +155,7 @@ final class SweepOutput implements BlockStream.BlockOutput {
     }
 
     private void write(String name, Tensor tensor, Map<String, Long> written) {
+        Finite.requireWritable(name, tensor);
         writer.write(name, tensor);
         written.put(name, CheckpointWriter.checksum(tensor));
     }
@@ -165,7 +165,6 @@ final class SweepOutput implements BlockStream.BlockOutput {
         for (TensorInfo info : plan.tensors()) {
             if (!checksums.containsKey(info.name())) {
                 Tensor tensor = reader.tensor(info.name());
-                Finite.require(info.name(), tensor);
                 write(info.name(), tensor, checksums);
             }
         }

@@ -84,6 +84,7 @@ public record SweepRunner(
             SweepPlan sizes = plan(recipe, sweep, model, output);
             ModelSpec spec = Architectures.specOf(original);
             Windows windows = windows(original, spec, recipe, sweep);
+            Finite.requireAll(original, progress);
             String key = key(original, recipe, sweep, windows);
             directory.prepare(key);
             CompletableFuture<Map<String, String>> hashes =

@@ -38,9 +38,13 @@ public non-sealed interface Work extends Recipe.Step {
             String toolVersion,
             Progress progress) {}
 
-    /// @param values figures with JSON values, for people too
+    /// @param values figures with JSON values, for people too; a number that is not finite becomes null
     /// @param warnings sentences that the user must see
-    record Result(Path output, SequencedMap<String, Object> values, List<String> warnings) {}
+    record Result(Path output, SequencedMap<String, Object> values, List<String> warnings) {
+        public Result {
+            values = Finite.figures(values);
+        }
+    }
 
     /// A step by its name in a recipe.
     ///

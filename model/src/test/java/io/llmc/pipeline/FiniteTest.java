@@ -33,11 +33,13 @@ class FiniteTest {
                     put(s, bytes, i, good);
                 }
                 Tensor t = Tensor.of(s, dtype, size);
-                assertThatCode(() -> Finite.require("w", t)).doesNotThrowAnyException();
+                assertThatCode(() -> Finite.requireWritable("w", t)).doesNotThrowAnyException();
                 put(s, bytes, at, bad);
-                assertThatThrownBy(() -> Finite.require("w", t))
+                assertThatThrownBy(() -> Finite.requireWritable("w", t))
                         .isInstanceOf(UserException.class)
-                        .hasMessage("tensor w has a NaN or an infinity at element " + at);
+                        .hasMessage(
+                                "tensor w, as it was computed, is a NaN or beyond the range of %s at element %d"
+                                        .formatted(dtype, at));
             }
         }
     }

@@ -6,6 +6,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -79,12 +80,7 @@ final class Sparse {
             double error = Host.sum(Host.doubles(backend, squares));
             backend.run(new Op.RowSquares(squares, before));
             double norm = Host.sum(Host.doubles(backend, squares));
-            return relative(error, norm);
+            return RelativeError.of(error, norm);
         }
-    }
-
-    /// What is lost of a layer's output; a layer that gives nothing loses nothing.
-    static double relative(double error, double norm) {
-        return norm > 0 ? error / norm : 0;
     }
 }

@@ -7,6 +7,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -66,8 +67,8 @@ final class SparseGptMath {
         return new Result(
                 work,
                 Host.share(backend, mask),
-                Sparse.relative(error, norm),
-                Sparse.relative(uncompensated, norm));
+                RelativeError.of(error, norm),
+                RelativeError.of(uncompensated, norm));
     }
 
     private static void block(

@@ -17,6 +17,7 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Hessians;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
@@ -297,8 +298,8 @@ public record WidthPass(
                     layer,
                     what,
                     factor,
-                    Sparse.relative(error, norm),
-                    Sparse.relative(plain, norm),
+                    RelativeError.of(error, norm),
+                    RelativeError.of(plain, norm),
                     start);
         }
     }

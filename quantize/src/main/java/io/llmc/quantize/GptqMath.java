@@ -7,6 +7,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
@@ -103,7 +104,11 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             error = distance(backend, inner, packed, dense, h);
         }
-        return new Result(packed, error / norm, rtn / norm, sparsity);
+        return new Result(
+                packed,
+                RelativeError.of(error, norm),
+                RelativeError.of(rtn, norm),
+                sparsity);
     }
 
     /// Chooses all of a grid from the weights as they were.

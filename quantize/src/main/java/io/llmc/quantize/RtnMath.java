@@ -5,6 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Host;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
@@ -73,7 +74,7 @@ final class RtnMath {
             error += squares[i];
             norm += squares[i + 1];
         }
-        return norm == 0 ? 0 : error / norm;
+        return RelativeError.of(error, norm);
     }
 
     /// The contiguous group of each input.
