@@ -2,7 +2,6 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Sizes;
-import io.llmc.tensor.QuantSpec;
 import java.util.List;
 import java.util.stream.Collectors;
 
@@ -23,16 +22,6 @@ final class Figures {
                         ? "%.2f times smaller".formatted(ratio)
                         : "%.2f times larger".formatted(1 / ratio);
         return "%s -> %s, %s".formatted(Sizes.format(before), Sizes.format(after), change);
-    }
-
-    /// `4 bits, groups of 64, symmetric`
-    static String grid(QuantSpec spec) {
-        String groups =
-                spec.groupSize() == QuantSpec.CHANNEL
-                        ? "whole rows"
-                        : "groups of " + spec.groupSize();
-        return "%d bits, %s, %s"
-                .formatted(spec.bits(), groups, spec.symmetric() ? "symmetric" : "asymmetric");
     }
 
     /// `135.2 M`, `4096`

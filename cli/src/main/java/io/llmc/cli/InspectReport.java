@@ -170,7 +170,7 @@ record InspectReport(
                     .filter(layout -> !layout.name().equals("dense"))
                     .map(layout -> layout.decode(reader, linear))
                     .filter(Weight.Grouped.class::isInstance)
-                    .ifPresent(w -> grids.add(Figures.grid(((Weight.Grouped) w).spec())));
+                    .ifPresent(w -> grids.add(((Weight.Grouped) w).spec().describe()));
         }
         String layout =
                 reader.checkpoint()

@@ -5,12 +5,14 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
+import io.llmc.tensor.QuantSpec;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.stream.Collectors;
 
 /// What a recipe would do, for `--dry-run`.
 record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
@@ -20,7 +22,11 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                 "dry run: %s -> %s, nothing is written\n"
                         .formatted(recipe.model(), recipe.output()));
         plan.ifPresent(
-                p -> text.append('\n').append(layers(p, verbose)).append('\n').append(sizes(p)));
+                p -> text.append('\n')
+                        .append(layers(p, verbose))
+                        .append('\n')
+                        .append(sizes(p))
+                        .append(notes(p)));
         if (recipe.steps().size() > 1) {
             text.append(
                     "\n%d steps; sizes are those of the first sweep\n"
@@ -51,7 +57,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                 verbose ? m.name() : m.name().substring(m.name().lastIndexOf('.') + 1),
                 m.out() + " x " + m.in(),
                 m.method().isEmpty() ? "-" : m.method(),
-                m.encoding().map(Figures::grid).orElse("as it is"));
+                m.encoding().map(QuantSpec::describe).orElse("as it is"));
     }
 
     private static Table sizes(SweepPlan plan) {
@@ -72,6 +78,10 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                                 + spills);
     }
 
+    private static String notes(SweepPlan plan) {
+        return plan.notes().stream().map("\nnote: %s\n"::formatted).collect(Collectors.joining());
+    }
+
     SequencedMap<String, Object> json() {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
@@ -83,6 +93,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
             json.put("output_parameters", p.outputParameters());
             json.put("peak_bytes", p.peakBytes());
             json.put("spills", p.spills());
+            json.put("notes", p.notes());
             json.put("modules", p.modules().stream().map(PlanReport::json).toList());
         });
         return json;

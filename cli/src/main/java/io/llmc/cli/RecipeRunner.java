@@ -56,7 +56,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
                     spec(e, recipe.model());
                 }
                 case Work work -> work.check(recipe.model());
-                case Sweep _ -> {}
+                case Sweep sweep -> sweep.requireOneGrid(recipe.save().layout());
             }
         }
         requirePlainStopovers(recipe);
@@ -80,7 +80,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         if (packs && !recipe.save().layout().name().equals("dense")) {
             throw new UserException(
                     "a sweep follows one that quantizes, but a packed model is not compressed again",
-                    "put the methods into one sweep, each with its targets, or save with layout dense");
+                    "put the methods into one sweep, each with its targets and all with one grid, or save with layout dense");
         }
     }
 

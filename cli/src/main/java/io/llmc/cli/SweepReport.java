@@ -98,6 +98,7 @@ record SweepReport(Swept swept) {
         if (!warnings.isEmpty()) {
             text.append("\nwarnings\n").append(String.join("\n", warnings)).append('\n');
         }
+        swept.plan().notes().forEach(note -> text.append("\nnote: %s\n".formatted(note)));
         return text.toString();
     }
 
@@ -240,6 +241,7 @@ record SweepReport(Swept swept) {
         json.put("verified_tensors", r.verifiedTensors());
         json.put("resumed_blocks", r.resumedBlocks());
         json.put("seconds", r.seconds());
+        json.put("notes", swept.plan().notes());
         json.put("modules", r.reports().stream().map(SweepReport::json).toList());
         return json;
     }

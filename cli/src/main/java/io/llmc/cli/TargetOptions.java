@@ -10,19 +10,19 @@ final class TargetOptions {
             names = "--targets",
             paramLabel = "GLOBS",
             description =
-                    "Linear layers to work on, by name, as down_proj,*.self_attn.* (default: all of"
-                            + " the blocks).")
+                    "Linear layers to work on, by name, as down_proj,*.self_attn.*, or by a regular"
+                            + " expression, as re:.*mlp.* (default: all of the blocks).")
     private String targets;
 
     @Option(
             names = "--ignore",
             paramLabel = "GLOBS",
-            description = "Linear layers to leave as they are.")
+            description = "Linear layers to leave as they are, named in the same way.")
     private String ignore;
 
     List<Setting> toSettings() {
         return List.of(
-                new Setting("targets", Setting.items(targets), "--targets"),
-                new Setting("ignore", Setting.items(ignore), "--ignore"));
+                Setting.list("targets", targets, "--targets"),
+                Setting.list("ignore", ignore, "--ignore"));
     }
 }

@@ -6,6 +6,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.DType;
@@ -34,7 +35,6 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
     static Lora read(Options o) {
         int rank = o.integer("lora", 0);
         double alpha = o.decimal("loraAlpha", 2.0 * rank);
-        List<String> targets = o.texts("loraTargets");
         if (rank < 0) {
             throw o.error("lora", "lora is %d, expected a rank of at least 1".formatted(rank));
         }
@@ -47,7 +47,12 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
                 throw o.error(key, key + " would change nothing: lora is not given");
             }
         }
-        return rank == 0 ? null : new Lora(rank, alpha, new Targets(targets, List.of()), !adapter);
+        return rank == 0 ? null : new Lora(rank, alpha, targets(o), !adapter);
+    }
+
+    private static Targets targets(Options o) {
+        NamePatterns.read(o, "loraTargets");
+        return Targets.of("--lora-targets", o.texts("loraTargets"));
     }
 
     /// The linear layers of a model that get one.

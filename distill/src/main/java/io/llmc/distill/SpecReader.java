@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Op;
+import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Options;
 
 import java.nio.file.Path;
@@ -61,6 +62,7 @@ final class SpecReader {
         if (holdout == 0) {
             refuse(o, List.of("patience"), "no window is held out");
         }
+        NamePatterns.read(o, "train");
         Lora lora = Lora.read(o);
         if (lora != null && o.has("train")) {
             throw o.error("train", "lora trains its adapters alone; leave train out");

@@ -79,7 +79,7 @@ final class Student implements AutoCloseable {
         this.algorithm = distill.adam().algorithm();
         this.spec = Architectures.specOf(checkpoint);
         String prefix = only == ALL ? "" : spec.layers().get(only).prefix();
-        this.trainable = new Trainable(distill.train(), lora, prefix);
+        this.trainable = Trainable.of(distill, lora, prefix);
         Checkpoint wide = inF32();
         this.model = new LanguageModel(wide, spec, backend);
         this.reader = wide.reader();

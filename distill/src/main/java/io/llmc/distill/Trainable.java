@@ -6,20 +6,28 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.Targets;
+import io.llmc.pipeline.NamePatterns;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Set;
+import java.util.stream.Collectors;
 
 /// Which tensors of a student learn.
 ///
 /// @param globs over their names; empty for all
 /// @param lora trained in their place; null for none
 /// @param prefix of the block that is trained; empty for all of the model
-record Trainable(List<String> globs, Lora lora, String prefix) {
+record Trainable(NamePatterns globs, Lora lora, String prefix) {
+    private static final String TRAIN = "--train";
     private static final String REMEDY =
             "use --lora RANK --adapter, or --train '*norm*', or distill first and quantize then";
 
     static Trainable of(DistillSpec spec) {
-        return new Trainable(spec.train(), spec.lora(), "");
+        return of(spec, spec.lora(), "");
+    }
+
+    static Trainable of(DistillSpec spec, Lora lora, String prefix) {
+        return new Trainable(NamePatterns.of(TRAIN, spec.train()), lora, prefix);
     }
 
     /// Scales of packed weights are not: all that learns is a weight or a bias of its own.
@@ -37,33 +45,31 @@ record Trainable(List<String> globs, Lora lora, String prefix) {
     }
 
     private boolean named(String name) {
-        return globs.stream().anyMatch(g -> Targets.matches(g, name));
+        return globs.matches(name);
     }
 
-    /// @throws UserException where nothing would be trained
+    /// @throws UserException where a pattern names nothing that could be trained
     static void requireSome(Checkpoint c, DistillSpec spec) {
         ModelSpec model = Architectures.specOf(c);
-        Trainable trainable = of(spec);
-        if (spec.lora() == null
-                && c.names().stream()
+        Trainable all = new Trainable(NamePatterns.of(TRAIN, List.of()), null, "");
+        List<String> names =
+                c.names().stream()
+                        .filter(n -> all.selects(c, n))
                         .filter(n -> !spec.blockwise() || inBlock(model, n))
-                        .noneMatch(n -> trainable.selects(c, n))) {
-            throw new UserException(
-                    "--train %s matches none of the student's tensors%s"
-                            .formatted(
-                                    String.join(",", spec.train()),
-                                    spec.blockwise() ? " in a block" : ""),
-                    "names look like "
-                            + model.layers().getFirst().attentionNorm().name()
-                            + ".weight");
+                        .toList();
+        of(spec).globs
+                .requireEach(
+                        names,
+                        "the student's tensors" + (spec.blockwise() ? " in a block" : ""));
+        if (spec.lora() != null) {
+            spec.lora().targets().resolve("lora", model, modules(c), new ArrayList<>());
         }
-        if (spec.lora() != null && spec.lora().layers(model).findAny().isEmpty()) {
-            throw new UserException(
-                    "--lora-targets %s matches none of the student's linear layers"
-                            .formatted(String.join(",", spec.lora().targets().include())),
-                    "names look like "
-                            + model.layers().getFirst().linears(model.hidden()).getFirst().name());
-        }
+    }
+
+    private static Set<String> modules(Checkpoint c) {
+        return c.names().stream()
+                .map(n -> n.substring(0, Math.max(0, n.lastIndexOf('.'))))
+                .collect(Collectors.toSet());
     }
 
     private static boolean inBlock(ModelSpec model, String name) {

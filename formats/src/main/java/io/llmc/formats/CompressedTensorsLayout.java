@@ -235,7 +235,8 @@ final class CompressedTensorsLayout implements WeightLayout {
         QuantSpec spec = summary.spec();
         boolean channel = spec.groupSize() == QuantSpec.CHANNEL;
         ObjectNode weights = Json.object();
-        if (summary.descAct()) {
+        if (summary.descAct() && !channel) {
+            // Readers refuse an order of columns where there are no groups.
             weights.put("actorder", summary.groupIndex() ? "group" : "static");
         } else {
             weights.putNull("actorder");

@@ -19,6 +19,12 @@ public record QuantSpec(int bits, int groupSize, boolean symmetric) {
         }
     }
 
+    /// `4 bits, groups of 64, symmetric`
+    public String describe() {
+        String groups = groupSize == CHANNEL ? "whole rows" : "groups of " + groupSize;
+        return "%d bits, %s, %s".formatted(bits, groups, symmetric ? "symmetric" : "asymmetric");
+    }
+
     public int maxCode() {
         return (1 << bits) - 1;
     }

@@ -287,7 +287,7 @@ final class BlockStream implements AutoCloseable {
 
         @Override
         public boolean selected(Linear layer) {
-            return pass.targets().selects(layer.name());
+            return plan.selects(pass, layer.name());
         }
 
         @Override

@@ -17,12 +17,15 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.SequencedSet;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.LongStream;
 import java.util.stream.Stream;
 
@@ -34,6 +37,8 @@ final class OutputPlan {
     private final List<BlockPass> passes;
     private boolean reshapes;
     private final WeightLayout layout;
+    private final List<Set<String>> selected = new ArrayList<>();
+    private final SequencedSet<String> notes = new LinkedHashSet<>();
     private final SequencedMap<String, SweepPlan.Module> modules = new LinkedHashMap<>();
     private final SequencedMap<String, List<TensorInfo>> encoded = new LinkedHashMap<>();
     private List<TensorInfo> tensors;
@@ -45,7 +50,12 @@ final class OutputPlan {
         SweepRunner.refuseQuantized(checkpoint);
         specs.add(spec);
         HfConfig changed = checkpoint.config();
+        Set<String> named =
+                checkpoint.names().stream()
+                        .map(OutputPlan::module)
+                        .collect(Collectors.toCollection(LinkedHashSet::new));
         for (BlockPass pass : passes) {
+            selected.add(pass.targets().resolve(pass.name(), specs.getLast(), named, notes));
             pass.check(specs.getLast());
             Map<Size, Integer> sizes = pass.sizes(specs.getLast());
             if (!sizes.isEmpty()) {
@@ -62,14 +72,13 @@ final class OutputPlan {
                 plan(i, linear);
             }
         }
-        if (!passes.isEmpty()
-                && !reshapes
-                && modules.values().stream().allMatch(m -> m.method().isEmpty())) {
-            throw new UserException(
-                    "the targets select none of the %d linear layers".formatted(modules.size()),
-                    "names look like " + modules.firstEntry().getKey());
-        }
         refuseConv1d();
+        notes.addAll(Consumers.notes(source(), target(), packs(), passes, layout));
+    }
+
+    /// What a tensor belongs to.
+    private static String module(String tensor) {
+        return tensor.substring(0, Math.max(0, tensor.lastIndexOf('.')));
     }
 
     /// A block cannot take another size once its weights have a grid.
@@ -81,6 +90,21 @@ final class OutputPlan {
                                 .formatted(pass.name(), before.name()),
                         "swap the two");
             }
+        }
+    }
+
+    /// Nothing works on a layer that has been packed, and nothing quantizes one twice.
+    private void requireDense(String layer, List<BlockPass> mine) {
+        BlockPass quantizer = null;
+        for (BlockPass pass : mine) {
+            boolean quantizes = pass.encoding().isPresent();
+            if (quantizer != null && (quantizes || !layout.name().equals("dense"))) {
+                throw new UserException(
+                        "%s would work on %s, which %s has quantized before it"
+                                .formatted(pass.name(), layer, quantizer.name()),
+                        "swap the two, or give each its own layers with targets and ignore");
+            }
+            quantizer = quantizes ? pass : quantizer;
         }
     }
 
@@ -137,7 +161,8 @@ final class OutputPlan {
     private void plan(int block, LinearSpec linear) {
         String name = linear.name();
         TensorInfo weight = checkpoint.info(name + ".weight");
-        List<BlockPass> mine = passes.stream().filter(p -> p.targets().selects(name)).toList();
+        List<BlockPass> mine = passes.stream().filter(p -> selects(p, name)).toList();
+        requireDense(name, mine);
         Optional<QuantSpec> encoding =
                 mine.stream()
                         .map(BlockPass::encoding)
@@ -189,6 +214,24 @@ final class OutputPlan {
                 "group size %d does not divide the %d inputs of %s"
                         .formatted(grid.groupSize(), in, name),
                 "these do: " + (fitting.isEmpty() ? "" : fitting + ", ") + "channel");
+    }
+
+    /// Whether a pass works on a layer.
+    boolean selects(BlockPass pass, String linear) {
+        return IntStream.range(0, passes.size())
+                .anyMatch(p -> passes.get(p) == pass && selected.get(p).contains(linear));
+    }
+
+    /// Layers that are written packed.
+    private Set<String> packs() {
+        return modules.keySet().stream()
+                .filter(linear -> !isDense(linear))
+                .collect(Collectors.toSet());
+    }
+
+    /// What a user should know before any work.
+    List<String> notes() {
+        return List.copyOf(notes);
     }
 
     /// Whether a layer's weight is written as plain numbers.
@@ -247,7 +290,7 @@ final class OutputPlan {
         List<TensorInfo> all = new ArrayList<>();
         for (String name : checkpoint.names()) {
             TensorInfo info = checkpoint.info(name);
-            String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+            String linear = module(name);
             if (!before.contains(linear)) {
                 all.add(info);
             } else if (encoded.containsKey(linear) && name.endsWith(".weight")) {

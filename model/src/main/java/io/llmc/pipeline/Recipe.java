@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.Layouts;
+import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
 import io.llmc.tokenizer.CalibrationSpec;
 
@@ -39,6 +40,35 @@ public record Recipe(
 
         public boolean calibrates() {
             return all().anyMatch(Pass::calibrates);
+        }
+
+        /// A layout's config says one scheme for all packed layers; another grid beside it would be
+        /// read as that one.
+        ///
+        /// @throws UserException where two passes pack layers on different grids
+        public void requireOneGrid(WeightLayout layout) {
+            List<BlockPass> packing =
+                    layout.name().equals("dense")
+                            ? List.of()
+                            : passes.stream().filter(p -> p.encoding().isPresent()).toList();
+            for (BlockPass pass : packing) {
+                BlockPass first = packing.getFirst();
+                if (!pass.encoding().equals(first.encoding())
+                        || pass.groupIndex() != first.groupIndex()) {
+                    throw new UserException(
+                            "one sweep puts two grids on the model: %s, and %s"
+                                    .formatted(grid(first), grid(pass)),
+                            "all packed layers of a model have one grid: give both the same bits, groupSize, symmetric and actOrder, or save with layout dense");
+                }
+            }
+        }
+
+        private static String grid(BlockPass pass) {
+            return "%s %s%s"
+                    .formatted(
+                            pass.name(),
+                            pass.encoding().orElseThrow().describe(),
+                            pass.groupIndex() ? " in the order of activations" : "");
         }
     }
 

@@ -16,6 +16,7 @@ import java.util.Optional;
 /// @param outputParameters numbers that the output's stand for
 /// @param peakBytes memory that the run will need outside the Java heap, mapped weights included
 /// @param spills whether activations go to disk to keep the memory cap
+/// @param notes sentences that the user should see before any work
 public record SweepPlan(
         List<Module> modules,
         List<TensorInfo> tensors,
@@ -24,7 +25,8 @@ public record SweepPlan(
         long inputParameters,
         long outputParameters,
         long peakBytes,
-        boolean spills) {
+        boolean spills,
+        List<String> notes) {
 
     /// @param encoding the grid it will lie on; empty where it stays as it is
     public record Module(

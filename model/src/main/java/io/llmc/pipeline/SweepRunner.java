@@ -53,6 +53,7 @@ public record SweepRunner(
     /// @param source as the directory has it
     /// @param c as the sweep's views have it
     private SweepPlan plan(Checkpoint source, Checkpoint c, Recipe recipe, Recipe.Sweep sweep) {
+        sweep.requireOneGrid(recipe.save().layout());
         ModelSpec spec = Architectures.specOf(c);
         OutputPlan output = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
         MemoryPlan memory =
@@ -71,7 +72,8 @@ public record SweepRunner(
                 source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
                 output.parameters(),
                 memory.bytes(),
-                memory.spills());
+                memory.spills(),
+                output.notes());
     }
 
     /// @throws UserException where the output exists, the model cannot be compressed as asked, or
@@ -84,6 +86,7 @@ public record SweepRunner(
             SweepPlan sizes = plan(recipe, sweep, model, output);
             ModelSpec spec = Architectures.specOf(original);
             Windows windows = windows(original, spec, recipe, sweep);
+            sizes.notes().forEach(progress::note);
             Finite.requireAll(original, progress);
             String key = key(original, recipe, sweep, windows);
             directory.prepare(key);

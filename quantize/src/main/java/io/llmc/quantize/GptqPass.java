@@ -142,13 +142,18 @@ public record GptqPass(
 
     @Override
     public boolean groupIndex() {
-        return actOrder == ActOrder.GROUP;
+        return actOrder == ActOrder.GROUP && spec.groupSize() != QuantSpec.CHANNEL;
+    }
+
+    /// A whole row is one group in any order.
+    private ActOrder order() {
+        return actOrder == ActOrder.GROUP && !groupIndex() ? ActOrder.STATIC : actOrder;
     }
 
     @Override
     public SequencedMap<String, Object> describe() {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
-        values.put("act_order", Options.spelling(actOrder));
+        values.put("act_order", Options.spelling(order()));
         values.put("damping", damping);
         values.put("block_size", blockSize);
         values.put("clip", Options.spelling(clip));
@@ -162,7 +167,7 @@ public record GptqPass(
     private GptqMath.Settings settings(BlockScope scope, Linear layer) {
         return new GptqMath.Settings(
                 spec,
-                actOrder,
+                order(),
                 blockSize,
                 clip == Clip.NONE ? null : search,
                 clip == Clip.HESSIAN,
