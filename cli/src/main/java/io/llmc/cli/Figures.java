@@ -2,6 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Sizes;
+
 import java.util.List;
 import java.util.stream.Collectors;
 

@@ -16,6 +16,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.Sizes;
 import io.llmc.tensor.Weight;
+
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -54,13 +55,14 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach((t, file) ->
-                all.row(
-                        t.name(),
-                        t.dtype(),
-                        t.shape(),
-                        Sizes.format(t.byteSize()),
-                        file.getFileName()));
+        tensors.forEach(
+                (t, file) ->
+                        all.row(
+                                t.name(),
+                                t.dtype(),
+                                t.shape(),
+                                Sizes.format(t.byteSize()),
+                                file.getFileName()));
         return table + "\n" + all;
     }
 

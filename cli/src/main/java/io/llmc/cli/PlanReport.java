@@ -6,6 +6,7 @@ import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
 import io.llmc.tensor.QuantSpec;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -22,11 +23,12 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                 "dry run: %s -> %s, nothing is written\n"
                         .formatted(recipe.model(), recipe.output()));
         plan.ifPresent(
-                p -> text.append('\n')
-                        .append(layers(p, verbose))
-                        .append('\n')
-                        .append(sizes(p))
-                        .append(notes(p)));
+                p ->
+                        text.append('\n')
+                                .append(layers(p, verbose))
+                                .append('\n')
+                                .append(sizes(p))
+                                .append(notes(p)));
         if (recipe.steps().size() > 1) {
             text.append(
                     "\n%d steps; sizes are those of the first sweep\n"
@@ -41,14 +43,15 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         for (Module m : plan.modules()) {
             groups.computeIfAbsent(key(m, verbose), _ -> new ArrayList<>()).add(m);
         }
-        groups.forEach((key, modules) ->
-                table.row(
-                        key.getFirst(),
-                        modules.size(),
-                        key.get(1),
-                        key.get(2),
-                        key.getLast(),
-                        Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
+        groups.forEach(
+                (key, modules) ->
+                        table.row(
+                                key.getFirst(),
+                                modules.size(),
+                                key.get(1),
+                                key.get(2),
+                                key.getLast(),
+                                Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
         return table;
     }
 
@@ -86,16 +89,17 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
         json.put("output", recipe.output().toString());
-        plan.ifPresent(p -> {
-            json.put("input_bytes", p.inputBytes());
-            json.put("output_bytes", p.outputBytes());
-            json.put("input_parameters", p.inputParameters());
-            json.put("output_parameters", p.outputParameters());
-            json.put("peak_bytes", p.peakBytes());
-            json.put("spills", p.spills());
-            json.put("notes", p.notes());
-            json.put("modules", p.modules().stream().map(PlanReport::json).toList());
-        });
+        plan.ifPresent(
+                p -> {
+                    json.put("input_bytes", p.inputBytes());
+                    json.put("output_bytes", p.outputBytes());
+                    json.put("input_parameters", p.inputParameters());
+                    json.put("output_parameters", p.outputParameters());
+                    json.put("peak_bytes", p.peakBytes());
+                    json.put("spills", p.spills());
+                    json.put("notes", p.notes());
+                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+                });
         return json;
     }
 
@@ -105,11 +109,12 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         json.put("shape", List.of(m.out(), m.in()));
         json.put("method", m.method());
         m.encoding()
-                .ifPresent(e -> {
-                    json.put("bits", e.bits());
-                    json.put("group_size", e.groupSize());
-                    json.put("symmetric", e.symmetric());
-                });
+                .ifPresent(
+                        e -> {
+                            json.put("bits", e.bits());
+                            json.put("group_size", e.groupSize());
+                            json.put("symmetric", e.symmetric());
+                        });
         json.put("bytes", m.bytes());
         return json;
     }

@@ -2,10 +2,12 @@
 package io.llmc.cli;
 
 import io.llmc.prune.PrunePasses;
+
+import picocli.CommandLine.Option;
+
 import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
-import picocli.CommandLine.Option;
 
 /// Mixin: what is taken out of a model, and how it is found.
 final class PruningOptions {
@@ -23,31 +25,32 @@ final class PruningOptions {
             names = "--sparsity",
             paramLabel = "X",
             description =
-                    "magnitude, wanda, sparsegpt: part of the weights to zero, 0 to 1 (default: 0.5).")
+                    "magnitude, wanda, sparsegpt: part of the weights to zero, 0 to 1 (default:"
+                        + " 0.5).")
     private Double sparsity;
 
     @Option(
             names = "--pattern",
             paramLabel = "P",
             description =
-                    "magnitude, wanda, sparsegpt: unstructured (default), or N:M, as 2:4, which keeps N"
-                            + " of every M weights.")
+                    "magnitude, wanda, sparsegpt: unstructured (default), or N:M, as 2:4, which"
+                        + " keeps N of every M weights.")
     private String pattern;
 
     @Option(
             names = "--compare",
             paramLabel = "HOW",
             description =
-                    "magnitude, wanda: weights compete within a row (wanda's default) or a whole layer"
-                            + " (magnitude's).")
+                    "magnitude, wanda: weights compete within a row (wanda's default) or a whole"
+                        + " layer (magnitude's).")
     private String compare;
 
     @Option(
             names = "--allocation",
             paramLabel = "HOW",
             description =
-                    "magnitude, wanda, sparsegpt: uniform (default), owl, which spares blocks with many"
-                            + " outliers, or a sparsity for each block, as 0.3,0.5,0.6.")
+                    "magnitude, wanda, sparsegpt: uniform (default), owl, which spares blocks with"
+                        + " many outliers, or a sparsity for each block, as 0.3,0.5,0.6.")
     private String allocation;
 
     @Option(
@@ -60,8 +63,8 @@ final class PruningOptions {
             names = "--damping",
             paramLabel = "X",
             description =
-                    "sparsegpt, width: added to the Hessian's diagonal, as a part of its mean (default:"
-                            + " 0.01).")
+                    "sparsegpt, width: added to the Hessian's diagonal, as a part of its mean"
+                        + " (default: 0.01).")
     private Double damping;
 
     @Option(names = "--drop", paramLabel = "N", description = "layers: number of blocks to drop.")
@@ -71,25 +74,26 @@ final class PruningOptions {
             names = "--score",
             paramLabel = "HOW",
             description =
-                    "layers: block-influence (default) drops the blocks that turn their input least;"
-                            + " angular, a run of blocks that does; greedy, one by one, the block"
-                            + " without which perplexity is best, each at the cost of about half as many"
-                            + " passes as there are blocks.")
+                    "layers: block-influence (default) drops the blocks that turn their input"
+                        + " least; angular, a run of blocks that does; greedy, one by one, the"
+                        + " block without which perplexity is best, each at the cost of about half"
+                        + " as many passes as there are blocks.")
     private String score;
 
     @Option(
             names = "--layers",
             paramLabel = "LIST",
             description =
-                    "layers: the blocks to drop, from 0, as 20,21,22; instead of --drop, and without"
-                            + " calibration data.")
+                    "layers: the blocks to drop, from 0, as 20,21,22; instead of --drop, and"
+                        + " without calibration data.")
     private String layers;
 
     @Option(
             names = "--ffn",
             paramLabel = "X",
             description =
-                    "width: feed-forward channels that stay: a part of them, as 0.75, or their number.")
+                    "width: feed-forward channels that stay: a part of them, as 0.75, or their"
+                        + " number.")
     private String ffn;
 
     @Option(
@@ -108,8 +112,8 @@ final class PruningOptions {
             names = "--importance",
             paramLabel = "HOW",
             description =
-                    "width: what counts: obs (default), the error that a removal leaves when the rest"
-                            + " makes up for it; wanda; or activation.")
+                    "width: what counts: obs (default), the error that a removal leaves when the"
+                        + " rest makes up for it; wanda; or activation.")
     private String importance;
 
     @Option(names = "--no-refit", description = "width: leave the weights that stay as they are.")
@@ -149,7 +153,8 @@ final class PruningOptions {
             names = "--data",
             paramLabel = "FILE",
             description =
-                    "Text to compare the result with the original on, when done: perplexity and divergence.")
+                    "Text to compare the result with the original on, when done: perplexity and"
+                        + " divergence.")
     private String data;
 
     @Option(

@@ -17,6 +17,7 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
 import io.llmc.pipeline.Work;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -79,8 +80,10 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
                         .anyMatch(pass -> pass.encoding().isPresent());
         if (packs && !recipe.save().layout().name().equals("dense")) {
             throw new UserException(
-                    "a sweep follows one that quantizes, but a packed model is not compressed again",
-                    "put the methods into one sweep, each with its targets and all with one grid, or save with layout dense");
+                    "a sweep follows one that quantizes, but a packed model is not compressed"
+                        + " again",
+                    "put the methods into one sweep, each with its targets and all with one grid,"
+                        + " or save with layout dense");
         }
     }
 
@@ -92,7 +95,8 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         if (alone && recipe.steps().size() > 1) {
             throw new UserException(
                     "an adapter goes with the recipe's own model, but there are other steps",
-                    "leave adapter out to merge it, or run the adapter's step as a recipe of its own");
+                    "leave adapter out to merge it, or run the adapter's step as a recipe of its"
+                        + " own");
         }
     }
 

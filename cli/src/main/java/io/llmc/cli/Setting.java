@@ -2,6 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.RecipeException;
+
 import java.util.ArrayList;
 import java.util.List;
 
@@ -11,8 +12,8 @@ import java.util.List;
 /// @param value null where the flag was not given
 /// @param flag what to name in an error: `--group-size`
 record Setting(String key, Object value, String flag) {
-    /// A flag whose value is a comma list; commas inside of brackets belong to a regular expression,
-    /// as in `re:.*[.][0-9]{1,2}[.].*`.
+    /// A flag whose value is a comma list; commas inside of brackets belong to a regular
+    /// expression, as in `re:.*[.][0-9]{1,2}[.].*`.
     ///
     /// @param commas null where the flag was not given
     /// @throws RecipeException where the list has no item

@@ -5,6 +5,7 @@ import io.llmc.cli.RecipeRunner.Swept;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -28,9 +29,10 @@ record SweepReport(Swept swept) {
     private record Column(String key, String heading, Function<List<Object>, String> cell) {}
 
     private static final String SPARSE_FILES =
-            "Zeros are stored like other weights: a sparse file is as large as before, and no usual runtime"
-                    + " multiplies\nit faster. Zeros shrink under file compression, serve kernels made for"
-                    + " them, and llmc quantize keeps them.\n";
+            "Zeros are stored like other weights: a sparse file is as large as before, and no usual"
+                + " runtime multiplies\n"
+                + "it faster. Zeros shrink under file compression, serve kernels made for them, and"
+                + " llmc quantize keeps them.\n";
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
             List.of(

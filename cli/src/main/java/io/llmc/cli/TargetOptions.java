@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import java.util.List;
 import picocli.CommandLine.Option;
+
+import java.util.List;
 
 /// Mixin: which linear layers a method works on.
 final class TargetOptions {

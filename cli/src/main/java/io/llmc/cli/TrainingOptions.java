@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import java.util.List;
 import picocli.CommandLine.Option;
+
+import java.util.List;
 
 /// Mixin: what a student learns, and how.
 final class TrainingOptions {
@@ -13,7 +14,8 @@ final class TrainingOptions {
             names = "--data",
             paramLabel = "FILE",
             description =
-                    "Text to learn from: .txt, or .jsonl with \"text\" or \"messages\" in every line.")
+                    "Text to learn from: .txt, or .jsonl with \"text\" or \"messages\" in every"
+                        + " line.")
     private String data;
 
     @Option(
@@ -73,7 +75,8 @@ final class TrainingOptions {
             names = "--optimizer",
             paramLabel = "NAME",
             description =
-                    "adamw (default), or adamw8bit: its memory in 8 bits, 10 bytes a weight instead of 16.")
+                    "adamw (default), or adamw8bit: its memory in 8 bits, 10 bytes a weight instead"
+                        + " of 16.")
     private String optimizer;
 
     @Option(
@@ -98,13 +101,15 @@ final class TrainingOptions {
             names = "--lora",
             paramLabel = "RANK",
             description =
-                    "Train low-rank adapters of the linear layers in the place of the weights, and merge them.")
+                    "Train low-rank adapters of the linear layers in the place of the weights, and"
+                        + " merge them.")
     private Integer lora;
 
     @Option(
             names = "--adapter",
             description =
-                    "Lora: write the adapters for peft and do not merge them; MODEL may be quantized then.")
+                    "Lora: write the adapters for peft and do not merge them; MODEL may be"
+                        + " quantized then.")
     private boolean adapter;
 
     @Option(
@@ -149,7 +154,8 @@ final class TrainingOptions {
             names = "--save-minutes",
             paramLabel = "X",
             description =
-                    "Minutes between checkpoints, whichever comes first, 0 for never (default: 10).")
+                    "Minutes between checkpoints, whichever comes first, 0 for never (default:"
+                        + " 10).")
     private Double saveMinutes;
 
     @Option(
@@ -186,14 +192,16 @@ final class TrainingOptions {
             names = "--hidden",
             paramLabel = "X",
             description =
-                    "Weight of the distance between the blocks' outputs, through a learned projection where widths differ.")
+                    "Weight of the distance between the blocks' outputs, through a learned"
+                        + " projection where widths differ.")
     private Double hidden;
 
     @Option(
             names = "--distance",
             paramLabel = "HOW",
             description =
-                    "Hidden: mse (default), relative to the mean square of the teacher's, or cosine.")
+                    "Hidden: mse (default), relative to the mean square of the teacher's, or"
+                        + " cosine.")
     private String distance;
 
     @Option(
@@ -206,7 +214,9 @@ final class TrainingOptions {
             names = "--map",
             paramLabel = "LIST",
             description =
-                    "Hidden, attention, blockwise: the teacher's block that each of the student's stands for, from 0, as 0,2,4 (default: found by equal norms, else evenly spread).")
+                    "Hidden, attention, blockwise: the teacher's block that each of the student's"
+                        + " stands for, from 0, as 0,2,4 (default: found by equal norms, else"
+                        + " evenly spread).")
     private String map;
 
     @Option(
@@ -224,13 +234,15 @@ final class TrainingOptions {
     @Option(
             names = "--blockwise",
             description =
-                    "Each block learns its teacher's output on its own, --steps for each, with two blocks in memory.")
+                    "Each block learns its teacher's output on its own, --steps for each, with two"
+                        + " blocks in memory.")
     private boolean blockwise;
 
     @Option(
             names = "--checkpoint-blocks",
             description =
-                    "Keep only the blocks' inputs and run the blocks twice: less memory, more time.")
+                    "Keep only the blocks' inputs and run the blocks twice: less memory, more"
+                        + " time.")
     private boolean checkpointBlocks;
 
     List<Setting> toSettings() {

@@ -5,14 +5,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.stream.Stream;
+
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.stream.Stream;
 
 /// Weights that are no numbers are found before any work, wherever they are; matrices of zeros are
 /// good weights.
@@ -37,7 +39,8 @@ class DamagedWeightsIT {
         assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.FAILED);
         assertThat(cli.err()).contains("tensor " + tensor, "NaN").hasLineCount(1);
         try (Stream<Path> files = Files.list(dir)) {
-            assertThat(files).containsExactlyInAnyOrder(dir.resolve("model"), dir.resolve("text.txt"));
+            assertThat(files)
+                    .containsExactlyInAnyOrder(dir.resolve("model"), dir.resolve("text.txt"));
         }
     }
 
@@ -54,7 +57,14 @@ class DamagedWeightsIT {
         Path text = text();
         refused(
                 Cli.run(
-                        "quantize", model, "-o", out(), "-q", "--method", "rtn", "--group-size",
+                        "quantize",
+                        model,
+                        "-o",
+                        out(),
+                        "-q",
+                        "--method",
+                        "rtn",
+                        "--group-size",
                         "64"),
                 tensor);
         refused(
@@ -127,8 +137,7 @@ class DamagedWeightsIT {
                                 "4",
                                 "--calib-length",
                                 "64");
-        Cli cli =
-                Cli.run(Stream.of(args, grid, calibration).flatMap(s -> s).toArray());
+        Cli cli = Cli.run(Stream.of(args, grid, calibration).flatMap(s -> s).toArray());
         assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.OK);
         for (Path file : new Path[] {json, out().resolve("llmc.json")}) {
             assertThat(file).content().doesNotContain("NaN", "Infinity");

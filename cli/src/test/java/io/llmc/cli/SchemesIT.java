@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import static java.util.stream.Collectors.joining;
 import static org.assertj.core.api.Assertions.assertThat;
+
+import static java.util.stream.Collectors.joining;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.List;
-import java.util.stream.Stream;
+
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
 
 /// What the programs that read an output would refuse, or read as something else.
 class SchemesIT {
@@ -135,9 +138,14 @@ class SchemesIT {
 
     /// What compressed-tensors accepts (0.20; earlier ones refuse an order without groups).
     @ParameterizedTest
-    @CsvSource({"static,64,static", "none,64,", "static,channel,", "group,channel,", "group,64,group"})
-    void theOrderOfColumnsInAConfig(String order, String group, String written)
-            throws IOException {
+    @CsvSource({
+        "static,64,static",
+        "none,64,",
+        "static,channel,",
+        "group,channel,",
+        "group,64,group"
+    })
+    void theOrderOfColumnsInAConfig(String order, String group, String written) throws IOException {
         done(
                 recipe(
                         Cli.TALE_LLAMA,
@@ -145,8 +153,7 @@ class SchemesIT {
                         List.of(
                                 "gptq: {actOrder: %s, groupSize: %s, targets: ['*.0.mlp.down_proj']}"
                                         .formatted(order, group))));
-        JsonNode weights =
-                config().at("/quantization_config/config_groups/group_0/weights");
+        JsonNode weights = config().at("/quantization_config/config_groups/group_0/weights");
         assertThat(weights.has("actorder")).isTrue();
         assertThat(weights.path("actorder").textValue()).isEqualTo(written);
         boolean index =
@@ -189,7 +196,12 @@ class SchemesIT {
         assertThat(notes(mixtral, "--method", "rtn", "--ignore", "*.self_attn.*")).isEmpty();
         assertThat(
                         notes(
-                                Cli.TINY_LLAMA, "--method", "rtn", "--ignore", "k_proj", "--layout",
+                                Cli.TINY_LLAMA,
+                                "--method",
+                                "rtn",
+                                "--ignore",
+                                "k_proj",
+                                "--layout",
                                 "dense"))
                 .isEmpty();
     }
@@ -214,7 +226,8 @@ class SchemesIT {
                                                 .put("head_dim", 32))
                         .directory();
         for (int groups : new int[] {2, 3}) {
-            Path recipe = recipe(model, "dense", List.of("width: {kvGroups: %d}".formatted(groups)));
+            Path recipe =
+                    recipe(model, "dense", List.of("width: {kvGroups: %d}".formatted(groups)));
             Cli cli = Cli.run("run", recipe, "--dry-run");
             assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.OK);
             assertThat(cli.out().contains("note: 6 heads do not divide the 256 channels"))

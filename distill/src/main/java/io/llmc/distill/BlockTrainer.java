@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;

@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
@@ -12,6 +13,7 @@ import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

@@ -7,6 +7,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.NamePatterns;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -59,8 +60,7 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
                         .toList();
         of(spec).globs
                 .requireEach(
-                        names,
-                        "the student's tensors" + (spec.blockwise() ? " in a block" : ""));
+                        names, "the student's tensors" + (spec.blockwise() ? " in a block" : ""));
         if (spec.lora() != null) {
             spec.lora().targets().resolve("lora", model, modules(c), new ArrayList<>());
         }
@@ -100,12 +100,15 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
                 .map(linear -> linear.name() + ".weight")
                 .filter(weight -> !c.has(weight) && trainable.named(weight))
                 .findFirst()
-                .ifPresent(weight -> {
-                    throw new UserException(
-                            "--train %s selects %s, which is packed in %s, and packed weights do not learn"
-                                    .formatted(
-                                            String.join(",", spec.train()), weight, c.directory()),
-                            REMEDY);
-                });
+                .ifPresent(
+                        weight -> {
+                            throw new UserException(
+                                    "--train %s selects %s, which is packed in %s, and packed weights do not learn"
+                                            .formatted(
+                                                    String.join(",", spec.train()),
+                                                    weight,
+                                                    c.directory()),
+                                    REMEDY);
+                        });
     }
 }

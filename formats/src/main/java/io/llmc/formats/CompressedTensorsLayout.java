@@ -2,10 +2,12 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;

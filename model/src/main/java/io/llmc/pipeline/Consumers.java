@@ -4,6 +4,7 @@ package io.llmc.pipeline;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,8 +17,8 @@ import java.util.stream.Stream;
 /// What is known of the programs that read an output, where it is about to meet a limit of theirs.
 final class Consumers {
     private static final String EXPERTS =
-            "vLLM loads all experts of a block as one layer and refuses a mix: in %d blocks some would be packed"
-                    + " and others not; quantize all of them or none";
+            "vLLM loads all experts of a block as one layer and refuses a mix: in %d blocks some"
+                + " would be packed and others not; quantize all of them or none";
 
     private Consumers() {}
 
@@ -35,7 +36,9 @@ final class Consumers {
         boolean groupIndex = passes.stream().anyMatch(BlockPass::groupIndex);
         if (!packed.isEmpty() && groupIndex && layout.name().equals("compressed-tensors")) {
             notes.add(
-                    "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a model with a group index; actOrder static is read by all, and so is layout gptq");
+                    "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a"
+                        + " model with a group index; actOrder static is read by all, and so is"
+                        + " layout gptq");
         }
         int heads = heads(target);
         if (target.hidden() % heads != 0 && source.hidden() % heads(source) == 0) {
@@ -61,21 +64,22 @@ final class Consumers {
     private static List<String> split(ModelSpec spec, Set<String> packed) {
         Map<String, Integer> blocks = new LinkedHashMap<>();
         for (LayerSpec layer : spec.layers()) {
-            fused(layer).forEach(names -> {
-                long some = names.stream().filter(packed::contains).count();
-                if (some > 0 && some < names.size()) {
-                    String sentence =
-                            layer.feedForward() instanceof LayerSpec.Experts
-                                            && !names.equals(layer.attention().projections())
-                                    ? EXPERTS
-                                    : sentence(names, packed);
-                    blocks.merge(sentence, 1, Integer::sum);
-                }
-            });
+            fused(layer)
+                    .forEach(
+                            names -> {
+                                long some = names.stream().filter(packed::contains).count();
+                                if (some > 0 && some < names.size()) {
+                                    String sentence =
+                                            layer.feedForward() instanceof LayerSpec.Experts
+                                                            && !names.equals(
+                                                                    layer.attention().projections())
+                                                    ? EXPERTS
+                                                    : sentence(names, packed);
+                                    blocks.merge(sentence, 1, Integer::sum);
+                                }
+                            });
         }
-        return blocks.entrySet().stream()
-                .map(e -> e.getKey().formatted(e.getValue()))
-                .toList();
+        return blocks.entrySet().stream().map(e -> e.getKey().formatted(e.getValue())).toList();
     }
 
     /// Groups of layers that are loaded as one.
@@ -86,10 +90,11 @@ final class Consumers {
                     case LayerSpec.Experts e ->
                             Stream.of(
                                     e.experts().stream()
-                                            .flatMap(expert ->
-                                                    Stream.concat(
-                                                            expert.inputs().stream(),
-                                                            Stream.of(expert.down())))
+                                            .flatMap(
+                                                    expert ->
+                                                            Stream.concat(
+                                                                    expert.inputs().stream(),
+                                                                    Stream.of(expert.down())))
                                             .toList());
                 };
         return Stream.concat(Stream.of(layer.attention().projections()), feedForward);
@@ -97,8 +102,8 @@ final class Consumers {
 
     /// With a place for the number of blocks.
     private static String sentence(List<String> names, Set<String> packed) {
-        return ("vLLM loads %s as one layer and refuses a mix: in %%d blocks %s would be packed and %s not;"
-                        + " quantize all of them or none")
+        return ("vLLM loads %s as one layer and refuses a mix: in %%d blocks %s would be packed and"
+                    + " %s not; quantize all of them or none")
                 .formatted(
                         last(names.stream()),
                         last(names.stream().filter(packed::contains)),

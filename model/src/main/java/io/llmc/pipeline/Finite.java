@@ -6,6 +6,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -13,8 +14,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
 
-/// Refuses weights that are no numbers: a model's before anything is computed from them, an output's
-/// before they are written.
+/// Refuses weights that are no numbers: a model's before anything is computed from them, an
+/// output's before they are written.
 public final class Finite {
     private Finite() {}
 
@@ -38,8 +39,8 @@ public final class Finite {
         };
     }
 
-    /// Looks at all of a model, at the price of reading its files once: what is found after hours of
-    /// work has cost them.
+    /// Looks at all of a model, at the price of reading its files once: what is found after hours
+    /// of work has cost them.
     ///
     /// @throws UserException naming the first tensor in file order that is damaged, and the element
     public static void requireAll(Checkpoint c, Progress progress) {
@@ -52,7 +53,8 @@ public final class Finite {
                     throw new UserException(
                             "tensor %s of %s has a NaN or an infinity at element %d"
                                     .formatted(name, c.directory(), bad),
-                            "the checkpoint is damaged, or was trained until it diverged; fetch it again");
+                            "the checkpoint is damaged, or was trained until it diverged; fetch it"
+                                + " again");
                 }
             }
             progress.advance(1, "");

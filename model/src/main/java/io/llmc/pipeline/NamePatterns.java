@@ -3,6 +3,7 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.UserException;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
@@ -84,10 +85,7 @@ public final class NamePatterns {
     }
 
     UserException unmatched(NamePattern pattern, Collection<String> names, String what) {
-        String likely =
-                nearest(pattern, names)
-                        .map("did you mean %s? "::formatted)
-                        .orElse("");
+        String likely = nearest(pattern, names).map("did you mean %s? "::formatted).orElse("");
         String example =
                 names.stream().findFirst().map("names look like "::concat).orElse("there are none");
         return new UserException(
@@ -105,10 +103,11 @@ public final class NamePatterns {
                         .collect(Collectors.toCollection(LinkedHashSet::new));
         String mended =
                 Arrays.stream(pattern.toString().split("\\.", -1))
-                        .map(part ->
-                                parts.contains(part) || part.matches(".*[*?].*|\\d+")
-                                        ? part
-                                        : Options.nearest(part, parts).orElse(part))
+                        .map(
+                                part ->
+                                        parts.contains(part) || part.matches(".*[*?].*|\\d+")
+                                                ? part
+                                                : Options.nearest(part, parts).orElse(part))
                         .collect(Collectors.joining("."));
         return matching(mended, names)
                 .or(() -> Options.nearest(pattern.toString(), new LinkedHashSet<>(names)));

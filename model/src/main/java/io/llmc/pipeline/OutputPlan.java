@@ -13,6 +13,7 @@ import io.llmc.model.Size;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;

@@ -58,7 +58,8 @@ public record Recipe(
                     throw new UserException(
                             "one sweep puts two grids on the model: %s, and %s"
                                     .formatted(grid(first), grid(pass)),
-                            "all packed layers of a model have one grid: give both the same bits, groupSize, symmetric and actOrder, or save with layout dense");
+                            "all packed layers of a model have one grid: give both the same bits,"
+                                + " groupSize, symmetric and actOrder, or save with layout dense");
                 }
             }
         }

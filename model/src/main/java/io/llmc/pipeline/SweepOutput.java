@@ -16,6 +16,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.LinkedHashMap;
@@ -55,10 +56,11 @@ final class SweepOutput implements BlockStream.BlockOutput {
         this.probe = probe;
         this.beforeJournal = beforeJournal;
         journal.checksums()
-                .forEach((name, sum) -> {
-                    checksums.put(name, sum);
-                    writer.markWritten(name);
-                });
+                .forEach(
+                        (name, sum) -> {
+                            checksums.put(name, sum);
+                            writer.markWritten(name);
+                        });
     }
 
     @Override

@@ -4,6 +4,7 @@ package io.llmc.pipeline;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
@@ -16,6 +17,7 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -255,16 +257,18 @@ public record SweepRunner(
         return sweep.passes().stream()
                 .filter(p -> p.encoding().isPresent())
                 .reduce((_, b) -> b)
-                .map(p ->
-                        new QuantSummary(
-                                p.encoding().get(),
-                                p.name(),
-                                p.groupIndex() || "static".equals(p.describe().get("act_order")),
-                                !p.groupIndex(),
-                                p.describe().get("damping") instanceof Double d ? d : 0,
-                                p.calibrates(),
-                                plan.denseLinears(),
-                                toolVersion));
+                .map(
+                        p ->
+                                new QuantSummary(
+                                        p.encoding().get(),
+                                        p.name(),
+                                        p.groupIndex()
+                                                || "static".equals(p.describe().get("act_order")),
+                                        !p.groupIndex(),
+                                        p.describe().get("damping") instanceof Double d ? d : 0,
+                                        p.calibrates(),
+                                        plan.denseLinears(),
+                                        toolVersion));
     }
 
     private static Map<String, String> hashes(Checkpoint c) {

@@ -3,6 +3,7 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
+
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -10,8 +11,8 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.stream.Collectors;
 
-/// Which linear layers of the blocks a pass works on, by [patterns][NamePatterns] over their names, or
-/// by `Linear`, which is all of them.
+/// Which linear layers of the blocks a pass works on, by [patterns][NamePatterns] over their names,
+/// or by `Linear`, which is all of them.
 ///
 /// @param include a layer must match one of them; empty means every layer of the blocks
 /// @param ignore and none of these
@@ -62,7 +63,8 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
     /// @param spec of the model as the pass finds it
     /// @param modules names of everything that the model has weights for
     /// @param notes gets a sentence for each pattern that changes nothing
-    /// @throws UserException where a pattern matches nothing, or all of them together select nothing
+    /// @throws UserException where a pattern matches nothing, or all of them together select
+    ///   nothing
     public Set<String> resolve(
             String pass, ModelSpec spec, Collection<String> modules, Collection<String> notes) {
         Set<String> layers =
@@ -81,7 +83,11 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
                 if (other.isPresent()) {
                     throw new UserException(
                             "%s %s is out of reach: %s stays as it is, %s works on the linear layers of the blocks"
-                                    .formatted(include.option(), pattern, role(other.get(), spec), pass),
+                                    .formatted(
+                                            include.option(),
+                                            pattern,
+                                            role(other.get(), spec),
+                                            pass),
                             "leave it out; names look like " + layers.iterator().next());
                 }
                 throw include.unmatched(pattern, layers, what);

@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+
 import java.nio.file.Path;
 import java.util.List;
 import java.util.SequencedMap;
@@ -38,7 +39,8 @@ public non-sealed interface Work extends Recipe.Step {
             String toolVersion,
             Progress progress) {}
 
-    /// @param values figures with JSON values, for people too; a number that is not finite becomes null
+    /// @param values figures with JSON values, for people too; a number that is not finite becomes
+    ///   null
     /// @param warnings sentences that the user must see
     record Result(Path output, SequencedMap<String, Object> values, List<String> warnings) {
         public Result {

@@ -5,11 +5,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.llmc.formats.UserException;
-import java.util.List;
-import java.util.Map;
+
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+
+import java.util.List;
+import java.util.Map;
 
 class TargetsTest {
     private static final List<String> NAMES =
@@ -75,7 +77,8 @@ class TargetsTest {
                         UserException.class,
                         e -> {
                             assertThat(e)
-                                    .hasMessage("ignore " + pattern + " matches none of the layers");
+                                    .hasMessage(
+                                            "ignore " + pattern + " matches none of the layers");
                             assertThat(e.hint())
                                     .startsWith("did you mean " + near + "? ")
                                     .contains(NAMES.getFirst());

@@ -13,6 +13,7 @@ import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.stream.IntStream;
 
 /// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's
@@ -105,10 +106,7 @@ final class GptqMath {
             error = distance(backend, inner, packed, dense, h);
         }
         return new Result(
-                packed,
-                RelativeError.of(error, norm),
-                RelativeError.of(rtn, norm),
-                sparsity);
+                packed, RelativeError.of(error, norm), RelativeError.of(rtn, norm), sparsity);
     }
 
     /// Chooses all of a grid from the weights as they were.

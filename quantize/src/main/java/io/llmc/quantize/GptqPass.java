@@ -22,6 +22,7 @@ import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -228,11 +229,13 @@ public record GptqPass(
             if (rareExperts == RareExperts.FAIL) {
                 throw new UserException(
                         g.name() + " " + what,
-                        "add calibration data, lower --min-expert-tokens, or pass --rare-experts rtn");
+                        "add calibration data, lower --min-expert-tokens, or pass --rare-experts"
+                            + " rtn");
             }
             g.selected()
-                    .forEach(layer ->
-                            roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                    .forEach(
+                            layer ->
+                                    roundToNearest(scope, g, layer, what + "; rounded to nearest"));
             return;
         }
         try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
@@ -246,8 +249,10 @@ public record GptqPass(
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
                 g.selected()
-                        .forEach(layer ->
-                                roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                        .forEach(
+                                layer ->
+                                        roundToNearest(
+                                                scope, g, layer, what + "; rounded to nearest"));
                 return;
             }
             g.selected().forEach(layer -> quantize(scope, g, factor, layer));
