@@ -26,7 +26,7 @@ final class PruningOptions {
             paramLabel = "X",
             description =
                     "magnitude, wanda, sparsegpt: part of the weights to zero, 0 to 1 (default:"
-                        + " 0.5).")
+                            + " 0.5).")
     private Double sparsity;
 
     @Option(
@@ -34,7 +34,7 @@ final class PruningOptions {
             paramLabel = "P",
             description =
                     "magnitude, wanda, sparsegpt: unstructured (default), or N:M, as 2:4, which"
-                        + " keeps N of every M weights.")
+                            + " keeps N of every M weights.")
     private String pattern;
 
     @Option(
@@ -42,7 +42,7 @@ final class PruningOptions {
             paramLabel = "HOW",
             description =
                     "magnitude, wanda: weights compete within a row (wanda's default) or a whole"
-                        + " layer (magnitude's).")
+                            + " layer (magnitude's).")
     private String compare;
 
     @Option(
@@ -50,7 +50,7 @@ final class PruningOptions {
             paramLabel = "HOW",
             description =
                     "magnitude, wanda, sparsegpt: uniform (default), owl, which spares blocks with"
-                        + " many outliers, or a sparsity for each block, as 0.3,0.5,0.6.")
+                            + " many outliers, or a sparsity for each block, as 0.3,0.5,0.6.")
     private String allocation;
 
     @Option(
@@ -64,7 +64,7 @@ final class PruningOptions {
             paramLabel = "X",
             description =
                     "sparsegpt, width: added to the Hessian's diagonal, as a part of its mean"
-                        + " (default: 0.01).")
+                            + " (default: 0.01).")
     private Double damping;
 
     @Option(names = "--drop", paramLabel = "N", description = "layers: number of blocks to drop.")
@@ -85,7 +85,7 @@ final class PruningOptions {
             paramLabel = "LIST",
             description =
                     "layers: the blocks to drop, from 0, as 20,21,22; instead of --drop, and"
-                        + " without calibration data.")
+                            + " without calibration data.")
     private String layers;
 
     @Option(
@@ -93,7 +93,7 @@ final class PruningOptions {
             paramLabel = "X",
             description =
                     "width: feed-forward channels that stay: a part of them, as 0.75, or their"
-                        + " number.")
+                            + " number.")
     private String ffn;
 
     @Option(
@@ -113,7 +113,7 @@ final class PruningOptions {
             paramLabel = "HOW",
             description =
                     "width: what counts: obs (default), the error that a removal leaves when the"
-                        + " rest makes up for it; wanda; or activation.")
+                            + " rest makes up for it; wanda; or activation.")
     private String importance;
 
     @Option(names = "--no-refit", description = "width: leave the weights that stay as they are.")
@@ -154,7 +154,7 @@ final class PruningOptions {
             paramLabel = "FILE",
             description =
                     "Text to compare the result with the original on, when done: perplexity and"
-                        + " divergence.")
+                            + " divergence.")
     private String data;
 
     @Option(

@@ -81,9 +81,9 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         if (packs && !recipe.save().layout().name().equals("dense")) {
             throw new UserException(
                     "a sweep follows one that quantizes, but a packed model is not compressed"
-                        + " again",
+                            + " again",
                     "put the methods into one sweep, each with its targets and all with one grid,"
-                        + " or save with layout dense");
+                            + " or save with layout dense");
         }
     }
 
@@ -96,7 +96,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
             throw new UserException(
                     "an adapter goes with the recipe's own model, but there are other steps",
                     "leave adapter out to merge it, or run the adapter's step as a recipe of its"
-                        + " own");
+                            + " own");
         }
     }
 

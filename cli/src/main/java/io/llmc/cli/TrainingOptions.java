@@ -15,7 +15,7 @@ final class TrainingOptions {
             paramLabel = "FILE",
             description =
                     "Text to learn from: .txt, or .jsonl with \"text\" or \"messages\" in every"
-                        + " line.")
+                            + " line.")
     private String data;
 
     @Option(
@@ -76,7 +76,7 @@ final class TrainingOptions {
             paramLabel = "NAME",
             description =
                     "adamw (default), or adamw8bit: its memory in 8 bits, 10 bytes a weight instead"
-                        + " of 16.")
+                            + " of 16.")
     private String optimizer;
 
     @Option(
@@ -102,14 +102,14 @@ final class TrainingOptions {
             paramLabel = "RANK",
             description =
                     "Train low-rank adapters of the linear layers in the place of the weights, and"
-                        + " merge them.")
+                            + " merge them.")
     private Integer lora;
 
     @Option(
             names = "--adapter",
             description =
                     "Lora: write the adapters for peft and do not merge them; MODEL may be"
-                        + " quantized then.")
+                            + " quantized then.")
     private boolean adapter;
 
     @Option(
@@ -155,7 +155,7 @@ final class TrainingOptions {
             paramLabel = "X",
             description =
                     "Minutes between checkpoints, whichever comes first, 0 for never (default:"
-                        + " 10).")
+                            + " 10).")
     private Double saveMinutes;
 
     @Option(
@@ -193,7 +193,7 @@ final class TrainingOptions {
             paramLabel = "X",
             description =
                     "Weight of the distance between the blocks' outputs, through a learned"
-                        + " projection where widths differ.")
+                            + " projection where widths differ.")
     private Double hidden;
 
     @Option(
@@ -201,7 +201,7 @@ final class TrainingOptions {
             paramLabel = "HOW",
             description =
                     "Hidden: mse (default), relative to the mean square of the teacher's, or"
-                        + " cosine.")
+                            + " cosine.")
     private String distance;
 
     @Option(
@@ -215,8 +215,8 @@ final class TrainingOptions {
             paramLabel = "LIST",
             description =
                     "Hidden, attention, blockwise: the teacher's block that each of the student's"
-                        + " stands for, from 0, as 0,2,4 (default: found by equal norms, else"
-                        + " evenly spread).")
+                            + " stands for, from 0, as 0,2,4 (default: found by equal norms, else"
+                            + " evenly spread).")
     private String map;
 
     @Option(
@@ -235,14 +235,14 @@ final class TrainingOptions {
             names = "--blockwise",
             description =
                     "Each block learns its teacher's output on its own, --steps for each, with two"
-                        + " blocks in memory.")
+                            + " blocks in memory.")
     private boolean blockwise;
 
     @Option(
             names = "--checkpoint-blocks",
             description =
                     "Keep only the blocks' inputs and run the blocks twice: less memory, more"
-                        + " time.")
+                            + " time.")
     private boolean checkpointBlocks;
 
     List<Setting> toSettings() {

@@ -18,7 +18,7 @@ import java.util.stream.Stream;
 final class Consumers {
     private static final String EXPERTS =
             "vLLM loads all experts of a block as one layer and refuses a mix: in %d blocks some"
-                + " would be packed and others not; quantize all of them or none";
+                    + " would be packed and others not; quantize all of them or none";
 
     private Consumers() {}
 
@@ -37,8 +37,8 @@ final class Consumers {
         if (!packed.isEmpty() && groupIndex && layout.name().equals("compressed-tensors")) {
             notes.add(
                     "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a"
-                        + " model with a group index; actOrder static is read by all, and so is"
-                        + " layout gptq");
+                            + " model with a group index; actOrder static is read by all, and so is"
+                            + " layout gptq");
         }
         int heads = heads(target);
         if (target.hidden() % heads != 0 && source.hidden() % heads(source) == 0) {
@@ -103,7 +103,7 @@ final class Consumers {
     /// With a place for the number of blocks.
     private static String sentence(List<String> names, Set<String> packed) {
         return ("vLLM loads %s as one layer and refuses a mix: in %%d blocks %s would be packed and"
-                    + " %s not; quantize all of them or none")
+                        + " %s not; quantize all of them or none")
                 .formatted(
                         last(names.stream()),
                         last(names.stream().filter(packed::contains)),

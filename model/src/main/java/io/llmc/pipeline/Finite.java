@@ -54,7 +54,7 @@ public final class Finite {
                             "tensor %s of %s has a NaN or an infinity at element %d"
                                     .formatted(name, c.directory(), bad),
                             "the checkpoint is damaged, or was trained until it diverged; fetch it"
-                                + " again");
+                                    + " again");
                 }
             }
             progress.advance(1, "");

@@ -230,7 +230,7 @@ public record GptqPass(
                 throw new UserException(
                         g.name() + " " + what,
                         "add calibration data, lower --min-expert-tokens, or pass --rare-experts"
-                            + " rtn");
+                                + " rtn");
             }
             g.selected()
                     .forEach(
