@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.formats.Checkpoint;
+import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.Work;
+
+import picocli.CommandLine.Model.OptionSpec;
+
+import java.io.OutputStream;
+import java.io.PrintWriter;
+import java.io.StringWriter;
+import java.nio.file.Path;
+import java.util.List;
+
+/// Whether the end of some work is one that users may see.
+public final class Verdict {
+    private Verdict() {}
+
+    /// @param thrown null where the work was done
+    /// @return what is wrong with it; null for nothing
+    public static String of(Throwable thrown) {
+        if (thrown == null) {
+            return null;
+        }
+        if (thrown instanceof OutOfMemoryError) {
+            return "the Java heap is full";
+        }
+        StringWriter said = new StringWriter();
+        int code =
+                new ErrorHandler(wiring(new PrintWriter(said)), new LogOptions())
+                        .report(thrown, "llmc");
+        List<String> lines = said.toString().lines().toList();
+        if (code != ExitCode.FAILED && code != ExitCode.USAGE) {
+            return "exit %d: %s".formatted(code, thrown);
+        }
+        boolean sentence = lines.getFirst().length() > "llmc: ".length() + 5;
+        return lines.size() == code && sentence && !lines.getFirst().contains("Exception")
+                ? null
+                : "no sentence: " + said;
+    }
+
+    /// Runs a command.
+    ///
+    /// @throws Exception what ended it
+    public static void run(String... words) throws Exception {
+        run(new StringWriter(), words);
+    }
+
+    /// Runs a command until it says something.
+    public static void interrupt(String line, String... words) {
+        StringWriter said =
+                new StringWriter() {
+                    @Override
+                    public void write(String text, int from, int length) {
+                        super.write(text, from, length);
+                        if (toString().contains(line)) {
+                            throw new Interrupted();
+                        }
+                    }
+                };
+        try {
+            run(said, words);
+        } catch (Interrupted e) {
+            return;
+        } catch (Exception e) {
+            throw new IllegalStateException(e);
+        }
+        throw new IllegalStateException("it never says " + line + ", only: " + said);
+    }
+
+    private static final class Interrupted extends RuntimeException {}
+
+    private static void run(StringWriter said, String... words) throws Exception {
+        Exception[] thrown = new Exception[1];
+        int code =
+                Llmc.commandLine(wiring(new PrintWriter(said)))
+                        .setExecutionExceptionHandler(
+                                (e, _, _) -> {
+                                    thrown[0] = e;
+                                    return ExitCode.FAILED;
+                                })
+                        .execute(words);
+        if (thrown[0] != null) {
+            throw thrown[0];
+        }
+        if (code != ExitCode.OK && code != ExitCode.USAGE) {
+            throw new IllegalStateException("exit " + code + ": " + said);
+        }
+    }
+
+    /// What `inspect` does.
+    public static void inspect(Path directory) {
+        try (Checkpoint checkpoint = Checkpoint.inspect(directory)) {
+            InspectReport.of(checkpoint).text(true);
+        }
+    }
+
+    /// A recipe as plain values.
+    public static Object recipeTree(String yaml) {
+        return RecipeFile.value(yaml, "sample");
+    }
+
+    /// What `run --print-recipe` does.
+    public static void readRecipe(Path file) {
+        Wiring wiring = wiring(new PrintWriter(new StringWriter()));
+        RecipeTree tree = RecipeFile.read(file);
+        Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
+        RecipeFile.write(tree.root());
+    }
+
+    /// Recipes of the steps that are no sweeps.
+    public static List<String> sampleSteps() {
+        return wiring(new PrintWriter(new StringWriter())).works().stream()
+                .map(Work.Factory::sample)
+                .toList();
+    }
+
+    /// The long names of a command's options.
+    public static List<String> options(String command) {
+        return Llmc.commandLine(wiring(new PrintWriter(new StringWriter())))
+                .getSubcommands()
+                .get(command)
+                .getCommandSpec()
+                .options()
+                .stream()
+                .map(OptionSpec::longestName)
+                .toList();
+    }
+
+    private static Wiring wiring(PrintWriter err) {
+        return new Wiring(new PrintWriter(OutputStream.nullOutputStream()), err, 0, "fuzz");
+    }
+}
