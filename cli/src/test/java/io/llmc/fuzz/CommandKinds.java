@@ -160,19 +160,19 @@ final class CommandKinds {
                                 "inspect MODEL -v",
                                 "quantize MODEL --output=OUT --method=rtn --group-size=16 -q",
                                 "quantize MODEL --output=OUT --method=rtn --group-size=16"
-                                    + " --layout=gptq --asymmetric --bits=3 -q",
+                                        + " --layout=gptq --asymmetric --bits=3 -q",
                                 "quantize MODEL --output=OUT --method=gptq --group-size=16 -q"
                                         + " --calib-data=TEXT --calib-samples=2 --calib-length=16",
                                 "prune MODEL --output=OUT --method=magnitude -q",
                                 "prune MODEL --output=OUT --method=layers --layers=1 -q",
                                 "prune MODEL --output=OUT --method=width --ffn=0.5 -q"
-                                    + " --multiple-of=1 --calib-data=TEXT --calib-samples=2"
-                                    + " --calib-length=16",
+                                        + " --multiple-of=1 --calib-data=TEXT --calib-samples=2"
+                                        + " --calib-length=16",
                                 "eval MODEL --data=TEXT --window=16 --max-windows=2",
                                 "eval MODEL --data=TEXT --window=16 --max-windows=2"
-                                    + " --against=MODEL",
+                                        + " --against=MODEL",
                                 "distill MODEL --output=OUT --teacher=MODEL --data=TEXT --steps=1"
-                                    + " -q --batch=1 --length=16 --holdout=1")
+                                        + " -q --batch=1 --length=16 --holdout=1")
                         .map(line -> List.of(line.split(" ", -1)))
                         .toList();
         List<Map<String, byte[]>> seeds = new ArrayList<>();
