@@ -1,44 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
-
 /// How positions become rotations, whichever spelling the config has.
 ///
-/// @param type `default`, `linear`, `dynamic`, `llama3`, `yarn`, `longrope`, or what else the file
-///   says; `su` is read as `longrope`
-/// @param theta the base; 10000 where the config has none
+/// @param theta the base
 /// @param partialRotaryFactor the part of a head that rotates; 1 where the config has none
-/// @param originalMaxPositions from these parameters, else `original_max_position_embeddings`, else
-///   `maxPositions`
-/// @param maxPositions `max_position_embeddings`, or `n_positions`; 0 where the config has neither
-/// @param parameters everything the file says about it, under the names of `rope_parameters`:
-///   `rope_theta` and `partial_rotary_factor` are there only where the file has them
+/// @param maxPositions longest sequence
 public record RopeConfig(
-        String type,
-        double theta,
-        double partialRotaryFactor,
-        int originalMaxPositions,
-        int maxPositions,
-        ObjectNode parameters) {
-
-    public double number(String key, double absent) {
-        JsonNode value = parameters.get(key);
-        return value == null || !value.isNumber() ? absent : value.doubleValue();
-    }
-
-    /// Empty where absent.
-    public double[] numbers(String key) {
-        JsonNode value = parameters.get(key);
-        if (value == null || !value.isArray()) {
-            return new double[0];
+        double theta, double partialRotaryFactor, int maxPositions, RopeScaling scaling) {
+    /// What a family's config leaves out.
+    ///
+    /// @param theta `rope_theta`
+    /// @param localTheta the same for layers with a window; 0 where they have none of their own
+    /// @param maxPositions `max_position_embeddings`
+    /// @param originalPositions `original_max_position_embeddings`; 0 for none of its own
+    public record Defaults(
+            double theta, double localTheta, int maxPositions, int originalPositions) {
+        public static Defaults of(double theta, int maxPositions) {
+            return new Defaults(theta, 0, maxPositions, 0);
         }
-        return value.valueStream().mapToDouble(JsonNode::doubleValue).toArray();
-    }
-
-    public boolean flag(String key, boolean absent) {
-        JsonNode value = parameters.get(key);
-        return value == null || !value.isBoolean() ? absent : value.booleanValue();
     }
 }

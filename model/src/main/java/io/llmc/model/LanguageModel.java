@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.OutOfDeviceMemoryException;
@@ -9,11 +10,11 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
-import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -57,8 +58,7 @@ public final class LanguageModel implements AutoCloseable {
         this.head =
                 spec.tied()
                         ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
-                        : weights.linear(
-                                new LinearSpec(spec.head(), spec.vocabulary(), spec.hidden()));
+                        : weights.linear(spec.output());
         this.parameters = weights.others();
         if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
             parameters.put(spec.head() + ".weight", values);
@@ -115,7 +115,8 @@ public final class LanguageModel implements AutoCloseable {
                                     blockBytes(index),
                                     backend.device(),
                                     backend.room()),
-                    "raise --memory where it is given, free what else uses the device, or pass --device cpu");
+                    "raise --memory where it is given, free what else uses the device, or pass"
+                        + " --device cpu");
         }
     }
 

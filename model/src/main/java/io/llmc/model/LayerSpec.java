@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.backend.Op.Activation;
+
 import java.util.ArrayList;
 import java.util.List;
 
@@ -21,8 +22,10 @@ public record LayerSpec(
         FeedForward feedForward,
         NormSpec feedForwardPostNorm) {
 
-    /// A linear layer's weight as data.
-    public record LinearSpec(String name, long out, long in) {}
+    /// A linear layer as data.
+    ///
+    /// @param bias whether it has one, `[out]`
+    public record LinearSpec(String name, long out, long in, boolean bias) {}
 
     /// The linear layers that may be compressed, in the order in which they run.
     ///
@@ -47,6 +50,7 @@ public record LayerSpec(
     ///
     /// @param projections names of q, k and v, or of one layer that holds their rows in that order
     /// @param output name of the output projection
+    /// @param biased whether the projections have biases; `outputBiased` says it of the output
     /// @param window keys that a position sees; 0 for all
     /// @param softcap 0 for none
     /// @param rope null for none
@@ -54,6 +58,8 @@ public record LayerSpec(
     public record AttentionLayer(
             List<String> projections,
             String output,
+            boolean biased,
+            boolean outputBiased,
             int heads,
             int kvHeads,
             int headDim,
@@ -63,9 +69,53 @@ public record LayerSpec(
             RopeSpec rope,
             NormSpec queryNorm,
             NormSpec keyNorm) {
+        public AttentionLayer {
+            boolean fits =
+                    headDim > 0
+                            && kvHeads > 0
+                            && heads > 0
+                            && heads % kvHeads == 0
+                            && (long) heads * headDim <= Integer.MAX_VALUE / 3
+                            && Float.isFinite(scale)
+                            && window >= 0
+                            && softcap >= 0
+                            && (rope == null || rope.rotated() <= headDim);
+            if (!fits) {
+                throw new IllegalArgumentException("no attention of these sizes: " + output);
+            }
+        }
+
         public AttentionLayer withProjections(List<String> names) {
             return new AttentionLayer(
-                    names, output, heads, kvHeads, headDim, scale, window, softcap, rope, queryNorm,
+                    names,
+                    output,
+                    biased,
+                    outputBiased,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    scale,
+                    window,
+                    softcap,
+                    rope,
+                    queryNorm,
+                    keyNorm);
+        }
+
+        public AttentionLayer withBiases(boolean projectionsToo, boolean outputToo) {
+            return new AttentionLayer(
+                    projections,
+                    output,
+                    projectionsToo,
+                    outputToo,
+                    heads,
+                    kvHeads,
+                    headDim,
+                    scale,
+                    window,
+                    softcap,
+                    rope,
+                    queryNorm,
                     keyNorm);
         }
 
@@ -73,6 +123,8 @@ public record LayerSpec(
             return new AttentionLayer(
                     projections,
                     output,
+                    biased,
+                    outputBiased,
                     heads,
                     kvHeads,
                     headDim,
@@ -88,16 +140,16 @@ public record LayerSpec(
         List<LinearSpec> projections(int hidden) {
             if (projections.size() == 1) {
                 long rows = queryWidth() + 2L * keyWidth();
-                return List.of(new LinearSpec(projections.getFirst(), rows, hidden));
+                return List.of(new LinearSpec(projections.getFirst(), rows, hidden, biased));
             }
             return List.of(
-                    new LinearSpec(projections.get(0), queryWidth(), hidden),
-                    new LinearSpec(projections.get(1), keyWidth(), hidden),
-                    new LinearSpec(projections.get(2), keyWidth(), hidden));
+                    new LinearSpec(projections.get(0), queryWidth(), hidden, biased),
+                    new LinearSpec(projections.get(1), keyWidth(), hidden, biased),
+                    new LinearSpec(projections.get(2), keyWidth(), hidden, biased));
         }
 
         LinearSpec output(int hidden) {
-            return new LinearSpec(output, hidden, queryWidth());
+            return new LinearSpec(output, hidden, queryWidth(), outputBiased);
         }
 
         public int queryWidth() {
@@ -116,22 +168,30 @@ public record LayerSpec(
     ///
     /// @param inputs names of gate and up; of one layer that holds their rows in that order; or,
     ///   without a gate, of up alone
+    /// @param biased whether all of them have biases
     /// @param intermediate channels between
     public record Mlp(
             List<String> inputs,
             String down,
+            boolean biased,
             int intermediate,
             Activation activation,
             boolean gated)
             implements FeedForward {
+        public Mlp {
+            if (intermediate <= 0 || intermediate > Integer.MAX_VALUE / 2) {
+                throw new IllegalArgumentException("no feed-forward of this size: " + down);
+            }
+        }
+
         /// Gate and up, the one layer that holds both, or up alone.
         List<LinearSpec> inputs(int hidden) {
             long rows = gated && inputs.size() == 1 ? 2L * intermediate : intermediate;
-            return inputs.stream().map(name -> new LinearSpec(name, rows, hidden)).toList();
+            return inputs.stream().map(name -> new LinearSpec(name, rows, hidden, biased)).toList();
         }
 
         LinearSpec down(int hidden) {
-            return new LinearSpec(down, hidden, intermediate);
+            return new LinearSpec(down, hidden, intermediate, biased);
         }
     }
 
@@ -141,5 +201,16 @@ public record LayerSpec(
     /// @param experts each a gated MLP with separate gate and up
     /// @param renormalise the chosen experts' weights sum to 1
     public record Experts(String router, List<Mlp> experts, int topK, boolean renormalise)
-            implements FeedForward {}
+            implements FeedForward {
+        public Experts {
+            if (topK < 1 || topK > experts.size()) {
+                throw new IllegalArgumentException(
+                        "the best %d of %d experts".formatted(topK, experts.size()));
+            }
+        }
+
+        LinearSpec router(int hidden) {
+            return new LinearSpec(router, experts.size(), hidden, false);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.model.LayerSpec.LinearSpec;
+
 import java.util.List;
 
 /// A decoder model as data: what an architecture makes of a config.json.
@@ -25,6 +27,19 @@ public record ModelSpec(
         String head,
         float logitSoftcap,
         boolean inOutLinears) {
+    public ModelSpec {
+        boolean fits =
+                hidden > 0
+                        && vocabulary > 0
+                        && maxPositions > 0
+                        && !layers.isEmpty()
+                        && Float.isFinite(embeddingScale)
+                        && logitSoftcap >= 0;
+        if (!fits) {
+            throw new IllegalArgumentException("no model of these sizes: " + modelType);
+        }
+    }
+
     /// The same with another name for a tied embedding.
     public ModelSpec withTiedEmbedding(String name) {
         return new ModelSpec(
@@ -40,6 +55,11 @@ public record ModelSpec(
                 name,
                 logitSoftcap,
                 inOutLinears);
+    }
+
+    /// The output layer; the embedding's matrix where tied.
+    LinearSpec output() {
+        return new LinearSpec(head, vocabulary, hidden, false);
     }
 
     public boolean tied() {

@@ -3,12 +3,23 @@ package io.llmc.model;
 
 /// A normalisation over channels.
 ///
-/// @param name the checkpoint's, without `.weight`; a `.bias` is read where the checkpoint has one
+/// @param name the checkpoint's, without `.weight`
 /// @param offset added to the stored weight; 1 for gemma
 public record NormSpec(String name, Kind kind, float eps, float offset) {
+    /// What is normalised: the root mean square, or the deviation from the mean, with a bias.
     public enum Kind {
         RMS,
         LAYER
+    }
+
+    public NormSpec {
+        if (!(eps > 0) || Float.isInfinite(eps)) {
+            throw new IllegalArgumentException(name + " with eps " + eps);
+        }
+    }
+
+    boolean bias() {
+        return kind == Kind.LAYER;
     }
 
     public static NormSpec rms(String name, double eps) {

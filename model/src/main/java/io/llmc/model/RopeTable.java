@@ -2,7 +2,9 @@
 package io.llmc.model;
 
 import io.llmc.formats.RopeConfig;
-import io.llmc.formats.UserException;
+import io.llmc.formats.RopeScaling;
+
+import java.util.List;
 
 /// Rotary embedding angles in all the scalings that published models use.
 ///
@@ -32,8 +34,7 @@ final class RopeTable {
 
     private static double[] frequencies(RopeConfig c, int rotated, int length) {
         double theta = c.theta();
-        double factor = c.number("factor", 1);
-        if (c.type().equals("dynamic")) {
+        if (c.scaling() instanceof RopeScaling.Dynamic(double factor)) {
             double longest = Math.max(length, c.maxPositions());
             double stretch = factor * longest / c.maxPositions() - (factor - 1);
             theta *= Math.pow(stretch, rotated / (rotated - 2.0));
@@ -42,45 +43,47 @@ final class RopeTable {
         for (int k = 0; k < f.length; k++) {
             f[k] = 1 / Math.pow(theta, 2.0 * k / rotated);
         }
-        switch (c.type()) {
-            case "default", "dynamic" -> {}
-            case "linear" -> {
+        switch (c.scaling()) {
+            case RopeScaling.None _, RopeScaling.Dynamic _ -> {}
+            case RopeScaling.Linear(double factor) -> {
                 for (int k = 0; k < f.length; k++) {
                     f[k] /= factor;
                 }
             }
-            case "llama3" -> llama3(f, c, factor);
-            case "yarn" -> yarn(f, c, rotated, factor);
-            case "longrope" -> longrope(f, c, length);
-            default ->
-                    throw new UserException(
-                            "config.json asks for rope scaling \""
-                                    + c.type()
-                                    + "\", which llmc does not know",
-                            "known: default, linear, dynamic, llama3, yarn, longrope");
+            case RopeScaling.Llama3 llama3 -> llama3(f, llama3);
+            case RopeScaling.Yarn yarn -> yarn(f, yarn, theta, rotated);
+            case RopeScaling.LongRope longRope -> {
+                List<Double> factors =
+                        length > longRope.originalPositions()
+                                ? longRope.longFactors()
+                                : longRope.shortFactors();
+                for (int k = 0; k < f.length; k++) {
+                    f[k] /= factors.get(k);
+                }
+            }
         }
         return f;
     }
 
-    private static void llama3(double[] f, RopeConfig c, double factor) {
-        double low = c.number("low_freq_factor", 1);
-        double high = c.number("high_freq_factor", 4);
-        double original = c.originalMaxPositions();
+    private static void llama3(double[] f, RopeScaling.Llama3 s) {
+        double low = s.lowFrequency();
+        double high = s.highFrequency();
+        double original = s.originalPositions();
         for (int k = 0; k < f.length; k++) {
             double wavelength = 2 * Math.PI / f[k];
             if (wavelength > original / low) {
-                f[k] /= factor;
+                f[k] /= s.factor();
             } else if (wavelength >= original / high) {
                 double smooth = (original / wavelength - low) / (high - low);
-                f[k] = (1 - smooth) * f[k] / factor + smooth * f[k];
+                f[k] = (1 - smooth) * f[k] / s.factor() + smooth * f[k];
             }
         }
     }
 
-    private static void yarn(double[] f, RopeConfig c, int rotated, double factor) {
-        double low = correction(c.number("beta_fast", 32), c, rotated);
-        double high = correction(c.number("beta_slow", 1), c, rotated);
-        if (c.flag("truncate", true)) {
+    private static void yarn(double[] f, RopeScaling.Yarn s, double theta, int rotated) {
+        double low = correction(s.betaFast(), s, theta, rotated);
+        double high = correction(s.betaSlow(), s, theta, rotated);
+        if (s.truncate()) {
             low = Math.floor(low);
             high = Math.ceil(high);
         }
@@ -91,66 +94,28 @@ final class RopeTable {
         }
         for (int k = 0; k < f.length; k++) {
             double ramp = Math.clamp((k - low) / (high - low), 0, 1);
-            f[k] = f[k] * (1 - ramp) + f[k] / factor * ramp;
+            f[k] = f[k] * (1 - ramp) + f[k] / s.factor() * ramp;
         }
     }
 
     /// The dimension whose wave turns `rotations` times within the original context.
-    private static double correction(double rotations, RopeConfig c, int rotated) {
+    private static double correction(
+            double rotations, RopeScaling.Yarn s, double theta, int rotated) {
         return rotated
-                * Math.log(c.originalMaxPositions() / (rotations * 2 * Math.PI))
-                / (2 * Math.log(c.theta()));
-    }
-
-    private static void longrope(double[] f, RopeConfig c, int length) {
-        String key = length > c.originalMaxPositions() ? "long_factor" : "short_factor";
-        double[] factors = c.numbers(key);
-        if (factors.length != f.length) {
-            throw new UserException(
-                    "config.json: %s has %d numbers, expected %d (half of the rotated dimensions)"
-                            .formatted(key, factors.length, f.length),
-                    "compare it with the published config.json");
-        }
-        for (int k = 0; k < f.length; k++) {
-            f[k] /= factors[k];
-        }
+                * Math.log(s.originalPositions() / (rotations * 2 * Math.PI))
+                / (2 * Math.log(theta));
     }
 
     /// What cosines and sines are multiplied by.
     private static double magnitude(RopeConfig c) {
-        switch (c.type()) {
-            case "yarn" -> {
-                double factor = c.number("factor", 1);
-                double given = c.number("attention_factor", Double.NaN);
-                double mscale = c.number("mscale", 0);
-                double mscaleAllDim = c.number("mscale_all_dim", 0);
-                if (!Double.isNaN(given)) {
-                    return given;
-                }
-                return mscale != 0 && mscaleAllDim != 0
-                        ? stretch(factor, mscale) / stretch(factor, mscaleAllDim)
-                        : stretch(factor, 1);
-            }
-            case "longrope" -> {
-                double given = c.number("attention_factor", Double.NaN);
-                if (!Double.isNaN(given)) {
-                    return given;
-                }
-                // A factor in the parameters wins over the ratio of the two lengths, as in
-                // transformers.
-                double factor =
-                        c.number("factor", (double) c.maxPositions() / c.originalMaxPositions());
-                return factor <= 1
-                        ? 1
-                        : Math.sqrt(1 + Math.log(factor) / Math.log(c.originalMaxPositions()));
-            }
-            default -> {
-                return 1;
-            }
-        }
-    }
-
-    private static double stretch(double factor, double mscale) {
-        return factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
+        return switch (c.scaling()) {
+            case RopeScaling.Yarn yarn -> yarn.attentionFactor();
+            case RopeScaling.LongRope longRope -> longRope.attentionFactor();
+            case RopeScaling.None _,
+                    RopeScaling.Linear _,
+                    RopeScaling.Dynamic _,
+                    RopeScaling.Llama3 _ ->
+                    1;
+        };
     }
 }

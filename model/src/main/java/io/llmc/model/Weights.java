@@ -7,6 +7,7 @@ import io.llmc.formats.FormatException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -72,7 +73,7 @@ final class Weights {
     }
 
     private Experts experts(LayerSpec layer, LayerSpec.Experts spec, int hidden) {
-        Linear router = linear(new LinearSpec(spec.router(), spec.experts().size(), hidden));
+        Linear router = linear(spec.router(hidden));
         if (router.weight() instanceof Weight.Dense(var values)) {
             others.put(spec.router() + ".weight", values);
         }
@@ -81,11 +82,14 @@ final class Weights {
                 norm(layer.feedForwardNorm(), hidden),
                 router,
                 spec.experts().stream()
-                        .map(e ->
-                                new Experts.Expert(
-                                        e,
-                                        e.inputs(hidden).stream().map(this::linear).toList(),
-                                        linear(e.down(hidden))))
+                        .map(
+                                e ->
+                                        new Experts.Expert(
+                                                e,
+                                                e.inputs(hidden).stream()
+                                                        .map(this::linear)
+                                                        .toList(),
+                                                linear(e.down(hidden))))
                         .toList(),
                 norm(layer.feedForwardPostNorm(), hidden));
     }
@@ -103,8 +107,8 @@ final class Weights {
                                     spec.out(),
                                     spec.in()));
         }
-        String bias = spec.name() + ".bias";
-        return new Linear(spec.name(), w, source.has(bias) ? parameter(bias, spec.out()) : null);
+        Tensor bias = spec.bias() ? parameter(spec.name() + ".bias", spec.out()) : null;
+        return new Linear(spec.name(), w, bias);
     }
 
     /// Null for null.
@@ -112,11 +116,10 @@ final class Weights {
         if (spec == null) {
             return null;
         }
-        String bias = spec.name() + ".bias";
         return new Norm(
                 spec,
                 parameter(spec.name() + ".weight", channels),
-                source.has(bias) ? parameter(bias, channels) : null);
+                spec.bias() ? parameter(spec.name() + ".bias", channels) : null);
     }
 
     Tensor parameter(String name, long... dims) {

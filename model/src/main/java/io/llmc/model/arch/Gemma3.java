@@ -2,19 +2,24 @@
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
+import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /// Gemma 3 (text): norm weights stored minus one, four norms a block, norms over the heads of q and
 /// k, local layers with a window and a rope base of their own, embeddings times sqrt(hidden).
 final class Gemma3 implements Architecture {
-    private static final String LOCAL = "sliding_attention";
-    private static final String GLOBAL = "full_attention";
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(
+                    4, 256, 1e-6, new RopeConfig.Defaults(1_000_000, 10_000, 131_072, 0));
 
     @Override
     public List<String> modelTypes() {
@@ -23,46 +28,67 @@ final class Gemma3 implements Architecture {
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c).withHeadDim(c.integer("head_dim", 256));
-        RopeSpec local = RopeSpec.of(c.rope(LOCAL), s.headDim());
-        RopeSpec global = RopeSpec.of(c.rope(GLOBAL), s.headDim());
+        Sizes s = Sizes.of(c, ABSENT);
+        if (c.has("use_bidirectional_attention") && c.flag("use_bidirectional_attention", false)) {
+            throw c.wrong(
+                    "use_bidirectional_attention", "false: llmc reads models that look back only");
+        }
+        RopeSpec local = s.rope(Sizes.LOCAL);
+        RopeSpec global = s.rope(Sizes.GLOBAL);
+        int window = s.window(4096);
+        List<Boolean> slides = slides(s);
+        if (slides.contains(true) && window == 0) {
+            throw c.wrong("sliding_window", "the window of the layers that have one");
+        }
         return new ModelSpec(
                 c.modelType(),
                 s.hidden(),
                 s.vocabulary(),
-                c.integer("max_position_embeddings", Integer.MAX_VALUE),
-                s.stack(i -> layer(c, s, i, isLocal(c, i) ? local : global)),
+                s.positions(),
+                s.stack(
+                        tensors,
+                        i -> slides.get(i) ? layer(s, i, local, window) : layer(s, i, global, 0)),
                 norm(s, "model.norm"),
                 "model.embed_tokens",
                 null,
                 (float) Math.sqrt(s.hidden()),
                 Sizes.head(c, true, "model.embed_tokens", "lm_head"),
-                (float) c.decimal("final_logit_softcapping", 0),
+                cap(c, "final_logit_softcapping"),
                 false);
     }
 
-    private static LayerSpec layer(HfConfig c, Sizes s, int i, RopeSpec rope) {
-        String p = "model.layers." + i + ".";
-        float scale = (float) (1 / Math.sqrt(c.decimal("query_pre_attn_scalar", 256)));
-        int window = isLocal(c, i) ? c.integer("sliding_window", 4096) : 0;
+    /// 0 for none.
+    private static float cap(HfConfig c, String key) {
+        return c.has(key) ? (float) c.decimal(key, Sizes.CAP, 0) : 0;
+    }
+
+    private static LayerSpec layer(Sizes s, int i, RopeSpec rope, int window) {
+        String p = Llama.prefix(i);
+        HfConfig c = s.config();
+        double scalar = c.decimal("query_pre_attn_scalar", Range.above(0, 1e9), 256);
+        float scale = (float) (1 / Math.sqrt(scalar));
         return new LayerSpec(
                 p,
                 norm(s, p + "input_layernorm"),
                 s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1)
-                        .withSoftcap((float) c.decimal("attn_logit_softcapping", 0)),
+                        .withSoftcap(cap(c, "attn_logit_softcapping")),
                 norm(s, p + "post_attention_layernorm"),
                 norm(s, p + "pre_feedforward_layernorm"),
-                s.mlp(
-                        p + "mlp.",
-                        Sizes.activation(c.text("hidden_activation", "gelu_pytorch_tanh"))),
+                s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),
                 norm(s, p + "post_feedforward_layernorm"));
     }
 
-    private static boolean isLocal(HfConfig c, int i) {
-        List<String> types = c.texts("layer_types");
-        return types.isEmpty()
-                ? (i + 1) % c.integer("sliding_window_pattern", 6) != 0
-                : types.get(i).equals(LOCAL);
+    /// Whether each layer has a window.
+    private static List<Boolean> slides(Sizes s) {
+        List<String> types = s.layerTypes();
+        int pattern = s.config().integer("sliding_window_pattern", Sizes.LAYERS, 6);
+        return IntStream.range(0, s.layers())
+                .mapToObj(
+                        i ->
+                                types.isEmpty()
+                                        ? (i + 1) % pattern != 0
+                                        : types.get(i).equals(Sizes.LOCAL))
+                .toList();
     }
 
     private static NormSpec norm(Sizes s, String name) {

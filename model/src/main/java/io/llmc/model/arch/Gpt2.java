@@ -7,9 +7,11 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.Size;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /// GPT-2: LayerNorm with biases, learned positions, fused q, k, v, weights stored `[in, out]`.
 ///
@@ -25,24 +27,34 @@ final class Gpt2 implements Architecture {
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
         String root = tensors.contains("transformer.wte.weight") ? MODULE : "";
-        int hidden = c.integer("n_embd");
-        double eps = c.decimal("layer_norm_epsilon", 1e-5);
-        Sizes s =
-                new Sizes(
-                        hidden,
-                        c.integer("vocab_size"),
-                        c.integer("n_layer"),
-                        c.integer("n_head"),
-                        c.integer("n_head"),
-                        hidden / c.integer("n_head"),
-                        c.integer("n_inner", 4 * hidden),
-                        eps);
+        int hidden = c.integer("n_embd", Sizes.CHANNELS);
+        int heads = c.integer("n_head", Sizes.HEADS);
+        if (hidden % heads != 0) {
+            throw c.wrong("n_head", "a number that divides %d, n_embd".formatted(hidden));
+        }
+        if (c.flag("add_cross_attention", false)) {
+            throw c.wrong("add_cross_attention", "false: llmc reads decoders only");
+        }
+        double eps = c.decimal("layer_norm_epsilon", Sizes.EPS, 1e-5);
+        int intermediate = c.has("n_inner") ? c.integer("n_inner", Sizes.CHANNELS) : 4 * hidden;
+        int layers = c.integer("n_layer", Sizes.LAYERS);
+        Sizes.requireTensors(c, "n_layer", root + "h." + (layers - 1) + ".", tensors);
         return new ModelSpec(
                 c.modelType(),
                 hidden,
-                s.vocabulary(),
-                c.integer("n_positions", 1024),
-                s.stack(i -> layer(c, s, root, i)),
+                c.integer("vocab_size", Sizes.VOCABULARY),
+                c.integer("n_positions", HfConfig.POSITIONS, 1024),
+                IntStream.range(0, layers)
+                        .mapToObj(
+                                i ->
+                                        new Block(
+                                                        root + "h." + i + ".",
+                                                        i,
+                                                        hidden,
+                                                        heads,
+                                                        intermediate)
+                                                .layer(c, eps))
+                        .toList(),
                 NormSpec.layer(root + "ln_f", eps),
                 root + "wte",
                 root + "wpe",
@@ -75,7 +87,8 @@ final class Gpt2 implements Architecture {
             case LAYERS ->
                     c.flag("scale_attn_by_inverse_layer_idx", false)
                             ? Optional.of(
-                                    "scale_attn_by_inverse_layer_idx ties every layer to its number")
+                                    "scale_attn_by_inverse_layer_idx ties every layer to its"
+                                        + " number")
                             : Optional.empty();
             case INTERMEDIATE -> Optional.empty();
             case EXPERTS -> Optional.of("it has none");
@@ -87,35 +100,40 @@ final class Gpt2 implements Architecture {
         return config; // no such key
     }
 
-    private static LayerSpec layer(HfConfig c, Sizes s, String root, int i) {
-        String p = root + "h." + i + ".";
-        double scale = c.flag("scale_attn_weights", true) ? 1 / Math.sqrt(s.headDim()) : 1;
-        if (c.flag("scale_attn_by_inverse_layer_idx", false)) {
-            scale /= i + 1;
+    private record Block(String p, int index, int hidden, int heads, int intermediate) {
+        LayerSpec layer(HfConfig c, double eps) {
+            int headDim = hidden / heads;
+            double scale = c.flag("scale_attn_weights", true) ? 1 / Math.sqrt(headDim) : 1;
+            if (c.flag("scale_attn_by_inverse_layer_idx", false)) {
+                scale /= index + 1;
+            }
+            return new LayerSpec(
+                    p,
+                    NormSpec.layer(p + "ln_1", eps),
+                    new LayerSpec.AttentionLayer(
+                            List.of(p + "attn.c_attn"),
+                            p + "attn.c_proj",
+                            true,
+                            true,
+                            heads,
+                            heads,
+                            headDim,
+                            (float) scale,
+                            0,
+                            0,
+                            null,
+                            null,
+                            null),
+                    null,
+                    NormSpec.layer(p + "ln_2", eps),
+                    new LayerSpec.Mlp(
+                            List.of(p + "mlp.c_fc"),
+                            p + "mlp.c_proj",
+                            true,
+                            intermediate,
+                            Sizes.activation(c, "activation_function", "gelu_new"),
+                            false),
+                    null);
         }
-        return new LayerSpec(
-                p,
-                NormSpec.layer(p + "ln_1", s.eps()),
-                new LayerSpec.AttentionLayer(
-                        List.of(p + "attn.c_attn"),
-                        p + "attn.c_proj",
-                        s.heads(),
-                        s.heads(),
-                        s.headDim(),
-                        (float) scale,
-                        0,
-                        0,
-                        null,
-                        null,
-                        null),
-                null,
-                NormSpec.layer(p + "ln_2", s.eps()),
-                new LayerSpec.Mlp(
-                        List.of(p + "mlp.c_fc"),
-                        p + "mlp.c_proj",
-                        s.intermediate(),
-                        Sizes.activation(c.text("activation_function", "gelu_new")),
-                        false),
-                null);
     }
 }

@@ -2,12 +2,15 @@
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Set;
+import java.util.function.IntFunction;
 
 /// Llama 1 to 3, Mistral, SmolLM and everything else published under these names.
 ///
@@ -18,43 +21,75 @@ final class Llama implements Architecture {
         return List.of("llama", "mistral");
     }
 
+    private static final Sizes.Defaults LLAMA =
+            new Sizes.Defaults(0, 0, 1e-6, RopeConfig.Defaults.of(10_000, 2048));
+
+    private static final Sizes.Defaults MISTRAL =
+            new Sizes.Defaults(8, 0, 1e-6, RopeConfig.Defaults.of(10_000, 131_072));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c);
-        RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
-        int window = c.modelType().equals("mistral") ? c.integer("sliding_window", 0) : 0;
-        return decoder(c, s, i -> layer(c, s, i, rope, window), false);
+        if (c.modelType().equals("mistral")) {
+            Sizes s = Sizes.of(c, MISTRAL);
+            RopeSpec rope = s.rope();
+            int window = s.window(4096);
+            return decoder(
+                    s, tensors, i -> layer(s, i, s.attention(attention(i), rope, window), false));
+        }
+        Sizes s = Sizes.of(c, LLAMA);
+        RopeSpec rope = s.rope();
+        boolean biased = c.flag("attention_bias", false);
+        boolean mlpBiased = c.flag("mlp_bias", false);
+        return decoder(
+                s,
+                tensors,
+                i ->
+                        layer(
+                                s,
+                                i,
+                                s.attention(attention(i), rope, 0).withBiases(biased, biased),
+                                mlpBiased));
     }
 
-    private static LayerSpec layer(HfConfig c, Sizes s, int i, RopeSpec rope, int window) {
-        String p = "model.layers." + i + ".";
+    private static String attention(int i) {
+        return prefix(i) + "self_attn.";
+    }
+
+    static String prefix(int i) {
+        return Sizes.BLOCKS + i + ".";
+    }
+
+    /// A block with Llama's names and no biases in its MLP.
+    static LayerSpec layer(Sizes s, int i, LayerSpec.AttentionLayer attention) {
+        return layer(s, i, attention, false);
+    }
+
+    private static LayerSpec layer(
+            Sizes s, int i, LayerSpec.AttentionLayer attention, boolean mlpBiased) {
+        String p = prefix(i);
         return new LayerSpec(
                 p,
                 s.norm(p + "input_layernorm"),
-                s.attention(p + "self_attn.", rope, window),
+                attention,
                 null,
                 s.norm(p + "post_attention_layernorm"),
-                s.mlp(p + "mlp.", Sizes.activation(c.text("hidden_act", "silu"))),
+                s.mlp(p + "mlp.", "hidden_act", "silu", mlpBiased),
                 null);
     }
 
     /// What surrounds the blocks in every model with Llama's names.
-    static ModelSpec decoder(
-            HfConfig c,
-            Sizes s,
-            java.util.function.IntFunction<LayerSpec> layer,
-            boolean tiedByDefault) {
+    static ModelSpec decoder(Sizes s, Set<String> tensors, IntFunction<LayerSpec> layer) {
         return new ModelSpec(
-                c.modelType(),
+                s.config().modelType(),
                 s.hidden(),
                 s.vocabulary(),
-                c.integer("max_position_embeddings", Integer.MAX_VALUE),
-                s.stack(layer),
+                s.positions(),
+                s.stack(tensors, layer),
                 s.norm("model.norm"),
                 "model.embed_tokens",
                 null,
                 1,
-                Sizes.head(c, tiedByDefault, "model.embed_tokens", "lm_head"),
+                Sizes.head(s.config(), false, "model.embed_tokens", "lm_head"),
                 0,
                 false);
     }

@@ -2,10 +2,13 @@
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
+import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -19,11 +22,25 @@ final class Mixtral implements Architecture {
         return List.of("mixtral");
     }
 
+    private static final String EXPERT = "block_sparse_moe.experts.%d.";
+    private static final Range EXPERTS = Range.upTo(1 << 16);
+
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(1_000_000, 131_072));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c);
-        RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
-        return Llama.decoder(c, s, i -> layer(c, s, i, rope), false);
+        Sizes s = Sizes.of(c, ABSENT);
+        RopeSpec rope = s.rope();
+        int experts = c.integer("num_local_experts", EXPERTS, 8);
+        int topK = c.integer("num_experts_per_tok", EXPERTS, 2);
+        if (topK > experts) {
+            throw c.wrong(
+                    "num_experts_per_tok", "at most %d, num_local_experts".formatted(experts));
+        }
+        Sizes.requireTensors(
+                c, "num_local_experts", Llama.prefix(0) + EXPERT.formatted(experts - 1), tensors);
+        return Llama.decoder(s, tensors, i -> layer(s, i, rope, experts, topK));
     }
 
     /// Since version 5 the experts of a block are two tensors in transformers.
@@ -32,30 +49,29 @@ final class Mixtral implements Architecture {
         return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
     }
 
-    private static LayerSpec layer(HfConfig c, Sizes s, int i, RopeSpec rope) {
-        String p = "model.layers." + i + ".";
-        String moe = p + "block_sparse_moe.";
+    private static LayerSpec layer(Sizes s, int i, RopeSpec rope, int count, int topK) {
+        String p = Llama.prefix(i);
         List<LayerSpec.Mlp> experts =
-                IntStream.range(0, c.integer("num_local_experts"))
-                        .mapToObj(e -> expert(c, s, moe + "experts." + e + "."))
+                IntStream.range(0, count)
+                        .mapToObj(e -> expert(s, p + EXPERT.formatted(e)))
                         .toList();
         return new LayerSpec(
                 p,
                 s.norm(p + "input_layernorm"),
-                s.attention(p + "self_attn.", rope, c.integer("sliding_window", 0)),
+                s.attention(p + "self_attn.", rope, s.window(0)),
                 null,
                 s.norm(p + "post_attention_layernorm"),
-                new LayerSpec.Experts(
-                        moe + "gate", experts, c.integer("num_experts_per_tok", 2), true),
+                new LayerSpec.Experts(p + "block_sparse_moe.gate", experts, topK, true),
                 null);
     }
 
-    private static LayerSpec.Mlp expert(HfConfig c, Sizes s, String p) {
+    private static LayerSpec.Mlp expert(Sizes s, String p) {
         return new LayerSpec.Mlp(
                 List.of(p + "w1", p + "w3"),
                 p + "w2",
+                false,
                 s.intermediate(),
-                Sizes.activation(c.text("hidden_act", "silu")),
+                Sizes.activation(s.config(), "hidden_act", "silu"),
                 true);
     }
 }

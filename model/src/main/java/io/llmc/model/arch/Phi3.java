@@ -2,10 +2,13 @@
 package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.RopeConfig;
+import io.llmc.formats.RopeScaling;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Set;
 
@@ -16,18 +19,31 @@ final class Phi3 implements Architecture {
         return List.of("phi3");
     }
 
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(0, 0, 1e-5, new RopeConfig.Defaults(10_000, 0, 4096, 4096));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c);
-        RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
-        return Llama.decoder(c, s, i -> layer(c, s, i, rope), false);
+        Sizes s = Sizes.of(c, ABSENT);
+        RopeConfig turns = c.rope(ABSENT.rope());
+        switch (turns.scaling()) {
+            case RopeScaling.None _, RopeScaling.LongRope _ -> {}
+            case RopeScaling.Linear _,
+                    RopeScaling.Dynamic _,
+                    RopeScaling.Llama3 _,
+                    RopeScaling.Yarn _ ->
+                    throw c.wrong(
+                            c.has("rope_scaling") ? "rope_scaling" : "rope_parameters",
+                            "the type default or longrope of a phi3");
+        }
+        RopeSpec rope = s.partialRope(turns);
+        return Llama.decoder(s, tensors, i -> layer(s, i, rope));
     }
 
-    private static LayerSpec layer(HfConfig c, Sizes s, int i, RopeSpec rope) {
-        String p = "model.layers." + i + ".";
-        LayerSpec.AttentionLayer plain =
-                s.attention(p + "self_attn.", rope, c.integer("sliding_window", 0));
-        LayerSpec.Mlp mlp = s.mlp(p + "mlp.", Sizes.activation(c.text("hidden_act", "silu")));
+    private static LayerSpec layer(Sizes s, int i, RopeSpec rope) {
+        String p = Llama.prefix(i);
+        LayerSpec.AttentionLayer plain = s.attention(p + "self_attn.", rope, s.window(0));
+        LayerSpec.Mlp mlp = s.mlp(p + "mlp.", "hidden_act", "silu", false);
         return new LayerSpec(
                 p,
                 s.norm(p + "input_layernorm"),
@@ -37,6 +53,7 @@ final class Phi3 implements Architecture {
                 new LayerSpec.Mlp(
                         List.of(p + "mlp.gate_up_proj"),
                         mlp.down(),
+                        false,
                         mlp.intermediate(),
                         mlp.activation(),
                         true),

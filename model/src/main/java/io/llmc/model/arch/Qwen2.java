@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.backend.Op.Activation;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
+import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /// Qwen 2 and 2.5: Llama with biases on q, k and v; where `use_sliding_window` is set, the layers
 /// from `max_window_layers` on see a window only.
@@ -18,35 +20,43 @@ final class Qwen2 implements Architecture {
         return List.of("qwen2");
     }
 
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(32, 0, 1e-6, RopeConfig.Defaults.of(10_000, 32_768));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c);
-        RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
+        Sizes s = Sizes.of(c, ABSENT);
+        RopeSpec rope = s.rope();
+        List<Integer> windows = windows(s);
         return Llama.decoder(
-                c,
                 s,
-                i -> {
-                    String p = "model.layers." + i + ".";
-                    return new LayerSpec(
-                            p,
-                            s.norm(p + "input_layernorm"),
-                            s.attention(p + "self_attn.", rope, window(c, i)),
-                            null,
-                            s.norm(p + "post_attention_layernorm"),
-                            s.mlp(p + "mlp.", Activation.SILU),
-                            null);
-                },
-                false);
+                tensors,
+                i ->
+                        Llama.layer(
+                                s,
+                                i,
+                                s.attention(Llama.prefix(i) + "self_attn.", rope, windows.get(i))
+                                        .withBiases(true, false)));
     }
 
-    /// Keys that layer i sees; 0 for all.
-    static int window(HfConfig c, int i) {
-        List<String> types = c.texts("layer_types");
-        boolean slides =
-                types.isEmpty()
-                        ? c.flag("use_sliding_window", false)
-                                && i >= c.integer("max_window_layers", 0)
-                        : types.get(i).equals("sliding_attention");
-        return slides ? c.integer("sliding_window", 0) : 0;
+    /// Keys that each layer sees; 0 for all.
+    static List<Integer> windows(Sizes s) {
+        HfConfig c = s.config();
+        int window = s.window(4096);
+        int used = c.flag("use_sliding_window", false) ? window : 0;
+        int first = c.integer("max_window_layers", Range.zeroTo(10_000), 28);
+        List<String> types = s.layerTypes();
+        if (used == 0 && types.contains(Sizes.LOCAL)) {
+            throw c.wrong(
+                    c.flag("use_sliding_window", false) ? "sliding_window" : "use_sliding_window",
+                    "a window, since layer_types names layers with one");
+        }
+        return IntStream.range(0, s.layers())
+                .mapToObj(
+                        i ->
+                                (types.isEmpty() ? i >= first : types.get(i).equals(Sizes.LOCAL))
+                                        ? used
+                                        : 0)
+                .toList();
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.backend.Op.Activation;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+
 import java.util.List;
 import java.util.Set;
 
@@ -17,26 +17,27 @@ final class Qwen3 implements Architecture {
         return List.of("qwen3");
     }
 
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(32, 128, 1e-6, RopeConfig.Defaults.of(10_000, 32_768));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c).withHeadDim(c.integer("head_dim", 128));
-        RopeSpec rope = RopeSpec.of(c.rope(), s.headDim());
+        Sizes s = Sizes.of(c, ABSENT);
+        RopeSpec rope = s.rope();
         float scale = (float) (1 / Math.sqrt(s.headDim()));
+        List<Integer> windows = Qwen2.windows(s);
         return Llama.decoder(
-                c,
                 s,
-                i -> {
-                    String p = "model.layers." + i + ".";
-                    return new LayerSpec(
-                            p,
-                            s.norm(p + "input_layernorm"),
-                            s.attentionWithHeadNorms(
-                                    p + "self_attn.", rope, Qwen2.window(c, i), scale, 0),
-                            null,
-                            s.norm(p + "post_attention_layernorm"),
-                            s.mlp(p + "mlp.", Activation.SILU),
-                            null);
-                },
-                false);
+                tensors,
+                i ->
+                        Llama.layer(
+                                s,
+                                i,
+                                s.attentionWithHeadNorms(
+                                        Llama.prefix(i) + "self_attn.",
+                                        rope,
+                                        windows.get(i),
+                                        scale,
+                                        0)));
     }
 }
