@@ -44,9 +44,10 @@ record Console(Wiring wiring, Verbosity verbosity) {
         if (verbosity.quiet()) {
             return Progress.NONE;
         }
-        return wiring.columns() > 0
-                ? new BarProgress(wiring.err(), wiring.columns())
-                : new LineProgress(wiring.err(), System::nanoTime);
+        return new OnceProgress(
+                wiring.columns() > 0
+                        ? new BarProgress(wiring.err(), wiring.columns())
+                        : new LineProgress(wiring.err(), System::nanoTime));
     }
 
     /// Shows a command's result.

@@ -8,16 +8,19 @@ import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.Experts;
 import io.llmc.model.LayerSpec.Mlp;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Sizes;
 import io.llmc.tensor.Weight;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -72,6 +75,7 @@ record InspectReport(
     }
 
     private void describe(Checkpoint c) {
+        List<String> notes = new ArrayList<>();
         HfConfig config = c.config();
         say("model", c.directory().toString(), "model", c.directory().toString());
         say(
@@ -79,10 +83,17 @@ record InspectReport(
                 config.modelType() + " (" + Figures.names(config.architectures()) + ")",
                 "model_type",
                 config.modelType());
+        Architecture known = null;
         try {
-            describe(Architectures.specOf(c));
+            known = Architectures.of(config);
         } catch (UserException e) {
             lines.put("layers", "unknown: " + e.getMessage());
+        }
+        if (known != null) {
+            // Packed in an unknown way, tensors have other names and shapes.
+            describe(
+                    Architectures.specOf(
+                            c.isReadable() ? ModelDirectory.settled(c, notes::add) : c));
         }
         Map<String, Long> types = new TreeMap<>();
         tensors.keySet().forEach(t -> types.merge(t.dtype().toString(), t.byteSize(), Long::sum));
@@ -96,6 +107,9 @@ record InspectReport(
         describeWeights(c);
         List<String> side = c.sideFiles().stream().map(f -> f.getFileName().toString()).toList();
         say("side files", Figures.names(side), "side_files", side);
+        if (!notes.isEmpty()) {
+            say("notes", String.join("; ", notes), "notes", notes);
+        }
     }
 
     private void describe(ModelSpec spec) {

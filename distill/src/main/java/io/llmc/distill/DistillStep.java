@@ -6,6 +6,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
@@ -24,6 +25,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 
 /// A student learns the next-token predictions of its teacher.
@@ -70,13 +72,10 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
                         "--data and --mix name texts: .txt or .jsonl");
             }
         }
-        try (Checkpoint student = Checkpoint.open(model);
-                Checkpoint teacher = openTeacher();
+        try (Checkpoint student = ModelDirectory.open(model, _ -> {});
+                Checkpoint teacher = openTeacher(_ -> {});
                 TeacherCache cache = openCache()) {
             requireTrainable(student);
-            if (teacher != null) {
-                Architectures.specOf(teacher);
-            }
             if (cache != null) {
                 spec.matching(cache.header());
             }
@@ -85,8 +84,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
 
     /// Null where a cache or nobody is asked.
     @MustBeClosed
-    private Checkpoint openTeacher() {
-        return spec.teacher() == null ? null : Checkpoint.open(spec.teacher());
+    private Checkpoint openTeacher(Consumer<String> notes) {
+        return spec.teacher() == null ? null : ModelDirectory.open(spec.teacher(), notes);
     }
 
     @MustBeClosed
@@ -98,8 +97,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     public Result run(Scope scope) {
         OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
         directory.requireFree();
-        try (Checkpoint student = Checkpoint.open(scope.model());
-                Checkpoint teacher = openTeacher();
+        try (Checkpoint student = ModelDirectory.open(scope.model(), scope.progress()::note);
+                Checkpoint teacher = openTeacher(scope.progress()::note);
                 TeacherCache cache = openCache()) {
             DistillSpec whole = cache == null ? spec : spec.matching(cache.header());
             return new DistillStep(whole, nanos).run(scope, directory, student, teacher, cache);

@@ -8,6 +8,7 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
@@ -90,7 +91,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         if (!Files.isRegularFile(data)) {
             throw new UserException(data + ": no such file", "--data names a text: .txt or .jsonl");
         }
-        try (Checkpoint teacher = Checkpoint.open(model)) {
+        try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
             requireFits(teacher);
         }
     }
@@ -125,7 +126,8 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "save-teacher writes no model, and a step follows it",
                     "make it the last step of a recipe of its own");
         }
-        try (Checkpoint teacher = Checkpoint.open(scope.model())) {
+        try (Checkpoint teacher =
+                ModelDirectory.open(scope.model(), scope.progress()::note)) {
             requireFits(teacher);
             int[] ids = ids(teacher);
             Finite.requireAll(teacher, scope.progress());

@@ -43,12 +43,12 @@ public final class Evaluator {
     ///   a model cannot be run
     /// @throws FormatException where a file is broken
     public EvalResult evaluate(EvalSpec spec) {
-        try (ModelRun model = new ModelRun(spec.model(), backend)) {
+        try (ModelRun model = new ModelRun(spec.model(), backend, progress)) {
             ScoredWindows windows = windows(spec, model);
             if (spec.against() == null) {
                 return new Job(spec, windows, model, null).run();
             }
-            try (ModelRun original = new ModelRun(spec.against(), backend)) {
+            try (ModelRun original = new ModelRun(spec.against(), backend, progress)) {
                 requireSameVocabulary(model, original);
                 original.requirePositions(spec.window());
                 return new Job(spec, windows, model, original).run();

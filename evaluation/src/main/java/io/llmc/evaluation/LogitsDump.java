@@ -41,7 +41,7 @@ public final class LogitsDump {
     ///   written
     public void run(Path model, Path inputIds, Path output) {
         Windows ids = readIds(inputIds);
-        try (ModelRun run = new ModelRun(model, backend)) {
+        try (ModelRun run = new ModelRun(model, backend, progress)) {
             ScoredWindows all = ScoredWindows.allRows(ids);
             int vocabulary = run.spec().vocabulary();
             all.requireBelow(vocabulary, model);

@@ -12,6 +12,7 @@ import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
@@ -35,9 +36,9 @@ final class ModelRun implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    ModelRun(Path directory, Backend backend) {
+    ModelRun(Path directory, Backend backend, Progress progress) {
         this.backend = backend;
-        this.checkpoint = Checkpoint.open(directory);
+        this.checkpoint = ModelDirectory.open(directory, progress::note);
         try {
             this.model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
         } catch (RuntimeException e) {

@@ -71,6 +71,17 @@ public final class Checkpoint implements AutoCloseable {
         return derived;
     }
 
+    /// This checkpoint under another config and without some of its tensors. It takes over the open
+    /// files: whoever closes it closes this one.
+    public Checkpoint without(Set<String> hidden, HfConfig otherConfig) {
+        Checkpoint rest = new Checkpoint(directory, otherConfig, files);
+        rest.channels.addAll(channels);
+        rest.metadata.putAll(metadata);
+        rest.tensors.putAll(tensors);
+        rest.tensors.keySet().removeAll(hidden);
+        return rest;
+    }
+
     /// Opens a directory whose linear layers llmc can read.
     ///
     /// @throws UserException where there is no such directory, config or safetensors file, or the
@@ -235,6 +246,16 @@ public final class Checkpoint implements AutoCloseable {
             own.put("quant_method", "gptq");
         }
         return Optional.of(own);
+    }
+
+    /// Whether llmc can read the linear layers.
+    public boolean isReadable() {
+        try {
+            scheme();
+            return true;
+        } catch (UserException e) {
+            return false;
+        }
     }
 
     /// @throws UserException where linear layers are encoded in a way that llmc does not read

@@ -18,6 +18,9 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     private static final String LOCAL_THETA = "rope_local_base_freq";
     private static final String ORIGINAL = "original_max_position_embeddings";
 
+    /// Logarithms of them are divided by.
+    private static final Range LENGTHS = new Range(2, HfConfig.POSITIONS.most(), false);
+
     private static final Range THETA = Range.above(1, 1e15);
     private static final Range FACTOR = Range.above(0, 1e6);
     private static final Range NOT_NEGATIVE = new Range(0, 1e6, false);
@@ -73,6 +76,9 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     /// @param outer where the original length may stand beside the parameters
     private RopeConfig read(ConfigSection s, boolean local, ConfigSection outer) {
         int positions = positions();
+        if (root.has(ORIGINAL)) {
+            root.integer(ORIGINAL, LENGTHS); // also where nothing is scaled
+        }
         return new RopeConfig(theta(s, local), partial(s), positions, scaling(s, outer, positions));
     }
 
@@ -126,12 +132,12 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     /// The top of the file goes before the parameters, as in transformers.
     private int original(ConfigSection s, ConfigSection outer, int positions) {
         if (outer == root && root.values().has(ORIGINAL)) {
-            return root.integer(ORIGINAL, HfConfig.POSITIONS);
+            return root.integer(ORIGINAL, LENGTHS);
         }
         if (outer == root && absent.originalPositions() > 0) {
             return absent.originalPositions();
         }
-        return s.integer(ORIGINAL, HfConfig.POSITIONS, positions);
+        return s.integer(ORIGINAL, LENGTHS, positions);
     }
 
     private RopeScaling yarn(ConfigSection s, ConfigSection outer, int positions) {
@@ -166,7 +172,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
         // A factor in the parameters wins over the ratio of the two lengths, as in transformers.
         double factor = orElse(s, "factor", FACTOR, (double) positions / original);
         double attention =
-                factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(Math.max(2, original)));
+                factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
         return new RopeScaling.LongRope(
                 list(s, "short_factor"),
                 list(s, "long_factor"),

@@ -28,6 +28,11 @@ public interface Architecture {
         return Optional.of(linear);
     }
 
+    /// Whether a tensor is one that every reader of this family computes and none reads.
+    default boolean isBuffer(String tensor) {
+        return tensor.endsWith("rotary_emb.inv_freq");
+    }
+
     /// The key of a size in config.json.
     default String key(Size size) {
         return switch (size) {

@@ -119,23 +119,6 @@ public record LayerSpec(
                     keyNorm);
         }
 
-        public AttentionLayer withSoftcap(float cap) {
-            return new AttentionLayer(
-                    projections,
-                    output,
-                    biased,
-                    outputBiased,
-                    heads,
-                    kvHeads,
-                    headDim,
-                    scale,
-                    window,
-                    cap,
-                    rope,
-                    queryNorm,
-                    keyNorm);
-        }
-
         /// q, k and v, or the one layer that holds them.
         List<LinearSpec> projections(int hidden) {
             if (projections.size() == 1) {

@@ -8,8 +8,6 @@ import io.llmc.tensor.Weight;
 ///
 /// Everything it gives lies where the backend computes.
 public interface Parameters {
-    boolean has(String name);
-
     /// A linear layer's matrix, `[out, in]`.
     ///
     /// @param linear the layer's name, without `.weight`

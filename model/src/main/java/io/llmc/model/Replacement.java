@@ -31,7 +31,6 @@ public final class Replacement implements Parameters {
         tensors.put(name, tensor);
     }
 
-    @Override
     public boolean has(String name) {
         return tensors.containsKey(name);
     }

@@ -14,11 +14,6 @@ import java.nio.file.Path;
 record StoredParameters(TensorReader reader, Backend backend, TensorArena arena, boolean inOut)
         implements Parameters {
     @Override
-    public boolean has(String name) {
-        return reader.checkpoint().has(name);
-    }
-
-    @Override
     public Weight weight(String linear) {
         Weight host = reader.weight(linear);
         if (inOut && host instanceof Weight.Dense(Tensor values)) {

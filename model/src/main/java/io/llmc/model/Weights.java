@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
-import io.llmc.formats.FormatException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -97,15 +96,13 @@ final class Weights {
     Linear linear(LinearSpec spec) {
         Weight w = source.weight(spec.name());
         if (w.outFeatures() != spec.out() || w.inFeatures() != spec.in()) {
-            throw new FormatException(
+            throw TensorTable.misfit(
                     source.place(),
-                    "%s is [%d, %d], but config.json makes it [%d, %d]; one of the two is from another model"
-                            .formatted(
-                                    spec.name(),
-                                    w.outFeatures(),
-                                    w.inFeatures(),
-                                    spec.out(),
-                                    spec.in()));
+                    spec.name(),
+                    "[%d, %d]".formatted(w.outFeatures(), w.inFeatures()),
+                    "",
+                    spec.out(),
+                    spec.in());
         }
         Tensor bias = spec.bias() ? parameter(spec.name() + ".bias", spec.out()) : null;
         return new Linear(spec.name(), w, bias);
@@ -125,10 +122,7 @@ final class Weights {
     Tensor parameter(String name, long... dims) {
         Tensor t = source.tensor(name);
         if (!Arrays.equals(t.shape().dims(), dims)) {
-            throw new FormatException(
-                    source.place(),
-                    "%s is %s, but config.json makes it %s; one of the two is from another model"
-                            .formatted(name, t.shape(), Arrays.toString(dims)));
+            throw TensorTable.misfit(source.place(), name, t.shape().toString(), "", dims);
         }
         others.put(name, t);
         return t;

@@ -139,11 +139,6 @@ final class Lane implements AutoCloseable {
     /// The first device's parameters on another.
     private record Copies(Parameters of, Backend backend, TensorArena arena) implements Parameters {
         @Override
-        public boolean has(String name) {
-            return of.has(name);
-        }
-
-        @Override
         public Weight weight(String linear) {
             return backend.adopt(of.weight(linear), arena);
         }

@@ -14,6 +14,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
@@ -42,7 +43,7 @@ public record SweepRunner(
     /// What [#run] would do; reads headers only.
     public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
         new OutputDirectory(output, force).requireFree();
-        try (Checkpoint source = Checkpoint.open(model)) {
+        try (Checkpoint source = ModelDirectory.open(model, progress::note)) {
             Checkpoint c = source;
             for (ModelPass pass : sweep.views()) {
                 refuseQuantized(c);
@@ -84,7 +85,7 @@ public record SweepRunner(
         long start = System.nanoTime();
         OutputDirectory directory = new OutputDirectory(output, force);
         Path work = directory.work();
-        try (Checkpoint original = Checkpoint.open(model)) {
+        try (Checkpoint original = ModelDirectory.open(model, progress::note)) {
             SweepPlan sizes = plan(recipe, sweep, model, output);
             ModelSpec spec = Architectures.specOf(original);
             Windows windows = windows(original, spec, recipe, sweep);

@@ -35,6 +35,7 @@ final class Gemma3 implements Architecture {
         }
         RopeSpec local = s.rope(Sizes.LOCAL);
         RopeSpec global = s.rope(Sizes.GLOBAL);
+        cap(c, "attn_logit_softcapping"); // no reader applies it to this family
         int window = s.window(4096);
         List<Boolean> slides = slides(s);
         if (slides.contains(true) && window == 0) {
@@ -70,8 +71,7 @@ final class Gemma3 implements Architecture {
         return new LayerSpec(
                 p,
                 norm(s, p + "input_layernorm"),
-                s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1)
-                        .withSoftcap(cap(c, "attn_logit_softcapping")),
+                s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1),
                 norm(s, p + "post_attention_layernorm"),
                 norm(s, p + "pre_feedforward_layernorm"),
                 s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),

@@ -69,6 +69,12 @@ final class Gpt2 implements Architecture {
         return Optional.of(linear.startsWith(MODULE) ? linear : MODULE + linear);
     }
 
+    /// Causal masks, which old checkpoints have.
+    @Override
+    public boolean isBuffer(String tensor) {
+        return tensor.endsWith(".attn.bias") || tensor.endsWith(".attn.masked_bias");
+    }
+
     @Override
     public String key(Size size) {
         return switch (size) {

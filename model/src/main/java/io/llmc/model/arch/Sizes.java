@@ -119,7 +119,7 @@ record Sizes(
     /// `layer_types`; empty where absent.
     List<String> layerTypes() {
         List<String> types = config.texts("layer_types");
-        if (!types.isEmpty() && types.size() != layers
+        if (config.has("layer_types") && types.size() != layers
                 || !List.of(GLOBAL, LOCAL).containsAll(types)) {
             throw config.wrong(
                     "layer_types",

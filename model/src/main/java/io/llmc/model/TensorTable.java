@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Layouts;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
+import io.llmc.model.LayerSpec.AttentionLayer;
+import io.llmc.model.LayerSpec.LinearSpec;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.SequencedMap;
+import java.util.Set;
+
+/// Every tensor that a model reads, from its config.json alone, to be compared with those that its
+/// checkpoint has.
+public final class TensorTable {
+    private final ModelSpec spec;
+    private final Architecture architecture;
+
+    /// Names of linear layers, without `.weight`.
+    private final SequencedMap<String, Expected> linears = new LinkedHashMap<>();
+
+    /// Everything else.
+    private final SequencedMap<String, Expected> others = new LinkedHashMap<>();
+
+    /// @param keys of config.json that make the shape, for people
+    private record Expected(String keys, long... dims) {}
+
+    public TensorTable(ModelSpec spec, Architecture architecture) {
+        this.spec = spec;
+        this.architecture = architecture;
+        String hidden = architecture.key(Size.HIDDEN);
+        add(spec.embedding() + ".weight", "vocab_size, " + hidden, spec.vocabulary(), spec.hidden());
+        if (spec.positionEmbedding() != null) {
+            add(
+                    spec.positionEmbedding() + ".weight",
+                    "n_positions, " + hidden,
+                    spec.maxPositions(),
+                    spec.hidden());
+        }
+        spec.layers().forEach(this::add);
+        add(spec.finalNorm(), hidden, spec.hidden());
+        if (!spec.tied()) {
+            add(spec.output(), "vocab_size, " + hidden);
+        }
+    }
+
+    private void add(LayerSpec layer) {
+        String hidden = architecture.key(Size.HIDDEN);
+        AttentionLayer a = layer.attention();
+        add(layer.attentionNorm(), hidden, spec.hidden());
+        add(a.queryNorm(), "head_dim", a.headDim());
+        add(a.keyNorm(), "head_dim", a.headDim());
+        add(layer.attentionPostNorm(), hidden, spec.hidden());
+        add(layer.feedForwardNorm(), hidden, spec.hidden());
+        add(layer.feedForwardPostNorm(), hidden, spec.hidden());
+        String heads = architecture.key(Size.HEADS);
+        String kvHeads = architecture.key(Size.KV_HEADS);
+        // Without the size of a head, it is the hidden size over the number of heads.
+        String both = heads.equals(kvHeads) ? heads : kvHeads + ", " + heads;
+        List<LinearSpec> projections = a.projections(spec.hidden());
+        for (int i = 0; i < projections.size(); i++) {
+            String mine = projections.size() > 1 && i == 0 ? heads : both;
+            add(projections.get(i), mine + ", head_dim, " + hidden);
+        }
+        add(a.output(spec.hidden()), hidden + ", " + heads + ", head_dim");
+        switch (layer.feedForward()) {
+            case LayerSpec.Mlp mlp -> add(mlp);
+            case LayerSpec.Experts e -> {
+                add(e.router(spec.hidden()), architecture.key(Size.EXPERTS) + ", " + hidden);
+                e.experts().forEach(this::add);
+            }
+        }
+    }
+
+    private void add(LayerSpec.Mlp mlp) {
+        String hidden = architecture.key(Size.HIDDEN);
+        String intermediate = architecture.key(Size.INTERMEDIATE);
+        mlp.inputs(spec.hidden()).forEach(l -> add(l, intermediate + ", " + hidden));
+        add(mlp.down(spec.hidden()), hidden + ", " + intermediate);
+    }
+
+    private void add(LinearSpec linear, String keys) {
+        linears.put(linear.name(), new Expected(keys, linear.out(), linear.in()));
+        if (linear.bias()) {
+            add(linear.name() + ".bias", keys, linear.out());
+        }
+    }
+
+    private void add(NormSpec norm, String keys, int channels) {
+        if (norm == null) {
+            return;
+        }
+        add(norm.name() + ".weight", keys, channels);
+        if (norm.bias()) {
+            add(norm.name() + ".bias", keys, channels);
+        }
+    }
+
+    private void add(String name, String keys, long... dims) {
+        others.put(name, new Expected(keys, dims));
+    }
+
+    /// @throws FormatException where a tensor is missing or has another shape
+    /// @throws UserException where there is nothing to make logits with
+    public void requireIn(Checkpoint c) {
+        others.forEach((name, expected) -> {
+            if (!c.has(name)) {
+                throw missing(c, name);
+            }
+            requireShape(c, name, expected.keys(), expected.dims());
+        });
+        linears.forEach((name, expected) -> {
+            if (c.has(name + ".weight")) {
+                boolean turned = spec.inOutLinears() && !name.equals(spec.head());
+                long[] dims = expected.dims();
+                requireShape(
+                        c,
+                        name + ".weight",
+                        expected.keys(),
+                        turned ? new long[] {dims[1], dims[0]} : dims);
+            } else if (!packed(c, name)) {
+                throw missing(c, name);
+            }
+        });
+    }
+
+    private static boolean packed(Checkpoint c, String linear) {
+        return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, linear));
+    }
+
+    private RuntimeException missing(Checkpoint c, String name) {
+        if (name.equals(spec.head())) {
+            return new UserException(
+                    "%s: has no tensor '%s.weight', and tie_word_embeddings in config.json is not true"
+                            .formatted(c.directory(), name),
+                    "set it to true if the output layer of this model is its embedding, or download the model again");
+        }
+        if (linears.containsKey(name)) {
+            return new FormatException(
+                    c.directory(),
+                    "has no weight for '%s': expected '%s.weight', or its packed form and a quantization_config that explains it"
+                            .formatted(name, name));
+        }
+        String key = name.contains(".mlp.") ? "mlp_bias" : "attention_bias";
+        boolean declared = name.endsWith(".bias") && c.config().flag(key, false);
+        return new FormatException(
+                c.directory(),
+                "has no tensor '%s'%s: is this the whole model?"
+                        .formatted(
+                                name,
+                                declared ? ", though %s is true in config.json".formatted(key) : ""));
+    }
+
+    private static void requireShape(Checkpoint c, String name, String keys, long... dims) {
+        TensorInfo info = c.info(name);
+        if (!Arrays.equals(info.shape().dims(), dims)) {
+            throw misfit(c.directory(), name, info.shape().toString(), " (" + keys + ")", dims);
+        }
+    }
+
+    /// @param keys of config.json that make the shape, in brackets; may be empty
+    static FormatException misfit(
+            Path place, String name, String shape, String keys, long... dims) {
+        return new FormatException(
+                place,
+                "%s is %s, but config.json makes it %s%s; one of the two is from another model"
+                        .formatted(name, shape, Arrays.toString(dims), keys));
+    }
+
+    /// The tensors that nothing reads, in file order, but for buffers that every reader computes.
+    public List<String> unread(Checkpoint c) {
+        Set<String> packed = new HashSet<>();
+        for (String linear : linears.keySet()) {
+            if (!c.has(linear + ".weight")) {
+                packed.add(linear);
+            }
+        }
+        return c.names().stream()
+                .filter(name -> !reads(name, packed) && !architecture.isBuffer(name))
+                .toList();
+    }
+
+    private boolean reads(String name, Set<String> packed) {
+        int dot = name.lastIndexOf('.');
+        String owner = name.substring(0, Math.max(0, dot));
+        String part = name.substring(dot + 1);
+        return others.containsKey(name)
+                || linears.containsKey(owner)
+                        && (packed.contains(owner) ? !part.equals("bias") : part.equals("weight"));
+    }
+
+    /// What the names of the blocks' tensors begin with, before a block's number.
+    public String blocks() {
+        String first = spec.layers().getFirst().prefix();
+        return first.substring(0, first.lastIndexOf('0'));
+    }
+}

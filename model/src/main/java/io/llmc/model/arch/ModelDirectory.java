@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.arch;
+
+import com.fasterxml.jackson.databind.node.BooleanNode;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.Layouts;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.UserException;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.TensorTable;
+import io.llmc.tensor.Tensor;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.SortedSet;
+import java.util.TreeSet;
+import java.util.function.Consumer;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+
+/// Opens models whose config.json and tensors may disagree, and settles it as transformers 5 does:
+///
+/// - A tensor that the config declares and the files lack, or have in another shape, is an error.
+/// - A tensor that the config does not declare is not read: in the blocks it is left out of what is
+///   made of the model, elsewhere it is carried over.
+/// - Where the config ties the output layer to the embedding and the files have another matrix for
+///   it, the files win, and the config says so from here on.
+///
+/// Whatever is not used is said in one line.
+public final class ModelDirectory {
+    private static final String TIED = "tie_word_embeddings";
+    private static final String HEAD = "lm_head";
+
+    private static final Pattern NUMBER = Pattern.compile("([0-9]{1,9})\\.");
+
+    private ModelDirectory() {}
+
+    /// As [Checkpoint#open], with a config that is true of the tensors.
+    ///
+    /// @param notes hears of everything that is not used, a line each
+    /// @throws UserException where the model is not known to llmc
+    /// @throws io.llmc.formats.FormatException where a file is broken, or tensors are not what the
+    ///   config says
+    public static Checkpoint open(Path directory, Consumer<String> notes) {
+        Checkpoint checkpoint = Checkpoint.open(directory);
+        try {
+            return settled(checkpoint, notes);
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    /// An opened checkpoint with a config that is true of its tensors; it takes over the files.
+    public static Checkpoint settled(Checkpoint c, Consumer<String> notes) {
+        HfConfig config = c.config();
+        ModelSpec spec = Architectures.specOf(c);
+        if (spec.tied() && hasOtherHead(c, spec)) {
+            notes.accept(
+                    "%s: config.json ties the output layer to the embedding, but the files have another matrix for it: lm_head is used, and %s becomes false"
+                            .formatted(c.directory(), TIED));
+            config = config.with(TIED, BooleanNode.FALSE);
+            spec = Architectures.specOf(config, c.names());
+        }
+        TensorTable table = new TensorTable(spec, Architectures.of(config));
+        table.requireIn(c);
+        List<String> inside = new ArrayList<>();
+        List<String> outside = new ArrayList<>();
+        for (String name : table.unread(c)) {
+            if (name.startsWith(table.blocks())) {
+                inside.add(name);
+            } else if (!spec.tied() || !name.equals(HEAD + ".weight")) {
+                outside.add(name);
+            }
+        }
+        if (!inside.isEmpty()) {
+            notes.accept(
+                    "%s: config.json declares %s, so they are not used and left out of what is made of the model"
+                            .formatted(c.directory(), undeclared(inside, table, spec)));
+        }
+        if (!outside.isEmpty()) {
+            notes.accept(
+                    "%s: nothing reads %s, which config.json does not declare: carried over as %s"
+                            .formatted(
+                                    c.directory(),
+                                    named(outside),
+                                    outside.size() == 1 ? "it is" : "they are"));
+        }
+        return inside.isEmpty() && config == c.config()
+                ? c
+                : c.without(new HashSet<>(inside), config);
+    }
+
+    /// As "2 layers, but the files have tensors of layer 2".
+    private static String undeclared(List<String> names, TensorTable table, ModelSpec spec) {
+        int layers = spec.layers().size();
+        SortedSet<Integer> beyond = new TreeSet<>();
+        List<String> others = new ArrayList<>();
+        for (String name : names) {
+            Matcher number = NUMBER.matcher(name).region(table.blocks().length(), name.length());
+            if (number.lookingAt() && Integer.parseInt(number.group(1)) >= layers) {
+                beyond.add(Integer.parseInt(number.group(1)));
+            } else {
+                others.add(name);
+            }
+        }
+        String text = others.isEmpty() ? "" : "no " + named(others);
+        if (beyond.isEmpty()) {
+            return text;
+        }
+        String more =
+                beyond.size() == 1
+                        ? "layer " + beyond.first()
+                        : "layers %d to %d".formatted(beyond.first(), beyond.last());
+        return "%d layers and the files have tensors of %s%s"
+                .formatted(layers, more, text.isEmpty() ? "" : ", and " + text);
+    }
+
+    private static String named(List<String> names) {
+        return names.size() == 1
+                ? names.getFirst()
+                : "%s and %,d more".formatted(names.getFirst(), names.size() - 1);
+    }
+
+    /// Whether there is a matrix for the output layer that is not the embedding's.
+    private static boolean hasOtherHead(Checkpoint c, ModelSpec spec) {
+        if (spec.embedding().equals(HEAD)) {
+            return false;
+        }
+        String name = HEAD + ".weight";
+        if (!c.has(name)) {
+            return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, HEAD));
+        }
+        try (TensorReader reader = c.reader()) {
+            Tensor head = reader.tensor(name);
+            Tensor embedding = reader.tensor(spec.embedding() + ".weight");
+            return head.dtype() != embedding.dtype()
+                    || !head.shape().equals(embedding.shape())
+                    || head.bytes().mismatch(embedding.bytes()) != -1;
+        }
+    }
+}
