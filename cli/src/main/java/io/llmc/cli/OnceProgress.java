@@ -2,6 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Progress;
+
 import java.util.HashSet;
 import java.util.Set;
 

@@ -126,8 +126,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "save-teacher writes no model, and a step follows it",
                     "make it the last step of a recipe of its own");
         }
-        try (Checkpoint teacher =
-                ModelDirectory.open(scope.model(), scope.progress()::note)) {
+        try (Checkpoint teacher = ModelDirectory.open(scope.model(), scope.progress()::note)) {
             requireFits(teacher);
             int[] ids = ids(teacher);
             Finite.requireAll(teacher, scope.progress());

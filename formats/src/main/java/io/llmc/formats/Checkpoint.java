@@ -3,7 +3,9 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.tensor.Tensor;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -162,15 +164,16 @@ public final class Checkpoint implements AutoCloseable {
             }
         }
         files.promised()
-                .forEach((name, file) -> {
-                    Place place = tensors.get(name);
-                    if (place == null || !place.file.equals(file)) {
-                        throw new FormatException(
-                                files.index(),
-                                "says that '%s' lies in %s, but it does not: download both again"
-                                        .formatted(name, file.getFileName()));
-                    }
-                });
+                .forEach(
+                        (name, file) -> {
+                            Place place = tensors.get(name);
+                            if (place == null || !place.file.equals(file)) {
+                                throw new FormatException(
+                                        files.index(),
+                                        "says that '%s' lies in %s, but it does not: download both again"
+                                                .formatted(name, file.getFileName()));
+                            }
+                        });
     }
 
     private void add(String name, Place place) {

@@ -171,8 +171,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
         int original = original(s, outer, positions);
         // A factor in the parameters wins over the ratio of the two lengths, as in transformers.
         double factor = orElse(s, "factor", FACTOR, (double) positions / original);
-        double attention =
-                factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+        double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
         return new RopeScaling.LongRope(
                 list(s, "short_factor"),
                 list(s, "long_factor"),

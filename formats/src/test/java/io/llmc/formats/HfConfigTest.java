@@ -200,19 +200,19 @@ class HfConfigTest {
                 "rope_scaling.factor | 'rope_scaling': {'type': 'dynamic'}",
                 "rope_scaling.factor | 'rope_scaling': {'type': 'yarn'}",
                 "rope_scaling.factor | 'rope_scaling': {'type': 'llama3', 'low_freq_factor': 1,"
-                    + " 'high_freq_factor': 4}",
+                        + " 'high_freq_factor': 4}",
                 "rope_scaling.low_freq_factor | 'rope_scaling': {'type': 'llama3', 'factor': 8,"
-                    + " 'high_freq_factor': 4}",
+                        + " 'high_freq_factor': 4}",
                 "rope_scaling.high_freq_factor | 'rope_scaling': {'type': 'llama3', 'factor': 8,"
-                    + " 'low_freq_factor': 1}",
+                        + " 'low_freq_factor': 1}",
                 "rope_scaling.long_factor | 'rope_scaling': {'type': 'su', 'short_factor': [1]}",
                 "rope_scaling.short_factor | 'rope_scaling': {'type': 'su', 'long_factor': [1]}",
                 "rope_scaling.long_factor | 'rope_scaling': {'type': 'su', 'long_factor': [1, NaN],"
-                    + " 'short_factor': [1, 1]}",
+                        + " 'short_factor': [1, 1]}",
                 "rope_scaling.type | 'rope_scaling': {'type': 7}",
                 "rope_scaling.rope_type | 'rope_scaling': {'rope_type': null, 'factor': 8}",
                 "rope_parameters.factor | 'rope_parameters': {'rope_type': 'linear', 'factor':"
-                    + " [8]}",
+                        + " [8]}",
                 "rope_parameters.rope_theta | 'rope_parameters': {'rope_theta': null}",
                 "rope_scaling | 'rope_scaling': 8",
                 "rope_theta | 'rope_theta': '10k'",
@@ -221,7 +221,7 @@ class HfConfigTest {
                 "rope_theta | 'rope_theta': 0",
                 "partial_rotary_factor | 'partial_rotary_factor': 1.5",
                 "original_max_position_embeddings | 'original_max_position_embeddings': -1,"
-                    + " 'rope_scaling': {'type': 'yarn', 'factor': 2}",
+                        + " 'rope_scaling': {'type': 'yarn', 'factor': 2}",
                 "max_position_embeddings | 'max_position_embeddings': 0"
             })
     void refusesWhatRotatesNothing(String key, String text) {

@@ -116,7 +116,7 @@ public final class LanguageModel implements AutoCloseable {
                                     backend.device(),
                                     backend.room()),
                     "raise --memory where it is given, free what else uses the device, or pass"
-                        + " --device cpu");
+                            + " --device cpu");
         }
     }
 

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;

@@ -8,6 +8,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.LinearSpec;
+
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -35,7 +36,11 @@ public final class TensorTable {
         this.spec = spec;
         this.architecture = architecture;
         String hidden = architecture.key(Size.HIDDEN);
-        add(spec.embedding() + ".weight", "vocab_size, " + hidden, spec.vocabulary(), spec.hidden());
+        add(
+                spec.embedding() + ".weight",
+                "vocab_size, " + hidden,
+                spec.vocabulary(),
+                spec.hidden());
         if (spec.positionEmbedding() != null) {
             add(
                     spec.positionEmbedding() + ".weight",
@@ -109,25 +114,27 @@ public final class TensorTable {
     /// @throws FormatException where a tensor is missing or has another shape
     /// @throws UserException where there is nothing to make logits with
     public void requireIn(Checkpoint c) {
-        others.forEach((name, expected) -> {
-            if (!c.has(name)) {
-                throw missing(c, name);
-            }
-            requireShape(c, name, expected.keys(), expected.dims());
-        });
-        linears.forEach((name, expected) -> {
-            if (c.has(name + ".weight")) {
-                boolean turned = spec.inOutLinears() && !name.equals(spec.head());
-                long[] dims = expected.dims();
-                requireShape(
-                        c,
-                        name + ".weight",
-                        expected.keys(),
-                        turned ? new long[] {dims[1], dims[0]} : dims);
-            } else if (!packed(c, name)) {
-                throw missing(c, name);
-            }
-        });
+        others.forEach(
+                (name, expected) -> {
+                    if (!c.has(name)) {
+                        throw missing(c, name);
+                    }
+                    requireShape(c, name, expected.keys(), expected.dims());
+                });
+        linears.forEach(
+                (name, expected) -> {
+                    if (c.has(name + ".weight")) {
+                        boolean turned = spec.inOutLinears() && !name.equals(spec.head());
+                        long[] dims = expected.dims();
+                        requireShape(
+                                c,
+                                name + ".weight",
+                                expected.keys(),
+                                turned ? new long[] {dims[1], dims[0]} : dims);
+                    } else if (!packed(c, name)) {
+                        throw missing(c, name);
+                    }
+                });
     }
 
     private static boolean packed(Checkpoint c, String linear) {
@@ -139,7 +146,8 @@ public final class TensorTable {
             return new UserException(
                     "%s: has no tensor '%s.weight', and tie_word_embeddings in config.json is not true"
                             .formatted(c.directory(), name),
-                    "set it to true if the output layer of this model is its embedding, or download the model again");
+                    "set it to true if the output layer of this model is its embedding, or download"
+                        + " the model again");
         }
         if (linears.containsKey(name)) {
             return new FormatException(
@@ -154,7 +162,9 @@ public final class TensorTable {
                 "has no tensor '%s'%s: is this the whole model?"
                         .formatted(
                                 name,
-                                declared ? ", though %s is true in config.json".formatted(key) : ""));
+                                declared
+                                        ? ", though %s is true in config.json".formatted(key)
+                                        : ""));
     }
 
     private static void requireShape(Checkpoint c, String name, String keys, long... dims) {

@@ -94,7 +94,7 @@ final class Gpt2 implements Architecture {
                     c.flag("scale_attn_by_inverse_layer_idx", false)
                             ? Optional.of(
                                     "scale_attn_by_inverse_layer_idx ties every layer to its"
-                                        + " number")
+                                            + " number")
                             : Optional.empty();
             case INTERMEDIATE -> Optional.empty();
             case EXPERTS -> Optional.of("it has none");

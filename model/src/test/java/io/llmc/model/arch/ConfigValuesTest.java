@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
@@ -16,6 +17,14 @@ import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TestFiles;
+
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,12 +38,6 @@ import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /// What becomes of configs with missing, odd and hostile values, and of models whose config and
 /// tensors disagree: transformers is the judge.
@@ -67,10 +70,14 @@ class ConfigValuesTest {
         Map<String, long[]> more = new HashMap<>();
         c.path("tensors")
                 .properties()
-                .forEach(e ->
-                        more.put(
-                                e.getKey(),
-                                e.getValue().valueStream().mapToLong(JsonNode::asLong).toArray()));
+                .forEach(
+                        e ->
+                                more.put(
+                                        e.getKey(),
+                                        e.getValue()
+                                                .valueStream()
+                                                .mapToLong(JsonNode::asLong)
+                                                .toArray()));
         Set<String> without = new HashSet<>();
         c.path("without").forEach(name -> without.add(name.textValue()));
         Path model = tiny.write(temp.resolve("model"), config, more, without);
@@ -83,8 +90,8 @@ class ConfigValuesTest {
                         .forEach(words::add);
                 assertThatThrownBy(() -> logits(tiny, model))
                         .isInstanceOfAny(FormatException.class, UserException.class)
-                        .satisfies(e ->
-                                assertThat(words).anyMatch(w -> e.getMessage().contains(w)));
+                        .satisfies(
+                                e -> assertThat(words).anyMatch(w -> e.getMessage().contains(w)));
             }
             return;
         }
@@ -92,9 +99,7 @@ class ConfigValuesTest {
         for (int i = 0; i < expected.size(); i++) {
             assertThat((double) got[i])
                     .as("logit " + i)
-                    .isCloseTo(
-                            expected.get(i).doubleValue(),
-                            within(1e-4));
+                    .isCloseTo(expected.get(i).doubleValue(), within(1e-4));
         }
     }
 
@@ -103,8 +108,7 @@ class ConfigValuesTest {
         return node.isArray()
                 ? node.valueStream().map(JsonNode::asText)
                 : node.properties().stream()
-                        .flatMap(e ->
-                                Stream.concat(Stream.of(e.getKey()), words(e.getValue())));
+                        .flatMap(e -> Stream.concat(Stream.of(e.getKey()), words(e.getValue())));
     }
 
     private static float[] logits(Tiny tiny, Path model) {
@@ -115,8 +119,21 @@ class ConfigValuesTest {
 
     private static final List<String> POISON =
             List.of(
-                    "0", "-1", "3", "1.5", "1e9", "9223372036854775808", "1e400", "\"3\"", "\"10k\"",
-                    "[]", "{}", "null", "true", "NaN", "-Infinity");
+                    "0",
+                    "-1",
+                    "3",
+                    "1.5",
+                    "1e9",
+                    "9223372036854775808",
+                    "1e400",
+                    "\"3\"",
+                    "\"10k\"",
+                    "[]",
+                    "{}",
+                    "null",
+                    "true",
+                    "NaN",
+                    "-Infinity");
 
     /// Every word of the sources that may be a key, so that a new one is tried too.
     private static SortedSet<String> keys(ObjectNode config) throws IOException {
@@ -126,7 +143,9 @@ class ConfigValuesTest {
         Path root = TestFiles.root();
         List<Path> sources = new ArrayList<>();
         for (String folder :
-                List.of("model/src/main/java/io/llmc/model/arch", "formats/src/main/java/io/llmc/formats")) {
+                List.of(
+                        "model/src/main/java/io/llmc/model/arch",
+                        "formats/src/main/java/io/llmc/formats")) {
             try (Stream<Path> files = Files.list(root.resolve(folder))) {
                 files.filter(f -> f.toString().matches(".*(arch/.*|HfConfig|RopeReader)\\.java"))
                         .forEach(sources::add);
@@ -155,8 +174,7 @@ class ConfigValuesTest {
         Tiny tiny = new Tiny(name);
         Path model = temp.resolve("model");
         Files.createDirectories(model);
-        Files.copy(
-                tiny.source().resolve("model.safetensors"), model.resolve("model.safetensors"));
+        Files.copy(tiny.source().resolve("model.safetensors"), model.resolve("model.safetensors"));
         ModelSpec good;
         try (Checkpoint c = ModelDirectory.open(tiny.source(), _ -> {})) {
             good = Architectures.specOf(c);
@@ -182,7 +200,9 @@ class ConfigValuesTest {
                     assertThat(e.getMessage()).as("%s = %s", key, value).contains(key);
                     refused++;
                 }
-                assertThat(System.nanoTime() - start).as("%s = %s", key, value).isLessThan(5_000_000_000L);
+                assertThat(System.nanoTime() - start)
+                        .as("%s = %s", key, value)
+                        .isLessThan(5_000_000_000L);
             }
         }
         assertThat(refused).isGreaterThan(100);
@@ -240,18 +260,23 @@ class ConfigValuesTest {
         config.put("tie_word_embeddings", true);
         String head = "lm_head.weight";
         Map<String, long[]> both =
-                Map.of(head, new long[] {256, 64}, "model.embed_tokens.weight", new long[] {256, 64});
+                Map.of(
+                        head,
+                        new long[] {256, 64},
+                        "model.embed_tokens.weight",
+                        new long[] {256, 64});
         Path model = tiny.write(temp.resolve("model"), config, both, Set.of());
-        assertThatCode(() -> {
-                    try (Checkpoint c =
-                            ModelDirectory.open(
-                                    model,
-                                    note -> {
-                                        throw new AssertionError(note);
-                                    })) {
-                        assertThat(Architectures.specOf(c).tied()).isTrue();
-                    }
-                })
+        assertThatCode(
+                        () -> {
+                            try (Checkpoint c =
+                                    ModelDirectory.open(
+                                            model,
+                                            note -> {
+                                                throw new AssertionError(note);
+                                            })) {
+                                assertThat(Architectures.specOf(c).tied()).isTrue();
+                            }
+                        })
                 .doesNotThrowAnyException();
     }
 

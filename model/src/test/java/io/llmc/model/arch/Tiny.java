@@ -4,6 +4,7 @@ package io.llmc.model.arch;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
@@ -18,6 +19,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -103,28 +105,28 @@ record Tiny(String name) {
     /// Logits of the last of these ids.
     static float[] lastLogits(Checkpoint c, int[] ids, Backend backend) {
         try (LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
-                HiddenStates states =
-                        new HiddenStates(model, Windows.of(ids, ids.length), null);
+                HiddenStates states = new HiddenStates(model, Windows.of(ids, ids.length), null);
                 TensorArena arena = backend.newArena(1 << 20)) {
             states.embed();
             for (int i = 0; i < model.spec().layers().size(); i++) {
                 states.advance(i);
             }
             float[][] last = new float[1][];
-            states.forEach((x, _) -> {
-                Tensor row = x.rows(ids.length - 1, ids.length);
-                Forward f = new Forward(backend, arena, states.positions());
-                Tensor normed = arena.allocate(DType.F32, row.shape());
-                Tensor logits =
-                        arena.allocate(DType.F32, new Shape(1, model.spec().vocabulary()));
-                model.finalNorm(f, normed, row);
-                model.logits(f, logits, normed);
-                try (Arena host = Arena.ofConfined()) {
-                    MemorySegment copy = host.allocate(logits.byteSize(), 8);
-                    backend.download(copy, logits);
-                    last[0] = copy.toArray(ValueLayout.JAVA_FLOAT);
-                }
-            });
+            states.forEach(
+                    (x, _) -> {
+                        Tensor row = x.rows(ids.length - 1, ids.length);
+                        Forward f = new Forward(backend, arena, states.positions());
+                        Tensor normed = arena.allocate(DType.F32, row.shape());
+                        Tensor logits =
+                                arena.allocate(DType.F32, new Shape(1, model.spec().vocabulary()));
+                        model.finalNorm(f, normed, row);
+                        model.logits(f, logits, normed);
+                        try (Arena host = Arena.ofConfined()) {
+                            MemorySegment copy = host.allocate(logits.byteSize(), 8);
+                            backend.download(copy, logits);
+                            last[0] = copy.toArray(ValueLayout.JAVA_FLOAT);
+                        }
+                    });
             return last[0];
         }
     }
