@@ -147,7 +147,7 @@ public final class TensorTable {
                     "%s: has no tensor '%s.weight', and tie_word_embeddings in config.json is not true"
                             .formatted(c.directory(), name),
                     "set it to true if the output layer of this model is its embedding, or download"
-                        + " the model again");
+                            + " the model again");
         }
         if (linears.containsKey(name)) {
             return new FormatException(
