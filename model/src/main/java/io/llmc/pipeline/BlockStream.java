@@ -34,7 +34,6 @@ final class BlockStream implements AutoCloseable {
     private final List<BlockPass> passes;
     private final HiddenStates states;
     private final BlockOutput output;
-    private final DType scaleDtype;
     private final Path scratchFile;
     private final Map<BlockPass, double[]> surveys = new IdentityHashMap<>();
 
@@ -92,14 +91,12 @@ final class BlockStream implements AutoCloseable {
             List<BlockPass> passes,
             HiddenStates states,
             BlockOutput output,
-            DType scaleDtype,
             Path scratchFile) {
         this.model = model;
         this.plan = plan;
         this.passes = passes;
         this.states = states;
         this.output = output;
-        this.scaleDtype = scaleDtype;
         this.scratchFile = scratchFile;
     }
 
@@ -308,8 +305,8 @@ final class BlockStream implements AutoCloseable {
         }
 
         @Override
-        public DType scaleDtype() {
-            return scaleDtype;
+        public DType scaleDtype(Linear layer) {
+            return plan.scaleDtype(layer.name());
         }
 
         @Override

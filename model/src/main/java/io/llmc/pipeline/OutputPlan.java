@@ -235,6 +235,20 @@ final class OutputPlan {
         return List.copyOf(notes);
     }
 
+    WeightLayout layout() {
+        return layout;
+    }
+
+    /// The type in which a layer's scales are made.
+    DType scaleDtype(String linear) {
+        return layout.scaleDtype(dtype(linear));
+    }
+
+    /// The type of a layer's plain weight.
+    DType dtype(String linear) {
+        return checkpoint.info(linear + ".weight").dtype();
+    }
+
     /// Whether a layer's weight is written as plain numbers.
     boolean isDense(String linear) {
         return layout.name().equals("dense") || modules.get(linear).encoding().isEmpty();

@@ -122,9 +122,11 @@ final class SweepOutput implements BlockStream.BlockOutput {
         }
         Weight host = toHost(linear.weight(), memory);
         switch (host) {
-            case Weight.Grouped grouped ->
-                    tensors.putAll(
-                            layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
+            case Weight.Grouped grouped -> {
+                Scales.require(linear.name(), grouped, layout, plan.dtype(linear.name()));
+                tensors.putAll(
+                        layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
+            }
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),

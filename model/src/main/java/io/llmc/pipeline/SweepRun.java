@@ -9,7 +9,6 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
-import io.llmc.tensor.DType;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -69,7 +68,6 @@ record SweepRun(
                             sweep.passes(),
                             states,
                             output,
-                            scaleDtype(),
                             work.resolve("block-input.bin"))) {
                 survey(stream, states, first);
                 progress.begin(sweep.passes().isEmpty() ? "copying" : "compressing", layers);
@@ -129,13 +127,6 @@ record SweepRun(
                         "try more bits, smaller groups or --clip none, and check the original with llmc eval");
             }
         }
-    }
-
-    private DType scaleDtype() {
-        String first = plan.modules().firstEntry().getKey();
-        return recipe.save()
-                .layout()
-                .scaleDtype(source.checkpoint().info(first + ".weight").dtype());
     }
 
     /// Brings probe and calibration sequences behind the blocks that an earlier run finished.

@@ -91,6 +91,7 @@ public record SweepRunner(
             Windows windows = windows(original, spec, recipe, sweep);
             sizes.notes().forEach(progress::note);
             Finite.requireAll(original, progress);
+            Scales.requireAll(original, spec, sweep, recipe.save().layout(), backend);
             String key = key(original, recipe, sweep, windows);
             directory.prepare(key);
             CompletableFuture<Map<String, String>> hashes =

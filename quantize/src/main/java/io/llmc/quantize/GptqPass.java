@@ -273,7 +273,7 @@ public record GptqPass(
                             g.hessian(),
                             factor,
                             settings(scope, layer),
-                            scope.scaleDtype(),
+                            scope.scaleDtype(layer),
                             scope.minZero());
             scope.replace(layer, result.weight());
             scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
@@ -318,7 +318,7 @@ public record GptqPass(
                             scratch,
                             layer.weight(),
                             spec,
-                            scope.scaleDtype(),
+                            scope.scaleDtype(layer),
                             scope.minZero(),
                             clip == Clip.NONE ? null : search,
                             null,

@@ -93,7 +93,7 @@ public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets t
                                 scratch,
                                 layer.weight(),
                                 spec,
-                                scope.scaleDtype(),
+                                scope.scaleDtype(layer),
                                 scope.minZero(),
                                 clip == Clip.MSE ? search : null,
                                 null,
