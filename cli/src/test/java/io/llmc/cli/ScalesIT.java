@@ -70,7 +70,10 @@ class ScalesIT {
 
     @ParameterizedTest
     @CsvSource({
-        "rtn,gptq,", "rtn,gptq_v2,--asymmetric", "gptq,gptq,", "gptq,gptq_v2,--asymmetric",
+        "rtn,gptq,",
+        "rtn,gptq_v2,--asymmetric",
+        "gptq,gptq,",
+        "gptq,gptq_v2,--asymmetric",
     })
     void scalesThatF16Loses(String method, String layout, String more) throws IOException {
         Path model = model().map(DOWN + ".weight", w -> w * 1e-6).directory();
@@ -101,7 +104,10 @@ class ScalesIT {
 
     @ParameterizedTest
     @CsvSource({
-        "channel,1e-6,small", "64,1e-5,small", "64,1e8,large", "channel,1e8,large",
+        "channel,1e-6,small",
+        "64,1e-5,small",
+        "64,1e8,large",
+        "channel,1e8,large",
     })
     void wholeRowsAndLargeWeights(String group, double factor, String what) throws IOException {
         Path model = model().map(DOWN + ".weight", w -> w * factor).directory();

@@ -52,7 +52,8 @@ public interface BlockScope {
     /// What [BlockPass#survey] said of every block; null where the pass does not survey.
     double[] survey();
 
-    /// Element type of a layer's scales in the output, and the smallest zero point that it can hold.
+    /// Element type of a layer's scales in the output, and the smallest zero point that it can
+    /// hold.
     DType scaleDtype(Linear layer);
 
     int minZero();

@@ -6,14 +6,13 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
-
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;

@@ -27,8 +27,8 @@ import java.util.stream.Stream;
 /// Whether the scales of packed layers survive the type that they are written in: what a reader
 /// computes must be what was meant.
 ///
-/// A scale of which fewer units than the middle code are left below the type's normal numbers may be
-/// off by more than `2^-bits`, and then the largest weight of its group by more than rounding is
+/// A scale of which fewer units than the middle code are left below the type's normal numbers may
+/// be off by more than `2^-bits`, and then the largest weight of its group by more than rounding is
 /// anyway. A group of zeros has a scale of its own, so that 0 is always a loss.
 final class Scales {
     private final String layer;
@@ -168,7 +168,9 @@ final class Scales {
         String ignore = "leave the layer out with --ignore";
         return wider.isEmpty()
                 ? ignore
-                : Stream.concat(Stream.of("use --layout " + wider.getFirst()), wider.stream().skip(1))
+                : Stream.concat(
+                                        Stream.of("use --layout " + wider.getFirst()),
+                                        wider.stream().skip(1))
                                 .collect(Collectors.joining(" or "))
                         + ", or "
                         + ignore;

@@ -124,7 +124,8 @@ record SweepRun(
             if (!Float.isFinite(logit)) {
                 throw new UserException(
                         "the compressed model gives NaN or infinite logits",
-                        "try more bits, smaller groups or --clip none, and check the original with llmc eval");
+                        "try more bits, smaller groups or --clip none, and check the original with"
+                            + " llmc eval");
             }
         }
     }

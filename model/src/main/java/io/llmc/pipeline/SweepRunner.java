@@ -4,7 +4,6 @@ package io.llmc.pipeline;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
@@ -18,7 +17,6 @@ import io.llmc.model.arch.ModelDirectory;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
