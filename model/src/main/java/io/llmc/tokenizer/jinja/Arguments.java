@@ -6,6 +6,41 @@ import java.util.Map;
 
 /// What a function, filter or test is given.
 record Arguments(List<Object> args, Map<String, Object> named) {
+    static final Arguments NONE = new Arguments(List.of(), Map.of());
+
+    /// These arguments, if they fit such parameters.
+    ///
+    /// @param required the first ones that must be there
+    /// @throws Refusal where there are others, or one twice
+    Arguments named(int required, String... names) {
+        List<String> known = List.of(names);
+        if (args.size() > names.length) {
+            throw new Refusal("too many arguments, at most %d fit".formatted(names.length));
+        }
+        for (String name : named.keySet()) {
+            if (known.indexOf(name) < args.size()) {
+                throw new Refusal("there is no argument %s, or it is given twice".formatted(name));
+            }
+        }
+        for (int i = args.size(); i < required; i++) {
+            if (!named.containsKey(names[i])) {
+                throw new Refusal("the argument %s is missing".formatted(names[i]));
+            }
+        }
+        return this;
+    }
+
+    /// These arguments, if they are so many and have no names.
+    Arguments positional(int least, int most) {
+        if (!named.isEmpty() || args.size() < least || args.size() > most) {
+            throw new Refusal(
+                    least == most
+                            ? "expected %d arguments without names".formatted(least)
+                            : "expected %d to %d arguments without names".formatted(least, most));
+        }
+        return this;
+    }
+
     /// The argument at a place or under a name.
     Object get(int place, String name, Object absent) {
         return place < args.size()
@@ -25,10 +60,11 @@ record Arguments(List<Object> args, Map<String, Object> named) {
     }
 
     static String text(Object v) {
-        if (v instanceof String s) {
-            return s;
+        String text = Values.string(v);
+        if (text == null) {
+            throw new Refusal("expected a string, not " + Values.type(v));
         }
-        throw new Refusal("expected a string, not " + Values.type(v));
+        return text;
     }
 
     long whole(int place, String name, long absent) {
@@ -38,5 +74,13 @@ record Arguments(List<Object> args, Map<String, Object> named) {
             throw new Refusal("expected a whole number, not " + Values.type(v));
         }
         return whole;
+    }
+
+    boolean flag(int place, String name) {
+        return Values.isTrue(get(place, name, false));
+    }
+
+    Arguments from(int place) {
+        return new Arguments(args.subList(Math.min(place, args.size()), args.size()), named);
     }
 }

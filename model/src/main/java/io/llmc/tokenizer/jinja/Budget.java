@@ -4,7 +4,7 @@ package io.llmc.tokenizer.jinja;
 /// How much a template may do: every step costs one, every character or item that is made another.
 /// It bounds time, memory and output at once.
 final class Budget {
-    private static final int DEEPEST = 60;
+    private static final int DEEPEST = 250;
 
     private long left;
     private int depth;

@@ -2,7 +2,6 @@
 package io.llmc.tokenizer.jinja;
 
 import java.util.ArrayList;
-import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,22 +15,18 @@ record Evaluator(Budget budget) {
         return switch (e) {
             case Expr.Literal l -> l.value();
             case Expr.Name n -> scope.get(n.name());
-            case Expr.Attribute a -> attribute(value(a.of(), scope), a.name());
-            case Expr.Item i -> {
-                Object of = value(i.of(), scope);
-                Object key = value(i.key(), scope);
-                yield Values.item(of, key) instanceof Values.Undefined u
-                        ? key instanceof String name ? attribute(of, name) : u
-                        : Values.item(of, key);
-            }
+            case Expr.Attribute a ->
+                    new Attributes(budget).orItem(value(a.of(), scope), a.name());
+            case Expr.Item i ->
+                    new Attributes(budget).itemOr(value(i.of(), scope), value(i.key(), scope));
             case Expr.Slice s ->
-                    Values.slice(
-                            value(s.of(), scope),
-                            bound(s.from(), scope),
-                            bound(s.to(), scope),
-                            bound(s.step(), scope),
-                            budget);
-            case Expr.Call c -> call(c, scope);
+                    new Sequences(budget)
+                            .slice(
+                                    value(s.of(), scope),
+                                    bound(s.from(), scope),
+                                    bound(s.to(), scope),
+                                    bound(s.step(), scope));
+            case Expr.Call c -> call(value(c.of(), scope), given(c.given(), scope));
             case Expr.Filter f ->
                     new Filters(budget)
                             .apply(f.name(), value(f.of(), scope), given(f.given(), scope));
@@ -39,10 +34,11 @@ record Evaluator(Budget budget) {
                     new Tests(budget)
                             .holds(t.name(), value(t.of(), scope), given(t.given(), scope));
             case Expr.Not n -> !Values.isTrue(value(n.of(), scope));
-            case Expr.Minus m -> Arithmetic.apply("-", 0L, value(m.of(), scope), budget);
+            case Expr.Minus m -> new Arithmetic(budget).negative(value(m.of(), scope));
+            case Expr.Plus p -> new Arithmetic(budget).positive(value(p.of(), scope));
             case Expr.Arithmetic a ->
-                    Arithmetic.apply(
-                            a.operator(), value(a.left(), scope), value(a.right(), scope), budget);
+                    new Arithmetic(budget)
+                            .apply(a.operator(), value(a.left(), scope), value(a.right(), scope));
             case Expr.And a -> {
                 Object left = value(a.left(), scope);
                 yield Values.isTrue(left) ? value(a.right(), scope) : left;
@@ -61,15 +57,15 @@ record Evaluator(Budget budget) {
             case Expr.Items i -> {
                 List<Object> items = new ArrayList<>();
                 i.items().forEach(item -> items.add(value(item, scope)));
-                yield items;
+                yield i.tuple() ? new Values.Tuple(items, false) : items;
             }
             case Expr.Pairs p -> {
                 Map<Object, Object> pairs = new LinkedHashMap<>();
-                p.pairs()
-                        .forEach(pair ->
-                                pairs.put(
-                                        Values.key(value(pair.key(), scope)),
-                                        value(pair.value(), scope)));
+                Comparison comparison = new Comparison(budget);
+                for (Expr.Pair pair : p.pairs()) {
+                    Object key = value(pair.key(), scope);
+                    comparison.put(pairs, key, value(pair.value(), scope));
+                }
                 yield pairs;
             }
         };
@@ -83,30 +79,9 @@ record Evaluator(Budget budget) {
         return v == null ? null : Values.whole(v);
     }
 
-    private static boolean isMethod(Object of, String name) {
-        return of instanceof String && StringMethods.NAMES.contains(name)
-                || of instanceof Map && DictMethods.NAMES.contains(name);
-    }
-
-    private Object attribute(Object of, String name) {
-        if (of instanceof Values.Undefined u) {
-            throw new Refusal("%s is undefined, so it has no %s".formatted(u.what(), name));
-        }
-        if (isMethod(of, name)) {
-            return of instanceof String s
-                    ? (Values.Function) given -> new StringMethods(budget).apply(s, name, given)
-                    : (Values.Function)
-                            given -> DictMethods.apply((Map<?, ?>) of, name, given, budget);
-        }
-        return of instanceof List || of instanceof String
-                ? new Values.Undefined(name)
-                : Values.item(of, name);
-    }
-
-    private Object call(Expr.Call c, Scope scope) {
-        Object of = value(c.of(), scope);
+    Object call(Object of, Arguments given) {
         if (of instanceof Values.Function f) {
-            return f.call(given(c.given(), scope));
+            return f.call(given);
         }
         throw new Refusal(
                 of instanceof Values.Undefined u
@@ -119,23 +94,35 @@ record Evaluator(Budget budget) {
         given.args().forEach(e -> args.add(value(e, scope)));
         Map<String, Object> named = new LinkedHashMap<>();
         given.named().forEach((name, e) -> named.put(name, value(e, scope)));
-        return new Arguments(Collections.unmodifiableList(args), named);
+        if (given.more() != null) {
+            args.addAll(new Sequences(budget).items(value(given.more(), scope)));
+        }
+        if (given.moreNamed() != null) {
+            if (!(value(given.moreNamed(), scope) instanceof Map<?, ?> more)) {
+                throw new Refusal("what stands behind ** is no mapping");
+            }
+            for (Map.Entry<?, ?> e : more.entrySet()) {
+                if (named.put(Arguments.text(e.getKey()), e.getValue()) != null) {
+                    throw new Refusal("two arguments " + e.getKey());
+                }
+            }
+        }
+        return new Arguments(args, named);
     }
 
     private boolean compare(Expr.Compare c, Scope scope) {
+        Comparison comparison = new Comparison(budget);
+        Sequences sequences = new Sequences(budget);
         Object left = value(c.first(), scope);
         for (Expr.Link link : c.links()) {
             Object right = value(link.right(), scope);
             boolean holds =
                     switch (link.operator()) {
-                        case "==" -> Values.same(left, right, budget);
-                        case "!=" -> !Values.same(left, right, budget);
-                        case "in" -> Values.contains(right, left, budget);
-                        case "not in" -> !Values.contains(right, left, budget);
-                        case "<" -> Values.order(left, right) < 0;
-                        case "<=" -> Values.order(left, right) <= 0;
-                        case ">" -> Values.order(left, right) > 0;
-                        default -> Values.order(left, right) >= 0;
+                        case "==" -> comparison.same(left, right);
+                        case "!=" -> !comparison.same(left, right);
+                        case "in" -> sequences.contains(right, left);
+                        case "not in" -> !sequences.contains(right, left);
+                        default -> comparison.holds(link.operator(), left, right);
                     };
             if (!holds) {
                 return false;

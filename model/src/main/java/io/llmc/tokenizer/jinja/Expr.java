@@ -17,7 +17,10 @@ sealed interface Expr {
     /// Bounds that are left out are null.
     record Slice(Expr of, Expr from, Expr to, Expr step) implements Expr {}
 
-    record Given(List<Expr> args, SequencedMap<String, Expr> named) {}
+    /// @param more `*more`, or null
+    /// @param moreNamed `**moreNamed`, or null
+    record Given(
+            List<Expr> args, SequencedMap<String, Expr> named, Expr more, Expr moreNamed) {}
 
     record Call(Expr of, Given given) implements Expr {}
 
@@ -28,6 +31,8 @@ sealed interface Expr {
     record Not(Expr of) implements Expr {}
 
     record Minus(Expr of) implements Expr {}
+
+    record Plus(Expr of) implements Expr {}
 
     record Arithmetic(String operator, Expr left, Expr right) implements Expr {}
 
@@ -43,7 +48,8 @@ sealed interface Expr {
     /// @param no null where there is no else
     record Conditional(Expr condition, Expr yes, Expr no) implements Expr {}
 
-    record Items(List<Expr> items) implements Expr {}
+    /// A list or a tuple.
+    record Items(List<Expr> items, boolean tuple) implements Expr {}
 
     record Pair(Expr key, Expr value) {}
 

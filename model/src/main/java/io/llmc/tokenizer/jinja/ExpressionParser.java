@@ -2,7 +2,9 @@
 package io.llmc.tokenizer.jinja;
 
 import io.llmc.tokenizer.jinja.Token.Kind;
+import java.math.BigInteger;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
@@ -17,6 +19,8 @@ class ExpressionParser {
     private final List<Token> tokens;
     private int at;
     private int depth;
+    private Set<String> names = new HashSet<>();
+    private final List<TemplateException> unknown = new ArrayList<>();
 
     ExpressionParser(List<Token> tokens) {
         this.tokens = tokens;
@@ -63,9 +67,40 @@ class ExpressionParser {
                 peek().line(), "expected %s, not %s".formatted(expected, peek().text()));
     }
 
-    /// An expression, or several with commas as a list.
-    final Expr tuple() {
-        Expr first = expression();
+    /// How many names of filters and tests that do not exist stand in what was read so far. Jinja
+    /// forgives them in branches, where they may not be reached.
+    final int unknown() {
+        return unknown.size();
+    }
+
+    /// Forgives those behind a mark.
+    final void forgive(int mark) {
+        unknown.subList(mark, unknown.size()).clear();
+    }
+
+    /// Forgives none behind a mark.
+    final void require(int mark) {
+        if (unknown.size() > mark) {
+            throw unknown.get(mark);
+        }
+    }
+
+    /// The variables that are read in what `body` parses.
+    final Set<String> namesIn(Runnable body) {
+        Set<String> before = names;
+        names = new HashSet<>();
+        body.run();
+        Set<String> inside = names;
+        names = before;
+        names.addAll(inside);
+        return inside;
+    }
+
+    /// An expression, or several with commas as a tuple.
+    ///
+    /// @param conditional whether it may be `a if b`, without brackets
+    final Expr tuple(boolean conditional) {
+        Expr first = conditional ? expression() : or();
         if (!peek().is(Kind.OPERATOR, ",")) {
             return first;
         }
@@ -76,21 +111,23 @@ class ExpressionParser {
                     || peek().is(Kind.OPERATOR, ")")) {
                 break;
             }
-            items.add(expression());
+            items.add(conditional ? expression() : or());
         }
-        return new Expr.Items(items);
+        return new Expr.Items(items, true);
     }
 
     final Expr expression() {
         if (++depth > DEEPEST) {
             throw new TemplateException(peek().line(), "an expression is too deeply nested");
         }
+        int mark = unknown();
         Expr value = or();
         while (takes(Kind.NAME, "if")) {
             Expr condition = or();
             value =
                     new Expr.Conditional(
                             condition, value, takes(Kind.NAME, "else") ? expression() : null);
+            forgive(mark);
         }
         depth--;
         return value;
@@ -182,7 +219,7 @@ class ExpressionParser {
         if (takesOperator("-")) {
             value = new Expr.Minus(signed(false));
         } else if (takesOperator("+")) {
-            value = signed(false);
+            value = new Expr.Plus(signed(false));
         } else {
             value = primary();
         }
@@ -199,7 +236,10 @@ class ExpressionParser {
                         case "true", "True" -> new Expr.Literal(true);
                         case "false", "False" -> new Expr.Literal(false);
                         case "none", "None" -> new Expr.Literal(null);
-                        default -> new Expr.Name(token.text());
+                        default -> {
+                            names.add(token.text());
+                            yield new Expr.Name(token.text());
+                        }
                     };
             case STRING -> {
                 StringBuilder text = new StringBuilder(token.text());
@@ -212,14 +252,14 @@ class ExpressionParser {
             case OPERATOR ->
                     switch (token.text()) {
                         case "(" -> {
-                            Expr inner = takesOperator(")") ? new Expr.Items(List.of()) : null;
+                            Expr inner = takesOperator(")") ? new Expr.Items(List.of(), true) : null;
                             if (inner == null) {
-                                inner = tuple();
+                                inner = tuple(true);
                                 expect(Kind.OPERATOR, ")");
                             }
                             yield inner;
                         }
-                        case "[" -> new Expr.Items(list("]"));
+                        case "[" -> new Expr.Items(list("]"), false);
                         case "{" -> pairs();
                         default ->
                                 throw new TemplateException(
@@ -235,7 +275,7 @@ class ExpressionParser {
         try {
             return new Expr.Literal(
                     token.kind() == Kind.INTEGER
-                            ? (Object) Long.valueOf(token.text())
+                            ? Values.integer(new BigInteger(token.text(), 10))
                             : (Object) Double.valueOf(token.text()));
         } catch (NumberFormatException e) {
             throw new TemplateException(token.line(), "too large a number: " + token.text());
@@ -291,53 +331,75 @@ class ExpressionParser {
     }
 
     private Expr subscript(Expr of) {
-        Expr[] bounds = new Expr[3];
-        int colons = 0;
+        List<Expr> keys = new ArrayList<>();
         while (!takesOperator("]")) {
-            if (takesOperator(":")) {
-                if (++colons > 2) {
-                    throw unexpected("]");
-                }
-            } else {
-                bounds[colons] = expression();
-                if (!peek().is(Kind.OPERATOR, "]") && !peek().is(Kind.OPERATOR, ":")) {
-                    throw unexpected("]");
-                }
+            if (!keys.isEmpty()) {
+                expect(Kind.OPERATOR, ",");
             }
+            Expr first = peek().is(Kind.OPERATOR, ":") ? null : expression();
+            if (peek().is(Kind.OPERATOR, ":")) {
+                Expr to = bound();
+                Expr step = bound();
+                expect(Kind.OPERATOR, "]");
+                if (!keys.isEmpty()) {
+                    throw unexpected("one key");
+                }
+                return new Expr.Slice(of, first, to, step);
+            }
+            keys.add(first);
         }
-        if (colons == 0 && bounds[0] == null) {
-            throw unexpected("a key");
-        }
-        return colons == 0
-                ? new Expr.Item(of, bounds[0])
-                : new Expr.Slice(of, bounds[0], bounds[1], bounds[2]);
+        return new Expr.Item(of, keys.size() == 1 ? keys.getFirst() : new Expr.Items(keys, true));
+    }
+
+    /// Behind a colon, if there is one and something behind it.
+    private Expr bound() {
+        boolean given = takesOperator(":");
+        return given && !peek().is(Kind.OPERATOR, ":") && !peek().is(Kind.OPERATOR, "]")
+                ? expression()
+                : null;
     }
 
     /// Arguments, up to the closing bracket.
     private Expr.Given given() {
         List<Expr> args = new ArrayList<>();
         SequencedMap<String, Expr> named = new LinkedHashMap<>();
+        Expr more = null;
+        Expr moreNamed = null;
+        boolean any = false;
         while (!takesOperator(")")) {
-            if (!args.isEmpty() || !named.isEmpty()) {
+            if (any) {
                 expect(Kind.OPERATOR, ",");
                 if (takesOperator(")")) {
                     break;
                 }
             }
-            if (peek().kind() == Kind.NAME && ahead(Kind.OPERATOR, "=")) {
+            any = true;
+            if (moreNamed == null && takesOperator("**")) {
+                moreNamed = expression();
+            } else if (more == null && moreNamed == null && takesOperator("*")) {
+                more = expression();
+            } else if (moreNamed == null
+                    && peek().kind() == Kind.NAME
+                    && ahead(Kind.OPERATOR, "=")) {
                 String name = name();
                 next();
-                named.put(name, expression());
-            } else if (!named.isEmpty()) {
+                if (named.put(name, expression()) != null) {
+                    throw new TemplateException(peek().line(), "two arguments " + name);
+                }
+            } else if (!named.isEmpty() || more != null || moreNamed != null) {
                 throw unexpected("a named argument");
             } else {
                 args.add(expression());
             }
         }
-        return new Expr.Given(args, named);
+        return new Expr.Given(args, named, more, moreNamed);
     }
 
-    private static final Expr.Given NOTHING = new Expr.Given(List.of(), new LinkedHashMap<>());
+    private static final Expr.Given NOTHING = only(List.of());
+
+    private static Expr.Given only(List<Expr> args) {
+        return new Expr.Given(args, new LinkedHashMap<>(), null, null);
+    }
 
     final Expr filters(Expr start) {
         Expr value = start;
@@ -346,7 +408,7 @@ class ExpressionParser {
                 value = filter(value);
             } else if (takes(Kind.NAME, "is")) {
                 boolean not = takes(Kind.NAME, "not");
-                Expr test = new Expr.Test(value, name(), testGiven());
+                Expr test = test(value);
                 value = not ? new Expr.Not(test) : test;
             } else if (takesOperator("(")) {
                 value = new Expr.Call(value, given());
@@ -357,8 +419,29 @@ class ExpressionParser {
     }
 
     final Expr filter(Expr of) {
-        String name = name();
+        int line = peek().line();
+        String name = dotted();
+        if (!Filters.NAMES.contains(name)) {
+            unknown.add(new TemplateException(line, "there is no filter " + name));
+        }
         return new Expr.Filter(of, name, takesOperator("(") ? given() : NOTHING);
+    }
+
+    private Expr test(Expr of) {
+        int line = peek().line();
+        String name = dotted();
+        if (!Tests.NAMES.contains(name)) {
+            unknown.add(new TemplateException(line, "there is no test " + name));
+        }
+        return new Expr.Test(of, name, testGiven());
+    }
+
+    private String dotted() {
+        StringBuilder name = new StringBuilder(name());
+        while (takesOperator(".")) {
+            name.append('.').append(name());
+        }
+        return name.toString();
     }
 
     private Expr.Given testGiven() {
@@ -366,15 +449,16 @@ class ExpressionParser {
             return given();
         }
         Token t = peek();
+        if (t.is(Kind.NAME, "is")) {
+            throw unexpected("one test");
+        }
         boolean value =
                 switch (t.kind()) {
-                    case NAME ->
-                            !Set.of("else", "or", "and", "is", "if", "in", "not")
-                                    .contains(t.text());
+                    case NAME -> !Set.of("else", "or", "and").contains(t.text());
                     case STRING, INTEGER, DECIMAL -> true;
                     case OPERATOR -> t.text().equals("[") || t.text().equals("{");
                     case TEXT, OPEN_OUTPUT, CLOSE_OUTPUT, OPEN_TAG, CLOSE_TAG, END -> false;
                 };
-        return value ? new Expr.Given(List.of(postfix(primary())), new LinkedHashMap<>()) : NOTHING;
+        return value ? only(List.of(postfix(primary()))) : NOTHING;
     }
 }

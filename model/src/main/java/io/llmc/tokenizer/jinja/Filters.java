@@ -1,229 +1,285 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import java.util.ArrayList;
-import java.util.Collections;
-import java.util.Comparator;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.math.RoundingMode;
+import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
+import java.util.regex.Pattern;
 
-/// What stands behind `|`.
+/// What stands behind `|`: texts, numbers, and what is made of one value; the others are in
+/// [ItemFilters].
 record Filters(Budget budget) {
+    /// Every filter of Jinja's; those that no template is known to use end in a refusal.
+    static final Set<String> NAMES =
+            Set.of(
+                    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default",
+                    "dictsort", "e", "escape", "filesizeformat", "first", "float", "forceescape",
+                    "format", "groupby", "indent", "int", "join", "last", "length", "list",
+                    "lower", "items", "map", "min", "max", "pprint", "random", "reject",
+                    "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr",
+                    "slice", "sort", "string", "striptags", "sum", "title", "trim", "truncate",
+                    "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+                    "tojson");
+
+    private static final Pattern WORD = Pattern.compile("\\w+", Pattern.UNICODE_CHARACTER_CLASS);
+
     Object apply(String name, Object v, Arguments given) {
         return switch (name) {
-            case "trim" -> StringMethods.strip(text(v), given.get(0, "chars", null), true, true);
-            case "upper" -> text(v).toUpperCase(Locale.ROOT);
-            case "lower" -> text(v).toLowerCase(Locale.ROOT);
-            case "capitalize" -> StringMethods.capitalize(text(v));
-            case "title" ->
-                    StringMethods.title(text(v), c -> Spaces.is(c) || "-({[<".indexOf(c) >= 0);
-            case "string" -> text(v);
-            case "safe" -> v;
-            case "replace" ->
+            case "trim" -> {
+                Object chars = given.named(0, "chars").get(0, "chars", null);
+                yield like(v, StringMethods.strip(text(v), chars, true, true));
+            }
+            case "upper" -> like(plain(v, given), text(v).toUpperCase(Locale.ROOT));
+            case "lower" -> like(plain(v, given), text(v).toLowerCase(Locale.ROOT));
+            case "capitalize" -> like(plain(v, given), Letters.capitalize(text(v)));
+            case "title" -> title(text(plain(v, given)));
+            case "string" -> plain(v, given) instanceof Values.Markup ? v : text(v);
+            case "safe" -> new Values.Markup(text(plain(v, given)));
+            case "escape", "e" ->
+                    plain(v, given) instanceof Values.Markup
+                            ? v
+                            : new Values.Markup(Values.Markup.escape(text(v)));
+            case "forceescape" ->
+                    new Values.Markup(Values.Markup.escape(text(plain(v, given))));
+            case "replace" -> {
+                given.named(2, "old", "new", "count");
+                Object count = given.get(2, "count", null);
+                yield new StringMethods(budget)
+                        .replace(
+                                text(v),
+                                text(given.get(0, "old", null)),
+                                text(given.get(1, "new", null)),
+                                count == null ? -1 : given.whole(2, "count", -1));
+            }
+            case "indent" -> indent(v, given.named(0, "width", "first", "blank"));
+            case "center" ->
                     new StringMethods(budget)
-                            .replace(
+                            .padded(
                                     text(v),
-                                    given.text(0),
-                                    given.text(1),
-                                    given.whole(2, "count", -1));
-            case "indent" -> indent(text(v), given);
-            case "length", "count" -> Values.length(v);
-            case "default", "d" ->
-                    v instanceof Values.Undefined
-                                    || Values.isTrue(given.get(1, "boolean", false))
-                                            && !Values.isTrue(v)
-                            ? given.get(0, "default_value", "")
-                            : v;
-            case "first" -> Values.item(Values.items(v, budget), 0L);
-            case "last" -> Values.item(Values.items(v, budget), -1L);
-            case "list" -> Values.items(v, budget);
-            case "reverse" -> reversed(v);
-            case "join" -> join(v, given);
-            case "tojson" -> json(v, given);
-            case "items" ->
-                    v instanceof Map<?, ?> m
-                            ? DictMethods.items(m, budget)
-                            : Values.items(v, budget);
-            case "dictsort" ->
-                    sorted(
-                            DictMethods.items(mapping(v), budget),
-                            pair -> Values.item(pair, 0L),
-                            false);
-            case "sort" ->
-                    sorted(
-                            Values.items(v, budget),
-                            item -> path(item, given.get(2, "attribute", null)),
-                            Values.isTrue(given.get(0, "reverse", false)));
-            case "unique" -> unique(Values.items(v, budget));
-            case "map" -> map(Values.items(v, budget), given);
-            case "select" -> select(v, given, 0, true);
-            case "reject" -> select(v, given, 0, false);
-            case "selectattr" -> select(v, given, 1, true);
-            case "rejectattr" -> select(v, given, 1, false);
-            case "int" -> whole(v, given.get(0, "default", 0L));
-            case "float" -> decimal(v, given.get(0, "default", 0.0));
-            case "abs" ->
-                    v instanceof Long n
-                            ? (Object) Math.abs(n)
-                            : (Object) Math.abs(Values.decimal(v));
-            default -> throw new Refusal("there is no filter %s here".formatted(name));
+                                    "center",
+                                    given.named(0, "width").whole(0, "width", 80),
+                                    " ");
+            case "truncate" -> truncate(v, given.named(0, "length", "killwords", "end", "leeway"));
+            case "wordcount" -> WORD.matcher(text(plain(v, given))).results().count();
+            case "urlencode" -> urlEncode(plain(v, given));
+            case "format" -> format(text(v), given);
+            case "length", "count" -> new Sequences(budget).length(plain(v, given));
+            case "default", "d" -> {
+                given.named(0, "default_value", "boolean");
+                boolean absent =
+                        v instanceof Values.Undefined
+                                || given.flag(1, "boolean") && !Values.isTrue(v);
+                yield absent ? given.get(0, "default_value", "") : v;
+            }
+            case "attr" -> {
+                String attribute = given.named(1, "name").get(0, "name", null) instanceof String s ? s : "";
+                Object found = new Attributes(budget).attribute(v, attribute);
+                yield found == Comparison.ABSENT ? new Values.Undefined(attribute) : found;
+            }
+            case "tojson" ->
+                    json(v, given.named(0, "ensure_ascii", "indent", "separators", "sort_keys"));
+            case "int" -> whole(v, given.named(0, "default", "base"));
+            case "float" -> {
+                Double d = decimal(v);
+                yield d == null ? given.named(0, "default").get(0, "default", 0.0) : d;
+            }
+            case "abs" -> absolute(plain(v, given));
+            case "round" -> round(v, given.named(0, "precision", "method"));
+            default -> new ItemFilters(budget, this).apply(name, v, given);
         };
     }
 
-    private String text(Object v) {
+    private static Object plain(Object v, Arguments given) {
+        given.positional(0, 0);
+        return v;
+    }
+
+    private static Object like(Object v, String text) {
+        return v instanceof Values.Markup ? new Values.Markup(text) : text;
+    }
+
+    String text(Object v) {
         String text = Text.of(v, budget);
         budget.spend(text.length());
         return text;
     }
 
-    private static Map<?, ?> mapping(Object v) {
-        if (v instanceof Map<?, ?> m) {
-            return m;
-        }
-        throw new Refusal("expected a mapping, not " + Values.type(v));
-    }
-
-    private Object reversed(Object v) {
-        List<Object> items = Values.items(v, budget);
-        Collections.reverse(items);
-        return v instanceof String ? new StringMethods(budget).join(items, "") : items;
-    }
-
-    private String join(Object v, Arguments given) {
-        Object attribute = given.get(1, "attribute", null);
-        List<Object> texts = new ArrayList<>();
-        for (Object item : Values.items(v, budget)) {
-            texts.add(text(path(item, attribute)));
-        }
-        return new StringMethods(budget).join(texts, text(given.get(0, "d", "")));
-    }
-
-    private String json(Object v, Arguments given) {
-        for (String key : given.named().keySet()) {
-            if (!List.of("indent", "ensure_ascii").contains(key)
-                    || Values.isTrue(given.named().get("ensure_ascii"))) {
-                throw new Refusal("tojson has no %s here".formatted(key));
-            }
-        }
-        Object indent = given.get(1, "indent", null);
-        return Text.json(v, indent == null ? null : (Long) given.whole(1, "indent", 0), budget);
-    }
-
-    private String indent(String s, Arguments given) {
-        Object width = given.get(0, "width", 4L);
-        String blanks =
-                width instanceof String w ? w : (String) Arithmetic.apply("*", " ", width, budget);
-        boolean first = Values.isTrue(given.get(1, "first", false));
-        boolean blank = Values.isTrue(given.get(2, "blank", false));
+    /// Words begin behind white space, hyphens and opening brackets.
+    private static String title(String s) {
         StringBuilder out = new StringBuilder();
-        int number = 0;
-        for (String line : s.split("\n", -1)) {
-            boolean indented = number == 0 ? first : blank || !line.isEmpty();
-            out.append(number++ == 0 ? "" : "\n").append(indented ? blanks : "").append(line);
-            budget.spend(blanks.length());
+        boolean begins = true;
+        for (int c : s.codePoints().toArray()) {
+            String one = Character.toString(c);
+            out.append(begins ? one.toUpperCase(Locale.ROOT) : one.toLowerCase(Locale.ROOT));
+            begins = Spaces.is(c) || "-({[<".indexOf(c) >= 0;
         }
         return out.toString();
     }
 
-    private static List<Object> sorted(
-            List<Object> items, java.util.function.UnaryOperator<Object> key, boolean down) {
-        Comparator<Object> order =
-                (a, b) -> Values.order(folded(key.apply(a)), folded(key.apply(b)));
-        items.sort(down ? order.reversed() : order);
-        return items;
-    }
-
-    /// Jinja sorts without regard to case.
-    private static Object folded(Object v) {
-        return v instanceof String s ? s.toLowerCase(Locale.ROOT) : v;
-    }
-
-    private List<Object> unique(List<Object> items) {
-        List<Object> once = new ArrayList<>();
-        for (Object item : items) {
-            if (once.stream().noneMatch(o -> Values.same(folded(o), folded(item), budget))) {
-                once.add(item);
+    private Object json(Object v, Arguments given) {
+        Object indent = given.get(1, "indent", null);
+        String blanks =
+                indent == null
+                        ? null
+                        : indent instanceof String s
+                                ? s
+                                : (String)
+                                        new Arithmetic(budget)
+                                                .apply("*", " ", given.whole(1, "indent", 0));
+        String item = indent == null ? ", " : ",";
+        String key = ": ";
+        Object separators = given.get(2, "separators", null);
+        if (separators != null) {
+            List<Object> both = new Sequences(budget).items(separators);
+            if (both.size() != 2) {
+                throw new Refusal("separators are two");
             }
+            item = Arguments.text(both.getFirst());
+            key = Arguments.text(both.getLast());
         }
-        return once;
+        boolean ascii = given.flag(0, "ensure_ascii");
+        boolean sorted = given.flag(3, "sort_keys");
+        return Text.json(v, new Text.Json(blanks, item, key, ascii, sorted), budget);
     }
 
-    /// `a.b` of an item; the item itself where the path is null.
-    private static Object path(Object item, Object path) {
-        Object at = item;
-        if (path instanceof Long) {
-            return Values.item(item, path);
+    private Object indent(Object v, Arguments given) {
+        String s = Arguments.text(v);
+        Object width = given.get(0, "width", 4L);
+        String blanks =
+                width instanceof String w
+                        ? w
+                        : (String) new Arithmetic(budget).apply("*", " ", given.whole(0, "width", 4));
+        boolean blank = given.flag(2, "blank");
+        StringBuilder out = new StringBuilder(given.flag(1, "first") ? blanks : "");
+        int number = 0;
+        for (String line : StringMethods.lines(s + "\n", false)) {
+            boolean indented = number > 0 && (blank || !line.isEmpty());
+            out.append(number++ == 0 ? "" : "\n").append(indented ? blanks : "").append(line);
+            budget.spend((long) blanks.length() + line.length());
         }
-        for (String name :
-                path == null ? List.<String>of() : List.of(Arguments.text(path).split("\\."))) {
-            at = Values.item(at, name);
-        }
-        return at;
+        return like(v, out.toString());
     }
 
-    private List<Object> map(List<Object> items, Arguments given) {
-        List<Object> mapped = new ArrayList<>();
-        for (Object item : items) {
-            if (given.named().containsKey("attribute")) {
-                Object at = path(item, given.named().get("attribute"));
-                mapped.add(
-                        at instanceof Values.Undefined
-                                ? given.named().getOrDefault("default", at)
-                                : at);
-            } else {
-                mapped.add(apply(given.text(0), item, behind(given, 1)));
+    private Object truncate(Object v, Arguments given) {
+        String s = Arguments.text(v);
+        long length = given.whole(0, "length", 255);
+        String end = Arguments.text(given.get(2, "end", "..."));
+        long leeway = given.get(3, "leeway", null) == null ? 5 : given.whole(3, "leeway", 5);
+        long room = length - end.codePointCount(0, end.length());
+        if (room < 0 || leeway < 0) {
+            throw new Refusal("a text cannot be cut so short");
+        }
+        if (s.codePointCount(0, s.length()) <= length + leeway) {
+            return v;
+        }
+        String cut = s.substring(0, s.offsetByCodePoints(0, (int) room));
+        int blank = given.flag(1, "killwords") ? -1 : cut.lastIndexOf(' ');
+        return like(v, (blank < 0 ? cut : cut.substring(0, blank)) + end);
+    }
+
+    private String urlEncode(Object v) {
+        if (v instanceof Map || v instanceof List || v instanceof Values.Tuple) {
+            throw new Refusal("urlencode of %s is not known here".formatted(Values.type(v)));
+        }
+        StringBuilder out = new StringBuilder();
+        for (byte b : text(v).getBytes(StandardCharsets.UTF_8)) {
+            boolean kept = b > 0 && (Character.isLetterOrDigit(b) || "_.-~/".indexOf(b) >= 0);
+            out.append(kept ? String.valueOf((char) b) : "%%%02X".formatted(b));
+        }
+        return out.toString();
+    }
+
+    private String format(String s, Arguments given) {
+        if (!given.args().isEmpty() && !given.named().isEmpty()) {
+            throw new Refusal("format takes values with or without names, not both");
+        }
+        return new Formatting(budget)
+                .percent(
+                        s,
+                        given.named().isEmpty()
+                                ? new Values.Tuple(given.args(), false)
+                                : given.named());
+    }
+
+    private static Object absolute(Object v) {
+        if (!Values.isNumber(v)) {
+            throw new Refusal("abs wants a number, not " + Values.type(v));
+        }
+        return v instanceof Double d ? Math.abs(d) : Values.integer(Values.big(v).abs());
+    }
+
+    private Object whole(Object v, Arguments given) {
+        if (v instanceof Values.Undefined u) {
+            throw new Refusal(u.what() + " is undefined");
+        }
+        Object absent = given.get(0, "default", 0L);
+        String s = Values.string(v);
+        if (s != null) {
+            Object parsed = Digits.integer(s, given.whole(1, "base", 10));
+            if (parsed != null) {
+                return parsed;
             }
+        } else if (Values.isWhole(v)) {
+            return Values.integer(Values.big(v));
         }
-        return mapped;
+        Double d = decimal(v);
+        if (d != null && d.isInfinite() && s == null) {
+            throw new Refusal("an infinite number is no integer");
+        }
+        return d == null || !Double.isFinite(d)
+                ? absent
+                : Values.integer(new BigDecimal(d).toBigInteger());
     }
 
-    private static Arguments behind(Arguments given, int from) {
-        return new Arguments(
-                given.args().subList(Math.min(from, given.args().size()), given.args().size()),
-                given.named());
+    /// Null for what is no number.
+    private static Double decimal(Object v) {
+        if (v instanceof Values.Undefined u) {
+            throw new Refusal(u.what() + " is undefined");
+        }
+        String s = Values.string(v);
+        return s != null ? Digits.decimal(s) : Values.isNumber(v) ? (Double) Values.decimal(v) : null;
     }
 
-    /// @param attributes 1 where the first argument names an attribute, else 0
-    private List<Object> select(Object v, Arguments given, int attributes, boolean keep) {
-        List<Object> kept = new ArrayList<>();
-        for (Object item : Values.items(v, budget)) {
-            Object tested = attributes == 0 ? item : path(item, given.get(0));
-            boolean holds =
-                    given.args().size() > attributes
-                            ? new Tests(budget)
-                                    .holds(
-                                            given.text(attributes),
-                                            tested,
-                                            behind(given, attributes + 1))
-                            : Values.isTrue(tested);
-            if (holds == keep) {
-                kept.add(item);
+    private Object round(Object v, Arguments given) {
+        String method = Arguments.text(given.get(1, "method", "common"));
+        long precision = given.whole(0, "precision", 0);
+        if (!Set.of("common", "ceil", "floor").contains(method) || Math.abs(precision) > 300) {
+            throw new Refusal("round knows common, ceil and floor, to 300 digits");
+        }
+        if (!Values.isNumber(v)) {
+            throw new Refusal("round wants a number, not " + Values.type(v));
+        }
+        if (method.equals("common")) {
+            if (Values.isWhole(v)) {
+                BigDecimal exact = new BigDecimal(Values.big(v));
+                BigInteger rounded =
+                        exact.setScale((int) precision, RoundingMode.HALF_EVEN).toBigInteger();
+                return precision >= 0 ? Values.integer(Values.big(v)) : Values.integer(rounded);
             }
+            double d = Values.decimal(v);
+            double rounded =
+                    !Double.isFinite(d)
+                            ? d
+                            : new BigDecimal(d)
+                                    .setScale((int) precision, RoundingMode.HALF_EVEN)
+                                    .doubleValue();
+            return rounded == 0 ? Math.copySign(0, d) : rounded;
         }
-        return kept;
-    }
-
-    private static Object whole(Object v, Object absent) {
-        if (v instanceof Double d) {
-            return (long) (double) d;
+        Arithmetic arithmetic = new Arithmetic(budget);
+        Object power = arithmetic.apply("**", 10L, precision);
+        Object scaled = arithmetic.apply("*", v, power);
+        if (scaled instanceof Double d) {
+            if (!Double.isFinite(d)) {
+                throw new Refusal("an infinite number is no integer");
+            }
+            double at = method.equals("ceil") ? Math.ceil(d) : Math.floor(d);
+            scaled = Values.integer(new BigDecimal(at).toBigInteger());
         }
-        try {
-            return v instanceof String s
-                    ? (Object) (long) Double.parseDouble(s.strip())
-                    : Values.isNumber(v) ? Values.whole(v) : absent;
-        } catch (NumberFormatException e) {
-            return absent;
-        }
-    }
-
-    private static Object decimal(Object v, Object absent) {
-        try {
-            return v instanceof String s
-                    ? (Object) Double.parseDouble(s.strip())
-                    : Values.isNumber(v) ? Values.decimal(v) : absent;
-        } catch (NumberFormatException e) {
-            return absent;
-        }
+        return arithmetic.apply("/", scaled, power);
     }
 }

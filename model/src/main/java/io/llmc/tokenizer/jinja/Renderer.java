@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import java.util.ArrayList;
-import java.util.HashMap;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.NoSuchElementException;
+import java.util.function.BiFunction;
 
 /// Runs the statements of a template.
 final class Renderer {
@@ -60,16 +64,27 @@ final class Renderer {
                 return branch(i, scope, out);
             }
             case Node.For f -> loop(f, scope, out);
-            case Node.Set s -> set(s, scope);
-            case Node.SetBlock s -> {
-                StringBuilder text = new StringBuilder();
+            case Node.Set s -> assign(s.target(), evaluator.value(s.value(), scope), scope);
+            case Node.SetBlock s -> assign(s.target(), captured(s.body(), s.filters(), scope), scope);
+            case Node.FilterBlock f ->
+                    write(Text.of(captured(f.body(), f.filters(), scope), budget), out);
+            case Node.With w -> {
                 Scope inner = scope.inner();
-                run(s.body(), inner, text);
-                inner.set(CAPTURED, text.toString());
-                scope.set(s.target(), evaluator.value(s.filters(), inner));
+                for (int i = 0; i < w.targets().size(); i++) {
+                    assign(w.targets().get(i), evaluator.value(w.values().get(i), scope), inner);
+                }
+                return run(w.body(), inner, out);
             }
-            case Node.Macro m ->
-                    scope.set(m.name(), (Values.Function) given -> macro(m, scope, given));
+            case Node.Macro m -> scope.set(m.name(), function(m, scope));
+            case Node.CallBlock c -> {
+                Arguments given = evaluator.given(c.call().given(), scope);
+                Map<String, Object> named = new LinkedHashMap<>(given.named());
+                if (named.put("caller", function(c.caller(), scope)) != null) {
+                    throw new Refusal("a call block gives caller itself");
+                }
+                Object of = evaluator.value(c.call().of(), scope);
+                write(Text.of(evaluator.call(of, new Arguments(given.args(), named)), budget), out);
+            }
             case Node.Break _ -> {
                 return Flow.BREAK;
             }
@@ -77,10 +92,21 @@ final class Renderer {
                 return Flow.CONTINUE;
             }
             case Node.Body b -> {
-                return run(b.body(), scope.inner(), out);
+                return run(b.body(), (b.atTop() ? scope.top() : scope).inner(), out);
             }
+            case Node.Elsewhere e ->
+                    throw new Refusal("there is no other template to %s".formatted(e.tag()));
         }
         return Flow.ON;
+    }
+
+    /// The text of a body, through filters.
+    private Object captured(List<Node> body, Expr filters, Scope scope) {
+        StringBuilder text = new StringBuilder();
+        Scope inner = scope.inner();
+        run(body, inner, text);
+        inner.set(CAPTURED, text.toString());
+        return evaluator.value(filters, inner);
     }
 
     private void write(String text, StringBuilder out) {
@@ -98,98 +124,143 @@ final class Renderer {
     }
 
     private void loop(Node.For node, Scope scope, StringBuilder out) {
-        List<Object> items = new ArrayList<>();
-        for (Object item : Values.items(evaluator.value(node.over(), scope), budget)) {
-            Scope inner = scope.inner();
-            assign(node.targets(), item, inner);
-            if (node.condition() == null
-                    || Values.isTrue(evaluator.value(node.condition(), inner))) {
-                items.add(item);
-            }
-        }
-        for (int i = 0; i < items.size(); i++) {
+        loop(node, evaluator.value(node.over(), scope), 0, scope, out);
+    }
+
+    private void loop(Node.For node, Object over, int depth, Scope scope, StringBuilder out) {
+        Iterator<Object> items = new Sequences(budget).iterator(over);
+        BiFunction<Object, Integer, String> again =
+                (more, deeper) -> {
+                    StringBuilder text = new StringBuilder();
+                    budget.enter();
+                    loop(node, more, deeper, scope, text);
+                    budget.leave();
+                    return text.toString();
+                };
+        Loop loop =
+                new Loop(
+                        node.condition() == null ? items : chosen(items, node, scope),
+                        depth,
+                        node.recursive() ? again : null,
+                        budget);
+        boolean any = false;
+        while (loop.advance()) {
+            any = true;
             budget.spend(1);
             Scope inner = scope.inner();
-            inner.set("loop", place(items, i));
-            assign(node.targets(), items.get(i), inner);
+            inner.set("loop", loop);
+            assign(node.target(), loop.current(), inner);
             if (run(node.body(), inner, out) == Flow.BREAK) {
                 break;
             }
         }
-        if (items.isEmpty()) {
+        if (!any) {
             run(node.otherwise(), scope.inner(), out);
         }
     }
 
-    /// What `loop` is in round `i`.
-    private static Map<String, Object> place(List<Object> items, int i) {
-        Map<String, Object> loop = new HashMap<>();
-        loop.put("index0", (long) i);
-        loop.put("index", i + 1L);
-        loop.put("first", i == 0);
-        loop.put("last", i == items.size() - 1);
-        loop.put("length", (long) items.size());
-        loop.put("revindex", (long) items.size() - i);
-        loop.put("revindex0", items.size() - i - 1L);
-        loop.put(
-                "cycle",
-                (Values.Function) given -> given.get(i % Math.max(1, given.args().size())));
-        if (i > 0) {
-            loop.put("previtem", items.get(i - 1));
-        }
-        if (i + 1 < items.size()) {
-            loop.put("nextitem", items.get(i + 1));
-        }
-        return loop;
+    /// The items for which the condition of a loop holds, one by one.
+    private Iterator<Object> chosen(Iterator<Object> items, Node.For node, Scope scope) {
+        return new Iterator<>() {
+            private final Deque<Object[]> found = new ArrayDeque<>();
+
+            @Override
+            public boolean hasNext() {
+                while (found.isEmpty() && items.hasNext()) {
+                    budget.spend(1);
+                    Object item = items.next();
+                    Scope inner = scope.inner();
+                    assign(node.target(), item, inner);
+                    if (Values.isTrue(evaluator.value(node.condition(), inner))) {
+                        found.add(new Object[] {item});
+                    }
+                }
+                return !found.isEmpty();
+            }
+
+            @Override
+            public Object next() {
+                if (!hasNext()) {
+                    throw new NoSuchElementException();
+                }
+                return found.remove()[0];
+            }
+        };
     }
 
-    private void assign(List<String> targets, Object value, Scope scope) {
-        if (targets.size() == 1) {
-            scope.set(targets.getFirst(), value);
-            return;
-        }
-        List<Object> parts = Values.items(value, budget);
-        if (parts.size() != targets.size()) {
-            throw new Refusal("%d values for %d names".formatted(parts.size(), targets.size()));
-        }
-        for (int i = 0; i < parts.size(); i++) {
-            scope.set(targets.get(i), parts.get(i));
-        }
-    }
-
-    private void set(Node.Set node, Scope scope) {
-        Object value = evaluator.value(node.value(), scope);
-        if (node.attribute() == null) {
-            assign(node.targets(), value, scope);
-        } else if (scope.get(node.targets().getFirst()) instanceof Values.Namespace n) {
-            n.values.put(node.attribute(), value);
-        } else {
-            throw new Refusal("%s is no namespace".formatted(node.targets().getFirst()));
-        }
-    }
-
-    private String macro(Node.Macro macro, Scope scope, Arguments given) {
-        if (given.args().size() > macro.parameters().size()) {
-            throw new Refusal("too many arguments for " + macro.name());
-        }
-        for (String name : given.named().keySet()) {
-            if (!macro.parameters().contains(name)) {
-                throw new Refusal("%s has no argument %s".formatted(macro.name(), name));
+    private void assign(Target target, Object value, Scope scope) {
+        switch (target) {
+            case Target.Name n -> scope.set(n.name(), value);
+            case Target.Attribute a -> {
+                if (!(scope.get(a.namespace()) instanceof Values.Namespace n)) {
+                    throw new Refusal("%s is no namespace".formatted(a.namespace()));
+                }
+                n.values.put(a.name(), value);
+            }
+            case Target.Parts p -> {
+                List<Object> items = new Sequences(budget).items(value);
+                if (items.size() != p.parts().size()) {
+                    throw new Refusal(
+                            "%d values for %d names".formatted(items.size(), p.parts().size()));
+                }
+                for (int i = 0; i < items.size(); i++) {
+                    assign(p.parts().get(i), items.get(i), scope);
+                }
             }
         }
+    }
+
+    private Values.Function function(Node.Macro macro, Scope scope) {
+        return given -> call(macro, scope, given);
+    }
+
+    private String call(Node.Macro macro, Scope scope, Arguments given) {
         int caller = line;
         budget.enter();
         Scope inner = scope.inner();
-        for (int i = 0; i < macro.parameters().size(); i++) {
-            String name = macro.parameters().get(i);
-            Expr absent = macro.defaults().get(i);
-            Object value = given.get(i, name, absent == null ? new Values.Undefined(name) : absent);
-            inner.set(name, value instanceof Expr e ? evaluator.value(e, inner) : value);
-        }
+        bind(macro, inner, given);
         StringBuilder out = new StringBuilder();
         run(macro.body(), inner, out);
         budget.leave();
         line = caller;
         return out.toString();
+    }
+
+    private void bind(Node.Macro macro, Scope inner, Arguments given) {
+        List<String> names = macro.signature().parameters();
+        Map<String, Object> rest = new LinkedHashMap<>(given.named());
+        for (int i = 0; i < names.size(); i++) {
+            if (i < given.args().size()) {
+                inner.set(names.get(i), given.get(i));
+            } else if (rest.containsKey(names.get(i))) {
+                inner.set(names.get(i), rest.remove(names.get(i)));
+            }
+        }
+        for (int i = given.args().size(); i < names.size(); i++) {
+            if (!inner.values().containsKey(names.get(i))) {
+                Expr absent = macro.signature().defaults().get(i);
+                inner.set(
+                        names.get(i),
+                        absent == null
+                                ? new Values.Undefined(names.get(i))
+                                : evaluator.value(absent, inner));
+            }
+        }
+        if (macro.uses().contains("caller") && !names.contains("caller")) {
+            Object none = new Values.Undefined("caller");
+            inner.set("caller", rest.containsKey("caller") ? rest.remove("caller") : none);
+        }
+        if (macro.uses().contains("kwargs")) {
+            inner.set("kwargs", rest);
+        } else if (!rest.isEmpty()) {
+            throw new Refusal(
+                    "%s has no argument %s, or it is given twice"
+                            .formatted(macro.name(), rest.keySet().iterator().next()));
+        }
+        if (macro.uses().contains("varargs")) {
+            inner.set("varargs", new Values.Tuple(given.from(names.size()).args(), false));
+        } else if (given.args().size() > names.size()) {
+            throw new Refusal("too many arguments for " + macro.name());
+        }
     }
 }

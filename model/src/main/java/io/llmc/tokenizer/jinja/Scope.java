@@ -14,6 +14,15 @@ record Scope(Scope outer, Map<String, Object> values) {
         return new Scope(this, new HashMap<>());
     }
 
+    /// That of the template itself.
+    Scope top() {
+        Scope s = this;
+        while (s.outer != null) {
+            s = s.outer;
+        }
+        return s;
+    }
+
     Object get(String name) {
         for (Scope s = this; s != null; s = s.outer) {
             if (s.values.containsKey(name)) {

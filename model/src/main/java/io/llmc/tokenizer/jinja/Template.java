@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import java.time.LocalDate;
-import java.time.format.DateTimeFormatter;
-import java.util.ArrayList;
+import java.time.LocalDateTime;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 
 /// A chat template, parsed. Whatever it is given, and whoever wrote it, rendering ends after a
 /// bounded number of steps and characters.
 public final class Template {
-    /// The day that templates see: the same text must give the same tokens on every day. It is the
+    /// The time that templates see: the same text must give the same tokens on every day. It is the
     /// one that Llama 3.1's template has for its own default.
-    static final LocalDate DAY = LocalDate.of(2024, 7, 26);
+    private static final LocalDateTime NOW = LocalDateTime.of(2024, 7, 26, 0, 0);
 
     private static final int LONGEST = 1 << 20;
     private static final long STEPS = 20_000_000;
@@ -33,92 +31,75 @@ public final class Template {
         return new Template(Parser.parse(source));
     }
 
-    /// @param variables strings, Long, Double, Boolean, null, and lists and maps of such
+    /// @param variables strings, Long, BigInteger, Double, Boolean, null, and lists and maps of such
     /// @param size characters in the variables, about: larger ones may take more steps
     /// @throws TemplateException where the template refuses them or does what it may not
     public String render(Map<String, Object> variables, long size) {
+        return render(variables, size, NOW);
+    }
+
+    /// As [#render(Map, long)], but up to the end of the last message's text, for a model that is to
+    /// continue it.
+    public String renderContinued(Map<String, Object> variables, long size) {
+        return Continuation.render(this, variables, size, NOW);
+    }
+
+    String render(Map<String, Object> variables, long size, LocalDateTime now) {
         Budget budget = new Budget(STEPS + 64 * size);
-        Map<String, Object> all = new HashMap<>(globals(budget));
+        Map<String, Object> all = new HashMap<>(globals(budget, now));
         all.putAll(variables);
         return Renderer.render(nodes, all, budget);
     }
 
-    private static Map<String, Object> globals(Budget budget) {
-        Map<String, Values.Function> functions =
-                Map.of(
-                        "raise_exception",
-                        given -> {
-                            throw new Refusal(given.text(0));
-                        },
-                        "strftime_now",
-                        given -> date(given.text(0)),
-                        "namespace",
-                        Template::namespace,
-                        "dict",
-                        given -> new java.util.LinkedHashMap<Object, Object>(given.named()),
-                        "range",
-                        given -> range(given, budget));
-        return new HashMap<>(functions);
+    private static Map<String, Values.Function> globals(Budget budget, LocalDateTime now) {
+        return Map.of(
+                "raise_exception",
+                given -> {
+                    Object message = given.named(1, "message").get(0, "message", null);
+                    throw new Refusal(Text.of(message, budget));
+                },
+                "strftime_now",
+                given -> {
+                    Object format = given.named(1, "format").get(0, "format", null);
+                    return Dates.format(Arguments.text(format), now);
+                },
+                "namespace",
+                given -> namespace(given, budget),
+                "dict",
+                given -> mapping(given, budget),
+                "range",
+                given -> new Sequences(budget).range(given),
+                "cycler",
+                Loop::cycler,
+                "joiner",
+                Loop::joiner,
+                "lipsum",
+                given -> {
+                    throw new Refusal("lipsum draws at random, which is not known here");
+                });
     }
 
-    private static Values.Namespace namespace(Arguments given) {
+    private static Values.Namespace namespace(Arguments given, Budget budget) {
         Values.Namespace n = new Values.Namespace();
-        for (Object map : given.args()) {
-            if (!(map instanceof Map<?, ?> m)) {
-                throw new Refusal("namespace takes mappings, not " + Values.type(map));
-            }
-            m.forEach((k, v) -> n.values.put(Arguments.text(k), v));
-        }
-        n.values.putAll(given.named());
+        mapping(given, budget).forEach((k, v) -> n.values.put(Text.of(k, budget), v));
         return n;
     }
 
-    private static List<Object> range(Arguments given, Budget budget) {
-        long first = given.args().size() > 1 ? given.whole(0, "start", 0) : 0;
-        long end = given.whole(given.args().size() > 1 ? 1 : 0, "stop", 0);
-        long step = given.whole(2, "step", 1);
-        if (step == 0) {
-            throw new Refusal("range has the step 0");
-        }
-        List<Object> all = new ArrayList<>();
-        for (long i = first; step > 0 ? i < end : i > end; i += step) {
-            budget.spend(8);
-            all.add(i);
-        }
-        return all;
-    }
-
-    private static String date(String format) {
-        StringBuilder out = new StringBuilder();
-        for (int i = 0; i < format.length(); i++) {
-            char c = format.charAt(i);
-            if (c != '%' || ++i == format.length()) {
-                out.append(c);
-                continue;
+    /// `dict(...)` of a mapping or of pairs, and of what has names.
+    private static Map<Object, Object> mapping(Arguments given, Budget budget) {
+        Map<Object, Object> mapping = new LinkedHashMap<>();
+        Comparison comparison = new Comparison(budget);
+        Sequences sequences = new Sequences(budget);
+        for (Object of : new Arguments(given.args(), Map.of()).positional(0, 1).args()) {
+            for (Object pair : of instanceof Map<?, ?> m ? sequences.pairs(m) : sequences.items(of)) {
+                List<Object> both = sequences.items(pair);
+                if (both.size() != 2) {
+                    throw new Refusal("a mapping is made of pairs");
+                }
+                comparison.put(mapping, both.getFirst(), both.getLast());
             }
-            out.append(
-                    switch (format.charAt(i)) {
-                        case 'd' -> field("dd");
-                        case 'b' -> field("MMM");
-                        case 'B' -> field("MMMM");
-                        case 'm' -> field("MM");
-                        case 'Y' -> field("yyyy");
-                        case 'y' -> field("yy");
-                        case 'A' -> field("EEEE");
-                        case 'a' -> field("EEE");
-                        case 'j' -> field("DDD");
-                        case 'H', 'M', 'S' -> "00";
-                        case 'F' -> field("yyyy-MM-dd");
-                        case '%' -> "%";
-                        default ->
-                                throw new Refusal(
-                                        "strftime_now has no %" + format.charAt(i) + " here");
-                    });
         }
-        return out.toString();
-    }
-
-    private static String field(String pattern) {
-        return DAY.format(DateTimeFormatter.ofPattern(pattern, Locale.ENGLISH));
+        mapping.putAll(given.named());
+        return mapping;
     }
 }

@@ -2,51 +2,77 @@
 package io.llmc.tokenizer.jinja;
 
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 
 /// What stands behind `is`.
 record Tests(Budget budget) {
+    static final Set<String> NAMES =
+            Set.of(
+                    "odd", "even", "divisibleby", "defined", "undefined", "filter", "test", "none",
+                    "boolean", "false", "true", "integer", "float", "lower", "upper", "string",
+                    "mapping", "number", "sequence", "iterable", "callable", "sameas", "escaped",
+                    "in", "==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=",
+                    "<", "lt", "lessthan", "<=", "le");
+
+    private static final Set<String> WITH_ONE =
+            Set.of(
+                    "divisibleby", "sameas", "in", "==", "eq", "equalto", "!=", "ne", ">", "gt",
+                    "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le");
+
     boolean holds(String name, Object v, Arguments given) {
+        if (!NAMES.contains(name)) {
+            throw new Refusal("there is no test " + name);
+        }
+        given.positional(WITH_ONE.contains(name) ? 1 : 0, WITH_ONE.contains(name) ? 1 : 0);
+        Comparison comparison = new Comparison(budget);
         return switch (name) {
             case "defined" -> !(v instanceof Values.Undefined);
             case "undefined" -> v instanceof Values.Undefined;
             case "none" -> v == null;
-            case "string" -> v instanceof String;
+            case "string" -> Values.string(v) != null;
+            case "escaped" -> v instanceof Values.Markup;
             case "number" -> Values.isNumber(v);
-            case "integer" -> v instanceof Long;
+            case "integer" -> Values.isWhole(v) && !(v instanceof Boolean);
             case "float" -> v instanceof Double;
             case "boolean" -> v instanceof Boolean;
             case "true" -> Boolean.TRUE.equals(v);
             case "false" -> Boolean.FALSE.equals(v);
             case "mapping" -> v instanceof Map;
-            case "iterable", "sequence" ->
-                    v instanceof List
-                            || v instanceof Map
-                            || v instanceof String
-                            || v instanceof Values.Undefined;
-            case "callable" -> v instanceof Values.Function;
-            case "odd" -> remainder(v, 2) == 1;
-            case "even" -> remainder(v, 2) == 0;
-            case "divisibleby" -> remainder(v, given.whole(0, "num", 0)) == 0;
-            case "eq", "equalto", "==" -> Values.same(v, given.get(0), budget);
-            case "ne", "!=" -> !Values.same(v, given.get(0), budget);
-            case "lt", "lessthan", "<" -> Values.order(v, given.get(0)) < 0;
-            case "le", "<=" -> Values.order(v, given.get(0)) <= 0;
-            case "gt", "greaterthan", ">" -> Values.order(v, given.get(0)) > 0;
-            case "ge", ">=" -> Values.order(v, given.get(0)) >= 0;
-            case "in" -> Values.contains(given.get(0), v, budget);
-            case "upper" -> Arguments.text(v).equals(Arguments.text(v).toUpperCase(Locale.ROOT));
-            case "lower" -> Arguments.text(v).equals(Arguments.text(v).toLowerCase(Locale.ROOT));
-            default -> throw new Refusal("there is no test %s here".formatted(name));
+            case "iterable" -> Sequences.isIterable(v);
+            case "sequence" ->
+                    Sequences.isIterable(v)
+                            && !(v instanceof Values.View)
+                            && !(v instanceof Values.Stream);
+            case "callable" -> v instanceof Values.Function || v instanceof Values.Undefined;
+            case "filter" -> Filters.NAMES.contains(Arguments.text(v));
+            case "test" -> NAMES.contains(Arguments.text(v));
+            case "sameas" -> sameAs(v, given.get(0));
+            case "odd" -> comparison.same(remainder(v, 2L), 1L);
+            case "even" -> comparison.same(remainder(v, 2L), 0L);
+            case "divisibleby" -> comparison.same(remainder(v, given.get(0)), 0L);
+            case "eq", "equalto", "==" -> comparison.same(v, given.get(0));
+            case "ne", "!=" -> !comparison.same(v, given.get(0));
+            case "lt", "lessthan", "<" -> comparison.holds("<", v, given.get(0));
+            case "le", "<=" -> comparison.holds("<=", v, given.get(0));
+            case "gt", "greaterthan", ">" -> comparison.holds(">", v, given.get(0));
+            case "ge", ">=" -> comparison.holds(">=", v, given.get(0));
+            case "in" -> new Sequences(budget).contains(given.get(0), v);
+            case "upper" -> Letters.isCased(Text.of(v, budget), true);
+            default -> Letters.isCased(Text.of(v, budget), false);
         };
     }
 
-    private static long remainder(Object v, long by) {
-        Long n = Values.whole(v);
-        if (n == null || by == 0) {
-            throw new Refusal("expected a whole number, not " + Values.type(v));
+    private Object remainder(Object v, Object by) {
+        return new Arithmetic(budget).apply("%", v, by);
+    }
+
+    private static boolean sameAs(Object a, Object b) {
+        boolean compared =
+                a == null || a instanceof Boolean || a instanceof List || a instanceof Map;
+        if (!compared && !(b == null || b instanceof Boolean)) {
+            throw new Refusal("the test sameas of %s is not known here".formatted(Values.type(a)));
         }
-        return Math.floorMod(n, by);
+        return a instanceof Boolean ? a.equals(b) : a == b;
     }
 }

@@ -2,11 +2,18 @@
 package io.llmc.tokenizer.jinja;
 
 import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /// Values as text, letter for letter as Python prints them and as its json module writes them.
 final class Text {
+    /// Of an integer, as in Python.
+    private static final int MOST_DIGITS = 4300;
+
     private final Budget budget;
     private final StringBuilder out = new StringBuilder();
 
@@ -16,10 +23,12 @@ final class Text {
 
     /// `str(v)`.
     static String of(Object v, Budget budget) {
-        return v instanceof String s ? s : repr(v, budget);
+        String s = Values.string(v);
+        return s != null ? s : v instanceof Values.Undefined ? "" : repr(v, budget);
     }
 
-    private static String repr(Object v, Budget budget) {
+    /// `repr(v)`.
+    static String repr(Object v, Budget budget) {
         Text text = new Text(budget);
         text.repr(v);
         return text.out.toString();
@@ -30,18 +39,28 @@ final class Text {
         budget.enter();
         switch (v) {
             case null -> out.append("None");
-            case Values.Undefined _ -> {}
+            case Values.Undefined _ -> out.append("Undefined");
             case Boolean b -> out.append(b ? "True" : "False");
             case Double d -> out.append(decimal(d));
             case String s -> quoted(s);
-            case List<?> l -> {
-                String between = "[";
-                for (Object item : l) {
-                    out.append(between);
-                    repr(item);
-                    between = ", ";
-                }
-                out.append(l.isEmpty() ? "[]" : "]");
+            case Values.Markup m -> {
+                out.append("Markup(");
+                quoted(m.text());
+                out.append(')');
+            }
+            case List<?> l -> list("[", l, "]");
+            case Values.Tuple t -> list("(", t.items(), t.items().size() == 1 ? ",)" : ")");
+            case Values.Range r ->
+                    out.append("range(%d, %d".formatted(r.start(), r.stop()))
+                            .append(r.step() == 1 ? ")" : ", %d)".formatted(r.step()));
+            case Values.View w -> {
+                out.append("dict_%s(".formatted(w.kind().name().toLowerCase(Locale.ROOT)));
+                list("[", new Sequences(budget).items(w), "])");
+            }
+            case Values.Namespace n -> {
+                out.append("<Namespace ");
+                repr(n.values);
+                out.append('>');
             }
             case Map<?, ?> m -> {
                 String between = "{";
@@ -55,9 +74,30 @@ final class Text {
                 out.append(m.isEmpty() ? "{}" : "}");
             }
             case Long n -> out.append(n);
+            case BigInteger n -> out.append(digits(n));
+            // Python prints where in memory it is.
             default -> throw new Refusal("cannot print " + Values.type(v));
         }
         budget.leave();
+    }
+
+    private void list(String open, List<?> items, String close) {
+        String between = "";
+        out.append(open);
+        for (Object item : items) {
+            out.append(between);
+            repr(item);
+            between = ", ";
+        }
+        out.append(close);
+    }
+
+    private static String digits(BigInteger n) {
+        String digits = n.toString();
+        if (digits.length() > MOST_DIGITS + (n.signum() < 0 ? 1 : 0)) {
+            throw new Refusal("an integer has more than %,d digits".formatted(MOST_DIGITS));
+        }
+        return digits;
     }
 
     private void quoted(String s) {
@@ -90,7 +130,7 @@ final class Text {
         out.append(quote);
     }
 
-    private static boolean isPrinted(int c) {
+    static boolean isPrinted(int c) {
         return switch (Character.getType(c)) {
             case Character.CONTROL,
                     Character.FORMAT,
@@ -105,7 +145,7 @@ final class Text {
         };
     }
 
-    private static String decimal(double d) {
+    static String decimal(double d) {
         if (Double.isNaN(d) || Double.isInfinite(d)) {
             return Double.isNaN(d) ? "nan" : d > 0 ? "inf" : "-inf";
         }
@@ -125,44 +165,45 @@ final class Text {
                 + "e%s%02d".formatted(exponent < 0 ? "-" : "+", Math.abs(exponent));
     }
 
-    /// `json.dumps(v, ensure_ascii=False, indent=indent)`.
+    /// How `json.dumps` writes.
     ///
-    /// @param indent null for one line
-    static String json(Object v, Long indent, Budget budget) {
+    /// @param indent what a level is indented with; null for one line
+    /// @param item between items
+    /// @param key behind a key
+    /// @param ascii whether other characters are written as their codes
+    /// @param sorted whether keys are
+    record Json(String indent, String item, String key, boolean ascii, boolean sorted) {}
+
+    /// `json.dumps(v, ...)`.
+    static String json(Object v, Json form, Budget budget) {
         Text text = new Text(budget);
-        text.json(v, indent, 0);
+        text.json(v, form, 0);
         return text.out.toString();
     }
 
-    private void json(Object v, Long indent, int level) {
+    private void json(Object v, Json form, int level) {
         budget.spend(1);
         budget.enter();
         switch (v) {
             case null -> out.append("null");
             case Boolean b -> out.append(b);
             case Long n -> out.append(n);
-            case Double d -> out.append(decimal(d));
-            case String s -> jsonQuoted(s);
-            case List<?> l -> {
-                out.append('[');
-                int i = 0;
-                for (Object item : l) {
-                    between(i++, indent, level + 1);
-                    json(item, indent, level + 1);
-                }
-                end(l.isEmpty(), indent, level);
-                out.append(']');
-            }
+            case BigInteger n -> out.append(digits(n));
+            case Double d -> out.append(jsonDecimal(d));
+            case String s -> jsonQuoted(s, form);
+            case Values.Markup m -> jsonQuoted(m.text(), form);
+            case List<?> l -> jsonList(l, form, level);
+            case Values.Tuple t -> jsonList(t.items(), form, level);
             case Map<?, ?> m -> {
                 out.append('{');
                 int i = 0;
-                for (Map.Entry<?, ?> e : m.entrySet()) {
-                    between(i++, indent, level + 1);
-                    jsonQuoted(e.getKey() instanceof String s ? s : json(e.getKey(), null, budget));
-                    out.append(": ");
-                    json(e.getValue(), indent, level + 1);
+                for (Map.Entry<?, ?> e : entries(m, form)) {
+                    between(i++, form, level + 1);
+                    jsonQuoted(key(e.getKey()), form);
+                    out.append(form.key());
+                    json(e.getValue(), form, level + 1);
                 }
-                end(m.isEmpty(), indent, level);
+                end(m.isEmpty(), form, level);
                 out.append('}');
             }
             default -> throw new Refusal("cannot write %s as JSON".formatted(Values.type(v)));
@@ -170,28 +211,64 @@ final class Text {
         budget.leave();
     }
 
-    private void between(int i, Long indent, int level) {
-        if (indent == null) {
-            out.append(i == 0 ? "" : ", ");
-        } else {
-            out.append(i == 0 ? "" : ",");
-            newline(indent, level);
+    private void jsonList(List<?> l, Json form, int level) {
+        out.append('[');
+        int i = 0;
+        for (Object item : l) {
+            between(i++, form, level + 1);
+            json(item, form, level + 1);
+        }
+        end(l.isEmpty(), form, level);
+        out.append(']');
+    }
+
+    private Collection<? extends Map.Entry<?, ?>> entries(Map<?, ?> m, Json form) {
+        if (!form.sorted()) {
+            return m.entrySet();
+        }
+        List<Map.Entry<?, ?>> sorted = new ArrayList<>(m.entrySet());
+        Comparison comparison = new Comparison(budget);
+        sorted.sort((a, b) -> comparison.order(a.getKey(), b.getKey()));
+        return sorted;
+    }
+
+    private static String key(Object key) {
+        return switch (key) {
+            case String s -> s;
+            case null -> "null";
+            case Boolean b -> b.toString();
+            case Double d -> jsonDecimal(d);
+            case Long n -> n.toString();
+            case BigInteger n -> digits(n);
+            default -> throw new Refusal("%s is no key in JSON".formatted(Values.type(key)));
+        };
+    }
+
+    private static String jsonDecimal(double d) {
+        return Double.isNaN(d)
+                ? "NaN"
+                : Double.isInfinite(d) ? (d > 0 ? "Infinity" : "-Infinity") : decimal(d);
+    }
+
+    private void between(int i, Json form, int level) {
+        out.append(i == 0 ? "" : form.item());
+        newline(form, level);
+    }
+
+    private void end(boolean empty, Json form, int level) {
+        if (!empty) {
+            newline(form, level);
         }
     }
 
-    private void end(boolean empty, Long indent, int level) {
-        if (indent != null && !empty) {
-            newline(indent, level);
+    private void newline(Json form, int level) {
+        if (form.indent() != null) {
+            budget.spend((long) form.indent().length() * level + 1);
+            out.append('\n').append(form.indent().repeat(level));
         }
     }
 
-    private void newline(long indent, int level) {
-        long blanks = Math.multiplyExact(Math.max(0, indent), level);
-        budget.spend(blanks);
-        out.append('\n').repeat(' ', (int) blanks);
-    }
-
-    private void jsonQuoted(String s) {
+    private void jsonQuoted(String s, Json form) {
         budget.spend(s.length());
         out.append('"');
         for (char c : s.toCharArray()) {
@@ -204,7 +281,7 @@ final class Text {
                 case '\b' -> out.append("\\b");
                 case '\f' -> out.append("\\f");
                 default -> {
-                    if (c < 0x20) {
+                    if (c < 0x20 || form.ascii() && c > 0x7e) {
                         out.append("\\u%04x".formatted((int) c));
                     } else {
                         out.append(c);

@@ -94,7 +94,13 @@ class TemplateTest {
                 "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ {n.s: 1} }}",
                 "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
                 "{{ [1] | tojson(indent=999999999999) }}",
-                "{{ 2 ** 100 }}",
+                "{{ 2 ** 99999999 }}",
+                "{{ 2 ** 20000 }}",
+                "{{ [1] * 99999999999 }}",
+                "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+                "{{ '%99999d' % 1 }}",
+                "{{ ''.center(99999999999) }}",
+                "{{ '{:9999}'.format(1) * 9999999 }}",
             })
     void whatWouldNotEndIsRefused(String source) {
         assertThatThrownBy(() -> render(source)).isInstanceOf(TemplateException.class);
@@ -156,7 +162,7 @@ class TemplateTest {
                 "{{ not 1 == 2 and 3 > 2 > 1 }};True",
                 "{{ 'a' ~ 1 + 2 if false else -2 ** 2 }};4",
                 "{{ 'x' is in ['x'] }}{{ 3 is divisibleby 3 }}{{ x is not defined }};TrueTrueTrue",
-                "{{ [3,1,2] | sort | join('-') }} {{ {'b': 1, 'a': 2} | dictsort }};1-2-3 [['a', 2], ['b', 1]]",
+                "{{ [3,1,2] | sort | join('-') }} {{ {'b': 1, 'a': 2} | dictsort }};1-2-3 [('a', 2), ('b', 1)]",
             })
     void expressionsAreWorthWhatPythonSays(String source, String expected) {
         assertThat(render(source)).isEqualTo(expected);
