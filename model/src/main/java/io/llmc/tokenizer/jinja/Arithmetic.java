@@ -23,11 +23,10 @@ record Arithmetic(Budget budget) {
                 switch (operator) {
                     case "+" -> sum(a, b);
                     case "*" ->
-                            Values.isWhole(b) ? repeated(a, b) : Values.isWhole(a) ? repeated(b, a) : null;
-                    case "%" ->
-                            a instanceof String s
-                                    ? new Formatting(budget).percent(s, b)
-                                    : null;
+                            Values.isWhole(b)
+                                    ? repeated(a, b)
+                                    : Values.isWhole(a) ? repeated(b, a) : null;
+                    case "%" -> a instanceof String s ? new Formatting(budget).percent(s, b) : null;
                     default -> null;
                 };
         if (result == null) {
@@ -148,7 +147,9 @@ record Arithmetic(Budget budget) {
                             yield null;
                         }
                         boolean small = m.abs().bitLength() < 2;
-                        if (!small && (n.bitLength() > 20 || m.bitLength() * n.longValue() > 2L * LONGEST_INTEGER)) {
+                        if (!small
+                                && (n.bitLength() > 20
+                                        || m.bitLength() * n.longValue() > 2L * LONGEST_INTEGER)) {
                             throw new Refusal("an integer is too large");
                         }
                         yield small
@@ -165,7 +166,9 @@ record Arithmetic(Budget budget) {
             }
             return Values.integer(result);
         }
-        return operator.equals("/") ? (Object) quotient(m, n) : decimals("**", Values.decimal(a), Values.decimal(b));
+        return operator.equals("/")
+                ? (Object) quotient(m, n)
+                : decimals("**", Values.decimal(a), Values.decimal(b));
     }
 
     /// Rounded once.

@@ -17,8 +17,17 @@ record Attributes(Budget budget) {
     /// What numbers and views have in Python and nobody has used in a template.
     private static final Set<String> OF_INTEGERS =
             Set.of(
-                    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator",
-                    "from_bytes", "imag", "is_integer", "numerator", "real", "to_bytes");
+                    "as_integer_ratio",
+                    "bit_count",
+                    "bit_length",
+                    "conjugate",
+                    "denominator",
+                    "from_bytes",
+                    "imag",
+                    "is_integer",
+                    "numerator",
+                    "real",
+                    "to_bytes");
 
     private static final Set<String> OF_DECIMALS =
             Set.of("as_integer_ratio", "conjugate", "fromhex", "hex", "imag", "is_integer", "real");
@@ -144,7 +153,8 @@ record Attributes(Budget budget) {
                     new ArrayList<Object>(l.stream().map(Attributes::marked).toList());
             case Values.Tuple t ->
                     new Values.Tuple(
-                            new ArrayList<Object>(t.items().stream().map(Attributes::marked).toList()),
+                            new ArrayList<Object>(
+                                    t.items().stream().map(Attributes::marked).toList()),
                             false);
             default -> v;
         };
@@ -187,7 +197,8 @@ record Attributes(Budget budget) {
                     (Values.Function)
                             given -> {
                                 Object key =
-                                        new Comparison(budget).find(m, given.positional(1, 2).get(0));
+                                        new Comparison(budget)
+                                                .find(m, given.positional(1, 2).get(0));
                                 return key == Comparison.ABSENT
                                         ? given.args().size() > 1 ? given.get(1) : null
                                         : m.get(key);

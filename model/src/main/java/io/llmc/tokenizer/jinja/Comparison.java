@@ -54,7 +54,8 @@ record Comparison(Budget budget) {
         }
         budget.enter();
         boolean same = true;
-        for (Iterator<? extends Map.Entry<?, ?>> i = l.entrySet().iterator(); same && i.hasNext(); ) {
+        for (Iterator<? extends Map.Entry<?, ?>> i = l.entrySet().iterator();
+                same && i.hasNext(); ) {
             Map.Entry<?, ?> e = i.next();
             Object key = find(r, e.getKey());
             same = key != ABSENT && same(e.getValue(), r.get(key));

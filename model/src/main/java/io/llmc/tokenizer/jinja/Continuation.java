@@ -36,7 +36,8 @@ final class Continuation {
         if (content instanceof List<?> parts) {
             List<Object> marked = new ArrayList<>(parts);
             for (int i = parts.size() - 1; i >= 0; i--) {
-                if (parts.get(i) instanceof Map<?, ?> part && part.get("text") instanceof String s) {
+                if (parts.get(i) instanceof Map<?, ?> part
+                        && part.get("text") instanceof String s) {
                     text = s;
                     Map<Object, Object> changed = new LinkedHashMap<>(part);
                     changed.put("text", s + MARK);
@@ -61,7 +62,8 @@ final class Continuation {
         int end = rendered.lastIndexOf(MARK.strip());
         String text = StringMethods.strip(continued.text, null, true, true);
         if (end < 0 || !rendered.contains(text)) {
-            throw refused("it does not write the text of the last message, which is to be continued");
+            throw refused(
+                    "it does not write the text of the last message, which is to be continued");
         }
         String kept = rendered.substring(0, end);
         // A template that trims took the blank of the mark, and those before it belong to its text.

@@ -25,10 +25,13 @@ final class Digits {
             return null;
         }
         boolean negative = s.startsWith("-");
-        String digits = (s.startsWith("+") || negative ? s.substring(1) : s).toLowerCase(Locale.ROOT);
+        String digits =
+                (s.startsWith("+") || negative ? s.substring(1) : s).toLowerCase(Locale.ROOT);
         int radix = (int) base;
         int prefix =
-                digits.startsWith("0x") ? 16 : digits.startsWith("0o") ? 8 : digits.startsWith("0b") ? 2 : 0;
+                digits.startsWith("0x")
+                        ? 16
+                        : digits.startsWith("0o") ? 8 : digits.startsWith("0b") ? 2 : 0;
         if (prefix != 0 && (radix == prefix || radix == 0)) {
             radix = prefix;
             digits = digits.substring(digits.startsWith("_", 2) ? 3 : 2);
@@ -67,13 +70,14 @@ final class Digits {
         String s = StringMethods.strip(text, null, true, true);
         StringBuilder out = new StringBuilder();
         s.codePoints()
-                .forEach(c -> {
-                    if (c > 127 && Character.isDigit(c)) {
-                        out.append(Character.digit(c, 10));
-                    } else {
-                        out.appendCodePoint(c);
-                    }
-                });
+                .forEach(
+                        c -> {
+                            if (c > 127 && Character.isDigit(c)) {
+                                out.append(Character.digit(c, 10));
+                            } else {
+                                out.appendCodePoint(c);
+                            }
+                        });
         return out.toString();
     }
 }

@@ -15,8 +15,7 @@ record Evaluator(Budget budget) {
         return switch (e) {
             case Expr.Literal l -> l.value();
             case Expr.Name n -> scope.get(n.name());
-            case Expr.Attribute a ->
-                    new Attributes(budget).orItem(value(a.of(), scope), a.name());
+            case Expr.Attribute a -> new Attributes(budget).orItem(value(a.of(), scope), a.name());
             case Expr.Item i ->
                     new Attributes(budget).itemOr(value(i.of(), scope), value(i.key(), scope));
             case Expr.Slice s ->

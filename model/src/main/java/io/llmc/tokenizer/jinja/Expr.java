@@ -19,8 +19,7 @@ sealed interface Expr {
 
     /// @param more `*more`, or null
     /// @param moreNamed `**moreNamed`, or null
-    record Given(
-            List<Expr> args, SequencedMap<String, Expr> named, Expr more, Expr moreNamed) {}
+    record Given(List<Expr> args, SequencedMap<String, Expr> named, Expr more, Expr moreNamed) {}
 
     record Call(Expr of, Given given) implements Expr {}
 

@@ -2,6 +2,7 @@
 package io.llmc.tokenizer.jinja;
 
 import io.llmc.tokenizer.jinja.Token.Kind;
+
 import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -252,7 +253,8 @@ class ExpressionParser {
             case OPERATOR ->
                     switch (token.text()) {
                         case "(" -> {
-                            Expr inner = takesOperator(")") ? new Expr.Items(List.of(), true) : null;
+                            Expr inner =
+                                    takesOperator(")") ? new Expr.Items(List.of(), true) : null;
                             if (inner == null) {
                                 inner = tuple(true);
                                 expect(Kind.OPERATOR, ")");

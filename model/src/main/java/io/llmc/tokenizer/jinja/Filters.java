@@ -17,13 +17,59 @@ record Filters(Budget budget) {
     /// Every filter of Jinja's; those that no template is known to use end in a refusal.
     static final Set<String> NAMES =
             Set.of(
-                    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default",
-                    "dictsort", "e", "escape", "filesizeformat", "first", "float", "forceescape",
-                    "format", "groupby", "indent", "int", "join", "last", "length", "list",
-                    "lower", "items", "map", "min", "max", "pprint", "random", "reject",
-                    "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr",
-                    "slice", "sort", "string", "striptags", "sum", "title", "trim", "truncate",
-                    "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+                    "abs",
+                    "attr",
+                    "batch",
+                    "capitalize",
+                    "center",
+                    "count",
+                    "d",
+                    "default",
+                    "dictsort",
+                    "e",
+                    "escape",
+                    "filesizeformat",
+                    "first",
+                    "float",
+                    "forceescape",
+                    "format",
+                    "groupby",
+                    "indent",
+                    "int",
+                    "join",
+                    "last",
+                    "length",
+                    "list",
+                    "lower",
+                    "items",
+                    "map",
+                    "min",
+                    "max",
+                    "pprint",
+                    "random",
+                    "reject",
+                    "rejectattr",
+                    "replace",
+                    "reverse",
+                    "round",
+                    "safe",
+                    "select",
+                    "selectattr",
+                    "slice",
+                    "sort",
+                    "string",
+                    "striptags",
+                    "sum",
+                    "title",
+                    "trim",
+                    "truncate",
+                    "unique",
+                    "upper",
+                    "urlencode",
+                    "urlize",
+                    "wordcount",
+                    "wordwrap",
+                    "xmlattr",
                     "tojson");
 
     private static final Pattern WORD = Pattern.compile("\\w+", Pattern.UNICODE_CHARACTER_CLASS);
@@ -44,8 +90,7 @@ record Filters(Budget budget) {
                     plain(v, given) instanceof Values.Markup
                             ? v
                             : new Values.Markup(Values.Markup.escape(text(v)));
-            case "forceescape" ->
-                    new Values.Markup(Values.Markup.escape(text(plain(v, given))));
+            case "forceescape" -> new Values.Markup(Values.Markup.escape(text(plain(v, given))));
             case "replace" -> {
                 given.named(2, "old", "new", "count");
                 Object count = given.get(2, "count", null);
@@ -77,7 +122,8 @@ record Filters(Budget budget) {
                 yield absent ? given.get(0, "default_value", "") : v;
             }
             case "attr" -> {
-                String attribute = given.named(1, "name").get(0, "name", null) instanceof String s ? s : "";
+                String attribute =
+                        given.named(1, "name").get(0, "name", null) instanceof String s ? s : "";
                 Object found = new Attributes(budget).attribute(v, attribute);
                 yield found == Comparison.ABSENT ? new Values.Undefined(attribute) : found;
             }
@@ -153,7 +199,8 @@ record Filters(Budget budget) {
         String blanks =
                 width instanceof String w
                         ? w
-                        : (String) new Arithmetic(budget).apply("*", " ", given.whole(0, "width", 4));
+                        : (String)
+                                new Arithmetic(budget).apply("*", " ", given.whole(0, "width", 4));
         boolean blank = given.flag(2, "blank");
         StringBuilder out = new StringBuilder(given.flag(1, "first") ? blanks : "");
         int number = 0;
@@ -242,7 +289,9 @@ record Filters(Budget budget) {
             throw new Refusal(u.what() + " is undefined");
         }
         String s = Values.string(v);
-        return s != null ? Digits.decimal(s) : Values.isNumber(v) ? (Double) Values.decimal(v) : null;
+        return s != null
+                ? Digits.decimal(s)
+                : Values.isNumber(v) ? (Double) Values.decimal(v) : null;
     }
 
     private Object round(Object v, Arguments given) {

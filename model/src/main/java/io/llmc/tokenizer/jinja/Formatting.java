@@ -88,9 +88,11 @@ record Formatting(Budget budget) {
                 switch (conversion) {
                     case 's' -> cut(Text.of(value, budget), precision);
                     case 'r' -> cut(Text.repr(value, budget), precision);
-                    case 'd', 'i', 'u', 'x', 'X', 'o' -> signed(marks, integer(conversion, marks, value, precision));
+                    case 'd', 'i', 'u', 'x', 'X', 'o' ->
+                            signed(marks, integer(conversion, marks, value, precision));
                     case 'f', 'F' -> signed(marks, fixed(value, precision == null ? 6 : precision));
-                    default -> throw new Refusal("the format %" + conversion + " is not known here");
+                    default ->
+                            throw new Refusal("the format %" + conversion + " is not known here");
                 };
         budget.spend(text.length() + (long) width);
         pad(out, text, width, marks, "sr".indexOf(conversion) < 0);
@@ -147,7 +149,8 @@ record Formatting(Budget budget) {
                 : (marks.indexOf('+') >= 0 ? "+" : marks.indexOf(' ') >= 0 ? " " : "") + text;
     }
 
-    private static void pad(StringBuilder out, String text, int width, String marks, boolean number) {
+    private static void pad(
+            StringBuilder out, String text, int width, String marks, boolean number) {
         int missing = Math.max(0, width - text.codePointCount(0, text.length()));
         if (marks.indexOf('-') >= 0) {
             out.append(text).repeat(' ', missing);
@@ -186,10 +189,7 @@ record Formatting(Budget budget) {
                 name = quoted || name.endsWith("!s") ? name.substring(0, name.length() - 2) : name;
                 Object value = field(name.isEmpty() ? String.valueOf(automatic++) : name, given);
                 String spec = colon < 0 ? "" : field.substring(colon + 1);
-                out.append(
-                        spec(
-                                quoted ? Text.repr(value, budget) : value,
-                                spec));
+                out.append(spec(quoted ? Text.repr(value, budget) : value, spec));
                 i = end;
             }
         }
@@ -212,14 +212,22 @@ record Formatting(Budget budget) {
             return Text.of(value, budget);
         }
         java.util.regex.Matcher m =
-                java.util.regex.Pattern.compile("([<>]?)(0?)(\\d{0,4})(?:\\.(\\d{1,3}))?([sdf]?)").matcher(spec);
+                java.util.regex.Pattern.compile("([<>]?)(0?)(\\d{0,4})(?:\\.(\\d{1,3}))?([sdf]?)")
+                        .matcher(spec);
         boolean number = Values.isNumber(value) && !(value instanceof Boolean);
         String kind = m.matches() ? m.group(5) : "";
-        boolean fits = m.matches()
-                && (number ? !kind.equals("s") && (m.group(4) == null || kind.equals("f")) && (!kind.equals("d") || Values.isWhole(value))
-                        : Values.string(value) != null && m.group(2).isEmpty() && "s".contains(kind));
+        boolean fits =
+                m.matches()
+                        && (number
+                                ? !kind.equals("s")
+                                        && (m.group(4) == null || kind.equals("f"))
+                                        && (!kind.equals("d") || Values.isWhole(value))
+                                : Values.string(value) != null
+                                        && m.group(2).isEmpty()
+                                        && "s".contains(kind));
         if (!fits) {
-            throw new Refusal("the format {:%s} of %s is not known here".formatted(spec, Values.type(value)));
+            throw new Refusal(
+                    "the format {:%s} of %s is not known here".formatted(spec, Values.type(value)));
         }
         Integer precision = m.group(4) == null ? null : Integer.valueOf(m.group(4));
         String text =
@@ -228,7 +236,12 @@ record Formatting(Budget budget) {
                         : cut(Text.of(value, budget), number ? null : precision);
         boolean left = m.group(1).isEmpty() ? !number : m.group(1).equals("<");
         StringBuilder out = new StringBuilder();
-        pad(out, text, m.group(3).isEmpty() ? 0 : Integer.parseInt(m.group(3)), left ? "-" : m.group(2), number);
+        pad(
+                out,
+                text,
+                m.group(3).isEmpty() ? 0 : Integer.parseInt(m.group(3)),
+                left ? "-" : m.group(2),
+                number);
         return out.toString();
     }
 }

@@ -94,7 +94,10 @@ final class Letters {
                                     : one.toUpperCase(Locale.ROOT).length() > one.length()
                                             ? capital(one.toUpperCase(Locale.ROOT))
                                             : one);
-            begins = !(Character.isUpperCase(c) || Character.isLowerCase(c) || Character.isTitleCase(c));
+            begins =
+                    !(Character.isUpperCase(c)
+                            || Character.isLowerCase(c)
+                            || Character.isTitleCase(c));
         }
         return out.toString();
     }

@@ -45,11 +45,7 @@ sealed interface Node {
 
     /// @param uses names in the body: of `caller`, `varargs` and `kwargs` those that it has
     record Macro(
-            int line,
-            String name,
-            Signature signature,
-            List<Node> body,
-            java.util.Set<String> uses)
+            int line, String name, Signature signature, List<Node> body, java.util.Set<String> uses)
             implements Node {}
 
     /// @param caller what the called macro gets under this name

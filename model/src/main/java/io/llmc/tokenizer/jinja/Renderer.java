@@ -65,7 +65,8 @@ final class Renderer {
             }
             case Node.For f -> loop(f, scope, out);
             case Node.Set s -> assign(s.target(), evaluator.value(s.value(), scope), scope);
-            case Node.SetBlock s -> assign(s.target(), captured(s.body(), s.filters(), scope), scope);
+            case Node.SetBlock s ->
+                    assign(s.target(), captured(s.body(), s.filters(), scope), scope);
             case Node.FilterBlock f ->
                     write(Text.of(captured(f.body(), f.filters(), scope), budget), out);
             case Node.With w -> {

@@ -216,7 +216,10 @@ record Sequences(Budget budget) {
     private static long bound(Long given, long absent, long size, long least, long most) {
         return given == null
                 ? absent
-                : Math.clamp(given < 0 ? Math.max(given, Long.MIN_VALUE / 2) + size : given, least, most);
+                : Math.clamp(
+                        given < 0 ? Math.max(given, Long.MIN_VALUE / 2) + size : given,
+                        least,
+                        most);
     }
 
     /// The items from the last to the first, for what can be run through backwards.

@@ -11,18 +11,51 @@ import java.util.function.IntPredicate;
 record StringMethods(Budget budget) {
     static final Set<String> NAMES =
             Set.of(
-                    "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "startswith",
-                    "endswith", "replace", "upper", "lower", "title", "capitalize", "swapcase",
-                    "casefold", "join", "find", "rfind", "index", "rindex", "count", "isdigit",
-                    "isdecimal", "isnumeric", "isalpha", "isalnum", "isspace", "isupper",
-                    "islower", "isascii", "isprintable", "removeprefix", "removesuffix",
-                    "partition", "rpartition", "zfill", "center", "ljust", "rjust", "format",
+                    "strip",
+                    "lstrip",
+                    "rstrip",
+                    "split",
+                    "rsplit",
+                    "splitlines",
+                    "startswith",
+                    "endswith",
+                    "replace",
+                    "upper",
+                    "lower",
+                    "title",
+                    "capitalize",
+                    "swapcase",
+                    "casefold",
+                    "join",
+                    "find",
+                    "rfind",
+                    "index",
+                    "rindex",
+                    "count",
+                    "isdigit",
+                    "isdecimal",
+                    "isnumeric",
+                    "isalpha",
+                    "isalnum",
+                    "isspace",
+                    "isupper",
+                    "islower",
+                    "isascii",
+                    "isprintable",
+                    "removeprefix",
+                    "removesuffix",
+                    "partition",
+                    "rpartition",
+                    "zfill",
+                    "center",
+                    "ljust",
+                    "rjust",
+                    "format",
                     "expandtabs");
 
     /// Those that Python has beyond them.
     static final Set<String> UNKNOWN =
-            Set.of(
-                    "encode", "format_map", "isidentifier", "istitle", "maketrans", "translate");
+            Set.of("encode", "format_map", "isidentifier", "istitle", "maketrans", "translate");
 
     Object apply(String s, String name, Arguments given) {
         budget.spend(s.length());
@@ -180,7 +213,9 @@ record StringMethods(Budget budget) {
         Object given0 = given.get(0);
         List<Object> any = given0 instanceof Values.Tuple t ? t.items() : null;
         if (any == null) {
-            return ends ? part.endsWith(Arguments.text(given0)) : part.startsWith(Arguments.text(given0));
+            return ends
+                    ? part.endsWith(Arguments.text(given0))
+                    : part.startsWith(Arguments.text(given0));
         }
         boolean found = false;
         for (Object one : any) {
@@ -207,7 +242,10 @@ record StringMethods(Budget budget) {
     private Long place(String s, String method, Arguments given) {
         String what = given.text(0);
         String part = given.args().size() > 1 ? part(s, given) : s;
-        int at = part == null ? -1 : method.startsWith("r") ? part.lastIndexOf(what) : part.indexOf(what);
+        int at =
+                part == null
+                        ? -1
+                        : method.startsWith("r") ? part.lastIndexOf(what) : part.indexOf(what);
         if (at < 0 && method.endsWith("index")) {
             throw new Refusal("a substring is not found");
         }

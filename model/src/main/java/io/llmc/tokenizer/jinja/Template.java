@@ -31,15 +31,16 @@ public final class Template {
         return new Template(Parser.parse(source));
     }
 
-    /// @param variables strings, Long, BigInteger, Double, Boolean, null, and lists and maps of such
+    /// @param variables strings, Long, BigInteger, Double, Boolean, null, and lists and maps of
+    ///   such
     /// @param size characters in the variables, about: larger ones may take more steps
     /// @throws TemplateException where the template refuses them or does what it may not
     public String render(Map<String, Object> variables, long size) {
         return render(variables, size, NOW);
     }
 
-    /// As [#render(Map, long)], but up to the end of the last message's text, for a model that is to
-    /// continue it.
+    /// As [#render(Map, long)], but up to the end of the last message's text, for a model that is
+    /// to continue it.
     public String renderContinued(Map<String, Object> variables, long size) {
         return Continuation.render(this, variables, size, NOW);
     }
@@ -91,7 +92,8 @@ public final class Template {
         Comparison comparison = new Comparison(budget);
         Sequences sequences = new Sequences(budget);
         for (Object of : new Arguments(given.args(), Map.of()).positional(0, 1).args()) {
-            for (Object pair : of instanceof Map<?, ?> m ? sequences.pairs(m) : sequences.items(of)) {
+            for (Object pair :
+                    of instanceof Map<?, ?> m ? sequences.pairs(m) : sequences.items(of)) {
                 List<Object> both = sequences.items(pair);
                 if (both.size() != 2) {
                     throw new Refusal("a mapping is made of pairs");

@@ -9,16 +9,66 @@ import java.util.Set;
 record Tests(Budget budget) {
     static final Set<String> NAMES =
             Set.of(
-                    "odd", "even", "divisibleby", "defined", "undefined", "filter", "test", "none",
-                    "boolean", "false", "true", "integer", "float", "lower", "upper", "string",
-                    "mapping", "number", "sequence", "iterable", "callable", "sameas", "escaped",
-                    "in", "==", "eq", "equalto", "!=", "ne", ">", "gt", "greaterthan", "ge", ">=",
-                    "<", "lt", "lessthan", "<=", "le");
+                    "odd",
+                    "even",
+                    "divisibleby",
+                    "defined",
+                    "undefined",
+                    "filter",
+                    "test",
+                    "none",
+                    "boolean",
+                    "false",
+                    "true",
+                    "integer",
+                    "float",
+                    "lower",
+                    "upper",
+                    "string",
+                    "mapping",
+                    "number",
+                    "sequence",
+                    "iterable",
+                    "callable",
+                    "sameas",
+                    "escaped",
+                    "in",
+                    "==",
+                    "eq",
+                    "equalto",
+                    "!=",
+                    "ne",
+                    ">",
+                    "gt",
+                    "greaterthan",
+                    "ge",
+                    ">=",
+                    "<",
+                    "lt",
+                    "lessthan",
+                    "<=",
+                    "le");
 
     private static final Set<String> WITH_ONE =
             Set.of(
-                    "divisibleby", "sameas", "in", "==", "eq", "equalto", "!=", "ne", ">", "gt",
-                    "greaterthan", "ge", ">=", "<", "lt", "lessthan", "<=", "le");
+                    "divisibleby",
+                    "sameas",
+                    "in",
+                    "==",
+                    "eq",
+                    "equalto",
+                    "!=",
+                    "ne",
+                    ">",
+                    "gt",
+                    "greaterthan",
+                    "ge",
+                    ">=",
+                    "<",
+                    "lt",
+                    "lessthan",
+                    "<=",
+                    "le");
 
     boolean holds(String name, Object v, Arguments given) {
         if (!NAMES.contains(name)) {

@@ -6,7 +6,11 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+
 import io.llmc.model.TestFiles;
+
+import org.junit.jupiter.api.Test;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -17,7 +21,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import org.junit.jupiter.api.Test;
 
 /// Published templates against what transformers makes of them, where the folder of expectations is
 /// there: every text byte for byte, every refusal a refusal.
@@ -38,7 +41,8 @@ class PublishedTemplatesTest {
         for (Map.Entry<String, JsonNode> one : index.properties()) {
             String name = one.getKey();
             String source = Files.readString(FOLDER.resolve("templates/" + name + ".jinja"));
-            JsonNode expected = JSON.readTree(FOLDER.resolve("expected/" + name + ".json").toFile());
+            JsonNode expected =
+                    JSON.readTree(FOLDER.resolve("expected/" + name + ".json").toFile());
             Template template = Template.parse(source);
             for (JsonNode c : given.path("cases")) {
                 String difference =
@@ -73,7 +77,9 @@ class PublishedTemplatesTest {
                 }
             }
         }
-        c.properties().stream().filter(e -> !KNOWN.contains(e.getKey())).forEach(e -> put(variables, e));
+        c.properties().stream()
+                .filter(e -> !KNOWN.contains(e.getKey()))
+                .forEach(e -> put(variables, e));
         return variables;
     }
 
@@ -116,7 +122,9 @@ class PublishedTemplatesTest {
             case STRING -> node.textValue();
             case BOOLEAN -> node.booleanValue();
             case NUMBER ->
-                    node.isIntegralNumber() ? (Object) node.longValue() : (Object) node.doubleValue();
+                    node.isIntegralNumber()
+                            ? (Object) node.longValue()
+                            : (Object) node.doubleValue();
             case ARRAY -> {
                 List<Object> items = new ArrayList<>();
                 node.forEach(item -> items.add(value(item)));

@@ -6,7 +6,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+
 import io.llmc.model.TestFiles;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,12 +23,6 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.Arguments;
-import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /// Against what transformers makes of the same templates (testdata/chat-templates).
 class TemplateTest {
@@ -33,13 +36,14 @@ class TemplateTest {
             String name = one.path("name").asText();
             Object messages = JSON.convertValue(one.path("messages"), Object.class);
             expected.properties()
-                    .forEach(e ->
-                            all.add(
-                                    Arguments.of(
-                                            e.getKey(),
-                                            name,
-                                            messages,
-                                            e.getValue().path(name).textValue())));
+                    .forEach(
+                            e ->
+                                    all.add(
+                                            Arguments.of(
+                                                    e.getKey(),
+                                                    name,
+                                                    messages,
+                                                    e.getValue().path(name).textValue())));
         }
         assertThat(all).hasSizeGreaterThan(40);
         return all;
@@ -88,10 +92,14 @@ class TemplateTest {
                 "{% for i in range(999999999999) %}{% endfor %}",
                 "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
                 "{{ 'x' * 99999999999 }}",
-                "{% set n = namespace(s='xx') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}",
-                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
-                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s == n.s }}",
-                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ {n.s: 1} }}",
+                "{% set n = namespace(s='xx') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{%"
+                    + " endfor %}",
+                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
+                    + " endfor %}{{ n.s }}",
+                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
+                    + " endfor %}{{ n.s == n.s }}",
+                "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
+                    + " endfor %}{{ {n.s: 1} }}",
                 "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
                 "{{ [1] | tojson(indent=999999999999) }}",
                 "{{ 2 ** 99999999 }}",
@@ -162,7 +170,8 @@ class TemplateTest {
                 "{{ not 1 == 2 and 3 > 2 > 1 }};True",
                 "{{ 'a' ~ 1 + 2 if false else -2 ** 2 }};4",
                 "{{ 'x' is in ['x'] }}{{ 3 is divisibleby 3 }}{{ x is not defined }};TrueTrueTrue",
-                "{{ [3,1,2] | sort | join('-') }} {{ {'b': 1, 'a': 2} | dictsort }};1-2-3 [('a', 2), ('b', 1)]",
+                "{{ [3,1,2] | sort | join('-') }} {{ {'b': 1, 'a': 2} | dictsort }};1-2-3 [('a',"
+                    + " 2), ('b', 1)]",
             })
     void expressionsAreWorthWhatPythonSays(String source, String expected) {
         assertThat(render(source)).isEqualTo(expected);
