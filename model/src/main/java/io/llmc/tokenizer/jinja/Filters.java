@@ -122,6 +122,9 @@ record Filters(Budget budget) {
                 yield absent ? given.get(0, "default_value", "") : v;
             }
             case "attr" -> {
+                if (v instanceof Values.Undefined u) {
+                    throw new Refusal(u.what() + " is undefined");
+                }
                 String attribute =
                         given.named(1, "name").get(0, "name", null) instanceof String s ? s : "";
                 Object found = new Attributes(budget).attribute(v, attribute);
@@ -213,7 +216,6 @@ record Filters(Budget budget) {
     }
 
     private Object truncate(Object v, Arguments given) {
-        String s = Arguments.text(v);
         long length = given.whole(0, "length", 255);
         String end = Arguments.text(given.get(2, "end", "..."));
         long leeway = given.get(3, "leeway", null) == null ? 5 : given.whole(3, "leeway", 5);
@@ -221,9 +223,10 @@ record Filters(Budget budget) {
         if (room < 0 || leeway < 0) {
             throw new Refusal("a text cannot be cut so short");
         }
-        if (s.codePointCount(0, s.length()) <= length + leeway) {
+        if (new Sequences(budget).length(v) <= length + leeway) {
             return v;
         }
+        String s = Arguments.text(v);
         String cut = s.substring(0, s.offsetByCodePoints(0, (int) room));
         int blank = given.flag(1, "killwords") ? -1 : cut.lastIndexOf(' ');
         return like(v, (blank < 0 ? cut : cut.substring(0, blank)) + end);

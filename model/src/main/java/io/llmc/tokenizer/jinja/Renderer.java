@@ -68,7 +68,7 @@ final class Renderer {
             case Node.SetBlock s ->
                     assign(s.target(), captured(s.body(), s.filters(), scope), scope);
             case Node.FilterBlock f ->
-                    write(Text.of(captured(f.body(), f.filters(), scope), budget), out);
+                    write(Arguments.text(captured(f.body(), f.filters(), scope)), out);
             case Node.With w -> {
                 Scope inner = scope.inner();
                 for (int i = 0; i < w.targets().size(); i++) {
