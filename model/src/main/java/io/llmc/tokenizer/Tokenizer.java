@@ -3,12 +3,16 @@ package io.llmc.tokenizer;
 
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
+
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.OptionalInt;
 import java.util.concurrent.atomic.AtomicLong;
@@ -23,13 +27,21 @@ public final class Tokenizer implements AutoCloseable {
     private static final TokenizersLibrary LIBRARY = TokenizersLibrary.LIB;
     private static final long CLOSED = 0;
 
+    /// A hundred times what the largest published ones take.
+    private static final Duration TO_OPEN = Duration.ofSeconds(60);
+
+    private static final Duration TO_ENCODE = Duration.ofSeconds(4);
+    private static final int CHARACTERS_A_MILLISECOND = 50;
+
     private final AtomicLong handle;
-    private final Path directory;
+    private final Path file;
+    private final int longestPiece;
     private final OptionalInt bos;
 
-    private Tokenizer(long handle, Path directory) {
+    private Tokenizer(long handle, Path file, int longestPiece) {
         this.handle = new AtomicLong(handle);
-        this.directory = directory;
+        this.file = file;
+        this.longestPiece = longestPiece;
         this.bos = findBos();
     }
 
@@ -43,26 +55,53 @@ public final class Tokenizer implements AutoCloseable {
             throw new UserException(
                     c.directory() + " has no tokenizer.json",
                     Files.exists(c.directory().resolve("tokenizer.model"))
-                            ? "make one from tokenizer.model: load the tokenizer with transformers and"
-                                    + " save it with save_pretrained"
+                            ? "make one from tokenizer.model: load the tokenizer with transformers"
+                                  + " and save it with save_pretrained"
                             : "copy the tokenizer.json that was published with the model into it");
         }
         return open(file);
     }
 
     /// Opens a tokenizer.json.
+    ///
+    /// @throws FormatException where it is none, or what the native library may not see
     public static Tokenizer open(Path file) {
         String json = TextFiles.read(file);
+        TokenizerCheck.Passed passed = TokenizerCheck.check(file, json);
         loadLibrary();
-        long handle;
-        try {
-            handle = LIBRARY.createTokenizerFromString(json);
-        } catch (RuntimeException e) {
-            throw new FormatException(file, "not a tokenizer: " + e.getMessage());
-        }
+        requireContent(file, passed);
+        long handle = create(file, json);
         LIBRARY.disablePadding(handle);
         LIBRARY.disableTruncation(handle);
-        return new Tokenizer(handle, file.toAbsolutePath().getParent());
+        return new Tokenizer(handle, file, passed.longestPiece());
+    }
+
+    private static long create(Path file, String json) {
+        try {
+            return NativeCall.within(TO_OPEN, file, () -> LIBRARY.createTokenizerFromString(json));
+        } catch (RuntimeException e) {
+            throw e instanceof UserException
+                    ? e
+                    : new FormatException(file, "not a tokenizer: " + e.getMessage());
+        }
+    }
+
+    /// An added token that its normalizer makes nothing of ends the process.
+    private static void requireContent(Path file, TokenizerCheck.Passed passed) {
+        if (passed.probe() == null) {
+            return;
+        }
+        long handle = create(file, passed.probe());
+        try {
+            for (String token : passed.normalizedTokens()) {
+                if (ids(file, handle, token, false).length == 0) {
+                    throw new FormatException(
+                            file, "added_tokens: '%s' is normalized to nothing".formatted(token));
+                }
+            }
+        } finally {
+            LIBRARY.deleteTokenizer(handle);
+        }
     }
 
     private static void loadLibrary() {
@@ -74,8 +113,8 @@ public final class Tokenizer implements AutoCloseable {
             Throwable cause = e.getCause() == null ? e : e.getCause();
             throw new UserException(
                     "the tokenizer library does not load: " + cause.getMessage(),
-                    "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where that is"
-                            + " set: make that writable, on a disk that programs may run from");
+                    "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where"
+                        + " that is set: make that writable, on a disk that programs may run from");
         }
     }
 
@@ -94,7 +133,29 @@ public final class Tokenizer implements AutoCloseable {
     }
 
     int[] encodeWhole(String text, boolean specialTokens) {
-        long encoding = LIBRARY.encode(handle(), text, specialTokens);
+        if (text.length() > longestPiece) {
+            throw new UserException(
+                    "%,d characters without a place to cut them are more than the tokenizer can take, %,d"
+                            .formatted(text.length(), longestPiece),
+                    "break the text into lines");
+        }
+        return ids(file, handle(), text, specialTokens);
+    }
+
+    private static int[] ids(Path file, long handle, String text, boolean specialTokens) {
+        Duration limit = TO_ENCODE.plusMillis(text.length() / CHARACTERS_A_MILLISECOND);
+        try {
+            return NativeCall.within(limit, file, () -> encode(handle, text, specialTokens));
+        } catch (RuntimeException e) {
+            throw e instanceof UserException
+                    ? e
+                    : new FormatException(
+                            file, "this tokenizer fails on a text: " + e.getMessage());
+        }
+    }
+
+    private static int[] encode(long handle, String text, boolean specialTokens) {
+        long encoding = LIBRARY.encode(handle, text, specialTokens);
         try {
             return toInts(LIBRARY.getTokenIds(encoding));
         } finally {
@@ -105,7 +166,9 @@ public final class Tokenizer implements AutoCloseable {
     /// The text of ids, special tokens spelled out; ids that the tokenizer does not know give
     /// nothing.
     public String decode(int[] ids) {
-        return LIBRARY.decode(handle(), Arrays.stream(ids).asLongStream().toArray(), false);
+        long h = handle();
+        long[] all = Arrays.stream(ids).asLongStream().toArray();
+        return NativeCall.within(TO_OPEN, file, () -> LIBRARY.decode(h, all, false));
     }
 
     /// The id that the tokenizer puts before every text; empty where it puts none.
@@ -115,7 +178,7 @@ public final class Tokenizer implements AutoCloseable {
 
     /// Where its files are.
     Path directory() {
-        return directory;
+        return file.toAbsolutePath().getParent();
     }
 
     private OptionalInt findBos() {

@@ -93,13 +93,13 @@ class TemplateTest {
                 "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
                 "{{ 'x' * 99999999999 }}",
                 "{% set n = namespace(s='xx') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{%"
-                    + " endfor %}",
+                        + " endfor %}",
                 "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
-                    + " endfor %}{{ n.s }}",
+                        + " endfor %}{{ n.s }}",
                 "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
-                    + " endfor %}{{ n.s == n.s }}",
+                        + " endfor %}{{ n.s == n.s }}",
                 "{% set n = namespace(s=[]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{%"
-                    + " endfor %}{{ {n.s: 1} }}",
+                        + " endfor %}{{ {n.s: 1} }}",
                 "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
                 "{{ [1] | tojson(indent=999999999999) }}",
                 "{{ 2 ** 99999999 }}",
@@ -171,7 +171,7 @@ class TemplateTest {
                 "{{ 'a' ~ 1 + 2 if false else -2 ** 2 }};4",
                 "{{ 'x' is in ['x'] }}{{ 3 is divisibleby 3 }}{{ x is not defined }};TrueTrueTrue",
                 "{{ [3,1,2] | sort | join('-') }} {{ {'b': 1, 'a': 2} | dictsort }};1-2-3 [('a',"
-                    + " 2), ('b', 1)]",
+                        + " 2), ('b', 1)]",
             })
     void expressionsAreWorthWhatPythonSays(String source, String expected) {
         assertThat(render(source)).isEqualTo(expected);
