@@ -2,7 +2,6 @@
 package io.llmc.tokenizer;
 
 import io.llmc.formats.UserException;
-
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.concurrent.ExecutionException;

@@ -2,7 +2,6 @@
 package io.llmc.tokenizer;
 
 import io.llmc.tokenizer.SplitPattern.Unsafe;
-
 import java.util.ArrayList;
 import java.util.BitSet;
 import java.util.HashMap;

@@ -3,13 +3,10 @@ package io.llmc.tokenizer;
 
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
-
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -56,7 +53,7 @@ public final class Tokenizer implements AutoCloseable {
                     c.directory() + " has no tokenizer.json",
                     Files.exists(c.directory().resolve("tokenizer.model"))
                             ? "make one from tokenizer.model: load the tokenizer with transformers"
-                                  + " and save it with save_pretrained"
+                                    + " and save it with save_pretrained"
                             : "copy the tokenizer.json that was published with the model into it");
         }
         return open(file);

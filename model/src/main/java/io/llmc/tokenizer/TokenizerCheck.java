@@ -11,9 +11,7 @@ import com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.formats.FormatException;
-
 import java.io.IOException;
 import java.io.StringReader;
 import java.io.UncheckedIOException;

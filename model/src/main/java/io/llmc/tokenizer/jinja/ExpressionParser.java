@@ -2,7 +2,6 @@
 package io.llmc.tokenizer.jinja;
 
 import io.llmc.tokenizer.jinja.Token.Kind;
-
 import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.HashSet;

@@ -2,7 +2,6 @@
 package io.llmc.tokenizer.jinja;
 
 import io.llmc.tokenizer.jinja.Token.Kind;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
