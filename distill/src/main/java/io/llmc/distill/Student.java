@@ -84,7 +84,7 @@ final class Student implements AutoCloseable {
         this.trainable = Trainable.of(distill, lora, prefix);
         Checkpoint wide = inF32();
         this.model = new LanguageModel(wide, spec, backend);
-        this.reader = wide.reader();
+        this.reader = wide.reader(backend.host());
         this.arena =
                 backend.newArena(
                         bytes(checkpoint, trainable, algorithm) + copied(wide, prefix, backend));

@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.Runner;
@@ -19,6 +20,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+
 import java.util.ArrayList;
 import java.util.List;
 
@@ -35,7 +37,7 @@ final class Teacher implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by close()
     Teacher(Checkpoint checkpoint, Backend backend, int length) {
         this.model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
-        this.reader = checkpoint.reader();
+        this.reader = checkpoint.reader(backend.host());
         this.arena = backend.newArena(weights(checkpoint, backend));
         this.tables = backend.newArena(Positions.bytes(model.spec(), length) + 4096);
         this.positions = Positions.of(model.spec(), length, backend, tables);

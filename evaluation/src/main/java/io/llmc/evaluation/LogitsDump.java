@@ -82,7 +82,7 @@ public final class LogitsDump {
     private void write(ModelRun run, int rows, SafetensorsOutput out) {
         int piece = portions.pieceRows(run.spec().vocabulary());
         try (TensorArena arena = backend.newArena(run.bytes(piece));
-                Arena host = Arena.ofConfined()) {
+                Arena host = backend.host().newArena()) {
             MemorySegment copy = host.allocate(4L * piece * run.spec().vocabulary(), 64);
             for (int from = 0; from < rows; from += piece) {
                 try (TensorArena scratch = arena.scratch()) {

@@ -94,7 +94,7 @@ final class ModelRun implements AutoCloseable {
         int hidden = spec().hidden();
         int length = batch.windows().length();
         release();
-        host = Arena.ofShared();
+        host = backend.host().newArena();
         finals = host.allocate(4L * batch.rows() * hidden, 64);
         long[] at = {0};
         try (TensorArena arena = backend.newArena(4L * states.chunkRows() * hidden + 1024)) {

@@ -271,12 +271,19 @@ public final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /// For a look: what it maps is not counted.
+    @MustBeClosed
+    public TensorReader reader() {
+        return reader(MemoryBudget.NONE);
+    }
+
+    /// @param memory counts what is mapped and made
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the reader closes the one that it reads from
-    public TensorReader reader() {
+    public TensorReader reader(MemoryBudget memory) {
         return view == null
-                ? new TensorReader(this, null, null)
-                : new TensorReader(this, view.base.reader(), view.derivation);
+                ? new TensorReader(this, null, null, memory)
+                : new TensorReader(this, view.base.reader(memory), view.derivation, memory);
     }
 
     /// The bytes of one tensor, read-only, mapped for as long as `arena` lives.

@@ -4,16 +4,20 @@ package io.llmc.formats;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicLong;
 
 /// Maps tensors of a checkpoint for as long as it is open, so that only what is in use counts as
 /// memory. Safe for use by several threads; closing unmaps everything that it handed out.
 public final class TensorReader implements AutoCloseable {
     private final Checkpoint checkpoint;
-    private final Arena arena = Arena.ofShared();
+    private final MemoryBudget memory;
+    private final Arena arena;
+    private final AtomicLong mappedBytes = new AtomicLong();
     private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
 
     /// Null for a checkpoint with files of its own.
@@ -21,7 +25,14 @@ public final class TensorReader implements AutoCloseable {
 
     private final Checkpoint.Derivation derivation;
 
-    TensorReader(Checkpoint checkpoint, TensorReader base, Checkpoint.Derivation derivation) {
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    TensorReader(
+            Checkpoint checkpoint,
+            TensorReader base,
+            Checkpoint.Derivation derivation,
+            MemoryBudget memory) {
+        this.memory = memory;
+        this.arena = memory.newArena();
         this.checkpoint = checkpoint;
         this.base = base;
         this.derivation = derivation;
@@ -45,6 +56,8 @@ public final class TensorReader implements AutoCloseable {
             }
             return made;
         }
+        memory.take(info.byteSize());
+        mappedBytes.addAndGet(info.byteSize());
         MemorySegment bytes = checkpoint.map(name, arena);
         int element = Math.max(1, info.dtype().bits() / 8);
         if (bytes.address() % element != 0) {
@@ -96,6 +109,7 @@ public final class TensorReader implements AutoCloseable {
     @Override
     public void close() {
         arena.close();
+        memory.giveBack(mappedBytes.getAndSet(0));
         if (base != null) {
             base.close();
         }

@@ -2,8 +2,11 @@
 package io.llmc.backend;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -34,6 +37,18 @@ public interface Backend extends Runner, AutoCloseable {
         return 0;
     }
 
+    /// The account of host memory: what this device computes in, where that is the host's, and the
+    /// weights and copies beside it.
+    default MemoryBudget host() {
+        return MemoryBudget.NONE;
+    }
+
+    /// Bytes of [#host] that kernels hold beside arenas, at most, for a product of `rows` rows with
+    /// a weight `[out, in]`.
+    default long kernelBytes(long rows, long out, long in) {
+        return 0;
+    }
+
     /// `src` must be native memory: a mapped file or an arena, not a Java array.
     void upload(Tensor dst, MemorySegment src);
 
@@ -54,16 +69,17 @@ public interface Backend extends Runner, AutoCloseable {
     default Runner checked() {
         return op -> {
             op.operands()
-                    .forEach(t -> {
-                        if (!t.buffer().isAlive()) {
-                            throw new IllegalStateException(
-                                    t + " is used after its arena was closed: " + op);
-                        }
-                        if (!t.buffer().device().equals(device())) {
-                            throw new IllegalArgumentException(
-                                    t + " is not on " + device() + ": " + op);
-                        }
-                    });
+                    .forEach(
+                            t -> {
+                                if (!t.buffer().isAlive()) {
+                                    throw new IllegalStateException(
+                                            t + " is used after its arena was closed: " + op);
+                                }
+                                if (!t.buffer().device().equals(device())) {
+                                    throw new IllegalArgumentException(
+                                            t + " is not on " + device() + ": " + op);
+                                }
+                            });
             run(op);
         };
     }

@@ -2,8 +2,11 @@
 package io.llmc.backend;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
@@ -38,6 +41,16 @@ public final class BackendGroup implements Backend {
     @MustBeClosed
     public TensorArena newArena(long bytes) {
         return first.newArena(bytes);
+    }
+
+    @Override
+    public MemoryBudget host() {
+        return first.host();
+    }
+
+    @Override
+    public long kernelBytes(long rows, long out, long in) {
+        return first.kernelBytes(rows, out, in);
     }
 
     @Override

@@ -42,7 +42,7 @@ public final class LanguageModel implements AutoCloseable {
         this.checkpoint = checkpoint;
         this.spec = spec;
         this.backend = backend;
-        this.reader = checkpoint.reader();
+        this.reader = checkpoint.reader(backend.host());
         this.arena = backend.newArena(Weights.outerBytes(checkpoint, spec, backend));
         Weights weights = new Weights(new StoredParameters(reader, backend, arena, false));
         this.embedding =
@@ -134,7 +134,14 @@ public final class LanguageModel implements AutoCloseable {
 
     /// A block of the given parameters.
     public DecoderBlock block(LayerSpec layer, Parameters parameters) {
-        return new Weights(parameters).block(layer, spec.hidden());
+        return block(layer, spec.hidden(), parameters);
+    }
+
+    /// A block of the given parameters.
+    ///
+    /// @param hidden width of the residual stream
+    public static DecoderBlock block(LayerSpec layer, int hidden, Parameters parameters) {
+        return new Weights(parameters).block(layer, hidden);
     }
 
     /// The first block's input of sequences of token ids: I32 host memory, whole sequences of the

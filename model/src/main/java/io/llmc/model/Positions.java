@@ -6,10 +6,12 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
 /// The positions `0 .. length-1` of every sequence of a pass, and the rotary tables for them.
@@ -26,8 +28,18 @@ public final class Positions {
     ///
     /// @param arena holds the tables; must outlive the passes
     public static Positions of(ModelSpec spec, int length, Backend backend, TensorArena arena) {
+        return of(spec.layers(), length, backend, arena);
+    }
+
+    /// As [#of(ModelSpec, int, Backend, TensorArena)], for one layer.
+    public static Positions of(LayerSpec layer, int length, Backend backend, TensorArena arena) {
+        return of(List.of(layer), length, backend, arena);
+    }
+
+    private static Positions of(
+            List<LayerSpec> layers, int length, Backend backend, TensorArena arena) {
         Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
-        for (LayerSpec layer : spec.layers()) {
+        for (LayerSpec layer : layers) {
             RopeSpec rope = layer.attention().rope();
             if (rope != null && !tables.containsKey(rope)) {
                 tables.put(rope, upload(RopeTable.compute(rope, length), length, backend, arena));

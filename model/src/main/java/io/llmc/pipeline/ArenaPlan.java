@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.Slab;
@@ -18,6 +19,7 @@ import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Measures what a pass through a block needs, by making one that computes nothing.
@@ -45,6 +47,36 @@ public final class ArenaPlan implements Backend {
             }
         }
         return plan.peak + (1 << 12);
+    }
+
+    /// What a pass takes.
+    ///
+    /// @param bytes of its arena
+    /// @param kept most bytes that a stage hands on beside the residual stream
+    record Pass(long bytes, long kept) {}
+
+    /// A pass of whole sequences through a block of which only sizes are known.
+    static Pass pass(DecoderBlock block, int rows, int hidden, int length) {
+        ArenaPlan plan = new ArenaPlan("cpu");
+        try (TensorArena tables = plan.newArena(Long.MAX_VALUE);
+                TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Positions positions = Positions.of(block.spec(), length, plan, tables);
+            plan.peak = 0;
+            Forward f = new Forward(plan, arena, positions);
+            Activations a = Activations.of(arena.allocate(DType.F32, new Shape(rows, hidden)));
+            long kept = 0;
+            for (Stage stage : block.stages()) {
+                stage.run(f.observing((_, _) -> {}), a);
+                a = stage.run(f, a);
+                kept = Math.max(kept, a.kept().stream().mapToLong(Tensor::byteSize).sum());
+            }
+            return new Pass(plan.peak + (1 << 12), kept);
+        }
+    }
+
+    /// A tensor without bytes.
+    static Tensor nothing(Shape shape) {
+        return new Tensor(new Nothing("cpu", 4 * shape.size()), 0, DType.F32, shape);
     }
 
     /// Bytes that everything takes that a pass of `rows` rows through the block allocates, where

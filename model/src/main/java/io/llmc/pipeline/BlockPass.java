@@ -4,6 +4,7 @@ package io.llmc.pipeline;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
 import io.llmc.tensor.QuantSpec;
+
 import java.util.Map;
 import java.util.Optional;
 
@@ -38,6 +39,17 @@ public non-sealed interface BlockPass extends Pass {
     /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
     /// what replaces them.
     long workBytes(long out, long in);
+
+    /// Bytes of the device that it keeps of the inputs of layers that share them, until it has
+    /// worked on those layers.
+    default long inputBytes(long in) {
+        return 0;
+    }
+
+    /// Bytes of the device that it takes while it is shown some inputs of a layer.
+    default long tapBytes(long rows, long out) {
+        return 0;
+    }
 
     /// Whether it wants to see every block as it is, before the first one is compressed.
     default boolean surveys() {

@@ -49,7 +49,7 @@ final class BlockStream implements AutoCloseable {
         @SuppressWarnings("MustBeClosed") // closed by close()
         Loaded(int index) {
             this.index = index;
-            reader = model.checkpoint().reader();
+            reader = model.checkpoint().reader(model.backend().host());
             try {
                 arena = model.newBlockArena(index);
                 try {
@@ -104,7 +104,7 @@ final class BlockStream implements AutoCloseable {
         double[] found = new double[layers];
         progress.begin("looking at the model for " + pass.name(), layers);
         for (int i = 0; i < layers; i++) {
-            try (TensorReader reader = model.checkpoint().reader();
+            try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                     TensorArena arena = model.newBlockArena(i)) {
                 Trip trip = new Trip(i, model.block(i, reader, arena), arena, new ArrayList<>());
                 trip.prepare();

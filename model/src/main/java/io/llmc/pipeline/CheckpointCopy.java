@@ -35,7 +35,7 @@ public final class CheckpointCopy {
         try (CheckpointWriter writer = CheckpointWriter.create(directory, plan, shardSize, false)) {
             for (TensorInfo info : plan) {
                 // A reader of its own for each tensor: what was made for it goes with it.
-                try (TensorReader reader = made.reader()) {
+                try (TensorReader reader = made.reader(backend.host())) {
                     Tensor t = reader.tensor(info.name());
                     Finite.requireWritable(info.name(), t);
                     writer.write(info.name(), t);

@@ -8,8 +8,10 @@ import io.llmc.formats.UserException;
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.HostBuffer;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -24,6 +26,7 @@ import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.ObjIntConsumer;
 import java.util.zip.CRC32C;
 
 /// Activations of chunks between stages: in the memory that the backend computes in, in host memory
@@ -68,7 +71,7 @@ final class ChunkStore implements AutoCloseable {
         MemorySegment reserve(long size) {
             if (bytes == null || bytes.byteSize() < size) {
                 close();
-                arena = Arena.ofShared();
+                arena = backend.host().newArena();
                 bytes = arena.allocate(size, 64);
             }
             return bytes.asSlice(0, size);
@@ -220,7 +223,7 @@ final class ChunkStore implements AutoCloseable {
             }
             return;
         }
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = host().newArena()) {
             long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
             MemorySegment bytes = host.allocate(total, 64);
             copyIn(chunk.backend, tensors, bytes);
@@ -239,7 +242,7 @@ final class ChunkStore implements AutoCloseable {
             }
         } else {
             chunk.shapes.forEach(shape -> tensors.add(arena.allocate(DType.F32, shape)));
-            try (Arena host = Arena.ofConfined()) {
+            try (Arena host = host().newArena()) {
                 long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
                 MemorySegment bytes = host.allocate(total, 64);
                 read(spillFile(index), 0, bytes);
@@ -247,6 +250,10 @@ final class ChunkStore implements AutoCloseable {
             }
         }
         return new Activations(tensors.getFirst(), tensors.subList(1, tensors.size()));
+    }
+
+    private MemoryBudget host() {
+        return lanes.getFirst().host();
     }
 
     private Chunk chunk(int index) {
@@ -281,20 +288,21 @@ final class ChunkStore implements AutoCloseable {
     void saveTo(Path file, int count) {
         Path partial = file.resolveSibling(file.getFileName() + ".tmp");
         try (FileChannel channel =
-                        FileChannel.open(
-                                partial,
-                                StandardOpenOption.CREATE,
-                                StandardOpenOption.TRUNCATE_EXISTING,
-                                StandardOpenOption.WRITE);
-                Arena host = Arena.ofConfined()) {
+                FileChannel.open(
+                        partial,
+                        StandardOpenOption.CREATE,
+                        StandardOpenOption.TRUNCATE_EXISTING,
+                        StandardOpenOption.WRITE)) {
             for (int c = 0; c < count; c++) {
                 long size = 4 * chunk(c).shapes.getFirst().size();
-                MemorySegment bytes =
-                        directory == null
-                                ? chunk(c).slot(0).bytes(size, host)
-                                : read(spillFile(c), 0, host.allocate(size, 64));
-                writeFully(channel, header(size, crc(bytes)));
-                writeFully(channel, bytes.asByteBuffer());
+                try (Arena host = host().newArena()) {
+                    MemorySegment bytes =
+                            directory == null
+                                    ? chunk(c).slot(0).bytes(size, host)
+                                    : read(spillFile(c), 0, host.allocate(size, 64));
+                    writeFully(channel, header(size, crc(bytes)));
+                    writeFully(channel, bytes.asByteBuffer());
+                }
             }
         } catch (IOException e) {
             throw new UncheckedIOException(e);
@@ -306,23 +314,49 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
+    /// Looks at the whole file before it changes a chunk.
+    ///
     /// @param sizes bytes of each chunk's residual stream
     /// @return false where the file is not the whole of these chunks
-    @SuppressWarnings("MustBeClosed") // closed here on failure, by close() otherwise
     boolean restore(Path file, List<Long> sizes, int hidden) {
-        List<MemorySegment> read = new ArrayList<>();
-        List<Arena> arenas = new ArrayList<>();
-        long at = 0;
-        boolean whole = false;
         try (FileChannel channel = FileChannel.open(file)) {
-            for (long size : sizes) {
-                if (channel.size() < at + 24 + size) {
-                    return false;
-                }
-                ByteBuffer head = ByteBuffer.allocate(24).order(ByteOrder.LITTLE_ENDIAN);
-                channel.read(head, at);
-                Arena arena = Arena.ofShared();
-                arenas.add(arena);
+            if (!walk(channel, sizes, (_, _) -> {})) {
+                return false;
+            }
+            return walk(
+                    channel,
+                    sizes,
+                    (bytes, c) -> {
+                        Chunk chunk = chunk(c);
+                        chunk.shapes = List.of(new Shape(sizes.get(c) / 4 / hidden, hidden));
+                        if (directory == null) {
+                            chunk.slot(0).restore(bytes, chunk.shapes.getFirst());
+                        } else {
+                            write(spillFile(c), bytes);
+                        }
+                    });
+        } catch (NoSuchFileException e) {
+            return false;
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /// One chunk at a time.
+    ///
+    /// @return false at the first that is not whole
+    private boolean walk(
+            FileChannel channel, List<Long> sizes, ObjIntConsumer<MemorySegment> visitor)
+            throws IOException {
+        long at = 0;
+        for (int c = 0; c < sizes.size(); c++) {
+            long size = sizes.get(c);
+            if (channel.size() < at + 24 + size) {
+                return false;
+            }
+            ByteBuffer head = ByteBuffer.allocate(24).order(ByteOrder.LITTLE_ENDIAN);
+            channel.read(head, at);
+            try (Arena arena = host().newArena()) {
                 MemorySegment bytes = arena.allocate(size, 64);
                 readFully(channel, at + 24, bytes);
                 if (head.getLong(0) != MAGIC
@@ -330,28 +364,9 @@ final class ChunkStore implements AutoCloseable {
                         || head.getLong(16) != crc(bytes)) {
                     return false;
                 }
-                read.add(bytes);
-                at += 24 + size;
+                visitor.accept(bytes, c);
             }
-            whole = true;
-        } catch (NoSuchFileException e) {
-            return false;
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        } finally {
-            if (!whole) {
-                arenas.forEach(Arena::close);
-            }
-        }
-        for (int c = 0; c < read.size(); c++) {
-            Chunk chunk = chunk(c);
-            chunk.shapes = List.of(new Shape(sizes.get(c) / 4 / hidden, hidden));
-            if (directory == null) {
-                chunk.slot(0).restore(read.get(c), chunk.shapes.getFirst());
-            } else {
-                write(spillFile(c), read.get(c));
-            }
-            arenas.get(c).close();
+            at += 24 + size;
         }
         return true;
     }

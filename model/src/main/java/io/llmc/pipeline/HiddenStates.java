@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -15,6 +16,7 @@ import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -49,7 +51,7 @@ public final class HiddenStates implements AutoCloseable {
         this.model = model;
         this.windows = windows;
         this.backend = model.backend();
-        this.perChunk = Math.max(1, CHUNK_ROWS / windows.length());
+        this.perChunk = windowsPerChunk(windows.length());
         this.spill = spill;
         long scratch = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
         for (Backend member : backend.group()) {
@@ -58,6 +60,11 @@ public final class HiddenStates implements AutoCloseable {
             }
         }
         this.store = store("hidden");
+    }
+
+    /// Sequences that move together.
+    static int windowsPerChunk(int length) {
+        return Math.max(1, CHUNK_ROWS / length);
     }
 
     /// On a device with memory of its own sequences stay there, unless they would take more than
@@ -185,7 +192,7 @@ public final class HiddenStates implements AutoCloseable {
     /// The same, showing what the block makes of the sequences.
     @SuppressWarnings("MustBeClosed") // an arena of no bytes on the CPU
     public void advance(int index, Change change) {
-        try (TensorReader reader = model.checkpoint().reader();
+        try (TensorReader reader = model.checkpoint().reader(backend.host());
                 TensorArena memory = model.newBlockArena(index)) {
             advance(model.block(index, reader, memory), change);
         }

@@ -1,93 +1,200 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.arch.Architectures;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.QuantSpec;
 import io.llmc.tokenizer.CalibrationSpec;
-import java.util.Map;
-import java.util.stream.Collectors;
+
+import java.util.ArrayList;
+import java.util.List;
 
 /// How much memory a sweep needs outside the Java heap, and whether activations go to disk for it.
 ///
 /// @param bytes at the worst moment
+/// @param spills whether sequences lie on disk between stages
 record MemoryPlan(long bytes, boolean spills) {
-    /// Rows that move through a block at once; see [HiddenStates].
-    private static final long CHUNK_ROWS = 2048;
+    /// Tokens of the probe that the output is verified with.
+    private static final int PROBE = 8;
 
+    /// @param models the source and what each view makes of it, in order
+    /// @param output what the last of them becomes
     /// @param calibration null where nothing calibrates
-    /// @param sweep what will be done
     /// @throws UserException where not even spilling keeps the cap
     static MemoryPlan of(
+            List<Checkpoint> models,
+            OutputPlan output,
+            Recipe.Sweep sweep,
+            CalibrationSpec calibration,
+            Backend backend,
+            long cap) {
+        long resident = 0;
+        long spilled = 0;
+        long stored = 0;
+        for (int i = 0; i < models.size(); i++) {
+            Checkpoint c = models.get(i);
+            ModelSpec spec = Architectures.specOf(c);
+            boolean last = i == models.size() - 1;
+            // A view's tensors are made of those of the checkpoint before it, which stay mapped.
+            stored += StreamMemory.outer(c, spec) + StreamMemory.largestBlock(c, spec);
+            long work = last ? blocks(c, spec, output, sweep, calibration, backend) : 0;
+            if (!last) {
+                work =
+                        sweep.views()
+                                .get(i)
+                                .workBytes(spec, calibration == null ? 0 : rows(calibration));
+            }
+            StreamMemory sequences =
+                    calibration == null
+                            ? null
+                            : StreamMemory.of(
+                                    c, spec, backend, calibration.samples(), calibration.length());
+            long pass = sequences == null ? 0 : sequences.pass();
+            resident =
+                    Math.max(
+                            resident,
+                            stored + work + pass + (sequences == null ? 0 : sequences.states()));
+            spilled =
+                    Math.max(
+                            spilled,
+                            stored + work + pass + (sequences == null ? 0 : sequences.spill()));
+        }
+        resident = Sizes.roundUp(resident);
+        spilled = Sizes.roundUp(spilled);
+        if (resident <= cap) {
+            return new MemoryPlan(resident, false);
+        }
+        Sizes.requireWithin(
+                cap,
+                Math.min(resident, spilled),
+                calibration == null ? "" : "lower --calib-length");
+        return new MemoryPlan(spilled, true);
+    }
+
+    private static long rows(CalibrationSpec calibration) {
+        return (long) calibration.samples() * calibration.length();
+    }
+
+    /// Beside the model and its sequences, while blocks are compressed and written.
+    private static long blocks(
             Checkpoint c,
             ModelSpec spec,
             OutputPlan output,
             Recipe.Sweep sweep,
             CalibrationSpec calibration,
-            long cap) {
-        long outer =
-                c.names().stream()
-                        .filter(name ->
-                                spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
-                        .mapToLong(name -> c.info(name).byteSize())
-                        .sum();
-        long block = largestBlock(c, spec);
-        long rows = calibration == null ? 0 : (long) calibration.samples() * calibration.length();
-        long fixed = outer + 2 * block + work(output, sweep, spec, rows);
-        long widest = spec.layers().stream().mapToLong(MemoryPlan::width).max().orElse(0);
-        if (calibration == null) {
-            return new MemoryPlan(fixed + 64 * 4 * (widest + spec.hidden()), false);
-        }
-        long chunk = Math.min(rows, Math.max(CHUNK_ROWS, calibration.length()));
-        long scratch = 4 * chunk * (widest * 4 + spec.hidden() * 8L);
-        long states = 4 * rows * (spec.hidden() + kept(spec));
-        if (fixed + scratch + states <= cap) {
-            return new MemoryPlan(fixed + scratch + states, false);
-        }
-        long smallest = fixed + scratch + 4 * chunk * (spec.hidden() + kept(spec));
-        if (smallest > cap) {
-            throw new UserException(
-                    "--memory %s is too little: this model and these windows need %s"
-                            .formatted(Sizes.format(cap), Sizes.format(smallest)),
-                    "raise --memory, or lower --calib-length");
-        }
-        return new MemoryPlan(smallest, true);
-    }
-
-    private static long largestBlock(Checkpoint c, ModelSpec spec) {
-        Map<String, Long> blocks =
-                spec.layers().stream()
-                        .collect(
-                                Collectors.toMap(
-                                        LayerSpec::prefix,
-                                        l ->
-                                                c.names().stream()
-                                                        .filter(n -> n.startsWith(l.prefix()))
-                                                        .mapToLong(n -> c.info(n).byteSize())
-                                                        .sum()));
-        return blocks.values().stream().mapToLong(Long::longValue).max().orElse(0);
-    }
-
-    /// What the passes need for their most demanding layer.
-    private static long work(OutputPlan output, Recipe.Sweep sweep, ModelSpec spec, long rows) {
-        long layers =
-                output.modules().values().stream()
-                        .mapToLong(m ->
-                                sweep.passes().stream()
-                                        .filter(p -> p.targets().selects(m.name()))
-                                        .mapToLong(p -> p.workBytes(m.out(), m.in()))
-                                        .max()
-                                        .orElse(0))
+            Backend backend) {
+        StreamMemory probe =
+                StreamMemory.of(c, spec, backend, 1, Math.min(PROBE, spec.maxPositions()));
+        long passes =
+                sweep.passes().stream()
+                        .mapToLong(p -> work(p, output, spec, calibration))
                         .max()
                         .orElse(0);
-        long views = sweep.views().stream().mapToLong(v -> v.workBytes(spec, rows)).max().orElse(0);
-        return Math.max(layers, views);
+        long written = 0;
+        long replaced = 0;
+        for (int b = 0; b < spec.layers().size(); b++) {
+            long encoded = 0;
+            long arena = 0;
+            for (SweepPlan.Module m : output.modules().values()) {
+                if (m.block() == b) {
+                    encoded += encoded(m, output, spec);
+                    arena += replaced(m, output, sweep, c);
+                }
+            }
+            written = Math.max(written, encoded);
+            replaced = Math.max(replaced, arena);
+        }
+        long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
+        return replaced
+                + probe.pass()
+                + probe.states()
+                + Math.max(passes, Math.max(written, logits));
     }
 
-    private static long width(LayerSpec layer) {
-        long attention = layer.attention().queryWidth() + 2L * layer.attention().keyWidth();
-        return Math.max(attention, kept(layer));
+    /// What a pass holds while it works: of the inputs of its layers, and for one layer.
+    private static long work(
+            BlockPass pass, OutputPlan output, ModelSpec spec, CalibrationSpec calibration) {
+        List<SweepPlan.Module> mine =
+                output.modules().values().stream()
+                        .filter(m -> pass.targets().selects(m.name()))
+                        .toList();
+        long layer = mine.stream().mapToLong(m -> pass.workBytes(m.out(), m.in())).max().orElse(0);
+        if (!pass.calibrates()) {
+            return layer;
+        }
+        long length = calibration.length();
+        long rows =
+                Math.min(calibration.samples(), HiddenStates.windowsPerChunk((int) length))
+                        * length;
+        long tap = mine.stream().mapToLong(m -> pass.tapBytes(rows, m.out())).max().orElse(0);
+        long inputs = 0;
+        for (LayerSpec l : spec.layers()) {
+            List<Long> stages = new ArrayList<>();
+            stages.add(pass.inputBytes(spec.hidden()));
+            stages.add(pass.inputBytes(l.attention().queryWidth()));
+            switch (l.feedForward()) {
+                case LayerSpec.Mlp mlp -> {
+                    stages.add(pass.inputBytes(spec.hidden()));
+                    stages.add(pass.inputBytes(mlp.intermediate()));
+                }
+                case LayerSpec.Experts e -> {
+                    stages.add(e.experts().size() * pass.inputBytes(spec.hidden()));
+                    stages.add(
+                            e.experts().stream()
+                                    .mapToLong(m -> pass.inputBytes(m.intermediate()))
+                                    .sum());
+                }
+            }
+            // Who surveys sees a whole block before it counts.
+            long held =
+                    pass.surveys()
+                            ? stages.stream().mapToLong(Long::longValue).sum()
+                            : stages.stream().mapToLong(Long::longValue).max().orElse(0);
+            inputs = Math.max(inputs, held);
+        }
+        return inputs + Math.max(layer, tap);
+    }
+
+    /// The form of the files, in which a finished block is written.
+    private static long encoded(SweepPlan.Module m, OutputPlan output, ModelSpec spec) {
+        List<TensorInfo> tensors = output.encoded(m.name());
+        if (output.isDense(m.name()) && !spec.inOutLinears()) {
+            return 0;
+        }
+        // Scales are converted and then turned.
+        return tensors.stream().mapToLong(t -> t.byteSize() + 64).sum() * 3 / 2;
+    }
+
+    /// What passes put in the place of a layer's weight.
+    private static long replaced(
+            SweepPlan.Module m, OutputPlan output, Recipe.Sweep sweep, Checkpoint c) {
+        long size = m.out() * m.in();
+        DType stored = c.info(m.name() + ".weight").dtype();
+        boolean dense = output.isDense(m.name());
+        long rounded = stored == DType.F32 ? 0 : stored.bytesFor(size);
+        long bytes = 0;
+        for (BlockPass pass : sweep.passes()) {
+            if (!pass.targets().selects(m.name()) && !output.reshapes()) {
+                continue;
+            }
+            long made =
+                    pass.encoding().map(grid -> grouped(grid, m.out(), m.in())).orElse(4 * size);
+            long unpacked = pass.encoding().isPresent() && dense ? 4 * size : 0;
+            // A block of another size is made of parts that are cut once more.
+            bytes += made + unpacked + (dense ? rounded : 0) + (output.reshapes() ? 4 * size : 0);
+            bytes += 2048;
+        }
+        return bytes;
+    }
+
+    private static long grouped(QuantSpec grid, long out, long in) {
+        return out * (4 * grid.words(in) + 5 * grid.groups(in)) + 8 * in;
     }
 
     /// Channels a token that stages of any block hand on beside the residual stream.

@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
@@ -10,6 +11,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -59,7 +61,7 @@ final class Probe implements AutoCloseable {
         long vocabulary = model.spec().vocabulary();
         long bytes = 4 * (x.shape().size() + 2 * x.rows() * vocabulary) + 4096;
         try (TensorArena arena = model.backend().newArena(bytes);
-                Arena host = Arena.ofConfined()) {
+                Arena host = model.backend().host().newArena()) {
             Forward f = new Forward(model.backend(), arena, states.positions());
             Tensor normed = arena.allocate(DType.F32, x.shape());
             Tensor logits = arena.allocate(DType.F32, new Shape(x.rows(), vocabulary));

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.formats.UserException;
+
 /// Sizes as people write them.
 public final class Sizes {
     private static final String UNITS = "KMGT";
+
+    private static final long MIB = 1 << 20;
 
     private Sizes() {}
 
@@ -22,6 +26,23 @@ public final class Sizes {
         }
         throw new IllegalArgumentException(
                 "\"" + text + "\" is not a size; write 800M, 5G or a number of bytes");
+    }
+
+    /// The next whole MiB, so that a figure that is shown is the figure that counts.
+    public static long roundUp(long bytes) {
+        return Math.ceilDiv(bytes, MIB) * MIB;
+    }
+
+    /// @param least bytes that work need, in whole MiB
+    /// @param otherwise what else would help; empty for nothing
+    /// @throws UserException where the cap is lower, with the least that works
+    public static void requireWithin(long cap, long least, String otherwise) {
+        if (cap < least) {
+            throw new UserException(
+                    "--memory %s is too little: the least that works here is %dM"
+                            .formatted(format(cap), least / MIB),
+                    "raise it" + (otherwise.isEmpty() ? "" : ", or " + otherwise));
+        }
     }
 
     /// `1.3 GiB`, `812 B`.

@@ -9,6 +9,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.DecoderBlock;
+import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Transpose;
@@ -71,7 +72,7 @@ final class SweepOutput implements BlockStream.BlockOutput {
     public void write(
             int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {
         SequencedMap<String, Long> written = new LinkedHashMap<>();
-        try (Arena memory = Arena.ofShared()) {
+        try (Arena memory = backend.host().newArena()) {
             for (Linear linear : block.linears()) {
                 spell(linear, memory).forEach((name, tensor) -> write(name, tensor, written));
             }
@@ -163,12 +164,16 @@ final class SweepOutput implements BlockStream.BlockOutput {
         written.put(name, CheckpointWriter.checksum(tensor));
     }
 
-    /// Copies what lies outside the blocks.
-    void writeRest(TensorReader reader) {
+    /// Copies what lies outside the blocks: mapped once, where the model has it in host memory.
+    void writeRest(LanguageModel model) {
+        boolean here = backend.device().equals("cpu");
         for (TensorInfo info : plan.tensors()) {
             if (!checksums.containsKey(info.name())) {
-                Tensor tensor = reader.tensor(info.name());
-                write(info.name(), tensor, checksums);
+                Tensor own = here ? model.parameters().get(info.name()) : null;
+                try (TensorReader reader = model.checkpoint().reader(backend.host())) {
+                    Tensor tensor = own == null ? reader.tensor(info.name()) : own;
+                    write(info.name(), tensor, checksums);
+                }
             }
         }
     }

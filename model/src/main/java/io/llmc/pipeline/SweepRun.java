@@ -10,6 +10,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -78,9 +79,7 @@ record SweepRun(
                 }
                 progress.end();
             }
-            try (TensorReader reader = source.checkpoint().reader()) {
-                output.writeRest(reader);
-            }
+            output.writeRest(source);
             writer.finish();
             logits = probe.logits();
             requireFinite(logits);
@@ -148,7 +147,7 @@ record SweepRun(
 
     /// Through one block as the earlier run wrote it; states may be null.
     private void advance(Checkpoint partial, int i, Probe probe, HiddenStates states) {
-        try (TensorReader reader = partial.reader();
+        try (TensorReader reader = partial.reader(backend.host());
                 TensorArena arena = source.newBlockArena(i)) {
             DecoderBlock block = source.block(plan.target().layers().get(i), reader, arena);
             probe.advance(block);

@@ -42,28 +42,29 @@ public record SweepRunner(
     public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
         new OutputDirectory(output, force).requireFree();
         try (Checkpoint source = ModelDirectory.open(model, progress::note)) {
-            Checkpoint c = source;
+            List<Checkpoint> models = new ArrayList<>(List.of(source));
             for (ModelPass pass : sweep.views()) {
-                refuseQuantized(c);
-                c = pass.outline(c);
+                refuseQuantized(models.getLast());
+                models.add(pass.outline(models.getLast()));
             }
-            return plan(source, c, recipe, sweep);
+            return plan(models, recipe, sweep);
         }
     }
 
-    /// @param source as the directory has it
-    /// @param c as the sweep's views have it
-    private SweepPlan plan(Checkpoint source, Checkpoint c, Recipe recipe, Recipe.Sweep sweep) {
+    /// @param models as the directory has it, then as each of the sweep's views has it
+    private SweepPlan plan(List<Checkpoint> models, Recipe recipe, Recipe.Sweep sweep) {
+        Checkpoint source = models.getFirst();
+        Checkpoint c = models.getLast();
         sweep.requireOneGrid(recipe.save().layout());
         ModelSpec spec = Architectures.specOf(c);
         OutputPlan output = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
         MemoryPlan memory =
                 MemoryPlan.of(
-                        c,
-                        spec,
+                        models,
                         output,
                         sweep,
                         sweep.calibrates() ? recipe.calibration() : null,
+                        backend,
                         memoryCap);
         return new SweepPlan(
                 List.copyOf(output.modules().values()),

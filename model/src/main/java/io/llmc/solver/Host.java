@@ -7,6 +7,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -16,19 +17,19 @@ public final class Host {
     private Host() {}
 
     public static float[] floats(Backend backend, Tensor t) {
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             return download(backend, t, host).toArray(ValueLayout.JAVA_FLOAT);
         }
     }
 
     public static double[] doubles(Backend backend, Tensor t) {
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             return download(backend, t, host).toArray(ValueLayout.JAVA_DOUBLE);
         }
     }
 
     public static int integer(Backend backend, Tensor t) {
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             return download(backend, t, host).get(ValueLayout.JAVA_INT, 0);
         }
     }
@@ -42,7 +43,7 @@ public final class Host {
     /// I32 `[values.length]`
     public static Tensor ints(Backend backend, TensorArena arena, int[] values) {
         Tensor t = arena.allocate(DType.I32, new Shape(values.length));
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_INT, values));
         }
         return t;
@@ -51,7 +52,7 @@ public final class Host {
     /// F32 `[values.length]`
     public static Tensor floats(Backend backend, TensorArena arena, float[] values) {
         Tensor t = arena.allocate(DType.F32, new Shape(values.length));
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_FLOAT, values));
         }
         return t;
@@ -77,7 +78,7 @@ public final class Host {
 
     /// The share of ones in a mask.
     public static double share(Backend backend, Tensor mask) {
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             MemorySegment bytes = host.allocate(mask.byteSize(), 8);
             backend.download(bytes, mask);
             long ones = 0;

@@ -20,6 +20,7 @@ import io.llmc.solver.Host;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -127,8 +128,12 @@ public record ExpertsPass(int keep) implements BlockPass {
 
     @Override
     public long workBytes(long out, long in) {
-        return 4096; // the outputs of an expert over a chunk count as part of the pass through a
-        // block
+        return 4096;
+    }
+
+    @Override
+    public long tapBytes(long rows, long out) {
+        return 8 * rows * (out + 1) + 4096;
     }
 
     @Override

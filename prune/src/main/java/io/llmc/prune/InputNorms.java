@@ -2,6 +2,7 @@
 package io.llmc.prune;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -12,6 +13,7 @@ import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
@@ -73,9 +75,14 @@ final class InputNorms implements AutoCloseable {
         }
     }
 
-    /// Bytes of the sums and the sample, and of measuring an error with it.
-    static long bytes(long out, long in) {
-        return (8 + 4L * SAMPLE) * in + 12L * SAMPLE * out;
+    /// Bytes of the sums and the sample of layers that share their inputs.
+    static long bytes(long in) {
+        return (8 + 4L * SAMPLE) * in + 512;
+    }
+
+    /// Bytes of measuring an error with the sample.
+    static long errorBytes(long out) {
+        return 12L * SAMPLE * out + 16L * SAMPLE + 8192;
     }
 
     private InputNorms(TensorArena arena) {

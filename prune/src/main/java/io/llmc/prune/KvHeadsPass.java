@@ -15,6 +15,7 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -110,6 +111,11 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     @Override
     public long workBytes(long out, long in) {
         return 8 * out * in;
+    }
+
+    @Override
+    public long tapBytes(long rows, long out) {
+        return 8 * rows * out + 4096;
     }
 
     @Override

@@ -3,6 +3,7 @@ package io.llmc.prune;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -25,6 +26,7 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -183,7 +185,7 @@ public record SlicePass(int hidden) implements ModelPass {
                         backend.newArena(4L * d * d + 4L * states.chunkRows() * d + 8192)) {
             Tensor gram = Refit.matrix(arena, d, d);
             for (int i = 0; i < layers; i++) {
-                try (TensorReader reader = model.checkpoint().reader();
+                try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                         TensorArena weights = model.newBlockArena(i)) {
                     DecoderBlock block = model.block(i, reader, weights);
                     states.prepare(block);
@@ -205,13 +207,14 @@ public record SlicePass(int hidden) implements ModelPass {
         Backend backend = scope.model().backend();
         float eps = scope.model().spec().finalNorm().eps();
         backend.run(new Op.Zero(gram));
-        states.forEach((x, _) -> {
-            try (TensorArena scratch = arena.scratch()) {
-                Tensor normed = scratch.allocate(DType.F32, x.shape());
-                backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
-                backend.run(new Op.AccumulateGram(gram, normed, 1));
-            }
-        });
+        states.forEach(
+                (x, _) -> {
+                    try (TensorArena scratch = arena.scratch()) {
+                        Tensor normed = scratch.allocate(DType.F32, x.shape());
+                        backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
+                        backend.run(new Op.AccumulateGram(gram, normed, 1));
+                    }
+                });
         float[] values = Host.floats(backend, gram);
         for (int i = 0; i < sum.length; i++) {
             sum[i] += values[i];

@@ -17,6 +17,7 @@ import io.llmc.solver.Hessians;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -108,7 +109,12 @@ public record SparseGptPass(
 
     @Override
     public long workBytes(long out, long in) {
-        return SparseGptMath.scratchBytes(out, in, blockSize) + Factor.bytes(in) + 4 * in * in;
+        return SparseGptMath.scratchBytes(out, in, blockSize) + Factor.bytes(in);
+    }
+
+    @Override
+    public long inputBytes(long in) {
+        return 4 * in * in + 256;
     }
 
     @Override

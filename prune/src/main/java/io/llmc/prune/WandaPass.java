@@ -16,6 +16,7 @@ import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
@@ -91,7 +92,12 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
 
     @Override
     public long workBytes(long out, long in) {
-        return Sparse.scratchBytes(out, in) + InputNorms.bytes(out, in);
+        return Sparse.scratchBytes(out, in) + InputNorms.errorBytes(out) + 4 * out * in + 8192;
+    }
+
+    @Override
+    public long inputBytes(long in) {
+        return InputNorms.bytes(in);
     }
 
     @Override

@@ -149,7 +149,12 @@ public record WidthPass(
 
     @Override
     public long workBytes(long out, long in) {
-        return Refit.scratchBytes(out, in) + 8 * out * in + 4 * in * in;
+        return Refit.scratchBytes(out, in) + 8 * out * in;
+    }
+
+    @Override
+    public long inputBytes(long in) {
+        return 4 * in * in + 256;
     }
 
     @Override

@@ -201,7 +201,12 @@ public record GptqPass(
 
     @Override
     public long workBytes(long out, long in) {
-        return GptqMath.scratchBytes(out, in, blockSize) + Factor.bytes(in) + 4 * in * in;
+        return GptqMath.scratchBytes(out, in, blockSize) + Factor.bytes(in);
+    }
+
+    @Override
+    public long inputBytes(long in) {
+        return 4 * in * in + 256;
     }
 
     @Override

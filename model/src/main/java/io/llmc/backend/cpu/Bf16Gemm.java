@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.tensor.DType;
+
 import java.lang.foreign.MemorySegment;
 
 /// Products of activations rounded to bf16 with weights whose values bf16 holds, sums in F32.
@@ -24,6 +25,14 @@ final class Bf16Gemm implements Gemm {
         this.workers = workers;
         this.dnn = dnn;
         this.bf16 = dnn.bf16();
+    }
+
+    /// Bytes of all workers' scratch for a product: rows in bf16, columns arranged, and what each
+    /// worker copies.
+    static long scratchBytes(long rows, long out, long in, int threads) {
+        long shared = 2 * (rows + ROWS) * in + 2L * (BLOCKS + 1) * COLUMNS * (in + 64);
+        long own = 4 * ROWS * in + 4 * ROWS * out + 4L * ROWS * COLUMNS + 2L * COLUMNS * in;
+        return shared + own * threads;
     }
 
     @Override

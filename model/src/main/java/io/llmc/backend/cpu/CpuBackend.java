@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.Op;
@@ -9,13 +10,16 @@ import io.llmc.backend.Slab;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
 public final class CpuBackend implements Backend {
     private final Workers workers;
+    private final MemoryBudget budget;
     private final BackendOptions.Math math;
     private Gemm dense;
 
@@ -46,7 +50,8 @@ public final class CpuBackend implements Backend {
                     "--math cublas is for an NVIDIA GPU, and the device is cpu",
                     "leave it out, or name a GPU by --device");
         }
-        workers = new Workers(options.threads());
+        budget = new MemoryBudget(options.memory());
+        workers = new Workers(options.threads(), budget);
         portable = new PortableGemm(workers);
         math = options.math();
         elements = new ElementwiseKernels(workers);
@@ -285,7 +290,21 @@ public final class CpuBackend implements Backend {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the slab owns it
     public TensorArena newArena(long bytes) {
-        return new Slab(new HostMemory(bytes));
+        return new Slab(new HostMemory(bytes, budget));
+    }
+
+    @Override
+    public MemoryBudget host() {
+        return budget;
+    }
+
+    @Override
+    public long kernelBytes(long rows, long out, long in) {
+        long most =
+                math == BackendOptions.Math.PORTABLE
+                        ? 0
+                        : OneDnnGemm.scratchBytes(in) * workers.threads();
+        return bf16 == null ? most : most + Bf16Gemm.scratchBytes(rows, out, in, workers.threads());
     }
 
     @Override

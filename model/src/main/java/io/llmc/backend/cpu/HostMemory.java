@@ -6,6 +6,8 @@ import io.llmc.backend.Slab;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Lifetime;
+import io.llmc.formats.MemoryBudget;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;
@@ -29,8 +31,13 @@ final class HostMemory implements Slab.Memory {
     private final Arena arena = Arena.ofShared();
     private final MemorySegment allocation;
     private final MemorySegment slab;
+    private final MemoryBudget budget;
 
-    HostMemory(long bytes) {
+    /// Bytes that have been handed out at once, and so may be pages that exist.
+    private long touched;
+
+    HostMemory(long bytes, MemoryBudget budget) {
+        this.budget = budget;
         try {
             allocation = (MemorySegment) CALLOC.invokeExact(bytes + ALIGN, 1L);
         } catch (Throwable e) {
@@ -48,6 +55,10 @@ final class HostMemory implements Slab.Memory {
 
     @Override
     public Buffer slice(long offset, long bytes, Lifetime lifetime) {
+        if (offset + bytes > touched) {
+            budget.take(offset + bytes - touched);
+            touched = offset + bytes;
+        }
         return new HostBuffer(slab.asSlice(offset, bytes), lifetime);
     }
 
@@ -66,6 +77,7 @@ final class HostMemory implements Slab.Memory {
         arena.close();
         try {
             FREE.invokeExact(allocation);
+            budget.giveBack(touched);
         } catch (Throwable e) {
             throw new IllegalStateException(e);
         }

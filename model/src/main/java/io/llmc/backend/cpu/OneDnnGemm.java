@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.tensor.DType;
+
 import java.lang.foreign.MemorySegment;
 
 /// Matrix products by oneDNN, one single-threaded call a tile.
@@ -23,6 +24,11 @@ final class OneDnnGemm implements Gemm {
     OneDnnGemm(Workers workers, OneDnn dnn) {
         this.workers = workers;
         this.dnn = dnn;
+    }
+
+    /// Bytes of one worker's scratch for products of so many terms.
+    static long scratchBytes(long terms) {
+        return 4 * (ROWS + COLUMNS) * terms + 4L * ROWS * COLUMNS;
     }
 
     @Override

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import io.llmc.formats.MemoryBudget;
+
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -22,9 +24,12 @@ final class Workers implements AutoCloseable {
     private final Thread[] helpers;
     private final LinkedBlockingQueue<Job> jobs = new LinkedBlockingQueue<>();
     private final ConcurrentLinkedDeque<Scratch> idle = new ConcurrentLinkedDeque<>();
+    private final MemoryBudget budget;
     private volatile boolean closed;
 
-    Workers(int threads) {
+    /// @param budget for what scratch buffers hold outside the heap
+    Workers(int threads, MemoryBudget budget) {
+        this.budget = budget;
         helpers = new Thread[threads - 1];
         for (int i = 0; i < helpers.length; i++) {
             helpers[i] =
@@ -57,7 +62,7 @@ final class Workers implements AutoCloseable {
     /// A buffer that outlives one tile; give it back with [#giveBack].
     Scratch borrow() {
         Scratch scratch = idle.pollFirst();
-        return scratch == null ? new Scratch() : scratch;
+        return scratch == null ? new Scratch(budget) : scratch;
     }
 
     void giveBack(Scratch scratch) {
@@ -88,6 +93,9 @@ final class Workers implements AutoCloseable {
         closed = true;
         for (Thread helper : helpers) {
             helper.interrupt();
+        }
+        for (Scratch s = idle.pollFirst(); s != null; s = idle.pollFirst()) {
+            s.close();
         }
     }
 

@@ -4,11 +4,14 @@ package io.llmc.backend.cpu;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.tensor.DType;
+import io.llmc.formats.MemoryBudget;
+
+import org.junit.jupiter.api.Test;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Random;
-import org.junit.jupiter.api.Test;
 
 /// The documented order of every sum, to the bit.
 class PortableGemmTest {
@@ -56,7 +59,7 @@ class PortableGemmTest {
         float[] x = randoms(m * k);
         float[] w = randoms(n * k);
         try (Arena arena = Arena.ofShared();
-                Workers workers = new Workers(2)) {
+                Workers workers = new Workers(2, MemoryBudget.NONE)) {
             MemorySegment xs = arena.allocateFrom(ValueLayout.JAVA_FLOAT, x);
             MemorySegment ws = arena.allocateFrom(ValueLayout.JAVA_FLOAT, w);
             MemorySegment out = arena.allocate(4L * m * n);

@@ -4,13 +4,16 @@ package io.llmc.backend.cpu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import java.util.concurrent.atomic.AtomicIntegerArray;
+import io.llmc.formats.MemoryBudget;
+
 import org.junit.jupiter.api.Test;
+
+import java.util.concurrent.atomic.AtomicIntegerArray;
 
 class WorkersTest {
     @Test
     void everyTileRunsOnce() {
-        try (Workers workers = new Workers(3)) {
+        try (Workers workers = new Workers(3, MemoryBudget.NONE)) {
             for (int tiles : new int[] {0, 1, 2, 1000}) {
                 var runs = new AtomicIntegerArray(tiles);
                 workers.forEach(tiles, runs::incrementAndGet);
@@ -23,15 +26,16 @@ class WorkersTest {
 
     @Test
     void anExceptionOfATileReachesTheCaller() {
-        try (Workers workers = new Workers(3)) {
-            assertThatThrownBy(() ->
-                            workers.forEach(
-                                    100,
-                                    tile -> {
-                                        if (tile == 41) {
-                                            throw new IllegalArgumentException("tile 41");
-                                        }
-                                    }))
+        try (Workers workers = new Workers(3, MemoryBudget.NONE)) {
+            assertThatThrownBy(
+                            () ->
+                                    workers.forEach(
+                                            100,
+                                            tile -> {
+                                                if (tile == 41) {
+                                                    throw new IllegalArgumentException("tile 41");
+                                                }
+                                            }))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("tile 41");
             var runs = new AtomicIntegerArray(10);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/// `--memory`: every command keeps it or says the least that works, and nothing depends on it. What
+/// a run takes is counted where it is taken, and a run that took more than its cap would stop.
+class MemoryIT {
+    private static final Pattern LEAST =
+            Pattern.compile("--memory .* is too little: the least that works here is (\\d+)M;");
+    private static final Path CALIBRATION = Cli.TALE_LLAMA.resolve("calibration.txt");
+
+    @TempDir private Path dir;
+
+    private List<Object> words(String command, String output) {
+        List<Object> words = new ArrayList<>();
+        for (String word : command.split(" ", -1)) {
+            switch (word) {
+                case "TALE" -> words.add(Cli.TALE_LLAMA);
+                case "TEXT" -> words.add(CALIBRATION);
+                case "OUT" -> words.add(dir.resolve(output));
+                default -> words.add(word.startsWith("tiny-") ? Cli.TESTDATA.resolve(word) : word);
+            }
+        }
+        words.addAll(List.of("--device", "cpu", "--threads", "2"));
+        return words;
+    }
+
+    private Cli run(String command, String output, String memory) {
+        List<Object> words = words(command, output);
+        if (memory != null) {
+            words.addAll(List.of("--memory", memory));
+        }
+        return Cli.run(words.toArray());
+    }
+
+    private static int least(Cli refused) {
+        assertThat(refused.exit()).describedAs(refused.err()).isEqualTo(1);
+        Matcher m = LEAST.matcher(refused.err());
+        assertThat(m.find()).describedAs(refused.err()).isTrue();
+        return Integer.parseInt(m.group(1));
+    }
+
+    private Map<String, byte[]> files(String output) throws IOException {
+        Map<String, byte[]> files = new TreeMap<>();
+        try (Stream<Path> all = Files.walk(dir.resolve(output))) {
+            for (Path file : all.filter(Files::isRegularFile).toList()) {
+                // Says how long the work took, and how it was asked for.
+                if (!file.endsWith("llmc.json")) {
+                    files.put(file.getFileName().toString(), Files.readAllBytes(file));
+                }
+            }
+        }
+        return files;
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "quantize TALE -o OUT --method rtn --group-size 64",
+                "quantize TALE -o OUT --method rtn --group-size 64 --layout gptq",
+                "quantize TALE -o OUT --method rtn --group-size 64 --layout dense",
+                "quantize tiny-gpt2 -o OUT --method rtn --group-size 16 --layout gptq",
+                "quantize tiny-gemma3_text -o OUT --method rtn --group-size 16",
+                "quantize tiny-mixtral -o OUT --method rtn --group-size 16",
+                "quantize TALE -o OUT --group-size 64 --calib-data TEXT --calib-samples 40"
+                    + " --calib-length 64",
+                "prune TALE -o OUT --method magnitude --sparsity 0.5",
+                "prune TALE -o OUT --method wanda --sparsity 0.5 --calib-data TEXT --calib-samples"
+                    + " 40 --calib-length 64",
+                "prune TALE -o OUT --method wanda --sparsity 0.5 --allocation owl --calib-data TEXT"
+                    + " --calib-samples 40 --calib-length 64",
+                "prune TALE -o OUT --method sparsegpt --sparsity 0.5 --calib-data TEXT"
+                    + " --calib-samples 40 --calib-length 64",
+                "prune TALE -o OUT --method layers --drop 1 --calib-data TEXT --calib-samples 40"
+                    + " --calib-length 64",
+                "prune TALE -o OUT --method width --ffn 0.75 --heads 0.5 --calib-data TEXT"
+                    + " --calib-samples 40 --calib-length 64",
+                "prune TALE -o OUT --method slice --hidden 224 --calib-data TEXT --calib-samples 40"
+                    + " --calib-length 64",
+                "prune TALE -o OUT --method kv-heads --to 1",
+            })
+    void aWriterKeepsTheCapOrSaysTheLeastThatWorks(String command) throws IOException {
+        int least = least(run(command, "tight", "1"));
+        assertThat(least(run(command, "tight", least * 1048576L - 1 + ""))).isEqualTo(least);
+        assertThat(dir.resolve("tight")).doesNotExist();
+        Cli tight = run(command, "tight", least + "M");
+        assertThat(tight.exit()).describedAs(tight.err()).isEqualTo(0);
+        assertThat(run(command, "free", null).exit()).isEqualTo(0);
+        assertThat(files("tight")).containsExactlyEntriesOf(files("free"));
+    }
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats;
+
+import com.google.errorprone.annotations.MustBeClosed;
+
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/// The account of what lies outside of the Java heap: arenas of tensors, copies on their way, and
+/// mapped weights. Who takes memory says so here first, and nothing is taken above the cap.
+///
+/// The JVM's own memory and the page cache of files that are not mapped do not count.
+public final class MemoryBudget {
+    /// For devices that count their memory themselves, and for looks at a few headers.
+    public static final MemoryBudget NONE = new MemoryBudget(Long.MAX_VALUE, false);
+
+    private final long cap;
+    private final boolean counts;
+    private long held;
+    private long peak;
+
+    /// @param cap bytes at most; `Long.MAX_VALUE` for no cap
+    public MemoryBudget(long cap) {
+        this(cap, true);
+    }
+
+    private MemoryBudget(long cap, boolean counts) {
+        this.cap = cap;
+        this.counts = counts;
+    }
+
+    public long cap() {
+        return cap;
+    }
+
+    /// The most bytes that were held at once.
+    public synchronized long peak() {
+        return peak;
+    }
+
+    /// Before memory is taken.
+    ///
+    /// @throws UserException where it would go above the cap
+    public synchronized void take(long bytes) {
+        if (!counts) {
+            return;
+        }
+        if (bytes > cap - held) {
+            throw new UserException(
+                    "--memory is too little: %,d bytes are held, and %,d more would be above its %,d"
+                            .formatted(held, bytes, cap),
+                    "raise it");
+        }
+        held += bytes;
+        peak = Math.max(peak, held);
+    }
+
+    /// After memory was given back.
+    public synchronized void giveBack(long bytes) {
+        if (counts) {
+            held -= bytes;
+        }
+    }
+
+    /// An arena whose bytes count; any thread may use it.
+    @MustBeClosed
+    public Arena newArena() {
+        return new Counted();
+    }
+
+    private final class Counted implements Arena {
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        private final Arena arena = Arena.ofShared();
+
+        private long taken;
+
+        @Override
+        public synchronized MemorySegment allocate(long bytes, long alignment) {
+            take(bytes);
+            taken += bytes;
+            return arena.allocate(bytes, alignment);
+        }
+
+        @Override
+        public MemorySegment.Scope scope() {
+            return arena.scope();
+        }
+
+        @Override
+        public synchronized void close() {
+            arena.close();
+            giveBack(taken);
+            taken = 0;
+        }
+    }
+}
