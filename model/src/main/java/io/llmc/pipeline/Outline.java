@@ -15,11 +15,6 @@ import java.nio.file.Path;
 /// A block's tensors without their bytes: enough to plan with.
 record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implements Parameters {
     @Override
-    public boolean has(String name) {
-        return checkpoint.has(name);
-    }
-
-    @Override
     public Weight weight(String linear) {
         for (LinearSpec l : layer.linears(spec.hidden())) {
             if (l.name().equals(linear)) {
