@@ -3,10 +3,6 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -17,6 +13,9 @@ import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// `--memory`: every command keeps it or says the least that works, and nothing depends on it. What
 /// a run takes is counted where it is taken, and a run that took more than its cap would stop.
@@ -79,20 +78,20 @@ class MemoryIT {
                 "quantize tiny-gemma3_text -o OUT --method rtn --group-size 16",
                 "quantize tiny-mixtral -o OUT --method rtn --group-size 16",
                 "quantize TALE -o OUT --group-size 64 --calib-data TEXT --calib-samples 40"
-                    + " --calib-length 64",
+                        + " --calib-length 64",
                 "prune TALE -o OUT --method magnitude --sparsity 0.5",
                 "prune TALE -o OUT --method wanda --sparsity 0.5 --calib-data TEXT --calib-samples"
-                    + " 40 --calib-length 64",
+                        + " 40 --calib-length 64",
                 "prune TALE -o OUT --method wanda --sparsity 0.5 --allocation owl --calib-data TEXT"
-                    + " --calib-samples 40 --calib-length 64",
+                        + " --calib-samples 40 --calib-length 64",
                 "prune TALE -o OUT --method sparsegpt --sparsity 0.5 --calib-data TEXT"
-                    + " --calib-samples 40 --calib-length 64",
+                        + " --calib-samples 40 --calib-length 64",
                 "prune TALE -o OUT --method layers --drop 1 --calib-data TEXT --calib-samples 40"
-                    + " --calib-length 64",
+                        + " --calib-length 64",
                 "prune TALE -o OUT --method width --ffn 0.75 --heads 0.5 --calib-data TEXT"
-                    + " --calib-samples 40 --calib-length 64",
+                        + " --calib-samples 40 --calib-length 64",
                 "prune TALE -o OUT --method slice --hidden 224 --calib-data TEXT --calib-samples 40"
-                    + " --calib-length 64",
+                        + " --calib-length 64",
                 "prune TALE -o OUT --method kv-heads --to 1",
             })
     void aWriterKeepsTheCapOrSaysTheLeastThatWorks(String command) throws IOException {

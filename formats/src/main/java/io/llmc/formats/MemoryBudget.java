@@ -2,8 +2,6 @@
 package io.llmc.formats;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

@@ -2,11 +2,9 @@
 package io.llmc.backend;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 

@@ -4,7 +4,6 @@ package io.llmc.pipeline;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
 import io.llmc.tensor.QuantSpec;
-
 import java.util.Map;
 import java.util.Optional;
 

@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
@@ -13,7 +12,6 @@ import io.llmc.formats.TensorReader;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Tensor;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -4,14 +4,13 @@ package io.llmc.pipeline;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.UserException;
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.HostBuffer;
-import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;

@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -16,7 +15,6 @@ import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
-
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -11,7 +11,6 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tokenizer.CalibrationSpec;
-
 import java.util.ArrayList;
 import java.util.List;
 

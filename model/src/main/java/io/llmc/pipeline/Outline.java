@@ -9,7 +9,6 @@ import io.llmc.model.Parameters;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 
 /// A block's tensors without their bytes: enough to plan with.

@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
@@ -11,7 +10,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

@@ -9,7 +9,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
-
 import java.util.ArrayList;
 import java.util.List;
 

@@ -10,7 +10,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.tokenizer.Windows;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -124,7 +123,7 @@ record SweepRun(
                 throw new UserException(
                         "the compressed model gives NaN or infinite logits",
                         "try more bits, smaller groups or --clip none, and check the original with"
-                            + " llmc eval");
+                                + " llmc eval");
             }
         }
     }

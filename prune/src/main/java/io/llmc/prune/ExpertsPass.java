@@ -20,7 +20,6 @@ import io.llmc.solver.Host;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;

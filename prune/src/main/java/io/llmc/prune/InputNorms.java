@@ -2,7 +2,6 @@
 package io.llmc.prune;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -13,7 +12,6 @@ import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;

@@ -15,7 +15,6 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;

@@ -3,7 +3,6 @@ package io.llmc.prune;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -26,7 +25,6 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

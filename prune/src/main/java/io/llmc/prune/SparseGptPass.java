@@ -17,7 +17,6 @@ import io.llmc.solver.Hessians;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

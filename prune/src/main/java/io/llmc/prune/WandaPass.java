@@ -16,7 +16,6 @@ import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;

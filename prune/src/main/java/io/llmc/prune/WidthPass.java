@@ -20,7 +20,6 @@ import io.llmc.solver.Hessians;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.LinkedHashMap;

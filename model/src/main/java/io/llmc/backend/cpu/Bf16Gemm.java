@@ -2,7 +2,6 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.tensor.DType;
-
 import java.lang.foreign.MemorySegment;
 
 /// Products of activations rounded to bf16 with weights whose values bf16 holds, sums in F32.

@@ -3,11 +3,10 @@ package io.llmc.backend.cpu;
 
 import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.Slab;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Lifetime;
-import io.llmc.formats.MemoryBudget;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.FunctionDescriptor;
 import java.lang.foreign.Linker;

@@ -2,7 +2,6 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.tensor.DType;
-
 import java.lang.foreign.MemorySegment;
 
 /// Matrix products by oneDNN, one single-threaded call a tile.

@@ -2,7 +2,6 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.formats.MemoryBudget;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

@@ -2,7 +2,6 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.formats.MemoryBudget;
-
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;

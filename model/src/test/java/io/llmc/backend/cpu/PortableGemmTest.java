@@ -3,15 +3,13 @@ package io.llmc.backend.cpu;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.tensor.DType;
 import io.llmc.formats.MemoryBudget;
-
-import org.junit.jupiter.api.Test;
-
+import io.llmc.tensor.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 
 /// The documented order of every sum, to the bit.
 class PortableGemmTest {
