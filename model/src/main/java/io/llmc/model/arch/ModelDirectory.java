@@ -79,7 +79,7 @@ public final class ModelDirectory {
         }
         if (!inside.isEmpty()) {
             notes.accept(
-                    "%s: config.json declares %s, so they are not used and left out of what is made of the model"
+                    "%s: config.json declares %s: not used, and left out of what is made of the model"
                             .formatted(c.directory(), undeclared(inside, table, spec)));
         }
         if (!outside.isEmpty()) {
