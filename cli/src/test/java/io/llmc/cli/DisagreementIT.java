@@ -30,8 +30,7 @@ class DisagreementIT {
     }
 
     private Cli quantize(Path model) {
-        return Cli.run(
-                "quantize", model, "-o", out(), "--method", "rtn", "--group-size", "32");
+        return Cli.run("quantize", model, "-o", out(), "--method", "rtn", "--group-size", "32");
     }
 
     private JsonNode config() throws IOException {

@@ -2,7 +2,6 @@
 package io.llmc.model.arch;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
-
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Layouts;
@@ -11,7 +10,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TensorTable;
 import io.llmc.tensor.Tensor;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
