@@ -2,13 +2,17 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Progress;
-import java.io.PrintWriter;
-import java.time.Duration;
-import java.time.temporal.ChronoUnit;
+
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBarStyle;
+
+import java.io.PrintWriter;
+import java.time.Duration;
+import java.time.temporal.ChronoUnit;
+import java.util.HashSet;
+import java.util.Set;
 
 /// Progress on a terminal: one bar, which leaves no trace when its task has ended.
 final class BarProgress implements Progress {
@@ -16,6 +20,7 @@ final class BarProgress implements Progress {
 
     private final PrintWriter err;
     private final int columns;
+    private final Set<String> notes = new HashSet<>();
     private ProgressBar bar;
 
     BarProgress(PrintWriter err, int columns) {
@@ -66,6 +71,9 @@ final class BarProgress implements Progress {
     @Override
     public void note(String line) {
         synchronized (err) {
+            if (!notes.add(line)) {
+                return;
+            }
             err.print(CLEAR);
             err.println(line);
             err.flush();

@@ -6,6 +6,9 @@ import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.RecipeException;
 
+import java.util.Objects;
+import java.util.Optional;
+import java.util.stream.Stream;
 import picocli.CommandLine;
 import picocli.CommandLine.IExecutionExceptionHandler;
 import picocli.CommandLine.IParameterExceptionHandler;
@@ -46,7 +49,7 @@ record ErrorHandler(Wiring wiring, LogOptions log)
     /// @param command for the line that says where help is
     int report(Throwable e, String command) {
         int code =
-                switch (e) {
+                switch (shrunk(e).orElse(e)) {
                     case UserException user -> failed(user.getMessage(), user.hint());
                     case FormatException format -> failed(format.getMessage(), "");
                     case OutOfDeviceMemoryException memory ->
@@ -63,6 +66,10 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                                             .formatted(path.getInput(), path.getReason()),
                                     "where it holds more than ASCII, set LC_ALL to a locale with"
                                             + " UTF-8, as C.UTF-8");
+                    case InternalError fault when isFault(fault) ->
+                            failed(
+                                    "a file became shorter, or its disk failed, while it was in use",
+                                    "put the whole file back, then the same command goes on");
                     case OutOfMemoryError heap ->
                             failed(
                                     "out of Java heap: " + heap.getMessage(),
@@ -83,6 +90,29 @@ record ErrorHandler(Wiring wiring, LogOptions log)
         trace(e, code == ExitCode.BUG);
         wiring.err().flush();
         return code;
+    }
+
+    /// What a model said when it was closed: which of its files became shorter. Whoever was reading
+    /// that file then failed first, with a fault.
+    private static Optional<Throwable> shrunk(Throwable e) {
+        return causes(e).anyMatch(ErrorHandler::isFault)
+                ? causes(e)
+                        .flatMap(cause -> Stream.of(cause.getSuppressed()))
+                        .filter(FormatException.class::isInstance)
+                        .findFirst()
+                        .or(() -> causes(e).filter(ErrorHandler::isFault).findFirst())
+                : Optional.empty();
+    }
+
+    private static Stream<Throwable> causes(Throwable e) {
+        return Stream.iterate(e, Objects::nonNull, Throwable::getCause);
+    }
+
+    /// How Java calls it where mapped memory is gone.
+    private static boolean isFault(Throwable e) {
+        return e instanceof InternalError
+                && e.getMessage() != null
+                && e.getMessage().contains("unsafe memory access");
     }
 
     private int failed(String message, String hint) {

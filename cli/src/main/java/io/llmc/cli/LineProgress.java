@@ -2,7 +2,10 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Progress;
+
 import java.io.PrintWriter;
+import java.util.HashSet;
+import java.util.Set;
 import java.util.function.LongSupplier;
 
 /// Progress for logs: a line at the start of a task, one every few seconds while it runs, one at
@@ -12,6 +15,7 @@ final class LineProgress implements Progress {
 
     private final PrintWriter err;
     private final LongSupplier nanoTime;
+    private final Set<String> notes = new HashSet<>();
     private String task = "";
     private long total;
     private long done;
@@ -70,7 +74,9 @@ final class LineProgress implements Progress {
 
     @Override
     public synchronized void note(String line) {
-        say(line);
+        if (notes.add(line)) {
+            say(line);
+        }
     }
 
     private void say(String line) {

@@ -78,7 +78,16 @@ public final class Llmc implements Callable<Integer> {
         int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
         // Names that begin with @ are names.
         line.setExpandAtFiles(false);
-        return line.setOut(wiring.out())
+        // Where files are mapped, an error may be the user's as well: it takes the same way.
+        return line.setExecutionStrategy(
+                        parsed -> {
+                            try {
+                                return new CommandLine.RunLast().execute(parsed);
+                            } catch (InternalError e) {
+                                return errors.report(e, "llmc");
+                            }
+                        })
+                .setOut(wiring.out())
                 .setErr(wiring.err())
                 .setExecutionExceptionHandler(errors)
                 .setParameterExceptionHandler(errors)

@@ -7,32 +7,50 @@ import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
+import java.util.function.Predicate;
 
 /// An opened model directory: its config, the table of its tensors over all shards, its side files.
 ///
 /// Opening reads headers only, and checks them. Tensors are mapped by a [TensorReader].
 public final class Checkpoint implements AutoCloseable {
     /// A tensor and the open file that it lies in.
-    private record Place(SafetensorsHeader.Entry entry, FileChannel channel, Path file) {}
+    private record Place(SafetensorsHeader.Entry entry, OpenFile file) {
+        /// The bytes, read-only, mapped for as long as `arena` lives.
+        MemorySegment map(Arena arena) {
+            file.requireWhole();
+            try {
+                return file.channel().map(MapMode.READ_ONLY, entry.offset(), entry.bytes(), arena);
+            } catch (IOException e) {
+                throw Json.unreadable(file.path(), e);
+            }
+        }
+
+        Place called(String name) {
+            TensorInfo info = new TensorInfo(name, entry.info().dtype(), entry.info().shape());
+            return new Place(
+                    new SafetensorsHeader.Entry(info, entry.offset(), entry.bytes()), file);
+        }
+    }
 
     private final Path directory;
     private final HfConfig config;
     private final WeightFiles files;
-    private final List<FileChannel> channels = new ArrayList<>();
+    private final List<OpenFile> open = new ArrayList<>();
     private final Map<String, Place> tensors = new LinkedHashMap<>();
+    private final List<Path> opened = new ArrayList<>();
+    private final Set<String> remarks = new LinkedHashSet<>();
     private final Map<String, String> metadata = new LinkedHashMap<>();
 
     /// Null until asked for.
@@ -75,7 +93,9 @@ public final class Checkpoint implements AutoCloseable {
     /// files: whoever closes it closes this one.
     public Checkpoint without(Set<String> hidden, HfConfig otherConfig) {
         Checkpoint rest = new Checkpoint(directory, otherConfig, files);
-        rest.channels.addAll(channels);
+        rest.open.addAll(open);
+        rest.opened.addAll(opened);
+        rest.remarks.addAll(remarks);
         rest.metadata.putAll(metadata);
         rest.tensors.putAll(tensors);
         rest.tensors.keySet().removeAll(hidden);
@@ -111,6 +131,7 @@ public final class Checkpoint implements AutoCloseable {
                                     + " download NAME --local-dir DIRECTORY");
         }
         Path config = directory.resolve("config.json");
+        FileKind.requireFile(config);
         if (!Files.isRegularFile(config)) {
             if (Files.isRegularFile(directory.resolve("adapter_config.json"))) {
                 throw new UserException(
@@ -125,6 +146,7 @@ public final class Checkpoint implements AutoCloseable {
                 new Checkpoint(directory, HfConfig.read(config), WeightFiles.find(directory));
         try {
             checkpoint.readHeaders();
+            checkpoint.useHubNames();
             return checkpoint;
         } catch (RuntimeException e) {
             checkpoint.close();
@@ -138,8 +160,8 @@ public final class Checkpoint implements AutoCloseable {
     /// @throws FormatException where it is broken
     public static Checkpoint ofFile(Path file) {
         Path directory = file.toAbsolutePath().getParent();
-        WeightFiles files = new WeightFiles(List.of(file), Map.of(), null);
-        Checkpoint checkpoint = new Checkpoint(directory, HfConfig.none(file), files);
+        Checkpoint checkpoint =
+                new Checkpoint(directory, HfConfig.none(file), WeightFiles.of(file));
         try {
             checkpoint.readHeaders();
             return checkpoint;
@@ -149,39 +171,84 @@ public final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /// What no shard has may be nothing that the model needs, so that whoever asks for it finds
+    /// out.
     private void readHeaders() {
-        for (Path file : files.files()) {
-            try {
-                FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
-                channels.add(channel);
-                SafetensorsHeader header = SafetensorsHeader.read(file, channel);
-                header.metadata().forEach(metadata::putIfAbsent);
-                header.tensors().forEach((name, e) -> add(name, new Place(e, channel, file)));
-            } catch (IOException e) {
-                throw Json.unreadable(file, e);
-            }
+        files.files().forEach(file -> read(file, header -> true));
+        Set<String> lost = new LinkedHashSet<>(files.promised().keySet());
+        lost.removeAll(tensors.keySet());
+        if (!lost.isEmpty()) {
+            files.others().forEach(file -> read(file, lost::contains));
         }
-        files.promised()
-                .forEach(
-                        (name, file) -> {
-                            Place place = tensors.get(name);
-                            if (place == null || !place.file.equals(file)) {
-                                throw new FormatException(
-                                        files.index(),
-                                        "says that '%s' lies in %s, but it does not: download both again"
-                                                .formatted(name, file.getFileName()));
-                            }
-                        });
     }
 
-    private void add(String name, Place place) {
-        Place other = tensors.put(name, place);
-        if (other != null) {
-            throw new FormatException(
-                    place.file,
-                    "tensor '%s' is also in %s: download the model again"
-                            .formatted(name, other.file.getFileName()));
+    /// @param wanted the tensors to add
+    private void read(Path file, Predicate<String> wanted) {
+        try {
+            OpenFile whole = OpenFile.of(file);
+            open.add(whole);
+            SafetensorsHeader header = SafetensorsHeader.read(file, whole.channel());
+            if (header.tensors().keySet().stream().anyMatch(wanted) || header.tensors().isEmpty()) {
+                opened.add(file);
+            }
+            header.metadata().forEach(metadata::putIfAbsent);
+            header.tensors()
+                    .forEach(
+                            (name, e) -> {
+                                if (wanted.test(name)) {
+                                    add(name, new Place(e, whole));
+                                }
+                            });
+        } catch (IOException e) {
+            throw Json.unreadable(file, e);
         }
+    }
+
+    /// Some writers put a tied matrix into two shards: the same bytes twice are one tensor.
+    private void add(String name, Place place) {
+        Place other = tensors.putIfAbsent(name, place);
+        if (other != null && !sameBytes(place, other)) {
+            throw new FormatException(
+                    place.file.path(),
+                    "tensor '%s' is also in %s, with other values: download the model again"
+                            .formatted(name, other.file.path().getFileName()));
+        }
+    }
+
+    private static boolean sameBytes(Place a, Place b) {
+        try (Arena arena = Arena.ofConfined()) {
+            return a.entry.info().equals(b.entry.info()) && a.map(arena).mismatch(b.map(arena)) < 0;
+        }
+    }
+
+    private void useHubNames() {
+        SequencedMap<String, String> hub = TensorNames.ofHub(directory, tensors.keySet());
+        Map<String, Place> places = new LinkedHashMap<>(tensors);
+        tensors.clear();
+        hub.forEach((name, plain) -> tensors.put(plain, places.get(name).called(plain)));
+        hub.entrySet().stream()
+                .filter(e -> !e.getKey().equals(e.getValue()))
+                .findFirst()
+                .ifPresent(
+                        e ->
+                                remarks.add(
+                                        "%s: '%s' is read, and written, as '%s', and its like so too"
+                                                .formatted(directory, e.getKey(), e.getValue())));
+    }
+
+    /// Nothing that was read from a mapped file counts before this has looked; see [OpenFile].
+    ///
+    /// @throws FormatException where a file became shorter since it was opened
+    void requireWhole() {
+        if (view != null) {
+            view.base.requireWhole();
+        }
+        open.forEach(OpenFile::requireWhole);
+    }
+
+    /// What was read otherwise than it stands there, a line each.
+    public List<String> remarks() {
+        return List.copyOf(remarks);
     }
 
     public Path directory() {
@@ -215,7 +282,7 @@ public final class Checkpoint implements AutoCloseable {
 
     /// The file that holds a tensor; of one that is made of others, the directory.
     public Path file(String name) {
-        return view == null ? place(name).file : directory;
+        return view == null ? place(name).file.path() : directory;
     }
 
     /// `__metadata__` of all files; the first wins.
@@ -224,7 +291,7 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     public List<Path> weightFiles() {
-        return files.files();
+        return Collections.unmodifiableList(opened);
     }
 
     /// The files that must travel with any copy of the model, by name: tokenizer, chat template,
@@ -286,13 +353,7 @@ public final class Checkpoint implements AutoCloseable {
 
     /// The bytes of one tensor, read-only, mapped for as long as `arena` lives.
     MemorySegment map(String name, Arena arena) {
-        Place place = place(name);
-        try {
-            return place.channel.map(
-                    MapMode.READ_ONLY, place.entry.offset(), place.entry.bytes(), arena);
-        } catch (IOException e) {
-            throw Json.unreadable(place.file, e);
-        }
+        return place(name).map(arena);
     }
 
     private Place place(String name) {
@@ -304,18 +365,34 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     private FormatException missing(String name) {
-        return new FormatException(
-                directory, "has no tensor '%s': is this the whole model?".formatted(name));
+        return files.promised().containsKey(name)
+                ? files.lost(name)
+                : new FormatException(
+                        directory, "has no tensor '%s'%s".formatted(name, found(name)));
+    }
+
+    /// What there is in the place of a tensor that is missing, for the end of a sentence.
+    String found(String missing) {
+        return names().stream()
+                .filter(name -> name.endsWith("." + missing))
+                .findFirst()
+                .map(
+                        "; it has '%s', under a prefix that llmc does not know: save it without"
+                                ::formatted)
+                .or(
+                        () ->
+                                names().stream()
+                                        .findFirst()
+                                        .map(
+                                                ", but '%s' and others: is this the whole model?"
+                                                        ::formatted))
+                .orElse(": it has none at all");
     }
 
     @Override
     public void close() {
-        for (FileChannel channel : channels) {
-            try {
-                channel.close();
-            } catch (IOException e) {
-                // Opened for reading: nothing can be lost.
-            }
+        for (OpenFile file : open) {
+            file.close();
         }
     }
 }

@@ -27,6 +27,7 @@ import java.util.zip.CRC32C;
 /// order of the plan where equal, so that every tensor is aligned.
 public final class CheckpointWriter implements AutoCloseable {
     private static final long CHUNK = 64L << 20;
+    private static final long COPIED = 1L << 20;
     private static final Pattern OURS =
             Pattern.compile("model(-\\d{5,}-of-\\d{5,})?\\.safetensors(\\.index\\.json)?");
 
@@ -204,18 +205,24 @@ public final class CheckpointWriter implements AutoCloseable {
         return crc.getValue();
     }
 
-    /// A segment as direct buffers of at most [#CHUNK] bytes; memory of Java arrays is copied.
+    /// A segment as direct buffers, one at a time: each is good until the next.
+    ///
+    /// Memory of Java arrays is copied, and so are mapped files: where one became shorter, a copy is
+    /// an error, and a checksum or a system call that reads it is the end of the process.
     static Stream<ByteBuffer> chunks(MemorySegment segment) {
-        return Stream.iterate(0L, from -> from < segment.byteSize(), from -> from + CHUNK)
+        boolean direct = segment.isNative() && !segment.isMapped();
+        long chunk = direct ? CHUNK : COPIED;
+        ByteBuffer copy =
+                ByteBuffer.allocateDirect(direct ? 0 : (int) Math.min(COPIED, segment.byteSize()));
+        return Stream.iterate(0L, from -> from < segment.byteSize(), from -> from + chunk)
                 .map(from -> {
-                    long bytes = Math.min(CHUNK, segment.byteSize() - from);
-                    MemorySegment chunk = segment.asSlice(from, bytes);
-                    if (segment.isNative()) {
-                        return chunk.asByteBuffer();
+                    long bytes = Math.min(chunk, segment.byteSize() - from);
+                    MemorySegment part = segment.asSlice(from, bytes);
+                    if (direct) {
+                        return part.asByteBuffer();
                     }
-                    ByteBuffer copy = ByteBuffer.allocateDirect((int) bytes);
-                    MemorySegment.ofBuffer(copy).copyFrom(chunk);
-                    return copy;
+                    MemorySegment.copy(part, 0, MemorySegment.ofBuffer(copy.clear()), 0, bytes);
+                    return copy.limit((int) bytes);
                 });
     }
 

@@ -16,6 +16,8 @@ import com.fasterxml.jackson.databind.ObjectWriter;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
+import java.io.CharConversionException;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -23,22 +25,16 @@ import java.nio.file.Path;
 
 /// JSON as Python's tools write it, read with limits: these files come from strangers.
 final class Json {
-    private static final int MAX_DEPTH = 32;
+    static final int MAX_DEPTH = 32;
     private static final long MAX_FILE = 100L << 20;
+    private static final int MAX_DIGITS = 1000;
+    private static final int MAX_TEXT = 20_000_000;
 
-    /// Duplicate names and deep nesting are errors; `Infinity` and `NaN`, which Python writes, are
-    /// not.
-    static final JsonFactory FACTORY =
-            JsonFactory.builder()
-                    .streamReadConstraints(
-                            StreamReadConstraints.builder().maxNestingDepth(MAX_DEPTH).build())
-                    .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-                    .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
-                    .disable(JsonWriteFeature.WRITE_NAN_AS_STRINGS)
-                    .build();
+    /// Keys and values of a file; the largest index of a published model has a third of them.
+    private static final int MAX_TOKENS = 1_000_000;
 
     private static final JsonMapper MAPPER =
-            JsonMapper.builder(FACTORY)
+            JsonMapper.builder(factory(MAX_TOKENS))
                     .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
                     .build();
 
@@ -46,25 +42,50 @@ final class Json {
 
     private Json() {}
 
+    /// Duplicate names and deep nesting are errors; `Infinity` and `NaN`, which Python writes, are
+    /// not.
+    ///
+    /// @param tokens keys, values and brackets at most
+    static JsonFactory factory(long tokens) {
+        return JsonFactory.builder()
+                .streamReadConstraints(
+                        StreamReadConstraints.builder()
+                                .maxNestingDepth(MAX_DEPTH)
+                                .maxTokenCount(tokens)
+                                .maxNumberLength(MAX_DIGITS)
+                                .maxStringLength(MAX_TEXT)
+                                .build())
+                .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+                .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
+                .disable(JsonWriteFeature.WRITE_NAN_AS_STRINGS)
+                // Names are seen once: the JVM's table of them would only grow.
+                .disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
+                .build();
+    }
+
     static ObjectNode object() {
         return JsonNodeFactory.instance.objectNode();
     }
 
     /// @throws FormatException where the file is not one JSON object
+    /// @throws UserException where it cannot be read, or is of another kind altogether
     static ObjectNode readObject(Path file) {
+        FileKind.requireFile(file);
         try {
             long size = Files.size(file);
             if (size > MAX_FILE) {
                 throw new FormatException(
                         file, "%,d bytes are too many for a JSON file".formatted(size));
             }
-            JsonNode root = MAPPER.readTree(Files.readAllBytes(file));
-            if (root instanceof ObjectNode object) {
+            if (MAPPER.readTree(Files.readAllBytes(file)) instanceof ObjectNode object) {
                 return object;
             }
-            throw new FormatException(file, "expected a JSON object");
-        } catch (JsonProcessingException e) {
-            throw broken(file, 0, e);
+            // A text of blanks is no fault to a parser, and a file of none has a kind.
+            throw FileKind.of(file)
+                    .map(kind -> kind.refusal(file, "a JSON object"))
+                    .orElseGet(() -> new FormatException(file, "expected a JSON object"));
+        } catch (JsonProcessingException | CharConversionException e) {
+            throw JsonFault.refusal(file, e, "a JSON object");
         } catch (IOException e) {
             throw unreadable(file, e);
         }
@@ -85,15 +106,6 @@ final class Json {
         } catch (JsonProcessingException e) {
             throw new IllegalStateException(e);
         }
-    }
-
-    /// @param start the byte of the file where the JSON text begins
-    static FormatException broken(Path file, long start, JsonProcessingException e) {
-        String reason = "not valid JSON: " + e.getOriginalMessage();
-        long at = e.getLocation() == null ? -1 : e.getLocation().getByteOffset();
-        return at < 0
-                ? new FormatException(file, reason)
-                : new FormatException(file, start + at, reason);
     }
 
     static UserException unreadable(Path file, IOException e) {

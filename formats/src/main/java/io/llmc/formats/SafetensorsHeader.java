@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
+import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
+
+import java.io.CharConversionException;
 import java.io.EOFException;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -31,6 +35,12 @@ record SafetensorsHeader(
         Path file, SequencedMap<String, Entry> tensors, Map<String, String> metadata) {
     private static final long MAX_HEADER = 100_000_000;
     private static final int MAX_RANK = 16;
+
+    /// More than twice those of the largest published model, whose every expert is a tensor or
+    /// three.
+    private static final int MAX_TENSORS = 500_000;
+
+    private static final JsonFactory FACTORY = Json.factory(Long.MAX_VALUE);
     private static final String METADATA = "__metadata__";
 
     /// @param offset of the first byte in the file
@@ -40,11 +50,13 @@ record SafetensorsHeader(
     static SafetensorsHeader read(Path file, FileChannel channel) throws IOException {
         long size = channel.size();
         if (size < 8) {
+            requireKind(file);
             throw new FormatException(
                     file, "%d bytes are too few for a safetensors file".formatted(size));
         }
         long length = readFully(channel, 0, 8).order(ByteOrder.LITTLE_ENDIAN).getLong();
         if (length < 2 || length > MAX_HEADER) {
+            requireKind(file);
             throw new FormatException(
                     file,
                     0,
@@ -52,6 +64,7 @@ record SafetensorsHeader(
                             .formatted(Long.toUnsignedString(length), MAX_HEADER));
         }
         if (length > size - 8) {
+            requireKind(file);
             throw new FormatException(
                     file,
                     0,
@@ -60,6 +73,15 @@ record SafetensorsHeader(
         }
         byte[] json = readFully(channel, 8, (int) length).array();
         return new Reader(file, 8 + length, size).read(json);
+    }
+
+    /// Says what a file is that is no safetensors file, where that can be told.
+    private static void requireKind(Path file) {
+        FileKind.ofBinary(file)
+                .ifPresent(
+                        kind -> {
+                            throw kind.refusal(file, "a safetensors file");
+                        });
     }
 
     private static ByteBuffer readFully(FileChannel channel, long from, int bytes)
@@ -88,8 +110,9 @@ record SafetensorsHeader(
         }
 
         SafetensorsHeader read(byte[] json) throws IOException {
-            try (JsonParser p = Json.FACTORY.createParser(json)) {
+            try (JsonParser p = FACTORY.createParser(json)) {
                 if (json[0] != '{' || p.nextToken() != JsonToken.START_OBJECT) {
+                    requireKind(file);
                     throw new FormatException(file, 8, "expected a JSON object as the header");
                 }
                 while (p.nextToken() == JsonToken.FIELD_NAME) {
@@ -97,6 +120,8 @@ record SafetensorsHeader(
                     p.nextToken();
                     if (name.equals(METADATA)) {
                         readMetadata(p);
+                    } else if (entries.size() == MAX_TENSORS) {
+                        throw at(p, "more than %,d tensors".formatted(MAX_TENSORS));
                     } else {
                         entries.add(readTensor(p, name));
                     }
@@ -104,8 +129,10 @@ record SafetensorsHeader(
                 if (p.nextToken() != null) {
                     throw at(p, "expected nothing after the header's object");
                 }
-            } catch (JsonProcessingException e) {
-                throw Json.broken(file, 8, e);
+            } catch (JsonProcessingException | CharConversionException e) {
+                JsonFault fault = JsonFault.of(json, e);
+                throw new FormatException(
+                        file, 8 + fault.offset(), "the header is not valid JSON: " + fault.what());
             }
             return new SafetensorsHeader(file, inOrder(), Collections.unmodifiableMap(metadata));
         }
@@ -186,6 +213,9 @@ record SafetensorsHeader(
             int n = 0;
             while (p.nextToken() != JsonToken.END_ARRAY) {
                 expect(p, JsonToken.VALUE_NUMBER_INT, what);
+                if (p.getNumberType() == JsonParser.NumberType.BIG_INTEGER) {
+                    throw at(p, "%s of '%s' is out of range".formatted(key, name));
+                }
                 long number = p.getLongValue();
                 if (number < 0) {
                     throw at(p, "expected " + what);

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
@@ -93,8 +94,8 @@ public final class TensorReader implements AutoCloseable {
         }
         throw new FormatException(
                 checkpoint.directory(),
-                "has no weight for '%s': expected '%s.weight', or its packed form and a quantization_config that explains it"
-                        .formatted(linear, linear));
+                "has no weight for '%s': expected '%s.weight', or its packed form and a quantization_config that explains it%s"
+                        .formatted(linear, linear, checkpoint.found(linear + ".weight")));
     }
 
     public Arena arena() {
@@ -105,12 +106,15 @@ public final class TensorReader implements AutoCloseable {
         return checkpoint;
     }
 
+    /// @throws FormatException where a file became shorter while it was mapped
     @Override
     public void close() {
         arena.close();
         memory.giveBack(mappedBytes.getAndSet(0));
         if (base != null) {
             base.close();
+        } else {
+            checkpoint.requireWhole();
         }
     }
 }

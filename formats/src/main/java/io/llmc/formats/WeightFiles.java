@@ -3,12 +3,16 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.SequencedMap;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
@@ -16,52 +20,76 @@ import java.util.stream.Stream;
 
 /// Which files of a directory hold the weights.
 ///
+/// An index only says which files to open: where a tensor lies, the files themselves say.
+///
 /// @param files in the order of their names
+/// @param others shards that the index does not name, for tensors that it promises and the files
+///   lack
 /// @param promised where an index says that a tensor lies; empty without an index
 /// @param index null without an index
-record WeightFiles(List<Path> files, Map<String, Path> promised, Path index) {
+record WeightFiles(List<Path> files, List<Path> others, Map<String, Path> promised, Path index) {
     static final String SINGLE = "model.safetensors";
     static final String INDEX = "model.safetensors.index.json";
-    private static final Pattern SHARD = Pattern.compile(".+-\\d{5}-of-\\d{5}\\.safetensors");
+    private static final Pattern SHARD =
+            Pattern.compile("(?<series>[^.].*)-\\d{5}-of-(?<count>\\d{5})\\.safetensors");
+    private static final Pattern ADAPTER = Pattern.compile("(adapter_model|\\.).*");
     private static final Pattern OTHER =
             Pattern.compile(".*\\.(bin|pt|pth|ckpt|gguf|onnx|h5|msgpack)");
+    private static final Pattern UNFINISHED =
+            Pattern.compile(".*\\.safetensors.*\\.(incomplete|part|aria2|crdownload|download|tmp)");
+
+    /// Of a single file.
+    static WeightFiles of(Path file) {
+        return new WeightFiles(List.of(file), List.of(), Map.of(), null);
+    }
 
     /// One `model.safetensors`, else the shards of an index, else shards without an index, else the
-    /// only safetensors file.
+    /// only safetensors file that is no adapter.
     static WeightFiles find(Path directory) {
         Path single = directory.resolve(SINGLE);
+        FileKind.requireFile(single);
         if (Files.isRegularFile(single)) {
-            return new WeightFiles(List.of(single), Map.of(), null);
+            return of(single);
         }
         Path index = directory.resolve(INDEX);
-        if (Files.isRegularFile(index)) {
-            return ofIndex(directory, index);
-        }
+        FileKind.requireFile(index);
         List<Path> present = list(directory);
-        List<Path> all = present.stream().filter(f -> name(f).endsWith(".safetensors")).toList();
-        List<Path> shards = all.stream().filter(f -> SHARD.matcher(name(f)).matches()).toList();
+        if (Files.isRegularFile(index)) {
+            return ofIndex(directory, index, shards(present));
+        }
+        List<Path> shards = shards(present);
         if (!shards.isEmpty()) {
             return complete(directory, shards);
         }
+        List<Path> all = present.stream().filter(WeightFiles::isModel).toList();
         if (all.size() == 1) {
-            return new WeightFiles(all, Map.of(), null);
+            return of(all.getFirst());
         }
         throw all.isEmpty() ? noWeights(directory, present) : ambiguous(directory, all);
     }
 
-    private static WeightFiles ofIndex(Path directory, Path index) {
+    private static boolean isModel(Path file) {
+        return name(file).endsWith(".safetensors") && !ADAPTER.matcher(name(file)).matches();
+    }
+
+    private static List<Path> shards(List<Path> files) {
+        return files.stream().filter(f -> SHARD.matcher(name(f)).matches()).toList();
+    }
+
+    private static WeightFiles ofIndex(Path directory, Path index, List<Path> shards) {
         ObjectNode root = Json.readObject(index);
         if (!(root.get("weight_map") instanceof ObjectNode map) || map.isEmpty()) {
             throw new FormatException(index, "expected tensors under 'weight_map'");
         }
         Map<String, Path> promised = new TreeMap<>();
-        TreeSet<Path> files = new TreeSet<>();
+        TreeSet<Path> named = new TreeSet<>();
         for (Map.Entry<String, JsonNode> e : map.properties()) {
             Path file = shard(directory, index, e.getValue());
             promised.put(e.getKey(), file);
-            files.add(file);
+            named.add(file);
         }
-        for (Path file : files) {
+        for (Path file : named) {
+            FileKind.requireFile(file);
             if (!Files.isRegularFile(file)) {
                 throw new FormatException(
                         index,
@@ -69,7 +97,11 @@ record WeightFiles(List<Path> files, Map<String, Path> promised, Path index) {
                                 .formatted(name(file)));
             }
         }
-        return new WeightFiles(List.copyOf(files), promised, index);
+        return new WeightFiles(
+                List.copyOf(named),
+                shards.stream().filter(f -> !named.contains(f)).toList(),
+                promised,
+                index);
     }
 
     /// A plain file name, so that an index cannot make anyone read outside of its directory.
@@ -91,21 +123,59 @@ record WeightFiles(List<Path> files, Map<String, Path> promised, Path index) {
                 index, "'%s' is not the plain name of a .safetensors file".formatted(name));
     }
 
-    /// Shards without an index: all that their names promise must be there.
+    /// Shards without an index: all that their names promise must be there. Of several series, such
+    /// as `model-` and `consolidated-`, transformers knows the first.
     private static WeightFiles complete(Path directory, List<Path> shards) {
-        String first = name(shards.getFirst());
-        int end = first.length() - ".safetensors".length();
-        int count = Integer.parseInt(first.substring(end - 5, end));
-        if (shards.size() != count) {
+        SequencedMap<String, List<Path>> series = new TreeMap<>();
+        for (Path shard : shards) {
+            series.computeIfAbsent(part(shard, "series"), _ -> new ArrayList<>()).add(shard);
+        }
+        List<Path> one =
+                series.containsKey("model") || series.size() > 1
+                        ? series.get("model")
+                        : series.firstEntry().getValue();
+        if (one == null) {
+            throw ambiguous(directory, shards);
+        }
+        Set<String> counts = new TreeSet<>();
+        one.forEach(shard -> counts.add(part(shard, "count")));
+        if (counts.size() > 1) {
+            throw ambiguous(directory, one);
+        }
+        int count = Integer.parseInt(counts.iterator().next());
+        if (one.size() != count) {
             throw new FormatException(
                     directory,
                     "has %d of %d shards and no %s: download the rest"
-                            .formatted(shards.size(), count, INDEX));
+                            .formatted(one.size(), count, INDEX));
         }
-        return new WeightFiles(shards, Map.of(), null);
+        return new WeightFiles(one, List.of(), Map.of(), null);
+    }
+
+    private static String part(Path shard, String group) {
+        return SHARD.matcher(name(shard)).replaceFirst("${" + group + "}");
+    }
+
+    /// The refusal where a promised tensor is in no file.
+    FormatException lost(String tensor) {
+        return new FormatException(
+                index,
+                "says that '%s' lies in %s, but no shard has it: download both again"
+                        .formatted(tensor, name(promised.get(tensor))));
     }
 
     private static UserException noWeights(Path directory, List<Path> present) {
+        List<String> unfinished =
+                present.stream()
+                        .map(WeightFiles::name)
+                        .filter(n -> UNFINISHED.matcher(n).matches())
+                        .toList();
+        if (!unfinished.isEmpty()) {
+            return new UserException(
+                    "%s: no .safetensors weights here but unfinished downloads, as %s"
+                            .formatted(directory, shortened(unfinished)),
+                    "let the download finish");
+        }
         List<String> other =
                 present.stream()
                         .map(WeightFiles::name)
@@ -118,8 +188,8 @@ record WeightFiles(List<Path> files, Map<String, Path> promised, Path index) {
         }
         return new UserException(
                 "%s: no .safetensors weights here, only %s".formatted(directory, shortened(other)),
-                "convert them to safetensors first: load the model with transformers and save it with"
-                        + " save_pretrained");
+                "convert them to safetensors first: load the model with transformers and save it"
+                        + " with save_pretrained");
     }
 
     private static UserException ambiguous(Path directory, List<Path> all) {

@@ -3,12 +3,22 @@ package io.llmc.formats;
 
 import static io.llmc.formats.Fixture.CONFIG;
 import static io.llmc.formats.Fixture.entry;
+
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
+import org.assertj.core.api.AbstractThrowableAssert;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
@@ -16,12 +26,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.Random;
-import org.assertj.core.api.AbstractThrowableAssert;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
 
 class CheckpointTest {
     @TempDir Path directory;
@@ -191,30 +195,91 @@ class CheckpointTest {
     }
 
     @Test
-    void refusesAnIndexThatLies() throws IOException {
+    void refusesAnIndexOfMissingShards() throws IOException {
         shard("one.safetensors", "a");
-        shard("two.safetensors", "b");
         index("\"a\":\"one.safetensors\",\"b\":\"three.safetensors\"");
-        opening().isInstanceOf(FormatException.class).hasMessageContaining("three.safetensors");
-        index("\"a\":\"one.safetensors\",\"c\":\"two.safetensors\"");
-        opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'c'", "two");
-        index("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"");
-        opening().isInstanceOf(FormatException.class).hasMessageContainingAll("'b'", "one");
-        shard("two.safetensors", "b", "c");
-        index("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\",\"c\":\"two.safetensors\"");
         opening()
                 .isInstanceOf(FormatException.class)
-                .hasMessageContainingAll("'b' lies in one.safetensors, but it does not");
+                .hasMessageContainingAll("three.safetensors", "not in the directory");
+        index("\"a\":\"three.safetensors\"");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("three.safetensors");
+        Files.createDirectory(directory.resolve("three.safetensors"));
+        opening().isInstanceOf(UserException.class).hasMessageContaining("is a directory");
         index("\"a\":5");
         opening().isInstanceOf(FormatException.class).hasMessageContaining("'5'");
+        index("\"a\":null");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'null'");
         index("");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("weight_map");
+        write("model.safetensors.index.json", "{\"weight_map\":[]}");
         opening().isInstanceOf(FormatException.class).hasMessageContaining("weight_map");
         write("model.safetensors.index.json", "[]");
         opening().isInstanceOf(FormatException.class).hasMessageContaining("JSON object");
     }
 
     @Test
-    void refusesATensorInTwoShards() throws IOException {
+    void believesTheShardsRatherThanTheirIndex() throws IOException {
+        shard("one.safetensors", "a");
+        shard("two.safetensors", "b");
+        index("\"b\":\"one.safetensors\",\"a\":\"two.safetensors\",\"c\":\"two.safetensors\"");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(c.names()).containsExactly("a", "b");
+            assertThat(c.file("a")).hasFileName("one.safetensors");
+            assertThat(r.tensor("b").byteSize()).isEqualTo(3);
+            assertThatThrownBy(() -> c.info("c"))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContainingAll(
+                            "index.json", "'c' lies in two.safetensors", "no shard has it");
+        }
+    }
+
+    @Test
+    void looksIntoTheOtherShardsForWhatAnIndexPromises() throws IOException {
+        shard("model-00001-of-00002.safetensors", "a");
+        shard("model-00002-of-00002.safetensors", "b", "unlisted");
+        shard("consolidated.safetensors", "b");
+        String first = "model-00001-of-00002.safetensors";
+        index("\"a\":\"%s\",\"b\":\"%s\"".formatted(first, first));
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("a", "b");
+            assertThat(c.file("b")).hasFileName("model-00002-of-00002.safetensors");
+            assertThat(c.weightFiles()).hasSize(2);
+        }
+        index("\"a\":\"%s\"".formatted(first));
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).as("nothing is missing").containsExactly("a");
+            assertThat(c.weightFiles()).hasSize(1);
+        }
+    }
+
+    @Test
+    void readsTheSeriesThatTransformersKnows() throws IOException {
+        shard("consolidated-00001-of-00001.safetensors", "x");
+        shard("adapter_model.safetensors", "lora");
+        shard("._model-00001-of-00002.safetensors", "junk");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("x");
+        }
+        shard("model-00001-of-00002.safetensors", "a");
+        shard("model-00002-of-00002.safetensors", "b");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly("a", "b");
+        }
+        shard("model-00001-of-00003.safetensors", "a");
+        opening().isInstanceOf(UserException.class).hasMessageContaining("cannot tell");
+    }
+
+    @Test
+    void namesDownloadsThatDidNotFinish() throws IOException {
+        write("model.safetensors.incomplete", "");
+        opening()
+                .isInstanceOf(UserException.class)
+                .hasMessageContainingAll("unfinished", "model.safetensors.incomplete");
+    }
+
+    @Test
+    void refusesATensorInTwoShardsWithOtherValues() throws IOException {
         shard("model-00001-of-00002.safetensors", "a");
         shard("model-00002-of-00002.safetensors", "b", "a");
         index(
@@ -230,6 +295,86 @@ class CheckpointTest {
         opening()
                 .isInstanceOf(FormatException.class)
                 .hasMessageContainingAll("'a'", "also in", "00001");
+        shard("model-00002-of-00002.safetensors", "a", "b");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).as("the same bytes").containsExactly("a", "c", "b");
+        }
+    }
+
+    @ParameterizedTest
+    @CsvSource({
+        "module.model.layers.0.mlp.up_proj.weight, model.layers.0.mlp.up_proj.weight",
+        "_orig_mod.model.norm.weight, model.norm.weight",
+        "module._orig_mod.model.norm.weight, model.norm.weight",
+        "_orig_mod.module.model.norm.weight, model.norm.weight",
+        "module.module.lm_head.weight, lm_head.weight",
+        "model.layers.0._orig_mod.mlp.up_proj.weight, model.layers.0.mlp.up_proj.weight",
+        "_fsdp_wrapped_module.model.layers.1._fsdp_wrapped_module.x, model.layers.1.x",
+        "model.layers.1._checkpoint_wrapped_module.mlp.b.bias, model.layers.1.mlp.b.bias",
+        "language_model.model.embed_tokens.weight, model.embed_tokens.weight",
+        "language_model.lm_head.weight, lm_head.weight",
+        "model.language_model.layers.7.x, model.layers.7.x",
+        "base_model.model.model.norm.weight, model.norm.weight",
+        "model.model.embed_tokens.weight, model.embed_tokens.weight",
+        "model.lm_head.weight, lm_head.weight",
+        "embed_tokens.weight, model.embed_tokens.weight",
+        "layers.3.self_attn.q_proj.qweight, model.layers.3.self_attn.q_proj.qweight",
+        "norm.weight, model.norm.weight",
+        "module.transformer.h.0.ln_1.bias, transformer.h.0.ln_1.bias",
+        "_orig_mod.wte.weight, wte.weight",
+        "module.score.weight, score.weight"
+    })
+    void readsTensorsUnderTheNamesOfTheHub(String found, String hub) throws IOException {
+        shard("model.safetensors", found);
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(c.names()).containsExactly(hub);
+            assertThat(c.info(hub).name()).isEqualTo(hub);
+            assertThat(r.tensor(hub).byteSize()).isEqualTo(3);
+            assertThat(c.remarks()).singleElement().asString().contains(found, hub);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "model.layers.0.mlp.up_proj.weight",
+                "lm_head.weight",
+                "transformer.h.0.attn.c_attn.weight",
+                "h.0.attn.c_attn.weight",
+                "vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight",
+                "model.decoder.layers.0.fc1.weight",
+                "model.visual.blocks.0.norm1.weight",
+                "norm",
+                "module"
+            })
+    void leavesOtherNamesAlone(String name) throws IOException {
+        shard("model.safetensors", name);
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThat(c.names()).containsExactly(name);
+            assertThat(c.remarks()).isEmpty();
+        }
+    }
+
+    @Test
+    void refusesTwoTensorsThatStandForOne() throws IOException {
+        shard("model.safetensors", "model.norm.weight", "module.model.norm.weight");
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContainingAll("'model.norm.weight'", "'module.model.norm.weight'");
+    }
+
+    @Test
+    void saysWhatThereIsInThePlaceOfAMissingTensor() throws IOException {
+        shard("model.safetensors", "other.x", "foo.model.norm.weight");
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            assertThatThrownBy(() -> c.info("model.norm.weight"))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContainingAll(
+                            "'model.norm.weight'", "'foo.model.norm.weight'", "prefix");
+            assertThatThrownBy(() -> c.info("lm_head.weight"))
+                    .hasMessageContainingAll("'lm_head.weight'", "'other.x'", "the whole model?");
+        }
     }
 
     @Test

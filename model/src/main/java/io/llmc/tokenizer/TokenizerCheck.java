@@ -12,6 +12,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.JsonFault;
 import java.io.IOException;
 import java.io.StringReader;
 import java.io.UncheckedIOException;
@@ -85,12 +86,7 @@ final class TokenizerCheck {
                     "not a tokenizer: nested more than %d deep, or longer than any tokenizer"
                             .formatted(DEEPEST));
         } catch (JsonProcessingException e) {
-            throw new FormatException(
-                    file,
-                    "not a tokenizer: line %d is not valid JSON: %s"
-                            .formatted(
-                                    e.getLocation().getLineNr(),
-                                    e.getOriginalMessage().replaceFirst(" \\(start marker.*", "")));
+            throw JsonFault.refusal(file, e, "a tokenizer in JSON");
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }

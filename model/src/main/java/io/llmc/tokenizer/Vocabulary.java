@@ -6,8 +6,11 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
+
 import io.llmc.formats.FormatException;
+import io.llmc.formats.JsonFault;
 import io.llmc.formats.UserException;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -75,7 +78,7 @@ public final class Vocabulary {
                         file, "has no model.vocab, expected tokens and their ids");
             }
         } catch (JsonProcessingException e) {
-            throw new FormatException(file, "not valid JSON: " + e.getOriginalMessage());
+            throw JsonFault.refusal(file, e, "a tokenizer in JSON");
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -254,18 +257,19 @@ public final class Vocabulary {
         StringBuilder text = new StringBuilder("\"");
         token.codePoints()
                 .limit(SHOWN_CHARACTERS)
-                .forEach(c -> {
-                    switch (Character.getType(c)) {
-                        case Character.CONTROL,
-                                Character.FORMAT,
-                                Character.SURROGATE,
-                                Character.UNASSIGNED,
-                                Character.LINE_SEPARATOR,
-                                Character.PARAGRAPH_SEPARATOR ->
-                                text.append("\\u%04x".formatted(c));
-                        default -> text.appendCodePoint(c);
-                    }
-                });
+                .forEach(
+                        c -> {
+                            switch (Character.getType(c)) {
+                                case Character.CONTROL,
+                                        Character.FORMAT,
+                                        Character.SURROGATE,
+                                        Character.UNASSIGNED,
+                                        Character.LINE_SEPARATOR,
+                                        Character.PARAGRAPH_SEPARATOR ->
+                                        text.append("\\u%04x".formatted(c));
+                                default -> text.appendCodePoint(c);
+                            }
+                        });
         boolean cut = token.codePointCount(0, token.length()) > SHOWN_CHARACTERS;
         return text.append(cut ? "…\"" : "\"").toString();
     }

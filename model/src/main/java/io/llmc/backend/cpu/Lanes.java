@@ -50,10 +50,22 @@ final class Lanes {
     }
 
     /// `dst[at, at+n)` = elements `[from, from+n)` of a tensor's bytes.
+    ///
+    /// A mapped file is only ever copied from: where it became shorter, a copy is an error, and a
+    /// vector that is loaded from it is the end of the process.
     static void read(float[] dst, int at, MemorySegment src, DType type, long from, int n) {
+        if (src.isMapped() && type != DType.F32) {
+            MemorySegment copy = MemorySegment.ofArray(new short[Math.min(n, BULK)]);
+            for (int i = 0; i < n; i += BULK) {
+                int some = Math.min(BULK, n - i);
+                MemorySegment.copy(src, I16, 2 * (from + i), copy, I16, 0, some);
+                read(dst, at + i, copy, type, 0, some);
+            }
+            return;
+        }
         switch (type) {
             case F32 -> {
-                if (n >= BULK) {
+                if (n >= BULK || src.isMapped()) {
                     MemorySegment.copy(src, F32, 4 * from, dst, at, n);
                     return;
                 }

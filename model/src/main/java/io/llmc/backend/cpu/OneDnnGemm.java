@@ -110,7 +110,8 @@ final class OneDnnGemm implements Gemm {
     }
 
     /// Rows `[first, first + count)`, then zeros up to `all`; in place where the operand is F32 and
-    /// has them all.
+    /// has them all, and lies in no mapped file: such a file may become shorter, and then it is the end
+    /// of the process to read it in native code.
     private static Block block(
             Operand o, int first, int count, int all, int k, int slot, Scratch scratch) {
         if (count == all && o instanceof Operand.Columns(var bytes, long from, long stride)) {
@@ -118,7 +119,8 @@ final class OneDnnGemm implements Gemm {
         }
         if (count == all
                 && o instanceof Operand.Rows(var bytes, var type, long from, long stride)
-                && type == DType.F32) {
+                && type == DType.F32
+                && !bytes.isMapped()) {
             return new Block(bytes.asSlice(4 * (from + first * stride)), stride, false);
         }
         MemorySegment copy = scratch.bytes(slot, 4L * all * k);

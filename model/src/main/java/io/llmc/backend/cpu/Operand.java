@@ -48,6 +48,9 @@ sealed interface Operand {
             int n,
             Scratch scratch) {
         switch (this) {
+            case Columns(var bytes, long from, long stride) when bytes.isMapped() ->
+                    copied(bytes, from + k0 * stride + first, stride, count, n)
+                            .pack(panel, at, width, 0, count, 0, n, scratch);
             case Columns(var bytes, long from, long stride) ->
                     Panels.copy(
                             panel,
@@ -71,6 +74,16 @@ sealed interface Operand {
                 }
             }
         }
+    }
+
+    /// A part of the transpose of a mapped file, out of it: see [Lanes#read].
+    private static Columns copied(
+            MemorySegment bytes, long from, long stride, int count, int n) {
+        float[] copy = new float[n * count];
+        for (int k = 0; k < n; k++) {
+            MemorySegment.copy(bytes, Lanes.F32, 4 * (from + k * stride), copy, k * count, count);
+        }
+        return new Columns(MemorySegment.ofArray(copy), 0, count);
     }
 
     /// `dst[at, at + n)` = `[k0, k0 + n)` of a row.

@@ -55,6 +55,7 @@ public final class ModelDirectory {
 
     /// An opened checkpoint with a config that is true of its tensors; it takes over the files.
     public static Checkpoint settled(Checkpoint c, Consumer<String> notes) {
+        c.remarks().forEach(notes);
         HfConfig config = c.config();
         ModelSpec spec = Architectures.specOf(c);
         if (spec.tied() && hasOtherHead(c, spec)) {
