@@ -186,8 +186,18 @@ record Sizes(
     static void requireTensors(HfConfig c, String key, String last, Set<String> tensors) {
         if (tensors.stream().noneMatch(name -> name.startsWith(last))) {
             throw c.wrong(
-                    key, "as many as there are tensors for: none is called %s*".formatted(last));
+                    key,
+                    "as many as there are tensors for: none is called %s*%s"
+                            .formatted(last, instead(last, tensors)));
         }
+    }
+
+    private static String instead(String last, Set<String> tensors) {
+        return tensors.stream()
+                .filter(name -> name.contains("." + last))
+                .findFirst()
+                .map("; there is '%s', under a prefix that llmc does not know: save it without"::formatted)
+                .orElse("");
     }
 
     NormSpec norm(String name) {
