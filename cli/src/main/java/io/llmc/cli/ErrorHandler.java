@@ -5,7 +5,14 @@ import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.RecipeException;
-
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.AccessDeniedException;
+import java.nio.file.FileAlreadyExistsException;
+import java.nio.file.FileSystemException;
+import java.nio.file.InvalidPathException;
+import java.nio.file.NoSuchFileException;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -15,15 +22,6 @@ import picocli.CommandLine.IParameterExceptionHandler;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.ParseResult;
 import picocli.CommandLine.UnmatchedArgumentException;
-
-import java.io.FileNotFoundException;
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.AccessDeniedException;
-import java.nio.file.FileAlreadyExistsException;
-import java.nio.file.FileSystemException;
-import java.nio.file.InvalidPathException;
-import java.nio.file.NoSuchFileException;
 
 /// The one place where errors become sentences and exit codes.
 record ErrorHandler(Wiring wiring, LogOptions log)
@@ -68,7 +66,8 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                                             + " UTF-8, as C.UTF-8");
                     case InternalError fault when isFault(fault) ->
                             failed(
-                                    "a file became shorter, or its disk failed, while it was in use",
+                                    "a file became shorter, or its disk failed, while it was in"
+                                        + " use",
                                     "put the whole file back, then the same command goes on");
                     case OutOfMemoryError heap ->
                             failed(

@@ -2,16 +2,14 @@
 package io.llmc.cli;
 
 import io.llmc.formats.UserException;
-
+import java.util.Locale;
+import java.util.Optional;
+import java.util.concurrent.Callable;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Spec;
-
-import java.util.Locale;
-import java.util.Optional;
-import java.util.concurrent.Callable;
 
 /// Entry point: parses, runs, turns exceptions into exit codes. Knows nothing about models.
 @Command(

@@ -14,8 +14,8 @@ import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/// A model's file becomes shorter while a process of its own has it mapped: that process ends by its
-/// own decision, and goes on when the file is back.
+/// A model's file becomes shorter while a process of its own has it mapped: that process ends by
+/// its own decision, and goes on when the file is back.
 class TruncationIT {
     private static final int SECONDS = 120;
 

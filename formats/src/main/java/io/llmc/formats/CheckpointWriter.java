@@ -207,23 +207,25 @@ public final class CheckpointWriter implements AutoCloseable {
 
     /// A segment as direct buffers, one at a time: each is good until the next.
     ///
-    /// Memory of Java arrays is copied, and so are mapped files: where one became shorter, a copy is
-    /// an error, and a checksum or a system call that reads it is the end of the process.
+    /// Memory of Java arrays is copied, and so are mapped files: where one became shorter, a copy
+    /// is an error, and a checksum or a system call that reads it is the end of the process.
     static Stream<ByteBuffer> chunks(MemorySegment segment) {
         boolean direct = segment.isNative() && !segment.isMapped();
         long chunk = direct ? CHUNK : COPIED;
         ByteBuffer copy =
                 ByteBuffer.allocateDirect(direct ? 0 : (int) Math.min(COPIED, segment.byteSize()));
         return Stream.iterate(0L, from -> from < segment.byteSize(), from -> from + chunk)
-                .map(from -> {
-                    long bytes = Math.min(chunk, segment.byteSize() - from);
-                    MemorySegment part = segment.asSlice(from, bytes);
-                    if (direct) {
-                        return part.asByteBuffer();
-                    }
-                    MemorySegment.copy(part, 0, MemorySegment.ofBuffer(copy.clear()), 0, bytes);
-                    return copy.limit((int) bytes);
-                });
+                .map(
+                        from -> {
+                            long bytes = Math.min(chunk, segment.byteSize() - from);
+                            MemorySegment part = segment.asSlice(from, bytes);
+                            if (direct) {
+                                return part.asByteBuffer();
+                            }
+                            MemorySegment.copy(
+                                    part, 0, MemorySegment.ofBuffer(copy.clear()), 0, bytes);
+                            return copy.limit((int) bytes);
+                        });
     }
 
     /// Returns once everything written so far is on the disk.

@@ -8,8 +8,8 @@ import java.nio.file.StandardOpenOption;
 
 /// A file whose parts are mapped while it is open.
 ///
-/// Mapped memory ends where the file ends: if that becomes shorter, what lies beyond is a fault, but
-/// zeros up to the end of a page. So a reader looks at the length again when it is done.
+/// Mapped memory ends where the file ends: if that becomes shorter, what lies beyond is a fault,
+/// but zeros up to the end of a page. So a reader looks at the length again when it is done.
 ///
 /// @param bytes that it had when it was opened
 record OpenFile(Path path, FileChannel channel, long bytes) implements AutoCloseable {

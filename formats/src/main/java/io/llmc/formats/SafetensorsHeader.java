@@ -5,10 +5,8 @@ import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
-
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
-
 import java.io.CharConversionException;
 import java.io.EOFException;
 import java.io.IOException;

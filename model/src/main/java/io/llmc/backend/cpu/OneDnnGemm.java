@@ -110,8 +110,8 @@ final class OneDnnGemm implements Gemm {
     }
 
     /// Rows `[first, first + count)`, then zeros up to `all`; in place where the operand is F32 and
-    /// has them all, and lies in no mapped file: such a file may become shorter, and then it is the end
-    /// of the process to read it in native code.
+    /// has them all, and lies in no mapped file: such a file may become shorter, and then it is the
+    /// end of the process to read it in native code.
     private static Block block(
             Operand o, int first, int count, int all, int k, int slot, Scratch scratch) {
         if (count == all && o instanceof Operand.Columns(var bytes, long from, long stride)) {

@@ -77,8 +77,7 @@ sealed interface Operand {
     }
 
     /// A part of the transpose of a mapped file, out of it: see [Lanes#read].
-    private static Columns copied(
-            MemorySegment bytes, long from, long stride, int count, int n) {
+    private static Columns copied(MemorySegment bytes, long from, long stride, int count, int n) {
         float[] copy = new float[n * count];
         for (int k = 0; k < n; k++) {
             MemorySegment.copy(bytes, Lanes.F32, 4 * (from + k * stride), copy, k * count, count);

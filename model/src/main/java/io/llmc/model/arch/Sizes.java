@@ -10,7 +10,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.RopeSpec;
-
 import java.util.List;
 import java.util.Set;
 import java.util.function.IntFunction;
@@ -196,7 +195,9 @@ record Sizes(
         return tensors.stream()
                 .filter(name -> name.contains("." + last))
                 .findFirst()
-                .map("; there is '%s', under a prefix that llmc does not know: save it without"::formatted)
+                .map(
+                        "; there is '%s', under a prefix that llmc does not know: save it without"
+                                ::formatted)
                 .orElse("");
     }
 
