@@ -7,6 +7,9 @@ import picocli.CommandLine.Option;
 
 /// Mixin: how weights are found.
 final class MethodOptions {
+    /// What becomes of a packed model that is to be plain, whatever method is asked for.
+    static final String UNPACK = "unpack";
+
     private static final Methods METHODS = new Methods(QuantizePasses.ALL);
 
     @Option(

@@ -17,6 +17,11 @@ final class OutputOptions {
 
     @Mixin private SaveOptions save;
 
+    /// Whether all weights are to be plain.
+    boolean toDense() {
+        return save.toDense();
+    }
+
     List<Setting> toSettings() {
         return Stream.concat(
                         Stream.of(new Setting("output", output, "--output")),

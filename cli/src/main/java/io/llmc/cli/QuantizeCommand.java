@@ -40,14 +40,18 @@ final class QuantizeCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Request request = run.toRequest();
-        String pass = "steps.0.sweep.0." + method.toName();
+        boolean plain = output.toDense() && model.toPacked();
+        String name = plain ? MethodOptions.UNPACK : method.toName();
+        String pass = "steps.0.sweep.0." + name;
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
-        tree.putAll("calibration", calibration.toSettings());
-        tree.expect("calibration", "--calib-data");
         tree.put(pass, new LinkedHashMap<>(), "--method");
-        tree.putAll(pass, quantization.toSettings());
+        if (!name.equals(MethodOptions.UNPACK)) { // what is packed is not rounded again
+            tree.putAll("calibration", calibration.toSettings());
+            tree.expect("calibration", "--calib-data");
+            tree.putAll(pass, quantization.toSettings());
+        }
         tree.putAll(pass, layers.toSettings());
         request.changes().forEach(change -> tree.set(pass, change));
         return new RecipeJob(wiring, log.toVerbosity())

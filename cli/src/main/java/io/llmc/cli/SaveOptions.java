@@ -24,6 +24,10 @@ final class SaveOptions {
             description = "Most data in one .safetensors file, as 800M or 5G (default: 5G).")
     private String shardSize;
 
+    boolean toDense() {
+        return "dense".equals(layout);
+    }
+
     List<Setting> toSettings() {
         return List.of(
                 new Setting("save.layout", layout, "--layout"),

@@ -326,6 +326,19 @@ public final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /// Names of the linear layers whose weights are packed.
+    public Set<String> packedLinears() {
+        Set<String> linears = new LinkedHashSet<>();
+        for (String name : names()) {
+            String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+            if (Layouts.ALL.stream()
+                    .anyMatch(l -> !l.name().equals("dense") && l.matches(this, linear))) {
+                linears.add(linear);
+            }
+        }
+        return linears;
+    }
+
     /// @throws UserException where linear layers are encoded in a way that llmc does not read
     Optional<Quantization> scheme() {
         synchronized (tensors) {

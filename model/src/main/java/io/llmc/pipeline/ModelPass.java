@@ -3,11 +3,22 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.model.ModelSpec;
+import java.util.Optional;
 
 /// Changes what blocks alone cannot: which of them there are, or the width of the stream between
 /// them. It decides once, then gives another view of the checkpoint, of which each tensor is made
 /// when the sweep reads it.
 public non-sealed interface ModelPass extends Pass {
+    /// Whether it takes a model whose weights are packed.
+    default boolean unpacks() {
+        return false;
+    }
+
+    /// What a user should know before any work.
+    default Optional<String> note(Checkpoint source) {
+        return Optional.empty();
+    }
+
     /// A checkpoint of the sizes that [#view] will have, to plan with; its values do not matter.
     ///
     /// @throws io.llmc.formats.UserException where the model cannot be changed in this way

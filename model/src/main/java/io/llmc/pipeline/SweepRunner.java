@@ -27,6 +27,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
 
 /// Runs one trip over the blocks from a model directory to an output directory.
 ///
@@ -43,16 +44,23 @@ public record SweepRunner(
         new OutputDirectory(output, force).requireFree();
         try (Checkpoint source = ModelDirectory.open(model, progress::note)) {
             List<Checkpoint> models = new ArrayList<>(List.of(source));
+            List<String> notes = new ArrayList<>();
             for (ModelPass pass : sweep.views()) {
-                refuseQuantized(models.getLast());
-                models.add(pass.outline(models.getLast()));
+                Checkpoint last = models.getLast();
+                if (!pass.unpacks()) {
+                    refuseQuantized(last);
+                }
+                pass.note(last).ifPresent(notes::add);
+                models.add(pass.outline(last));
             }
-            return plan(models, recipe, sweep);
+            return plan(models, recipe, sweep, notes);
         }
     }
 
     /// @param models as the directory has it, then as each of the sweep's views has it
-    private SweepPlan plan(List<Checkpoint> models, Recipe recipe, Recipe.Sweep sweep) {
+    /// @param notes of the views
+    private SweepPlan plan(
+            List<Checkpoint> models, Recipe recipe, Recipe.Sweep sweep, List<String> notes) {
         Checkpoint source = models.getFirst();
         Checkpoint c = models.getLast();
         sweep.requireOneGrid(recipe.save().layout());
@@ -75,7 +83,7 @@ public record SweepRunner(
                 output.parameters(),
                 memory.bytes(),
                 memory.spills(),
-                output.notes());
+                Stream.concat(notes.stream(), output.notes().stream()).toList());
     }
 
     /// @throws UserException where the output exists, the model cannot be compressed as asked, or
@@ -156,7 +164,9 @@ public record SweepRunner(
             Path spill,
             Notes notes,
             List<ModuleReport> reports) {
-        refuseQuantized(c);
+        if (!pass.unpacks()) {
+            refuseQuantized(c);
+        }
         try (LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend)) {
             return pass.view(
                     new ModelScope(
@@ -171,11 +181,12 @@ public record SweepRunner(
 
     /// @throws UserException where the weights are packed
     static void refuseQuantized(Checkpoint c) {
-        if (c.config().quantization().isPresent()) {
+        if (c.quantization().isPresent()) {
             throw new UserException(
                     c.directory() + " is already quantized",
                     "start from the original model, and prune before quantizing; what rounding lost"
-                            + " does not come back");
+                            + " does not come back, but llmc quantize %s -o PLAIN --layout dense writes plain weights"
+                                    .formatted(c.directory()));
         }
     }
 

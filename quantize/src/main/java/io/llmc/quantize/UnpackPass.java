@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.quantize;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.Dequantizer;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Transpose;
+import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.ModelPass;
+import io.llmc.pipeline.ModelScope;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.PassFactory;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/// A packed model as a plain one: every weight is the value that its readers compute, in the type of
+/// its scales, so that nothing is rounded again. A plain model stays as it is.
+///
+///     - unpack: {}
+public record UnpackPass() implements ModelPass {
+    static final PassFactory FACTORY =
+            new PassFactory(
+                    "unpack",
+                    "a packed model's weights as the plain values that they stand for; no calibration data",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    steps:
+                      - sweep:
+                          - unpack: {}
+                          - rtn: {bits: 4, groupSize: 64}
+                    """,
+                    _ -> new UnpackPass());
+
+    /// What a linear layer keeps beside its weight.
+    private static final String BIAS = ".bias";
+
+    @Override
+    public String name() {
+        return "unpack";
+    }
+
+    @Override
+    public boolean calibrates() {
+        return false;
+    }
+
+    @Override
+    public boolean unpacks() {
+        return true;
+    }
+
+    @Override
+    public SequencedMap<String, Object> describe() {
+        return new LinkedHashMap<>();
+    }
+
+    @Override
+    public Optional<String> note(Checkpoint source) {
+        int packed = source.packedLinears().size();
+        return packed == 0
+                ? Optional.empty()
+                : Optional.of(
+                        "%d packed layers are written as the plain values that they stand for; what rounding lost does not come back"
+                                .formatted(packed));
+    }
+
+    @Override
+    public Checkpoint outline(Checkpoint source) {
+        return plain(source);
+    }
+
+    @Override
+    public long workBytes(ModelSpec spec, long rows) {
+        return 0;
+    }
+
+    @Override
+    public Checkpoint view(ModelScope scope) {
+        Checkpoint source = scope.model().checkpoint();
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", name());
+        values.put("kept", "%d layers were packed".formatted(source.packedLinears().size()));
+        scope.report(new ModuleReport("model", values, 0, List.of()));
+        return plain(source);
+    }
+
+    private static Checkpoint plain(Checkpoint source) {
+        Set<String> packed = source.packedLinears();
+        if (packed.isEmpty()) {
+            return source;
+        }
+        ModelSpec spec = Architectures.specOf(source);
+        Map<String, LinearSpec> linears =
+                Stream.concat(
+                                spec.layers().stream()
+                                        .flatMap(l -> l.linears(spec.hidden()).stream()),
+                                Stream.of(
+                                        new LinearSpec(
+                                                spec.head(),
+                                                spec.vocabulary(),
+                                                spec.hidden(),
+                                                false)))
+                        .collect(Collectors.toMap(LinearSpec::name, l -> l));
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        for (String name : source.names()) {
+            String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+            if (!packed.contains(linear) || name.equals(linear + BIAS)) {
+                infos.put(name, source.info(name));
+            } else {
+                if (!linears.containsKey(linear)) {
+                    throw new FormatException(
+                            source.file(name),
+                            "'%s' is packed, but a %s has no such layer"
+                                    .formatted(linear, spec.modelType()));
+                }
+                TensorInfo weight = weight(source, linears.get(linear), spec.inOutLinears());
+                infos.put(weight.name(), weight);
+            }
+        }
+        HfConfig config =
+                source.config()
+                        .with("quantization_config", (JsonNode) null)
+                        .with("compression_config", (JsonNode) null);
+        return source.derived(
+                config,
+                infos,
+                (name, base, memory) -> {
+                    String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+                    return packed.contains(linear) && !name.endsWith(BIAS)
+                            ? values(
+                                    base,
+                                    linears.get(linear),
+                                    infos.get(name).dtype(),
+                                    spec.inOutLinears(),
+                                    memory)
+                            : base.tensor(name);
+                });
+    }
+
+    private static TensorInfo weight(Checkpoint source, LinearSpec linear, boolean inOut) {
+        DType dtype =
+                source.names().stream()
+                        .filter(n ->
+                                n.startsWith(linear.name() + ".")
+                                        && !n.equals(linear.name() + BIAS))
+                        .map(n -> source.info(n).dtype())
+                        .filter(DType::isFloat)
+                        .findFirst()
+                        .orElse(DType.F16);
+        String name = linear.name() + ".weight";
+        return inOut
+                ? TensorInfo.of(name, dtype, linear.in(), linear.out())
+                : TensorInfo.of(name, dtype, linear.out(), linear.in());
+    }
+
+    private static Tensor values(
+            TensorReader base, LinearSpec linear, DType dtype, boolean inOut, Arena memory) {
+        Weight w = base.weight(linear.name());
+        if (w.outFeatures() != linear.out() || w.inFeatures() != linear.in()) {
+            throw new FormatException(
+                    base.checkpoint().directory(),
+                    "'%s' is [%d, %d], expected [%d, %d]"
+                            .formatted(
+                                    linear.name(),
+                                    w.outFeatures(),
+                                    w.inFeatures(),
+                                    linear.out(),
+                                    linear.in()));
+        }
+        Tensor values = Dequantizer.values(w, dtype, memory);
+        return inOut ? Transpose.of(values, memory) : values;
+    }
+}
