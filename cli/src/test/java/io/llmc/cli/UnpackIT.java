@@ -93,18 +93,21 @@ class UnpackIT {
 
     @Test
     void conv1dLayersLieAsTheyDid() {
-        Path packed =
-                packed(
-                        Cli.TESTDATA.resolve("tiny-gpt2"),
-                        "gptq",
-                        "--group-size",
-                        "32");
+        Path packed = packed(Cli.TESTDATA.resolve("tiny-gpt2"), "gptq", "--group-size", "32");
         // Read back, it gives the same logits as the packed one: the run itself compares them.
         Cli cli =
                 done(
                         Cli.run(
-                                "quantize", packed, "-o", plain(), "--layout", "dense", "--method",
-                                "rtn", "--bits", "2"));
+                                "quantize",
+                                packed,
+                                "-o",
+                                plain(),
+                                "--layout",
+                                "dense",
+                                "--method",
+                                "rtn",
+                                "--bits",
+                                "2"));
         assertThat(cli.out()).contains("8 layers were packed", "verified");
         assertThat(done(Cli.run("inspect", plain(), "-v")).out())
                 .contains("attn.c_attn.weight")
@@ -129,7 +132,13 @@ class UnpackIT {
         }
         Cli targets =
                 Cli.run(
-                        "quantize", packed, "-o", plain(), "--layout", "dense", "--targets",
+                        "quantize",
+                        packed,
+                        "-o",
+                        plain(),
+                        "--layout",
+                        "dense",
+                        "--targets",
                         "q_proj");
         assertThat(targets.exit()).isEqualTo(ExitCode.USAGE);
         assertThat(targets.err()).contains("--targets");

@@ -7,7 +7,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.NamePatterns;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
@@ -21,8 +20,8 @@ import java.util.stream.Collectors;
 record Trainable(NamePatterns globs, Lora lora, String prefix) {
     private static final String TRAIN = "--train";
     private static final String REMEDY =
-            "use --lora RANK --adapter, or --train '*norm*', or distill first and quantize then; llmc quantize"
-                    + " with --layout dense makes a packed model plain";
+            "use --lora RANK --adapter, or --train '*norm*', or distill first and quantize then;"
+                + " llmc quantize with --layout dense makes a packed model plain";
 
     static Trainable of(DistillSpec spec) {
         return of(spec, spec.lora(), "");

@@ -6,7 +6,8 @@ import java.util.List;
 
 /// Every quantizer, by its name in a recipe.
 public final class QuantizePasses {
-    public static final List<PassFactory> ALL = List.of(RtnPass.FACTORY, GptqPass.FACTORY, UnpackPass.FACTORY);
+    public static final List<PassFactory> ALL =
+            List.of(RtnPass.FACTORY, GptqPass.FACTORY, UnpackPass.FACTORY);
 
     private QuantizePasses() {}
 }

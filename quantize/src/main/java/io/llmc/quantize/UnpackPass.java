@@ -15,7 +15,6 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ModelPass;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
-import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -38,7 +37,8 @@ public record UnpackPass() implements ModelPass {
     static final PassFactory FACTORY =
             new PassFactory(
                     "unpack",
-                    "a packed model's weights as the plain values that they stand for; no calibration data",
+                    "a packed model's weights as the plain values that they stand for; no"
+                        + " calibration data",
                     """
                     model: testdata/tale-llama
                     output: out
@@ -158,9 +158,10 @@ public record UnpackPass() implements ModelPass {
     private static TensorInfo weight(Checkpoint source, LinearSpec linear, boolean inOut) {
         DType dtype =
                 source.names().stream()
-                        .filter(n ->
-                                n.startsWith(linear.name() + ".")
-                                        && !n.equals(linear.name() + BIAS))
+                        .filter(
+                                n ->
+                                        n.startsWith(linear.name() + ".")
+                                                && !n.equals(linear.name() + BIAS))
                         .map(n -> source.info(n).dtype())
                         .filter(DType::isFloat)
                         .findFirst()
