@@ -21,7 +21,7 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
     private static final String TRAIN = "--train";
     private static final String REMEDY =
             "use --lora RANK --adapter, or --train '*norm*', or distill first and quantize then;"
-                + " llmc quantize with --layout dense makes a packed model plain";
+                    + " llmc quantize with --layout dense makes a packed model plain";
 
     static Trainable of(DistillSpec spec) {
         return of(spec, spec.lora(), "");

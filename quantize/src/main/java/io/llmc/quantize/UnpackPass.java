@@ -38,7 +38,7 @@ public record UnpackPass() implements ModelPass {
             new PassFactory(
                     "unpack",
                     "a packed model's weights as the plain values that they stand for; no"
-                        + " calibration data",
+                            + " calibration data",
                     """
                     model: testdata/tale-llama
                     output: out
