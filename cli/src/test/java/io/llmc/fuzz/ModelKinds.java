@@ -39,6 +39,7 @@ final class ModelKinds {
     static List<Path> models() throws IOException {
         try (Stream<Path> all = Files.list(Fuzz.TESTDATA)) {
             return all.filter(d -> d.getFileName().toString().startsWith("tiny-"))
+                    .filter(d -> Files.exists(d.resolve(WEIGHTS)))
                     .sorted()
                     .toList();
         }
