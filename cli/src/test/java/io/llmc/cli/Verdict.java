@@ -89,11 +89,9 @@ public final class Verdict {
         }
     }
 
-    /// What `inspect` does.
-    public static void inspect(Path directory) {
-        try (Checkpoint checkpoint = Checkpoint.inspect(directory)) {
-            InspectReport.of(checkpoint).text(true);
-        }
+    /// What `inspect` shows of a model.
+    public static void describe(Checkpoint checkpoint) {
+        InspectReport.of(checkpoint).text(true);
     }
 
     /// A recipe as plain values.

@@ -34,9 +34,9 @@ final class CommandKinds {
 
     static List<Kind> all() {
         return List.of(
-                new Kind("recipe", 10, 64, CommandKinds::recipes),
-                new Kind("words", 1, 256, CommandKinds::words),
-                new Kind("commands", 1, 1024, CommandKinds::commands));
+                new Kind("recipe", 60, 64, CommandKinds::recipes),
+                new Kind("words", 2, 256, CommandKinds::words),
+                new Kind("commands", 2, 1024, CommandKinds::commands));
     }
 
     private static List<String> sampleRecipes() {

@@ -8,7 +8,7 @@ import java.util.SplittableRandom;
 /// A kind of input that strangers write.
 ///
 /// @param name on the command line
-/// @param share of all cases, against those of the other kinds
+/// @param share of all cases, against those of the other kinds: about what time allows
 /// @param mebibytes that one case may allocate on the Java heap, all together
 /// @param mayCrash whether native code reads it, which can end the process
 /// @param opening makes what all cases share

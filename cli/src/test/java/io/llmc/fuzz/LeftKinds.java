@@ -26,7 +26,7 @@ final class LeftKinds {
 
     static List<Kind> all() {
         return List.of(
-                new Kind("cache", 6, 64, LeftKinds::caches),
+                new Kind("cache", 30, 64, LeftKinds::caches),
                 new Kind("resume", 1, 1024, LeftKinds::resumed));
     }
 

@@ -29,10 +29,10 @@ final class ModelKinds {
 
     static List<Kind> all() {
         return List.of(
-                new Kind("config", 24, 64, ModelKinds::configs),
-                new Kind("quantization", 12, 64, ModelKinds::quantizations),
-                new Kind("index", 6, 64, ModelKinds::indexes),
-                new Kind("header", 20, 64, ModelKinds::headers));
+                new Kind("config", 160, 64, ModelKinds::configs),
+                new Kind("quantization", 60, 64, ModelKinds::quantizations),
+                new Kind("index", 50, 64, ModelKinds::indexes),
+                new Kind("header", 330, 64, ModelKinds::headers));
     }
 
     /// The bundled models: a directory for each architecture.
@@ -87,8 +87,8 @@ final class ModelKinds {
     }
 
     private static void inspect(Path directory) throws Exception {
-        Verdict.inspect(directory);
         try (Checkpoint c = Checkpoint.open(directory)) {
+            Verdict.describe(c);
             Architectures.specOf(c);
         }
     }
@@ -193,9 +193,9 @@ final class ModelKinds {
     }
 
     private static void readPacked(Path directory) throws Exception {
-        Verdict.inspect(directory);
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader reader = c.reader()) {
+            Verdict.describe(c);
             reader.weight("model.layers.0.self_attn.q_proj");
             reader.weight("model.layers.1.mlp.down_proj");
         }

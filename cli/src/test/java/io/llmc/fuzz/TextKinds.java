@@ -26,10 +26,10 @@ final class TextKinds {
 
     static List<Kind> all() {
         return List.of(
-                new Kind("template", 20, 256, TextKinds::templates),
-                new Kind("chat", 4, 64, TextKinds::chats),
-                new Kind("data", 4, 64, TextKinds::data),
-                new Kind("vocabulary", 3, 64, TextKinds::vocabularies));
+                new Kind("template", 250, 256, TextKinds::templates),
+                new Kind("chat", 30, 64, TextKinds::chats),
+                new Kind("data", 30, 64, TextKinds::data),
+                new Kind("vocabulary", 30, 64, TextKinds::vocabularies));
     }
 
     private static Kind.Reader templates(Path work) throws IOException {

@@ -106,7 +106,7 @@ final class Tokenizers {
     private Tokenizers() {}
 
     static Kind kind() {
-        return new Kind("tokenizer", 2, 64, true, Tokenizers::open);
+        return new Kind("tokenizer", 10, 64, true, Tokenizers::open);
     }
 
     private static Kind.Reader open(Path work) throws IOException {
