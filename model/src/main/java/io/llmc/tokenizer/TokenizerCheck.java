@@ -16,6 +16,7 @@ import io.llmc.formats.JsonFault;
 import java.io.IOException;
 import java.io.StringReader;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -90,6 +91,7 @@ final class TokenizerCheck {
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
+        check.settings.properties().forEach(e -> check.parsable(e.getKey(), e.getValue()));
         check.settings.properties().forEach(e -> check.walk(e.getKey(), e.getValue()));
         check.template(check.settings.path("post_processor"));
         JsonNode normalizer = check.settings.path("normalizer");
@@ -239,6 +241,21 @@ final class TokenizerCheck {
                     }
                 }
             }
+        }
+    }
+
+    /// What only this parser takes for JSON.
+    private void parsable(String where, JsonNode node) {
+        if (node.isNumber() && !Double.isFinite(node.doubleValue())) {
+            throw wrong(where, "a number that is too large");
+        }
+        boolean whole = StandardCharsets.UTF_8.newEncoder().canEncode(where + node.asText(""));
+        if (!whole) {
+            throw wrong(where, "half of a surrogate pair");
+        }
+        node.properties().forEach(e -> parsable(where + "." + e.getKey(), e.getValue()));
+        if (node.isArray()) {
+            node.forEach(item -> parsable(where, item));
         }
     }
 

@@ -77,6 +77,12 @@ class TokenizerCheckTest {
                                 + "{\"type\":\"Prepend\",\"prepend\":\"%s\"}"
                                         .formatted("x".repeat(1000))),
                 arguments(
+                        "decoder.type: a number that is too large",
+                        MODEL + ",\"decoder\":{\"type\":-1e400}"),
+                arguments(
+                        "decoder.decoders: half of a surrogate pair",
+                        MODEL + ",\"decoder\":{\"decoders\":[\"\\ud800\"]}"),
+                arguments(
                         "nested more than 64 deep",
                         norm
                                 + "{\"type\":\"Sequence\",\"normalizers\":[".repeat(3000)
