@@ -4,14 +4,12 @@ package io.llmc.cli;
 import io.llmc.formats.Checkpoint;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Work;
-
-import picocli.CommandLine.Model.OptionSpec;
-
 import java.io.OutputStream;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.nio.file.Path;
 import java.util.List;
+import picocli.CommandLine.Model.OptionSpec;
 
 /// Whether the end of some work is one that users may see.
 public final class Verdict {

@@ -3,11 +3,9 @@ package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.cli.Verdict;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;

@@ -3,10 +3,8 @@ package io.llmc.fuzz;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
-
 import io.llmc.cli.Verdict;
 import io.llmc.distill.CacheReading;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;

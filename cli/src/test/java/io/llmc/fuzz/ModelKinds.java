@@ -3,12 +3,10 @@ package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.cli.Verdict;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
 import io.llmc.model.arch.Architectures;
-
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;

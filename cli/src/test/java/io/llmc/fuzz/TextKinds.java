@@ -2,14 +2,12 @@
 package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
-
 import io.llmc.formats.FormatException;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
 import io.llmc.tokenizer.jinja.Template;
 import io.llmc.tokenizer.jinja.TemplateException;
-
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

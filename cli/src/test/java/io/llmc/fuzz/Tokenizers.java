@@ -2,9 +2,7 @@
 package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
-
 import io.llmc.tokenizer.Tokenizer;
-
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
