@@ -7,6 +7,7 @@ import com.fasterxml.jackson.databind.SerializationFeature;
 
 import io.llmc.cli.LogOptions.Verbosity;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Progress;
 
 import java.io.IOException;
@@ -48,6 +49,17 @@ record Console(Wiring wiring, Verbosity verbosity) {
                 wiring.columns() > 0
                         ? new BarProgress(wiring.err(), wiring.columns())
                         : new LineProgress(wiring.err(), System::nanoTime));
+    }
+
+    /// Refuses a result file in the place of something that the command reads.
+    void requireUnread(Inputs inputs) {
+        Path file = verbosity.json();
+        if (file != null && !file.toString().equals(STANDARD_OUTPUT)) {
+            inputs.requireUnread(file, "--json");
+            if (Files.isDirectory(file)) {
+                throw new UserException("--json " + file + " is a directory", "name a file");
+            }
+        }
     }
 
     /// Shows a command's result.

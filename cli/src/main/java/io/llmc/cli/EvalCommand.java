@@ -6,9 +6,13 @@ import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.Evaluator;
 import io.llmc.evaluation.LogitsDump;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.RecipeException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -49,6 +53,9 @@ final class EvalCommand implements Callable<Integer> {
                     "--data", "a text is needed, or --input-ids and --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
+        Inputs inputs = inputs(directory, spec, files);
+        console.requireUnread(inputs);
+        files.ifPresent(f -> inputs.requireUnread(f.saveLogits(), "--save-logits"));
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
         try (Backend backend = wiring.devices().open(where, progress)) {
@@ -59,5 +66,22 @@ final class EvalCommand implements Callable<Integer> {
                     .ifPresent(report -> console.result(report.text(), report.json()));
         }
         return ExitCode.OK;
+    }
+
+    private static Inputs inputs(
+            Path model, Optional<EvalSpec> spec, Optional<LogitsOptions.Files> files) {
+        List<Input> all = new ArrayList<>(List.of(new Input("the model", model, false)));
+        spec.ifPresent(s -> {
+            add(all, "the original", s.against());
+            add(all, "the text", s.data());
+        });
+        files.ifPresent(f -> add(all, "the input ids", f.inputIds()));
+        return Inputs.of(all);
+    }
+
+    private static void add(List<Input> all, String role, Path path) {
+        if (path != null) {
+            all.add(new Input(role, path, false));
+        }
     }
 }

@@ -2,6 +2,9 @@
 package io.llmc.cli;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.Inputs.Input;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -27,6 +30,8 @@ final class InspectCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Console console = new Console(wiring, log.toVerbosity());
+        console.requireUnread(
+                Inputs.of(List.of(new Input("the model", model.toPath(), false))));
         try (Checkpoint checkpoint = Checkpoint.inspect(model.toPath())) {
             InspectReport report = InspectReport.of(checkpoint);
             console.result(report.text(console.verbose()), report.json());

@@ -4,6 +4,8 @@ package io.llmc.cli;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
 import io.llmc.cli.LogOptions.Verbosity;
 import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Recipe;
 import java.util.List;
 
@@ -11,20 +13,30 @@ import java.util.List;
 record RecipeJob(Wiring wiring, Verbosity verbosity) {
     /// @return the exit code
     int execute(RecipeTree tree, Request request, DeviceSpec device) {
+        return execute(tree, List.of(), request, device);
+    }
+
+    /// @param more that is read besides what the recipe names
+    int execute(RecipeTree tree, List<Input> more, Request request, DeviceSpec device) {
         Recipe recipe = Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
         Console console = new Console(wiring, verbosity);
-        RecipeRunner runner = new RecipeRunner(wiring, device, request.force(), console.progress());
+        Inputs inputs = Inputs.of(recipe).with(more);
+        console.requireUnread(inputs);
+        RecipeRunner runner =
+                new RecipeRunner(wiring, device, inputs, request.force(), console.progress());
         switch (request.mode()) {
             case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
             case PLAN -> {
                 PlanReport plan = new PlanReport(recipe, runner.plan(recipe));
                 console.result(plan.text(console.verbose()), plan.json());
             }
-            case RUN -> {
-                List<RecipeRunner.Result> results = runner.run(recipe);
-                RunReport report = new RunReport(results);
-                console.result(report.text(console.verbose()), report.json());
-            }
+            case RUN ->
+                    runner.run(
+                            recipe,
+                            results -> {
+                                RunReport report = new RunReport(results);
+                                console.result(report.text(console.verbose()), report.json());
+                            });
         }
         return ExitCode.OK;
     }

@@ -8,6 +8,8 @@ import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.Evaluator;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.OutputLock;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Recipe.Evaluate;
@@ -25,12 +27,14 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 
-/// Runs the steps of a recipe one after the other. Each sweep but the last writes a directory
-/// beside the output, which goes when the next sweep has read it; a run that is interrupted between
-/// them finds it again.
+/// Runs the steps of a recipe one after the other. Each that writes a directory, but the last, writes
+/// one beside the output, which goes when the recipe is done; a run that is interrupted before finds
+/// it again.
 ///
+/// @param inputs all that the recipe reads, and its file
 /// @param force replace an output that is there
-record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress progress) {
+record RecipeRunner(
+        Wiring wiring, DeviceSpec device, Inputs inputs, boolean force, Progress progress) {
     /// What a step gave.
     sealed interface Result {}
 
@@ -44,9 +48,14 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
     /// What the first sweep would do; empty where there is none. Fails where [#run] would fail
     /// before its first work.
     Optional<SweepPlan> plan(Recipe recipe) {
+        stopovers(recipe).requireUsable();
         try (Backend backend = wiring.devices().open(device, progress)) {
             return plan(recipe, sweeper(backend));
         }
+    }
+
+    private Stopovers stopovers(Recipe recipe) {
+        return new Stopovers(recipe, inputs, wiring.version(), force);
     }
 
     private Optional<SweepPlan> plan(Recipe recipe, SweepRunner sweeper) {
@@ -67,7 +76,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
         }
         return sweeps(recipe).stream()
                 .findFirst()
-                .map(first -> sweeper.plan(recipe, first, recipe.model(), recipe.output()));
+                .map(first -> sweeper.plan(recipe, first, recipe.model()));
     }
 
     /// What a sweep has packed, the next one cannot read as numbers.
@@ -114,55 +123,55 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
                 .toList();
     }
 
-    List<Result> run(Recipe recipe) {
+    /// Runs the steps, shows what they gave, and then deletes what only a run that goes on would
+    /// need.
+    void run(Recipe recipe, Consumer<List<Result>> report) {
+        Stopovers stopovers = stopovers(recipe);
+        stopovers.requirePlaces();
         try (Backend backend = wiring.devices().open(device, progress)) {
             SweepRunner sweeper = sweeper(backend);
             plan(recipe, sweeper);
-            return run(recipe, sweeper);
+            try (OutputLock _ =
+                    stopovers.isEmpty() ? null : OutputLock.take(recipe.output(), progress)) {
+                stopovers.requireUsable();
+                report.accept(run(recipe, sweeper, stopovers));
+                stopovers.conclude();
+            }
         }
     }
 
-    private List<Result> run(Recipe recipe, SweepRunner sweeper) {
+    private List<Result> run(Recipe recipe, SweepRunner sweeper, Stopovers stopovers) {
         List<Result> results = new ArrayList<>();
-        Stopovers stopovers = new Stopovers(recipe, writers(recipe));
+        Backend backend = sweeper.backend();
+        int written = 0;
         for (Step step : recipe.steps()) {
-            Path model = stopovers.last();
+            Path model = stopovers.model(written);
             switch (step) {
+                case Evaluate _ when !stopovers.hasModel(model) ->
+                        progress.note("what an earlier run has measured is not measured again");
+                case Evaluate evaluate -> results.add(evaluate(evaluate, backend, model));
                 case Sweep sweep ->
                         write(
                                 stopovers,
-                                output ->
-                                        results.add(sweep(recipe, sweep, sweeper, model, output)));
+                                ++written,
+                                out -> results.add(sweep(recipe, sweep, sweeper, model, out)));
                 case Work work ->
                         write(
                                 stopovers,
-                                output ->
-                                        results.add(
-                                                work(
-                                                        recipe,
-                                                        work,
-                                                        sweeper.backend(),
-                                                        model,
-                                                        output)));
-                case Evaluate evaluate -> results.add(evaluate(evaluate, sweeper.backend(), model));
+                                ++written,
+                                out -> results.add(work(recipe, work, backend, model, out)));
             }
         }
-        stopovers.remove();
         return results;
     }
 
-    /// Steps that write a directory.
-    private static int writers(Recipe recipe) {
-        return (int) recipe.steps().stream().filter(s -> !(s instanceof Evaluate)).count();
-    }
-
     /// Runs a step that writes a directory, unless an earlier run has finished it.
-    private void write(Stopovers stopovers, Consumer<Path> step) {
-        stopovers
-                .next()
-                .ifPresentOrElse(
-                        step,
-                        () -> progress.note("a step that an earlier run finished is not repeated"));
+    private void write(Stopovers stopovers, int number, Consumer<Path> step) {
+        if (stopovers.isDone(number)) {
+            progress.note("a step that an earlier run finished is not repeated");
+        } else {
+            step.accept(stopovers.output(number));
+        }
     }
 
     private Worked work(Recipe recipe, Work work, Backend backend, Path model, Path output) {
@@ -173,6 +182,7 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
                             new Work.Scope(
                                     backend,
                                     recipe,
+                                    inputs,
                                     model,
                                     output,
                                     device.options().memory(),
@@ -183,9 +193,9 @@ record RecipeRunner(Wiring wiring, DeviceSpec device, boolean force, Progress pr
     }
 
     private Swept sweep(Recipe recipe, Sweep sweep, SweepRunner sweeper, Path model, Path output) {
-        SweepPlan plan = sweeper.plan(recipe, sweep, model, output);
+        SweepPlan plan = sweeper.plan(recipe, sweep, model);
         try (Interruption _ = new Interruption(wiring.err())) {
-            return new Swept(sweep, plan, sweeper.run(recipe, sweep, model, output));
+            return new Swept(sweep, plan, sweeper.run(recipe, inputs, sweep, model, output));
         }
     }
 

@@ -2,7 +2,9 @@
 package io.llmc.cli;
 
 import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.Inputs.Input;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -43,6 +45,10 @@ final class RunCommand implements Callable<Integer> {
         RecipeTree tree = RecipeFile.read(file);
         request.changes().forEach(change -> tree.set("", change));
         return new RecipeJob(wiring, log.toVerbosity())
-                .execute(tree, request, device.toDeviceSpec());
+                .execute(
+                        tree,
+                        List.of(new Input("the recipe", file, false)),
+                        request,
+                        device.toDeviceSpec());
     }
 }

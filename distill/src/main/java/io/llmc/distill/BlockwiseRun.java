@@ -11,6 +11,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.Windows;
@@ -43,6 +44,7 @@ final class BlockwiseRun {
     private final DistillSpec spec;
     private final Checkpoint student;
     private final Checkpoint teacher;
+    private final Journal journal;
     private final Path work;
     private final Batches batches;
     private final StepTimes times;
@@ -63,14 +65,15 @@ final class BlockwiseRun {
             DistillSpec spec,
             Checkpoint student,
             Checkpoint teacher,
-            Path work,
+            Journal journal,
             Batches batches,
             StepTimes times) {
         this.scope = scope;
         this.spec = spec;
         this.student = student;
         this.teacher = teacher;
-        this.work = work;
+        this.journal = journal;
+        this.work = journal.directory();
         this.batches = batches;
         this.times = times;
         requireEqualWidth();
@@ -161,6 +164,7 @@ final class BlockwiseRun {
             TrainState state = TrainState.restoreWeights(healed.file(block), student);
             if (state == null) {
                 state = learned(block, student, inputs, targets);
+                journal.seal();
                 state.saveWeights(healed.file(block), student);
                 times.saved();
             } else {
@@ -201,6 +205,7 @@ final class BlockwiseRun {
                                         .formatted(block, error, speed));
                 boolean due = step % spec.saveEvery() == 0 || times.asksToSave();
                 if (due && step < spec.steps()) {
+                    journal.seal();
                     state.save(stateFile(block), student);
                     times.saved();
                 }

@@ -7,6 +7,7 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.CheckpointCopy;
+import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Work;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -27,7 +28,7 @@ record DistillRun(
         Checkpoint student,
         Checkpoint teacher,
         TeacherCache cache,
-        Path work,
+        Journal journal,
         StepTimes times) {
     private static final ObjectMapper JSON = new ObjectMapper();
 
@@ -83,12 +84,14 @@ record DistillRun(
                         .advance(
                                 1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
                 if (step % spec.every() == 0 || step == spec.steps()) {
+                    journal.seal();
                     state = judged(state, held(trainer, batches), model);
                     stopped = isOut(state);
                 }
                 boolean last = stopped || step == spec.steps();
                 if (last || step % spec.saveEvery() == 0 || times.asksToSave()) {
-                    optimizer.requireSound("step " + step, work);
+                    optimizer.requireSound("step " + step, work());
+                    journal.seal();
                     state.save(stateFile(), model);
                     times.saved();
                 }
@@ -99,7 +102,7 @@ record DistillRun(
             }
             Losses held = held(trainer, batches);
             write(model);
-            writeLog(state.log(), work);
+            writeLog(state.log(), work());
             return values(state, held, model);
         }
     }
@@ -107,12 +110,12 @@ record DistillRun(
     private void write(Student model) {
         if (spec.lora() == null || spec.lora().merges()) {
             long shardSize = scope.recipe().save().shardSize();
-            CheckpointCopy.write(model.result(), work, shardSize, scope.backend());
+            CheckpointCopy.write(model.result(), work(), shardSize, scope.backend());
             return;
         }
         try (Arena memory = Arena.ofShared()) {
             new PeftAdapter(student, spec.lora(), scope.model())
-                    .write(model.adapters(memory), work);
+                    .write(model.adapters(memory), work());
         }
     }
 
@@ -125,7 +128,7 @@ record DistillRun(
         if (TrainState.restoreWeights(bestFile(), model) == null) {
             throw new UserException(
                     bestFile() + ", the weights that did best, is damaged",
-                    "check the disk, delete " + work + " and run the command again");
+                    "check the disk, delete " + work() + " and run the command again");
         }
     }
 
@@ -144,12 +147,16 @@ record DistillRun(
         return spec.patience() > 0 && state.since() >= spec.patience();
     }
 
+    private Path work() {
+        return journal.directory();
+    }
+
     private Path stateFile() {
-        return work.resolve("train-state.bin");
+        return work().resolve("train-state.bin");
     }
 
     private Path bestFile() {
-        return work.resolve("best-weights.bin");
+        return work().resolve("best-weights.bin");
     }
 
     private Losses step(
@@ -171,7 +178,7 @@ record DistillRun(
         }
         double loss = losses.total(spec);
         double norm = optimizer.gradientNorm();
-        optimizer.requireFinite("step " + step, loss, norm, work);
+        optimizer.requireFinite("step " + step, loss, norm, work());
         requireNotDiverged(step, loss, state);
         float rate = rates.at(step - 1);
         optimizer.step(step, rate, norm);
@@ -185,7 +192,7 @@ record DistillRun(
                     "step %d: the loss has risen to %.3g, more than %.0f times what it began with"
                             .formatted(step, loss, DIVERGED),
                     "lower --lr and pass --force to begin anew; the last good state is kept in "
-                            + work);
+                            + work());
         }
     }
 

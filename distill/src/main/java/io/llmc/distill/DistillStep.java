@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
 
 import io.llmc.formats.Checkpoint;
@@ -8,15 +9,14 @@ import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
-
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -58,9 +58,25 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
                     """,
                     o -> new DistillStep(DistillSpec.read(o), System::nanoTime));
 
+    private static final TypeReference<SequencedMap<String, Object>> SHOWN =
+            new TypeReference<>() {};
+
     @Override
     public String name() {
         return "distill";
+    }
+
+    @Override
+    public List<Inputs.Input> inputs() {
+        List<Inputs.Input> inputs = new ArrayList<>();
+        if (spec.teacher() != null) {
+            inputs.add(new Inputs.Input("the teacher", spec.teacher(), true));
+        }
+        if (spec.teacherCache() != null) {
+            inputs.add(new Inputs.Input("the saved teacher", spec.teacherCache(), true));
+        }
+        spec.data().forEach(p -> inputs.add(new Inputs.Input("the text", p.file(), true)));
+        return inputs;
     }
 
     @Override
@@ -96,7 +112,6 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     @Override
     public Result run(Scope scope) {
         OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
-        directory.requireFree();
         try (Checkpoint student = ModelDirectory.open(scope.model(), scope.progress()::note);
                 Checkpoint teacher = openTeacher(scope.progress()::note);
                 TeacherCache cache = openCache()) {
@@ -114,6 +129,34 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
             Checkpoint teacher,
             TeacherCache cache) {
         requireTrainable(student);
+        long bytes = student.names().stream().mapToLong(n -> student.info(n).byteSize()).sum();
+        Journal journal =
+                directory.begin(
+                        Journal.Head.of(scope.toolVersion(), scope.recipe(), this),
+                        scope.inputs(),
+                        standsAlone() ? 0 : bytes);
+        SequencedMap<String, Object> shown = journal.result(SHOWN).orElse(null);
+        if (shown == null) {
+            try {
+                shown = learn(scope, directory, journal, student, teacher, cache);
+            } catch (RuntimeException | Error e) {
+                directory.abandon(journal);
+                throw e;
+            }
+            directory.complete(journal, shown);
+        }
+        TrainState.delete(journal.directory());
+        directory.publish(journal);
+        return new Result(scope.output(), shown, List.of());
+    }
+
+    private SequencedMap<String, Object> learn(
+            Scope scope,
+            OutputDirectory directory,
+            Journal journal,
+            Checkpoint student,
+            Checkpoint teacher,
+            TeacherCache cache) {
         List<int[]> ids = cache == null ? ids(student, teacher) : cached(student, cache);
         requirePositions(student);
         if (teacher != null) {
@@ -126,26 +169,27 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         if (teacher != null) {
             Finite.requireAll(teacher, scope.progress());
         }
-        List<Path> inputs = inputs(student, teacher, cache);
-        directory.prepare(key(scope, student, teacher, inputs, ids));
         Path work = directory.work();
         SequencedMap<String, Object> shown;
         try (StepTimes times = StepTimes.open(work, spec.saveMinutes(), nanos)) {
             SequencedMap<String, Object> values =
                     spec.blockwise()
-                            ? new BlockwiseRun(scope, spec, student, teacher, work, batches, times)
+                            ? new BlockwiseRun(
+                                            scope, spec, student, teacher, journal, batches, times)
                                     .run()
-                            : new DistillRun(scope, spec, student, teacher, cache, work, times)
+                            : new DistillRun(scope, spec, student, teacher, cache, journal, times)
                                     .run(batches);
             Provenance.write(
-                    work, scope.toolVersion(), scope.recipe(), hashes(student, inputs), values);
+                    work,
+                    scope.toolVersion(),
+                    scope.recipe(),
+                    hashes(scope.inputs(), student, inputs(student, teacher, cache)),
+                    values);
             shown = new LinkedHashMap<>(values);
             times.median().ifPresent(speed -> shown.put("tokens_per_second", speed));
         }
         directory.copySideFiles(student);
-        TrainState.delete(work);
-        directory.publish();
-        return new Result(scope.output(), shown, List.of());
+        return shown;
     }
 
     private List<int[]> cached(Checkpoint student, TeacherCache cache) {
@@ -231,35 +275,12 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         return files;
     }
 
-    /// Two runs with one key may share their state.
-    private static String key(
-            Scope scope,
-            Checkpoint student,
-            Checkpoint teacher,
-            List<Path> inputs,
-            List<int[]> ids) {
-        StringBuilder text = new StringBuilder(scope.toolVersion());
-        text.append(Provenance.essence(scope.recipe()));
-        text.append(scope.recipe().steps().size()).append(student.config().json());
-        text.append(teacher == null ? "" : teacher.config().json());
-        ids.forEach(one -> text.append(CacheWriter.hash(one, one.length)));
-        for (Path file : inputs) {
-            try {
-                text.append(file.getFileName())
-                        .append(Files.size(file))
-                        .append(Files.getLastModifiedTime(file));
-            } catch (IOException e) {
-                throw new UncheckedIOException(e);
-            }
-        }
-        return Provenance.hash(text.toString());
-    }
-
-    private static Map<String, String> hashes(Checkpoint student, List<Path> inputs) {
+    private static Map<String, String> hashes(
+            Inputs read, Checkpoint student, List<Path> inputs) {
         Map<String, String> hashes = new LinkedHashMap<>();
         for (Path file : inputs) {
             boolean own = student.weightFiles().contains(file);
-            hashes.put((own ? "" : "teacher/") + file.getFileName(), Provenance.hash(file));
+            hashes.put((own ? "" : "teacher/") + file.getFileName(), read.hash(file));
         }
         return hashes;
     }

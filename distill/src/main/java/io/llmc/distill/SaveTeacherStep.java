@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import com.fasterxml.jackson.core.type.TypeReference;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -10,6 +11,8 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
+import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
@@ -30,6 +33,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 
@@ -87,6 +91,11 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     }
 
     @Override
+    public List<Inputs.Input> inputs() {
+        return List.of(new Inputs.Input("the text", data, true));
+    }
+
+    @Override
     public void check(Path model) {
         if (!Files.isRegularFile(data)) {
             throw new UserException(data + ": no such file", "--data names a text: .txt or .jsonl");
@@ -119,25 +128,35 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     @Override
     public Result run(Scope scope) {
-        OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
-        directory.requireFree();
         if (!scope.recipe().steps().getLast().equals(this)) {
             throw new UserException(
                     "save-teacher writes no model, and a step follows it",
                     "make it the last step of a recipe of its own");
         }
+        OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
         try (Checkpoint teacher = ModelDirectory.open(scope.model(), scope.progress()::note)) {
             requireFits(teacher);
             int[] ids = ids(teacher);
-            Finite.requireAll(teacher, scope.progress());
-            boolean goesOn = directory.isBegun();
-            directory.prepare(key(scope, teacher, ids));
-            if (!goesOn) {
-                Files.deleteIfExists(directory.work().resolve(CacheHeader.LOGITS));
+            CacheRow row = new CacheRow(Architectures.specOf(teacher).vocabulary(), topK);
+            Journal journal =
+                    directory.begin(
+                            Journal.Head.of(scope.toolVersion(), scope.recipe(), this),
+                            scope.inputs(),
+                            ids.length * (Integer.BYTES + row.bytes()));
+            SequencedMap<String, Object> values =
+                    journal.result(new TypeReference<SequencedMap<String, Object>>() {})
+                            .orElse(null);
+            if (values == null) {
+                try {
+                    values = write(scope, teacher, ids, row, directory, journal);
+                } catch (IOException | RuntimeException | Error e) {
+                    directory.abandon(journal);
+                    throw e;
+                }
+                directory.complete(journal, values);
             }
-            SequencedMap<String, Object> values = write(scope, teacher, ids, directory);
-            directory.publish();
-            return new Result(scope.output(), values, java.util.List.of());
+            directory.publish(journal);
+            return new Result(scope.output(), values, List.of());
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -157,30 +176,22 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         }
     }
 
-    private String key(Scope scope, Checkpoint teacher, int[] ids) throws IOException {
-        StringBuilder text = new StringBuilder(scope.toolVersion());
-        text.append(Provenance.essence(scope.recipe())).append(CacheWriter.hash(ids, ids.length));
-        text.append(teacher.config().json());
-        for (Path file : teacher.weightFiles()) {
-            text.append(file.getFileName())
-                    .append(Files.size(file))
-                    .append(Files.getLastModifiedTime(file));
-        }
-        return Provenance.hash(text.toString());
-    }
-
     private SequencedMap<String, Object> write(
-            Scope scope, Checkpoint teacher, int[] ids, OutputDirectory directory)
+            Scope scope,
+            Checkpoint teacher,
+            int[] ids,
+            CacheRow row,
+            OutputDirectory directory,
+            Journal journal)
             throws IOException {
-        int vocabulary = Architectures.specOf(teacher).vocabulary();
-        CacheRow row = new CacheRow(vocabulary, topK);
+        Finite.requireAll(teacher, scope.progress());
         try (CacheWriter writer = new CacheWriter(directory.work(), row, ids, length)) {
-            ask(scope, teacher, ids, writer);
+            ask(scope, teacher, ids, writer, journal);
             writer.finish();
         }
         Map<String, String> hashes = new LinkedHashMap<>();
         for (Path file : teacher.weightFiles()) {
-            hashes.put(file.getFileName().toString(), Provenance.hash(file));
+            hashes.put(file.getFileName().toString(), scope.inputs().hash(file));
         }
         CacheHeader header =
                 CacheHeader.of(
@@ -204,7 +215,8 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         return values;
     }
 
-    private void ask(Scope scope, Checkpoint checkpoint, int[] ids, CacheWriter writer)
+    private void ask(
+            Scope scope, Checkpoint checkpoint, int[] ids, CacheWriter writer, Journal journal)
             throws IOException {
         int windows = ids.length / length;
         int batch = Math.clamp(ROWS / length, 1, windows);
@@ -231,6 +243,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                 int to = Math.min(windows, from + batch);
                 int[] some = Arrays.copyOfRange(ids, from * length, to * length);
                 ask(backend, teacher, arena, Windows.of(some, length), piece, top, values);
+                journal.seal();
                 for (int w = from; w < to; w++) {
                     writer.append(top, values, (w - from) * length);
                 }

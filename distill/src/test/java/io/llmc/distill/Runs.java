@@ -7,7 +7,9 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorReader;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Work;
@@ -124,16 +126,19 @@ final class Runs {
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
             Work work = new DistillStep(((DistillStep) recipe.steps().getFirst()).spec(), nanos);
             work.check(student);
-            return work.run(
+            Work.Result result = work.run(
                     new Work.Scope(
                             backend,
                             recipe,
+                            Inputs.of(recipe, student),
                             student,
                             out,
                             memory,
                             false,
                             "test",
                             dyingAfter(stepsBeforeDeath)));
+            new OutputDirectory(out, false).conclude();
+            return result;
         }
     }
 

@@ -11,7 +11,9 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.model.TestFiles;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Work;
@@ -70,16 +72,19 @@ class TeacherCacheTest {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
             Work work = (Work) recipe.steps().getFirst();
             work.check(model);
-            return work.run(
+            Work.Result result = work.run(
                     new Work.Scope(
                             backend,
                             recipe,
+                            Inputs.of(recipe, model),
                             model,
                             out,
                             Long.MAX_VALUE,
                             false,
                             "test",
                             dyingAfter(lives)));
+            new OutputDirectory(out, false).conclude();
+            return result;
         }
     }
 

@@ -47,7 +47,7 @@ public final class CheckpointWriter implements AutoCloseable {
     }
 
     /// Creates `model.safetensors`, or `model-0000i-of-0000N.safetensors`, in `directory`, and the
-    /// directory where it is missing. Files of these names that belong to another plan are deleted.
+    /// directory where it is missing. Files of these names that are not resumed are deleted.
     ///
     /// @param shardSize the most data bytes of a shard; a larger tensor gets its own
     /// @param metadata joins `{"format": "pt"}` in `__metadata__`
@@ -66,9 +66,9 @@ public final class CheckpointWriter implements AutoCloseable {
         try {
             Files.createDirectories(directory);
             List<String> names = names(parts.size());
-            writer.deleteOthers(names);
+            writer.deleteOthers(resume ? names : List.of());
             if (!resume) {
-                requireSpace(directory, plan);
+                requireSpace(directory, bytes(plan));
             }
             for (int i = 0; i < parts.size(); i++) {
                 Path file = directory.resolve(names.get(i));
@@ -91,7 +91,7 @@ public final class CheckpointWriter implements AutoCloseable {
     public static CheckpointWriter createFile(Path file, List<TensorInfo> plan) {
         CheckpointWriter writer = new CheckpointWriter(file.toAbsolutePath().getParent());
         try {
-            requireSpace(writer.directory, plan);
+            requireSpace(writer.directory, bytes(plan));
             writer.add(Shard.open(file, plan, Map.of(), false));
             return writer;
         } catch (IOException e) {
@@ -136,13 +136,21 @@ public final class CheckpointWriter implements AutoCloseable {
         }
     }
 
-    private static void requireSpace(Path directory, List<TensorInfo> plan) throws IOException {
-        long needed = plan.stream().mapToLong(TensorInfo::byteSize).sum();
-        long free = Files.getFileStore(directory).getUsableSpace();
-        if (free > 0 && free < needed) {
+    private static long bytes(List<TensorInfo> plan) {
+        return plan.stream().mapToLong(TensorInfo::byteSize).sum();
+    }
+
+    /// @param directory need not be there yet
+    /// @throws UserException where its disk has less room than this
+    public static void requireSpace(Path directory, long bytes) throws IOException {
+        Path there = directory.toAbsolutePath();
+        while (!Files.exists(there)) {
+            there = there.getParent();
+        }
+        long free = Files.getFileStore(there).getUsableSpace();
+        if (free > 0 && free < bytes) {
             throw new UserException(
-                    "%s: %,d bytes needed, %,d free on this disk"
-                            .formatted(directory, needed, free),
+                    "%s: %,d bytes needed, %,d free on this disk".formatted(directory, bytes, free),
                     "free some space, or name an output on another disk");
         }
     }

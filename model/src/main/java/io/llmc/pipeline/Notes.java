@@ -19,26 +19,27 @@ import java.util.zip.CRC32C;
 final class Notes {
     private static final String SUFFIX = ".note";
 
-    private final Path directory;
+    private final Journal journal;
     private final String prefix;
 
-    Notes(Path directory) {
-        this(directory, "");
+    /// Beside this journal.
+    Notes(Journal journal) {
+        this(journal, "");
     }
 
-    private Notes(Path directory, String prefix) {
-        this.directory = directory;
+    private Notes(Journal journal, String prefix) {
+        this.journal = journal;
         this.prefix = prefix;
     }
 
     /// The notes of one pass among several.
     Notes of(String pass) {
-        return new Notes(directory, prefix + pass + "-");
+        return new Notes(journal, prefix + pass + "-");
     }
 
     /// @param name of letters, digits and dashes
     double[] remember(String name, Supplier<double[]> compute) {
-        Path file = directory.resolve(prefix + name + SUFFIX);
+        Path file = journal.directory().resolve(prefix + name + SUFFIX);
         try {
             if (Files.exists(file)) {
                 double[] known = decode(Files.readAllBytes(file));
@@ -47,7 +48,8 @@ final class Notes {
                 }
             }
             double[] values = compute.get();
-            Path half = directory.resolve(prefix + name + SUFFIX + ".tmp");
+            journal.seal();
+            Path half = journal.directory().resolve(prefix + name + SUFFIX + ".tmp");
             Files.write(half, encode(values));
             Files.move(half, file, StandardCopyOption.ATOMIC_MOVE);
             return values;
@@ -57,7 +59,7 @@ final class Notes {
     }
 
     void delete() throws IOException {
-        try (Stream<Path> files = Files.list(directory)) {
+        try (Stream<Path> files = Files.list(journal.directory())) {
             for (Path file : files.filter(f -> f.toString().endsWith(SUFFIX)).toList()) {
                 Files.delete(file);
             }

@@ -347,4 +347,13 @@ final class OutputPlan {
     List<TensorInfo> tensors(String prefix) {
         return tensors().stream().filter(t -> t.name().startsWith(prefix)).toList();
     }
+
+    /// Whether these are the names of a block's tensors.
+    boolean isBlock(int index, Set<String> names) {
+        return index < target().layers().size()
+                && tensors(target().layers().get(index).prefix()).stream()
+                        .map(TensorInfo::name)
+                        .collect(Collectors.toSet())
+                        .equals(names);
+    }
 }

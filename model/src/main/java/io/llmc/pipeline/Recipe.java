@@ -27,7 +27,12 @@ public record Recipe(
         Map<String, Object> source) {
 
     /// One item of `steps`.
-    public sealed interface Step permits Sweep, Evaluate, Work {}
+    public sealed interface Step permits Sweep, Evaluate, Work {
+        /// What it reads besides the model that the step before it has left.
+        default List<Inputs.Input> inputs() {
+            return List.of();
+        }
+    }
 
     /// One trip over the blocks.
     ///
@@ -77,7 +82,15 @@ public record Recipe(
     ///
     /// @param against null for none
     public record Evaluate(Path data, int window, String convention, int maxWindows, Path against)
-            implements Step {}
+            implements Step {
+        @Override
+        public List<Inputs.Input> inputs() {
+            Inputs.Input text = new Inputs.Input("the text", data, false);
+            return against == null
+                    ? List.of(text)
+                    : List.of(text, new Inputs.Input("the original", against, false));
+        }
+    }
 
     /// How the result is written.
     ///

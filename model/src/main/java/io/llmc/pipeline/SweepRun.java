@@ -47,7 +47,9 @@ record SweepRun(
                                 work, plan.tensors(), recipe.save().shardSize(), first > 0);
                 Probe probe = new Probe(source);
                 HiddenStates states =
-                        windows == null || sweep.passes().stream().noneMatch(BlockPass::calibrates)
+                        windows == null
+                                        || first == layers
+                                        || sweep.passes().stream().noneMatch(BlockPass::calibrates)
                                 ? null
                                 : new HiddenStates(source, windows, spills ? work : null)) {
             recover(first, probe, states);
@@ -84,7 +86,6 @@ record SweepRun(
             requireFinite(logits);
             checksums = output.checksums();
         }
-        removeStates();
         progress.begin("verifying", 1);
         int verified = Verifier.verify(work, checksums, logits, backend);
         progress.end();
@@ -178,7 +179,7 @@ record SweepRun(
     }
 
     /// An earlier run that was killed may have left some that this one had no use for.
-    private void removeStates() throws IOException {
+    static void removeStates(Path work) throws IOException {
         try (Stream<Path> files = Files.list(work)) {
             for (Path file : files.filter(SweepRun::holdsStates).toList()) {
                 Files.delete(file);

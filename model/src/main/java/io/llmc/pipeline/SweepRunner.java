@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
@@ -19,29 +18,26 @@ import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.CompletableFuture;
 import java.util.stream.Stream;
 
 /// Runs one trip over the blocks from a model directory to an output directory.
 ///
 /// The output grows in a working directory beside it: files of their final size, filled block by
 /// block, and a journal of finished blocks. An interrupted run goes on there. Once everything has
-/// been read back and compared, one rename gives the output its name.
+/// been read back and compared, a rename gives the output its name.
 ///
 /// @param memoryCap bytes outside the Java heap; `Long.MAX_VALUE` for none
 /// @param force replaces an output that exists, and discards unfinished work of other commands
 public record SweepRunner(
         Backend backend, long memoryCap, boolean force, String toolVersion, Progress progress) {
     /// What [#run] would do; reads headers only.
-    public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
-        new OutputDirectory(output, force).requireFree();
+    public SweepPlan plan(Recipe recipe, Recipe.Sweep sweep, Path model) {
         try (Checkpoint source = ModelDirectory.open(model, progress::note)) {
             List<Checkpoint> models = new ArrayList<>(List.of(source));
             List<String> notes = new ArrayList<>();
@@ -86,71 +82,123 @@ public record SweepRunner(
                 Stream.concat(notes.stream(), output.notes().stream()).toList());
     }
 
+    /// One sweep by itself.
+    ///
     /// @throws UserException where the output exists, the model cannot be compressed as asked, or
     ///   the memory cap is below what the smallest steps need
     public SweepResult run(Recipe recipe, Recipe.Sweep sweep, Path model, Path output) {
+        SweepResult result = run(recipe, Inputs.of(recipe, model), sweep, model, output);
+        new OutputDirectory(output, force).conclude();
+        return result;
+    }
+
+    /// A sweep as a step of its recipe: the caller concludes the output.
+    public SweepResult run(
+            Recipe recipe, Inputs inputs, Recipe.Sweep sweep, Path model, Path output) {
         long start = System.nanoTime();
         OutputDirectory directory = new OutputDirectory(output, force);
-        Path work = directory.work();
         try (Checkpoint original = ModelDirectory.open(model, progress::note)) {
-            SweepPlan sizes = plan(recipe, sweep, model, output);
-            ModelSpec spec = Architectures.specOf(original);
-            Windows windows = windows(original, spec, recipe, sweep);
+            SweepPlan sizes = plan(recipe, sweep, model);
             sizes.notes().forEach(progress::note);
-            Finite.requireAll(original, progress);
-            Scales.requireAll(original, spec, sweep, recipe.save().layout(), backend);
-            String key = key(original, recipe, sweep, windows);
-            directory.prepare(key);
-            CompletableFuture<Map<String, String>> hashes =
-                    CompletableFuture.supplyAsync(() -> hashes(original));
-            Journal journal = directory.journal(key);
-            Notes notes = new Notes(work);
-            List<ModuleReport> reports = new ArrayList<>();
-            Path spill = sizes.spills() ? work : null;
-            Checkpoint c = original;
-            for (int v = 0; v < sweep.views().size(); v++) {
-                c = view(sweep.views().get(v), v, c, windows, spill, notes, reports);
+            Journal journal =
+                    directory.begin(
+                            Journal.Head.of(toolVersion, recipe, sweep),
+                            inputs,
+                            sizes.outputBytes());
+            Notes notes = new Notes(journal);
+            Done done = journal.result(new TypeReference<Done>() {}).orElse(null);
+            int resumed = journal.entries().size();
+            if (done == null) {
+                Made made;
+                try {
+                    made = make(recipe, inputs, sweep, original, sizes, directory, journal, notes);
+                } catch (RuntimeException | Error e) {
+                    directory.abandon(journal);
+                    throw e;
+                }
+                done = made.done();
+                resumed = made.resumed();
+                directory.complete(journal, done);
             }
-            spec = Architectures.specOf(c);
-            OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
-            int resumed;
-            int verified;
-            try (LanguageModel source = new LanguageModel(c, spec, backend)) {
-                writeConfig(sweep, recipe, plan, work);
-                resumed = resume(work, plan, recipe, journal);
-                SweepRun run =
-                        new SweepRun(
-                                backend,
-                                source,
-                                recipe,
-                                sweep,
-                                plan,
-                                windows,
-                                work,
-                                journal,
-                                notes,
-                                sizes.spills(),
-                                progress);
-                verified = run.finish();
-            }
-            reports.addAll(journal.reports());
-            Provenance.write(work, toolVersion, recipe, hashes.join(), windows, reports);
-            List<Path> side = directory.copySideFiles(original);
             notes.delete();
-            directory.publish();
+            SweepRun.removeStates(journal.directory());
+            directory.publish(journal);
             return new SweepResult(
                     output,
-                    reports,
+                    done.reports(),
                     resumed,
                     directory.weightFiles(),
-                    side.stream().map(f -> output.resolve(f.getFileName())).toList(),
-                    verified,
+                    original.sideFiles().stream()
+                            .map(f -> output.resolve(f.getFileName()))
+                            .toList(),
+                    done.verified(),
                     sizes.inputBytes(),
                     sizes.outputBytes(),
                     (System.nanoTime() - start) / 1e9);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
+    }
+
+    /// What is known of a sweep once everything is written.
+    ///
+    /// @param verified tensors
+    private record Done(List<ModuleReport> reports, int verified) {}
+
+    /// @param resumed blocks that were there
+    private record Made(Done done, int resumed) {}
+
+    private Made make(
+            Recipe recipe,
+            Inputs inputs,
+            Recipe.Sweep sweep,
+            Checkpoint original,
+            SweepPlan sizes,
+            OutputDirectory directory,
+            Journal journal,
+            Notes notes)
+            throws IOException {
+        Path work = directory.work();
+        Windows windows = windows(original, Architectures.specOf(original), recipe, sweep);
+        Finite.requireAll(original, progress);
+        Scales.requireAll(
+                original,
+                Architectures.specOf(original),
+                sweep,
+                recipe.save().layout(),
+                backend);
+        List<ModuleReport> reports = new ArrayList<>();
+        Path spill = sizes.spills() ? work : null;
+        Checkpoint c = original;
+        for (int v = 0; v < sweep.views().size(); v++) {
+            c = view(sweep.views().get(v), v, c, windows, spill, notes, reports);
+        }
+        ModelSpec spec = Architectures.specOf(c);
+        OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), recipe.save().layout());
+        int resumed;
+        int verified;
+        try (LanguageModel source = new LanguageModel(c, spec, backend)) {
+            writeConfig(sweep, recipe, plan, work);
+            resumed = resume(work, plan, recipe, journal);
+            SweepRun run =
+                    new SweepRun(
+                            backend,
+                            source,
+                            recipe,
+                            sweep,
+                            plan,
+                            windows,
+                            work,
+                            journal,
+                            notes,
+                            sizes.spills(),
+                            progress);
+            verified = run.finish();
+        }
+        reports.addAll(journal.reports());
+        Provenance.write(work, toolVersion, recipe, hashes(original, inputs), windows, reports);
+        directory.copySideFiles(original);
+        return new Made(new Done(reports, verified), resumed);
     }
 
     /// The model as a pass wants it.
@@ -206,27 +254,6 @@ public record SweepRunner(
         }
     }
 
-    /// Two runs with one key may share their journal.
-    private String key(Checkpoint c, Recipe recipe, Recipe.Sweep sweep, Windows windows) {
-        try {
-            StringBuilder text = new StringBuilder(toolVersion);
-            ObjectMapper json = new ObjectMapper();
-            text.append(json.writeValueAsString(Provenance.essence(recipe)));
-            text.append(recipe.steps().indexOf(sweep))
-                    .append(json.writeValueAsString(c.config().json()));
-            for (Path file : c.weightFiles()) {
-                text.append(file.getFileName())
-                        .append(Files.size(file))
-                        .append(Files.getLastModifiedTime(file));
-            }
-            return Provenance.hash(text.append(windows == null ? "" : windows.hash()).toString());
-        } catch (JsonProcessingException e) {
-            throw new IllegalStateException(e);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
     /// Drops journal entries whose tensors are not what the journal says, and says what is kept.
     private int resume(Path work, OutputPlan plan, Recipe recipe, Journal journal) {
         if (journal.entries().isEmpty()) {
@@ -238,7 +265,8 @@ public record SweepRunner(
                                 work, plan.tensors(), recipe.save().shardSize(), true);
                 Checkpoint partial = Checkpoint.open(work)) {
             for (Journal.Entry entry : journal.entries()) {
-                if (Verifier.firstDamaged(partial, entry.checksums()) != null) {
+                if (!plan.isBlock(entry.block(), entry.checksums().keySet())
+                        || Verifier.firstDamaged(partial, entry.checksums()) != null) {
                     break;
                 }
                 good++;
@@ -283,11 +311,11 @@ public record SweepRunner(
                                         toolVersion));
     }
 
-    private static Map<String, String> hashes(Checkpoint c) {
+    private static Map<String, String> hashes(Checkpoint c, Inputs inputs) {
         Map<String, String> hashes = new LinkedHashMap<>();
-        hashes.put("config.json", Provenance.hash(c.directory().resolve("config.json")));
+        hashes.put("config.json", inputs.hash(c.directory().resolve("config.json")));
         for (Path file : c.weightFiles()) {
-            hashes.put(file.getFileName().toString(), Provenance.hash(file));
+            hashes.put(file.getFileName().toString(), inputs.hash(file));
         }
         return hashes;
     }

@@ -17,6 +17,7 @@ public non-sealed interface Work extends Recipe.Step {
     /// @param model as it is before the recipe's first step
     void check(Path model);
 
+    /// Writes and publishes the output; the caller concludes it.
     Result run(Scope scope);
 
     /// Whether it writes what only goes with the model that it read, so that no other step can come
@@ -26,12 +27,14 @@ public non-sealed interface Work extends Recipe.Step {
     }
 
     /// @param recipe that the step belongs to
+    /// @param inputs of the recipe
     /// @param model to read
     /// @param memory bytes outside the Java heap at most
     /// @param force replaces an output that exists
     record Scope(
             Backend backend,
             Recipe recipe,
+            Inputs inputs,
             Path model,
             Path output,
             long memory,

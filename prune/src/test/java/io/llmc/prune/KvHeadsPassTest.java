@@ -367,7 +367,7 @@ class KvHeadsPassTest {
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
             SweepRunner runner =
                     new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE);
-            assertThatThrownBy(() -> runner.plan(recipe, late, model, temp.resolve("out")))
+            assertThatThrownBy(() -> runner.plan(recipe, late, model))
                     .isInstanceOf(UserException.class)
                     .hasMessage(
                             "kv-heads changes the model's sizes, so it must stand before rounding");

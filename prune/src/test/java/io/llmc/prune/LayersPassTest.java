@@ -354,9 +354,9 @@ class LayersPassTest {
             SweepRunner runner =
                     new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE);
             runner.run(recipe, sweep, TALE, free);
-            long cap = runner.plan(recipe, sweep, TALE, capped).peakBytes() - 1;
+            long cap = runner.plan(recipe, sweep, TALE).peakBytes() - 1;
             SweepRunner tight = new SweepRunner(backend, cap, false, "test", Progress.NONE);
-            assertThat(tight.plan(recipe, sweep, TALE, capped).spills()).isTrue();
+            assertThat(tight.plan(recipe, sweep, TALE).spills()).isTrue();
             tight.run(recipe, sweep, TALE, capped);
         }
         assertSame(free, capped);

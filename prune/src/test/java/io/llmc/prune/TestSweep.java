@@ -72,7 +72,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     SweepPlan plan(Path out, Backend backend, long memory) throws IOException {
         Recipe recipe = recipe();
         return new SweepRunner(backend, memory, false, "test", Progress.NONE)
-                .plan(recipe, sweep(recipe), model, out);
+                .plan(recipe, sweep(recipe), model);
     }
 
     private static Recipe.Sweep sweep(Recipe recipe) {

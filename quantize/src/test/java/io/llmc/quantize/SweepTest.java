@@ -139,16 +139,16 @@ class SweepTest {
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
             long free =
                     new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE)
-                            .plan(recipe, sweep(recipe), MODEL, out)
+                            .plan(recipe, sweep(recipe), MODEL)
                             .peakBytes();
             SweepRunner capped = new SweepRunner(backend, free - 1, false, "test", Progress.NONE);
-            SweepPlan plan = capped.plan(recipe, sweep(recipe), MODEL, out);
+            SweepPlan plan = capped.plan(recipe, sweep(recipe), MODEL);
             assertThat(plan.spills()).isTrue();
             assertThat(plan.peakBytes()).isLessThan(free);
             capped.run(recipe, sweep(recipe), MODEL, out);
             assertThatThrownBy(() ->
                             new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
-                                    .plan(recipe, sweep(recipe), MODEL, temp.resolve("other")))
+                                    .plan(recipe, sweep(recipe), MODEL))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("--memory 1.0 MiB is too little");
         }
