@@ -4,12 +4,10 @@ package io.llmc.cli;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
-
 import io.llmc.cli.LogOptions.Verbosity;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Progress;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

@@ -27,7 +27,8 @@ import picocli.CommandLine.Mixin;
         footer = {
             "",
             "Example:",
-            "  llmc eval testdata/tale-llama --against testdata/tale-llama --data testdata/tale-llama/test.txt"
+            "  llmc eval testdata/tale-llama --against testdata/tale-llama --data"
+                + " testdata/tale-llama/test.txt"
         })
 final class EvalCommand implements Callable<Integer> {
     private final Wiring wiring;
@@ -59,8 +60,10 @@ final class EvalCommand implements Callable<Integer> {
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
         try (Backend backend = wiring.devices().open(where, progress)) {
-            files.ifPresent(f ->
-                    new LogitsDump(backend, progress).run(directory, f.inputIds(), f.saveLogits()));
+            files.ifPresent(
+                    f ->
+                            new LogitsDump(backend, progress)
+                                    .run(directory, f.inputIds(), f.saveLogits()));
             spec.map(new Evaluator(backend, progress, where.options().memory())::evaluate)
                     .map(EvalReport::new)
                     .ifPresent(report -> console.result(report.text(), report.json()));
@@ -71,10 +74,11 @@ final class EvalCommand implements Callable<Integer> {
     private static Inputs inputs(
             Path model, Optional<EvalSpec> spec, Optional<LogitsOptions.Files> files) {
         List<Input> all = new ArrayList<>(List.of(new Input("the model", model, false)));
-        spec.ifPresent(s -> {
-            add(all, "the original", s.against());
-            add(all, "the text", s.data());
-        });
+        spec.ifPresent(
+                s -> {
+                    add(all, "the original", s.against());
+                    add(all, "the text", s.data());
+                });
         files.ifPresent(f -> add(all, "the input ids", f.inputIds()));
         return Inputs.of(all);
     }

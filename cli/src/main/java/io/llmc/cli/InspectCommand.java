@@ -30,8 +30,7 @@ final class InspectCommand implements Callable<Integer> {
     @Override
     public Integer call() {
         Console console = new Console(wiring, log.toVerbosity());
-        console.requireUnread(
-                Inputs.of(List.of(new Input("the model", model.toPath(), false))));
+        console.requireUnread(Inputs.of(List.of(new Input("the model", model.toPath(), false))));
         try (Checkpoint checkpoint = Checkpoint.inspect(model.toPath())) {
             InspectReport report = InspectReport.of(checkpoint);
             console.result(report.text(console.verbose()), report.json());

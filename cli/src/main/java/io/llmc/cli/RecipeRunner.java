@@ -19,7 +19,6 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
 import io.llmc.pipeline.Work;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,9 +26,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.Consumer;
 
-/// Runs the steps of a recipe one after the other. Each that writes a directory, but the last, writes
-/// one beside the output, which goes when the recipe is done; a run that is interrupted before finds
-/// it again.
+/// Runs the steps of a recipe one after the other. Each that writes a directory, but the last,
+/// writes one beside the output, which goes when the recipe is done; a run that is interrupted
+/// before finds it again.
 ///
 /// @param inputs all that the recipe reads, and its file
 /// @param force replace an output that is there

@@ -28,8 +28,7 @@ final class Stopovers {
                 recipe.steps().stream().filter(step -> !(step instanceof Evaluate)).toList();
         OutputDirectory output = new OutputDirectory(recipe.output(), force);
         for (int i = 0; i < writers.size(); i++) {
-            directories.add(
-                    i + 1 < writers.size() ? output.beside("step-" + (i + 1)) : output);
+            directories.add(i + 1 < writers.size() ? output.beside("step-" + (i + 1)) : output);
             heads.add(Journal.Head.of(version, recipe, writers.get(i)));
         }
     }
@@ -46,12 +45,11 @@ final class Stopovers {
         }
     }
 
-    /// Whether an earlier run has finished a step, from 1, or one after it. The last one has a result
-    /// to show, as long as the model that it read is there.
+    /// Whether an earlier run has finished a step, from 1, or one after it. The last one has a
+    /// result to show, as long as the model that it read is there.
     boolean isDone(int step) {
         boolean shown = step == directories.size() && hasModel(model(step - 1));
-        return !shown
-                && IntStream.rangeClosed(step, directories.size()).anyMatch(this::isFinished);
+        return !shown && IntStream.rangeClosed(step, directories.size()).anyMatch(this::isFinished);
     }
 
     private boolean isFinished(int step) {

@@ -15,8 +15,6 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -163,15 +161,10 @@ final class CrashRuns {
                             List.of("--hidden", 48),
                             calibration);
             case "distill" ->
-                    join(
-                            List.of("distill", model, "-o", out, "--every", 2, "--force"),
-                            learning);
-            case "blockwise" ->
-                    join(List.of("distill", model, "-o", out, "--blockwise"), learning);
+                    join(List.of("distill", model, "-o", out, "--every", 2, "--force"), learning);
+            case "blockwise" -> join(List.of("distill", model, "-o", out, "--blockwise"), learning);
             case "adapter" ->
-                    join(
-                            List.of("distill", model, "-o", out, "--lora", 2, "--adapter"),
-                            learning);
+                    join(List.of("distill", model, "-o", out, "--lora", 2, "--adapter"), learning);
             case "save-teacher" ->
                     List.of(
                             "distill",
@@ -313,8 +306,7 @@ final class CrashRuns {
                 Matcher continued = CONTINUED.matcher(again.err());
                 int from = continued.find() ? Integer.parseInt(continued.group(1)) : 0;
                 if (results == 0) {
-                    assertThat(from)
-                            .isGreaterThanOrEqualTo((steps - 1) / SAVE_EVERY * SAVE_EVERY);
+                    assertThat(from).isGreaterThanOrEqualTo((steps - 1) / SAVE_EVERY * SAVE_EVERY);
                 } else {
                     assertThat(again.err()).doesNotContain("distilling");
                 }

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.attribute.FileTime;
 import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -56,8 +55,7 @@ class OutputIT {
     }
 
     /// One sentence, exit code 1, and not a byte is changed anywhere.
-    private void refused(Map<String, String> before, Cli cli, String... words)
-            throws IOException {
+    private void refused(Map<String, String> before, Cli cli, String... words) throws IOException {
         assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.FAILED);
         assertThat(cli.err()).startsWith("llmc: ").contains(words).hasLineCount(1);
         assertThat(tree()).isEqualTo(before);

@@ -123,7 +123,8 @@ record DistillRun(
         if (Double.isInfinite(state.best())) {
             throw new UserException(
                     "the loss on the held-out windows was never a finite number",
-                    "lower --lr and pass --force to begin anew, or look at the teacher with llmc eval");
+                    "lower --lr and pass --force to begin anew, or look at the teacher with llmc"
+                        + " eval");
         }
         if (TrainState.restoreWeights(bestFile(), model) == null) {
             throw new UserException(

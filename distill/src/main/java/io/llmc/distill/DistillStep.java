@@ -3,7 +3,6 @@ package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
@@ -275,8 +274,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         return files;
     }
 
-    private static Map<String, String> hashes(
-            Inputs read, Checkpoint student, List<Path> inputs) {
+    private static Map<String, String> hashes(Inputs read, Checkpoint student, List<Path> inputs) {
         Map<String, String> hashes = new LinkedHashMap<>();
         for (Path file : inputs) {
             boolean own = student.weightFiles().contains(file);

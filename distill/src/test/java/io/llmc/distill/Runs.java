@@ -126,17 +126,18 @@ final class Runs {
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
             Work work = new DistillStep(((DistillStep) recipe.steps().getFirst()).spec(), nanos);
             work.check(student);
-            Work.Result result = work.run(
-                    new Work.Scope(
-                            backend,
-                            recipe,
-                            Inputs.of(recipe, student),
-                            student,
-                            out,
-                            memory,
-                            false,
-                            "test",
-                            dyingAfter(stepsBeforeDeath)));
+            Work.Result result =
+                    work.run(
+                            new Work.Scope(
+                                    backend,
+                                    recipe,
+                                    Inputs.of(recipe, student),
+                                    student,
+                                    out,
+                                    memory,
+                                    false,
+                                    "test",
+                                    dyingAfter(stepsBeforeDeath)));
             new OutputDirectory(out, false).conclude();
             return result;
         }

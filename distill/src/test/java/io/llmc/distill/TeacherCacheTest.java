@@ -72,17 +72,18 @@ class TeacherCacheTest {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
             Work work = (Work) recipe.steps().getFirst();
             work.check(model);
-            Work.Result result = work.run(
-                    new Work.Scope(
-                            backend,
-                            recipe,
-                            Inputs.of(recipe, model),
-                            model,
-                            out,
-                            Long.MAX_VALUE,
-                            false,
-                            "test",
-                            dyingAfter(lives)));
+            Work.Result result =
+                    work.run(
+                            new Work.Scope(
+                                    backend,
+                                    recipe,
+                                    Inputs.of(recipe, model),
+                                    model,
+                                    out,
+                                    Long.MAX_VALUE,
+                                    false,
+                                    "test",
+                                    dyingAfter(lives)));
             new OutputDirectory(out, false).conclude();
             return result;
         }

@@ -62,8 +62,8 @@ public final class Inputs {
         return all;
     }
 
-    /// What models and caches hold besides the files that decide. Other JSON files may be results of
-    /// commands.
+    /// What models and caches hold besides the files that decide. Other JSON files may be results
+    /// of commands.
     private static final Pattern KNOWN =
             Pattern.compile("(model\\..*|llmc|adapter_config|quantize_config|cache)\\.json");
 

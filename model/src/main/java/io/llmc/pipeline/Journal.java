@@ -70,8 +70,8 @@ public final class Journal {
         this.file = file;
     }
 
-    /// The journal of a directory; empty where there is none. Its head is empty where the first line
-    /// is none.
+    /// The journal of a directory; empty where there is none. Its head is empty where the first
+    /// line is none.
     static Optional<Journal> read(Path directory) {
         Path file = directory.resolve(FILE);
         if (!Files.isRegularFile(file)) {

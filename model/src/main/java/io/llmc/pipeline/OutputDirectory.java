@@ -48,7 +48,8 @@ public record OutputDirectory(Path output, boolean force) {
         return new OutputDirectory(place().beside(what), force);
     }
 
-    /// @throws UserException where no directory can be made, or something that is read is in the way
+    /// @throws UserException where no directory can be made, or something that is read is in the
+    ///   way
     public void requirePlace(Inputs inputs) {
         place().requirePossible();
         place().requireApart(inputs);
@@ -74,8 +75,7 @@ public record OutputDirectory(Path output, boolean force) {
         }
         boolean ours = isMadeByLlmc(target());
         if (force && !ours) {
-            throw place()
-                    .refused(
+            throw place().refused(
                             "is not replaced, because llmc has not made it: it has no llmc.json",
                             "choose another -o, or remove it yourself");
         }
@@ -184,9 +184,7 @@ public record OutputDirectory(Path output, boolean force) {
             restore(head);
             requireUsable(head, inputs);
             Optional<Journal> left =
-                    finished(head)
-                            .or(() -> own(work(), head))
-                            .flatMap(j -> continuing(j, inputs));
+                    finished(head).or(() -> own(work(), head)).flatMap(j -> continuing(j, inputs));
             if (left.isPresent()) {
                 return left.get();
             }
@@ -200,8 +198,8 @@ public record OutputDirectory(Path output, boolean force) {
         }
     }
 
-    /// After a swap that was interrupted: deletes what was replaced, or gives it its name back where
-    /// what would have replaced it is not wanted any more.
+    /// After a swap that was interrupted: deletes what was replaced, or gives it its name back
+    /// where what would have replaced it is not wanted any more.
     private void restore(Head head) throws IOException {
         if (!Files.exists(old())) {
             return;

@@ -5,7 +5,6 @@ import io.llmc.formats.Layouts;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
 import io.llmc.tokenizer.CalibrationSpec;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

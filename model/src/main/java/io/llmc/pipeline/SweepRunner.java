@@ -162,11 +162,7 @@ public record SweepRunner(
         Windows windows = windows(original, Architectures.specOf(original), recipe, sweep);
         Finite.requireAll(original, progress);
         Scales.requireAll(
-                original,
-                Architectures.specOf(original),
-                sweep,
-                recipe.save().layout(),
-                backend);
+                original, Architectures.specOf(original), sweep, recipe.save().layout(), backend);
         List<ModuleReport> reports = new ArrayList<>();
         Path spill = sizes.spills() ? work : null;
         Checkpoint c = original;

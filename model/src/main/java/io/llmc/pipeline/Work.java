@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-
 import java.nio.file.Path;
 import java.util.List;
 import java.util.SequencedMap;

@@ -255,9 +255,14 @@ class LayersPassTest {
             int b = block;
             expected.add(
                     IntStream.range(0, SAMPLES)
-                            .mapToDouble(s ->
-                                    Math.acos(plain.cosine(b, b + drop, s * LENGTH + LENGTH - 1))
-                                            / Math.PI)
+                            .mapToDouble(
+                                    s ->
+                                            Math.acos(
+                                                            plain.cosine(
+                                                                    b,
+                                                                    b + drop,
+                                                                    s * LENGTH + LENGTH - 1))
+                                                    / Math.PI)
                             .average()
                             .orElseThrow());
         }
@@ -425,11 +430,13 @@ class LayersPassTest {
                 "drop=x | drop is x, expected a whole number",
                 "score=greedy | either drop or layers is needed",
                 "'' | either drop or layers is needed",
-                "drop=1;score=best | score is best, expected one of block-influence, angular, greedy",
+                "drop=1;score=best | score is best, expected one of block-influence, angular,"
+                    + " greedy",
                 "layers=1,1 | layers is 1,1, which names a block twice",
                 "layers=one | layers is one, expected indices of blocks, from 0",
                 "layers=1;drop=1 | layers lists the blocks that go, so drop must not be given",
-                "layers=1;score=greedy | layers lists the blocks that go, so score must not be given",
+                "layers=1;score=greedy | layers lists the blocks that go, so score must not be"
+                    + " given",
                 "drops=1;drop=1 | unknown key drops; did you mean drop?",
             })
     void badOptionsAreNamed(String options, String message) {
