@@ -28,7 +28,7 @@ import picocli.CommandLine.Mixin;
             "",
             "Example:",
             "  llmc eval testdata/tale-llama --against testdata/tale-llama --data"
-                + " testdata/tale-llama/test.txt"
+                    + " testdata/tale-llama/test.txt"
         })
 final class EvalCommand implements Callable<Integer> {
     private final Wiring wiring;

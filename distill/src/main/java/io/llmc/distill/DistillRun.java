@@ -124,7 +124,7 @@ record DistillRun(
             throw new UserException(
                     "the loss on the held-out windows was never a finite number",
                     "lower --lr and pass --force to begin anew, or look at the teacher with llmc"
-                        + " eval");
+                            + " eval");
         }
         if (TrainState.restoreWeights(bestFile(), model) == null) {
             throw new UserException(

@@ -431,12 +431,12 @@ class LayersPassTest {
                 "score=greedy | either drop or layers is needed",
                 "'' | either drop or layers is needed",
                 "drop=1;score=best | score is best, expected one of block-influence, angular,"
-                    + " greedy",
+                        + " greedy",
                 "layers=1,1 | layers is 1,1, which names a block twice",
                 "layers=one | layers is one, expected indices of blocks, from 0",
                 "layers=1;drop=1 | layers lists the blocks that go, so drop must not be given",
                 "layers=1;score=greedy | layers lists the blocks that go, so score must not be"
-                    + " given",
+                        + " given",
                 "drops=1;drop=1 | unknown key drops; did you mean drop?",
             })
     void badOptionsAreNamed(String options, String message) {
