@@ -4,6 +4,7 @@ package io.llmc.tokenizer;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.MissingNode;
 import io.llmc.formats.FormatException;
 import io.llmc.tokenizer.jinja.Template;
 import io.llmc.tokenizer.jinja.TemplateException;
@@ -17,10 +18,14 @@ import java.util.Map;
 
 /// A model's own way to write a conversation as one text: `chat_template.jinja` in its directory,
 /// or else `chat_template` in tokenizer_config.json, rendered as transformers' apply_chat_template
-/// does, without a prompt for an answer.
+/// does. What a line says under `tools`, `documents`, `add_generation_prompt`,
+/// `continue_final_message` and `chat_template_kwargs` is for the template, as there.
 final class ChatTemplate {
     private static final JsonMapper JSON = JsonMapper.builder().build();
     private static final String PROBE = "probe";
+    private static final String PROMPT = "add_generation_prompt";
+    private static final String CONTINUE = "continue_final_message";
+    private static final String MORE = "chat_template_kwargs";
 
     private final String source;
     private final Template template;
@@ -105,25 +110,26 @@ final class ChatTemplate {
         message.put("role", "user");
         message.put("content", List.of(part));
         try {
-            String text = render(List.of(message), null, 0);
+            String text = template.render(variables(List.of(message), MissingNode.getInstance()), 0);
             return text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"");
         } catch (TemplateException e) {
             return false;
         }
     }
 
-    private String render(List<Object> messages, Object tools, long size) {
+    private Map<String, Object> variables(List<Object> messages, JsonNode line) {
         Map<String, Object> variables = new HashMap<>(specialTokens);
+        line.path(MORE).properties().forEach(e -> variables.put(e.getKey(), value(e.getValue())));
         variables.put("messages", messages);
-        variables.put("tools", tools);
-        variables.put("documents", null);
-        variables.put("add_generation_prompt", false);
-        return template.render(variables, size);
+        variables.put("tools", value(line.path("tools")));
+        variables.put("documents", value(line.path("documents")));
+        variables.put("add_generation_prompt", line.path(PROMPT).asBoolean());
+        return variables;
     }
 
     /// The text of one line's conversation.
     ///
-    /// @param line an object with `messages`, and perhaps with `tools`
+    /// @param line an object with `messages`
     /// @throws FormatException where it is none, or the template refuses it
     String render(Path file, int number, JsonNode line) {
         List<Object> messages = new ArrayList<>();
@@ -134,16 +140,39 @@ final class ChatTemplate {
         for (int i = 0; i < all.size(); i++) {
             messages.add(message(file, number, i, all.get(i)));
         }
-        JsonNode tools = line.path("tools");
+        boolean continues = flag(file, number, line, CONTINUE);
+        if (flag(file, number, line, PROMPT) && continues) {
+            throw new FormatException(
+                    file,
+                    "line %d: has both \"%s\" and \"%s\"; leave one out"
+                            .formatted(number, CONTINUE, PROMPT));
+        }
+        if (!line.path(MORE).isMissingNode() && !line.path(MORE).isObject()) {
+            throw new FormatException(
+                    file, "line %d: \"%s\" is no object".formatted(number, MORE));
+        }
+        Map<String, Object> variables = variables(messages, line);
         long size = line.toString().length();
         try {
-            return render(messages, tools.isMissingNode() ? null : value(tools), size);
+            return continues
+                    ? template.renderContinued(variables, size)
+                    : template.render(variables, size);
         } catch (TemplateException e) {
             throw new FormatException(
                     file,
                     "line %d: the model's chat template (%s, line %d) refuses the messages: %s"
                             .formatted(number, source, e.line(), e.getMessage()));
         }
+    }
+
+    private static boolean flag(Path file, int number, JsonNode line, String name) {
+        JsonNode flag = line.path(name);
+        if (!flag.isBoolean() && !flag.isMissingNode() && !flag.isNull()) {
+            throw new FormatException(
+                    file,
+                    "line %d: \"%s\" is %s, expected true or false".formatted(number, name, flag));
+        }
+        return flag.asBoolean();
     }
 
     private Object message(Path file, int number, int i, JsonNode message) {
@@ -196,9 +225,11 @@ final class ChatTemplate {
             case STRING -> node.textValue();
             case BOOLEAN -> node.booleanValue();
             case NUMBER ->
-                    node.canConvertToLong() && node.isIntegralNumber()
-                            ? (Object) node.longValue()
-                            : (Object) node.doubleValue();
+                    !node.isIntegralNumber()
+                            ? (Object) node.doubleValue()
+                            : node.canConvertToLong()
+                                    ? (Object) node.longValue()
+                                    : node.bigIntegerValue();
             case ARRAY -> {
                 List<Object> items = new ArrayList<>();
                 node.forEach(item -> items.add(value(item)));
