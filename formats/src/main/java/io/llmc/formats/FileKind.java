@@ -22,6 +22,8 @@ public record FileKind(String name, String remedy) {
     private static final String CONVERT =
             "convert the model to safetensors first: load it with transformers and save it with"
                     + " save_pretrained";
+    private static final String RECORDS =
+            "data are read from .jsonl files, which the datasets library writes with to_json";
     private static final String UNPACK = "unpack it first";
 
     /// @param at the byte where `bytes`, in Latin-1, must stand
@@ -56,8 +58,8 @@ public record FileKind(String name, String remedy) {
                     new Magic("7z\u00bc\u00af", "a 7z file", UNPACK),
                     new Magic("Rar!\u001a", "a rar file", UNPACK),
                     new Magic(257, "ustar", "a tar file", UNPACK),
-                    new Magic("PAR1", "a parquet file", AGAIN),
-                    new Magic("ARROW1", "an Arrow file", AGAIN),
+                    new Magic("PAR1", "a parquet file", RECORDS),
+                    new Magic("ARROW1", "an Arrow file", RECORDS),
                     new Magic("\u0089PNG", "a PNG picture", AGAIN),
                     new Magic("\u00ff\u00d8\u00ff", "a JPEG picture", AGAIN),
                     new Magic("GIF8", "a GIF picture", AGAIN),
