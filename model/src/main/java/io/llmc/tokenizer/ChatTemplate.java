@@ -76,7 +76,8 @@ final class ChatTemplate {
         }
         throw new FormatException(
                 file,
-                "chat_template: expected a string, or a list of {name, template} with the name default");
+                "chat_template: expected a string, or a list of {name, template} with the name"
+                    + " default");
     }
 
     private static ChatTemplate parse(Path file, String text, JsonNode settings) {
@@ -110,7 +111,8 @@ final class ChatTemplate {
         message.put("role", "user");
         message.put("content", List.of(part));
         try {
-            String text = template.render(variables(List.of(message), MissingNode.getInstance()), 0);
+            String text =
+                    template.render(variables(List.of(message), MissingNode.getInstance()), 0);
             return text.contains(PROBE) && !text.contains("'type'") && !text.contains("\"type\"");
         } catch (TemplateException e) {
             return false;
@@ -148,8 +150,7 @@ final class ChatTemplate {
                             .formatted(number, CONTINUE, PROMPT));
         }
         if (!line.path(MORE).isMissingNode() && !line.path(MORE).isObject()) {
-            throw new FormatException(
-                    file, "line %d: \"%s\" is no object".formatted(number, MORE));
+            throw new FormatException(file, "line %d: \"%s\" is no object".formatted(number, MORE));
         }
         Map<String, Object> variables = variables(messages, line);
         long size = line.toString().length();

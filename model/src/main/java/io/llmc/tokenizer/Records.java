@@ -67,9 +67,11 @@ final class Records {
     /// or an array that begins with one.
     static boolean areThere(Utf8 text) {
         if (text.first() == '[') {
-            try (JsonParser json = JSON.getFactory().createParser(text.text(text.start(), text.end()))) {
+            try (JsonParser json =
+                    JSON.getFactory().createParser(text.text(text.start(), text.end()))) {
                 json.nextToken();
-                return json.nextToken() == JsonToken.START_OBJECT && isRecord(json.readValueAsTree());
+                return json.nextToken() == JsonToken.START_OBJECT
+                        && isRecord(json.readValueAsTree());
             } catch (IOException e) {
                 return false;
             }
@@ -180,7 +182,8 @@ final class Records {
             throw new UserException(
                     "%s: line %d: has \"messages\", but %s has no chat template"
                             .formatted(file, number, tokenizer.directory()),
-                    "put the chat_template.jinja of its instruction-tuned version there, or give lines with \"text\"");
+                    "put the chat_template.jinja of its instruction-tuned version there, or give"
+                        + " lines with \"text\"");
         }
         return template;
     }

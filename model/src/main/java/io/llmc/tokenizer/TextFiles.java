@@ -9,8 +9,8 @@ import java.util.Locale;
 import java.util.Set;
 
 /// Texts as token ids. A file is one text; or, where its name ends in `.jsonl`, `.ndjson` or
-/// `.json`, records: see [Records]. Nothing is added before, between or after them, and a byte order
-/// mark is no part of them.
+/// `.json`, records: see [Records]. Nothing is added before, between or after them, and a byte
+/// order mark is no part of them.
 public final class TextFiles {
     private static final Set<String> RECORDS = Set.of("jsonl", "ndjson", "json");
     private static final Set<String> TABLES = Set.of("csv", "tsv");
@@ -42,7 +42,8 @@ public final class TextFiles {
         if (ids.length == 0) {
             throw new UserException(
                     file + ": holds no text",
-                    "name a .txt file, or a .jsonl file with \"text\" or \"messages\" in every line");
+                    "name a .txt file, or a .jsonl file with \"text\" or \"messages\" in every"
+                        + " line");
         }
         return ids;
     }
@@ -55,7 +56,9 @@ public final class TextFiles {
     private static int[] plain(Path file, Utf8 text, Tokenizer tokenizer, int enough) {
         if (Records.areThere(text)) {
             throw new UserException(
-                    file + ": holds JSON records with \"text\" or \"messages\", but its name is that of a plain text",
+                    file
+                            + ": holds JSON records with \"text\" or \"messages\", but its name is"
+                            + " that of a plain text",
                     "rename it so that it ends in .jsonl, or in .json where it is one array");
         }
         return tokenizer.encodeFirst(text.text(text.start(), text.end()), enough);

@@ -97,9 +97,10 @@ final class Utf8 {
         CoderResult result = decoder.decode(in, out, true);
         if (result.isError()) {
             FileKind.of(file)
-                    .ifPresent(kind -> {
-                        throw kind.refusal(file, "text");
-                    });
+                    .ifPresent(
+                            kind -> {
+                                throw kind.refusal(file, "text");
+                            });
             throw new FormatException(
                     file,
                     in.position(),
@@ -120,7 +121,9 @@ final class Utf8 {
         String encoding = encoding();
         if (encoding != null) {
             throw new FormatException(
-                    file, "is %1$s, expected UTF-8; convert it first: iconv -f %1$s -t UTF-8".formatted(encoding));
+                    file,
+                    "is %1$s, expected UTF-8; convert it first: iconv -f %1$s -t UTF-8"
+                            .formatted(encoding));
         }
         int zero = 0;
         while (zero < bytes.length && bytes[zero] != 0) {
@@ -131,9 +134,10 @@ final class Utf8 {
         if (binary || first() == '<' || starts('v', 'e', 'r', 's') || starts('%', 'P', 'D', 'F')) {
             if (bytes.length > 0) {
                 FileKind.of(file)
-                        .ifPresent(kind -> {
-                            throw kind.refusal(file, "text");
-                        });
+                        .ifPresent(
+                                kind -> {
+                                    throw kind.refusal(file, "text");
+                                });
             }
         }
         if (binary) {

@@ -95,7 +95,10 @@ class TextFilesTest {
             refused(name, (MARK + "w0 w1 w2").getBytes(charset), "is " + family + ", expected");
             refused(name, "w0 w1 w2 w3".getBytes(charset), "iconv -f " + family);
         }
-        refused("g.txt", "Привет, мир и все остальные".getBytes(StandardCharsets.UTF_16LE), "zero byte");
+        refused(
+                "g.txt",
+                "Привет, мир и все остальные".getBytes(StandardCharsets.UTF_16LE),
+                "zero byte");
     }
 
     @ParameterizedTest
@@ -108,7 +111,8 @@ class TextFilesTest {
         "UEsDBBQAAAAIAA==, a zip file",
         "JVBERi0xLjQK, a PDF document",
         "PCFET0NUWVBFIGh0bWw+PGh0bWw+, an HTML page",
-        "dmVyc2lvbiBodHRwczovL2dpdC1sZnMuZ2l0aHViLmNvbS9zcGVjL3YxCm9pZCBzaGEyNTY6MDA=, a git-lfs pointer",
+        "dmVyc2lvbiBodHRwczovL2dpdC1sZnMuZ2l0aHViLmNvbS9zcGVjL3YxCm9pZCBzaGEyNTY6MDA=, a git-lfs"
+            + " pointer",
         "AQIDAAQF, a zero byte"
     })
     void containersAndPagesAreNamed(String base64, String kind) {
@@ -120,7 +124,10 @@ class TextFilesTest {
 
     @Test
     void faultsAreNamedWithTheirPlace() {
-        refused("a.json", "[{\"text\": \"w0\"},\n{\"txt\": 1, \"b\": 2}]", "line 2: expected an object");
+        refused(
+                "a.json",
+                "[{\"text\": \"w0\"},\n{\"txt\": 1, \"b\": 2}]",
+                "line 2: expected an object");
         refused("a.jsonl", "{\"txt\": 1, \"b\": 2}", "and it has txt, b");
         refused("b.json", "[{\"text\": \"w0\"}\n", "line 2: not valid JSON");
         refused("c.json", "[\"w0\"]\n[\"w1\"]", "line 2: more behind the end of the array");
