@@ -4,9 +4,9 @@ package io.llmc.cli;
 import io.llmc.formats.Checkpoint;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Work;
-import java.io.OutputStream;
 import java.io.PrintWriter;
 import java.io.StringWriter;
+import java.io.Writer;
 import java.nio.file.Path;
 import java.util.List;
 import picocli.CommandLine.Model.OptionSpec;
@@ -125,6 +125,6 @@ public final class Verdict {
     }
 
     private static Wiring wiring(PrintWriter err) {
-        return new Wiring(new PrintWriter(OutputStream.nullOutputStream()), err, 0, "fuzz");
+        return new Wiring(new PrintWriter(Writer.nullWriter()), err, 0, "fuzz");
     }
 }

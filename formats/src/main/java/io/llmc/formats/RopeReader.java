@@ -131,10 +131,10 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
 
     /// The top of the file goes before the parameters, as in transformers.
     private int original(ConfigSection s, ConfigSection outer, int positions) {
-        if (outer == root && root.values().has(ORIGINAL)) {
+        if (outer.equals(root) && root.values().has(ORIGINAL)) {
             return root.integer(ORIGINAL, LENGTHS);
         }
-        if (outer == root && absent.originalPositions() > 0) {
+        if (outer.equals(root) && absent.originalPositions() > 0) {
             return absent.originalPositions();
         }
         return s.integer(ORIGINAL, LENGTHS, positions);

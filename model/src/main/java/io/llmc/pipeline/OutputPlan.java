@@ -219,7 +219,7 @@ final class OutputPlan {
     /// Whether a pass works on a layer.
     boolean selects(BlockPass pass, String linear) {
         return IntStream.range(0, passes.size())
-                .anyMatch(p -> passes.get(p) == pass && selected.get(p).contains(linear));
+                .anyMatch(p -> passes.get(p).equals(pass) && selected.get(p).contains(linear));
     }
 
     /// Layers that are written packed.

@@ -38,7 +38,7 @@ record Attributes(Budget budget) {
             throw new Refusal("%s is undefined, so it has no %s".formatted(u.what(), name));
         }
         Object attribute = attribute(of, name);
-        return attribute == Comparison.ABSENT ? new Sequences(budget).item(of, name) : attribute;
+        return Comparison.ABSENT.equals(attribute) ? new Sequences(budget).item(of, name) : attribute;
     }
 
     /// The item, or the attribute of that name where there is none.
@@ -46,7 +46,7 @@ record Attributes(Budget budget) {
         Object item = new Sequences(budget).item(of, key);
         if (item instanceof Values.Undefined && key instanceof String name && !has(of, name)) {
             Object attribute = attribute(of, name);
-            return attribute == Comparison.ABSENT ? item : attribute;
+            return Comparison.ABSENT.equals(attribute) ? item : attribute;
         }
         return item;
     }
@@ -199,7 +199,7 @@ record Attributes(Budget budget) {
                                 Object key =
                                         new Comparison(budget)
                                                 .find(m, given.positional(1, 2).get(0));
-                                return key == Comparison.ABSENT
+                                return Comparison.ABSENT.equals(key)
                                         ? given.args().size() > 1 ? given.get(1) : null
                                         : m.get(key);
                             };

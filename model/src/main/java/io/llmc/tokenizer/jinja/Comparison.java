@@ -31,7 +31,7 @@ record Comparison(Budget budget) {
             case Values.Undefined _ -> b instanceof Values.Undefined;
             case Values.View _ when b instanceof Values.View ->
                     throw new Refusal("views of mappings are not compared here");
-            case null, default -> a == b;
+            case null, default -> Objects.equals(a, b);
         };
     }
 

@@ -128,7 +128,7 @@ record Filters(Budget budget) {
                 String attribute =
                         given.named(1, "name").get(0, "name", null) instanceof String s ? s : "";
                 Object found = new Attributes(budget).attribute(v, attribute);
-                yield found == Comparison.ABSENT ? new Values.Undefined(attribute) : found;
+                yield Comparison.ABSENT.equals(found) ? new Values.Undefined(attribute) : found;
             }
             case "tojson" ->
                     json(v, given.named(0, "ensure_ascii", "indent", "separators", "sort_keys"));

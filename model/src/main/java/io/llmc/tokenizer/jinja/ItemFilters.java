@@ -236,7 +236,7 @@ record ItemFilters(Budget budget, Filters filters) {
                         budget.spend(1);
                         Object item = items[0].next();
                         Object k = key.apply(item);
-                        if (comparison.find(seen, k) == Comparison.ABSENT) {
+                        if (Comparison.ABSENT.equals(comparison.find(seen, k))) {
                             comparison.put(seen, k, true);
                             return item;
                         }

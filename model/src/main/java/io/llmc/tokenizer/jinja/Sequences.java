@@ -104,7 +104,7 @@ record Sequences(Budget budget) {
     boolean contains(Object all, Object one) {
         Comparison comparison = new Comparison(budget);
         return switch (all) {
-            case Map<?, ?> m -> comparison.find(m, one) != Comparison.ABSENT;
+            case Map<?, ?> m -> !Comparison.ABSENT.equals(comparison.find(m, one));
             case Values.View w when w.kind() == Values.View.Kind.KEYS -> contains(w.of(), one);
             case String s -> {
                 budget.spend(s.length() / 8);
@@ -134,7 +134,7 @@ record Sequences(Budget budget) {
             case Map<?, ?> m -> {
                 boolean hashed = !(key instanceof List || key instanceof Map);
                 Object found = hashed ? new Comparison(budget).find(m, key) : Comparison.ABSENT;
-                yield found == Comparison.ABSENT ? new Values.Undefined(name(key)) : m.get(found);
+                yield Comparison.ABSENT.equals(found) ? new Values.Undefined(name(key)) : m.get(found);
             }
             case List<?> l -> at(l, key);
             case Values.Tuple t -> at(t.items(), key);

@@ -117,6 +117,7 @@ record Tests(Budget budget) {
         return new Arithmetic(budget).apply("%", v, by);
     }
 
+    @SuppressWarnings("ReferenceEquality") // what the test asks for
     private static boolean sameAs(Object a, Object b) {
         boolean compared =
                 a == null || a instanceof Boolean || a instanceof List || a instanceof Map;
