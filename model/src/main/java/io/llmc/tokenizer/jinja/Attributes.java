@@ -38,7 +38,9 @@ record Attributes(Budget budget) {
             throw new Refusal("%s is undefined, so it has no %s".formatted(u.what(), name));
         }
         Object attribute = attribute(of, name);
-        return Comparison.ABSENT.equals(attribute) ? new Sequences(budget).item(of, name) : attribute;
+        return Comparison.ABSENT.equals(attribute)
+                ? new Sequences(budget).item(of, name)
+                : attribute;
     }
 
     /// The item, or the attribute of that name where there is none.

@@ -134,7 +134,9 @@ record Sequences(Budget budget) {
             case Map<?, ?> m -> {
                 boolean hashed = !(key instanceof List || key instanceof Map);
                 Object found = hashed ? new Comparison(budget).find(m, key) : Comparison.ABSENT;
-                yield Comparison.ABSENT.equals(found) ? new Values.Undefined(name(key)) : m.get(found);
+                yield Comparison.ABSENT.equals(found)
+                        ? new Values.Undefined(name(key))
+                        : m.get(found);
             }
             case List<?> l -> at(l, key);
             case Values.Tuple t -> at(t.items(), key);
