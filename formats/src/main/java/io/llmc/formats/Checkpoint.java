@@ -3,11 +3,11 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -25,25 +25,6 @@ import java.util.function.Predicate;
 ///
 /// Opening reads headers only, and checks them. Tensors are mapped by a [TensorReader].
 public final class Checkpoint implements AutoCloseable {
-    /// A tensor and the open file that it lies in.
-    private record Place(SafetensorsHeader.Entry entry, OpenFile file) {
-        /// The bytes, read-only, mapped for as long as `arena` lives.
-        MemorySegment map(Arena arena) {
-            file.requireWhole();
-            try {
-                return file.channel().map(MapMode.READ_ONLY, entry.offset(), entry.bytes(), arena);
-            } catch (IOException e) {
-                throw Json.unreadable(file.path(), e);
-            }
-        }
-
-        Place called(String name) {
-            TensorInfo info = new TensorInfo(name, entry.info().dtype(), entry.info().shape());
-            return new Place(
-                    new SafetensorsHeader.Entry(info, entry.offset(), entry.bytes()), file);
-        }
-    }
-
     private final Path directory;
     private final HfConfig config;
     private final WeightFiles files;
@@ -209,15 +190,16 @@ public final class Checkpoint implements AutoCloseable {
         Place other = tensors.putIfAbsent(name, place);
         if (other != null && !sameBytes(place, other)) {
             throw new FormatException(
-                    place.file.path(),
+                    place.file().path(),
                     "tensor '%s' is also in %s, with other values: download the model again"
-                            .formatted(name, other.file.path().getFileName()));
+                            .formatted(name, other.file().path().getFileName()));
         }
     }
 
     private static boolean sameBytes(Place a, Place b) {
         try (Arena arena = Arena.ofConfined()) {
-            return a.entry.info().equals(b.entry.info()) && a.map(arena).mismatch(b.map(arena)) < 0;
+            return a.entry().info().equals(b.entry().info())
+                    && a.map(arena).mismatch(b.map(arena)) < 0;
         }
     }
 
@@ -226,6 +208,15 @@ public final class Checkpoint implements AutoCloseable {
         Map<String, Place> places = new LinkedHashMap<>(tensors);
         tensors.clear();
         hub.forEach((name, plain) -> tensors.put(plain, places.get(name).called(plain)));
+        places.values().stream()
+                .map(place -> place.entry().info())
+                .filter(info -> info.dtype() == DType.F64)
+                .findFirst()
+                .ifPresent(
+                        info ->
+                                remarks.add(
+                                        "%s: '%s' is F64: such tensors are read, and written, as F32"
+                                                .formatted(directory, info.name())));
         hub.entrySet().stream()
                 .filter(e -> !e.getKey().equals(e.getValue()))
                 .findFirst()
@@ -271,7 +262,7 @@ public final class Checkpoint implements AutoCloseable {
     /// @throws FormatException where there is no such tensor
     public TensorInfo info(String name) {
         if (view == null) {
-            return place(name).entry.info();
+            return place(name).entry().info();
         }
         TensorInfo info = view.infos.get(name);
         if (info == null) {
@@ -282,7 +273,7 @@ public final class Checkpoint implements AutoCloseable {
 
     /// The file that holds a tensor; of one that is made of others, the directory.
     public Path file(String name) {
-        return view == null ? place(name).file.path() : directory;
+        return view == null ? place(name).file().path() : directory;
     }
 
     /// `__metadata__` of all files; the first wins.

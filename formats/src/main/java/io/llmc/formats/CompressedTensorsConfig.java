@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.tensor.QuantSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -10,7 +11,6 @@ import java.util.List;
 import java.util.Optional;
 import java.util.function.Predicate;
 import java.util.regex.Pattern;
-import java.util.regex.PatternSyntaxException;
 
 /// The part of a compressed-tensors config that says how weights are packed.
 ///
@@ -26,7 +26,7 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
     private static final int DENSE_STREAM = 17;
 
     /// @param targets `Linear`, names of layers, and `re:` patterns
-    record Group(List<String> targets, List<Pattern> patterns, QuantSpec spec) {}
+    record Group(List<String> targets, List<BoundedRegex> patterns, QuantSpec spec) {}
 
     static Optional<Quantization> of(Path directory, ObjectNode q) {
         String sparsity = q.path("sparsity_config").path("format").asText("dense");
@@ -59,13 +59,13 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
         if (!format.equals(FORMAT)) {
             return Quantization.refuse(directory, "compressed-tensors " + format);
         }
-        int bits = weights.path("num_bits").asInt();
+        int bits = Quantization.whole(directory, weights, "num_bits", 0);
         String type = weights.path("type").asText("int");
         if (!type.equals("int") || !BITS.contains(bits)) {
             return Quantization.refuse(
                     directory, "compressed-tensors %s of %d-bit %s".formatted(format, bits, type));
         }
-        int size = weights.path("group_size").asInt(0);
+        int size = Quantization.groupSize(directory, weights);
         String strategy = weights.path("strategy").asText(size > 0 ? "group" : "channel");
         boolean perGroup = strategy.equals("group") && size > 0;
         if (!perGroup && !strategy.equals("channel")) {
@@ -81,17 +81,23 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
         return new Group(targets, patterns(directory, targets), spec);
     }
 
-    private static List<Pattern> patterns(Path directory, List<String> targets) {
-        try {
-            return targets.stream()
-                    .filter(t -> t.startsWith("re:"))
-                    .map(t -> Pattern.compile(t.substring(3)))
-                    .toList();
-        } catch (PatternSyntaxException e) {
-            throw new FormatException(
-                    directory.resolve("config.json"),
-                    "config_groups has a target that is no regular expression: " + e.getPattern());
+    private static List<BoundedRegex> patterns(Path directory, List<String> targets) {
+        List<BoundedRegex> patterns = new ArrayList<>();
+        for (String target : targets) {
+            try {
+                if (target.startsWith("re:")) {
+                    patterns.add(BoundedRegex.compile(target.substring(3)));
+                }
+            } catch (RegexException e) {
+                throw unmatchable(directory, e);
+            }
         }
+        return List.copyOf(patterns);
+    }
+
+    private static FormatException unmatchable(Path directory, RegexException e) {
+        return new FormatException(
+                directory.resolve("config.json"), "config_groups: the target " + e.getMessage());
     }
 
     private static int version(String text) {
@@ -111,17 +117,22 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
                 .or(() -> find(g -> g.patterns.stream().anyMatch(p -> startMatches(p, linear))))
                 .or(() -> find(g -> g.targets.contains("Linear")))
                 .or(() -> groups.size() == 1 ? Optional.of(groups.getFirst()) : Optional.empty())
-                .orElseThrow(() ->
-                        new FormatException(
-                                directory.resolve("config.json"),
-                                "no target in config_groups fits '%s', which is packed"
-                                        .formatted(linear)))
+                .orElseThrow(
+                        () ->
+                                new FormatException(
+                                        directory.resolve("config.json"),
+                                        "no target in config_groups fits '%s', which is packed"
+                                                .formatted(linear)))
                 .spec;
     }
 
     /// Python's `re.match`.
-    private static boolean startMatches(Pattern pattern, String linear) {
-        return pattern.matcher(linear).lookingAt();
+    private boolean startMatches(BoundedRegex pattern, String linear) {
+        try {
+            return pattern.lookingAt(linear);
+        } catch (RegexException e) {
+            throw unmatchable(directory, e);
+        }
     }
 
     private Optional<Group> find(Predicate<Group> fits) {

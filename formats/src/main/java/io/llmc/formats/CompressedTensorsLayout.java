@@ -2,12 +2,10 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
@@ -74,7 +72,11 @@ final class CompressedTensorsLayout implements WeightLayout {
         DType dtype = checkpoint.info(linear + SCALE).dtype();
         long groups = spec.groups(in);
         Tensor scales =
-                reader.tensor(linear + SCALE, dtype.isFloat() ? dtype : DType.F32, out, groups);
+                Groups.requireFinite(
+                        file,
+                        linear + SCALE,
+                        reader.tensor(
+                                linear + SCALE, dtype.isFloat() ? dtype : DType.F32, out, groups));
         Tensor zeros = zeros(reader, linear, spec, out, groups, dense);
         Tensor index =
                 checkpoint.has(linear + INDEX)

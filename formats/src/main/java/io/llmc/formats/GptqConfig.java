@@ -20,7 +20,7 @@ record GptqConfig(GptqLayout.Version version, int bits, int groupSize, boolean s
         if (q.path("is_marlin_format").asBoolean(false)) {
             format = "marlin";
         }
-        int bits = q.path("bits").asInt();
+        int bits = Quantization.whole(directory, q, "bits", 0);
         String word = q.path("pack_dtype").asText("int32");
         GptqLayout.Version version =
                 switch (format) {
@@ -32,7 +32,7 @@ record GptqConfig(GptqLayout.Version version, int bits, int groupSize, boolean s
             return Quantization.refuse(
                     directory, "GPTQ of %d bits in %s words".formatted(bits, word));
         }
-        int size = q.path("group_size").asInt(QuantSpec.CHANNEL);
+        int size = Quantization.groupSize(directory, q);
         return new GptqConfig(
                 version, bits, size > 0 ? size : QuantSpec.CHANNEL, q.path("sym").asBoolean(true));
     }

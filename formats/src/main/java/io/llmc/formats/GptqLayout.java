@@ -87,7 +87,9 @@ final class GptqLayout implements WeightLayout {
         Tensor stored = reader.tensor(linear + ZEROS, DType.I32, groups, spec.words(out));
         Tensor zeros = zeros(stored, spec, out, groups, reader.arena());
         DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
-        Tensor scales = reader.tensor(linear + SCALES, dtype, groups, out);
+        Tensor scales =
+                Groups.requireFinite(
+                        file, linear + SCALES, reader.tensor(linear + SCALES, dtype, groups, out));
         Tensor codes = reader.tensor(linear + CODES, DType.I32, words, out);
         return new Weight.Grouped(
                 Groups.withZeros(spec, zeros),

@@ -2,6 +2,7 @@
 package io.llmc.formats;
 
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -46,6 +47,23 @@ final class Groups {
                                     name, wrong, bytes.getAtIndex(BitStream.WORD, wrong), groups));
         }
         return contiguous || unset ? null : index;
+    }
+
+    /// Scales that weights can be made of; before anything is made of them, since they are few.
+    ///
+    /// @throws FormatException where one is NaN or infinite
+    static Tensor requireFinite(Path file, String name, Tensor scales) {
+        MemorySegment bytes = scales.bytes();
+        for (long i = 0; i < scales.shape().size(); i++) {
+            float scale = Floats.get(bytes, scales.dtype(), i);
+            if (!Float.isFinite(scale)) {
+                throw new FormatException(
+                        file,
+                        "'%s' is %s at element %d, expected a number: download the model again"
+                                .formatted(name, scale, i));
+            }
+        }
+        return scales;
     }
 
     /// I32 `[in]`: the group index of a weight, written out where groups are contiguous.

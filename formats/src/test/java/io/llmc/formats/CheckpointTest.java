@@ -375,6 +375,75 @@ class CheckpointTest {
     }
 
     @Test
+    void readsDoublesAsFloats() throws IOException {
+        Path file = directory.resolve("model.safetensors");
+        Fixture.raw(file, "{" + entry("a", "F64", "[2]", 0, 16) + "}", 16);
+        byte[] bytes = Files.readAllBytes(file);
+        java.nio.ByteBuffer.wrap(bytes)
+                .order(java.nio.ByteOrder.LITTLE_ENDIAN)
+                .putDouble(bytes.length - 16, 1.1)
+                .putDouble(bytes.length - 8, -0.3);
+        Files.write(file, bytes);
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThat(c.info("a")).isEqualTo(TensorInfo.of("a", DType.F32, 2));
+            assertThat(r.tensor("a").bytes().toArray(ValueLayout.JAVA_FLOAT))
+                    .containsExactly(1.1f, -0.3f);
+            assertThat(c.remarks()).singleElement().asString().contains("'a' is F64");
+        }
+    }
+
+    private void quantization(String config) throws IOException {
+        write("config.json", "{\"model_type\":\"llama\",\"quantization_config\":" + config + "}");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"\"4\"", "4.5", "NaN", "[4]", "true", "1e300"})
+    void refusesNumbersOfAQuantizationThatAreNone(String number) throws IOException {
+        shard("model.safetensors", "a");
+        quantization("{\"quant_method\":\"gptq\",\"bits\":" + number + "}");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'bits'");
+        quantization("{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":" + number + "}");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'group_size'");
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"0", "-5"})
+    void refusesGroupsOfNoWeights(String size) throws IOException {
+        shard("model.safetensors", "a");
+        quantization("{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":" + size + "}");
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("'group_size' as " + size);
+    }
+
+    @Test
+    void matchesTargetsWithinBounds() throws IOException {
+        String name = "a".repeat(60) + "!";
+        Fixture.raw(
+                directory.resolve("model.safetensors"),
+                "{%s,%s}"
+                        .formatted(
+                                entry(name + ".weight_packed", "I32", "[1,1]", 0, 4),
+                                entry(name + ".weight_shape", "I64", "[2]", 4, 20)),
+                20);
+        String group =
+                "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":"
+                    + "{\"targets\":[\"re:%s\"],\"weights\":{\"num_bits\":4,\"group_size\":32}}}}";
+        quantization(group.formatted("(.*)*x\\\\1$"));
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader()) {
+            assertThatThrownBy(() -> r.weight(name))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContainingAll("config.json", "target", "takes too long");
+        }
+        quantization(group.formatted("(".repeat(5000)));
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContainingAll("config.json", "target");
+    }
+
+    @Test
     void refusesABrokenConfig() throws IOException {
         shard("model.safetensors", "a");
         write("config.json", "{\"model_type\": \"llama\", \"model_type\": \"gpt2\"}");
