@@ -19,7 +19,7 @@ import picocli.CommandLine.Parameters;
         footer = {
             "",
             "Example:",
-            "  llmc run docs/recipe.yaml --set steps.0.sweep.0.gptq.bits=3 --dry-run"
+            "  llmc run docs/recipe.yaml --set steps.0.sweep.0.gptq.damping=0.02 --dry-run"
         })
 final class RunCommand implements Callable<Integer> {
     private final Wiring wiring;
