@@ -2,7 +2,6 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Sizes;
-
 import java.util.List;
 import java.util.stream.Collectors;
 

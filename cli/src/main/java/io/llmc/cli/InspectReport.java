@@ -18,7 +18,6 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Sizes;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

@@ -2,7 +2,6 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.Progress;
-
 import java.util.HashSet;
 import java.util.Set;
 

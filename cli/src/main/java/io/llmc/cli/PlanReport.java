@@ -6,7 +6,6 @@ import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
 import io.llmc.tensor.QuantSpec;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -2,12 +2,10 @@
 package io.llmc.cli;
 
 import io.llmc.prune.PrunePasses;
-
-import picocli.CommandLine.Option;
-
 import java.nio.file.Path;
 import java.util.Iterator;
 import java.util.List;
+import picocli.CommandLine.Option;
 
 /// Mixin: what is taken out of a model, and how it is found.
 final class PruningOptions {

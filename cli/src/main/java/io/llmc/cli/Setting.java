@@ -2,7 +2,6 @@
 package io.llmc.cli;
 
 import io.llmc.pipeline.RecipeException;
-
 import java.util.ArrayList;
 import java.util.List;
 

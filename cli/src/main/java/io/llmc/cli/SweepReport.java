@@ -5,7 +5,6 @@ import io.llmc.cli.RecipeRunner.Swept;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import picocli.CommandLine.Option;
-
 import java.util.List;
+import picocli.CommandLine.Option;
 
 /// Mixin: which linear layers a method works on.
 final class TargetOptions {

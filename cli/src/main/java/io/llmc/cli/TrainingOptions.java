@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import picocli.CommandLine.Option;
-
 import java.util.List;
+import picocli.CommandLine.Option;
 
 /// Mixin: what a student learns, and how.
 final class TrainingOptions {

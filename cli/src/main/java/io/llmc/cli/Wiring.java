@@ -8,7 +8,6 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Work;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
-
 import java.io.OutputStream;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;

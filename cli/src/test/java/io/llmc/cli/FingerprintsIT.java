@@ -4,11 +4,6 @@ package io.llmc.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.pipeline.Provenance;
-
-import org.junit.jupiter.api.DynamicTest;
-import org.junit.jupiter.api.TestFactory;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +15,9 @@ import java.util.SequencedMap;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
 
 /// Every method, layout and mode gives the bytes that it gave before: the commands of
 /// `testdata/fingerprints.txt`, computed with `--math portable`, and the sums of

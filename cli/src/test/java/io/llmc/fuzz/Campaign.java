@@ -2,9 +2,7 @@
 package io.llmc.fuzz;
 
 import com.sun.management.ThreadMXBean;
-
 import io.llmc.cli.Verdict;
-
 import java.io.IOException;
 import java.io.PrintStream;
 import java.lang.management.ManagementFactory;

@@ -4,7 +4,6 @@ package io.llmc.fuzz;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.util.RawValue;
-
 import java.util.List;
 import java.util.SplittableRandom;
 

@@ -2,7 +2,6 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;

@@ -2,7 +2,6 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
@@ -14,7 +13,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;

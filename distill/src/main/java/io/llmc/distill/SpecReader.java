@@ -4,7 +4,6 @@ package io.llmc.distill;
 import io.llmc.backend.Op;
 import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Options;
-
 import java.nio.file.Path;
 import java.util.List;
 

@@ -14,7 +14,6 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 

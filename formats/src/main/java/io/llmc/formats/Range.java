@@ -28,8 +28,11 @@ public record Range(double least, double most, boolean open) {
         return new Range(least, most, true);
     }
 
+    /// As a float, since that is what is computed with: `1e-320` is not above 0.
     boolean holds(double value) {
-        return Double.isFinite(value) && (open ? value > least : value >= least) && value <= most;
+        return Double.isFinite(value)
+                && (open ? (float) value > least : value >= least)
+                && value <= most;
     }
 
     /// As in "expected a number" and this.

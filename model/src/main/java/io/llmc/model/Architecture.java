@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
-
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;

@@ -2,7 +2,6 @@
 package io.llmc.model;
 
 import io.llmc.backend.Op.Activation;
-
 import java.util.ArrayList;
 import java.util.List;
 

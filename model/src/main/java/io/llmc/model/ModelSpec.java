@@ -2,7 +2,6 @@
 package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
-
 import java.util.List;
 
 /// A decoder model as data: what an architecture makes of a config.json.

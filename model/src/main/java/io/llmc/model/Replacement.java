@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.Map;

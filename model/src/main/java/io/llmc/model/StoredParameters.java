@@ -6,7 +6,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 
 /// A checkpoint's tensors; on a device with memory of its own they are copied to `arena`.

@@ -8,7 +8,6 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.LinearSpec;
-
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashSet;

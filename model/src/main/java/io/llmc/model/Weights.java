@@ -6,7 +6,6 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -4,7 +4,6 @@ package io.llmc.pipeline;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

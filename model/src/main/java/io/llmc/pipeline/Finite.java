@@ -6,7 +6,6 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;

@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
@@ -16,7 +15,6 @@ import io.llmc.model.Stage;
 import io.llmc.model.Tap;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;

@@ -3,7 +3,6 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.UserException;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;

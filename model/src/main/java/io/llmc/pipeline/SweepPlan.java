@@ -3,7 +3,6 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.QuantSpec;
-
 import java.util.List;
 import java.util.Optional;
 

@@ -3,7 +3,6 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
-
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;

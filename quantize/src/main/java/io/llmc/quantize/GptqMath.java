@@ -13,7 +13,6 @@ import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.stream.IntStream;
 
 /// GPTQ (Frantar et al., 2022, arXiv 2210.17323): columns are rounded in order, and each column's

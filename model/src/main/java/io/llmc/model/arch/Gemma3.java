@@ -9,7 +9,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.RopeSpec;
-
 import java.util.List;
 import java.util.Set;
 import java.util.stream.IntStream;

@@ -7,7 +7,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.Size;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;

@@ -8,7 +8,6 @@ import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;

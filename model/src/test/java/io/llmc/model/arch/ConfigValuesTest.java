@@ -8,7 +8,6 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
@@ -17,14 +16,6 @@ import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TestFiles;
-
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -38,6 +29,12 @@ import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// What becomes of configs with missing, odd and hostile values, and of models whose config and
 /// tensors disagree: transformers is the judge.
@@ -120,6 +117,7 @@ class ConfigValuesTest {
     private static final List<String> POISON =
             List.of(
                     "0",
+                    "1e-320",
                     "-1",
                     "3",
                     "1.5",

@@ -4,7 +4,6 @@ package io.llmc.model.arch;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
@@ -19,7 +18,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
-
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
