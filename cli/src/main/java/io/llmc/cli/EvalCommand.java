@@ -12,11 +12,14 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.RecipeException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
 
 @Command(
         name = "eval",
@@ -39,6 +42,9 @@ final class EvalCommand implements Callable<Integer> {
     @Mixin private LogitsOptions logits;
     @Mixin private DeviceOptions device;
 
+    @Option(names = "--dry-run", description = "Show what memory it takes; measure nothing.")
+    private boolean dryRun;
+
     EvalCommand(Wiring wiring, LogOptions log) {
         this.wiring = wiring;
         this.log = log;
@@ -60,15 +66,45 @@ final class EvalCommand implements Callable<Integer> {
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
         try (Backend backend = wiring.devices().open(where, progress)) {
+            if (dryRun) {
+                plan(console, backend, where, progress, directory, files, spec);
+                return ExitCode.OK;
+            }
             files.ifPresent(
                     f ->
-                            new LogitsDump(backend, progress)
+                            new LogitsDump(backend, progress, where.options().memory())
                                     .run(directory, f.inputIds(), f.saveLogits()));
             spec.map(new Evaluator(backend, progress, where.options().memory())::evaluate)
                     .map(EvalReport::new)
                     .ifPresent(report -> console.result(report.text(), report.json()));
         }
         return ExitCode.OK;
+    }
+
+    private void plan(
+            Console console,
+            Backend backend,
+            DeviceSpec where,
+            Progress progress,
+            Path directory,
+            Optional<LogitsOptions.Files> files,
+            Optional<EvalSpec> spec) {
+        long cap = where.options().memory();
+        long dump =
+                files.map(
+                                f ->
+                                        new LogitsDump(backend, progress, cap)
+                                                .bytes(directory, f.inputIds()))
+                        .orElse(0L);
+        long bytes =
+                Math.max(dump, spec.map(new Evaluator(backend, progress, cap)::bytes).orElse(0L));
+        SequencedMap<String, Object> json = new LinkedHashMap<>();
+        json.put("model", directory.toString());
+        json.put("peak_bytes", bytes);
+        console.result(
+                "dry run: nothing is measured\n\n"
+                        + new Table("ll").row("memory", PlanReport.memory(bytes)),
+                json);
     }
 
     private static Inputs inputs(

@@ -72,12 +72,11 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                                 .formatted(
                                         Figures.count(plan.inputParameters()),
                                         Figures.count(plan.outputParameters())))
-                .row(
-                        "memory",
-                        "about "
-                                + Sizes.format(plan.peakBytes())
-                                + " outside the Java heap"
-                                + spills);
+                .row("memory", memory(plan.peakBytes()) + spills);
+    }
+
+    static String memory(long bytes) {
+        return "about " + Sizes.format(bytes) + " outside the Java heap";
     }
 
     private static String notes(SweepPlan plan) {

@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -66,6 +67,32 @@ class MemoryIT {
             }
         }
         return files;
+    }
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "eval TALE --data TEXT --window 64 --max-windows 40",
+                "eval TALE --data TEXT --window 64 --max-windows 40 --against TALE",
+                "eval TALE --data TEXT --window 32 --max-windows 3 --convention sliding"
+            })
+    void anEvaluationKeepsTheCapOrSaysTheLeastThatWorks(String command) throws IOException {
+        int least = least(run(command, "none", "1"));
+        assertThat(least(run(command, "none", least * 1048576L - 1 + ""))).isEqualTo(least);
+        Cli tight = run(command, "none", least + "M");
+        assertThat(tight.exit()).describedAs(tight.err()).isEqualTo(0);
+        Cli free = run(command, "none", null);
+        assertThat(figures(tight)).isEqualTo(figures(free));
+        assertThat(run(command + " --dry-run", "none", null).out())
+                .contains("memory", "outside the Java heap");
+    }
+
+    /// Without the clock's.
+    private static String figures(Cli cli) {
+        return cli.out()
+                .lines()
+                .filter(line -> !line.startsWith("tokens a second"))
+                .collect(Collectors.joining("\n"));
     }
 
     @ParameterizedTest

@@ -25,14 +25,13 @@ final class CachedText {
     /// @throws UserException where vocabularies, tokenizers or texts differ
     static int[] ids(Checkpoint student, TeacherCache cache, Path data) {
         int own = Architectures.specOf(student).vocabulary();
-        if (own != cache.header().vocabulary()) {
-            throw new UserException(
-                    "the student predicts %,d tokens and the teacher of %s %,d"
-                            .formatted(own, cache.directory(), cache.header().vocabulary()),
-                    "choose a teacher with the student's vocabulary");
-        }
         try (Tokenizer tokenizer = Tokenizer.open(student)) {
             requireSameTokens(student, tokenizer, cache);
+            Vocabulary.common(
+                    student.directory().resolve("tokenizer.json"),
+                    own,
+                    cache.directory().resolve("tokenizer.json"),
+                    cache.header().vocabulary());
             if (data != null) {
                 requireSameText(data, tokenizer, cache);
             }

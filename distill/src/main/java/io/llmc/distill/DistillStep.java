@@ -159,8 +159,11 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         List<int[]> ids = cache == null ? ids(student, teacher) : cached(student, cache);
         requirePositions(student);
         if (teacher != null) {
-            requireVocabulary(student, teacher);
+            sayPadding(scope, student, Architectures.specOf(teacher).vocabulary());
             requirePositions(teacher);
+        }
+        if (cache != null) {
+            sayPadding(scope, student, cache.header().vocabulary());
         }
         Batches batches = Batches.of(ids, spec);
         Trainable.requireSome(student, spec);
@@ -218,9 +221,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         }
         try (Tokenizer own = Tokenizer.open(student);
                 Tokenizer other = Tokenizer.open(teacher)) {
-            Vocabulary.requireSame(
-                    student.directory().resolve("tokenizer.json"),
-                    teacher.directory().resolve("tokenizer.json"));
+            requireSameVocabulary(student, teacher);
             return spec.data().stream().map(part -> ids(part.file(), own, other)).toList();
         }
     }
@@ -242,13 +243,22 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         return ids;
     }
 
-    private static void requireVocabulary(Checkpoint student, Checkpoint teacher) {
+    private static void requireSameVocabulary(Checkpoint student, Checkpoint teacher) {
+        Path own = student.directory().resolve("tokenizer.json");
+        Path other = teacher.directory().resolve("tokenizer.json");
+        Vocabulary.requireSame(own, other);
+        Vocabulary.common(
+                own,
+                Architectures.specOf(student).vocabulary(),
+                other,
+                Architectures.specOf(teacher).vocabulary());
+    }
+
+    /// @param theirs ids that the teacher predicts
+    private static void sayPadding(Scope scope, Checkpoint student, int theirs) {
         int own = Architectures.specOf(student).vocabulary();
-        int other = Architectures.specOf(teacher).vocabulary();
-        if (own != other) {
-            throw new UserException(
-                    "the student predicts %,d tokens and the teacher %,d".formatted(own, other),
-                    "choose a teacher with the student's vocabulary");
+        if (own != theirs) {
+            scope.progress().note(Vocabulary.note(own, theirs));
         }
     }
 

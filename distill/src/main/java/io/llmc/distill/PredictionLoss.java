@@ -31,8 +31,18 @@ final class PredictionLoss {
     private final Backend backend;
     private final Op.LossWeights weights;
 
+    /// Ids that the predictions are over: the first of the student's.
+    private final int vocabulary;
+
     /// @param teacher null where none is asked now
-    PredictionLoss(Student student, Teacher teacher, DistillSpec spec, Positions positions) {
+    /// @param vocabulary ids that student and teacher share, the first of both
+    PredictionLoss(
+            Student student,
+            Teacher teacher,
+            DistillSpec spec,
+            Positions positions,
+            int vocabulary) {
+        this.vocabulary = vocabulary;
         this.student = student;
         this.teacher = teacher;
         this.spec = spec;
@@ -71,7 +81,7 @@ final class PredictionLoss {
         if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
             return new Losses(0, 0, 0, 0, 0, 0, rows);
         }
-        int piece = pieceRows(student.model().spec().vocabulary());
+        int piece = pieceRows(vocabulary);
         double[] sums = new double[4];
         for (int from = 0; from < rows; from += piece) {
             int to = Math.min(rows, from + piece);
@@ -107,33 +117,34 @@ final class PredictionLoss {
             student.watch(tape);
             tape.source(normed, dnormed);
         }
-        Shape shape = new Shape(n, model.spec().vocabulary());
+        Shape shape = new Shape(n, vocabulary);
         Tensor logits = tape.kept().allocate(DType.F32, shape);
         Forward f = new Forward(backend, tape, tape.kept(), positions, Tap.NONE, false);
         model.logits(f, logits, normed.rows(from, to));
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
         Tensor targets = targets(windows, from, to, scratch);
-        backend.run(
-                teachers.top == null
-                        ? new Op.DistillLoss(
-                                dlogits,
-                                losses,
-                                logits,
-                                logits(teachers, from, to, shape, scratch),
-                                targets,
-                                weights,
-                                scale)
-                        : new Op.DistillTopLoss(
-                                dlogits,
-                                losses,
-                                logits,
-                                teachers.top.ids().rows(from, to),
-                                teachers.top.values().rows(from, to),
-                                targets,
+        if (teachers.top == null) {
+            Tensor theirs = logits(teachers, from, to, shape, scratch);
+            backend.run(
+                    new Op.DistillLoss(dlogits, losses, logits, theirs, targets, weights, scale));
+        } else {
+            for (TeacherCache.Part part : teachers.top.parts(from, to)) {
+                int first = part.from() - from;
+                int end = part.to() - from;
+                backend.run(
+                        new Op.DistillTopLoss(
+                                dlogits.rows(first, end),
+                                losses.rows(first, end),
+                                logits.rows(first, end),
+                                part.ids(),
+                                part.values(),
+                                targets.reshape(n, 1).rows(first, end).reshape(end - first),
                                 weights,
                                 spec.missing(),
                                 scale));
+            }
+        }
         try (Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(losses.byteSize(), 8);
             backend.download(copy, losses);

@@ -20,6 +20,8 @@ import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
+import java.util.ArrayList;
+import java.util.List;
 
 /// A directory with what a teacher said about a text: `cache.json`, its tokenizer, `tokens.bin`
 /// (the ids, I32) and `logits.bin` (a [CacheRow] for each token, a CRC-32C behind each window).
@@ -110,31 +112,99 @@ final class TeacherCache implements AutoCloseable {
     ///
     /// @param ids I32 `[rows, k]`
     /// @param values F32 `[rows, k]`
-    record Top(Tensor ids, Tensor values) {}
+    /// @param counts of each row's tokens that the student has too, the first of its k; null where
+    ///   it has all
+    record Top(Tensor ids, Tensor values, int[] counts) {
+        /// Rows `[from, to)` in stretches of as many tokens a row.
+        List<Part> parts(int from, int to) {
+            if (counts == null) {
+                return List.of(new Part(from, to, ids.rows(from, to), values.rows(from, to)));
+            }
+            List<Part> parts = new ArrayList<>();
+            for (int first = from, end; first < to; first = end) {
+                end = first + 1;
+                if (counts[first] == ids.cols()) {
+                    while (end < to && counts[end] == ids.cols()) {
+                        end++;
+                    }
+                }
+                parts.add(new Part(first, end, some(ids, first, end), some(values, first, end)));
+            }
+            return parts;
+        }
+
+        private Tensor some(Tensor t, int first, int end) {
+            long k = counts[first];
+            long offset = t.byteOffset() + first * t.cols() * t.dtype().bytes();
+            return new Tensor(t.buffer(), offset, t.dtype(), new Shape(end - first, k));
+        }
+    }
+
+    /// Rows of a [Top] with equally many tokens.
+    record Part(int from, int to, Tensor ids, Tensor values) {}
 
     /// Bytes that [#top] takes of an arena.
     long bytes(int rows) {
         return 8L * rows * header.topK() + 4096;
     }
 
-    Top top(int[] windows, Backend backend, TensorArena memory) {
+    /// @param vocabulary ids that the student predicts: what the teacher gave to others, which are
+    ///   padding, goes to these in proportion
+    Top top(int[] windows, int vocabulary, Backend backend, TensorArena memory) {
         int k = header.topK();
-        Shape shape = new Shape((long) windows.length * header.length(), k);
-        Top top = new Top(memory.allocate(DType.I32, shape), memory.allocate(DType.F32, shape));
-        int[] some = new int[header.length() * k];
+        int length = header.length();
+        Shape shape = new Shape((long) windows.length * length, k);
+        int[] counts = null;
+        Tensor ids = memory.allocate(DType.I32, shape);
+        Tensor logs = memory.allocate(DType.F32, shape);
+        int[] some = new int[length * k];
         float[] values = new float[some.length];
         try (Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(4L * some.length, 8);
             for (int i = 0; i < windows.length; i++) {
                 read(windows[i], some, values);
-                long from = (long) i * header.length();
+                int first = i * length;
+                if (vocabulary < header.vocabulary()) {
+                    counts = counts == null ? new int[windows.length * length] : counts;
+                    for (int t = 0; t < length; t++) {
+                        counts[first + t] = keep(windows[i], some, values, t * k, vocabulary);
+                    }
+                }
                 MemorySegment.copy(some, 0, copy, ValueLayout.JAVA_INT, 0, some.length);
-                backend.upload(top.ids.rows(from, from + header.length()), copy);
+                backend.upload(ids.rows(first, first + length), copy);
                 MemorySegment.copy(values, 0, copy, ValueLayout.JAVA_FLOAT, 0, some.length);
-                backend.upload(top.values.rows(from, from + header.length()), copy);
+                backend.upload(logs.rows(first, first + length), copy);
             }
         }
-        return top;
+        return new Top(ids, logs, counts);
+    }
+
+    /// Moves the tokens of a row that are below `vocabulary` to its front.
+    ///
+    /// @return their number
+    private int keep(int window, int[] ids, float[] values, int at, int vocabulary) {
+        int kept = 0;
+        double lost = 0;
+        for (int j = at; j < at + header.topK(); j++) {
+            if (ids[j] < vocabulary) {
+                ids[at + kept] = ids[j];
+                values[at + kept++] = values[j];
+            } else {
+                lost += StrictMath.exp(values[j]);
+            }
+        }
+        if (kept == 0) {
+            throw new UserException(
+                    "%s: in window %,d all of the teacher's top %,d tokens are padding"
+                            .formatted(directory, window, header.topK()),
+                    "save the teacher's predictions again with a higher --top-k, or name the"
+                            + " teacher itself");
+        }
+        double rest = Math.log(Math.max(Double.MIN_NORMAL, 1 - lost));
+        for (int j = at; lost > 0 && j < at + kept; j++) {
+            values[j] = (float) Math.min(0, values[j] - rest);
+        }
+        return kept;
     }
 
     /// One window: k ids and k log-probabilities after each of its tokens.

@@ -25,6 +25,7 @@ final class Trainer implements AutoCloseable {
     private final TeacherCache cache;
     private final InsideLoss inside;
     private final PredictionLoss predictions;
+    private final int vocabulary;
     private final boolean checkpoints;
     private final Positions positions;
     private final TensorArena tables;
@@ -51,7 +52,14 @@ final class Trainer implements AutoCloseable {
         int length = spec.length();
         this.tables = backend.newArena(Positions.bytes(student.model().spec(), length) + 4096);
         this.positions = Positions.of(student.model().spec(), length, backend, tables);
-        this.predictions = new PredictionLoss(student, teacher, spec, positions);
+        int own = student.model().spec().vocabulary();
+        int asked =
+                teacher != null
+                        ? teacher.vocabulary()
+                        : cache != null ? cache.header().vocabulary() : own;
+        // What one of them has more is padding: it was looked at before.
+        this.vocabulary = Math.min(own, asked);
+        this.predictions = new PredictionLoss(student, teacher, spec, positions, vocabulary);
         this.checkpoints = memory.checkpoints();
         this.arena = backend.newArena(memory.bytes());
     }
@@ -61,7 +69,7 @@ final class Trainer implements AutoCloseable {
         Teacher.Listener listener = targets == null ? Teacher.Listener.NONE : targets;
         return new PredictionLoss.Asked(
                 teacher == null ? null : teacher.normed(windows, step, listener),
-                cache == null ? null : cache.top(chosen, backend, step));
+                cache == null ? null : cache.top(chosen, vocabulary, backend, step));
     }
 
     /// Losses of some windows; the gradient of their weighted mean, times `scale`, is added to

@@ -14,8 +14,12 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
+import io.llmc.tokenizer.Vocabulary;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.function.Function;
 
 /// Measures a model on a text, by itself or against its original.
 ///
@@ -23,60 +27,91 @@ import java.lang.foreign.MemorySegment;
 /// time are made, reduced to one number a row, and dropped. Sums are in double precision and in the
 /// order of the text, so figures do not depend on the number of threads.
 public final class Evaluator {
+    private static final String TOKENIZER = "tokenizer.json";
+
     private final Backend backend;
     private final Progress progress;
-    private final Portions portions;
+    private final long memory;
+
+    /// Null where they follow from the memory cap.
+    private final Portions fixed;
 
     /// @param backend where the models run
-    /// @param memory bytes at most for what moves through them, about; `Long.MAX_VALUE` for no cap
+    /// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
     public Evaluator(Backend backend, Progress progress, long memory) {
-        this(backend, progress, Portions.within(memory, backend.room()));
+        this(backend, progress, memory, null);
     }
 
     Evaluator(Backend backend, Progress progress, Portions portions) {
+        this(backend, progress, Long.MAX_VALUE, portions);
+    }
+
+    private Evaluator(Backend backend, Progress progress, long memory, Portions fixed) {
         this.backend = backend;
         this.progress = progress;
-        this.portions = portions;
+        this.memory = memory;
+        this.fixed = fixed;
+    }
+
+    /// Bytes outside the Java heap that [#evaluate] takes.
+    ///
+    /// @throws UserException where it would fail before its first work
+    public long bytes(EvalSpec spec) {
+        return prepared(spec, job -> job.memory().bytes());
     }
 
     /// @throws UserException where the text is too short, the models do not share a vocabulary, or
     ///   a model cannot be run
     /// @throws FormatException where a file is broken
     public EvalResult evaluate(EvalSpec spec) {
+        return prepared(spec, Job::run);
+    }
+
+    private <T> T prepared(EvalSpec spec, Function<Job, T> work) {
         try (ModelRun model = new ModelRun(spec.model(), backend, progress)) {
-            ScoredWindows windows = windows(spec, model);
             if (spec.against() == null) {
-                return new Job(spec, windows, model, null).run();
+                int vocabulary = model.spec().vocabulary();
+                ScoredWindows windows = windows(spec, model, vocabulary);
+                return work.apply(new Job(spec, windows, model, null, vocabulary));
             }
             try (ModelRun original = new ModelRun(spec.against(), backend, progress)) {
-                requireSameVocabulary(model, original);
+                int common = commonVocabulary(model, original);
+                ScoredWindows windows = windows(spec, model, common);
                 original.requirePositions(spec.window());
-                return new Job(spec, windows, model, original).run();
+                return work.apply(new Job(spec, windows, model, original, common));
             }
         }
     }
 
-    private static ScoredWindows windows(EvalSpec spec, ModelRun model) {
+    private static ScoredWindows windows(EvalSpec spec, ModelRun model, int vocabulary) {
         model.requirePositions(spec.window());
         try (Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
             int[] ids = TextFiles.tokens(spec.data(), tokenizer);
             ScoredWindows windows = ScoredWindows.of(ids, spec, tokenizer.bos());
-            windows.requireBelow(model.spec().vocabulary(), spec.model());
+            windows.requireBelow(vocabulary, spec.model());
             return windows;
         }
     }
 
-    private static void requireSameVocabulary(ModelRun model, ModelRun original) {
+    /// Ids that both predict: tables that differ by padding alone can be compared.
+    private int commonVocabulary(ModelRun model, ModelRun original) {
         int ours = model.spec().vocabulary();
         int theirs = original.spec().vocabulary();
-        if (ours != theirs) {
+        if (ours == theirs) {
+            return ours;
+        }
+        Path own = model.checkpoint().directory();
+        Path other = original.checkpoint().directory();
+        try {
+            int common =
+                    Vocabulary.common(
+                            own.resolve(TOKENIZER), ours, other.resolve(TOKENIZER), theirs);
+            progress.note(Vocabulary.note(ours, theirs));
+            return common;
+        } catch (UserException e) {
             throw new UserException(
-                    "%s has a vocabulary of %,d tokens, %s one of %,d: their predictions cannot be compared"
-                            .formatted(
-                                    model.checkpoint().directory(),
-                                    ours,
-                                    original.checkpoint().directory(),
-                                    theirs),
+                    "%s has a vocabulary of %,d tokens, %s one of %,d, and they differ by more than padding (%s): their predictions cannot be compared"
+                            .formatted(own, ours, other, theirs, e.getMessage()),
                     "name the model that this one was made from");
         }
     }
@@ -87,14 +122,23 @@ public final class Evaluator {
         private final ScoredWindows windows;
         private final ModelRun model;
         private final ModelRun original;
+        private final int vocabulary;
         private final float[] losses;
         private final float[] originalLosses;
         private final float[] divergences;
+        private Portions portions;
         private long agreeing;
         private int done;
 
-        Job(EvalSpec spec, ScoredWindows windows, ModelRun model, ModelRun original) {
+        /// @param vocabulary ids that count, the first of both models
+        Job(
+                EvalSpec spec,
+                ScoredWindows windows,
+                ModelRun model,
+                ModelRun original,
+                int vocabulary) {
             this.spec = spec;
+            this.vocabulary = vocabulary;
             this.windows = windows;
             this.model = model;
             this.original = original;
@@ -103,7 +147,13 @@ public final class Evaluator {
             this.divergences = original == null ? null : new float[losses.length];
         }
 
+        EvalMemory memory() {
+            List<ModelRun> models = original == null ? List.of(model) : List.of(model, original);
+            return EvalMemory.within(memory, models, windows.count(), spec.window(), backend);
+        }
+
         EvalResult run() {
+            portions = fixed == null ? memory().portions() : fixed;
             int hidden = model.spec().hidden();
             int steps = model.steps() + 1;
             if (original != null) {
@@ -148,10 +198,10 @@ public final class Evaluator {
         private void piece(
                 TensorArena arena, int[] targets, int from, int rows, MemorySegment buffer) {
             Tensor wanted = Rows.upload(backend, arena, targets, from, rows, buffer);
-            Tensor ours = model.logits(arena, from, rows);
+            Tensor ours = model.logits(arena, from, rows, vocabulary);
             model.losses(arena, ours, wanted, buffer, losses, done + from);
             if (original != null) {
-                Tensor theirs = original.logits(arena, from, rows);
+                Tensor theirs = original.logits(arena, from, rows, vocabulary);
                 original.losses(arena, theirs, wanted, buffer, originalLosses, done + from);
                 compare(arena, ours, theirs, buffer, done + from);
             }

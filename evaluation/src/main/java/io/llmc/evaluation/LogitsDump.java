@@ -13,23 +13,33 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 
 /// A model's logits for given token ids, as a file: what any other implementation can be compared
 /// with.
 public final class LogitsDump {
     private final Backend backend;
     private final Progress progress;
-    private final Portions portions;
+    private final long memory;
+
+    /// Null where they follow from the memory cap.
+    private final Portions fixed;
 
     /// @param backend where the model runs
-    public LogitsDump(Backend backend, Progress progress) {
-        this(backend, progress, Portions.DEFAULT);
+    /// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
+    public LogitsDump(Backend backend, Progress progress, long memory) {
+        this(backend, progress, memory, null);
     }
 
     LogitsDump(Backend backend, Progress progress, Portions portions) {
+        this(backend, progress, Long.MAX_VALUE, portions);
+    }
+
+    private LogitsDump(Backend backend, Progress progress, long memory, Portions fixed) {
         this.backend = backend;
         this.progress = progress;
-        this.portions = portions;
+        this.memory = memory;
+        this.fixed = fixed;
     }
 
     /// Reads tensor `input_ids`, I64 or I32 `[batch, tokens]`, and writes tensor `logits`, F32
@@ -48,6 +58,16 @@ public final class LogitsDump {
             if (run.spec().positionEmbedding() != null) {
                 run.requirePositions(ids.length());
             }
+            Portions portions =
+                    fixed == null
+                            ? EvalMemory.within(
+                                            memory,
+                                            List.of(run),
+                                            ids.count(),
+                                            ids.length(),
+                                            backend)
+                                    .portions()
+                            : fixed;
             int perBatch = portions.batchWindows(run.spec().hidden(), ids.length());
             progress.begin(
                     "logits", (long) Math.ceilDiv(ids.count(), perBatch) * (run.steps() + 1));
@@ -57,12 +77,23 @@ public final class LogitsDump {
                 for (int from = 0; from < ids.count(); from += perBatch) {
                     ScoredWindows batch = all.range(from, Math.min(ids.count(), from + perBatch));
                     run.stream(batch, progress);
-                    write(run, batch.rows(), out);
+                    write(run, batch.rows(), portions, out);
                     progress.advance(1, "logits");
                 }
                 out.finish();
             }
             progress.end();
+        }
+    }
+
+    /// Bytes outside the Java heap that [#run] takes.
+    ///
+    /// @throws UserException where not even the least keeps the cap
+    public long bytes(Path model, Path inputIds) {
+        Windows ids = readIds(inputIds);
+        try (ModelRun run = new ModelRun(model, backend, progress)) {
+            return EvalMemory.within(memory, List.of(run), ids.count(), ids.length(), backend)
+                    .bytes();
         }
     }
 
@@ -78,14 +109,19 @@ public final class LogitsDump {
         return Windows.of(ids.toInts(), Math.toIntExact(shape[1]));
     }
 
-    private void write(ModelRun run, int rows, SafetensorsOutput out) {
+    private void write(ModelRun run, int rows, Portions portions, SafetensorsOutput out) {
         int piece = portions.pieceRows(run.spec().vocabulary());
         try (TensorArena arena = backend.newArena(run.bytes(piece));
                 Arena host = backend.host().newArena()) {
             MemorySegment copy = host.allocate(4L * piece * run.spec().vocabulary(), 64);
             for (int from = 0; from < rows; from += piece) {
                 try (TensorArena scratch = arena.scratch()) {
-                    Tensor logits = run.logits(scratch, from, Math.min(piece, rows - from));
+                    Tensor logits =
+                            run.logits(
+                                    scratch,
+                                    from,
+                                    Math.min(piece, rows - from),
+                                    run.spec().vocabulary());
                     MemorySegment bytes = copy.asSlice(0, logits.byteSize());
                     backend.download(bytes, logits);
                     out.append(bytes);

@@ -26,7 +26,11 @@ import java.nio.file.Path;
 /// rows that count, and makes logits of them piece by piece.
 final class ModelRun implements AutoCloseable {
     private final Checkpoint checkpoint;
-    private final LanguageModel model;
+    private final ModelSpec spec;
+
+    /// Mapped when the first windows come, once it is known that they fit.
+    private LanguageModel model;
+
     private final Backend backend;
     private Arena host;
     private MemorySegment finals;
@@ -40,7 +44,7 @@ final class ModelRun implements AutoCloseable {
         this.backend = backend;
         this.checkpoint = ModelDirectory.open(directory, progress::note);
         try {
-            this.model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
+            this.spec = Architectures.specOf(checkpoint);
         } catch (RuntimeException e) {
             checkpoint.close();
             throw e;
@@ -52,7 +56,7 @@ final class ModelRun implements AutoCloseable {
     }
 
     ModelSpec spec() {
-        return model.spec();
+        return spec;
     }
 
     /// @throws UserException where the model has fewer positions than a window
@@ -72,8 +76,12 @@ final class ModelRun implements AutoCloseable {
 
     /// Carries a batch of windows through the blocks and the final norm. What an earlier batch left
     /// is gone.
+    @SuppressWarnings("MustBeClosed") // closed by close()
     void stream(ScoredWindows batch, Progress progress) {
         long start = System.nanoTime();
+        if (model == null) {
+            model = new LanguageModel(checkpoint, spec, backend);
+        }
         try (HiddenStates states = new HiddenStates(model, batch.windows(), null)) {
             states.embed();
             for (int i = 0; i < steps(); i++) {
@@ -129,9 +137,11 @@ final class ModelRun implements AutoCloseable {
     }
 
     /// Logits of rows `[from, from + rows)` of the batch's rows that count, `[rows, vocabulary]`.
-    Tensor logits(TensorArena arena, int from, int rows) {
+    ///
+    /// @param vocabulary of the model, or its first ids
+    Tensor logits(TensorArena arena, int from, int rows, int vocabulary) {
         long start = System.nanoTime();
-        Tensor out = arena.allocate(DType.F32, new Shape(rows, spec().vocabulary()));
+        Tensor out = arena.allocate(DType.F32, new Shape(rows, vocabulary));
         try (TensorArena scratch = arena.scratch()) {
             Tensor normed = scratch.allocate(DType.F32, new Shape(rows, spec().hidden()));
             backend.upload(normed, finals.asSlice(4L * from * spec().hidden(), normed.byteSize()));
@@ -183,7 +193,9 @@ final class ModelRun implements AutoCloseable {
     @Override
     public void close() {
         release();
-        model.close();
+        if (model != null) {
+            model.close();
+        }
         checkpoint.close();
     }
 }

@@ -10,7 +10,7 @@ package io.llmc.evaluation;
 record Portions(long batchBytes, int minBatchRows, long pieceBytes, int maxPieceRows) {
     static final Portions DEFAULT = new Portions(128L << 20, 8192, 64L << 20, 256);
 
-    private static final int MIN_PIECE_ROWS = 16;
+    static final int MIN_PIECE_ROWS = 16;
 
     /// Most hidden states at a time on a device with memory of its own.
     private static final long MAX_DEVICE_BATCH = 2L << 30;

@@ -171,27 +171,32 @@ class EvaluatorTest {
     @Test
     void refusesWhatCannotBeMeasured() throws IOException {
         Path tiny = TestFiles.shared("oracles/architectures/llama");
-        assertThatThrownBy(() ->
-                        evaluate(
-                                new EvalSpec(model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
-                                2,
-                                SMALL))
+        assertThatThrownBy(
+                        () ->
+                                evaluate(
+                                        new EvalSpec(
+                                                model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
+                                        2,
+                                        SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("are longer than the");
         Files.delete(model.resolve("tokenizer.json"));
-        assertThatThrownBy(() ->
-                        evaluate(
-                                new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
-                                2,
-                                SMALL))
+        assertThatThrownBy(
+                        () ->
+                                evaluate(
+                                        new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
+                                        2,
+                                        SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("has no tokenizer.json");
         if (Files.exists(tiny)) {
-            assertThatThrownBy(() ->
-                            evaluate(
-                                    new EvalSpec(other, tiny, data, 16, Convention.GPTQ, 0, 0),
-                                    2,
-                                    SMALL))
+            assertThatThrownBy(
+                            () ->
+                                    evaluate(
+                                            new EvalSpec(
+                                                    other, tiny, data, 16, Convention.GPTQ, 0, 0),
+                                            2,
+                                            SMALL))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("a vocabulary of 256 tokens");
         }
@@ -275,7 +280,7 @@ class EvaluatorTest {
             out.finish();
         }
         Path file = temp.resolve("logits.safetensors");
-        new LogitsDump(backend, Progress.NONE).run(directory, in, file);
+        new LogitsDump(backend, Progress.NONE, Long.MAX_VALUE).run(directory, in, file);
         byte[] bytes = Files.readAllBytes(file);
         int data = windows.count() * windows.windows().length() * VOCABULARY * 4;
         return java.lang.foreign.MemorySegment.ofArray(

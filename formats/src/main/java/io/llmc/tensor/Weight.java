@@ -13,6 +13,21 @@ public sealed interface Weight {
 
     long inFeatures();
 
+    /// The first rows: a weight `[rows, in]` over the same memory.
+    default Weight first(long rows) {
+        return switch (this) {
+            case Dense(Tensor values) -> new Dense(values.rows(0, rows));
+            case Grouped g ->
+                    new Grouped(
+                            g.spec,
+                            g.inFeatures,
+                            g.codes.rows(0, rows),
+                            g.scales.rows(0, rows),
+                            g.zeros.rows(0, rows),
+                            g.groupIndex);
+        };
+    }
+
     /// Everything that the encoding holds in memory.
     Stream<Tensor> tensors();
 

@@ -180,10 +180,12 @@ public final class LanguageModel implements AutoCloseable {
         finalNorm.forward(f, out, x);
     }
 
-    /// Scores of every token of the vocabulary for rows that [#finalNorm] has seen.
+    /// Scores of every token of the vocabulary, or of its first ones, for rows that [#finalNorm]
+    /// has seen.
     ///
-    /// @param out `[rows, vocabulary]`
+    /// @param out `[rows, vocabulary]`, or fewer columns
     public void logits(Forward f, Tensor out, Tensor normed) {
+        Linear head = out.cols() < spec.vocabulary() ? this.head.first(out.cols()) : this.head;
         if (spec.logitSoftcap() == 0) {
             head.forward(f, out, normed);
             return;

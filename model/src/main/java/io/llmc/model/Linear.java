@@ -45,6 +45,16 @@ public final class Linear {
         this.adapter = added;
     }
 
+    /// The layer's first outputs alone; it must have no adapter.
+    Linear first(long outputs) {
+        return new Linear(
+                name,
+                weight.first(outputs),
+                bias == null
+                        ? null
+                        : bias.reshape(bias.shape().size(), 1).rows(0, outputs).reshape(outputs));
+    }
+
     /// `out = x w^T + bias`, with what an adapter adds.
     void forward(Forward f, Tensor out, Tensor x) {
         if (adapter == null) {

@@ -200,6 +200,41 @@ public final class Vocabulary {
                 file, json.currentLocation().getByteOffset(), "expected " + expected);
     }
 
+    /// How many ids two models with one tokenizer share: all, or, where only padding at the end of
+    /// their tables tells them apart, those of the smaller.
+    ///
+    /// @param student a tokenizer.json
+    /// @param own ids that the student predicts
+    /// @param teacher another
+    /// @param other ids that the teacher predicts
+    /// @throws UserException where an id means two tokens, or the larger table names a token that
+    ///   the smaller lacks
+    public static int common(Path student, int own, Path teacher, int other) {
+        int common = Math.min(own, other);
+        if (own == other) {
+            return common;
+        }
+        requireSame(student, teacher);
+        SortedMap<Integer, String> beyond = read(teacher).tokens.tailMap(common);
+        if (!beyond.isEmpty()) {
+            throw new UserException(
+                    "the student predicts %,d tokens and the teacher %,d, and this is no padding: id %d of their tokenizer is %s"
+                            .formatted(
+                                    own,
+                                    other,
+                                    beyond.firstKey(),
+                                    shown(beyond.get(beyond.firstKey()))),
+                    "choose a teacher with the student's vocabulary");
+        }
+        return common;
+    }
+
+    /// What is said where [#common] is less than one of the two.
+    public static String note(int own, int other) {
+        return "the tables have %,d and %,d rows for one tokenizer: what is beyond the first %,d is padding and does not count"
+                .formatted(own, other, Math.min(own, other));
+    }
+
     /// Requires that every id means one token to both. Files of the same bytes are not read.
     ///
     /// @param student a tokenizer.json
