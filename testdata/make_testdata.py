@@ -251,7 +251,7 @@ def main():
     if not args.parts or "tiny" in args.parts:
         for family in tiny.CONFIGS:
             print(tiny.make(family, args.out / f"tiny-{family}"))
-        print(tiny.make_tokenizer(args.out / "tiny-tokenizer"))
+        print(tiny.make_tokenizer(args.out / "byte-tokenizer"))
     if not args.parts or "tale-llama" in args.parts:
         make_tale_llama(args.out / "tale-llama")
 

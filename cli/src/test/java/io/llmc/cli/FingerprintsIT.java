@@ -106,7 +106,7 @@ class FingerprintsIT {
                 Path model = work.resolve(folder.getFileName());
                 copy(folder, model);
                 Files.copy(
-                        Cli.TESTDATA.resolve("tiny-tokenizer/tokenizer.json"),
+                        Cli.TESTDATA.resolve("byte-tokenizer/tokenizer.json"),
                         model.resolve("tokenizer.json"));
             }
         }
