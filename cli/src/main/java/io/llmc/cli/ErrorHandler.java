@@ -54,8 +54,8 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                             failed(
                                     "out of memory: " + memory.getMessage(),
                                     "a smaller --calib-length, --window, --length or --batch needs"
-                                        + " less; a GPU's memory ends at --memory, and --device cpu"
-                                        + " has the host's");
+                                            + " less; a GPU's memory ends at --memory, and --device cpu"
+                                            + " has the host's");
                     case UncheckedIOException io -> failed(sentence(io), "");
                     case IOException io -> failed(sentence(io), "");
                     case InvalidPathException path ->
@@ -67,7 +67,7 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                     case InternalError fault when isFault(fault) ->
                             failed(
                                     "a file became shorter, or its disk failed, while it was in"
-                                        + " use",
+                                            + " use",
                                     "put the whole file back, then the same command goes on");
                     case OutOfMemoryError heap ->
                             failed(
@@ -129,18 +129,17 @@ record ErrorHandler(Wiring wiring, LogOptions log)
         StringBuilder line = new StringBuilder();
         message.codePoints()
                 .limit(LONGEST)
-                .forEach(
-                        c -> {
-                            switch (Character.getType(c)) {
-                                case Character.CONTROL,
-                                        Character.FORMAT,
-                                        Character.SURROGATE,
-                                        Character.LINE_SEPARATOR,
-                                        Character.PARAGRAPH_SEPARATOR ->
-                                        line.append("\\u%04x".formatted(c));
-                                default -> line.appendCodePoint(c);
-                            }
-                        });
+                .forEach(c -> {
+                    switch (Character.getType(c)) {
+                        case Character.CONTROL,
+                                Character.FORMAT,
+                                Character.SURROGATE,
+                                Character.LINE_SEPARATOR,
+                                Character.PARAGRAPH_SEPARATOR ->
+                                line.append("\\u%04x".formatted(c));
+                        default -> line.appendCodePoint(c);
+                    }
+                });
         return message.length() > LONGEST ? line + "..." : line.toString();
     }
 

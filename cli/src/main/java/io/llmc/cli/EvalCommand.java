@@ -70,10 +70,9 @@ final class EvalCommand implements Callable<Integer> {
                 plan(console, backend, where, progress, directory, files, spec);
                 return ExitCode.OK;
             }
-            files.ifPresent(
-                    f ->
-                            new LogitsDump(backend, progress, where.options().memory())
-                                    .run(directory, f.inputIds(), f.saveLogits()));
+            files.ifPresent(f ->
+                    new LogitsDump(backend, progress, where.options().memory())
+                            .run(directory, f.inputIds(), f.saveLogits()));
             spec.map(new Evaluator(backend, progress, where.options().memory())::evaluate)
                     .map(EvalReport::new)
                     .ifPresent(report -> console.result(report.text(), report.json()));
@@ -91,10 +90,9 @@ final class EvalCommand implements Callable<Integer> {
             Optional<EvalSpec> spec) {
         long cap = where.options().memory();
         long dump =
-                files.map(
-                                f ->
-                                        new LogitsDump(backend, progress, cap)
-                                                .bytes(directory, f.inputIds()))
+                files.map(f ->
+                                new LogitsDump(backend, progress, cap)
+                                        .bytes(directory, f.inputIds()))
                         .orElse(0L);
         long bytes =
                 Math.max(dump, spec.map(new Evaluator(backend, progress, cap)::bytes).orElse(0L));
@@ -110,11 +108,10 @@ final class EvalCommand implements Callable<Integer> {
     private static Inputs inputs(
             Path model, Optional<EvalSpec> spec, Optional<LogitsOptions.Files> files) {
         List<Input> all = new ArrayList<>(List.of(new Input("the model", model, false)));
-        spec.ifPresent(
-                s -> {
-                    add(all, "the original", s.against());
-                    add(all, "the text", s.data());
-                });
+        spec.ifPresent(s -> {
+            add(all, "the original", s.against());
+            add(all, "the text", s.data());
+        });
         files.ifPresent(f -> add(all, "the input ids", f.inputIds()));
         return Inputs.of(all);
     }

@@ -57,14 +57,13 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach(
-                (t, file) ->
-                        all.row(
-                                t.name(),
-                                t.dtype(),
-                                t.shape(),
-                                Sizes.format(t.byteSize()),
-                                file.getFileName()));
+        tensors.forEach((t, file) ->
+                all.row(
+                        t.name(),
+                        t.dtype(),
+                        t.shape(),
+                        Sizes.format(t.byteSize()),
+                        file.getFileName()));
         return table + "\n" + all;
     }
 

@@ -21,13 +21,12 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         text.append(
                 "dry run: %s -> %s, nothing is written\n"
                         .formatted(recipe.model(), recipe.output()));
-        plan.ifPresent(
-                p ->
-                        text.append('\n')
-                                .append(layers(p, verbose))
-                                .append('\n')
-                                .append(sizes(p))
-                                .append(notes(p)));
+        plan.ifPresent(p ->
+                text.append('\n')
+                        .append(layers(p, verbose))
+                        .append('\n')
+                        .append(sizes(p))
+                        .append(notes(p)));
         if (recipe.steps().size() > 1) {
             text.append(
                     "\n%d steps; sizes are those of the first sweep\n"
@@ -42,15 +41,14 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         for (Module m : plan.modules()) {
             groups.computeIfAbsent(key(m, verbose), _ -> new ArrayList<>()).add(m);
         }
-        groups.forEach(
-                (key, modules) ->
-                        table.row(
-                                key.getFirst(),
-                                modules.size(),
-                                key.get(1),
-                                key.get(2),
-                                key.getLast(),
-                                Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
+        groups.forEach((key, modules) ->
+                table.row(
+                        key.getFirst(),
+                        modules.size(),
+                        key.get(1),
+                        key.get(2),
+                        key.getLast(),
+                        Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
         return table;
     }
 
@@ -87,17 +85,16 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
         json.put("output", recipe.output().toString());
-        plan.ifPresent(
-                p -> {
-                    json.put("input_bytes", p.inputBytes());
-                    json.put("output_bytes", p.outputBytes());
-                    json.put("input_parameters", p.inputParameters());
-                    json.put("output_parameters", p.outputParameters());
-                    json.put("peak_bytes", p.peakBytes());
-                    json.put("spills", p.spills());
-                    json.put("notes", p.notes());
-                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
-                });
+        plan.ifPresent(p -> {
+            json.put("input_bytes", p.inputBytes());
+            json.put("output_bytes", p.outputBytes());
+            json.put("input_parameters", p.inputParameters());
+            json.put("output_parameters", p.outputParameters());
+            json.put("peak_bytes", p.peakBytes());
+            json.put("spills", p.spills());
+            json.put("notes", p.notes());
+            json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+        });
         return json;
     }
 
@@ -107,12 +104,11 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         json.put("shape", List.of(m.out(), m.in()));
         json.put("method", m.method());
         m.encoding()
-                .ifPresent(
-                        e -> {
-                            json.put("bits", e.bits());
-                            json.put("group_size", e.groupSize());
-                            json.put("symmetric", e.symmetric());
-                        });
+                .ifPresent(e -> {
+                    json.put("bits", e.bits());
+                    json.put("group_size", e.groupSize());
+                    json.put("symmetric", e.symmetric());
+                });
         json.put("bytes", m.bytes());
         return json;
     }

@@ -73,9 +73,9 @@ final class PruningOptions {
             paramLabel = "HOW",
             description =
                     "layers: block-influence (default) drops the blocks that turn their input"
-                        + " least; angular, a run of blocks that does; greedy, one by one, the"
-                        + " block without which perplexity is best, each at the cost of about half"
-                        + " as many passes as there are blocks.")
+                            + " least; angular, a run of blocks that does; greedy, one by one, the"
+                            + " block without which perplexity is best, each at the cost of about half"
+                            + " as many passes as there are blocks.")
     private String score;
 
     @Option(

@@ -29,9 +29,9 @@ record SweepReport(Swept swept) {
 
     private static final String SPARSE_FILES =
             "Zeros are stored like other weights: a sparse file is as large as before, and no usual"
-                + " runtime multiplies\n"
-                + "it faster. Zeros shrink under file compression, serve kernels made for them, and"
-                + " llmc quantize keeps them.\n";
+                    + " runtime multiplies\n"
+                    + "it faster. Zeros shrink under file compression, serve kernels made for them, and"
+                    + " llmc quantize keeps them.\n";
     private static final Function<DoubleStream, Double> MEAN = s -> s.average().orElse(0);
     private static final List<Column> COLUMNS =
             List.of(

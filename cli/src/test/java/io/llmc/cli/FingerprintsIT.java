@@ -72,20 +72,18 @@ class FingerprintsIT {
                 Files.readAllLines(CASES).stream()
                         .filter(line -> !line.isBlank() && !line.startsWith("#"))
                         .map(line -> List.of(line.strip().split(" +", 2)))
-                        .map(
-                                c ->
-                                        DynamicTest.dynamicTest(
-                                                c.getFirst(),
-                                                () -> {
-                                                    SequencedMap<String, String> sums =
-                                                            run(c.getFirst(), c.getLast());
-                                                    sums.forEach((k, v) -> found.add(v + "  " + k));
-                                                    if (!renew) {
-                                                        assertThat(sums)
-                                                                .isEqualTo(
-                                                                        of(c.getFirst(), expected));
-                                                    }
-                                                }));
+                        .map(c ->
+                                DynamicTest.dynamicTest(
+                                        c.getFirst(),
+                                        () -> {
+                                            SequencedMap<String, String> sums =
+                                                    run(c.getFirst(), c.getLast());
+                                            sums.forEach((k, v) -> found.add(v + "  " + k));
+                                            if (!renew) {
+                                                assertThat(sums)
+                                                        .isEqualTo(of(c.getFirst(), expected));
+                                            }
+                                        }));
         DynamicTest last =
                 DynamicTest.dynamicTest(
                         "nothing else",
@@ -117,11 +115,9 @@ class FingerprintsIT {
         text.substring(60_000, 66_000)
                 .lines()
                 .filter(line -> !line.isBlank())
-                .forEach(
-                        line ->
-                                records.append(
-                                        "{\"text\": \"%s\"}\n"
-                                                .formatted(line.replace("\"", "\\\""))));
+                .forEach(line ->
+                        records.append(
+                                "{\"text\": \"%s\"}\n".formatted(line.replace("\"", "\\\""))));
         Files.writeString(work.resolve("records.jsonl"), records);
         Files.writeString(work.resolve("steps.yaml"), RECIPE.formatted(work));
     }
@@ -146,12 +142,11 @@ class FingerprintsIT {
     private static SequencedMap<String, String> of(
             String name, SequencedMap<String, String> expected) {
         SequencedMap<String, String> own = new LinkedHashMap<>();
-        expected.forEach(
-                (file, sum) -> {
-                    if (file.equals(name) || file.startsWith(name + "/")) {
-                        own.put(file, sum);
-                    }
-                });
+        expected.forEach((file, sum) -> {
+            if (file.equals(name) || file.startsWith(name + "/")) {
+                own.put(file, sum);
+            }
+        });
         return own;
     }
 

@@ -216,11 +216,10 @@ class SchemesIT {
         // The same weights as 8 heads of half the width.
         Path model =
                 BrokenModel.copyOf(Cli.TALE_LLAMA, dir.resolve("model"))
-                        .config(
-                                c ->
-                                        c.put("num_attention_heads", 8)
-                                                .put("num_key_value_heads", 4)
-                                                .put("head_dim", 32))
+                        .config(c ->
+                                c.put("num_attention_heads", 8)
+                                        .put("num_key_value_heads", 4)
+                                        .put("head_dim", 32))
                         .directory();
         for (int groups : new int[] {2, 3}) {
             Path recipe =

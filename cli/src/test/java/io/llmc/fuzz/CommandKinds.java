@@ -206,13 +206,10 @@ final class CommandKinds {
                 new FileInput(command.files).save(directory);
                 Verdict.run(
                         command.words.stream()
-                                .map(
-                                        word ->
-                                                word.replace("MODEL", directory.toString())
-                                                        .replace(
-                                                                "OUT",
-                                                                place.resolve(OUT).toString())
-                                                        .replace("TEXT", text.toString()))
+                                .map(word ->
+                                        word.replace("MODEL", directory.toString())
+                                                .replace("OUT", place.resolve(OUT).toString())
+                                                .replace("TEXT", text.toString()))
                                 .toArray(String[]::new));
             }
         };

@@ -115,11 +115,10 @@ final class Student implements AutoCloseable {
         Trainable trainable = Trainable.of(distill);
         return bytes(c, trainable, distill.adam().algorithm())
                 + c.names().stream()
-                        .mapToLong(
-                                n ->
-                                        trainable.selects(c, n)
-                                                ? 4 * c.info(n).shape().size()
-                                                : c.info(n).byteSize())
+                        .mapToLong(n ->
+                                trainable.selects(c, n)
+                                        ? 4 * c.info(n).shape().size()
+                                        : c.info(n).byteSize())
                         .sum();
     }
 
@@ -264,12 +263,8 @@ final class Student implements AutoCloseable {
 
     /// Takes the values of another student with the same parameters.
     void copyFrom(Student other) {
-        trained.forEach(
-                (name, p) ->
-                        model.backend()
-                                .run(
-                                        new Op.Scale(
-                                                p.values(), other.trained.get(name).values(), 1)));
+        trained.forEach((name, p) ->
+                model.backend().run(new Op.Scale(p.values(), other.trained.get(name).values(), 1)));
     }
 
     /// The checkpoint as it is to be written.
@@ -311,12 +306,11 @@ final class Student implements AutoCloseable {
     /// `LAYER.lora_B.weight` `[out, rank]`.
     SequencedMap<String, Tensor> adapters(Arena memory) {
         SequencedMap<String, Tensor> adapters = new LinkedHashMap<>();
-        trained.forEach(
-                (name, p) -> {
-                    if (name.endsWith(Lora.DOWN) || name.endsWith(Lora.UP)) {
-                        adapters.put(name, onHost(p.values(), memory));
-                    }
-                });
+        trained.forEach((name, p) -> {
+            if (name.endsWith(Lora.DOWN) || name.endsWith(Lora.UP)) {
+                adapters.put(name, onHost(p.values(), memory));
+            }
+        });
         return adapters;
     }
 

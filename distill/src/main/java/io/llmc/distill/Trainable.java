@@ -100,15 +100,12 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
                 .map(linear -> linear.name() + ".weight")
                 .filter(weight -> !c.has(weight) && trainable.named(weight))
                 .findFirst()
-                .ifPresent(
-                        weight -> {
-                            throw new UserException(
-                                    "--train %s selects %s, which is packed in %s, and packed weights do not learn"
-                                            .formatted(
-                                                    String.join(",", spec.train()),
-                                                    weight,
-                                                    c.directory()),
-                                    REMEDY);
-                        });
+                .ifPresent(weight -> {
+                    throw new UserException(
+                            "--train %s selects %s, which is packed in %s, and packed weights do not learn"
+                                    .formatted(
+                                            String.join(",", spec.train()), weight, c.directory()),
+                            REMEDY);
+                });
     }
 }

@@ -223,17 +223,15 @@ public final class CheckpointWriter implements AutoCloseable {
         ByteBuffer copy =
                 ByteBuffer.allocateDirect(direct ? 0 : (int) Math.min(COPIED, segment.byteSize()));
         return Stream.iterate(0L, from -> from < segment.byteSize(), from -> from + chunk)
-                .map(
-                        from -> {
-                            long bytes = Math.min(chunk, segment.byteSize() - from);
-                            MemorySegment part = segment.asSlice(from, bytes);
-                            if (direct) {
-                                return part.asByteBuffer();
-                            }
-                            MemorySegment.copy(
-                                    part, 0, MemorySegment.ofBuffer(copy.clear()), 0, bytes);
-                            return copy.limit((int) bytes);
-                        });
+                .map(from -> {
+                    long bytes = Math.min(chunk, segment.byteSize() - from);
+                    MemorySegment part = segment.asSlice(from, bytes);
+                    if (direct) {
+                        return part.asByteBuffer();
+                    }
+                    MemorySegment.copy(part, 0, MemorySegment.ofBuffer(copy.clear()), 0, bytes);
+                    return copy.limit((int) bytes);
+                });
     }
 
     /// Returns once everything written so far is on the disk.

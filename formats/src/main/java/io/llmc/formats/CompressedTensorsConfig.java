@@ -117,12 +117,11 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
                 .or(() -> find(g -> g.patterns.stream().anyMatch(p -> startMatches(p, linear))))
                 .or(() -> find(g -> g.targets.contains("Linear")))
                 .or(() -> groups.size() == 1 ? Optional.of(groups.getFirst()) : Optional.empty())
-                .orElseThrow(
-                        () ->
-                                new FormatException(
-                                        directory.resolve("config.json"),
-                                        "no target in config_groups fits '%s', which is packed"
-                                                .formatted(linear)))
+                .orElseThrow(() ->
+                        new FormatException(
+                                directory.resolve("config.json"),
+                                "no target in config_groups fits '%s', which is packed"
+                                        .formatted(linear)))
                 .spec;
     }
 

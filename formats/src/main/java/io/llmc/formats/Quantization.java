@@ -15,20 +15,19 @@ sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
     /// @return empty where the model is dense
     /// @throws UserException where it is quantized in a way that llmc does not read
     static Optional<Quantization> of(Path directory, Optional<ObjectNode> config) {
-        return config.flatMap(
-                q -> {
-                    String method = q.path("quant_method").asText("");
-                    return switch (method) {
-                        case "compressed-tensors" -> CompressedTensorsConfig.of(directory, q);
-                        case "gptq" -> Optional.of(GptqConfig.of(directory, q));
-                        case "" ->
-                                // The first files of compressed-tensors had no method.
-                                q.has("config_groups") || q.has("sparsity_config")
-                                        ? CompressedTensorsConfig.of(directory, q)
-                                        : refuse(directory, "an unnamed quant_method");
-                        default -> refuse(directory, method);
-                    };
-                });
+        return config.flatMap(q -> {
+            String method = q.path("quant_method").asText("");
+            return switch (method) {
+                case "compressed-tensors" -> CompressedTensorsConfig.of(directory, q);
+                case "gptq" -> Optional.of(GptqConfig.of(directory, q));
+                case "" ->
+                        // The first files of compressed-tensors had no method.
+                        q.has("config_groups") || q.has("sparsity_config")
+                                ? CompressedTensorsConfig.of(directory, q)
+                                : refuse(directory, "an unnamed quant_method");
+                default -> refuse(directory, method);
+            };
+        });
     }
 
     /// A whole number of a quantization config.

@@ -265,10 +265,9 @@ class HfConfigTest {
                 .isEqualTo(new RopeConfig(2e4, 1, 131_072, new RopeScaling.None()));
         assertThat(config("{}").rope("sliding_attention", GEMMA).theta()).isEqualTo(1e4);
         assertThat(config("{}").rope("full_attention", GEMMA).theta()).isEqualTo(1e6);
-        assertThatThrownBy(
-                        () ->
-                                config("{\"rope_parameters\": {\"rope_theta\": 5}}")
-                                        .rope("sliding_attention", GEMMA))
+        assertThatThrownBy(() ->
+                        config("{\"rope_parameters\": {\"rope_theta\": 5}}")
+                                .rope("sliding_attention", GEMMA))
                 .hasMessageContainingAll("'rope_parameters'", "sliding_attention");
     }
 

@@ -67,17 +67,16 @@ public interface Backend extends Runner, AutoCloseable {
     default Runner checked() {
         return op -> {
             op.operands()
-                    .forEach(
-                            t -> {
-                                if (!t.buffer().isAlive()) {
-                                    throw new IllegalStateException(
-                                            t + " is used after its arena was closed: " + op);
-                                }
-                                if (!t.buffer().device().equals(device())) {
-                                    throw new IllegalArgumentException(
-                                            t + " is not on " + device() + ": " + op);
-                                }
-                            });
+                    .forEach(t -> {
+                        if (!t.buffer().isAlive()) {
+                            throw new IllegalStateException(
+                                    t + " is used after its arena was closed: " + op);
+                        }
+                        if (!t.buffer().device().equals(device())) {
+                            throw new IllegalArgumentException(
+                                    t + " is not on " + device() + ": " + op);
+                        }
+                    });
             run(op);
         };
     }

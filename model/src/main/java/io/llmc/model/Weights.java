@@ -80,14 +80,11 @@ final class Weights {
                 norm(layer.feedForwardNorm(), hidden),
                 router,
                 spec.experts().stream()
-                        .map(
-                                e ->
-                                        new Experts.Expert(
-                                                e,
-                                                e.inputs(hidden).stream()
-                                                        .map(this::linear)
-                                                        .toList(),
-                                                linear(e.down(hidden))))
+                        .map(e ->
+                                new Experts.Expert(
+                                        e,
+                                        e.inputs(hidden).stream().map(this::linear).toList(),
+                                        linear(e.down(hidden))))
                         .toList(),
                 norm(layer.feedForwardPostNorm(), hidden));
     }

@@ -64,19 +64,18 @@ final class Consumers {
         Map<String, Integer> blocks = new LinkedHashMap<>();
         for (LayerSpec layer : spec.layers()) {
             fused(layer)
-                    .forEach(
-                            names -> {
-                                long some = names.stream().filter(packed::contains).count();
-                                if (some > 0 && some < names.size()) {
-                                    String sentence =
-                                            layer.feedForward() instanceof LayerSpec.Experts
-                                                            && !names.equals(
-                                                                    layer.attention().projections())
-                                                    ? EXPERTS
-                                                    : sentence(names, packed);
-                                    blocks.merge(sentence, 1, Integer::sum);
-                                }
-                            });
+                    .forEach(names -> {
+                        long some = names.stream().filter(packed::contains).count();
+                        if (some > 0 && some < names.size()) {
+                            String sentence =
+                                    layer.feedForward() instanceof LayerSpec.Experts
+                                                    && !names.equals(
+                                                            layer.attention().projections())
+                                            ? EXPERTS
+                                            : sentence(names, packed);
+                            blocks.merge(sentence, 1, Integer::sum);
+                        }
+                    });
         }
         return blocks.entrySet().stream().map(e -> e.getKey().formatted(e.getValue())).toList();
     }
@@ -89,11 +88,10 @@ final class Consumers {
                     case LayerSpec.Experts e ->
                             Stream.of(
                                     e.experts().stream()
-                                            .flatMap(
-                                                    expert ->
-                                                            Stream.concat(
-                                                                    expert.inputs().stream(),
-                                                                    Stream.of(expert.down())))
+                                            .flatMap(expert ->
+                                                    Stream.concat(
+                                                            expert.inputs().stream(),
+                                                            Stream.of(expert.down())))
                                             .toList());
                 };
         return Stream.concat(Stream.of(layer.attention().projections()), feedForward);

@@ -102,11 +102,10 @@ public final class NamePatterns {
                         .collect(Collectors.toCollection(LinkedHashSet::new));
         String mended =
                 Arrays.stream(pattern.toString().split("\\.", -1))
-                        .map(
-                                part ->
-                                        parts.contains(part) || part.matches(".*[*?].*|\\d+")
-                                                ? part
-                                                : Options.nearest(part, parts).orElse(part))
+                        .map(part ->
+                                parts.contains(part) || part.matches(".*[*?].*|\\d+")
+                                        ? part
+                                        : Options.nearest(part, parts).orElse(part))
                         .collect(Collectors.joining("."));
         return matching(mended, names)
                 .or(() -> Options.nearest(pattern.toString(), new LinkedHashSet<>(names)));

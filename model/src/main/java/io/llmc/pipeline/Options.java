@@ -172,13 +172,12 @@ public final class Options {
     }
 
     public boolean flag(String key, boolean absent) {
-        return get(key).map(
-                        v ->
-                                switch (v.toString()) {
-                                    case "true" -> true;
-                                    case "false" -> false;
-                                    default -> throw wrong(key, v, "true or false");
-                                })
+        return get(key).map(v ->
+                        switch (v.toString()) {
+                            case "true" -> true;
+                            case "false" -> false;
+                            default -> throw wrong(key, v, "true or false");
+                        })
                 .orElse(absent);
     }
 
@@ -204,10 +203,9 @@ public final class Options {
 
     /// A list, or a single value as a list of one.
     public List<String> texts(String key) {
-        return get(key).map(
-                        v ->
-                                (v instanceof List<?> list ? list : List.of(v))
-                                        .stream().map(item -> item(key, item)).toList())
+        return get(key).map(v ->
+                        (v instanceof List<?> list ? list : List.of(v))
+                                .stream().map(item -> item(key, item)).toList())
                 .orElse(List.of());
     }
 
@@ -221,24 +219,22 @@ public final class Options {
     /// A list of whole numbers; empty where the key is absent.
     public List<Integer> integers(String key) {
         return texts(key).stream()
-                .map(
-                        text -> {
-                            try {
-                                return Integer.parseInt(text);
-                            } catch (NumberFormatException e) {
-                                throw wrong(key, text, "a list of whole numbers");
-                            }
-                        })
+                .map(text -> {
+                    try {
+                        return Integer.parseInt(text);
+                    } catch (NumberFormatException e) {
+                        throw wrong(key, text, "a list of whole numbers");
+                    }
+                })
                 .toList();
     }
 
     public <E extends Enum<E>> E choice(String key, Class<E> type, E absent) {
-        return get(key).map(
-                        v ->
-                                Arrays.stream(type.getEnumConstants())
-                                        .filter(e -> spelling(e).equals(v.toString()))
-                                        .findFirst()
-                                        .orElseThrow(() -> wrong(key, v, oneOf(type))))
+        return get(key).map(v ->
+                        Arrays.stream(type.getEnumConstants())
+                                .filter(e -> spelling(e).equals(v.toString()))
+                                .findFirst()
+                                .orElseThrow(() -> wrong(key, v, oneOf(type))))
                 .orElse(absent);
     }
 

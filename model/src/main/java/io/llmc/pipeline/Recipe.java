@@ -63,7 +63,7 @@ public record Recipe(
                             "one sweep puts two grids on the model: %s, and %s"
                                     .formatted(grid(first), grid(pass)),
                             "all packed layers of a model have one grid: give both the same bits,"
-                                + " groupSize, symmetric and actOrder, or save with layout dense");
+                                    + " groupSize, symmetric and actOrder, or save with layout dense");
                 }
             }
         }
@@ -137,18 +137,15 @@ public record Recipe(
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                save.error(
-                                        "layout",
-                                        "layout is %s, expected one of %s"
-                                                .formatted(
-                                                        name,
-                                                        Layouts.ALL.stream()
-                                                                .map(WeightLayout::name)
-                                                                .collect(
-                                                                        Collectors.joining(
-                                                                                ", ")))));
+                .orElseThrow(() ->
+                        save.error(
+                                "layout",
+                                "layout is %s, expected one of %s"
+                                        .formatted(
+                                                name,
+                                                Layouts.ALL.stream()
+                                                        .map(WeightLayout::name)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     private static CalibrationSpec calibration(Options o) {
@@ -230,11 +227,10 @@ public record Recipe(
 
     public boolean calibrates() {
         return steps.stream()
-                .anyMatch(
-                        step ->
-                                switch (step) {
-                                    case Sweep sweep -> sweep.calibrates();
-                                    case Evaluate _, Work _ -> false;
-                                });
+                .anyMatch(step ->
+                        switch (step) {
+                            case Sweep sweep -> sweep.calibrates();
+                            case Evaluate _, Work _ -> false;
+                        });
     }
 }

@@ -69,12 +69,11 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
     /// Bytes of the tensors of the largest block, with the copies that reading them makes.
     static long largestBlock(Checkpoint c, ModelSpec spec) {
         return spec.layers().stream()
-                .mapToLong(
-                        l ->
-                                c.names().stream()
-                                        .filter(name -> name.startsWith(l.prefix()))
-                                        .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
-                                        .sum())
+                .mapToLong(l ->
+                        c.names().stream()
+                                .filter(name -> name.startsWith(l.prefix()))
+                                .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
+                                .sum())
                 .max()
                 .orElse(0);
     }

@@ -56,11 +56,10 @@ final class SweepOutput implements BlockStream.BlockOutput {
         this.probe = probe;
         this.beforeJournal = beforeJournal;
         journal.checksums()
-                .forEach(
-                        (name, sum) -> {
-                            checksums.put(name, sum);
-                            writer.markWritten(name);
-                        });
+                .forEach((name, sum) -> {
+                    checksums.put(name, sum);
+                    writer.markWritten(name);
+                });
     }
 
     @Override

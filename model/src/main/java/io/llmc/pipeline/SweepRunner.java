@@ -293,18 +293,16 @@ public record SweepRunner(
         return sweep.passes().stream()
                 .filter(p -> p.encoding().isPresent())
                 .reduce((_, b) -> b)
-                .map(
-                        p ->
-                                new QuantSummary(
-                                        p.encoding().get(),
-                                        p.name(),
-                                        p.groupIndex()
-                                                || "static".equals(p.describe().get("act_order")),
-                                        !p.groupIndex(),
-                                        p.describe().get("damping") instanceof Double d ? d : 0,
-                                        p.calibrates(),
-                                        plan.denseLinears(),
-                                        toolVersion));
+                .map(p ->
+                        new QuantSummary(
+                                p.encoding().get(),
+                                p.name(),
+                                p.groupIndex() || "static".equals(p.describe().get("act_order")),
+                                !p.groupIndex(),
+                                p.describe().get("damping") instanceof Double d ? d : 0,
+                                p.calibrates(),
+                                plan.denseLinears(),
+                                toolVersion));
     }
 
     private static Map<String, String> hashes(Checkpoint c, Inputs inputs) {

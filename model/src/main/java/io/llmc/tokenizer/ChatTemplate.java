@@ -77,7 +77,7 @@ final class ChatTemplate {
         throw new FormatException(
                 file,
                 "chat_template: expected a string, or a list of {name, template} with the name"
-                    + " default");
+                        + " default");
     }
 
     private static ChatTemplate parse(Path file, String text, JsonNode settings) {

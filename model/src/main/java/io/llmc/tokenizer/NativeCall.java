@@ -17,12 +17,11 @@ import java.util.function.Supplier;
 final class NativeCall {
     private static final long STACK = 8L << 20;
     private static final ExecutorService THREADS =
-            Executors.newCachedThreadPool(
-                    run -> {
-                        Thread thread = new Thread(null, run, "tokenizer", STACK);
-                        thread.setDaemon(true);
-                        return thread;
-                    });
+            Executors.newCachedThreadPool(run -> {
+                Thread thread = new Thread(null, run, "tokenizer", STACK);
+                thread.setDaemon(true);
+                return thread;
+            });
 
     private NativeCall() {}
 

@@ -183,7 +183,7 @@ final class Records {
                     "%s: line %d: has \"messages\", but %s has no chat template"
                             .formatted(file, number, tokenizer.directory()),
                     "put the chat_template.jinja of its instruction-tuned version there, or give"
-                        + " lines with \"text\"");
+                            + " lines with \"text\"");
         }
         return template;
     }

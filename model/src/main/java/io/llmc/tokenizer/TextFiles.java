@@ -43,7 +43,7 @@ public final class TextFiles {
             throw new UserException(
                     file + ": holds no text",
                     "name a .txt file, or a .jsonl file with \"text\" or \"messages\" in every"
-                        + " line");
+                            + " line");
         }
         return ids;
     }

@@ -97,10 +97,9 @@ final class Utf8 {
         CoderResult result = decoder.decode(in, out, true);
         if (result.isError()) {
             FileKind.of(file)
-                    .ifPresent(
-                            kind -> {
-                                throw kind.refusal(file, "text");
-                            });
+                    .ifPresent(kind -> {
+                        throw kind.refusal(file, "text");
+                    });
             throw new FormatException(
                     file,
                     in.position(),
@@ -134,10 +133,9 @@ final class Utf8 {
         if (binary || first() == '<' || starts('v', 'e', 'r', 's') || starts('%', 'P', 'D', 'F')) {
             if (bytes.length > 0) {
                 FileKind.of(file)
-                        .ifPresent(
-                                kind -> {
-                                    throw kind.refusal(file, "text");
-                                });
+                        .ifPresent(kind -> {
+                            throw kind.refusal(file, "text");
+                        });
             }
         }
         if (binary) {

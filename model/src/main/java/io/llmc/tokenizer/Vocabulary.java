@@ -290,19 +290,18 @@ public final class Vocabulary {
         StringBuilder text = new StringBuilder("\"");
         token.codePoints()
                 .limit(SHOWN_CHARACTERS)
-                .forEach(
-                        c -> {
-                            switch (Character.getType(c)) {
-                                case Character.CONTROL,
-                                        Character.FORMAT,
-                                        Character.SURROGATE,
-                                        Character.UNASSIGNED,
-                                        Character.LINE_SEPARATOR,
-                                        Character.PARAGRAPH_SEPARATOR ->
-                                        text.append("\\u%04x".formatted(c));
-                                default -> text.appendCodePoint(c);
-                            }
-                        });
+                .forEach(c -> {
+                    switch (Character.getType(c)) {
+                        case Character.CONTROL,
+                                Character.FORMAT,
+                                Character.SURROGATE,
+                                Character.UNASSIGNED,
+                                Character.LINE_SEPARATOR,
+                                Character.PARAGRAPH_SEPARATOR ->
+                                text.append("\\u%04x".formatted(c));
+                        default -> text.appendCodePoint(c);
+                    }
+                });
         boolean cut = token.codePointCount(0, token.length()) > SHOWN_CHARACTERS;
         return text.append(cut ? "…\"" : "\"").toString();
     }

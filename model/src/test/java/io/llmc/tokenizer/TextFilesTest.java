@@ -112,7 +112,7 @@ class TextFilesTest {
         "JVBERi0xLjQK, a PDF document",
         "PCFET0NUWVBFIGh0bWw+PGh0bWw+, an HTML page",
         "dmVyc2lvbiBodHRwczovL2dpdC1sZnMuZ2l0aHViLmNvbS9zcGVjL3YxCm9pZCBzaGEyNTY6MDA=, a git-lfs"
-            + " pointer",
+                + " pointer",
         "AQIDAAQF, a zero byte"
     })
     void containersAndPagesAreNamed(String base64, String kind) {

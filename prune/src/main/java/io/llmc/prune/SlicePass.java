@@ -205,14 +205,13 @@ public record SlicePass(int hidden) implements ModelPass {
         Backend backend = scope.model().backend();
         float eps = scope.model().spec().finalNorm().eps();
         backend.run(new Op.Zero(gram));
-        states.forEach(
-                (x, _) -> {
-                    try (TensorArena scratch = arena.scratch()) {
-                        Tensor normed = scratch.allocate(DType.F32, x.shape());
-                        backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
-                        backend.run(new Op.AccumulateGram(gram, normed, 1));
-                    }
-                });
+        states.forEach((x, _) -> {
+            try (TensorArena scratch = arena.scratch()) {
+                Tensor normed = scratch.allocate(DType.F32, x.shape());
+                backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
+                backend.run(new Op.AccumulateGram(gram, normed, 1));
+            }
+        });
         float[] values = Host.floats(backend, gram);
         for (int i = 0; i < sum.length; i++) {
             sum[i] += values[i];

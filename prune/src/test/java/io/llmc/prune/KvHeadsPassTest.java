@@ -98,17 +98,13 @@ class KvHeadsPassTest {
                                 result,
                                 IntStream.of(heads)
                                         .boxed()
-                                        .flatMap(
-                                                head ->
-                                                        IntStream.range(0, a.headDim())
-                                                                .mapToObj(
-                                                                        d ->
-                                                                                rows[
-                                                                                        from
-                                                                                                + head
-                                                                                                        * a
-                                                                                                                .headDim()
-                                                                                                + d])));
+                                        .flatMap(head ->
+                                                IntStream.range(0, a.headDim())
+                                                        .mapToObj(d ->
+                                                                rows[
+                                                                        from
+                                                                                + head * a.headDim()
+                                                                                + d])));
             }
             return result.toArray(byte[][]::new);
         };

@@ -255,14 +255,9 @@ class LayersPassTest {
             int b = block;
             expected.add(
                     IntStream.range(0, SAMPLES)
-                            .mapToDouble(
-                                    s ->
-                                            Math.acos(
-                                                            plain.cosine(
-                                                                    b,
-                                                                    b + drop,
-                                                                    s * LENGTH + LENGTH - 1))
-                                                    / Math.PI)
+                            .mapToDouble(s ->
+                                    Math.acos(plain.cosine(b, b + drop, s * LENGTH + LENGTH - 1))
+                                            / Math.PI)
                             .average()
                             .orElseThrow());
         }

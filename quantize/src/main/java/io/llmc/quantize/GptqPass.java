@@ -237,9 +237,8 @@ public record GptqPass(
                                 + " rtn");
             }
             g.selected()
-                    .forEach(
-                            layer ->
-                                    roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                    .forEach(layer ->
+                            roundToNearest(scope, g, layer, what + "; rounded to nearest"));
             return;
         }
         try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
@@ -253,10 +252,8 @@ public record GptqPass(
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
                 g.selected()
-                        .forEach(
-                                layer ->
-                                        roundToNearest(
-                                                scope, g, layer, what + "; rounded to nearest"));
+                        .forEach(layer ->
+                                roundToNearest(scope, g, layer, what + "; rounded to nearest"));
                 return;
             }
             g.selected().forEach(layer -> quantize(scope, g, factor, layer));

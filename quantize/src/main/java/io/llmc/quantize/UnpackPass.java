@@ -158,10 +158,9 @@ public record UnpackPass() implements ModelPass {
     private static TensorInfo weight(Checkpoint source, LinearSpec linear, boolean inOut) {
         DType dtype =
                 source.names().stream()
-                        .filter(
-                                n ->
-                                        n.startsWith(linear.name() + ".")
-                                                && !n.equals(linear.name() + BIAS))
+                        .filter(n ->
+                                n.startsWith(linear.name() + ".")
+                                        && !n.equals(linear.name() + BIAS))
                         .map(n -> source.info(n).dtype())
                         .filter(DType::isFloat)
                         .findFirst()

@@ -146,10 +146,9 @@ class SweepTest {
             assertThat(plan.spills()).isTrue();
             assertThat(plan.peakBytes()).isLessThan(free);
             capped.run(recipe, sweep(recipe), MODEL, out);
-            assertThatThrownBy(
-                            () ->
-                                    new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
-                                            .plan(recipe, sweep(recipe), MODEL))
+            assertThatThrownBy(() ->
+                            new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
+                                    .plan(recipe, sweep(recipe), MODEL))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("--memory 1.0 MiB is too little");
         }
@@ -210,14 +209,8 @@ class SweepTest {
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> run(gptq(Map.of()), out, 2, Long.MAX_VALUE, 1))
                 .isInstanceOf(Killed.class);
-        assertThatThrownBy(
-                        () ->
-                                run(
-                                        gptq(Map.of("bits", 3)),
-                                        out,
-                                        2,
-                                        Long.MAX_VALUE,
-                                        Integer.MAX_VALUE))
+        assertThatThrownBy(() ->
+                        run(gptq(Map.of("bits", 3)), out, 2, Long.MAX_VALUE, Integer.MAX_VALUE))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("holds unfinished work of another command");
         assertThat(temp.resolve("out.llmc-partial/journal.jsonl")).exists();
@@ -271,24 +264,22 @@ class SweepTest {
                 run(gptq(Map.of()), temp.resolve("out"), 2, Long.MAX_VALUE, Integer.MAX_VALUE);
         assertThat(result.reports()).hasSize(21);
         assertThat(result.reports())
-                .allSatisfy(
-                        r ->
-                                assertThat((Double) r.values().get("relative_error"))
-                                        .as(r.module())
-                                        .isPositive()
-                                        .isLessThan((Double) r.values().get("rtn_relative_error")));
+                .allSatisfy(r ->
+                        assertThat((Double) r.values().get("relative_error"))
+                                .as(r.module())
+                                .isPositive()
+                                .isLessThan((Double) r.values().get("rtn_relative_error")));
     }
 
     @Test
     void aGroupSizeThatDoesNotDivideNamesThoseThatDo() {
-        assertThatThrownBy(
-                        () ->
-                                run(
-                                        tree("rtn", Map.of("bits", 4, "groupSize", 48), "dense"),
-                                        temp.resolve("out"),
-                                        1,
-                                        Long.MAX_VALUE,
-                                        0))
+        assertThatThrownBy(() ->
+                        run(
+                                tree("rtn", Map.of("bits", 4, "groupSize", 48), "dense"),
+                                temp.resolve("out"),
+                                1,
+                                Long.MAX_VALUE,
+                                0))
                 .isInstanceOfSatisfying(
                         UserException.class,
                         e -> {

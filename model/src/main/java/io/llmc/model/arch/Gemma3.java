@@ -82,11 +82,8 @@ final class Gemma3 implements Architecture {
         List<String> types = s.layerTypes();
         int pattern = s.config().integer("sliding_window_pattern", Sizes.LAYERS, 6);
         return IntStream.range(0, s.layers())
-                .mapToObj(
-                        i ->
-                                types.isEmpty()
-                                        ? (i + 1) % pattern != 0
-                                        : types.get(i).equals(Sizes.LOCAL))
+                .mapToObj(i ->
+                        types.isEmpty() ? (i + 1) % pattern != 0 : types.get(i).equals(Sizes.LOCAL))
                 .toList();
     }
 

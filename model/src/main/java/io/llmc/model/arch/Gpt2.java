@@ -44,15 +44,9 @@ final class Gpt2 implements Architecture {
                 c.integer("vocab_size", Sizes.VOCABULARY),
                 c.integer("n_positions", HfConfig.POSITIONS, 1024),
                 IntStream.range(0, layers)
-                        .mapToObj(
-                                i ->
-                                        new Block(
-                                                        root + "h." + i + ".",
-                                                        i,
-                                                        hidden,
-                                                        heads,
-                                                        intermediate)
-                                                .layer(c, eps))
+                        .mapToObj(i ->
+                                new Block(root + "h." + i + ".", i, hidden, heads, intermediate)
+                                        .layer(c, eps))
                         .toList(),
                 NormSpec.layer(root + "ln_f", eps),
                 root + "wte",

@@ -51,11 +51,10 @@ final class Qwen2 implements Architecture {
                     "a window, since layer_types names layers with one");
         }
         return IntStream.range(0, s.layers())
-                .mapToObj(
-                        i ->
-                                (types.isEmpty() ? i >= first : types.get(i).equals(Sizes.LOCAL))
-                                        ? used
-                                        : 0)
+                .mapToObj(i ->
+                        (types.isEmpty() ? i >= first : types.get(i).equals(Sizes.LOCAL))
+                                ? used
+                                : 0)
                 .toList();
     }
 }

@@ -70,14 +70,13 @@ final class Digits {
         String s = StringMethods.strip(text, null, true, true);
         StringBuilder out = new StringBuilder();
         s.codePoints()
-                .forEach(
-                        c -> {
-                            if (c > 127 && Character.isDigit(c)) {
-                                out.append(Character.digit(c, 10));
-                            } else {
-                                out.appendCodePoint(c);
-                            }
-                        });
+                .forEach(c -> {
+                    if (c > 127 && Character.isDigit(c)) {
+                        out.append(Character.digit(c, 10));
+                    } else {
+                        out.appendCodePoint(c);
+                    }
+                });
         return out.toString();
     }
 }

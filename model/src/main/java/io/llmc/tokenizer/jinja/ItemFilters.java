@@ -99,14 +99,13 @@ record ItemFilters(Budget budget, Filters filters) {
     /// A generator over items that are found when the first is wanted.
     private Values.Stream later(Supplier<Iterator<Object>> items) {
         Object[] iterator = new Object[1];
-        return stream(
-                () -> {
-                    if (iterator[0] == null) {
-                        iterator[0] = items.get();
-                    }
-                    Iterator<?> all = (Iterator<?>) iterator[0];
-                    return all.hasNext() ? all.next() : END;
-                });
+        return stream(() -> {
+            if (iterator[0] == null) {
+                iterator[0] = items.get();
+            }
+            Iterator<?> all = (Iterator<?>) iterator[0];
+            return all.hasNext() ? all.next() : END;
+        });
     }
 
     private Object reversed(Object v) {
@@ -130,17 +129,15 @@ record ItemFilters(Budget budget, Filters filters) {
     }
 
     private Values.Stream pairs(Object v) {
-        return later(
-                () -> {
-                    if (v instanceof Map<?, ?> m) {
-                        return new Sequences(budget).pairs(m).iterator();
-                    }
-                    if (v instanceof Values.Undefined) {
-                        return Collections.emptyIterator();
-                    }
-                    throw new Refusal(
-                            "%s has no items, expected a mapping".formatted(Values.type(v)));
-                });
+        return later(() -> {
+            if (v instanceof Map<?, ?> m) {
+                return new Sequences(budget).pairs(m).iterator();
+            }
+            if (v instanceof Values.Undefined) {
+                return Collections.emptyIterator();
+            }
+            throw new Refusal("%s has no items, expected a mapping".formatted(Values.type(v)));
+        });
     }
 
     private List<Object> sortedPairs(Object v, Arguments given) {
@@ -227,22 +224,21 @@ record ItemFilters(Budget budget, Filters filters) {
         Comparison comparison = new Comparison(budget);
         Map<Object, Object> seen = new HashMap<>();
         Iterator<Object>[] items = iterator();
-        return stream(
-                () -> {
-                    if (items[0] == null) {
-                        items[0] = new Sequences(budget).iterator(v);
-                    }
-                    while (items[0].hasNext()) {
-                        budget.spend(1);
-                        Object item = items[0].next();
-                        Object k = key.apply(item);
-                        if (Comparison.ABSENT.equals(comparison.find(seen, k))) {
-                            comparison.put(seen, k, true);
-                            return item;
-                        }
-                    }
-                    return END;
-                });
+        return stream(() -> {
+            if (items[0] == null) {
+                items[0] = new Sequences(budget).iterator(v);
+            }
+            while (items[0].hasNext()) {
+                budget.spend(1);
+                Object item = items[0].next();
+                Object k = key.apply(item);
+                if (Comparison.ABSENT.equals(comparison.find(seen, k))) {
+                    comparison.put(seen, k, true);
+                    return item;
+                }
+            }
+            return END;
+        });
     }
 
     @SuppressWarnings("unchecked") // an empty place
@@ -307,67 +303,64 @@ record ItemFilters(Budget budget, Filters filters) {
     private Values.Stream batches(Object v, Arguments given) {
         long size = given.whole(0, "linecount", 0);
         Object fill = given.get(1, "fill_with", null);
-        return later(
-                () -> {
-                    List<Object> batches = new ArrayList<>();
-                    List<Object> batch = new ArrayList<>();
-                    for (Object item : new Sequences(budget).items(v)) {
-                        if (batch.size() == size) {
-                            batches.add(batch);
-                            batch = new ArrayList<>();
-                        }
-                        batch.add(item);
-                    }
-                    if (!batch.isEmpty()) {
-                        while (fill != null && batch.size() < size) {
-                            budget.spend(1);
-                            batch.add(fill);
-                        }
-                        batches.add(batch);
-                    }
-                    return batches.iterator();
-                });
+        return later(() -> {
+            List<Object> batches = new ArrayList<>();
+            List<Object> batch = new ArrayList<>();
+            for (Object item : new Sequences(budget).items(v)) {
+                if (batch.size() == size) {
+                    batches.add(batch);
+                    batch = new ArrayList<>();
+                }
+                batch.add(item);
+            }
+            if (!batch.isEmpty()) {
+                while (fill != null && batch.size() < size) {
+                    budget.spend(1);
+                    batch.add(fill);
+                }
+                batches.add(batch);
+            }
+            return batches.iterator();
+        });
     }
 
     private Values.Stream slices(Object v, Arguments given) {
         long count = given.whole(0, "slices", 0);
         Object fill = given.get(1, "fill_with", null);
-        return later(
-                () -> {
-                    List<Object> items = new Sequences(budget).items(v);
-                    if (count <= 0) {
-                        throw new Refusal("slice wants a number of slices");
-                    }
-                    budget.spend(count);
-                    List<Object> slices = new ArrayList<>();
-                    long each = items.size() / count;
-                    long more = items.size() % count;
-                    int from = 0;
-                    for (long i = 0; i < count; i++) {
-                        int to = (int) (from + each + (i < more ? 1 : 0));
-                        List<Object> slice = new ArrayList<>(items.subList(from, to));
-                        if (fill != null && i >= more) {
-                            slice.add(fill);
-                        }
-                        slices.add(slice);
-                        from = to;
-                    }
-                    return slices.iterator();
-                });
+        return later(() -> {
+            List<Object> items = new Sequences(budget).items(v);
+            if (count <= 0) {
+                throw new Refusal("slice wants a number of slices");
+            }
+            budget.spend(count);
+            List<Object> slices = new ArrayList<>();
+            long each = items.size() / count;
+            long more = items.size() % count;
+            int from = 0;
+            for (long i = 0; i < count; i++) {
+                int to = (int) (from + each + (i < more ? 1 : 0));
+                List<Object> slice = new ArrayList<>(items.subList(from, to));
+                if (fill != null && i >= more) {
+                    slice.add(fill);
+                }
+                slices.add(slice);
+                from = to;
+            }
+            return slices.iterator();
+        });
     }
 
     private Values.Stream map(Object v, Arguments given) {
         Iterator<Object>[] items = iterator();
-        return stream(
-                () -> {
-                    if (!Values.isTrue(v)) {
-                        return END;
-                    }
-                    if (items[0] == null) {
-                        items[0] = new Sequences(budget).iterator(v);
-                    }
-                    return items[0].hasNext() ? mapped(items[0].next(), given) : END;
-                });
+        return stream(() -> {
+            if (!Values.isTrue(v)) {
+                return END;
+            }
+            if (items[0] == null) {
+                items[0] = new Sequences(budget).iterator(v);
+            }
+            return items[0].hasNext() ? mapped(items[0].next(), given) : END;
+        });
     }
 
     private Object mapped(Object item, Arguments given) {
@@ -396,31 +389,30 @@ record ItemFilters(Budget budget, Filters filters) {
     /// @param attributes 1 where the first argument names an attribute, else 0
     private Values.Stream select(Object v, Arguments given, int attributes, boolean keep) {
         Iterator<Object>[] items = iterator();
-        return stream(
-                () -> {
-                    if (!Values.isTrue(v)) {
-                        return END;
-                    }
-                    if (items[0] == null) {
-                        items[0] = new Sequences(budget).iterator(v);
-                    }
-                    while (items[0].hasNext()) {
-                        budget.spend(1);
-                        Object item = items[0].next();
-                        Object tested = attributes == 0 ? item : path(item, given.get(0));
-                        boolean holds =
-                                given.args().size() > attributes
-                                        ? new Tests(budget)
-                                                .holds(
-                                                        given.text(attributes),
-                                                        tested,
-                                                        given.from(attributes + 1))
-                                        : Values.isTrue(tested);
-                        if (holds == keep) {
-                            return item;
-                        }
-                    }
-                    return END;
-                });
+        return stream(() -> {
+            if (!Values.isTrue(v)) {
+                return END;
+            }
+            if (items[0] == null) {
+                items[0] = new Sequences(budget).iterator(v);
+            }
+            while (items[0].hasNext()) {
+                budget.spend(1);
+                Object item = items[0].next();
+                Object tested = attributes == 0 ? item : path(item, given.get(0));
+                boolean holds =
+                        given.args().size() > attributes
+                                ? new Tests(budget)
+                                        .holds(
+                                                given.text(attributes),
+                                                tested,
+                                                given.from(attributes + 1))
+                                : Values.isTrue(tested);
+                if (holds == keep) {
+                    return item;
+                }
+            }
+            return END;
+        });
     }
 }

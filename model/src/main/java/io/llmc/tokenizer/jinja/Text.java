@@ -105,29 +105,28 @@ final class Text {
         char quote = s.indexOf('\'') >= 0 && s.indexOf('"') < 0 ? '"' : '\'';
         out.append(quote);
         s.codePoints()
-                .forEach(
-                        c -> {
-                            switch (c) {
-                                case '\n' -> out.append("\\n");
-                                case '\r' -> out.append("\\r");
-                                case '\t' -> out.append("\\t");
-                                case '\\' -> out.append("\\\\");
-                                default -> {
-                                    if (c == quote) {
-                                        out.append('\\').append(quote);
-                                    } else if (isPrinted(c)) {
-                                        out.appendCodePoint(c);
-                                    } else {
-                                        out.append(
-                                                c < 0x100
-                                                        ? "\\x%02x".formatted(c)
-                                                        : c < 0x10000
-                                                                ? "\\u%04x".formatted(c)
-                                                                : "\\U%08x".formatted(c));
-                                    }
-                                }
+                .forEach(c -> {
+                    switch (c) {
+                        case '\n' -> out.append("\\n");
+                        case '\r' -> out.append("\\r");
+                        case '\t' -> out.append("\\t");
+                        case '\\' -> out.append("\\\\");
+                        default -> {
+                            if (c == quote) {
+                                out.append('\\').append(quote);
+                            } else if (isPrinted(c)) {
+                                out.appendCodePoint(c);
+                            } else {
+                                out.append(
+                                        c < 0x100
+                                                ? "\\x%02x".formatted(c)
+                                                : c < 0x10000
+                                                        ? "\\u%04x".formatted(c)
+                                                        : "\\U%08x".formatted(c));
                             }
-                        });
+                        }
+                    }
+                });
         out.append(quote);
     }
 

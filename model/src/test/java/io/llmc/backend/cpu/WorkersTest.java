@@ -25,15 +25,14 @@ class WorkersTest {
     @Test
     void anExceptionOfATileReachesTheCaller() {
         try (Workers workers = new Workers(3, MemoryBudget.NONE)) {
-            assertThatThrownBy(
-                            () ->
-                                    workers.forEach(
-                                            100,
-                                            tile -> {
-                                                if (tile == 41) {
-                                                    throw new IllegalArgumentException("tile 41");
-                                                }
-                                            }))
+            assertThatThrownBy(() ->
+                            workers.forEach(
+                                    100,
+                                    tile -> {
+                                        if (tile == 41) {
+                                            throw new IllegalArgumentException("tile 41");
+                                        }
+                                    }))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessage("tile 41");
             var runs = new AtomicIntegerArray(10);

@@ -67,14 +67,10 @@ class ConfigValuesTest {
         Map<String, long[]> more = new HashMap<>();
         c.path("tensors")
                 .properties()
-                .forEach(
-                        e ->
-                                more.put(
-                                        e.getKey(),
-                                        e.getValue()
-                                                .valueStream()
-                                                .mapToLong(JsonNode::asLong)
-                                                .toArray()));
+                .forEach(e ->
+                        more.put(
+                                e.getKey(),
+                                e.getValue().valueStream().mapToLong(JsonNode::asLong).toArray()));
         Set<String> without = new HashSet<>();
         c.path("without").forEach(name -> without.add(name.textValue()));
         Path model = tiny.write(temp.resolve("model"), config, more, without);

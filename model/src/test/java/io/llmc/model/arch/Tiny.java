@@ -110,21 +110,19 @@ record Tiny(String name) {
                 states.advance(i);
             }
             float[][] last = new float[1][];
-            states.forEach(
-                    (x, _) -> {
-                        Tensor row = x.rows(ids.length - 1, ids.length);
-                        Forward f = new Forward(backend, arena, states.positions());
-                        Tensor normed = arena.allocate(DType.F32, row.shape());
-                        Tensor logits =
-                                arena.allocate(DType.F32, new Shape(1, model.spec().vocabulary()));
-                        model.finalNorm(f, normed, row);
-                        model.logits(f, logits, normed);
-                        try (Arena host = Arena.ofConfined()) {
-                            MemorySegment copy = host.allocate(logits.byteSize(), 8);
-                            backend.download(copy, logits);
-                            last[0] = copy.toArray(ValueLayout.JAVA_FLOAT);
-                        }
-                    });
+            states.forEach((x, _) -> {
+                Tensor row = x.rows(ids.length - 1, ids.length);
+                Forward f = new Forward(backend, arena, states.positions());
+                Tensor normed = arena.allocate(DType.F32, row.shape());
+                Tensor logits = arena.allocate(DType.F32, new Shape(1, model.spec().vocabulary()));
+                model.finalNorm(f, normed, row);
+                model.logits(f, logits, normed);
+                try (Arena host = Arena.ofConfined()) {
+                    MemorySegment copy = host.allocate(logits.byteSize(), 8);
+                    backend.download(copy, logits);
+                    last[0] = copy.toArray(ValueLayout.JAVA_FLOAT);
+                }
+            });
             return last[0];
         }
     }
