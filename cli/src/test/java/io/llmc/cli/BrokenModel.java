@@ -12,6 +12,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.function.DoubleUnaryOperator;
@@ -105,6 +106,43 @@ record BrokenModel(Path directory) {
     /// Changes every value of a tensor in BF16.
     BrokenModel map(String tensor, DoubleUnaryOperator change) throws IOException {
         return map(tensor, change, false);
+    }
+
+    /// Rewrites one tensor in BF16 as another type.
+    BrokenModel retyped(String tensor, String dtype, int bytes, ElementWriter to)
+            throws IOException {
+        byte[] all = Files.readAllBytes(weights());
+        int start = 8 + (int) headerLength(all);
+        ObjectNode header = (ObjectNode) JSON.readTree(Arrays.copyOfRange(all, 8, start));
+        ByteBuffer from = ByteBuffer.wrap(all).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer data = ByteBuffer.allocate(all.length * 4).order(ByteOrder.LITTLE_ENDIAN);
+        List<JsonNode> entries = new ArrayList<>();
+        header.forEach(entries::add);
+        entries.removeIf(e -> !e.has("data_offsets"));
+        entries.sort(Comparator.comparingLong(e -> e.path("data_offsets").path(0).asLong()));
+        for (JsonNode entry : entries) {
+            int at = start + entry.path("data_offsets").path(0).asInt();
+            int end = start + entry.path("data_offsets").path(1).asInt();
+            int moved = data.position();
+            if (entry == header.get(tensor)) {
+                ((ObjectNode) entry).put("dtype", dtype);
+                for (; at < end; at += 2) {
+                    int next = data.position() + bytes;
+                    to.write(data, Float.intBitsToFloat(from.getShort(at) << 16));
+                    data.position(next);
+                }
+            } else {
+                data.put(all, at, end - at);
+            }
+            ((ObjectNode) entry).putArray("data_offsets").add(moved).add(data.position());
+        }
+        return write(
+                JSON.writeValueAsString(header), Arrays.copyOf(data.array(), data.position()));
+    }
+
+    /// Writes a value at the position of a buffer.
+    interface ElementWriter {
+        void write(ByteBuffer to, float value);
     }
 
     /// Rewrites a model of BF16 tensors in F16.

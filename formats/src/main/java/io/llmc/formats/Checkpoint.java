@@ -67,6 +67,7 @@ public final class Checkpoint implements AutoCloseable {
             HfConfig otherConfig, SequencedMap<String, TensorInfo> infos, Derivation derivation) {
         Checkpoint derived = new Checkpoint(directory, otherConfig, files);
         derived.view = new View(this, infos, derivation);
+        derived.remarks.addAll(remarks);
         return derived;
     }
 
@@ -292,16 +293,20 @@ public final class Checkpoint implements AutoCloseable {
     /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
     /// tools left instead.
     public Optional<ObjectNode> quantization() {
+        return quantizationSection().map(section -> section.values().deepCopy());
+    }
+
+    private Optional<ConfigSection> quantizationSection() {
         Path older = directory.resolve(GptqConfig.FILE);
         boolean packed = names().stream().anyMatch(n -> n.endsWith(".qweight"));
         if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
-            return config.quantization();
+            return config.quantizationSection();
         }
         ObjectNode own = Json.readObject(older);
         if (!own.hasNonNull("quant_method")) {
             own.put("quant_method", "gptq");
         }
-        return Optional.of(own);
+        return Optional.of(new ConfigSection(older, "", own));
     }
 
     /// Whether llmc can read the linear layers.
@@ -331,7 +336,7 @@ public final class Checkpoint implements AutoCloseable {
     Optional<Quantization> scheme() {
         synchronized (tensors) {
             if (scheme == null) {
-                scheme = Quantization.of(directory, quantization());
+                scheme = quantizationSection().flatMap(Quantization::of);
             }
             return scheme;
         }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.tensor.QuantSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.Predicate;
 import java.util.regex.Pattern;
 
@@ -18,9 +17,14 @@ import java.util.regex.Pattern;
 /// leave the weights as they are, so they are not looked at.
 ///
 /// @param version of the library that wrote the file, `major * 1000 + minor`; 0 where unknown
-record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
+record CompressedTensorsConfig(Path file, List<Group> groups, int version)
         implements Quantization {
     private static final String FORMAT = "pack-quantized";
+
+    private static final Set<String> TYPES = Set.of("int", "float");
+    private static final Set<String> ORDERS = Set.of("group", "weight", "static", "dynamic");
+    private static final Set<String> STRATEGIES =
+            Set.of("tensor", "channel", "group", "block", "token", "tensor_group", "attn_head");
 
     /// The first version that packs 3-bit values without gaps.
     private static final int DENSE_STREAM = 17;
@@ -28,60 +32,96 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
     /// @param targets `Linear`, names of layers, and `re:` patterns
     record Group(List<String> targets, List<BoundedRegex> patterns, QuantSpec spec) {}
 
-    static Optional<Quantization> of(Path directory, ObjectNode q) {
-        String sparsity = q.path("sparsity_config").path("format").asText("dense");
+    static Optional<Quantization> of(ConfigSection q) {
+        String sparsity =
+                q.optional("sparsity_config").map(s -> s.text("format", "dense")).orElse("dense");
         if (!sparsity.equals("dense")) {
-            return Quantization.refuse(directory, "compressed-tensors " + sparsity);
+            return Quantization.refuse(q, "compressed-tensors " + sparsity);
         }
-        if (!q.path("transform_config").path("config_groups").isEmpty()) {
+        if (q.optional("transform_config")
+                .flatMap(t -> t.optional("config_groups"))
+                .filter(t -> !t.values().isEmpty())
+                .isPresent()) {
             return Quantization.refuse(
-                    directory, "compressed-tensors with rotated weights (transform_config)");
+                    q, "compressed-tensors with rotated weights (transform_config)");
         }
-        String format = q.path("format").asText("dense");
+        String format = q.text("format", "dense");
+        // The tensors themselves say which layers are not packed.
+        q.texts("ignore");
         List<Group> groups = new ArrayList<>();
-        for (JsonNode group : q.path("config_groups")) {
-            String own = group.path("format").asText(format);
-            if (group.path("weights").isObject() && !own.equals("dense")) {
-                groups.add(group(directory, group, own));
-            }
-        }
+        q.optional("config_groups")
+                .ifPresent(
+                        all ->
+                                all.values()
+                                        .fieldNames()
+                                        .forEachRemaining(
+                                                name ->
+                                                        all.optional(name)
+                                                                .flatMap(g -> group(g, format))
+                                                                .ifPresent(groups::add)));
         return groups.isEmpty()
                 ? Optional.empty()
                 : Optional.of(
                         new CompressedTensorsConfig(
-                                directory,
-                                List.copyOf(groups),
-                                version(q.path("version").asText(""))));
+                                q.file(), List.copyOf(groups), version(q.text("version", ""))));
     }
 
-    private static Group group(Path directory, JsonNode group, String format) {
-        JsonNode weights = group.path("weights");
+    /// Empty where the weights of the group are dense.
+    private static Optional<Group> group(ConfigSection group, String common) {
+        String format = group.text("format", common);
+        List<String> targets = group.texts("targets");
+        return group.optional("weights")
+                .filter(_ -> !format.equals("dense"))
+                .map(
+                        weights ->
+                                new Group(
+                                        targets,
+                                        patterns(group.file(), targets),
+                                        spec(weights, format)));
+    }
+
+    private static QuantSpec spec(ConfigSection weights, String format) {
+        String type = weights.word("type", "int", TYPES);
+        String strategy = weights.word("strategy", null, STRATEGIES);
+        requireOrder(weights);
+        boolean symmetric = weights.flag("symmetric", true);
         if (!format.equals(FORMAT)) {
-            return Quantization.refuse(directory, "compressed-tensors " + format);
+            return Quantization.refuse(weights, "compressed-tensors " + format);
         }
-        int bits = Quantization.whole(directory, weights, "num_bits", 0);
-        String type = weights.path("type").asText("int");
+        int bits = Quantization.bits(weights, "num_bits");
         if (!type.equals("int") || !BITS.contains(bits)) {
             return Quantization.refuse(
-                    directory, "compressed-tensors %s of %d-bit %s".formatted(format, bits, type));
+                    weights, "compressed-tensors %s of %d-bit %s".formatted(format, bits, type));
         }
-        int size = Quantization.groupSize(directory, weights);
-        String strategy = weights.path("strategy").asText(size > 0 ? "group" : "channel");
-        boolean perGroup = strategy.equals("group") && size > 0;
-        if (!perGroup && !strategy.equals("channel")) {
-            return Quantization.refuse(
-                    directory, "compressed-tensors with strategy '%s'".formatted(strategy));
+        int size = Quantization.groupSize(weights);
+        if (strategy == null) {
+            strategy = size > 0 ? "group" : "channel";
         }
-        QuantSpec spec =
-                new QuantSpec(
-                        bits,
-                        perGroup ? size : QuantSpec.CHANNEL,
-                        weights.path("symmetric").asBoolean(true));
-        List<String> targets = group.path("targets").valueStream().map(JsonNode::asText).toList();
-        return new Group(targets, patterns(directory, targets), spec);
+        return switch (strategy) {
+            case "group" -> new QuantSpec(bits, requireGroups(weights, size), symmetric);
+            case "channel" -> new QuantSpec(bits, QuantSpec.CHANNEL, symmetric);
+            default ->
+                    Quantization.refuse(
+                            weights, "compressed-tensors with strategy '%s'".formatted(strategy));
+        };
     }
 
-    private static List<BoundedRegex> patterns(Path directory, List<String> targets) {
+    private static int requireGroups(ConfigSection weights, int size) {
+        if (size <= 0) {
+            throw weights.wrong("group_size", "a number above 0, as strategy is group");
+        }
+        return size;
+    }
+
+    /// The order in which columns were quantized: only `weight_g_idx` tells what that means for
+    /// reading, but a word that nobody knows may.
+    private static void requireOrder(ConfigSection weights) {
+        if (!weights.values().path("actorder").isBoolean()) {
+            weights.word("actorder", null, ORDERS);
+        }
+    }
+
+    private static List<BoundedRegex> patterns(Path file, List<String> targets) {
         List<BoundedRegex> patterns = new ArrayList<>();
         for (String target : targets) {
             try {
@@ -89,15 +129,15 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
                     patterns.add(BoundedRegex.compile(target.substring(3)));
                 }
             } catch (RegexException e) {
-                throw unmatchable(directory, e);
+                throw unmatchable(file, e);
             }
         }
         return List.copyOf(patterns);
     }
 
-    private static FormatException unmatchable(Path directory, RegexException e) {
+    private static FormatException unmatchable(Path file, RegexException e) {
         return new FormatException(
-                directory.resolve("config.json"), "config_groups: the target " + e.getMessage());
+                file, "config_groups: the target " + e.getMessage());
     }
 
     private static int version(String text) {
@@ -117,11 +157,12 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
                 .or(() -> find(g -> g.patterns.stream().anyMatch(p -> startMatches(p, linear))))
                 .or(() -> find(g -> g.targets.contains("Linear")))
                 .or(() -> groups.size() == 1 ? Optional.of(groups.getFirst()) : Optional.empty())
-                .orElseThrow(() ->
-                        new FormatException(
-                                directory.resolve("config.json"),
-                                "no target in config_groups fits '%s', which is packed"
-                                        .formatted(linear)))
+                .orElseThrow(
+                        () ->
+                                new FormatException(
+                                        file,
+                                        "no target in config_groups fits '%s', which is packed"
+                                                .formatted(linear)))
                 .spec;
     }
 
@@ -130,7 +171,7 @@ record CompressedTensorsConfig(Path directory, List<Group> groups, int version)
         try {
             return pattern.lookingAt(linear);
         } catch (RegexException e) {
-            throw unmatchable(directory, e);
+            throw unmatchable(file, e);
         }
     }
 

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -49,8 +50,35 @@ final class CompressedTensorsLayout implements WeightLayout {
                 && checkpoint.scheme().orElse(null) instanceof CompressedTensorsConfig;
     }
 
+    /// Everything of a weight; codes as they are in the file.
+    private record Parts(
+            QuantSpec spec,
+            long out,
+            long in,
+            boolean dense,
+            Tensor scales,
+            Tensor zeros,
+            Tensor index) {}
+
     @Override
     public Weight decode(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Weight.Grouped(
+                Groups.withZeros(p.spec, p.zeros),
+                p.in,
+                codes(reader, linear, p.spec, p.out, p.in, p.dense),
+                p.scales,
+                p.zeros,
+                p.index);
+    }
+
+    @Override
+    public Shape require(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Shape(p.out, p.in);
+    }
+
+    private static Parts parts(TensorReader reader, String linear) {
         Checkpoint checkpoint = reader.checkpoint();
         CompressedTensorsConfig config =
                 (CompressedTensorsConfig) checkpoint.scheme().orElseThrow();
@@ -68,7 +96,8 @@ final class CompressedTensorsLayout implements WeightLayout {
                     file, "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
         }
         boolean dense = densePacking(config, spec, in, packed.shape().dim(1));
-        Tensor codes = codes(reader, linear, spec, out, in, dense);
+        long words = dense ? spec.words(in) : Math.ceilDiv(in, (long) (32 / spec.bits()));
+        MemorySegment codes = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
         DType dtype = checkpoint.info(linear + SCALE).dtype();
         long groups = spec.groups(in);
         Tensor scales =
@@ -79,16 +108,25 @@ final class CompressedTensorsLayout implements WeightLayout {
                                 linear + SCALE, dtype.isFloat() ? dtype : DType.F32, out, groups));
         Tensor zeros = zeros(reader, linear, spec, out, groups, dense);
         Tensor index =
-                checkpoint.has(linear + INDEX)
-                        ? reader.tensor(linear + INDEX, DType.I32, in)
-                        : null;
-        return new Weight.Grouped(
-                Groups.withZeros(spec, zeros),
-                in,
-                codes,
+                Groups.index(
+                        file,
+                        linear + INDEX,
+                        checkpoint.has(linear + INDEX)
+                                ? reader.tensor(linear + INDEX, DType.I32, in)
+                                : null,
+                        spec);
+        Groups.requireScaled(
+                file,
+                linear + SCALE,
                 scales,
-                zeros,
-                Groups.index(file, linear + INDEX, index, spec));
+                spec,
+                in,
+                index,
+                (o, i) ->
+                        dense
+                                ? BitStream.get(codes, o * words, 1, i, spec.bits())
+                                : gapped(codes, o * words, 1, i, spec.bits()));
+        return new Parts(spec, out, in, dense, scales, zeros, index);
     }
 
     /// Whether values follow each other without gaps: told by the width, or by the version where
@@ -143,7 +181,19 @@ final class CompressedTensorsLayout implements WeightLayout {
             MemorySegment from = reader.tensor(linear + ZERO, DType.I8, out, groups).bytes();
             for (long i = 0; i < from.byteSize(); i++) {
                 int zero = from.get(ValueLayout.JAVA_BYTE, i) + spec.middleCode();
-                zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) (zero & spec.maxCode()));
+                if (zero < 0 || zero > spec.maxCode()) {
+                    throw new FormatException(
+                            reader.checkpoint().file(linear + ZERO),
+                            "'%s' is %d at element %d, expected %d to %d for %d bits"
+                                    .formatted(
+                                            linear + ZERO,
+                                            zero - spec.middleCode(),
+                                            i,
+                                            -spec.middleCode(),
+                                            spec.maxCode() - spec.middleCode(),
+                                            spec.bits()));
+                }
+                zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
             }
             return zeros;
         }

@@ -6,6 +6,10 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.function.Predicate;
 
 /// One object of config.json. Everything that llmc computes with is read here, with its type and
@@ -93,6 +97,28 @@ record ConfigSection(Path file, String path, ObjectNode values) {
             throw wrong(key, "a list of strings");
         }
         return value.valueStream().map(JsonNode::textValue).toList();
+    }
+
+    /// One of some words, whatever the case of its letters.
+    String word(String key, String absent, Set<String> known) {
+        String text = text(key, absent);
+        String word = text == null ? null : text.toLowerCase(Locale.ROOT);
+        if (word != null && !known.contains(word)) {
+            throw wrong(key, "one of " + String.join(", ", new TreeSet<>(known)));
+        }
+        return word;
+    }
+
+    /// The same object where null means that a key is left out.
+    ConfigSection withoutNulls() {
+        ObjectNode copy = values.deepCopy();
+        copy.removeNulls();
+        return new ConfigSection(file, path, copy);
+    }
+
+    /// Empty where absent.
+    Optional<ConfigSection> optional(String key) {
+        return has(key) ? Optional.of(section(key).withoutNulls()) : Optional.empty();
     }
 
     ObjectNode object(String key) {

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
@@ -30,13 +31,19 @@ final class DenseLayout implements WeightLayout {
 
     @Override
     public Weight decode(TensorReader reader, String linear) {
+        require(reader, linear);
+        return new Weight.Dense(reader.tensor(linear + WEIGHT));
+    }
+
+    @Override
+    public Shape require(TensorReader reader, String linear) {
         TensorInfo info = reader.checkpoint().info(linear + WEIGHT);
         if (!info.dtype().isFloat() || info.shape().rank() != 2) {
             throw new FormatException(
                     reader.checkpoint().file(info.name()),
                     info + ", expected a matrix of F32, F16 or BF16");
         }
-        return new Weight.Dense(reader.tensor(info.name()));
+        return info.shape();
     }
 
     @Override

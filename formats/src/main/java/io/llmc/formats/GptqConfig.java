@@ -1,39 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.QuantSpec;
-import java.nio.file.Path;
 
 /// The part of a GPTQ config that says how weights are packed.
 ///
-/// `dynamic`, which gives some layers other widths and groups, is not looked at: the tensors of
-/// each layer say the same.
+/// `dynamic` gives some layers other widths and groups. Its patterns are not looked at: the tensors
+/// of each layer say the same.
 ///
 /// @param groupSize [QuantSpec#CHANNEL] for a whole row
-record GptqConfig(GptqLayout.Version version, int bits, int groupSize, boolean symmetric)
+/// @param mixed whether layers may have another width or group size
+record GptqConfig(
+        GptqLayout.Version version, int bits, int groupSize, boolean symmetric, boolean mixed)
         implements Quantization {
     static final String FILE = "quantize_config.json";
 
-    static GptqConfig of(Path directory, ObjectNode q) {
-        String format = q.path("checkpoint_format").asText(q.path("format").asText("gptq"));
-        if (q.path("is_marlin_format").asBoolean(false)) {
+    static GptqConfig of(ConfigSection q) {
+        String format = q.text("checkpoint_format", q.text("format", "gptq"));
+        if (q.flag("is_marlin_format", false)) {
             format = "marlin";
         }
-        int bits = Quantization.whole(directory, q, "bits", 0);
-        String word = q.path("pack_dtype").asText("int32");
+        String word = q.text("pack_dtype", "int32");
         GptqLayout.Version version =
                 switch (format) {
                     case "gptq" -> GptqLayout.Version.V1;
                     case "gptq_v2" -> GptqLayout.Version.V2;
-                    default -> Quantization.refuse(directory, "GPTQ " + format);
+                    default -> Quantization.refuse(q, "GPTQ " + format);
                 };
+        int bits = Quantization.bits(q, "bits");
         if (!BITS.contains(bits) || !word.equals("int32")) {
-            return Quantization.refuse(
-                    directory, "GPTQ of %d bits in %s words".formatted(bits, word));
+            return Quantization.refuse(q, "GPTQ of %d bits in %s words".formatted(bits, word));
         }
-        int size = Quantization.groupSize(directory, q);
+        int size = Quantization.groupSize(q);
+        // Whether inputs are in order is for g_idx to say.
+        q.flag("desc_act", false);
         return new GptqConfig(
-                version, bits, size > 0 ? size : QuantSpec.CHANNEL, q.path("sym").asBoolean(true));
+                version,
+                bits,
+                size > 0 ? size : QuantSpec.CHANNEL,
+                q.flag("sym", true),
+                isMixed(q));
+    }
+
+    /// Keys that begin with `-:` name layers that are left as they are.
+    private static boolean isMixed(ConfigSection q) {
+        return q.has("dynamic")
+                && q.object("dynamic").propertyStream().anyMatch(e -> !e.getKey().startsWith("-:"));
     }
 }

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -63,8 +64,35 @@ final class GptqLayout implements WeightLayout {
                 && config.version() == version;
     }
 
+    /// Everything of a weight; codes and scales as they are in the file.
+    private record Parts(
+            QuantSpec spec,
+            long out,
+            long in,
+            Tensor codes,
+            Tensor scales,
+            Tensor zeros,
+            Tensor index) {}
+
     @Override
     public Weight decode(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Weight.Grouped(
+                Groups.withZeros(p.spec, p.zeros),
+                p.in,
+                transposed(p.codes, reader.arena()),
+                p.scales,
+                p.zeros,
+                p.index);
+    }
+
+    @Override
+    public Shape require(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Shape(p.out, p.in);
+    }
+
+    private Parts parts(TensorReader reader, String linear) {
         Checkpoint checkpoint = reader.checkpoint();
         Path file = checkpoint.file(linear + CODES);
         GptqConfig config = (GptqConfig) checkpoint.scheme().orElseThrow();
@@ -77,27 +105,32 @@ final class GptqLayout implements WeightLayout {
                 checkpoint.has(linear + INDEX)
                         ? checkpoint.info(linear + INDEX).shape().size()
                         : words * 32 / config.bits();
-        int bits = bits(file, packed, in);
+        int bits = bits(file, packed, in, config);
         Tensor index =
                 checkpoint.has(linear + INDEX)
                         ? reader.tensor(linear + INDEX, DType.I32, in)
                         : null;
         int groupSize = groupSize(file, linear, config, in, groups, index);
         QuantSpec spec = new QuantSpec(bits, groupSize, config.symmetric());
-        Tensor stored = reader.tensor(linear + ZEROS, DType.I32, groups, spec.words(out));
-        Tensor zeros = zeros(stored, spec, out, groups, reader.arena());
+        Tensor packedZeros = reader.tensor(linear + ZEROS, DType.I32, groups, spec.words(out));
+        Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
         DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
-        Tensor scales =
+        Tensor stored =
                 Groups.requireFinite(
                         file, linear + SCALES, reader.tensor(linear + SCALES, dtype, groups, out));
+        Tensor scales = transposed(stored, reader.arena());
         Tensor codes = reader.tensor(linear + CODES, DType.I32, words, out);
-        return new Weight.Grouped(
-                Groups.withZeros(spec, zeros),
+        Tensor order = Groups.index(file, linear + INDEX, index, spec);
+        MemorySegment bytes = codes.bytes();
+        Groups.requireScaled(
+                file,
+                linear + SCALES,
+                scales,
+                spec,
                 in,
-                transposed(codes, reader.arena()),
-                transposed(scales, reader.arena()),
-                zeros,
-                Groups.index(file, linear + INDEX, index, spec));
+                order,
+                (o, i) -> BitStream.get(bytes, o, out, i, bits));
+        return new Parts(spec, out, in, codes, scales, zeros, order);
     }
 
     private static TensorInfo matrix(Checkpoint checkpoint, String name) {
@@ -109,16 +142,17 @@ final class GptqLayout implements WeightLayout {
     }
 
     /// From the sizes, because single layers may have another width than the config says.
-    private static int bits(Path file, TensorInfo packed, long in) {
+    private static int bits(Path file, TensorInfo packed, long in, GptqConfig config) {
         long total = packed.shape().dim(0) * 32;
-        for (int bits : Quantization.BITS) {
+        for (int bits : config.mixed() ? Quantization.BITS : List.of(config.bits())) {
             if (in > 0 && in * bits == total) {
                 return bits;
             }
         }
         throw new FormatException(
                 file,
-                "%s does not hold 2, 3, 4 or 8 bits for each of %d inputs".formatted(packed, in));
+                "%s does not hold %s bits for each of %d inputs"
+                        .formatted(packed, config.mixed() ? "2, 3, 4 or 8" : config.bits(), in));
     }
 
     /// As configured, or where that does not fit, as long as group 0 is.
@@ -128,11 +162,11 @@ final class GptqLayout implements WeightLayout {
         if (spec.groups(in) == groups) {
             return config.groupSize();
         }
-        if (groups == 1) {
+        if (groups == 1 && config.mixed()) {
             return QuantSpec.CHANNEL;
         }
         int length = 0;
-        for (long i = 0; index != null && i < in; i++) {
+        for (long i = 0; config.mixed() && index != null && i < in; i++) {
             length += index.bytes().getAtIndex(BitStream.WORD, i) == 0 ? 1 : 0;
         }
         if (length > 0 && Math.ceilDiv(in, (long) length) == groups) {
@@ -141,7 +175,13 @@ final class GptqLayout implements WeightLayout {
         throw new FormatException(
                 file,
                 "'%s' has %d groups for %d inputs, expected groups of %d"
-                        .formatted(linear + SCALES, groups, in, config.groupSize()));
+                        .formatted(
+                                linear + SCALES,
+                                groups,
+                                in,
+                                config.groupSize() == QuantSpec.CHANNEL
+                                        ? in
+                                        : config.groupSize()));
     }
 
     private Tensor zeros(

@@ -66,6 +66,46 @@ final class Groups {
         return scales;
     }
 
+    /// The code of an input of an output.
+    @FunctionalInterface
+    interface Codes {
+        int at(long out, long in);
+    }
+
+    /// A scale of 0 makes nothing of a group: good only where its codes say nothing, all alike.
+    ///
+    /// @param scales `[out, groups]`
+    /// @param index as [#index] gives it
+    /// @throws FormatException where values are lost, as those whose scale was below its type
+    static void requireScaled(
+            Path file, String name, Tensor scales, QuantSpec spec, long in, Tensor index, Codes of) {
+        long groups = scales.cols();
+        long length = spec.groupLength(in);
+        for (long i = 0; i < scales.shape().size(); i++) {
+            if (Floats.get(scales.bytes(), scales.dtype(), i) != 0) {
+                continue;
+            }
+            long out = i / groups;
+            long group = i % groups;
+            long from = index == null ? group * length : 0;
+            long end = index == null ? Math.min(in, from + length) : in;
+            int first = -1;
+            for (long k = from; k < end; k++) {
+                if (index != null && index.bytes().getAtIndex(BitStream.WORD, k) != group) {
+                    continue;
+                }
+                int code = of.at(out, k);
+                if (first >= 0 && code != first) {
+                    throw new FormatException(
+                            file,
+                            "'%s' is 0 for output %d, group %d, whose codes are not alike: its values are lost; quantize the original model again, with scales of a wider type"
+                                    .formatted(name, out, group));
+                }
+                first = code;
+            }
+        }
+    }
+
     /// I32 `[in]`: the group index of a weight, written out where groups are contiguous.
     static Tensor writtenIndex(Weight.Grouped weight, SegmentAllocator memory) {
         if (weight.groupIndex() != null) {

@@ -125,8 +125,12 @@ public final class HfConfig {
 
     /// `quantization_config`, or `compression_config` as it was first called.
     public Optional<ObjectNode> quantization() {
+        return quantizationSection().map(section -> section.values().deepCopy());
+    }
+
+    Optional<ConfigSection> quantizationSection() {
         String key = values.firstOf("quantization_config", "compression_config");
-        return has(key) ? Optional.of(values.object(key).deepCopy()) : Optional.empty();
+        return has(key) ? Optional.of(values.section(key)) : Optional.empty();
     }
 
     /// A copy with another value under `key`, which keeps its place; a null removes the key.

@@ -2,6 +2,7 @@
 package io.llmc.formats;
 
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -85,10 +86,21 @@ public final class TensorReader implements AutoCloseable {
     /// @throws FormatException where the tensors of this layer are missing or do not fit together
     /// @throws UserException where it is quantized in a way that llmc does not read
     public Weight weight(String linear) {
+        return layout(linear).decode(this, linear);
+    }
+
+    /// As [#weight], of which only what is small is read: good for a look before any work.
+    ///
+    /// @return out, in
+    public Shape require(String linear) {
+        return layout(linear).require(this, linear);
+    }
+
+    private WeightLayout layout(String linear) {
         checkpoint.scheme();
         for (WeightLayout layout : Layouts.ALL) {
             if (layout.matches(checkpoint, linear)) {
-                return layout.decode(this, linear);
+                return layout;
             }
         }
         throw new FormatException(

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
@@ -22,6 +23,13 @@ public interface WeightLayout {
 
     /// @throws FormatException where the tensors do not fit together
     Weight decode(TensorReader reader, String linear);
+
+    /// Looks for everything that [#decode] would refuse, at the price of reading scales, zero
+    /// points and group indices, which are small.
+    ///
+    /// @return out, in
+    /// @throws FormatException where the tensors do not fit together
+    Shape require(TensorReader reader, String linear);
 
     /// What [#encode] will produce, known before any weight is read.
     ///

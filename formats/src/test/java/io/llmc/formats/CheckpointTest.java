@@ -14,6 +14,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Random;
 import org.assertj.core.api.AbstractThrowableAssert;
@@ -390,6 +391,8 @@ class CheckpointTest {
             assertThat(r.tensor("a").bytes().toArray(ValueLayout.JAVA_FLOAT))
                     .containsExactly(1.1f, -0.3f);
             assertThat(c.remarks()).singleElement().asString().contains("'a' is F64");
+            assertThat(c.derived(c.config(), new LinkedHashMap<>(), (_, _, _) -> null).remarks())
+                    .isEqualTo(c.remarks());
         }
     }
 
@@ -402,9 +405,9 @@ class CheckpointTest {
     void refusesNumbersOfAQuantizationThatAreNone(String number) throws IOException {
         shard("model.safetensors", "a");
         quantization("{\"quant_method\":\"gptq\",\"bits\":" + number + "}");
-        opening().isInstanceOf(FormatException.class).hasMessageContaining("'bits'");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'quantization_config.bits'");
         quantization("{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":" + number + "}");
-        opening().isInstanceOf(FormatException.class).hasMessageContaining("'group_size'");
+        opening().isInstanceOf(FormatException.class).hasMessageContaining("'quantization_config.group_size'");
     }
 
     @ParameterizedTest
@@ -414,7 +417,7 @@ class CheckpointTest {
         quantization("{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":" + size + "}");
         opening()
                 .isInstanceOf(FormatException.class)
-                .hasMessageContaining("'group_size' as " + size);
+                .hasMessageContaining("'quantization_config.group_size' is " + size);
     }
 
     @Test

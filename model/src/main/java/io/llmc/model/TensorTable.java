@@ -5,9 +5,11 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.tensor.Shape;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashSet;
@@ -110,32 +112,54 @@ public final class TensorTable {
         others.put(name, new Expected(keys, dims));
     }
 
-    /// @throws FormatException where a tensor is missing or has another shape
+    /// Looks into packed weights as well, at what is small of them.
+    ///
+    /// @throws FormatException where a tensor is missing, or has another shape or a type that no
+    ///   weight has, or where packed weights make no sense
     /// @throws UserException where there is nothing to make logits with
     public void requireIn(Checkpoint c) {
-        others.forEach((name, expected) -> {
-            if (!c.has(name)) {
-                throw missing(c, name);
-            }
-            requireShape(c, name, expected.keys(), expected.dims());
-        });
-        linears.forEach((name, expected) -> {
-            if (c.has(name + ".weight")) {
-                boolean turned = spec.inOutLinears() && !name.equals(spec.head());
-                long[] dims = expected.dims();
-                requireShape(
-                        c,
-                        name + ".weight",
-                        expected.keys(),
-                        turned ? new long[] {dims[1], dims[0]} : dims);
-            } else if (!packed(c, name)) {
-                throw missing(c, name);
-            }
-        });
+        others.forEach(
+                (name, expected) -> {
+                    if (!c.has(name)) {
+                        throw missing(c, name);
+                    }
+                    requireShape(c, name, expected.keys(), expected.dims());
+                });
+        linears.forEach(
+                (name, expected) -> {
+                    if (c.has(name + ".weight")) {
+                        boolean turned = spec.inOutLinears() && !name.equals(spec.head());
+                        long[] dims = expected.dims();
+                        requireShape(
+                                c,
+                                name + ".weight",
+                                expected.keys(),
+                                turned ? new long[] {dims[1], dims[0]} : dims);
+                    } else if (packed(c, name)) {
+                        requirePacked(c, name, expected);
+                    } else {
+                        throw missing(c, name);
+                    }
+                });
     }
 
     private static boolean packed(Checkpoint c, String linear) {
         return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, linear));
+    }
+
+    private static void requirePacked(Checkpoint c, String linear, Expected expected) {
+        // A reader of its own for each layer, so that one is mapped at a time.
+        try (TensorReader reader = c.reader()) {
+            Shape shape = reader.require(linear);
+            if (!Arrays.equals(shape.dims(), expected.dims())) {
+                throw misfit(
+                        c.directory(),
+                        linear,
+                        shape.toString(),
+                        " (" + expected.keys() + ")",
+                        expected.dims());
+            }
+        }
     }
 
     private RuntimeException missing(Checkpoint c, String name) {
@@ -166,6 +190,12 @@ public final class TensorTable {
 
     private static void requireShape(Checkpoint c, String name, String keys, long... dims) {
         TensorInfo info = c.info(name);
+        if (!info.dtype().isFloat()) {
+            throw new FormatException(
+                    c.file(name),
+                    "tensor '%s' is %s, expected F64, F32, F16 or BF16: start from the model in one of these"
+                            .formatted(name, info.dtype()));
+        }
         if (!Arrays.equals(info.shape().dims(), dims)) {
             throw misfit(c.directory(), name, info.shape().toString(), " (" + keys + ")", dims);
         }
