@@ -136,8 +136,7 @@ record BrokenModel(Path directory) {
             }
             ((ObjectNode) entry).putArray("data_offsets").add(moved).add(data.position());
         }
-        return write(
-                JSON.writeValueAsString(header), Arrays.copyOf(data.array(), data.position()));
+        return write(JSON.writeValueAsString(header), Arrays.copyOf(data.array(), data.position()));
     }
 
     /// Writes a value at the position of a buffer.

@@ -116,8 +116,7 @@ class StrangeTensorsIT {
     }
 
     private double figure(String json) throws IOException {
-        JsonNode value =
-                JSON.readTree(dir.resolve(json).toFile()).findValue("perplexity");
+        JsonNode value = JSON.readTree(dir.resolve(json).toFile()).findValue("perplexity");
         assertThat(value.isNumber()).isTrue();
         return value.doubleValue();
     }

@@ -17,8 +17,7 @@ import java.util.regex.Pattern;
 /// leave the weights as they are, so they are not looked at.
 ///
 /// @param version of the library that wrote the file, `major * 1000 + minor`; 0 where unknown
-record CompressedTensorsConfig(Path file, List<Group> groups, int version)
-        implements Quantization {
+record CompressedTensorsConfig(Path file, List<Group> groups, int version) implements Quantization {
     private static final String FORMAT = "pack-quantized";
 
     private static final Set<String> TYPES = Set.of("int", "float");
@@ -136,8 +135,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version)
     }
 
     private static FormatException unmatchable(Path file, RegexException e) {
-        return new FormatException(
-                file, "config_groups: the target " + e.getMessage());
+        return new FormatException(file, "config_groups: the target " + e.getMessage());
     }
 
     private static int version(String text) {

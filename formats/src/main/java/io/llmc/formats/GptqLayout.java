@@ -179,9 +179,7 @@ final class GptqLayout implements WeightLayout {
                                 linear + SCALES,
                                 groups,
                                 in,
-                                config.groupSize() == QuantSpec.CHANNEL
-                                        ? in
-                                        : config.groupSize()));
+                                config.groupSize() == QuantSpec.CHANNEL ? in : config.groupSize()));
     }
 
     private Tensor zeros(

@@ -78,7 +78,13 @@ final class Groups {
     /// @param index as [#index] gives it
     /// @throws FormatException where values are lost, as those whose scale was below its type
     static void requireScaled(
-            Path file, String name, Tensor scales, QuantSpec spec, long in, Tensor index, Codes of) {
+            Path file,
+            String name,
+            Tensor scales,
+            QuantSpec spec,
+            long in,
+            Tensor index,
+            Codes of) {
         long groups = scales.cols();
         long length = spec.groupLength(in);
         for (long i = 0; i < scales.shape().size(); i++) {

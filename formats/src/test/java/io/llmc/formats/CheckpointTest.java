@@ -405,9 +405,13 @@ class CheckpointTest {
     void refusesNumbersOfAQuantizationThatAreNone(String number) throws IOException {
         shard("model.safetensors", "a");
         quantization("{\"quant_method\":\"gptq\",\"bits\":" + number + "}");
-        opening().isInstanceOf(FormatException.class).hasMessageContaining("'quantization_config.bits'");
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("'quantization_config.bits'");
         quantization("{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":" + number + "}");
-        opening().isInstanceOf(FormatException.class).hasMessageContaining("'quantization_config.group_size'");
+        opening()
+                .isInstanceOf(FormatException.class)
+                .hasMessageContaining("'quantization_config.group_size'");
     }
 
     @ParameterizedTest
@@ -432,7 +436,7 @@ class CheckpointTest {
                 20);
         String group =
                 "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":"
-                        + "{\"targets\":[\"re:%s\"],\"weights\":{\"num_bits\":4,\"group_size\":32}}}}";
+                    + "{\"targets\":[\"re:%s\"],\"weights\":{\"num_bits\":4,\"group_size\":32}}}}";
         quantization(group.formatted("(.*)*x\\\\1$"));
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {

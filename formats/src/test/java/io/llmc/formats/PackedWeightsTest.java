@@ -48,8 +48,7 @@ class PackedWeightsTest {
             throws IOException {
         QuantSpec spec = new QuantSpec(4, GROUP, false);
         try (Arena memory = Arena.ofConfined()) {
-            var weight =
-                    Fixture.weight(memory, new Random(1), spec, OUT, IN, DType.F16, true, 1);
+            var weight = Fixture.weight(memory, new Random(1), spec, OUT, IN, DType.F16, true, 1);
             SequencedMap<String, Tensor> tensors =
                     Layouts.named(layout).encode(LINEAR, weight, memory);
             change.accept(tensors);
@@ -132,8 +131,7 @@ class PackedWeightsTest {
         "compressed-tensors, weight_g_idx, 4",
         "compressed-tensors, weight_g_idx, -3"
     })
-    void inputsAreInGroupsThatThereAre(String layout, String tensor, int group)
-            throws IOException {
+    void inputsAreInGroupsThatThereAre(String layout, String tensor, int group) throws IOException {
         write(
                 layout,
                 t ->
@@ -161,7 +159,8 @@ class PackedWeightsTest {
                     Tensor old = t.get(LINEAR + "." + tensor);
                     Tensor other =
                             Tensor.of(
-                                    Arena.ofAuto().allocate(rows * old.cols() * 4, 8)
+                                    Arena.ofAuto()
+                                            .allocate(rows * old.cols() * 4, 8)
                                             .asSlice(0, rows * old.cols() * old.dtype().bytes()),
                                     old.dtype(),
                                     rows,

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -18,14 +17,16 @@ class QuantizationTest {
     private static final String GPTQ =
             """
             {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": true, "desc_act": false,
-             "checkpoint_format": "gptq", "format": "gptq", "pack_dtype": "int32"}""";
+             "checkpoint_format": "gptq", "format": "gptq", "pack_dtype": "int32"}\
+            """;
     private static final String COMPRESSED =
             """
             {"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head"],
              "version": "0.12.2", "sparsity_config": {}, "transform_config": {},
              "config_groups": {"g": {"targets": ["Linear"], "format": "pack-quantized", "weights":
                {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128,
-                "symmetric": true, "actorder": null}}}}""";
+                "symmetric": true, "actorder": null}}}}\
+            """;
 
     @TempDir Path directory;
 
