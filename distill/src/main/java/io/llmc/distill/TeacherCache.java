@@ -5,6 +5,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.OpenFile;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -15,11 +16,9 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel;
 import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -32,14 +31,21 @@ final class TeacherCache implements AutoCloseable {
     private final CacheHeader header;
     private final int[] ids;
     private final Arena arena;
+    private final OpenFile file;
     private final MemorySegment logits;
 
     private TeacherCache(
-            Path directory, CacheHeader header, int[] ids, Arena arena, MemorySegment logits) {
+            Path directory,
+            CacheHeader header,
+            int[] ids,
+            Arena arena,
+            OpenFile file,
+            MemorySegment logits) {
         this.directory = directory;
         this.header = header;
         this.ids = ids;
         this.arena = arena;
+        this.file = file;
         this.logits = logits;
     }
 
@@ -57,13 +63,21 @@ final class TeacherCache implements AutoCloseable {
         Arena arena = Arena.ofShared();
         try {
             int[] ids =
-                    map(directory.resolve(CacheHeader.TOKENS), arena)
+                    MemorySegment.ofArray(
+                                    Files.readAllBytes(directory.resolve(CacheHeader.TOKENS)))
                             .toArray(
                                     ValueLayout.JAVA_INT_UNALIGNED.withOrder(
                                             ByteOrder.LITTLE_ENDIAN));
             requireIds(directory.resolve(CacheHeader.TOKENS), header, ids);
-            MemorySegment logits = map(directory.resolve(CacheHeader.LOGITS), arena);
-            return new TeacherCache(directory, header, ids, arena, logits);
+            OpenFile file = OpenFile.of(directory.resolve(CacheHeader.LOGITS));
+            try {
+                MemorySegment logits =
+                        file.channel().map(MapMode.READ_ONLY, 0, file.bytes(), arena);
+                return new TeacherCache(directory, header, ids, arena, file, logits);
+            } catch (IOException e) {
+                file.close();
+                throw e;
+            }
         } catch (RuntimeException e) {
             arena.close();
             throw e;
@@ -72,12 +86,6 @@ final class TeacherCache implements AutoCloseable {
             throw new UserException(
                     "cannot read %s: %s".formatted(directory, e.getMessage()),
                     "check that you may read it");
-        }
-    }
-
-    private static MemorySegment map(Path file, Arena arena) throws IOException {
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
-            return channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
         }
     }
 
@@ -212,8 +220,9 @@ final class TeacherCache implements AutoCloseable {
     /// @throws FormatException where it is damaged
     void read(int window, int[] top, float[] values) {
         long bytes = header.windowBytes();
-        ByteBuffer in =
-                logits.asSlice(window * bytes, bytes).asByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
+        // A copy: where the file became shorter, that is an error, and a checksum is not.
+        byte[] copy = logits.asSlice(window * bytes, bytes).toArray(ValueLayout.JAVA_BYTE);
+        ByteBuffer in = ByteBuffer.wrap(copy).order(ByteOrder.LITTLE_ENDIAN);
         if (in.getInt(in.capacity() - Integer.BYTES)
                 != CacheWriter.checksum(in, ids, window, header.length())) {
             throw damaged(window, "its checksum differs");
@@ -250,8 +259,12 @@ final class TeacherCache implements AutoCloseable {
         return sum / header.tokens();
     }
 
+    /// @throws FormatException where the file became shorter while it was mapped
     @Override
     public void close() {
         arena.close();
+        try (file) {
+            file.requireWhole();
+        }
     }
 }

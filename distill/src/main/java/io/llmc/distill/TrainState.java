@@ -4,6 +4,7 @@ package io.llmc.distill;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
+import io.llmc.formats.OpenFile;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -162,17 +163,34 @@ record TrainState(int step, double best, int since, List<String> log) {
             return null;
         }
         Backend backend = student.model().backend();
-        try (FileChannel in = FileChannel.open(file, StandardOpenOption.READ);
-                Arena memory = Arena.ofShared()) {
-            MemorySegment all = in.map(FileChannel.MapMode.READ_ONLY, 0, in.size(), memory);
+        try (OpenFile in = OpenFile.of(file)) {
+            try {
+                return read(in, tensors, backend);
+            } finally {
+                // Rather than with the fault of a file that became shorter, it ends with its name.
+                in.requireWhole();
+            }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static byte[] read(OpenFile in, List<Tensor> tensors, Backend backend)
+            throws IOException {
+        try (Arena memory = Arena.ofShared()) {
+            MemorySegment all =
+                    in.channel().map(FileChannel.MapMode.READ_ONLY, 0, in.bytes(), memory);
             long weights = tensors.stream().mapToLong(Tensor::byteSize).sum();
             if (all.byteSize() < 12 + weights) {
                 return null;
             }
             long body = all.byteSize() - 8;
             CRC32C crc = new CRC32C();
+            MemorySegment buffer = memory.allocate(CHUNK, 64);
             for (long at = 0; at < body; at += CHUNK) {
-                crc.update(all.asSlice(at, Math.min(CHUNK, body - at)).asByteBuffer());
+                // A copy: where the file became shorter, that is an error, and a checksum is not.
+                MemorySegment some = buffer.asSlice(0, Math.min(CHUNK, body - at));
+                crc.update(some.copyFrom(all.asSlice(at, some.byteSize())).asByteBuffer());
             }
             if (all.asSlice(body).asByteBuffer().getLong() != crc.getValue()) {
                 return null;
@@ -183,7 +201,6 @@ record TrainState(int step, double best, int since, List<String> log) {
                 return null;
             }
             byte[] head = all.asSlice(4, length).toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
-            MemorySegment buffer = memory.allocate(CHUNK, 64);
             long at = 4L + length;
             for (Tensor t : tensors) {
                 for (Tensor part : parts(t)) {
@@ -194,8 +211,6 @@ record TrainState(int step, double best, int since, List<String> log) {
                 }
             }
             return head;
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
         }
     }
 }

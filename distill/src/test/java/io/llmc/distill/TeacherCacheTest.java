@@ -20,14 +20,17 @@ import io.llmc.pipeline.Work;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import java.util.TreeMap;
 import java.util.stream.Stream;
+import org.assertj.core.api.InstanceOfAssertFactories;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -303,6 +306,31 @@ class TeacherCacheTest {
             }
         }
         return copy;
+    }
+
+    @Test
+    void aFileThatBecomesShorterIsNamed() throws IOException {
+        Path shorter = Files.createDirectory(temp.resolve("shorter"));
+        for (String name : List.of("cache.json", "tokens.bin", "logits.bin")) {
+            Files.copy(cache.resolve(name), shorter.resolve(name));
+        }
+        Path logits = shorter.resolve("logits.bin");
+        assertThatThrownBy(
+                        () -> {
+                            try (TeacherCache c = TeacherCache.open(shorter);
+                                    FileChannel file =
+                                            FileChannel.open(logits, StandardOpenOption.WRITE)) {
+                                file.truncate(100);
+                                c.verify();
+                            }
+                        })
+                .satisfies(
+                        e ->
+                                assertThat(e.getSuppressed())
+                                        .singleElement()
+                                        .asInstanceOf(InstanceOfAssertFactories.THROWABLE)
+                                        .isInstanceOf(FormatException.class)
+                                        .hasMessageContaining("logits.bin: became shorter"));
     }
 
     private static void refused(Path directory, String message) {

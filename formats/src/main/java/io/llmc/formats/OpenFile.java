@@ -12,13 +12,14 @@ import java.nio.file.StandardOpenOption;
 /// but zeros up to the end of a page. So a reader looks at the length again when it is done.
 ///
 /// @param bytes that it had when it was opened
-record OpenFile(Path path, FileChannel channel, long bytes) implements AutoCloseable {
-    static OpenFile of(Path path) throws IOException {
+public record OpenFile(Path path, FileChannel channel, long bytes) implements AutoCloseable {
+    public static OpenFile of(Path path) throws IOException {
         FileChannel channel = FileChannel.open(path, StandardOpenOption.READ);
         return new OpenFile(path, channel, channel.size());
     }
 
-    void requireWhole() {
+    /// @throws FormatException where it became shorter since it was opened
+    public void requireWhole() {
         try {
             long now = channel.size();
             if (now < bytes) {

@@ -204,18 +204,18 @@ record SafetensorsHeader(
         }
 
         private long[] readNumbers(JsonParser p, String name, String key) throws IOException {
-            String what = "whole numbers from 0 as %s of '%s'".formatted(key, name);
-            expect(p, JsonToken.START_ARRAY, what);
+            String what = "whole numbers from 0 as ";
+            expect(p, JsonToken.START_ARRAY, what, key, name);
             long[] numbers = new long[MAX_RANK];
             int n = 0;
             while (p.nextToken() != JsonToken.END_ARRAY) {
-                expect(p, JsonToken.VALUE_NUMBER_INT, what);
+                expect(p, JsonToken.VALUE_NUMBER_INT, what, key, name);
                 if (p.getNumberType() == JsonParser.NumberType.BIG_INTEGER) {
                     throw at(p, "%s of '%s' is out of range".formatted(key, name));
                 }
                 long number = p.getLongValue();
                 if (number < 0) {
-                    throw at(p, "expected " + what);
+                    throw at(p, "expected %s%s of '%s'".formatted(what, key, name));
                 }
                 if (n == MAX_RANK) {
                     throw at(p, "tensor '%s' has over %d %s".formatted(name, MAX_RANK, key));
@@ -257,6 +257,13 @@ record SafetensorsHeader(
         private void expect(JsonParser p, JsonToken token, String what) {
             if (p.currentToken() != token) {
                 throw at(p, "expected " + what);
+            }
+        }
+
+        /// Puts no words together where all is well, as it is with half a million tensors.
+        private void expect(JsonParser p, JsonToken token, String what, String key, String name) {
+            if (p.currentToken() != token) {
+                throw at(p, "expected %s%s of '%s'".formatted(what, key, name));
             }
         }
 

@@ -115,7 +115,12 @@ final class OneDnnGemm implements Gemm {
     private static Block block(
             Operand o, int first, int count, int all, int k, int slot, Scratch scratch) {
         if (count == all && o instanceof Operand.Columns(var bytes, long from, long stride)) {
-            return new Block(bytes.asSlice(4 * (from + first)), stride, true);
+            if (!bytes.isMapped()) {
+                return new Block(bytes.asSlice(4 * (from + first)), stride, true);
+            }
+            MemorySegment copy = scratch.bytes(slot, 4L * count * k);
+            copyRows(copy, count, bytes.asSlice(4 * (from + first)), stride, k, count);
+            return new Block(copy, count, true);
         }
         if (count == all
                 && o instanceof Operand.Rows(var bytes, var type, long from, long stride)

@@ -69,8 +69,9 @@ public final class ModelDirectory {
         table.requireIn(c);
         List<String> inside = new ArrayList<>();
         List<String> outside = new ArrayList<>();
+        String blocks = table.blocks();
         for (String name : table.unread(c)) {
-            if (name.startsWith(table.blocks())) {
+            if (name.startsWith(blocks)) {
                 inside.add(name);
             } else if (!spec.tied() || !name.equals(HEAD + ".weight")) {
                 outside.add(name);
