@@ -63,8 +63,7 @@ final class TeacherCache implements AutoCloseable {
         Arena arena = Arena.ofShared();
         try {
             int[] ids =
-                    MemorySegment.ofArray(
-                                    Files.readAllBytes(directory.resolve(CacheHeader.TOKENS)))
+                    MemorySegment.ofArray(Files.readAllBytes(directory.resolve(CacheHeader.TOKENS)))
                             .toArray(
                                     ValueLayout.JAVA_INT_UNALIGNED.withOrder(
                                             ByteOrder.LITTLE_ENDIAN));

@@ -99,10 +99,13 @@ record TrainState(int step, double best, int since, List<String> log) {
 
     private static List<Tensor> tensors(Student student, boolean all) {
         return student.trained().values().stream()
-                .flatMap(p -> {
-                    Stream<Tensor> values = Stream.of(p.values());
-                    return all ? Stream.concat(values, p.adam().tensors().stream()) : values;
-                })
+                .flatMap(
+                        p -> {
+                            Stream<Tensor> values = Stream.of(p.values());
+                            return all
+                                    ? Stream.concat(values, p.adam().tensors().stream())
+                                    : values;
+                        })
                 .toList();
     }
 

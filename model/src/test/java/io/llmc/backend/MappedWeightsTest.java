@@ -44,8 +44,7 @@ class MappedWeightsTest {
             channel.write(own.bytes().asByteBuffer());
             Tensor mapped =
                     Tensor.of(
-                            channel.map(
-                                    FileChannel.MapMode.READ_ONLY, 0, own.byteSize(), memory),
+                            channel.map(FileChannel.MapMode.READ_ONLY, 0, own.byteSize(), memory),
                             DType.F32,
                             out,
                             in);
