@@ -62,7 +62,7 @@ record RecipeRunner(
             switch (step) {
                 case Evaluate e -> {
                     requireFile(e.data(), "evaluate.data");
-                    spec(e, recipe.model());
+                    requireEvaluable(e, sweeper.backend(), recipe.model());
                 }
                 case Work work -> work.check(recipe.model());
                 case Sweep sweep -> sweep.requireOneGrid(recipe.save().layout());
@@ -110,8 +110,15 @@ record RecipeRunner(
 
     private static void requireFile(Path file, String what) {
         if (!Files.isRegularFile(file)) {
+            String found =
+                    Files.isDirectory(file)
+                            ? "is a directory, expected a file"
+                            : Files.exists(file)
+                                    ? "is a pipe or a device, expected a file: data are read more"
+                                            + " than once"
+                                    : "no such file";
             throw new UserException(
-                    file + ": no such file", what + " names a text: .txt or .jsonl");
+                    file + ": " + found, what + " names a text: .txt or .jsonl");
         }
     }
 
@@ -214,6 +221,11 @@ record RecipeRunner(
                 Convention.parse(e.convention()),
                 0,
                 e.maxWindows());
+    }
+
+    /// What a step will measure, the model that is there already can be measured on.
+    private void requireEvaluable(Evaluate e, Backend backend, Path model) {
+        new Evaluator(backend, Progress.NONE, device.options().memory()).bytes(spec(e, model));
     }
 
     private SweepRunner sweeper(Backend backend) {

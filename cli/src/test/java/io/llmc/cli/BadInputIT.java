@@ -7,9 +7,12 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.ParameterizedTest;
 
 /// What cannot work is refused in one sentence, before anything is written.
 class BadInputIT {
@@ -198,6 +201,19 @@ class BadInputIT {
         refused(model, "model.layers.1.self_attn.q_proj", "32, 128", "64");
     }
 
+    @ParameterizedTest
+    @CsvSource({
+        "model.norm.weight,I16",
+        "model.embed_tokens.weight,U16",
+        "model.layers.1.input_layernorm.weight,I16",
+    })
+    void tensorsOfTypesThatNoModelHas(String tensor, String dtype) throws IOException {
+        Path model =
+                broken().header(h -> ((ObjectNode) h.get(tensor)).put("dtype", dtype)).directory();
+        refused(model, tensor + " is " + dtype, "expected F32, F16 or BF16");
+        nothingWritten();
+    }
+
     @Test
     void weightsThatAreNotNumbers() throws IOException {
         refused(broken().bf16(Q_PROJ, Float.NaN).directory(), Q_PROJ);
@@ -302,6 +318,28 @@ class BadInputIT {
         nothingWritten();
     }
 
+    @Test
+    void dataThatAreNoFile() throws IOException {
+        Path model = BrokenModel.copyOf(Cli.TALE_LLAMA, dir.resolve("model")).directory();
+        refused(calibrated(model, model), model + ": is a directory, expected a file");
+        refused(calibrated(model, Path.of("/dev/null")), "/dev/null: is a pipe or a device");
+        nothingWritten();
+    }
+
+    @Test
+    void dataForTheEndAreReadBeforeTheWork() throws IOException {
+        Path model = BrokenModel.copyOf(Cli.TALE_LLAMA, dir.resolve("model")).directory();
+        Path text = Files.writeString(model.resolve("short.txt"), "Once upon a time.");
+        Path records = Files.writeString(model.resolve("a.jsonl"), "{\"txt\": 1}\n");
+        for (Path data : List.of(text, records)) {
+            Object[] args = {
+                "prune", model, "-o", out(), "--method", "magnitude", "--data", data, "-q"
+            };
+            refused(Cli.run(args), data.toString());
+            nothingWritten();
+        }
+    }
+
     private Cli calibrated(Path model, Path text) {
         return Cli.run(
                 "quantize", model, "-o", out(), "--group-size", "64", "--calib-data", text, "-q");
@@ -317,6 +355,26 @@ class BadInputIT {
     @Test
     void recipeThatIsMissing() {
         refused(Cli.run("run", dir.resolve("none.yaml")), "none.yaml", "no such file");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "- sweep: | a sweep needs at least one method",
+                "- evaluate: | data is missing",
+                "- distill: | teacher is missing",
+                "- sweep: [{rtn: }, {foo: }] | unknown method foo; known: rtn",
+            })
+    void namesWithNothingBelow(String step, String sentence) throws IOException {
+        String recipe = "model: testdata/tiny-llama\noutput: %s\nsteps:\n  %s\n";
+        Path file = Files.writeString(dir.resolve("r.yaml"), recipe.formatted(out(), step));
+        Cli cli = Cli.run("run", file, "--dry-run");
+        assertThat(cli.exit()).isEqualTo(ExitCode.USAGE);
+        assertThat(cli.err()).contains(sentence);
+        String defaults = recipe.formatted(out(), "- sweep: [{magnitude: }]");
+        Cli whole = Cli.run("run", Files.writeString(file, defaults), "--dry-run");
+        assertThat(whole.exit()).as(whole.err()).isEqualTo(ExitCode.OK);
     }
 
     @Test

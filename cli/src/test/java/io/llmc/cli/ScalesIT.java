@@ -169,7 +169,8 @@ class ScalesIT {
         refused(
                 quantize(model, "rtn", "gptq"),
                 DOWN + " as its readers compute it",
-                "beyond the range");
+                "beyond the range of F16",
+                "use --layout compressed-tensors or dense");
     }
 
     @ParameterizedTest

@@ -67,6 +67,10 @@ class StrangeFilesIT {
         assertThat(cli.exit()).isEqualTo(ExitCode.FAILED);
         assertThat(cli.err()).contains("'student.model.", "prefix");
         assertThat(dir.resolve("out")).doesNotExist();
+        BrokenModel other = renamed(model("other"), n -> n.replaceFirst("^model", "backbone"));
+        Cli named = quantized(other.directory(), dir.resolve("out"));
+        assertThat(named.exit()).isEqualTo(ExitCode.FAILED);
+        assertThat(named.err()).contains("names look like 'backbone.layers.").hasLineCount(1);
     }
 
     @Test

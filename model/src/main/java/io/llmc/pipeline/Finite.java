@@ -78,7 +78,7 @@ public final class Finite {
     }
 
     /// The first element that is no number, or -1.
-    private static long bad(Tensor t) {
+    static long bad(Tensor t) {
         return switch (t.dtype()) {
             case F32 -> scan(t.bytes(), 0x7f80_0000_7f80_0000L, 32);
             case BF16 -> scan(t.bytes(), 0x7f80_7f80_7f80_7f80L, 16);

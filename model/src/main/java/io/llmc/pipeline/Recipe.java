@@ -158,10 +158,11 @@ public record Recipe(
     }
 
     private static Step step(Options o, List<PassFactory> passes, List<Work.Factory> works) {
-        if (o.has("sweep")) {
+        // A name without anything below, `- rtn:`, is one with nothing but defaults.
+        if (o.keys().contains("sweep")) {
             return sweep(o, passes);
         }
-        if (o.has("evaluate")) {
+        if (o.keys().contains("evaluate")) {
             Options e = o.section("evaluate");
             return new Evaluate(
                     e.path("data"),
@@ -172,7 +173,7 @@ public record Recipe(
         }
         for (Work.Factory work : works) {
             String name = Options.camel(work.name());
-            if (o.has(name)) {
+            if (o.keys().contains(name)) {
                 return work.read().apply(o.section(name));
             }
         }
@@ -210,7 +211,7 @@ public record Recipe(
     private static Pass pass(Options item, List<PassFactory> passes) {
         for (PassFactory factory : passes) {
             String method = Options.camel(factory.name());
-            if (item.has(method)) {
+            if (item.keys().contains(method)) {
                 return factory.read().apply(item.section(method));
             }
         }

@@ -129,7 +129,13 @@ final class Scales {
             // Some code would be beyond the type; perhaps none that is there.
             try (Arena memory = Arena.ofConfined()) {
                 Tensor values = Dequantizer.values(w, DType.F32, memory);
-                Finite.requireWritable(layer + " as its readers compute it", values);
+                long bad = Finite.bad(values);
+                if (bad >= 0) {
+                    throw new UserException(
+                            "tensor %s as its readers compute it is beyond the range of %s at element %d"
+                                    .formatted(layer, dtype, bad),
+                            held.remedy());
+                }
             }
         }
     }

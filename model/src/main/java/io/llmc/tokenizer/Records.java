@@ -6,11 +6,13 @@ import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
 import com.fasterxml.jackson.core.StreamReadConstraints;
+import com.fasterxml.jackson.core.json.JsonReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.JsonFault;
 import io.llmc.formats.UserException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -32,6 +34,7 @@ final class Records {
                                             StreamReadConstraints.builder()
                                                     .maxStringLength(Integer.MAX_VALUE)
                                                     .build())
+                                    .enable(JsonReadFeature.ALLOW_NON_NUMERIC_NUMBERS)
                                     .build())
                     .build();
     private static final ObjectReader LINE =
@@ -58,7 +61,7 @@ final class Records {
                 array = JSON.getFactory().createParser(text.text(text.start(), text.end()));
                 array.nextToken();
             } catch (IOException e) {
-                throw wrong(e);
+                throw wrong(text.text(text.start(), text.end()), e);
             }
         }
     }
@@ -121,7 +124,7 @@ final class Records {
                 try {
                     return written(LINE.readTree(line));
                 } catch (JsonProcessingException e) {
-                    throw wrong(e);
+                    throw wrong(line, e);
                 }
             }
         }
@@ -143,22 +146,27 @@ final class Records {
             JsonNode record = array.readValueAsTree();
             return record.isTextual() ? sound(record.textValue()) : written(record);
         } catch (IOException e) {
-            throw wrong(e);
+            throw wrong(text.text(text.start(), text.end()), e);
         }
     }
 
-    private RuntimeException wrong(IOException e) {
-        if (!(e instanceof JsonProcessingException json)) {
+    /// @param json the line, or the whole array
+    private RuntimeException wrong(String json, IOException e) {
+        if (!(e instanceof JsonProcessingException)) {
             return new UncheckedIOException(e);
         }
-        boolean lines = array == null;
-        int line = lines || json.getLocation() == null ? number : json.getLocation().getLineNr();
+        byte[] bytes = json.getBytes(StandardCharsets.UTF_8);
+        JsonFault fault = JsonFault.of(bytes, e);
+        boolean goesOn =
+                array == null && fault.offset() == bytes.length && from < text.end();
         return new FormatException(
                 file,
                 "line %d: not valid JSON: %s"
                         .formatted(
-                                line,
-                                json.getOriginalMessage().replaceFirst(" \\(start marker.*", "")));
+                                array == null ? number : Math.max(1, fault.line()),
+                                goesOn
+                                        ? "the record does not end on its line; write each in one line, or all as one array in a .json file"
+                                        : fault.what()));
     }
 
     private String written(JsonNode object) {
@@ -191,25 +199,38 @@ final class Records {
     private String plain(JsonNode object) {
         JsonNode plain = object.path("text");
         if (!plain.isTextual()) {
-            List<String> names = new ArrayList<>();
-            object.fieldNames().forEachRemaining(names::add);
             throw new FormatException(
                     file,
                     "line %d: expected an object with a string under \"text\", or with \"messages\"%s"
-                            .formatted(
-                                    number,
-                                    names.isEmpty()
-                                            ? ""
-                                            : ", and it has "
-                                                    + String.join(
-                                                            ", ",
-                                                            names.subList(
-                                                                    0,
-                                                                    Math.min(
-                                                                            SHOWN_NAMES,
-                                                                            names.size())))));
+                            .formatted(number, instead(object)));
         }
         return plain.textValue();
+    }
+
+    private static String instead(JsonNode object) {
+        if (object.has("text")) {
+            return ", but its \"text\" is " + kind(object.get("text"));
+        }
+        if (!object.isObject()) {
+            return ", but found " + kind(object);
+        }
+        List<String> names = new ArrayList<>();
+        object.fieldNames().forEachRemaining(names::add);
+        return names.isEmpty()
+                ? ", but it is empty"
+                : ", and it has "
+                        + String.join(", ", names.subList(0, Math.min(SHOWN_NAMES, names.size())));
+    }
+
+    private static String kind(JsonNode value) {
+        return switch (value.getNodeType()) {
+            case NULL -> "null";
+            case ARRAY -> "a list";
+            case OBJECT -> "an object";
+            case STRING -> "a string";
+            case BOOLEAN -> "true or false";
+            default -> "a number";
+        };
     }
 
     private String sound(String text) {

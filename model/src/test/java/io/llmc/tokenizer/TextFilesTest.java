@@ -133,10 +133,43 @@ class TextFilesTest {
         refused("c.json", "[\"w0\"]\n[\"w1\"]", "line 2: more behind the end of the array");
         refused("d.json", "[]", "holds no text");
         refused("e.jsonl", "\n \n\r\n", "holds no text");
-        refused("f.jsonl", "{\n  \"text\": \"w0\"\n}", "line 1: not valid JSON");
+        refused(
+                "f.jsonl",
+                "{\n  \"text\": \"w0\"\n}",
+                "line 1: not valid JSON: the record does not end on its line");
+        refused("f.jsonl", "{\"text\": \"w0\"", "ends before '}'");
         refused("g.txt", new byte[] {'w', '0', ' ', (byte) 0xff}, "byte 3: not UTF-8");
         refused("h.jsonl", new byte[] {'{', '}', '\n', (byte) 0xc3, '('}, "expected an object");
         refused("i.json", new byte[] {'[', '"', (byte) 0xc3, '"', ']'}, "byte 2: not UTF-8");
         refused("j.txt", "w0 \0 w1", "byte 3: a zero byte");
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            quoteCharacter = '^',
+            value = {
+                "{\"text\": \"w0\"} {\"text\": \"w1\"} | line 1: not valid JSON: expected the end",
+                "{\"text\": \"w0\"}, | line 1: not valid JSON: expected the end, but ',' follows",
+                "// w0 | line 1: not valid JSON: expected a value, but found a comment",
+                "{\"text\": 'w0'} | JSON has double quotes",
+                "w0 w1 | line 1: not valid JSON: expected a value, but found 'w0'",
+                "{\"text\": null} | but its \"text\" is null",
+                "{\"text\": [\"w0\"]} | but its \"text\" is a list",
+                "{\"text\": 3} | but its \"text\" is a number",
+                "3 | but found a number",
+                "{} | but it is empty",
+            })
+    void faultsAreToldInWordsOfTheFile(String line, String message) {
+        refused("a.jsonl", line + "\n", message);
+        refused("a.json", line + "\n", message);
+        refused("b.json", "[{\"text\": \"w0\"},\n{\"text\": 'w1'}]", "line 2: not valid JSON");
+        refused("b.json", "[{\"text\": \"w0\"},\n{\"text\": 'w1'}]", "double quotes");
+    }
+
+    @Test
+    void numbersThatPythonWritesAreNoFault() throws IOException {
+        assertThat(ids("a.jsonl", "{\"score\": NaN, \"text\": \"w0 w1\"}\n"))
+                .isEqualTo(ids("a.txt", "w0 w1"));
     }
 }

@@ -10,7 +10,9 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.RopeSpec;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntFunction;
 import java.util.stream.IntStream;
@@ -192,13 +194,19 @@ record Sizes(
     }
 
     private static String instead(String last, Set<String> tensors) {
-        return tensors.stream()
-                .filter(name -> name.contains("." + last))
-                .findFirst()
-                .map(
-                        "; there is '%s', under a prefix that llmc does not know: save it without"
-                                ::formatted)
-                .orElse("");
+        Optional<String> prefixed =
+                tensors.stream().filter(name -> name.contains("." + last)).findFirst();
+        if (prefixed.isPresent()) {
+            return "; there is '%s', under a prefix that llmc does not know: save it without"
+                    .formatted(prefixed.get());
+        }
+        String stem = last.substring(0, last.indexOf('.') + 1);
+        return tensors.stream().anyMatch(name -> name.startsWith(stem))
+                ? ""
+                : tensors.stream()
+                        .max(Comparator.comparing(String::length))
+                        .map("; names look like '%s': rename them as transformers does"::formatted)
+                        .orElse("");
     }
 
     NormSpec norm(String name) {
