@@ -19,7 +19,7 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
 import io.llmc.pipeline.Work;
-import java.nio.file.Files;
+import io.llmc.tokenizer.TextFiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -109,17 +109,7 @@ record RecipeRunner(
     }
 
     private static void requireFile(Path file, String what) {
-        if (!Files.isRegularFile(file)) {
-            String found =
-                    Files.isDirectory(file)
-                            ? "is a directory, expected a file"
-                            : Files.exists(file)
-                                    ? "is a pipe or a device, expected a file: data are read more"
-                                            + " than once"
-                                    : "no such file";
-            throw new UserException(
-                    file + ": " + found, what + " names a text: .txt or .jsonl");
-        }
+        TextFiles.requireFile(file, what + " names a text: .txt or .jsonl");
     }
 
     private static List<Sweep> sweeps(Recipe recipe) {

@@ -7,12 +7,13 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /// What cannot work is refused in one sentence, before anything is written.
 class BadInputIT {
@@ -210,7 +211,7 @@ class BadInputIT {
     void tensorsOfTypesThatNoModelHas(String tensor, String dtype) throws IOException {
         Path model =
                 broken().header(h -> ((ObjectNode) h.get(tensor)).put("dtype", dtype)).directory();
-        refused(model, tensor + " is " + dtype, "expected F32, F16 or BF16");
+        refused(model, "tensor '" + tensor + "' is " + dtype, "expected F64, F32, F16 or BF16");
         nothingWritten();
     }
 
@@ -323,7 +324,29 @@ class BadInputIT {
         Path model = BrokenModel.copyOf(Cli.TALE_LLAMA, dir.resolve("model")).directory();
         refused(calibrated(model, model), model + ": is a directory, expected a file");
         refused(calibrated(model, Path.of("/dev/null")), "/dev/null: is a pipe or a device");
+        for (String given : List.of("--teacher", "--save-teacher")) {
+            Path other = given.equals("--teacher") ? model : dir.resolve("cache");
+            List<Object> args = new ArrayList<>(List.of("distill", given, other, "--data", model));
+            args.addAll(
+                    given.equals("--teacher")
+                            ? List.of(model, "-o", out())
+                            : List.of("--teacher", model));
+            refused(Cli.run(args.toArray()), model + ": is a directory, expected a file");
+        }
         nothingWritten();
+    }
+
+    @ParameterizedTest
+    @CsvSource({"--seed,3", "--calib-samples,4", "--calib-order,first"})
+    void settingsOfACalibrationThatThereIsNot(String flag, String value) {
+        Object[] args = {
+            "quantize", Cli.TINY_LLAMA, "-o", out(), "--method", "rtn", flag, value, "--dry-run"
+        };
+        Cli cli = Cli.run(args);
+        assertThat(cli.exit()).isEqualTo(ExitCode.USAGE);
+        assertThat(cli.err())
+                .startsWith("llmc: " + flag + ": ")
+                .contains("no method here calibrates; leave it out");
     }
 
     @Test

@@ -16,7 +16,6 @@ import io.llmc.pipeline.Work;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -81,11 +80,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     @Override
     public void check(Path model) {
         for (DistillSpec.Part part : spec.data()) {
-            if (!Files.isRegularFile(part.file())) {
-                throw new UserException(
-                        part.file() + ": no such file",
-                        "--data and --mix name texts: .txt or .jsonl");
-            }
+            TextFiles.requireFile(
+                    part.file(), "--data and --mix name texts: .txt or .jsonl");
         }
         try (Checkpoint student = ModelDirectory.open(model, _ -> {});
                 Checkpoint teacher = openTeacher(_ -> {});

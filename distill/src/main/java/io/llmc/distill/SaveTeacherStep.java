@@ -28,7 +28,6 @@ import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -96,9 +95,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     @Override
     public void check(Path model) {
-        if (!Files.isRegularFile(data)) {
-            throw new UserException(data + ": no such file", "--data names a text: .txt or .jsonl");
-        }
+        TextFiles.requireFile(data, "--data names a text: .txt or .jsonl");
         try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
             requireFits(teacher);
         }

@@ -112,8 +112,7 @@ public record Recipe(
             Map<String, Object> source) {
         Path model = o.path("model");
         Path output = o.path("output");
-        CalibrationSpec calibration =
-                o.has("calibration") ? calibration(o.section("calibration")) : null;
+        Options c = o.section("calibration");
         List<Step> steps = new ArrayList<>();
         for (Options step : o.sections("steps")) {
             steps.add(step(step, passes, works));
@@ -121,12 +120,19 @@ public record Recipe(
         if (steps.isEmpty()) {
             throw o.error("steps", "a recipe needs at least one step");
         }
+        boolean calibrates = steps.stream().anyMatch(Recipe::calibrates);
+        if (!calibrates && !c.has("data") && !c.keys().isEmpty()) {
+            String key = c.keys().iterator().next();
+            throw c.error(
+                    key, key + " is for calibration, but no method here calibrates; leave it out");
+        }
+        CalibrationSpec calibration = o.has("calibration") ? calibration(c) : null;
         Options s = o.section("save");
         WeightLayout layout = layout(s);
         Save save = new Save(layout, s.size("shardSize", "5G"));
         o.finish();
         Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
-        if (calibration == null && recipe.calibrates()) {
+        if (calibration == null && calibrates) {
             throw o.error("calibration", "the recipe calibrates, so calibration.data is needed");
         }
         return recipe;
@@ -227,11 +233,13 @@ public record Recipe(
     }
 
     public boolean calibrates() {
-        return steps.stream()
-                .anyMatch(step ->
-                        switch (step) {
-                            case Sweep sweep -> sweep.calibrates();
-                            case Evaluate _, Work _ -> false;
-                        });
+        return steps.stream().anyMatch(Recipe::calibrates);
+    }
+
+    private static boolean calibrates(Step step) {
+        return switch (step) {
+            case Sweep sweep -> sweep.calibrates();
+            case Evaluate _, Work _ -> false;
+        };
     }
 }

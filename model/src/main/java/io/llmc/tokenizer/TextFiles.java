@@ -3,6 +3,7 @@ package io.llmc.tokenizer;
 
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Locale;
@@ -16,6 +17,22 @@ public final class TextFiles {
     private static final Set<String> TABLES = Set.of("csv", "tsv");
 
     private TextFiles() {}
+
+    /// Before any work: the text is there, and can be read more than once.
+    ///
+    /// @param hint what names it, and how such files are called
+    public static void requireFile(Path file, String hint) {
+        if (!Files.isRegularFile(file)) {
+            String found =
+                    Files.isDirectory(file)
+                            ? "is a directory, expected a file"
+                            : Files.exists(file)
+                                    ? "is a pipe or a device, expected a file: texts are read more"
+                                            + " than once"
+                                    : "no such file";
+            throw new UserException(file + ": " + found, hint);
+        }
+    }
 
     /// Every id, in order.
     ///
