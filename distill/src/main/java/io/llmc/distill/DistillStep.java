@@ -80,8 +80,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     @Override
     public void check(Path model) {
         for (DistillSpec.Part part : spec.data()) {
-            TextFiles.requireFile(
-                    part.file(), "--data and --mix name texts: .txt or .jsonl");
+            TextFiles.requireFile(part.file(), "--data and --mix name texts: .txt or .jsonl");
         }
         try (Checkpoint student = ModelDirectory.open(model, _ -> {});
                 Checkpoint teacher = openTeacher(_ -> {});

@@ -63,7 +63,7 @@ public record Recipe(
                             "one sweep puts two grids on the model: %s, and %s"
                                     .formatted(grid(first), grid(pass)),
                             "all packed layers of a model have one grid: give both the same bits,"
-                                    + " groupSize, symmetric and actOrder, or save with layout dense");
+                                + " groupSize, symmetric and actOrder, or save with layout dense");
                 }
             }
         }
@@ -143,15 +143,18 @@ public record Recipe(
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
-                .orElseThrow(() ->
-                        save.error(
-                                "layout",
-                                "layout is %s, expected one of %s"
-                                        .formatted(
-                                                name,
-                                                Layouts.ALL.stream()
-                                                        .map(WeightLayout::name)
-                                                        .collect(Collectors.joining(", ")))));
+                .orElseThrow(
+                        () ->
+                                save.error(
+                                        "layout",
+                                        "layout is %s, expected one of %s"
+                                                .formatted(
+                                                        name,
+                                                        Layouts.ALL.stream()
+                                                                .map(WeightLayout::name)
+                                                                .collect(
+                                                                        Collectors.joining(
+                                                                                ", ")))));
     }
 
     private static CalibrationSpec calibration(Options o) {

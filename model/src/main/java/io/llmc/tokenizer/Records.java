@@ -157,15 +157,15 @@ final class Records {
         }
         byte[] bytes = json.getBytes(StandardCharsets.UTF_8);
         JsonFault fault = JsonFault.of(bytes, e);
-        boolean goesOn =
-                array == null && fault.offset() == bytes.length && from < text.end();
+        boolean goesOn = array == null && fault.offset() == bytes.length && from < text.end();
         return new FormatException(
                 file,
                 "line %d: not valid JSON: %s"
                         .formatted(
                                 array == null ? number : Math.max(1, fault.line()),
                                 goesOn
-                                        ? "the record does not end on its line; write each in one line, or all as one array in a .json file"
+                                        ? "the record does not end on its line; write each in one"
+                                              + " line, or all as one array in a .json file"
                                         : fault.what()));
     }
 
