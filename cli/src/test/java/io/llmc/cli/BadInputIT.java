@@ -145,12 +145,11 @@ class BadInputIT {
     @Test
     void tensorOfTheLargestLength() throws IOException {
         Path model =
-                broken().header(
-                                h ->
-                                        ((ObjectNode) h.get(Q_PROJ))
-                                                .putArray("shape")
-                                                .add(Long.MAX_VALUE)
-                                                .add(Long.MAX_VALUE))
+                broken().header(h ->
+                                ((ObjectNode) h.get(Q_PROJ))
+                                        .putArray("shape")
+                                        .add(Long.MAX_VALUE)
+                                        .add(Long.MAX_VALUE))
                         .directory();
         refused(model, "model.safetensors", Q_PROJ);
     }
@@ -197,12 +196,8 @@ class BadInputIT {
     @Test
     void tensorOfTheWrongShape() throws IOException {
         Path model =
-                broken().header(
-                                h ->
-                                        ((ObjectNode) h.get(Q_PROJ))
-                                                .putArray("shape")
-                                                .add(32)
-                                                .add(128))
+                broken().header(h ->
+                                ((ObjectNode) h.get(Q_PROJ)).putArray("shape").add(32).add(128))
                         .directory();
         refused(model, "model.layers.1.self_attn.q_proj", "32, 128", "64");
     }

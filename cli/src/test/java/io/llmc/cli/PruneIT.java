@@ -271,8 +271,10 @@ class PruneIT {
                 "--method experts --keep 2|a llama has no experts",
                 "--method kv-heads --to 2|to is 2, but there are no more than 2 KV heads",
                 "--method magnitude --pattern 2:3|pattern 2:3 does not divide the 256 inputs of",
-                "--method wanda --allocation 0.5|allocation lists 1 sparsities, but the model has 3",
-                "--method magnitude --targets nope|targets nope matches none of the 21 linear layers",
+                "--method wanda --allocation 0.5|allocation lists 1 sparsities, but the model has"
+                    + " 3",
+                "--method magnitude --targets nope|targets nope matches none of the 21 linear"
+                    + " layers",
             })
     void whatTheModelCannotDoIsOneSentence(String flags, String sentence) throws IOException {
         Path text = Cli.TALE_LLAMA.resolve("calibration.txt");

@@ -22,19 +22,15 @@ class StrangeFilesIT {
 
     private static BrokenModel renamed(BrokenModel model, UnaryOperator<String> name)
             throws IOException {
-        return model.header(
-                h -> {
-                    List<Map.Entry<String, com.fasterxml.jackson.databind.JsonNode>> entries =
-                            List.copyOf(h.properties());
-                    h.removeAll();
-                    entries.forEach(
-                            e ->
-                                    h.set(
-                                            e.getKey().equals("__metadata__")
-                                                    ? e.getKey()
-                                                    : name.apply(e.getKey()),
-                                            e.getValue()));
-                });
+        return model.header(h -> {
+            List<Map.Entry<String, com.fasterxml.jackson.databind.JsonNode>> entries =
+                    List.copyOf(h.properties());
+            h.removeAll();
+            entries.forEach(e ->
+                    h.set(
+                            e.getKey().equals("__metadata__") ? e.getKey() : name.apply(e.getKey()),
+                            e.getValue()));
+        });
     }
 
     private Cli quantized(Path model, Path out) {

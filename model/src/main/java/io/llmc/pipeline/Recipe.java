@@ -143,18 +143,15 @@ public record Recipe(
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                save.error(
-                                        "layout",
-                                        "layout is %s, expected one of %s"
-                                                .formatted(
-                                                        name,
-                                                        Layouts.ALL.stream()
-                                                                .map(WeightLayout::name)
-                                                                .collect(
-                                                                        Collectors.joining(
-                                                                                ", ")))));
+                .orElseThrow(() ->
+                        save.error(
+                                "layout",
+                                "layout is %s, expected one of %s"
+                                        .formatted(
+                                                name,
+                                                Layouts.ALL.stream()
+                                                        .map(WeightLayout::name)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     private static CalibrationSpec calibration(Options o) {

@@ -165,7 +165,7 @@ final class Records {
                                 array == null ? number : Math.max(1, fault.line()),
                                 goesOn
                                         ? "the record does not end on its line; write each in one"
-                                              + " line, or all as one array in a .json file"
+                                                + " line, or all as one array in a .json file"
                                         : fault.what()));
     }
 
