@@ -272,9 +272,9 @@ class PruneIT {
                 "--method kv-heads --to 2|to is 2, but there are no more than 2 KV heads",
                 "--method magnitude --pattern 2:3|pattern 2:3 does not divide the 256 inputs of",
                 "--method wanda --allocation 0.5|allocation lists 1 sparsities, but the model has"
-                    + " 3",
+                        + " 3",
                 "--method magnitude --targets nope|targets nope matches none of the 21 linear"
-                    + " layers",
+                        + " layers",
             })
     void whatTheModelCannotDoIsOneSentence(String flags, String sentence) throws IOException {
         Path text = Cli.TALE_LLAMA.resolve("calibration.txt");
