@@ -84,7 +84,7 @@ class TokenizerTest {
         Path broken = Files.writeString(directory.resolve("tokenizer.json"), "{\"version\": 1");
         assertThatThrownBy(() -> Tokenizer.open(broken).close())
                 .isInstanceOf(FormatException.class)
-                .hasMessageContaining("tokenizer.json: not a tokenizer");
+                .hasMessageContaining("tokenizer.json: not valid JSON: line 1, column 14");
         Files.write(broken, new byte[] {'{', (byte) 0xff, '}'});
         assertThatThrownBy(() -> Tokenizer.open(broken).close())
                 .isInstanceOf(FormatException.class)
