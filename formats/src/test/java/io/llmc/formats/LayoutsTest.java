@@ -380,7 +380,7 @@ class LayoutsTest {
         refusesChanged(ct, ".weight_g_idx", ints(4, 64), "input 0 into group 4 of 4");
         refusesChanged(ct, ".weight_g_idx", ints(-2, 64), "group -2");
         refusesChanged(ct, ".weight_g_idx", ints(0, 63), "I32[64]");
-        refusesChanged("gptq", ".qweight", ints(0, 7, 32), "does not hold 2, 3, 4 or 8 bits");
+        refusesChanged("gptq", ".qweight", ints(0, 7, 32), "does not hold 4 bits");
         refusesChanged("gptq", ".qweight", ints(0, 8), "expected a matrix");
         refusesChanged("gptq", ".qzeros", ints(0, 4, 3), "I32[4, 4]");
         refusesChanged("gptq", ".qzeros", null, "qzeros");
@@ -430,7 +430,19 @@ class LayoutsTest {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.putAll(Layouts.named("gptq").encode("four", four, memory));
         tensors.putAll(Layouts.named("gptq").encode("eight", eight, memory));
-        save(Layouts.named("gptq"), summary(four.spec(), false), tensors);
+        WeightLayout layout = Layouts.named("gptq");
+        save(layout, summary(four.spec(), false), tensors);
+        try (Checkpoint checkpoint = Checkpoint.open(directory);
+                TensorReader r = checkpoint.reader()) {
+            assertThatThrownBy(() -> r.weight("eight"))
+                    .hasMessageContaining("does not hold 4 bits for each of 64 inputs");
+        }
+        ObjectNode quantization =
+                layout.quantizationConfig(summary(four.spec(), false)).orElseThrow();
+        quantization.putObject("dynamic").putObject("+:eight").put("bits", 8);
+        ObjectNode config = Json.object().put("model_type", "llama");
+        config.set("quantization_config", quantization);
+        Fixture.model(directory, config.toString(), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
             assertThat(((Weight.Grouped) r.weight("four")).spec()).isEqualTo(four.spec());
