@@ -534,7 +534,8 @@ class LayoutsTest {
         for (int i = 0; i < groups.length; i++) {
             all.append(i == 0 ? "" : ",").append("\"group_" + i + "\": " + groups[i]);
         }
-        return "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\", \"config_groups\": {"
+        return "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\","
+                   + " \"config_groups\": {"
                 + all
                 + "}}";
     }
