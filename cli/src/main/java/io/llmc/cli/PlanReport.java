@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.cli.RecipeRunner.Need;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
@@ -15,7 +16,10 @@ import java.util.SequencedMap;
 import java.util.stream.Collectors;
 
 /// What a recipe would do, for `--dry-run`.
-record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
+///
+/// @param plan of the first sweep; empty where there is none
+/// @param needs of each step
+record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
     String text(boolean verbose) {
         StringBuilder text = new StringBuilder();
         text.append(
@@ -32,7 +36,32 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
                     "\n%d steps; sizes are those of the first sweep\n"
                             .formatted(recipe.steps().size()));
         }
+        if (showsNeeds()) {
+            text.append('\n').append(memories());
+        }
         return text.toString();
+    }
+
+    /// A single sweep says it among its sizes.
+    private boolean showsNeeds() {
+        return needs.size() > 1 || plan.isEmpty();
+    }
+
+    private Table memories() {
+        if (needs.size() == 1) {
+            return new Table("ll").row("memory", memory(needs.getFirst()));
+        }
+        Table table = new Table("rll").row("", "step", "memory");
+        for (int i = 0; i < needs.size(); i++) {
+            table.row(i + 1, needs.get(i).step(), memory(needs.get(i)));
+        }
+        return table;
+    }
+
+    private static String memory(Need need) {
+        return need.bytes().isPresent()
+                ? memory(need.bytes().getAsLong())
+                : "known once the steps before have run";
     }
 
     private static Table layers(SweepPlan plan, boolean verbose) {
@@ -85,16 +114,27 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
         json.put("output", recipe.output().toString());
-        plan.ifPresent(p -> {
-            json.put("input_bytes", p.inputBytes());
-            json.put("output_bytes", p.outputBytes());
-            json.put("input_parameters", p.inputParameters());
-            json.put("output_parameters", p.outputParameters());
-            json.put("peak_bytes", p.peakBytes());
-            json.put("spills", p.spills());
-            json.put("notes", p.notes());
-            json.put("modules", p.modules().stream().map(PlanReport::json).toList());
-        });
+        plan.ifPresent(
+                p -> {
+                    json.put("input_bytes", p.inputBytes());
+                    json.put("output_bytes", p.outputBytes());
+                    json.put("input_parameters", p.inputParameters());
+                    json.put("output_parameters", p.outputParameters());
+                    json.put("peak_bytes", p.peakBytes());
+                    json.put("spills", p.spills());
+                    json.put("notes", p.notes());
+                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+                });
+        if (showsNeeds()) {
+            json.put("steps", needs.stream().map(PlanReport::json).toList());
+        }
+        return json;
+    }
+
+    private static Map<String, Object> json(Need need) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("step", need.step());
+        need.bytes().ifPresent(bytes -> json.put("peak_bytes", bytes));
         return json;
     }
 

@@ -27,8 +27,9 @@ record RecipeJob(Wiring wiring, Verbosity verbosity) {
         switch (request.mode()) {
             case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
             case PLAN -> {
-                PlanReport plan = new PlanReport(recipe, runner.plan(recipe));
-                console.result(plan.text(console.verbose()), plan.json());
+                RecipeRunner.Plan plan = runner.plan(recipe);
+                PlanReport report = new PlanReport(recipe, plan.sweep(), plan.needs());
+                console.result(report.text(console.verbose()), report.json());
             }
             case RUN ->
                     runner.run(

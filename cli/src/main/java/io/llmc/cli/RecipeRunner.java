@@ -10,6 +10,7 @@ import io.llmc.evaluation.Evaluator;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.OutputLock;
+import io.llmc.pipeline.Pass;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Recipe.Evaluate;
@@ -24,7 +25,9 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.function.Consumer;
+import java.util.stream.Collectors;
 
 /// Runs the steps of a recipe one after the other. Each that writes a directory, but the last,
 /// writes one beside the output, which goes when the recipe is done; a run that is interrupted
@@ -44,13 +47,76 @@ record RecipeRunner(
 
     record Worked(Work step, Work.Result result) implements Result {}
 
-    /// What the first sweep would do; empty where there is none. Fails where [#run] would fail
-    /// before its first work.
-    Optional<SweepPlan> plan(Recipe recipe) {
+    /// What a recipe would do.
+    ///
+    /// @param sweep the first; empty where there is none
+    /// @param needs of each step
+    record Plan(Optional<SweepPlan> sweep, List<Need> needs) {}
+
+    /// @param bytes outside the Java heap; empty where they cannot be told from the recipe's own
+    ///   model, because a step before changes it
+    record Need(String step, OptionalLong bytes) {}
+
+    /// Fails where [#run] would fail before its first work.
+    Plan plan(Recipe recipe) {
         stopovers(recipe).requireUsable();
         try (Backend backend = wiring.devices().open(device, progress)) {
-            return plan(recipe, sweeper(backend));
+            Optional<SweepPlan> sweep = plan(recipe, sweeper(backend));
+            List<Need> needs = new ArrayList<>();
+            int own = own(recipe);
+            for (Step step : recipe.steps()) {
+                boolean exact = needs.size() < own;
+                needs.add(exact ? need(recipe, step, backend) : estimate(recipe, step, backend));
+            }
+            return new Plan(sweep, needs);
         }
+    }
+
+    /// Steps that read the recipe's own model: those up to the first that writes another.
+    private static int own(Recipe recipe) {
+        int own = 1;
+        while (own < recipe.steps().size() && recipe.steps().get(own - 1) instanceof Evaluate) {
+            own++;
+        }
+        return own;
+    }
+
+    private Need need(Recipe recipe, Step step, Backend backend) {
+        long bytes = bytes(recipe, step, backend, device.options().memory());
+        return new Need(name(step), OptionalLong.of(bytes));
+    }
+
+    /// Of a step behind others, by the model that there is.
+    private Need estimate(Recipe recipe, Step step, Backend backend) {
+        try {
+            long bytes = bytes(recipe, step, backend, Long.MAX_VALUE);
+            // It will keep to the cap, or say so.
+            return new Need(
+                    name(step), OptionalLong.of(Math.min(bytes, device.options().memory())));
+        } catch (UserException _) {
+            return new Need(name(step), OptionalLong.empty()); // as that model is, it cannot run
+        }
+    }
+
+    private static String name(Step step) {
+        return switch (step) {
+            case Evaluate _ -> "evaluate";
+            case Work work -> work.name();
+            case Sweep sweep ->
+                    sweep.all().map(Pass::name).distinct().collect(Collectors.joining(", "));
+        };
+    }
+
+    private long bytes(Recipe recipe, Step step, Backend backend, long cap) {
+        return switch (step) {
+            case Evaluate e ->
+                    new Evaluator(backend, Progress.NONE, cap).bytes(spec(e, recipe.model()));
+            case Work work -> work.memory(recipe.model(), backend, cap);
+            case Sweep sweep ->
+                    new SweepRunner(backend, cap, force, wiring.version(), Progress.NONE)
+                            .plan(recipe, sweep, recipe.model())
+                            .peakBytes();
+        };
     }
 
     private Stopovers stopovers(Recipe recipe) {
@@ -127,6 +193,10 @@ record RecipeRunner(
         try (Backend backend = wiring.devices().open(device, progress)) {
             SweepRunner sweeper = sweeper(backend);
             plan(recipe, sweeper);
+            recipe.steps().stream()
+                    .limit(own(recipe))
+                    .filter(step -> !(step instanceof Sweep))
+                    .forEach(step -> need(recipe, step, backend));
             try (OutputLock _ =
                     stopovers.isEmpty() ? null : OutputLock.take(recipe.output(), progress)) {
                 stopovers.requireUsable();

@@ -14,6 +14,9 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import java.util.zip.CRC32C;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -27,12 +30,19 @@ class MemoryIT {
 
     @TempDir private Path dir;
 
+    @BeforeEach
+    void shortText() throws IOException {
+        String text = Files.readString(CALIBRATION).substring(0, 4000);
+        Files.writeString(dir.resolve("short.txt"), text);
+    }
+
     private List<Object> words(String command, String output) {
         List<Object> words = new ArrayList<>();
         for (String word : command.split(" ", -1)) {
             switch (word) {
                 case "TALE" -> words.add(Cli.TALE_LLAMA);
                 case "TEXT" -> words.add(CALIBRATION);
+                case "SHORT" -> words.add(dir.resolve("short.txt"));
                 case "OUT" -> words.add(dir.resolve(output));
                 default -> words.add(word.startsWith("tiny-") ? Cli.TESTDATA.resolve(word) : word);
             }
@@ -56,13 +66,16 @@ class MemoryIT {
         return Integer.parseInt(m.group(1));
     }
 
-    private Map<String, byte[]> files(String output) throws IOException {
-        Map<String, byte[]> files = new TreeMap<>();
+    /// Checksums.
+    private Map<String, Long> files(String output) throws IOException {
+        Map<String, Long> files = new TreeMap<>();
         try (Stream<Path> all = Files.walk(dir.resolve(output))) {
             for (Path file : all.filter(Files::isRegularFile).toList()) {
                 // Says how long the work took, and how it was asked for.
-                if (!file.endsWith("llmc.json")) {
-                    files.put(file.getFileName().toString(), Files.readAllBytes(file));
+                if (!file.endsWith("llmc.json") && !file.endsWith("train-times.jsonl")) {
+                    CRC32C crc = new CRC32C();
+                    crc.update(Files.readAllBytes(file));
+                    files.put(file.getFileName().toString(), crc.getValue());
                 }
             }
         }
@@ -93,6 +106,96 @@ class MemoryIT {
                 .lines()
                 .filter(line -> !line.startsWith("tokens a second"))
                 .collect(Collectors.joining("\n"));
+    }
+
+    private static final String LEARN =
+            "distill TALE -o OUT --teacher TALE --data SHORT --steps 2 --batch 2 --length 32"
+                    + " --holdout 1";
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "",
+                " --checkpoint-blocks",
+                " --optimizer adamw8bit --train *norm*",
+                " --lora 4",
+                " --lora 4 --adapter",
+                " --hidden 1 --attention 1",
+                " --blockwise",
+                " --blockwise --lora 4",
+                " --blockwise --lora 4 --adapter",
+            })
+    void trainingKeepsTheCapOrSaysTheLeastThatWorks(String how) throws IOException {
+        aWriterKeepsTheCapOrSaysTheLeastThatWorks(LEARN + how);
+        planned(LEARN + how);
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"tiny-gpt2", "tiny-mixtral", "tiny-gemma3_text", "tiny-phi3"})
+    void trainingOfEveryKindOfModelKeepsTheCap(String model) throws IOException {
+        Path copy = Files.createDirectory(dir.resolve("model"));
+        for (String name : List.of("config.json", "model.safetensors")) {
+            Files.copy(Cli.TESTDATA.resolve(model).resolve(name), copy.resolve(name));
+        }
+        Files.copy(
+                Cli.TESTDATA.resolve("byte-tokenizer/tokenizer.json"),
+                copy.resolve("tokenizer.json"));
+        aWriterKeepsTheCapOrSaysTheLeastThatWorks(
+                "distill MODEL -o OUT --teacher MODEL --data SHORT --steps 1 --batch 1 --length 16"
+                        .replace("MODEL", copy.toString()));
+    }
+
+    @Test
+    void aSavedTeacherAndItsStudentKeepTheCap() throws IOException {
+        String save = "distill --teacher TALE --save-teacher OUT --data SHORT --top-k 16 --length 64";
+        aWriterKeepsTheCapOrSaysTheLeastThatWorks(save);
+        planned(save);
+        assertThat(run(save, "cache", null).exit()).isEqualTo(0);
+        String learn =
+                "distill TALE -o OUT --teacher-cache %s --steps 2 --batch 2"
+                        .formatted(dir.resolve("cache"));
+        Files.move(dir.resolve("tight"), dir.resolve("saved-tight"));
+        Files.move(dir.resolve("free"), dir.resolve("saved-free"));
+        aWriterKeepsTheCapOrSaysTheLeastThatWorks(learn);
+        planned(learn);
+    }
+
+    /// A dry run says what a run takes, and under a cap that is too little what the run would say.
+    private void planned(String command) {
+        assertThat(run(command + " --dry-run", "none", null).out())
+                .contains("memory", "outside the Java heap");
+        assertThat(least(run(command + " --dry-run", "none", "1")))
+                .isEqualTo(least(run(command, "none", "1")));
+    }
+
+    @Test
+    void aRecipeSaysWhatEachStepTakes() throws IOException {
+        Path recipe = dir.resolve("recipe.yaml");
+        Files.writeString(
+                recipe,
+                """
+                model: %s
+                output: %s
+                steps:
+                  - evaluate: {data: %3$s, window: 64, maxWindows: 2}
+                  - sweep:
+                      - rtn: {groupSize: 64}
+                  - evaluate: {data: %3$s, window: 64, maxWindows: 2}
+                """
+                        .formatted(Cli.TALE_LLAMA, dir.resolve("out"), CALIBRATION));
+        String command = "run " + recipe + " --dry-run";
+        Cli plan = run(command, "none", null);
+        assertThat(plan.out().lines())
+                .describedAs(plan.err())
+                .filteredOn(line -> line.endsWith("outside the Java heap"))
+                .satisfiesExactly(
+                        sizes -> assertThat(sizes).startsWith("memory"),
+                        one -> assertThat(one).contains("1", "evaluate", "about"),
+                        two -> assertThat(two).contains("2", "rtn", "about"),
+                        three -> assertThat(three).contains("3", "evaluate", "about"));
+        int least = least(run(command, "none", "1M"));
+        assertThat(run(command, "none", least - 1 + "M").exit()).isEqualTo(1);
+        assertThat(dir.resolve("out")).doesNotExist();
     }
 
     @ParameterizedTest

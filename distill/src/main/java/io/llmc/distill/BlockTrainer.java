@@ -41,12 +41,14 @@ final class BlockTrainer implements AutoCloseable {
         int rows = batch * inputs.windows().length();
         int hidden = student.model().spec().hidden();
         inputs.prepare(block);
-        this.arena = backend.newArena(bytes(block, rows, hidden, inputs, backend));
+        long kept = ArenaPlan.kept(block, rows, hidden, inputs.positions(), backend);
+        this.arena = backend.newArena(bytes(kept, rows, hidden));
     }
 
-    private static long bytes(
-            DecoderBlock block, int rows, int hidden, HiddenStates states, Backend backend) {
-        long kept = ArenaPlan.kept(block, rows, hidden, states.positions(), backend);
+    /// Bytes of the arena that steps run in.
+    ///
+    /// @param kept what a tape keeps of a pass
+    static long bytes(long kept, int rows, int hidden) {
         // Activations and their gradients; input, target, gradients of input and output.
         return 2 * kept + 5 * (4L * rows * hidden + 256) + 64L * rows + 8192;
     }

@@ -30,7 +30,7 @@ import java.util.stream.LongStream;
 
 /// Heals a student block by block: each learns, from what the healed blocks before it give, the
 /// output of the teacher's blocks that it stands for. Two blocks are in memory at a time, and the
-/// hidden states of the windows: on disk under a memory cap.
+/// hidden states of the windows: on disk where a memory cap asks for it.
 ///
 /// What layer-wise reconstruction after quantizing does (BRECQ, https://arxiv.org/abs/2102.05426),
 /// for any change that was made to a block.
@@ -118,7 +118,7 @@ final class BlockwiseRun {
             CheckpointCopy.write(healed.checkpoint(), work, shardSize, scope.backend());
             return;
         }
-        try (Arena memory = Arena.ofShared()) {
+        try (Arena memory = scope.backend().host().newArena()) {
             new PeftAdapter(student, spec.lora(), scope.model())
                     .write(healed.adapters(memory), work);
         }
@@ -129,7 +129,8 @@ final class BlockwiseRun {
         Backend backend = scope.backend();
         ModelSpec own = Architectures.specOf(student);
         Windows windows = batches.windows(needed);
-        boolean spills = spills(windows, own.hidden());
+        boolean spills =
+                BlockwiseMemory.of(student, teacher, spec, backend, scope.memory()).spills();
         try (LanguageModel mine = new LanguageModel(healed.checkpoint(), own, backend);
                 LanguageModel theirs =
                         new LanguageModel(teacher, Architectures.specOf(teacher), backend);
@@ -299,11 +300,6 @@ final class BlockwiseRun {
         } catch (JsonProcessingException e) {
             throw new IllegalStateException(e);
         }
-    }
-
-    /// Whether the hidden states go to disk.
-    private boolean spills(Windows windows, int hidden) {
-        return 8L * windows.count() * windows.length() * hidden > scope.memory() / 2;
     }
 
     private Path stateFile(int block) {

@@ -35,15 +35,22 @@ record DistillRun(
     /// A loss that has risen so many times over its beginning does not come back.
     private static final double DIVERGED = 10;
 
-    @SuppressWarnings("MustBeClosed") // both are resources of the try
+    @SuppressWarnings("MustBeClosed") // a resource of the try
     SequencedMap<String, Object> run(Batches batches) {
+        StepMemory memory = memory();
+        try (Student model = Student.of(student, scope.backend(), spec)) {
+            SequencedMap<String, Object> values = learn(model, memory, batches);
+            write(model);
+            return values;
+        }
+    }
+
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    private SequencedMap<String, Object> learn(Student model, StepMemory memory, Batches batches) {
         Backend backend = scope.backend();
         TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
-        long fixed = StepMemory.fixed(student, teacher, spec);
-        StepMemory.requireFixed(fixed, scope.memory());
-        try (Student model = Student.of(student, backend, spec);
-                Teacher asked =
-                        teacher != null && (spec.loss().asksTeacher() || spec.inside().any())
+        try (Teacher asked =
+                        teacher != null && spec.asks()
                                 ? new Teacher(teacher, backend, spec.length())
                                 : null;
                 InsideLoss inside =
@@ -61,7 +68,7 @@ record DistillRun(
                                 saved,
                                 inside,
                                 spec,
-                                memory(model, asked, saved, inside, fixed))) {
+                                memory)) {
             Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);
@@ -101,7 +108,6 @@ record DistillRun(
                 requireBest(state, model);
             }
             Losses held = held(trainer, batches);
-            write(model);
             writeLog(state.log(), work());
             return values(state, held, model);
         }
@@ -113,7 +119,7 @@ record DistillRun(
             CheckpointCopy.write(model.result(), work(), shardSize, scope.backend());
             return;
         }
-        try (Arena memory = Arena.ofShared()) {
+        try (Arena memory = scope.backend().host().newArena()) {
             new PeftAdapter(student, spec.lora(), scope.model())
                     .write(model.adapters(memory), work());
         }
@@ -133,10 +139,10 @@ record DistillRun(
         }
     }
 
-    private StepMemory memory(
-            Student model, Teacher asked, TeacherCache saved, InsideLoss inside, long fixed) {
-        long left = scope.memory() - fixed - (inside == null ? 0 : inside.bytes());
-        StepMemory memory = StepMemory.of(model, asked, saved, spec, left);
+    private StepMemory memory() {
+        CacheHeader header = cache == null ? null : cache.header();
+        StepMemory memory =
+                StepMemory.of(student, teacher, header, spec, scope.backend(), scope.memory());
         if (memory.checkpoints() && !spec.checkpointBlocks()) {
             scope.progress().note("to keep to --memory, every block runs twice");
         }

@@ -102,6 +102,11 @@ public record DistillSpec(
         return (long) batch * length * accumulate;
     }
 
+    /// Whether a teacher that is there is asked.
+    boolean asks() {
+        return loss.asksTeacher() || inside.any();
+    }
+
     /// Of each text.
     int[] weights() {
         return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(Part::weight).toArray();

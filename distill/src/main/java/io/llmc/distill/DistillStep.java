@@ -3,6 +3,7 @@ package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.arch.Architectures;
@@ -89,6 +90,20 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
             if (cache != null) {
                 spec.matching(cache.header());
             }
+        }
+    }
+
+    @Override
+    public long memory(Path model, Backend backend, long cap) {
+        try (Checkpoint student = ModelDirectory.open(model, _ -> {});
+                Checkpoint teacher = openTeacher(_ -> {});
+                TeacherCache cache = openCache()) {
+            if (spec.blockwise()) {
+                return BlockwiseMemory.of(student, teacher, spec, backend, cap).bytes();
+            }
+            CacheHeader header = cache == null ? null : cache.header();
+            DistillSpec whole = cache == null ? spec : spec.matching(header);
+            return StepMemory.of(student, teacher, header, whole, backend, cap).bytes();
         }
     }
 

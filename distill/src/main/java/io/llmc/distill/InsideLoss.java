@@ -7,6 +7,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.Tape;
 import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
@@ -34,8 +35,6 @@ final class InsideLoss implements AutoCloseable {
     /// What the teacher gave for a batch, and one block's losses.
     private final TensorArena arena;
 
-    private final long held;
-
     /// From the student's width to the teacher's, by the student's block; empty where they are
     /// equal.
     private final Map<Integer, Tensor> projections = new HashMap<>();
@@ -53,12 +52,12 @@ final class InsideLoss implements AutoCloseable {
         }
         int own = student.model().spec().hidden();
         int blocks = student.blocks().size();
+        ModelSpec mine = student.model().spec();
+        ModelSpec theirs = teacher.model().spec();
         boolean projects = spec.hidden() != 0 && own != width;
-        long learnt = 4096 + (projects ? blocks * (16L * own * width + 4096) : 0);
-        long work = bytes(distill.batch() * distill.length(), teacher);
-        this.held = learnt + work;
-        this.memory = backend.newArena(learnt);
-        this.arena = backend.newArena(work);
+        this.memory = backend.newArena(learntBytes(mine, theirs, distill));
+        int rows = distill.batch() * distill.length();
+        this.arena = backend.newArena(workBytes(mine, theirs, map, distill, rows));
         for (int i = 0; projects && i < blocks; i++) {
             String name = "projection." + i;
             projections.put(i, student.learnBeside(name, width, own, distill.seed() + i, memory));
@@ -127,22 +126,27 @@ final class InsideLoss implements AutoCloseable {
         return new Targets();
     }
 
-    /// Bytes that it takes.
-    long bytes() {
-        return held;
+    /// Bytes of projections, their gradients and states.
+    static long learntBytes(ModelSpec own, ModelSpec teacher, DistillSpec distill) {
+        boolean projects = distill.inside().hidden() != 0 && own.hidden() != teacher.hidden();
+        long one = 16L * own.hidden() * teacher.hidden() + 4096;
+        return 4096 + (projects ? own.layers().size() * one : 0);
     }
 
-    private long bytes(int rows, Teacher teacher) {
-        long hidden = 4L * rows * Math.max(width, student.model().spec().hidden()) + 256;
-        long outputs = spec.hidden() == 0 ? 0 : student.blocks().size() * hidden;
+    /// Bytes of what the teacher gave for a batch of `rows` tokens, and of one block's losses.
+    static long workBytes(
+            ModelSpec own, ModelSpec teacher, LayerMap map, DistillSpec distill, int rows) {
+        DistillSpec.Inside spec = distill.inside();
+        long hidden = 4L * rows * Math.max(teacher.hidden(), own.hidden()) + 256;
+        long outputs = spec.hidden() == 0 ? 0 : own.layers().size() * hidden;
         long scores =
                 spec.attention() == 0
                         ? 0
                         : map.counterparts().stream()
-                                .map(b -> teacher.model().spec().layers().get(b).attention())
+                                .map(b -> teacher.layers().get(b).attention())
                                 .mapToLong(a -> 4L * rows * (a.queryWidth() + a.keyWidth()) + 512)
                                 .sum();
-        int heads = student.model().spec().layers().getFirst().attention().heads();
+        int heads = own.layers().getFirst().attention().heads();
         return outputs + scores + 4 * hidden + 16L * rows * heads + (1 << 14);
     }
 

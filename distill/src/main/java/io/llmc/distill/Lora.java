@@ -67,7 +67,7 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
     /// @param w `[out, in]` in host memory
     Tensor merged(Tensor w, Tensor down, Tensor up, Backend backend, Arena memory) {
         try (TensorArena scratch =
-                backend.newArena(16 * w.shape().size() + 4 * down.shape().size() + 8192)) {
+                backend.newArena(mergingBytes(w.shape().size(), down.shape().size()))) {
             Tensor turnedDown = scratch.allocate(DType.F32, new Shape(down.cols(), down.rows()));
             Tensor added = scratch.allocate(DType.F32, w.shape());
             Tensor base = scratch.allocate(DType.F32, w.shape());
@@ -80,6 +80,14 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
             backend.download(host, sum);
             return Tensor.of(host, DType.F32, sum.shape().dims());
         }
+    }
+
+    /// Bytes of the arena that [#merged] works in.
+    ///
+    /// @param size values of the weight
+    /// @param down values of the adapter's first matrix
+    static long mergingBytes(long size, long down) {
+        return 16 * size + 4 * down + 8192;
     }
 
     float scale() {

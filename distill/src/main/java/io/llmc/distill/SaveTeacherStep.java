@@ -16,6 +16,8 @@ import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
+import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.StreamMemory;
 import io.llmc.pipeline.Work;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -59,7 +61,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     """,
                     SaveTeacherStep::read);
 
-    /// Tokens that the teacher sees at a time, about; what it says does not depend on it.
+    /// Tokens that the teacher sees at a time, about.
     private static final int ROWS = 2048;
 
     /// Bytes of logits that exist at once, about.
@@ -119,6 +121,39 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "a window of %,d tokens with %,d predictions each takes more than 1 GiB"
                             .formatted(length, topK),
                     "lower --top-k or --length");
+        }
+    }
+
+    /// Windows that the teacher sees at a time; what it says does not depend on it.
+    private int batch() {
+        return Math.max(1, ROWS / length);
+    }
+
+    /// Rows whose logits exist at once.
+    private static int pieceRows(ModelSpec spec) {
+        return (int) Math.clamp(LOGITS / (4L * spec.vocabulary()), 16, 512);
+    }
+
+    private long arenaBytes(Checkpoint teacher, int rows) {
+        ModelSpec spec = Architectures.specOf(teacher);
+        long logits = 4L * pieceRows(spec) * spec.vocabulary() + (1 << 16);
+        return Teacher.bytes(teacher, rows, length) + 3 * logits + 8L * rows * topK + (1 << 16);
+    }
+
+    @Override
+    public long memory(Path model, Backend backend, long cap) {
+        try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
+            int rows = batch() * length;
+            long bytes =
+                    Sizes.roundUp(
+                            Teacher.residentBytes(teacher, backend, length)
+                                    + StreamMemory.kernels(
+                                            Architectures.specOf(teacher), backend, rows)
+                                    + arenaBytes(teacher, rows)
+                                    + 4L * rows * topK
+                                    + (1 << 16));
+            Sizes.requireWithin(cap, bytes, "");
+            return bytes;
         }
     }
 
@@ -215,7 +250,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
             Scope scope, Checkpoint checkpoint, int[] ids, CacheWriter writer, Journal journal)
             throws IOException {
         int windows = ids.length / length;
-        int batch = Math.clamp(ROWS / length, 1, windows);
+        int batch = Math.min(batch(), windows);
         // The batches of a run that goes on are those of one that was never interrupted.
         writer.keep(writer.done() / batch * batch);
         if (writer.done() > 0) {
@@ -224,14 +259,10 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         scope.progress().begin("asking the teacher", windows);
         scope.progress().advance(writer.done(), "");
         Backend backend = scope.backend();
-        int vocabulary = Architectures.specOf(checkpoint).vocabulary();
-        int piece = (int) Math.clamp(LOGITS / (4L * vocabulary), 16, 512);
-        long logits = 4L * piece * vocabulary + (1 << 16);
+        int piece = pieceRows(Architectures.specOf(checkpoint));
         int rows = batch * length;
         try (Teacher teacher = new Teacher(checkpoint, backend, length);
-                TensorArena arena =
-                        backend.newArena(
-                                teacher.bytes(rows) + 3 * logits + 8L * rows * topK + (1 << 16))) {
+                TensorArena arena = backend.newArena(arenaBytes(checkpoint, rows))) {
             int[] top = new int[Math.multiplyExact(rows, topK)];
             float[] values = new float[top.length];
             while (writer.done() < windows) {
@@ -258,7 +289,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
             int[] top,
             float[] values) {
         try (TensorArena step = arena.scratch();
-                Arena host = Arena.ofConfined()) {
+                Arena host = backend.host().newArena()) {
             Tensor normed = teacher.normed(windows, step, Teacher.Listener.NONE);
             int rows = Math.toIntExact(normed.rows());
             Tensor ids = step.allocate(DType.I32, new Shape(rows, topK));

@@ -1,104 +1,137 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
-import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
+import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.StreamMemory;
 
-/// How a training step keeps to a memory cap: where activations of all blocks do not fit, those of
-/// one block at a time do, with the same results.
+/// How training keeps to a memory cap: where activations of all blocks do not fit, those of one
+/// block at a time do, with the same results.
 ///
 /// @param checkpoints blocks run a second time on the way back
-/// @param bytes of the arena that a step runs in
-record StepMemory(boolean checkpoints, long bytes) {
+/// @param arena bytes that a step runs in
+/// @param bytes outside the Java heap at the worst moment, in whole MiB
+record StepMemory(boolean checkpoints, long arena, long bytes) {
+    private static final long SLACK = 1 << 18;
 
-    /// What lies in memory whatever the batch: both models, gradients and Adam's states.
+    /// From headers alone.
     ///
-    /// @param teacher null for none
-    static long fixed(Checkpoint student, Checkpoint teacher, DistillSpec spec) {
-        return Student.residentBytes(student, spec) + (teacher == null ? 0 : stored(teacher));
-    }
-
-    private static long stored(Checkpoint c) {
-        return c.names().stream().mapToLong(n -> c.info(n).byteSize()).sum();
-    }
-
-    /// @throws UserException where weights and states alone are above the cap
-    static void requireFixed(long fixed, long cap) {
-        if (fixed > cap) {
-            throw new UserException(
-                    "--memory %s is too little: weights, gradients and optimizer states need %s"
-                            .formatted(Sizes.format(cap), Sizes.format(fixed)),
-                    "raise it, or train less at a time: --optimizer adamw8bit, --lora 16, --blockwise");
-        }
-    }
-
-    /// @param left bytes under the cap for a step
-    /// @throws UserException where not even checkpointed blocks fit
+    /// @param teacher null where a cache or nobody is asked
+    /// @param cache null for none
+    /// @throws io.llmc.formats.UserException where not even checkpointed blocks keep the cap
     static StepMemory of(
-            Student student, Teacher teacher, TeacherCache cache, DistillSpec spec, long left) {
-        long whole = bytes(student, teacher, cache, spec, spec.batch(), false);
-        if (!spec.checkpointBlocks() && whole <= left) {
-            return new StepMemory(false, whole);
+            Checkpoint student,
+            Checkpoint teacher,
+            CacheHeader cache,
+            DistillSpec spec,
+            Backend backend,
+            long cap) {
+        Plan plan =
+                new Plan(
+                        StudentMemory.of(student, spec, backend),
+                        spec.asks() ? teacher : null,
+                        spec.loss().asksTeacher() ? cache : null);
+        StepMemory whole = plan.of(spec.batch(), false);
+        if (!spec.checkpointBlocks() && whole.bytes <= cap) {
+            return whole;
         }
-        long least = bytes(student, teacher, cache, spec, spec.batch(), true);
-        if (least <= left) {
-            return new StepMemory(true, least);
+        StepMemory least = plan.of(spec.batch(), true);
+        if (least.bytes > cap) {
+            int fits = spec.batch() - 1;
+            while (fits > 0 && plan.of(fits, true).bytes > cap) {
+                fits--;
+            }
+            Sizes.requireWithin(
+                    cap,
+                    least.bytes,
+                    fits > 0
+                            ? "lower the batch: --batch %d fits, with --accumulate for the rest".formatted(fits)
+                            : "train less at a time: --optimizer adamw8bit, --lora 16, --blockwise,"
+                                    + " a lower --length");
         }
-        int fits = spec.batch() - 1;
-        while (fits > 0 && bytes(student, teacher, cache, spec, fits, true) > left) {
-            fits--;
-        }
-        throw new UserException(
-                "--memory is too little: a step of %d windows of %d tokens needs %s, and %s are left beside weights and states"
-                        .formatted(
-                                spec.batch(),
-                                spec.length(),
-                                Sizes.format(least),
-                                Sizes.format(Math.max(0, left))),
-                fits > 0
-                        ? "--batch %d fits, with --accumulate for the rest".formatted(fits)
-                        : "raise it, lower --length, or pass --blockwise");
+        return least;
     }
 
-    private static long bytes(
-            Student student,
-            Teacher teacher,
-            TeacherCache cache,
-            DistillSpec spec,
-            int batch,
-            boolean checkpoints) {
-        LanguageModel model = student.model();
-        int rows = batch * spec.length();
-        int hidden = model.spec().hidden();
-        long stream = 4L * rows * hidden + 4096;
-        try (TensorArena tables =
-                model.backend().newArena(Positions.bytes(model.spec(), spec.length()) + 4096)) {
-            Positions positions =
-                    Positions.of(model.spec(), spec.length(), model.backend(), tables);
+    private record Plan(StudentMemory student, Checkpoint teacher, CacheHeader cache) {
+        StepMemory of(int batch, boolean checkpoints) {
+            DistillSpec spec = student.spec();
+            int rows = batch * spec.length();
+            long arena = arena(rows, checkpoints);
+            long learning = arena + Positions.bytes(student.model(), spec.length()) + 4096;
+            if (teacher != null) {
+                learning += Teacher.residentBytes(teacher, student.backend(), spec.length());
+            }
+            if (spec.inside().any() && teacher != null) {
+                LayerMap map = LayerMap.of(student.c(), teacher, spec.inside().map());
+                learning += inside(map, rows);
+            }
+            if (cache != null) {
+                learning += 4L * cache.length() * cache.topK() + 64;
+            }
+            // A piece of the losses on its way to the host.
+            learning += 64L * rows;
+            return new StepMemory(
+                    checkpoints,
+                    arena,
+                    Sizes.roundUp(
+                            student.resident()
+                                    + kernels(rows)
+                                    + TrainState.CHUNK
+                                    + Math.max(learning, student.writing())
+                                    + SLACK));
+        }
+
+        private long inside(LayerMap map, int rows) {
+            ModelSpec theirs = Architectures.specOf(teacher);
+            // Projections begin as random values of the host.
+            long host = 4L * student.model().hidden() * theirs.hidden() + 64;
+            return InsideLoss.learntBytes(student.model(), theirs, student.spec())
+                    + InsideLoss.workBytes(student.model(), theirs, map, student.spec(), rows)
+                    + host;
+        }
+
+        /// Those of the student and the teacher.
+        private long kernels(int rows) {
+            long most = student.kernels(rows);
+            if (teacher == null) {
+                return most;
+            }
+            ModelSpec theirs = Architectures.specOf(teacher);
+            return most + StreamMemory.kernels(theirs, student.backend(), rows);
+        }
+
+        private long arena(int rows, boolean checkpoints) {
+            ModelSpec model = student.model();
+            int hidden = model.hidden();
+            long stream = 4L * rows * hidden + 4096;
             long most = 0;
             long all = 0;
             for (DecoderBlock block : student.blocks()) {
-                long kept = ArenaPlan.kept(block, rows, hidden, positions, model.backend());
+                long kept = ArenaPlan.kept(block, rows, hidden, student.spec().length());
                 most = Math.max(most, kept);
                 all += kept;
             }
             // The gradients of one block's activations exist at a time.
             long blocks = (checkpoints ? most : all) + most;
-            long streams = stream * (2L * student.blocks().size() + 16);
-            long vocabulary = model.spec().vocabulary();
+            long streams = stream * (2L * model.layers().size() + 16);
+            long vocabulary = model.vocabulary();
             long piece = Math.min(rows, PredictionLoss.pieceRows(vocabulary));
             // Logits of both, before and after a bias or a cap, and gradients.
             long head = 6 * (4 * piece * vocabulary + (64 << 10));
             // The teacher has gone when the student begins, but for what its head reads.
-            long asked = teacher == null ? 0 : teacher.bytes(rows);
-            long read = teacher == null ? 0 : 8L * rows * teacher.model().spec().hidden() + 8192;
-            long top = cache == null ? 0 : cache.bytes(rows);
+            long asked = 0;
+            long read = 0;
+            if (teacher != null) {
+                asked = Teacher.bytes(teacher, rows, student.spec().length());
+                read = 8L * rows * Architectures.specOf(teacher).hidden() + 8192;
+            }
+            long top = cache == null ? 0 : 8L * rows * cache.topK() + 4096;
             return Math.max(asked, blocks + streams + head + read) + top;
         }
     }

@@ -110,20 +110,8 @@ final class Student implements AutoCloseable {
         }
     }
 
-    /// Bytes of weights, gradients and states.
-    static long residentBytes(Checkpoint c, DistillSpec distill) {
-        Trainable trainable = Trainable.of(distill);
-        return bytes(c, trainable, distill.adam().algorithm())
-                + c.names().stream()
-                        .mapToLong(n ->
-                                trainable.selects(c, n)
-                                        ? 4 * c.info(n).shape().size()
-                                        : c.info(n).byteSize())
-                        .sum();
-    }
-
     /// Weights that a device with memory of its own takes copies of.
-    private static long copied(Checkpoint c, String prefix, Backend backend) {
+    static long copied(Checkpoint c, String prefix, Backend backend) {
         return backend.device().equals("cpu")
                 ? 0
                 : c.names().stream()
@@ -133,7 +121,7 @@ final class Student implements AutoCloseable {
     }
 
     /// Of gradients, states and adapters.
-    private static long bytes(Checkpoint c, Trainable trainable, DistillSpec.Algorithm algorithm) {
+    static long bytes(Checkpoint c, Trainable trainable, DistillSpec.Algorithm algorithm) {
         long dense =
                 c.names().stream()
                         .filter(n -> trainable.selects(c, n))
@@ -172,7 +160,7 @@ final class Student implements AutoCloseable {
 
     /// Uniform between plus and minus the inverse root of the number of columns.
     private void randomize(Tensor t, long seed) {
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = model.backend().host().newArena()) {
             MemorySegment values = host.allocate(t.byteSize(), 64);
             Random random = new Random(seed);
             double bound = 1 / Math.sqrt(t.cols());

@@ -11,10 +11,12 @@ import io.llmc.formats.TensorReader;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.Tap;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
+import io.llmc.pipeline.StreamMemory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -58,12 +60,24 @@ final class Teacher implements AutoCloseable {
         return model.spec().vocabulary();
     }
 
-    /// Bytes that [#normed] takes at most.
-    long bytes(int rows) {
-        int hidden = model.spec().hidden();
+    /// Bytes outside the Java heap that a teacher takes at most before it is asked, from headers
+    /// alone.
+    static long residentBytes(Checkpoint c, Backend backend, int length) {
+        ModelSpec spec = Architectures.specOf(c);
+        long mapped =
+                c.names().stream()
+                        .mapToLong(n -> StreamMemory.inMemory(c, n, spec.inOutLinears()))
+                        .sum();
+        return mapped + weights(c, backend) + Positions.bytes(spec, length) + (1 << 14);
+    }
+
+    /// Bytes that [#normed] takes of an arena at most, from headers alone.
+    static long bytes(Checkpoint c, int rows, int length) {
+        ModelSpec spec = Architectures.specOf(c);
+        int hidden = spec.hidden();
         long most = 0;
-        for (DecoderBlock block : blocks) {
-            most = Math.max(most, ArenaPlan.kept(block, rows, hidden, positions, model.backend()));
+        for (DecoderBlock block : StreamMemory.outlines(c, spec)) {
+            most = Math.max(most, ArenaPlan.kept(block, rows, hidden, length));
         }
         return most + 12L * rows * hidden + 4096;
     }

@@ -11,12 +11,12 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel.MapMode;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -30,22 +30,12 @@ final class TeacherCache implements AutoCloseable {
     private final Path directory;
     private final CacheHeader header;
     private final int[] ids;
-    private final Arena arena;
-    private final OpenFile file;
-    private final MemorySegment logits;
+    private final OpenFile logits;
 
-    private TeacherCache(
-            Path directory,
-            CacheHeader header,
-            int[] ids,
-            Arena arena,
-            OpenFile file,
-            MemorySegment logits) {
+    private TeacherCache(Path directory, CacheHeader header, int[] ids, OpenFile logits) {
         this.directory = directory;
         this.header = header;
         this.ids = ids;
-        this.arena = arena;
-        this.file = file;
         this.logits = logits;
     }
 
@@ -60,28 +50,17 @@ final class TeacherCache implements AutoCloseable {
                     "name a directory that llmc distill --save-teacher has made");
         }
         CacheHeader header = CacheHeader.read(directory);
-        Arena arena = Arena.ofShared();
         try {
+            Path tokens = directory.resolve(CacheHeader.TOKENS);
             int[] ids =
-                    MemorySegment.ofArray(Files.readAllBytes(directory.resolve(CacheHeader.TOKENS)))
+                    MemorySegment.ofArray(Files.readAllBytes(tokens))
                             .toArray(
                                     ValueLayout.JAVA_INT_UNALIGNED.withOrder(
                                             ByteOrder.LITTLE_ENDIAN));
-            requireIds(directory.resolve(CacheHeader.TOKENS), header, ids);
-            OpenFile file = OpenFile.of(directory.resolve(CacheHeader.LOGITS));
-            try {
-                MemorySegment logits =
-                        file.channel().map(MapMode.READ_ONLY, 0, file.bytes(), arena);
-                return new TeacherCache(directory, header, ids, arena, file, logits);
-            } catch (IOException e) {
-                file.close();
-                throw e;
-            }
-        } catch (RuntimeException e) {
-            arena.close();
-            throw e;
+            requireIds(tokens, header, ids);
+            OpenFile logits = OpenFile.of(directory.resolve(CacheHeader.LOGITS));
+            return new TeacherCache(directory, header, ids, logits);
         } catch (IOException e) {
-            arena.close();
             throw new UserException(
                     "cannot read %s: %s".formatted(directory, e.getMessage()),
                     "check that you may read it");
@@ -150,11 +129,6 @@ final class TeacherCache implements AutoCloseable {
     /// Rows of a [Top] with equally many tokens.
     record Part(int from, int to, Tensor ids, Tensor values) {}
 
-    /// Bytes that [#top] takes of an arena.
-    long bytes(int rows) {
-        return 8L * rows * header.topK() + 4096;
-    }
-
     /// @param vocabulary ids that the student predicts: what the teacher gave to others, which are
     ///   padding, goes to these in proportion
     Top top(int[] windows, int vocabulary, Backend backend, TensorArena memory) {
@@ -166,7 +140,7 @@ final class TeacherCache implements AutoCloseable {
         Tensor logs = memory.allocate(DType.F32, shape);
         int[] some = new int[length * k];
         float[] values = new float[some.length];
-        try (Arena host = Arena.ofConfined()) {
+        try (Arena host = backend.host().newArena()) {
             MemorySegment copy = host.allocate(4L * some.length, 8);
             for (int i = 0; i < windows.length; i++) {
                 read(windows[i], some, values);
@@ -218,10 +192,7 @@ final class TeacherCache implements AutoCloseable {
     ///
     /// @throws FormatException where it is damaged
     void read(int window, int[] top, float[] values) {
-        long bytes = header.windowBytes();
-        // A copy: where the file became shorter, that is an error, and a checksum is not.
-        byte[] copy = logits.asSlice(window * bytes, bytes).toArray(ValueLayout.JAVA_BYTE);
-        ByteBuffer in = ByteBuffer.wrap(copy).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer in = bytes(window).order(ByteOrder.LITTLE_ENDIAN);
         if (in.getInt(in.capacity() - Integer.BYTES)
                 != CacheWriter.checksum(in, ids, window, header.length())) {
             throw damaged(window, "its checksum differs");
@@ -232,6 +203,23 @@ final class TeacherCache implements AutoCloseable {
             }
         } catch (IllegalArgumentException e) {
             throw damaged(window, e.getMessage());
+        }
+    }
+
+    /// As the file has it, which may have become shorter.
+    private ByteBuffer bytes(int window) {
+        ByteBuffer in = ByteBuffer.allocate(Math.toIntExact(header.windowBytes()));
+        try {
+            while (in.hasRemaining()) {
+                long at = window * header.windowBytes() + in.position();
+                if (logits.channel().read(in, at) < 0) {
+                    logits.requireWhole();
+                    throw damaged(window, "the file ends before it");
+                }
+            }
+            return in.flip();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 
@@ -258,12 +246,11 @@ final class TeacherCache implements AutoCloseable {
         return sum / header.tokens();
     }
 
-    /// @throws FormatException where the file became shorter while it was mapped
+    /// @throws FormatException where the file became shorter while it was in use
     @Override
     public void close() {
-        arena.close();
-        try (file) {
-            file.requireWhole();
+        try (logits) {
+            logits.requireWhole();
         }
     }
 }

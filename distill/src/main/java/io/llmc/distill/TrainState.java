@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.formats.OpenFile;
 import io.llmc.tensor.Tensor;
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -30,7 +31,9 @@ import java.util.zip.CRC32C;
 /// @param log one JSON object a step
 record TrainState(int step, double best, int since, List<String> log) {
     private static final ObjectMapper JSON = new ObjectMapper();
-    private static final int CHUNK = 1 << 24;
+
+    /// Bytes of the buffer that tensors go through.
+    static final int CHUNK = 1 << 20;
     private static final Pattern SAVED =
             Pattern.compile("(train-state|best-weights|block).*\\.bin(\\.tmp)?");
 
@@ -118,7 +121,7 @@ record TrainState(int step, double best, int since, List<String> log) {
                                 StandardOpenOption.CREATE,
                                 StandardOpenOption.TRUNCATE_EXISTING,
                                 StandardOpenOption.WRITE);
-                Arena memory = Arena.ofShared()) {
+                Arena memory = backend.host().newArena()) {
             CRC32C crc = new CRC32C();
             MemorySegment buffer = memory.allocate(CHUNK, 64);
             put(out, crc, ByteBuffer.allocate(4).putInt(0, head.length));
@@ -167,12 +170,7 @@ record TrainState(int step, double best, int since, List<String> log) {
         }
         Backend backend = student.model().backend();
         try (OpenFile in = OpenFile.of(file)) {
-            try {
-                return read(in, tensors, backend);
-            } finally {
-                // Rather than with the fault of a file that became shorter, it ends with its name.
-                in.requireWhole();
-            }
+            return read(in, tensors, backend);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -180,40 +178,49 @@ record TrainState(int step, double best, int since, List<String> log) {
 
     private static byte[] read(OpenFile in, List<Tensor> tensors, Backend backend)
             throws IOException {
-        try (Arena memory = Arena.ofShared()) {
-            MemorySegment all =
-                    in.channel().map(FileChannel.MapMode.READ_ONLY, 0, in.bytes(), memory);
+        try (Arena memory = backend.host().newArena()) {
             long weights = tensors.stream().mapToLong(Tensor::byteSize).sum();
-            if (all.byteSize() < 12 + weights) {
+            if (in.bytes() < 12 + weights) {
                 return null;
             }
-            long body = all.byteSize() - 8;
+            long body = in.bytes() - 8;
             CRC32C crc = new CRC32C();
             MemorySegment buffer = memory.allocate(CHUNK, 64);
             for (long at = 0; at < body; at += CHUNK) {
-                // A copy: where the file became shorter, that is an error, and a checksum is not.
-                MemorySegment some = buffer.asSlice(0, Math.min(CHUNK, body - at));
-                crc.update(some.copyFrom(all.asSlice(at, some.byteSize())).asByteBuffer());
+                crc.update(read(in, at, buffer.asSlice(0, Math.min(CHUNK, body - at))));
             }
-            if (all.asSlice(body).asByteBuffer().getLong() != crc.getValue()) {
+            if (read(in, body, buffer.asSlice(0, 8)).getLong() != crc.getValue()) {
                 return null;
             }
-            // A view of the whole would be limited to 2 GiB.
-            int length = all.asSlice(0, 4).asByteBuffer().getInt();
+            int length = read(in, 0, buffer.asSlice(0, 4)).getInt();
             if (length < 0 || 4L + length + weights != body) {
                 return null;
             }
-            byte[] head = all.asSlice(4, length).toArray(java.lang.foreign.ValueLayout.JAVA_BYTE);
+            byte[] head = read(in, 4, MemorySegment.ofArray(new byte[length])).array();
             long at = 4L + length;
             for (Tensor t : tensors) {
                 for (Tensor part : parts(t)) {
                     MemorySegment host = buffer.asSlice(0, part.byteSize());
-                    host.copyFrom(all.asSlice(at, part.byteSize()));
+                    read(in, at, host);
                     backend.upload(part, host);
                     at += part.byteSize();
                 }
             }
             return head;
         }
+    }
+
+    /// Fills a segment from a place in a file.
+    ///
+    /// @throws io.llmc.formats.FormatException where the file became shorter
+    private static ByteBuffer read(OpenFile in, long at, MemorySegment to) throws IOException {
+        ByteBuffer bytes = to.asByteBuffer();
+        while (bytes.hasRemaining()) {
+            if (in.channel().read(bytes, at + bytes.position()) < 0) {
+                in.requireWhole();
+                throw new EOFException("a file became shorter while it was read");
+            }
+        }
+        return bytes.flip();
     }
 }

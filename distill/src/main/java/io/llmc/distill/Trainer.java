@@ -61,7 +61,7 @@ final class Trainer implements AutoCloseable {
         this.vocabulary = Math.min(own, asked);
         this.predictions = new PredictionLoss(student, teacher, spec, positions, vocabulary);
         this.checkpoints = memory.checkpoints();
-        this.arena = backend.newArena(memory.bytes());
+        this.arena = backend.newArena(memory.arena());
     }
 
     private PredictionLoss.Asked ask(

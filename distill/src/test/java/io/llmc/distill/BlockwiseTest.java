@@ -4,10 +4,14 @@ package io.llmc.distill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.TestFiles;
+import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Work;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -59,9 +63,34 @@ class BlockwiseTest {
 
     @Test
     void statesOnDiskGiveTheSameBytes() throws Exception {
+        Map<String, Object> many = Map.of("accumulate", 8);
+        BlockwiseMemory tight = spilling(8);
+        assertThat(tight.spills()).isTrue();
+        Path free = temp.resolve("free");
+        run(many, free, 2, Integer.MAX_VALUE, Long.MAX_VALUE);
         Path out = temp.resolve("out");
-        run(Map.of(), out, 2, Integer.MAX_VALUE, 1 << 20);
-        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
+        run(many, out, 2, Integer.MAX_VALUE, tight.bytes());
+        assertThat(Runs.hashes(out)).isEqualTo(Runs.hashes(free));
+    }
+
+    /// Where everything in memory is a byte too much.
+    private static BlockwiseMemory spilling(int accumulate) {
+        Map<String, Object> options = new LinkedHashMap<>();
+        options.put("teacher", "unused");
+        options.put("data", "unused");
+        options.put("blockwise", true);
+        options.put("steps", 6);
+        options.put("accumulate", accumulate);
+        options.put("batch", 2);
+        options.put("length", 64);
+        options.put("holdout", 4);
+        DistillSpec spec = DistillSpec.read(Options.of(options));
+        try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
+                Checkpoint own = Checkpoint.open(student);
+                Checkpoint other = Checkpoint.open(TEACHER)) {
+            long free = BlockwiseMemory.of(own, other, spec, backend, Long.MAX_VALUE).bytes();
+            return BlockwiseMemory.of(own, other, spec, backend, free - 1);
+        }
     }
 
     /// In the first block, at its end, in the middle of the second, in the last.

@@ -60,7 +60,8 @@ class InsideLossTest {
                                 null,
                                 inside,
                                 spec,
-                                StepMemory.of(model, asked, null, spec, Long.MAX_VALUE))) {
+                                StepMemory.of(
+                                        own, other, null, spec, backend, Long.MAX_VALUE))) {
             test.accept(new Parts(model, trainer, spec, backend));
         }
     }

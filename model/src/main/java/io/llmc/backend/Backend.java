@@ -47,6 +47,13 @@ public interface Backend extends Runner, AutoCloseable {
         return 0;
     }
 
+    /// As [#kernelBytes], for the gradients of such a product.
+    ///
+    /// @param decodes whether the weight is stored otherwise than in F32
+    default long gradientBytes(long rows, long out, long in, boolean decodes) {
+        return 0;
+    }
+
     /// `src` must be native memory: a mapped file or an arena, not a Java array.
     void upload(Tensor dst, MemorySegment src);
 

@@ -73,7 +73,7 @@ public final class ArenaPlan implements Backend {
     }
 
     /// A tensor without bytes.
-    static Tensor nothing(Shape shape) {
+    public static Tensor nothing(Shape shape) {
         return new Tensor(new Nothing("cpu", 4 * shape.size()), 0, DType.F32, shape);
     }
 
@@ -87,6 +87,18 @@ public final class ArenaPlan implements Backend {
             block.forward(f, arena.allocate(DType.F32, new Shape(rows, hidden)));
         }
         return plan.peak + (1 << 12);
+    }
+
+    /// As [#kept(DecoderBlock, int, int, Positions, Backend)], of a block of which only sizes are
+    /// known.
+    ///
+    /// @param length tokens of a sequence
+    public static long kept(DecoderBlock block, int rows, int hidden, int length) {
+        ArenaPlan plan = new ArenaPlan("cpu");
+        try (TensorArena tables = plan.newArena(Long.MAX_VALUE)) {
+            Positions positions = Positions.of(block.spec(), length, plan, tables);
+            return kept(block, rows, hidden, positions, plan);
+        }
     }
 
     @Override

@@ -32,9 +32,7 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
         int rows = perChunk * length;
         long scratch = 4L * rows * spec.hidden() * 4 + SLACK;
         long kept = 0;
-        for (LayerSpec layer : spec.layers()) {
-            DecoderBlock block =
-                    LanguageModel.block(layer, spec.hidden(), new Outline(c, spec, layer));
+        for (DecoderBlock block : outlines(c, spec)) {
             ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, spec.hidden(), length);
             scratch = Math.max(scratch, pass.bytes());
             kept = Math.max(kept, pass.kept());
@@ -48,8 +46,15 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
                 chunk);
     }
 
+    /// The blocks without their bytes: enough to plan with.
+    public static List<DecoderBlock> outlines(Checkpoint c, ModelSpec spec) {
+        return spec.layers().stream()
+                .map(l -> LanguageModel.block(l, spec.hidden(), new Outline(c, spec, l)))
+                .toList();
+    }
+
     /// What kernels hold beside arenas for the largest product of a pass.
-    private static long kernels(ModelSpec spec, Backend backend, int rows) {
+    public static long kernels(ModelSpec spec, Backend backend, int rows) {
         long most = backend.kernelBytes(rows, spec.vocabulary(), spec.hidden());
         for (LayerSpec layer : spec.layers()) {
             for (LinearSpec l : layer.linears(spec.hidden())) {
@@ -60,14 +65,14 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
     }
 
     /// Bytes of the tensors outside of the blocks, as they are stored.
-    static long outer(Checkpoint c, ModelSpec spec) {
+    public static long outer(Checkpoint c, ModelSpec spec) {
         List<String> names = new ArrayList<>(c.names());
         spec.layers().forEach(l -> names.removeIf(name -> name.startsWith(l.prefix())));
         return names.stream().mapToLong(name -> inMemory(c, name, false)).sum();
     }
 
     /// Bytes of the tensors of the largest block, with the copies that reading them makes.
-    static long largestBlock(Checkpoint c, ModelSpec spec) {
+    public static long largestBlock(Checkpoint c, ModelSpec spec) {
         return spec.layers().stream()
                 .mapToLong(l ->
                         c.names().stream()
@@ -78,8 +83,8 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
                 .orElse(0);
     }
 
-    /// Packed weights and matrices that lie the other way round are copied when they are read.
-    private static long inMemory(Checkpoint c, String name, boolean turned) {
+    /// Bytes of one tensor that a model has read: packed weights and matrices that lie the other way round are copied when they are read.
+    public static long inMemory(Checkpoint c, String name, boolean turned) {
         long bytes = c.info(name).byteSize();
         boolean packed = c.quantization().isPresent() && !name.endsWith(".weight");
         return (packed || turned && c.info(name).shape().rank() == 2 ? 2 * bytes : bytes) + 64;

@@ -16,6 +16,13 @@ public non-sealed interface Work extends Recipe.Step {
     /// @param model as it is before the recipe's first step
     void check(Path model);
 
+    /// Bytes outside the Java heap that [#run] takes at most, from headers alone.
+    ///
+    /// @param model as for [#check]
+    /// @param cap bytes at most
+    /// @throws io.llmc.formats.UserException where that is too little, with the least that works
+    long memory(Path model, Backend backend, long cap);
+
     /// Writes and publishes the output; the caller concludes it.
     Result run(Scope scope);
 

@@ -63,7 +63,7 @@ public final class CpuBackend implements Backend {
         masks = new MaskKernels(workers);
         gradients = new GradKernels(workers);
         attentionGrad = new AttentionGradKernels(workers);
-        products = new ProductGradKernels(workers);
+        products = new ProductGradKernels(workers, budget);
         distillLosses = new DistillLossKernel(workers);
         stateLosses = new StateLossKernels(workers);
         adamW8 = new AdamW8Kernel(workers);
@@ -303,6 +303,15 @@ public final class CpuBackend implements Backend {
                         ? 0
                         : OneDnnGemm.scratchBytes(in) * workers.threads();
         return bf16 == null ? most : most + Bf16Gemm.scratchBytes(rows, out, in, workers.threads());
+    }
+
+    @Override
+    public long gradientBytes(long rows, long out, long in, boolean decodes) {
+        long own =
+                math == BackendOptions.Math.PORTABLE
+                        ? 0
+                        : OneDnnGemm.gradientBytes(rows, out) * workers.threads();
+        return own + (decodes ? 4 * out * in + 64 : 0);
     }
 
     @Override

@@ -30,6 +30,12 @@ final class OneDnnGemm implements Gemm {
         return 4 * (ROWS + COLUMNS) * terms + 4L * ROWS * COLUMNS;
     }
 
+    /// The same for the gradients of a product: of their operands only the last tile of the first
+    /// one is copied.
+    static long gradientBytes(long rows, long out) {
+        return 4 * ROWS * Math.max(rows, out) + 4L * ROWS * COLUMNS;
+    }
+
     @Override
     public String name() {
         return "oneDNN " + dnn.version();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import io.llmc.formats.MemoryBudget;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -13,15 +14,18 @@ final class ProductGradKernels {
     private static final int ROWS = 64;
 
     private final Workers workers;
+    private final MemoryBudget budget;
 
-    ProductGradKernels(Workers workers) {
+    /// @param budget for decoded weights
+    ProductGradKernels(Workers workers, MemoryBudget budget) {
         this.workers = workers;
+        this.budget = budget;
     }
 
     /// `dx[t,i] += sum_o dout[t,o] w[o,i]`
     void input(Gemm gemm, Tensor dx, Tensor dout, Weight w) {
         int in = Math.toIntExact(w.inFeatures());
-        try (Arena arena = Arena.ofShared()) {
+        try (Arena arena = budget.newArena()) {
             MemorySegment values =
                     w instanceof Weight.Dense(Tensor t) && t.dtype() == DType.F32
                             ? t.bytes()
