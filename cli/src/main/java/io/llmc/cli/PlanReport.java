@@ -114,17 +114,16 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
         json.put("output", recipe.output().toString());
-        plan.ifPresent(
-                p -> {
-                    json.put("input_bytes", p.inputBytes());
-                    json.put("output_bytes", p.outputBytes());
-                    json.put("input_parameters", p.inputParameters());
-                    json.put("output_parameters", p.outputParameters());
-                    json.put("peak_bytes", p.peakBytes());
-                    json.put("spills", p.spills());
-                    json.put("notes", p.notes());
-                    json.put("modules", p.modules().stream().map(PlanReport::json).toList());
-                });
+        plan.ifPresent(p -> {
+            json.put("input_bytes", p.inputBytes());
+            json.put("output_bytes", p.outputBytes());
+            json.put("input_parameters", p.inputParameters());
+            json.put("output_parameters", p.outputParameters());
+            json.put("peak_bytes", p.peakBytes());
+            json.put("spills", p.spills());
+            json.put("notes", p.notes());
+            json.put("modules", p.modules().stream().map(PlanReport::json).toList());
+        });
         if (showsNeeds()) {
             json.put("steps", needs.stream().map(PlanReport::json).toList());
         }

@@ -147,7 +147,8 @@ class MemoryIT {
 
     @Test
     void aSavedTeacherAndItsStudentKeepTheCap() throws IOException {
-        String save = "distill --teacher TALE --save-teacher OUT --data SHORT --top-k 16 --length 64";
+        String save =
+                "distill --teacher TALE --save-teacher OUT --data SHORT --top-k 16 --length 64";
         aWriterKeepsTheCapOrSaysTheLeastThatWorks(save);
         planned(save);
         assertThat(run(save, "cache", null).exit()).isEqualTo(0);

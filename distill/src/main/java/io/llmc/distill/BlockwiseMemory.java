@@ -25,31 +25,24 @@ record BlockwiseMemory(boolean spills, long bytes) {
         int rows = spec.batch() * spec.length();
         long learnt = (long) spec.steps() * spec.accumulate() * spec.batch();
         int windows = Math.toIntExact(Math.min(Integer.MAX_VALUE / 2, learnt + spec.holdout()));
-        StreamMemory mine =
-                StreamMemory.of(student, own.model(), backend, windows, spec.length());
+        StreamMemory mine = StreamMemory.of(student, own.model(), backend, windows, spec.length());
         StreamMemory theirs =
                 StreamMemory.of(
                         teacher, Architectures.specOf(teacher), backend, windows, spec.length());
         long block = own.block();
         long step =
                 own.blocks().stream()
-                        .mapToLong(
-                                b ->
-                                        BlockTrainer.bytes(
-                                                ArenaPlan.kept(
-                                                        b,
-                                                        rows,
-                                                        own.model().hidden(),
-                                                        spec.length()),
-                                                rows,
-                                                own.model().hidden()))
+                        .mapToLong(b ->
+                                BlockTrainer.bytes(
+                                        ArenaPlan.kept(
+                                                b, rows, own.model().hidden(), spec.length()),
+                                        rows,
+                                        own.model().hidden()))
                         .max()
                         .orElse(0);
         // A block that got worse is made once more; a healed one is read as it will be written.
-        long healing =
-                Math.max(theirs.block(), block + Math.max(block + step, own.writtenBlock()));
-        long around =
-                mine.outer() + theirs.outer() + mine.pass() + theirs.pass();
+        long healing = Math.max(theirs.block(), block + Math.max(block + step, own.writtenBlock()));
+        long around = mine.outer() + theirs.outer() + mine.pass() + theirs.pass();
         long kernels = own.kernels(rows) + TrainState.CHUNK + SLACK;
         long writing = block + own.writing() + kernels;
         long resident =

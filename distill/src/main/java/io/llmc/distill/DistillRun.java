@@ -61,14 +61,7 @@ record DistillRun(
                                         LayerMap.of(student, teacher, spec.inside().map()),
                                         spec)
                                 : null;
-                Trainer trainer =
-                        new Trainer(
-                                model,
-                                asked,
-                                saved,
-                                inside,
-                                spec,
-                                memory)) {
+                Trainer trainer = new Trainer(model, asked, saved, inside, spec, memory)) {
             Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             TrainState state = TrainState.restore(stateFile(), model);

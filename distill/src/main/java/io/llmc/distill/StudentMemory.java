@@ -40,18 +40,18 @@ record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Backend ba
     long block() {
         return StreamMemory.outer(c, model)
                 + model.layers().stream()
-                        .mapToLong(
-                                l ->
-                                        student(
-                                                Trainable.of(spec, spec.lora(), l.prefix()),
-                                                n -> n.startsWith(l.prefix())))
+                        .mapToLong(l ->
+                                student(
+                                        Trainable.of(spec, spec.lora(), l.prefix()),
+                                        n -> n.startsWith(l.prefix())))
                         .max()
                         .orElse(0);
     }
 
     private long student(Trainable trainable, Predicate<String> names) {
         // The random values of an adapter come from the host.
-        long host = adapters().mapToLong(l -> 4 * rank() * Math.max(l.in(), l.out())).max().orElse(0);
+        long host =
+                adapters().mapToLong(l -> 4 * rank() * Math.max(l.in(), l.out())).max().orElse(0);
         return Student.bytes(c, trainable, spec.adam().algorithm())
                 + Student.copied(c, trainable.prefix(), backend)
                 + sum(names, n -> mapped(n) + (trainable.selects(c, n) ? inF32(n) : 0))

@@ -34,6 +34,7 @@ record TrainState(int step, double best, int since, List<String> log) {
 
     /// Bytes of the buffer that tensors go through.
     static final int CHUNK = 1 << 20;
+
     private static final Pattern SAVED =
             Pattern.compile("(train-state|best-weights|block).*\\.bin(\\.tmp)?");
 
@@ -102,13 +103,10 @@ record TrainState(int step, double best, int since, List<String> log) {
 
     private static List<Tensor> tensors(Student student, boolean all) {
         return student.trained().values().stream()
-                .flatMap(
-                        p -> {
-                            Stream<Tensor> values = Stream.of(p.values());
-                            return all
-                                    ? Stream.concat(values, p.adam().tensors().stream())
-                                    : values;
-                        })
+                .flatMap(p -> {
+                    Stream<Tensor> values = Stream.of(p.values());
+                    return all ? Stream.concat(values, p.adam().tensors().stream()) : values;
+                })
                 .toList();
     }
 

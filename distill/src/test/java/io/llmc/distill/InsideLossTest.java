@@ -60,8 +60,7 @@ class InsideLossTest {
                                 null,
                                 inside,
                                 spec,
-                                StepMemory.of(
-                                        own, other, null, spec, backend, Long.MAX_VALUE))) {
+                                StepMemory.of(own, other, null, spec, backend, Long.MAX_VALUE))) {
             test.accept(new Parts(model, trainer, spec, backend));
         }
     }

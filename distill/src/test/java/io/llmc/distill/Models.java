@@ -165,7 +165,8 @@ final class Models {
                 ids[i] = (7 + 31 * i) % teacher.vocabulary();
             }
             long size = (long) length * teacher.vocabulary();
-            try (TensorArena memory = backend.newArena(Teacher.bytes(c, length, length) + 16 * size + 65536);
+            try (TensorArena memory =
+                            backend.newArena(Teacher.bytes(c, length, length) + 16 * size + 65536);
                     Arena host = Arena.ofConfined()) {
                 Tensor normed =
                         teacher.normed(Windows.of(ids, length), memory, Teacher.Listener.NONE);

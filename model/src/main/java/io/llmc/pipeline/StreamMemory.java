@@ -83,7 +83,8 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
                 .orElse(0);
     }
 
-    /// Bytes of one tensor that a model has read: packed weights and matrices that lie the other way round are copied when they are read.
+    /// Bytes of one tensor that a model has read: packed weights and matrices that lie the other
+    /// way round are copied when they are read.
     public static long inMemory(Checkpoint c, String name, boolean turned) {
         long bytes = c.info(name).byteSize();
         boolean packed = c.quantization().isPresent() && !name.endsWith(".weight");
