@@ -62,7 +62,7 @@ class SpecReaderTest {
         refused(Map.of("clip", -1), "clip is -1.0, expected 0.0 to");
         refused(Map.of("beta2", 1), "beta2 is 1.0");
         refused(Map.of("lr", 1e-60), "expected above 0");
-        refused(Map.of("lr", Double.POSITIVE_INFINITY), "expected above 0");
+        refused(Map.of("lr", Double.POSITIVE_INFINITY), "lr is Infinity, expected a number");
         refused(Map.of("batch", 1 << 20, "length", 4096), "tokens, expected 16,777,216 at most");
     }
 }

@@ -175,12 +175,11 @@ public final class Checkpoint implements AutoCloseable {
             }
             header.metadata().forEach(metadata::putIfAbsent);
             header.tensors()
-                    .forEach(
-                            (name, e) -> {
-                                if (wanted.test(name)) {
-                                    add(name, new Place(e, whole));
-                                }
-                            });
+                    .forEach((name, e) -> {
+                        if (wanted.test(name)) {
+                            add(name, new Place(e, whole));
+                        }
+                    });
         } catch (IOException e) {
             throw Json.unreadable(file, e);
         }
@@ -213,19 +212,17 @@ public final class Checkpoint implements AutoCloseable {
                 .map(place -> place.entry().info())
                 .filter(info -> info.dtype() == DType.F64)
                 .findFirst()
-                .ifPresent(
-                        info ->
-                                remarks.add(
-                                        "%s: '%s' is F64: such tensors are read, and written, as F32"
-                                                .formatted(directory, info.name())));
+                .ifPresent(info ->
+                        remarks.add(
+                                "%s: '%s' is F64: such tensors are read, and written, as F32"
+                                        .formatted(directory, info.name())));
         hub.entrySet().stream()
                 .filter(e -> !e.getKey().equals(e.getValue()))
                 .findFirst()
-                .ifPresent(
-                        e ->
-                                remarks.add(
-                                        "%s: '%s' is read, and written, as '%s', and its like so too"
-                                                .formatted(directory, e.getKey(), e.getValue())));
+                .ifPresent(e ->
+                        remarks.add(
+                                "%s: '%s' is read, and written, as '%s', and its like so too"
+                                        .formatted(directory, e.getKey(), e.getValue())));
     }
 
     /// Nothing that was read from a mapped file counts before this has looked; see [OpenFile].
@@ -388,13 +385,10 @@ public final class Checkpoint implements AutoCloseable {
                 .map(
                         "; it has '%s', under a prefix that llmc does not know: save it without"
                                 ::formatted)
-                .or(
-                        () ->
-                                names().stream()
-                                        .findFirst()
-                                        .map(
-                                                ", but '%s' and others: is this the whole model?"
-                                                        ::formatted))
+                .or(() ->
+                        names().stream()
+                                .findFirst()
+                                .map(", but '%s' and others: is this the whole model?"::formatted))
                 .orElse(": it has none at all");
     }
 

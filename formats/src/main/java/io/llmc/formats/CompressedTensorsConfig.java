@@ -49,15 +49,13 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
         q.texts("ignore");
         List<Group> groups = new ArrayList<>();
         q.optional("config_groups")
-                .ifPresent(
-                        all ->
-                                all.values()
-                                        .fieldNames()
-                                        .forEachRemaining(
-                                                name ->
-                                                        all.optional(name)
-                                                                .flatMap(g -> group(g, format))
-                                                                .ifPresent(groups::add)));
+                .ifPresent(all ->
+                        all.values()
+                                .fieldNames()
+                                .forEachRemaining(name ->
+                                        all.optional(name)
+                                                .flatMap(g -> group(g, format))
+                                                .ifPresent(groups::add)));
         return groups.isEmpty()
                 ? Optional.empty()
                 : Optional.of(
@@ -71,12 +69,8 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
         List<String> targets = group.texts("targets");
         return group.optional("weights")
                 .filter(_ -> !format.equals("dense"))
-                .map(
-                        weights ->
-                                new Group(
-                                        targets,
-                                        patterns(group.file(), targets),
-                                        spec(weights, format)));
+                .map(weights ->
+                        new Group(targets, patterns(group.file(), targets), spec(weights, format)));
     }
 
     private static QuantSpec spec(ConfigSection weights, String format) {
@@ -155,12 +149,11 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
                 .or(() -> find(g -> g.patterns.stream().anyMatch(p -> startMatches(p, linear))))
                 .or(() -> find(g -> g.targets.contains("Linear")))
                 .or(() -> groups.size() == 1 ? Optional.of(groups.getFirst()) : Optional.empty())
-                .orElseThrow(
-                        () ->
-                                new FormatException(
-                                        file,
-                                        "no target in config_groups fits '%s', which is packed"
-                                                .formatted(linear)))
+                .orElseThrow(() ->
+                        new FormatException(
+                                file,
+                                "no target in config_groups fits '%s', which is packed"
+                                        .formatted(linear)))
                 .spec;
     }
 

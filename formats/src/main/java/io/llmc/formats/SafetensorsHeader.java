@@ -76,10 +76,9 @@ record SafetensorsHeader(
     /// Says what a file is that is no safetensors file, where that can be told.
     private static void requireKind(Path file) {
         FileKind.ofBinary(file)
-                .ifPresent(
-                        kind -> {
-                            throw kind.refusal(file, "a safetensors file");
-                        });
+                .ifPresent(kind -> {
+                    throw kind.refusal(file, "a safetensors file");
+                });
     }
 
     private static ByteBuffer readFully(FileChannel channel, long from, int bytes)

@@ -436,7 +436,7 @@ class CheckpointTest {
                 20);
         String group =
                 "{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"g\":"
-                    + "{\"targets\":[\"re:%s\"],\"weights\":{\"num_bits\":4,\"group_size\":32}}}}";
+                        + "{\"targets\":[\"re:%s\"],\"weights\":{\"num_bits\":4,\"group_size\":32}}}}";
         quantization(group.formatted("(.*)*x\\\\1$"));
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {

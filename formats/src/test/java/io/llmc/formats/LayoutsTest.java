@@ -535,7 +535,7 @@ class LayoutsTest {
             all.append(i == 0 ? "" : ",").append("\"group_" + i + "\": " + groups[i]);
         }
         return "{\"quant_method\": \"compressed-tensors\", \"format\": \"pack-quantized\","
-                   + " \"config_groups\": {"
+                + " \"config_groups\": {"
                 + all
                 + "}}";
     }

@@ -118,29 +118,27 @@ public final class TensorTable {
     ///   weight has, or where packed weights make no sense
     /// @throws UserException where there is nothing to make logits with
     public void requireIn(Checkpoint c) {
-        others.forEach(
-                (name, expected) -> {
-                    if (!c.has(name)) {
-                        throw missing(c, name);
-                    }
-                    requireShape(c, name, expected.keys(), expected.dims());
-                });
-        linears.forEach(
-                (name, expected) -> {
-                    if (c.has(name + ".weight")) {
-                        boolean turned = spec.inOutLinears() && !name.equals(spec.head());
-                        long[] dims = expected.dims();
-                        requireShape(
-                                c,
-                                name + ".weight",
-                                expected.keys(),
-                                turned ? new long[] {dims[1], dims[0]} : dims);
-                    } else if (packed(c, name)) {
-                        requirePacked(c, name, expected);
-                    } else {
-                        throw missing(c, name);
-                    }
-                });
+        others.forEach((name, expected) -> {
+            if (!c.has(name)) {
+                throw missing(c, name);
+            }
+            requireShape(c, name, expected.keys(), expected.dims());
+        });
+        linears.forEach((name, expected) -> {
+            if (c.has(name + ".weight")) {
+                boolean turned = spec.inOutLinears() && !name.equals(spec.head());
+                long[] dims = expected.dims();
+                requireShape(
+                        c,
+                        name + ".weight",
+                        expected.keys(),
+                        turned ? new long[] {dims[1], dims[0]} : dims);
+            } else if (packed(c, name)) {
+                requirePacked(c, name, expected);
+            } else {
+                throw missing(c, name);
+            }
+        });
     }
 
     private static boolean packed(Checkpoint c, String linear) {

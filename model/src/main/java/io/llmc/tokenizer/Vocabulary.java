@@ -239,8 +239,16 @@ public final class Vocabulary {
     ///
     /// @param student a tokenizer.json
     /// @param teacher another
-    /// @throws UserException where they differ
+    /// @throws UserException where they differ, or one is not there
     public static void requireSame(Path student, Path teacher) {
+        for (Path file : List.of(student, teacher)) {
+            if (!Files.isRegularFile(file)) {
+                throw new UserException(
+                        "%s has no %s, so nothing says what its ids mean"
+                                .formatted(file.getParent(), file.getFileName()),
+                        "download that file, too");
+            }
+        }
         try {
             if (Files.mismatch(student, teacher) < 0) {
                 return;

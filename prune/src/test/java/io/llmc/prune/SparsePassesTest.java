@@ -583,7 +583,7 @@ class SparsePassesTest {
             value = {
                 "magnitude|sparsity=1.5|sparsity is 1.5, expected 0 to 1",
                 "wanda|sparsity=-0.1|sparsity is -0.1, expected 0 to 1",
-                "sparsegpt|sparsity=NaN|sparsity is NaN, expected 0 to 1",
+                "sparsegpt|sparsity=NaN|sparsity is NaN, expected a number",
                 "wanda|sparsity=half|sparsity is half, expected a number",
                 "wanda|pattern=2:4;sparsity=0.3|pattern 2:4 means a sparsity of 0.5; leave sparsity out",
                 "magnitude|pattern=4:2|pattern is 4:2, but 4 of 2 cannot stay",
