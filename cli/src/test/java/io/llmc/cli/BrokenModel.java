@@ -124,7 +124,7 @@ record BrokenModel(Path directory) {
             int at = start + entry.path("data_offsets").path(0).asInt();
             int end = start + entry.path("data_offsets").path(1).asInt();
             int moved = data.position();
-            if (entry == header.get(tensor)) {
+            if (entry.equals(header.get(tensor))) {
                 ((ObjectNode) entry).put("dtype", dtype);
                 for (; at < end; at += 2) {
                     int next = data.position() + bytes;

@@ -315,7 +315,7 @@ class ResumeIT {
         int at = lines.indexOf("{\"block\":0");
         String line = "{\"block\":0,\"checksums\":{},\"reports\":[]}";
         java.util.zip.CRC32C crc = new java.util.zip.CRC32C();
-        crc.update(line.getBytes());
+        crc.update(line.getBytes(java.nio.charset.StandardCharsets.UTF_8));
         Files.writeString(
                 journal,
                 lines.substring(0, lines.lastIndexOf('\n', at) + 1)
