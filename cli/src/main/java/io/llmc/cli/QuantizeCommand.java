@@ -46,10 +46,13 @@ final class QuantizeCommand implements Callable<Integer> {
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
-        tree.put(pass, new LinkedHashMap<>(), "--method");
-        if (!name.equals(MethodOptions.UNPACK)) { // what is packed is not rounded again
+        boolean rounds = !plain; // what is packed is not rounded again
+        if (rounds) {
             tree.putAll("calibration", calibration.toSettings());
             tree.expect("calibration", "--calib-data");
+        }
+        tree.put(pass, new LinkedHashMap<>(), "--method");
+        if (rounds) {
             tree.putAll(pass, quantization.toSettings());
         }
         tree.putAll(pass, layers.toSettings());
