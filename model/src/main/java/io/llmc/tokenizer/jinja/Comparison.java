@@ -149,7 +149,8 @@ record Comparison(Budget budget) {
     /// @throws Refusal where no mapping can have such a key
     Object find(Map<?, ?> m, Object v) {
         Object key = hashed(v);
-        if (m.containsKey(key)) {
+        // Not every mapping of Java's may be asked for null, which is a key in Python.
+        if (key == null ? m.keySet().stream().anyMatch(Objects::isNull) : m.containsKey(key)) {
             return key;
         }
         if (Values.isNumber(key)) {

@@ -82,6 +82,15 @@ class TemplateTest {
         return Template.parse(source).render(Map.of(), 0);
     }
 
+    @Test
+    void noneIsAKeyThatAMappingMayLack() throws Exception {
+        String source = "{{ m[none] is defined }} {{ none in m }} {{ m.get(none, 1) }}";
+        assertThat(Template.parse(source).render(Map.of("m", Map.of("a", "b", "c", "d")), 0))
+                .isEqualTo("False False 1");
+        assertThat(render("{% set m = {none: 2} %}{{ m[none] }} {{ none in m }}"))
+                .isEqualTo("2 True");
+    }
+
     @ParameterizedTest
     @ValueSource(
             strings = {
