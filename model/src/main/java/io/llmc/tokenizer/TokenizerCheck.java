@@ -30,6 +30,10 @@ final class TokenizerCheck {
     private static final int DEEPEST = 64;
     private static final int MOST_STEPS = 100;
     private static final int LONGEST_TEXT = 256;
+
+    /// Published ones stay below a thousand.
+    private static final int LONGEST_PATTERN = 2048;
+
     private static final int MOST_TIMES_LONGER = 64;
     private static final int MOST_SPECIALS = 1000;
     private static final int LONGEST_WORD = 10_000;
@@ -311,6 +315,12 @@ final class TokenizerCheck {
     }
 
     private SplitPattern pattern(String where, String pattern) {
+        if (pattern.length() > LONGEST_PATTERN) {
+            throw wrong(
+                    where,
+                    "a pattern of %,d characters, at most %,d are read"
+                            .formatted(pattern.length(), LONGEST_PATTERN));
+        }
         try {
             SplitPattern checked = SplitPattern.check(pattern);
             effort += checked.effort();
