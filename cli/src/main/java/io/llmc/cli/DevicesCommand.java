@@ -3,7 +3,6 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.backend.Op;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -36,11 +35,7 @@ final class DevicesCommand implements Callable<Integer> {
         Table table = new Table("lll");
         devices.forEach(
                 d -> table.row(d.name(), d.usable() ? "usable" : "not usable", d.description()));
-        List<String> names =
-                Arrays.stream(Op.class.getPermittedSubclasses())
-                        .map(Class::getSimpleName)
-                        .sorted()
-                        .toList();
+        List<String> names = Op.all().map(Class::getSimpleName).sorted().toList();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("devices", devices.stream().map(DevicesCommand::json).toList());
         if (ops) {

@@ -2,7 +2,9 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -15,7 +17,7 @@ sealed interface AdamState {
     record Full(Tensor m, Tensor v) implements AdamState {}
 
     /// About 2 bytes a weight.
-    record Blockwise(Op.Moment m, Op.Moment v) implements AdamState {}
+    record Blockwise(OptimizerOp.Moment m, OptimizerOp.Moment v) implements AdamState {}
 
     /// Smaller tensors stay in F32: they are norms and biases, where errors matter most and memory
     /// least.
@@ -31,7 +33,7 @@ sealed interface AdamState {
                         ? new Blockwise(moment(shape, arena), moment(shape, arena))
                         : new Full(
                                 arena.allocate(DType.F32, shape), arena.allocate(DType.F32, shape));
-        state.tensors().forEach(t -> backend.run(new Op.Zero(t)));
+        state.tensors().forEach(t -> backend.run(new ForwardOp.Zero(t)));
         return state;
     }
 
@@ -42,9 +44,10 @@ sealed interface AdamState {
         };
     }
 
-    private static Op.Moment moment(Shape shape, TensorArena arena) {
-        Shape scales = new Shape(Op.Moment.scales(shape.size()));
-        return new Op.Moment(arena.allocate(DType.U8, shape), arena.allocate(DType.F32, scales));
+    private static OptimizerOp.Moment moment(Shape shape, TensorArena arena) {
+        Shape scales = new Shape(OptimizerOp.Moment.scales(shape.size()));
+        return new OptimizerOp.Moment(
+                arena.allocate(DType.U8, shape), arena.allocate(DType.F32, scales));
     }
 
     /// Of an arena, at most.
@@ -52,7 +55,7 @@ sealed interface AdamState {
     /// @param size values of the parameter
     static long bytes(DistillSpec.Algorithm algorithm, long size) {
         return isBlockwise(algorithm, size)
-                ? 2 * (size + 4 * Op.Moment.scales(size) + 2 * ALIGN)
+                ? 2 * (size + 4 * OptimizerOp.Moment.scales(size) + 2 * ALIGN)
                 : 2 * (4 * size + ALIGN);
     }
 
@@ -65,10 +68,12 @@ sealed interface AdamState {
     }
 
     /// What changes the parameter by its gradient, and this.
-    default Op step(Tensor values, Tensor gradient, Op.AdamSpec spec) {
+    default Op step(Tensor values, Tensor gradient, OptimizerOp.AdamSpec spec) {
         return switch (this) {
-            case Full(var m, var v) -> new Op.AccumulateAdamW(values, m, v, gradient, spec);
-            case Blockwise(var m, var v) -> new Op.AccumulateAdamW8(values, m, v, gradient, spec);
+            case Full(var m, var v) ->
+                    new OptimizerOp.AccumulateAdamW(values, m, v, gradient, spec);
+            case Blockwise(var m, var v) ->
+                    new OptimizerOp.AccumulateAdamW8(values, m, v, gradient, spec);
         };
     }
 }

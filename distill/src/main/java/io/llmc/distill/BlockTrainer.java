@@ -3,7 +3,7 @@ package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
@@ -111,7 +111,9 @@ final class BlockTrainer implements AutoCloseable {
 
     private Error error(Tensor dy, Tensor y, Tensor target, float factor, TensorArena step) {
         Tensor losses = step.allocate(DType.F64, new Shape(y.rows()));
-        backend.run(new Op.AccumulateHiddenLoss(dy, losses, y, target, Op.Distance.MSE, factor));
+        backend.run(
+                new LossOp.AccumulateHiddenLoss(
+                        dy, losses, y, target, LossOp.Distance.MSE, factor));
         double squares = Host.sum(Host.doubles(backend, losses)) * y.cols();
         return new Error(squares, Host.squares(backend, target));
     }

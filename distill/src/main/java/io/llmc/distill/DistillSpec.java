@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
@@ -29,14 +29,14 @@ import java.util.List;
 public record DistillSpec(
         Path teacher,
         Path teacherCache,
-        Op.Missing missing,
+        LossOp.Missing missing,
         List<Part> data,
         Order order,
         int steps,
         int batch,
         int length,
         int accumulate,
-        Op.LossWeights loss,
+        LossOp.LossWeights loss,
         Rate rate,
         Adam adam,
         List<String> train,
@@ -77,7 +77,7 @@ public record DistillSpec(
     /// @param hidden weight of the distance of the blocks' outputs
     /// @param attention weight of the divergence of the attention probabilities
     /// @param map the teacher's block that each of the student's stands for; empty to find it
-    record Inside(float hidden, Op.Distance distance, float attention, List<Integer> map) {
+    record Inside(float hidden, LossOp.Distance distance, float attention, List<Integer> map) {
         boolean any() {
             return hidden != 0 || attention != 0;
         }

@@ -3,7 +3,8 @@ package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
@@ -89,13 +90,13 @@ final class InsideLoss implements AutoCloseable {
         private final TensorArena kept = arena.scratch();
 
         private final Map<Integer, Tensor> outputs = new HashMap<>();
-        private final Map<Integer, Op.Scores> scores = new HashMap<>();
+        private final Map<Integer, LossOp.Scores> scores = new HashMap<>();
 
         @Override
-        public void attention(int block, Op.Attention op) {
+        public void attention(int block, ForwardOp.Attention op) {
             int mine = map.counterparts().indexOf(block);
             if (spec.attention() != 0 && mine >= 0) {
-                scores.put(mine, new Op.Scores(copy(op.q()), copy(op.k()), op.spec()));
+                scores.put(mine, new LossOp.Scores(copy(op.q()), copy(op.k()), op.spec()));
             }
         }
 
@@ -110,7 +111,7 @@ final class InsideLoss implements AutoCloseable {
 
         private Tensor copy(Tensor t) {
             Tensor copy = kept.allocate(DType.F32, t.shape());
-            backend.run(new Op.Scale(copy, t, 1));
+            backend.run(new ForwardOp.Scale(copy, t, 1));
             return copy;
         }
 
@@ -193,7 +194,7 @@ final class InsideLoss implements AutoCloseable {
             tape.source(x, dx);
         }
         Tensor wide = scratch.allocate(DType.F32, target.shape());
-        tape.run(new Op.Matmul(wide, x, new Weight.Dense(projections.get(block))));
+        tape.run(new ForwardOp.Matmul(wide, x, new Weight.Dense(projections.get(block))));
         distance(dx == null ? null : tape.gradient(wide), losses, wide, target, factor);
         if (dx != null) {
             tape.backward();
@@ -202,14 +203,14 @@ final class InsideLoss implements AutoCloseable {
 
     private void distance(Tensor dx, Tensor losses, Tensor x, Tensor target, double factor) {
         backend.run(
-                new Op.AccumulateHiddenLoss(
+                new LossOp.AccumulateHiddenLoss(
                         dx, losses, x, target, spec.distance(), (float) factor));
     }
 
     /// The loss of a block's attention, as [#hidden].
     ///
     /// @param tape has run the attention and holds its gradients; null where nobody learns
-    double attention(int block, Op.Attention op, Tape tape, Targets targets, float scale) {
+    double attention(int block, ForwardOp.Attention op, Tape tape, Targets targets, float scale) {
         if (spec.attention() == 0) {
             return 0;
         }
@@ -221,11 +222,11 @@ final class InsideLoss implements AutoCloseable {
             Tensor losses = scratch.allocate(DType.F64, new Shape(rows, heads));
             double count = (double) rows * heads * map.counterparts().size();
             backend.run(
-                    new Op.AccumulateAttentionLoss(
+                    new LossOp.AccumulateAttentionLoss(
                             dq,
                             dk,
                             losses,
-                            new Op.Scores(op.q(), op.k(), op.spec()),
+                            new LossOp.Scores(op.q(), op.k(), op.spec()),
                             targets.scores.get(block),
                             (float) (scale * spec.attention() / count)));
             return Host.sum(Host.doubles(backend, losses)) / count;

@@ -2,7 +2,8 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -72,10 +73,10 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
             Tensor added = scratch.allocate(DType.F32, w.shape());
             Tensor base = scratch.allocate(DType.F32, w.shape());
             Tensor sum = scratch.allocate(DType.F32, w.shape());
-            backend.run(new Op.Transpose(turnedDown, down));
-            backend.run(new Op.Matmul(added, up, new Weight.Dense(turnedDown)));
-            backend.run(new Op.Scale(base, backend.adopt(w, scratch), 1));
-            backend.run(new Op.Add(sum, base, added, scale()));
+            backend.run(new StatisticOp.Transpose(turnedDown, down));
+            backend.run(new ForwardOp.Matmul(added, up, new Weight.Dense(turnedDown)));
+            backend.run(new ForwardOp.Scale(base, backend.adopt(w, scratch), 1));
+            backend.run(new ForwardOp.Add(sum, base, added, scale()));
             MemorySegment host = memory.allocate(sum.byteSize(), 64);
             backend.download(host, sum);
             return Tensor.of(host, DType.F32, sum.shape().dims());

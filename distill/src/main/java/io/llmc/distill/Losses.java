@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import java.util.SequencedMap;
 
 /// Means over tokens, without weights; 0 where the weight is 0.
@@ -16,7 +16,7 @@ record Losses(
     static final Losses NONE = new Losses(0, 0, 0, 0, 0, 0, 0);
 
     double total(DistillSpec spec) {
-        Op.LossWeights w = spec.loss();
+        LossOp.LossWeights w = spec.loss();
         return w.kl() * kl
                 + w.reverse() * reverse
                 + w.jsd() * jsd
@@ -46,7 +46,7 @@ record Losses(
 
     /// Those that count, by name.
     void describe(DistillSpec spec, SequencedMap<String, Object> values) {
-        Op.LossWeights w = spec.loss();
+        LossOp.LossWeights w = spec.loss();
         put(values, "kl", w.kl(), kl);
         put(values, "reverse_kl", w.reverse(), reverse);
         put(values, "jsd", w.jsd(), jsd);

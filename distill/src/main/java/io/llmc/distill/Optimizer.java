@@ -2,7 +2,7 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.formats.UserException;
 import io.llmc.solver.Host;
 import io.llmc.tensor.Tensor;
@@ -64,8 +64,8 @@ final class Optimizer {
         throw new UserException(
                 "%s: the loss is %s and the norm of the gradients %s%s"
                         .formatted(where, loss, norm, cause),
-                "lower --lr and pass --force to begin anew, or make the student again if its file holds"
-                        + " such values; the last good state is kept in "
+                "lower --lr and pass --force to begin anew, or make the student again if its file"
+                    + " holds such values; the last good state is kept in "
                         + work);
     }
 
@@ -75,7 +75,8 @@ final class Optimizer {
                 .ifPresent(cause -> {
                     throw new UserException(
                             "%s: %s".formatted(where, cause),
-                            "lower --lr and pass --force to begin anew; the last good state is kept in "
+                            "lower --lr and pass --force to begin anew; the last good state is kept"
+                                + " in "
                                     + work);
                 });
     }
@@ -87,8 +88,8 @@ final class Optimizer {
         for (Student.Parameter p : parameters) {
             // Norms and biases are not pulled towards zero.
             float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
-            Op.AdamSpec spec =
-                    new Op.AdamSpec(
+            OptimizerOp.AdamSpec spec =
+                    new OptimizerOp.AdamSpec(
                             rate, adam.beta1(), adam.beta2(), adam.eps(), decay, step, scale);
             backend.run(p.adam().step(p.values(), p.gradient(), spec));
         }

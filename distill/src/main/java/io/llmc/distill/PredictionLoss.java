@@ -2,7 +2,7 @@
 package io.llmc.distill;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
@@ -29,7 +29,7 @@ final class PredictionLoss {
     private final DistillSpec spec;
     private final Positions positions;
     private final Backend backend;
-    private final Op.LossWeights weights;
+    private final LossOp.LossWeights weights;
 
     /// Ids that the predictions are over: the first of the student's.
     private final int vocabulary;
@@ -50,9 +50,9 @@ final class PredictionLoss {
         this.backend = student.model().backend();
         // The operation sees all rows, and the last of a window has no token to predict.
         float counted = spec.length() / (float) Math.max(1, spec.length() - 1);
-        Op.LossWeights w = spec.loss();
+        LossOp.LossWeights w = spec.loss();
         this.weights =
-                new Op.LossWeights(
+                new LossOp.LossWeights(
                         w.kl(), w.reverse(), w.jsd(), w.ce() * counted, w.temperature(), w.beta());
     }
 
@@ -127,13 +127,14 @@ final class PredictionLoss {
         if (teachers.top == null) {
             Tensor theirs = logits(teachers, from, to, shape, scratch);
             backend.run(
-                    new Op.DistillLoss(dlogits, losses, logits, theirs, targets, weights, scale));
+                    new LossOp.DistillLoss(
+                            dlogits, losses, logits, theirs, targets, weights, scale));
         } else {
             for (TeacherCache.Part part : teachers.top.parts(from, to)) {
                 int first = part.from() - from;
                 int end = part.to() - from;
                 backend.run(
-                        new Op.DistillTopLoss(
+                        new LossOp.DistillTopLoss(
                                 dlogits.rows(first, end),
                                 losses.rows(first, end),
                                 logits.rows(first, end),

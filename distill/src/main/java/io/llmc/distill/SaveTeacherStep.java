@@ -3,7 +3,7 @@ package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
@@ -301,7 +301,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                             scratch.allocate(DType.F32, new Shape(to - from, teacher.vocabulary()));
                     teacher.logits(logits, normed.rows(from, to), scratch);
                     backend.run(
-                            new Op.TopLogProbabilities(
+                            new LossOp.TopLogProbabilities(
                                     logs.rows(from, to), ids.rows(from, to), logits, temperature));
                 }
             }

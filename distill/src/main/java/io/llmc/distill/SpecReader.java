@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
@@ -27,8 +27,8 @@ final class SpecReader {
             refuse(loss, List.copyOf(loss.keys()), why);
         }
         boolean named = WEIGHTS.stream().anyMatch(loss::has);
-        Op.LossWeights weights =
-                new Op.LossWeights(
+        LossOp.LossWeights weights =
+                new LossOp.LossWeights(
                         weight(loss, "kl", named ? 0 : 1),
                         weight(loss, "reverseKl", 0),
                         weight(loss, "jsd", 0),
@@ -38,7 +38,7 @@ final class SpecReader {
         DistillSpec.Inside inside =
                 new DistillSpec.Inside(
                         weight(loss, "hidden", 0),
-                        loss.choice("distance", Op.Distance.class, Op.Distance.MSE),
+                        loss.choice("distance", LossOp.Distance.class, LossOp.Distance.MSE),
                         weight(loss, "attention", 0),
                         o.integers("map"));
         if (!weights.asksTeacher() && weights.ce() == 0 && !inside.any()) {
@@ -164,12 +164,12 @@ final class SpecReader {
                 o.path("mix", text.substring(0, colon)), Integer.parseInt(weight));
     }
 
-    private static Op.Missing missing(Options o, Op.LossWeights weights) {
+    private static LossOp.Missing missing(Options o, LossOp.LossWeights weights) {
         if (o.has("missing") && !o.has("teacherCache")) {
             throw o.error("missing", "only a teacherCache lacks probability");
         }
-        Op.Missing missing = o.choice("missing", Op.Missing.class, Op.Missing.REST);
-        if (missing == Op.Missing.ZERO && weights.reverse() != 0) {
+        LossOp.Missing missing = o.choice("missing", LossOp.Missing.class, LossOp.Missing.REST);
+        if (missing == LossOp.Missing.ZERO && weights.reverse() != 0) {
             throw o.error("missing", "with zero the reverse KL is infinite; choose rest");
         }
         return missing;

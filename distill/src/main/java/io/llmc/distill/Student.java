@@ -3,7 +3,7 @@ package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
@@ -151,7 +151,7 @@ final class Student implements AutoCloseable {
         Tensor down = arena.allocate(DType.F32, new Shape(lora.rank(), in));
         Tensor up =
                 arena.allocate(DType.F32, new Shape(linear.weight().outFeatures(), lora.rank()));
-        model.backend().run(new Op.Zero(up));
+        model.backend().run(new ForwardOp.Zero(up));
         randomize(down, seed * 31 + linear.name().hashCode());
         linear.adapt(new Linear.Adapter(down, up, lora.scale()));
         put(linear.name() + Lora.DOWN, down);
@@ -246,13 +246,14 @@ final class Student implements AutoCloseable {
     }
 
     void zeroGradients() {
-        trained.values().forEach(p -> model.backend().run(new Op.Zero(p.gradient())));
+        trained.values().forEach(p -> model.backend().run(new ForwardOp.Zero(p.gradient())));
     }
 
     /// Takes the values of another student with the same parameters.
     void copyFrom(Student other) {
         trained.forEach((name, p) ->
-                model.backend().run(new Op.Scale(p.values(), other.trained.get(name).values(), 1)));
+                model.backend()
+                        .run(new ForwardOp.Scale(p.values(), other.trained.get(name).values(), 1)));
     }
 
     /// The checkpoint as it is to be written.

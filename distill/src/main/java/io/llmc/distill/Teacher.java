@@ -3,7 +3,7 @@ package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
@@ -87,14 +87,14 @@ final class Teacher implements AutoCloseable {
         Listener NONE =
                 new Listener() {
                     @Override
-                    public void attention(int block, Op.Attention op) {}
+                    public void attention(int block, ForwardOp.Attention op) {}
 
                     @Override
                     public void output(int block, Tensor x) {}
                 };
 
         /// Attention of a block has run.
-        void attention(int block, Op.Attention op);
+        void attention(int block, ForwardOp.Attention op);
 
         /// @param x the residual stream behind the block, `[tokens, hidden]`
         void output(int block, Tensor x);
@@ -118,7 +118,7 @@ final class Teacher implements AutoCloseable {
         Tensor x = memory.allocate(DType.F32, shape);
         try (TensorArena scratch = memory.scratch()) {
             Tensor first = model.embed(new Forward(backend, scratch, positions), windows.ids());
-            backend.run(new Op.Scale(x, first, 1));
+            backend.run(new ForwardOp.Scale(x, first, 1));
         }
         for (int i = 0; i < blocks.size(); i++) {
             try (TensorArena scratch = memory.scratch()) {
@@ -131,7 +131,7 @@ final class Teacher implements AutoCloseable {
                                                 false),
                                         x);
                 // The block has read x for the last time.
-                backend.run(new Op.Scale(x, y, 1));
+                backend.run(new ForwardOp.Scale(x, y, 1));
             }
             listener.output(i, x);
         }
@@ -144,7 +144,7 @@ final class Teacher implements AutoCloseable {
     static Runner heard(Runner runner, Listener listener, int block) {
         return op -> {
             runner.run(op);
-            if (op instanceof Op.Attention attention) {
+            if (op instanceof ForwardOp.Attention attention) {
                 listener.attention(block, attention);
             }
         };

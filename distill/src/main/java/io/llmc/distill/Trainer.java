@@ -3,7 +3,7 @@ package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
@@ -117,10 +117,10 @@ final class Trainer implements AutoCloseable {
 
     /// The attention of one block.
     private static final class Heard implements Teacher.Listener {
-        private Op.Attention attention;
+        private ForwardOp.Attention attention;
 
         @Override
-        public void attention(int block, Op.Attention op) {
+        public void attention(int block, ForwardOp.Attention op) {
             attention = op;
         }
 
@@ -141,7 +141,7 @@ final class Trainer implements AutoCloseable {
         Tensor y = step.allocate(DType.F32, x.shape());
         try (TensorArena scratch = step.scratch()) {
             Tensor out = block.forward(new Forward(backend, scratch, positions), x);
-            backend.run(new Op.Scale(y, out, 1));
+            backend.run(new ForwardOp.Scale(y, out, 1));
         }
         segments.add(new Segment(index, null, x, din, y, heard));
         return y;
@@ -181,7 +181,7 @@ final class Trainer implements AutoCloseable {
                 }
                 tape.gradientsIn(scratch);
                 if (listens) {
-                    Op.Attention heard = s.heard.attention;
+                    ForwardOp.Attention heard = s.heard.attention;
                     sums[1] += inside.attention(s.index, heard, tape, targets, scale);
                 }
                 tape.source(out, d);
@@ -207,7 +207,7 @@ final class Trainer implements AutoCloseable {
 
     private Tensor zeros(TensorArena memory, Shape shape) {
         Tensor t = memory.allocate(DType.F32, shape);
-        backend.run(new Op.Zero(t));
+        backend.run(new ForwardOp.Zero(t));
         return t;
     }
 
@@ -232,7 +232,7 @@ final class Trainer implements AutoCloseable {
     private Teacher.Listener measuring(InsideLoss.Targets targets, double[] sums) {
         return new Teacher.Listener() {
             @Override
-            public void attention(int block, Op.Attention op) {
+            public void attention(int block, ForwardOp.Attention op) {
                 sums[1] += inside.attention(block, op, null, targets, 1);
             }
 

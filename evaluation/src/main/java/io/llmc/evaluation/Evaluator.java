@@ -2,7 +2,7 @@
 package io.llmc.evaluation;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
@@ -211,13 +211,13 @@ public final class Evaluator {
                 TensorArena arena, Tensor ours, Tensor theirs, MemorySegment buffer, int at) {
             Shape rows = new Shape(ours.rows());
             Tensor divergence = arena.allocate(DType.F32, rows);
-            backend.run(new Op.Divergence(divergence, theirs, ours));
+            backend.run(new LossOp.Divergence(divergence, theirs, ours));
             Rows.download(backend, divergence, buffer, divergences, at);
             Tensor best = arena.allocate(DType.I32, rows);
-            backend.run(new Op.ArgMax(best, ours));
+            backend.run(new LossOp.ArgMax(best, ours));
             int[] ourBest = Rows.download(backend, best, buffer);
             Tensor originalBest = arena.allocate(DType.I32, rows);
-            backend.run(new Op.ArgMax(originalBest, theirs));
+            backend.run(new LossOp.ArgMax(originalBest, theirs));
             int[] theirBest = Rows.download(backend, originalBest, buffer);
             for (int i = 0; i < ourBest.length; i++) {
                 agreeing += ourBest[i] == theirBest[i] ? 1 : 0;

@@ -3,7 +3,7 @@ package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
@@ -164,7 +164,7 @@ final class ModelRun implements AutoCloseable {
         long start = System.nanoTime();
         try (TensorArena scratch = arena.scratch()) {
             Tensor losses = scratch.allocate(DType.F32, new Shape(logits.rows()));
-            backend.run(new Op.NegativeLogLikelihood(losses, logits, targets));
+            backend.run(new LossOp.NegativeLogLikelihood(losses, logits, targets));
             Rows.download(backend, losses, buffer, out, at);
         }
         nanos += System.nanoTime() - start;

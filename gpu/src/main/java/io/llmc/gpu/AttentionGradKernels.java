@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
+import io.llmc.backend.LossOp;
 import io.llmc.tensor.Tensor;
 import java.util.Arrays;
 
@@ -34,8 +36,8 @@ final class AttentionGradKernels {
         losses = new Kernels(gpu, "attention_loss");
     }
 
-    void gradient(Op.AccumulateAttentionGrad op) {
-        Op.AttentionSpec spec = op.spec();
+    void gradient(GradientOp.AccumulateAttentionGrad op) {
+        ForwardOp.AttentionSpec spec = op.spec();
         if (op.q().rows() == 0) {
             return;
         }
@@ -52,8 +54,8 @@ final class AttentionGradKernels {
         }
     }
 
-    private void halves(Op.AccumulateAttentionGrad op, int first, int sequences) {
-        Op.AttentionSpec spec = op.spec();
+    private void halves(GradientOp.AccumulateAttentionGrad op, int first, int sequences) {
+        ForwardOp.AttentionSpec spec = op.spec();
         int columns = AttentionKernels.columns(spec.headDim());
         int padded = AttentionKernels.padded(spec.length());
         // Kernels count rows in an int; keys are no more.
@@ -135,10 +137,10 @@ final class AttentionGradKernels {
             int add,
             int first,
             Operands x,
-            Op.AccumulateAttentionGrad op,
+            GradientOp.AccumulateAttentionGrad op,
             int sequences,
             long shared) {
-        Op.AttentionSpec spec = op.spec();
+        ForwardOp.AttentionSpec spec = op.spec();
         long tiles = (long) sequences * Math.ceilDiv(spec.length(), AttentionKernels.TILE);
         kernels.launch(
                 "attention_grad_" + name + "_" + AttentionKernels.columns(spec.headDim()),
@@ -165,7 +167,8 @@ final class AttentionGradKernels {
     }
 
     /// Adds the parts of the heads that share keys.
-    private void group(Tensor sum, Gpu.Scratch parts, Op.AttentionSpec spec, int first, long rows) {
+    private void group(
+            Tensor sum, Gpu.Scratch parts, ForwardOp.AttentionSpec spec, int first, long rows) {
         long n = rows * sum.cols();
         kernels.launch(
                 "attention_grad_group",
@@ -192,7 +195,7 @@ final class AttentionGradKernels {
             Gpu.Scratch factors,
             Tensor a,
             Tensor b,
-            Op.AttentionSpec spec,
+            ForwardOp.AttentionSpec spec,
             int heads,
             int first,
             long rows) {
@@ -213,8 +216,8 @@ final class AttentionGradKernels {
                 AttentionKernels.columns(spec.headDim()));
     }
 
-    private void wide(Op.AccumulateAttentionGrad op) {
-        Op.AttentionSpec spec = op.spec();
+    private void wide(GradientOp.AccumulateAttentionGrad op) {
+        ForwardOp.AttentionSpec spec = op.spec();
         long n = op.q().rows() * spec.heads();
         int chunks = AttentionKernels.WIDE_CHUNKS;
         int sequences = AttentionKernels.sequences(op.q(), spec);
@@ -275,7 +278,7 @@ final class AttentionGradKernels {
             Gpu.Scratch stats,
             Tensor q,
             Tensor k,
-            Op.AttentionSpec spec) {
+            ForwardOp.AttentionSpec spec) {
         kernels.launch(
                 name,
                 AttentionKernels.tiles(q, spec, spec.heads()),
@@ -292,10 +295,10 @@ final class AttentionGradKernels {
                 spec.softcap());
     }
 
-    void loss(Op.AccumulateAttentionLoss op) {
-        Op.Scores student = op.student();
-        Op.Scores teacher = op.teacher();
-        Op.AttentionSpec spec = student.spec();
+    void loss(LossOp.AccumulateAttentionLoss op) {
+        LossOp.Scores student = op.student();
+        LossOp.Scores teacher = op.teacher();
+        ForwardOp.AttentionSpec spec = student.spec();
         long n = student.q().rows() * spec.heads();
         if (n == 0) {
             return;
@@ -332,9 +335,12 @@ final class AttentionGradKernels {
 
     /// Those of both kernels after what they write.
     private static Object[] arguments(
-            Op.AccumulateAttentionLoss op, Gpu.Scratch own, Gpu.Scratch theirs, Object... written) {
-        Op.AttentionSpec student = op.student().spec();
-        Op.AttentionSpec teacher = op.teacher().spec();
+            LossOp.AccumulateAttentionLoss op,
+            Gpu.Scratch own,
+            Gpu.Scratch theirs,
+            Object... written) {
+        ForwardOp.AttentionSpec student = op.student().spec();
+        ForwardOp.AttentionSpec teacher = op.teacher().spec();
         Object[] read = {
             op.student().q(),
             op.student().k(),

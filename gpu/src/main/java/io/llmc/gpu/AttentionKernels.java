@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 
 /// Causal attention in tiles: on tensor cores for heads up to 128 wide.
@@ -32,7 +32,7 @@ final class AttentionKernels {
         wide = new Kernels(gpu, "attention_wide");
     }
 
-    void attention(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
+    void attention(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
         if (q.rows() == 0) {
             return;
         }
@@ -44,7 +44,7 @@ final class AttentionKernels {
     }
 
     /// Keys and values are split into halves once, for all the blocks that read them.
-    private void halves(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
+    private void halves(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
         int columns = columns(spec.headDim());
         int padded = padded(spec.length());
         int sequences = sequences(q, spec);
@@ -83,7 +83,7 @@ final class AttentionKernels {
         }
     }
 
-    private void wide(Tensor out, Tensor q, Tensor k, Tensor v, Op.AttentionSpec spec) {
+    private void wide(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
         wide.launch(
                 "attention_wide",
                 tiles(q, spec, spec.heads(), WIDE_CHUNKS),
@@ -101,7 +101,7 @@ final class AttentionKernels {
                 spec.softcap());
     }
 
-    static int sequences(Tensor q, Op.AttentionSpec spec) {
+    static int sequences(Tensor q, ForwardOp.AttentionSpec spec) {
         return Math.toIntExact(q.rows() / spec.length());
     }
 
@@ -121,13 +121,13 @@ final class AttentionKernels {
     }
 
     /// A block for each tile of each of so many heads of every sequence.
-    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads) {
+    static Grid tiles(Tensor q, ForwardOp.AttentionSpec spec, int heads) {
         long tiles = Math.ceilDiv(spec.length(), TILE);
         return Grid.blocks(tiles * heads * sequences(q, spec), THREADS);
     }
 
     /// Blocks stand side by side where one cannot keep all columns.
-    static Grid tiles(Tensor q, Op.AttentionSpec spec, int heads, int chunks) {
+    static Grid tiles(Tensor q, ForwardOp.AttentionSpec spec, int heads, int chunks) {
         Grid tiles = tiles(q, spec, heads);
         return Grid.blocks(tiles.x(), Math.ceilDiv(spec.headDim(), chunks * TILE), THREADS);
     }

@@ -4,8 +4,14 @@ package io.llmc.gpu;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.Slab;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.Lifetime;
@@ -60,44 +66,51 @@ public final class CudaBackend implements Backend {
     public synchronized void run(Op op) {
         op.operands().forEach(t -> CudaBuffer.of(t).touch());
         switch (op) {
-            case Op.Embed(var out, var ids, var table, float scale) ->
+            case ForwardOp.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
-            case Op.Matmul(var out, var x, Weight w) -> products.matmul(out, x, w);
-            case Op.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
-            case Op.Add(var out, var a, var b, float scale) -> elements.add(out, a, b, scale);
-            case Op.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
-            case Op.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
-            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+            case ForwardOp.Matmul(var out, var x, Weight w) -> products.matmul(out, x, w);
+            case ForwardOp.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
+            case ForwardOp.Add(var out, var a, var b, float scale) ->
+                    elements.add(out, a, b, scale);
+            case ForwardOp.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
+            case ForwardOp.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
                     norms.rmsNorm(out, x, weight, eps, offset);
-            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+            case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
                     norms.layerNorm(out, x, weight, bias, eps);
-            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+            case ForwardOp.Rope(
+                            var out,
+                            var x,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
-            case Op.Attention(var out, var q, var k, var v, var spec) ->
+            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
                     attention.attention(out, q, k, v, spec);
-            case Op.Activate(var out, var x, var activation) ->
+            case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);
-            case Op.Gated(var out, var gate, var up, var activation) ->
+            case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     elements.gated(out, gate, up, activation);
-            case Op.Columns(var out, var x, long from) -> rows.columns(out, x, from);
-            case Op.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
-            case Op.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
+            case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
+            case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
+            case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
-            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
-            case Op.AccumulateMatmulInput(var dx, var dout, Weight w) ->
+            case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.matmulInput(dx, dout, w);
-            case Op.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);
-            case Op.AccumulateScaled(var sum, var x, float factor) ->
+            case GradientOp.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);
+            case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elements.accumulateScaled(sum, x, factor);
-            case Op.AccumulateColumnSums(var sum, var x) -> norms.columnSums(sum, x);
-            case Op.AccumulateColumns(var dx, var dout, long from) ->
+            case GradientOp.AccumulateColumnSums(var sum, var x) -> norms.columnSums(sum, x);
+            case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     rows.accumulateColumns(dx, dout, from);
-            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+            case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     elements.softcapGrad(dx, dout, out, cap);
-            case Op.AccumulateRmsNormGrad norm -> norms.rmsNormGrad(norm);
-            case Op.AccumulateLayerNormGrad norm -> norms.layerNormGrad(norm);
-            case Op.AccumulateRopeGrad(
+            case GradientOp.AccumulateRmsNormGrad norm -> norms.rmsNormGrad(norm);
+            case GradientOp.AccumulateLayerNormGrad norm -> norms.layerNormGrad(norm);
+            case GradientOp.AccumulateRopeGrad(
                             var dx,
                             var dout,
                             var cosSin,
@@ -105,10 +118,10 @@ public final class CudaBackend implements Backend {
                             int length,
                             boolean interleaved) ->
                     norms.ropeGrad(dx, dout, cosSin, dim, length, interleaved);
-            case Op.AccumulateAttentionGrad grad -> attentionGrad.gradient(grad);
-            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+            case GradientOp.AccumulateAttentionGrad grad -> attentionGrad.gradient(grad);
+            case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
                     elements.activateGrad(dx, dout, x, activation);
-            case Op.AccumulateGatedGrad(
+            case GradientOp.AccumulateGatedGrad(
                             var dgate,
                             var dup,
                             var dout,
@@ -116,43 +129,47 @@ public final class CudaBackend implements Backend {
                             var up,
                             var activation) ->
                     elements.gatedGrad(dgate, dup, dout, gate, up, activation);
-            case Op.AccumulateRowsGrad grad -> rows.rowsGrad(grad);
-            case Op.AccumulateRouteGrad grad -> rows.routeGrad(grad);
-            case Op.DistillLoss loss -> losses.distill(loss);
-            case Op.AccumulateHiddenLoss loss -> losses.hidden(loss);
-            case Op.AccumulateAttentionLoss loss -> attentionGrad.loss(loss);
-            case Op.DistillTopLoss loss -> losses.distillTop(loss);
-            case Op.TopLogProbabilities top -> losses.topLogProbabilities(top);
-            case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
+            case GradientOp.AccumulateRowsGrad grad -> rows.rowsGrad(grad);
+            case GradientOp.AccumulateRouteGrad grad -> rows.routeGrad(grad);
+            case LossOp.DistillLoss loss -> losses.distill(loss);
+            case LossOp.AccumulateHiddenLoss loss -> losses.hidden(loss);
+            case LossOp.AccumulateAttentionLoss loss -> attentionGrad.loss(loss);
+            case LossOp.DistillTopLoss loss -> losses.distillTop(loss);
+            case LossOp.TopLogProbabilities top -> losses.topLogProbabilities(top);
+            case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     training.adamW(w, m, v, g, spec);
-            case Op.AccumulateAdamW8 step -> training.adamW8(step);
-            case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
+            case OptimizerOp.AccumulateAdamW8 step -> training.adamW8(step);
+            case LossOp.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
-            case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
-            case Op.ArgMax(var out, var x) -> losses.argMax(out, x);
-            case Op.Zero(var out) -> gpu.zero(CudaBuffer.pointer(out), out.byteSize());
-            case Op.AccumulateGram(var h, var x, float scale) -> products.gram(h, x, scale);
-            case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
-            case Op.GatherSymmetric(var out, var h, var order) ->
+            case LossOp.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
+            case LossOp.ArgMax(var out, var x) -> losses.argMax(out, x);
+            case ForwardOp.Zero(var out) -> gpu.zero(CudaBuffer.pointer(out), out.byteSize());
+            case StatisticOp.AccumulateGram(var h, var x, float scale) ->
+                    products.gram(h, x, scale);
+            case StatisticOp.Diagonal(var out, var h) -> rows.diagonal(out, h);
+            case StatisticOp.GatherSymmetric(var out, var h, var order) ->
                     rows.gatherSymmetric(out, h, order);
-            case Op.GatherColumns(var out, var x, var order) -> rows.gatherColumns(out, x, order);
-            case Op.Transpose(var out, var x) -> rows.transpose(out, x);
-            case Op.AccumulateColumnNorms(var sum, var x, int power) ->
+            case StatisticOp.GatherColumns(var out, var x, var order) ->
+                    rows.gatherColumns(out, x, order);
+            case StatisticOp.Transpose(var out, var x) -> rows.transpose(out, x);
+            case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) ->
                     norms.columnNorms(sum, x, power);
-            case Op.RowSquares(var out, var x) -> norms.rowSquares(out, x);
-            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+            case StatisticOp.RowSquares(var out, var x) -> norms.rowSquares(out, x);
+            case StatisticOp.CholeskyInverse(var u, var status, var h, float damp) ->
                     linalg.choleskyInverse(u, status, h, damp);
-            case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
-            case Op.ChooseGrid grid -> quant.chooseGrid(grid);
-            case Op.RoundToGrid round -> quant.roundToGrid(round);
-            case Op.AccumulateObsBlock block -> obs.block(block);
-            case Op.AccumulateObsSpread spread -> products.spread(spread);
-            case Op.ChooseMask choice -> masks.choose(choice);
-            case Op.CountAbove(var out, var w, var importance, float threshold) ->
+            case StatisticOp.QuadraticForm(var out, var e, var h) ->
+                    linalg.quadraticForm(out, e, h);
+            case CompressionOp.ChooseGrid grid -> quant.chooseGrid(grid);
+            case CompressionOp.RoundToGrid round -> quant.roundToGrid(round);
+            case CompressionOp.AccumulateObsBlock block -> obs.block(block);
+            case CompressionOp.AccumulateObsSpread spread -> products.spread(spread);
+            case CompressionOp.ChooseMask choice -> masks.choose(choice);
+            case StatisticOp.CountAbove(var out, var w, var importance, float threshold) ->
                     masks.countAbove(out, w, importance, threshold);
-            case Op.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
-            case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);
-            case Op.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
+            case CompressionOp.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
+            case CompressionOp.PackCodes(var out, var codes, int bits) ->
+                    quant.packCodes(out, codes, bits);
+            case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }
     }
 

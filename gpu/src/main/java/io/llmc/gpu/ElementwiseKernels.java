@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 
 /// One thread an element. Bound by memory: each operand crosses once.
@@ -32,12 +32,12 @@ final class ElementwiseKernels {
         kernels.launch("softcap", Grid.elements(n), out, x, cap, n);
     }
 
-    void activate(Tensor out, Tensor x, Op.Activation activation) {
+    void activate(Tensor out, Tensor x, ForwardOp.Activation activation) {
         long n = out.shape().size();
         kernels.launch("activate", Grid.elements(n), out, x, activation.ordinal(), n);
     }
 
-    void gated(Tensor out, Tensor gate, Tensor up, Op.Activation activation) {
+    void gated(Tensor out, Tensor gate, Tensor up, ForwardOp.Activation activation) {
         long n = out.shape().size();
         kernels.launch("gated", Grid.elements(n), out, gate, up, activation.ordinal(), n);
     }
@@ -52,7 +52,7 @@ final class ElementwiseKernels {
         kernels.launch("softcap_grad", Grid.elements(n), dx, dout, out, cap, n);
     }
 
-    void activateGrad(Tensor dx, Tensor dout, Tensor x, Op.Activation activation) {
+    void activateGrad(Tensor dx, Tensor dout, Tensor x, ForwardOp.Activation activation) {
         long n = dx.shape().size();
         kernels.launch("activate_grad", Grid.elements(n), dx, dout, x, activation.ordinal(), n);
     }
@@ -63,7 +63,7 @@ final class ElementwiseKernels {
             Tensor dout,
             Tensor gate,
             Tensor up,
-            Op.Activation activation) {
+            ForwardOp.Activation activation) {
         long n = dgate.shape().size();
         kernels.launch(
                 "gated_grad",

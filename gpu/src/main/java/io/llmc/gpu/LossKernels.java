@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.LossWeights;
+import io.llmc.backend.LossOp;
+import io.llmc.backend.LossOp.LossWeights;
 import io.llmc.tensor.Tensor;
 
 /// Losses of rows of logits and of hidden states, one block a row.
@@ -40,7 +40,7 @@ final class LossKernels {
         kernels.launch("arg_max", rows(x), out, x, x.cols());
     }
 
-    void distill(Op.DistillLoss op) {
+    void distill(LossOp.DistillLoss op) {
         LossWeights w = op.weights();
         kernels.launch(
                 "distill_loss",
@@ -60,7 +60,7 @@ final class LossKernels {
                 op.scale());
     }
 
-    void distillTop(Op.DistillTopLoss op) {
+    void distillTop(LossOp.DistillTopLoss op) {
         LossWeights w = op.weights();
         long n = op.student().cols();
         kernels.launch(
@@ -74,7 +74,7 @@ final class LossKernels {
                 op.targets(),
                 n,
                 op.ids().cols(),
-                op.missing() == Op.Missing.ZERO ? 1 : 0,
+                op.missing() == LossOp.Missing.ZERO ? 1 : 0,
                 w.kl(),
                 w.reverse(),
                 w.jsd(),
@@ -84,7 +84,7 @@ final class LossKernels {
                 op.scale());
     }
 
-    void topLogProbabilities(Op.TopLogProbabilities op) {
+    void topLogProbabilities(LossOp.TopLogProbabilities op) {
         Tensor logits = op.logits();
         int k = Math.toIntExact(op.ids().cols());
         int padded = k == 1 ? 1 : Math.toIntExact(2L * Integer.highestOneBit(k - 1));
@@ -97,7 +97,8 @@ final class LossKernels {
         }
     }
 
-    private void tops(Op.TopLogProbabilities op, Grid grid, Gpu.Scratch spill, int k, int padded) {
+    private void tops(
+            LossOp.TopLogProbabilities op, Grid grid, Gpu.Scratch spill, int k, int padded) {
         tops.launch(
                 "top_log_probabilities",
                 grid,
@@ -111,7 +112,7 @@ final class LossKernels {
                 op.temperature());
     }
 
-    void hidden(Op.AccumulateHiddenLoss op) {
+    void hidden(LossOp.AccumulateHiddenLoss op) {
         kernels.launch(
                 "hidden_loss",
                 rows(op.x()),
@@ -119,7 +120,7 @@ final class LossKernels {
                 op.losses(),
                 op.x(),
                 op.target(),
-                op.distance() == Op.Distance.COSINE ? 1 : 0,
+                op.distance() == LossOp.Distance.COSINE ? 1 : 0,
                 op.scale(),
                 op.x().cols());
     }

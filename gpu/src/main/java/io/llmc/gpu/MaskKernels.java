@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.MaskRule;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.CompressionOp.MaskRule;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
@@ -39,7 +39,7 @@ final class MaskKernels {
         kernels = new Kernels(gpu, "masks");
     }
 
-    void choose(Op.ChooseMask op) {
+    void choose(CompressionOp.ChooseMask op) {
         Tensor w = op.w();
         int cols = Math.toIntExact(w.cols());
         int n = op.to() - op.from();
@@ -96,7 +96,7 @@ final class MaskKernels {
 
     /// Four passes over the weights for the threshold, each with counts of its own; one more where
     /// only some of the weights that equal it are pruned; then the mask.
-    private void together(Op.ChooseMask op, long zeros) {
+    private void together(CompressionOp.ChooseMask op, long zeros) {
         Tensor w = op.w();
         int n = op.to() - op.from();
         int tiles = Math.ceilDiv(n, TILE);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.GradientOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 
@@ -78,7 +78,7 @@ final class NormKernels {
                 x.cols());
     }
 
-    void rmsNormGrad(Op.AccumulateRmsNormGrad op) {
+    void rmsNormGrad(GradientOp.AccumulateRmsNormGrad op) {
         try (Gpu.Scratch inverses = gpu.scratch(4 * op.x().rows())) {
             kernels.launch(
                     "rms_norm_grad",
@@ -105,7 +105,7 @@ final class NormKernels {
         }
     }
 
-    void layerNormGrad(Op.AccumulateLayerNormGrad op) {
+    void layerNormGrad(GradientOp.AccumulateLayerNormGrad op) {
         try (Gpu.Scratch means = gpu.scratch(4 * op.x().rows());
                 Gpu.Scratch inverses = gpu.scratch(4 * op.x().rows())) {
             boolean kept = op.dweight() != null;

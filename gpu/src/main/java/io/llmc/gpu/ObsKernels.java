@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -26,8 +26,8 @@ final class ObsKernels {
         kernels = new Kernels(gpu, "obs");
     }
 
-    void block(Op.AccumulateObsBlock op) {
-        Op.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
+    void block(CompressionOp.AccumulateObsBlock op) {
+        CompressionOp.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
         long rows = op.w().rows();
         int cols = Math.toIntExact(op.w().cols());
         int n = op.to() - op.from();
@@ -73,7 +73,7 @@ final class ObsKernels {
         return rows >= 4096 ? 256 : rows >= 2048 ? 128 : 64;
     }
 
-    private static List<Object> grid(Op.AccumulateObsBlock.Grid grid) {
+    private static List<Object> grid(CompressionOp.AccumulateObsBlock.Grid grid) {
         if (grid == null) {
             return Arrays.asList(null, null, 0, null, null, 0, 0);
         }

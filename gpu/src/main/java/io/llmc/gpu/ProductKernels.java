@@ -2,7 +2,7 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.gpu.Blas.Factor;
 import io.llmc.gpu.Blas.Layout;
 import io.llmc.tensor.DType;
@@ -135,7 +135,7 @@ final class ProductKernels {
         return side * (side + 1) / 2;
     }
 
-    void spread(Op.AccumulateObsSpread op) {
+    void spread(CompressionOp.AccumulateObsSpread op) {
         long cols = op.w().cols();
         onFloatUnits(
                 "nn",

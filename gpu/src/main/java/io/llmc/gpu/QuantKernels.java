@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -23,7 +23,7 @@ final class QuantKernels {
         kernels = new Kernels(gpu, "quant");
     }
 
-    void chooseGrid(Op.ChooseGrid op) {
+    void chooseGrid(CompressionOp.ChooseGrid op) {
         QuantSpec spec = op.spec();
         Tensor w = op.w();
         int cols = Math.toIntExact(w.cols());
@@ -83,7 +83,7 @@ final class QuantKernels {
         return Math.toIntExact(Math.min(cols, spec.groupLength(cols)));
     }
 
-    void roundToGrid(Op.RoundToGrid op) {
+    void roundToGrid(CompressionOp.RoundToGrid op) {
         long cols = op.w().cols();
         kernels.launch(
                 "round_to_grid",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.GradientOp;
 import io.llmc.tensor.Tensor;
 
 /// Moves rows and columns; routes tokens to experts.
@@ -114,7 +114,7 @@ final class RowKernels {
                 dout.cols());
     }
 
-    void rowsGrad(Op.AccumulateRowsGrad op) {
+    void rowsGrad(GradientOp.AccumulateRowsGrad op) {
         long cols = op.x().cols();
         kernels.launch(
                 "rows_grad",
@@ -129,7 +129,7 @@ final class RowKernels {
                 cols);
     }
 
-    void routeGrad(Op.AccumulateRouteGrad op) {
+    void routeGrad(GradientOp.AccumulateRouteGrad op) {
         kernels.launch(
                 "route_grad",
                 Grid.blocks(op.logits().rows(), WARP),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.tensor.Tensor;
 
 /// Steps of an optimizer.
@@ -22,7 +22,7 @@ final class TrainingKernels {
         return (float) (1 / (1 - StrictMath.pow(beta, step)));
     }
 
-    void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
+    void adamW(Tensor w, Tensor m, Tensor v, Tensor g, OptimizerOp.AdamSpec spec) {
         long n = w.shape().size();
         kernels.launch(
                 "adam_w",
@@ -42,10 +42,10 @@ final class TrainingKernels {
                 n);
     }
 
-    void adamW8(Op.AccumulateAdamW8 op) {
-        Op.AdamSpec spec = op.spec();
+    void adamW8(OptimizerOp.AccumulateAdamW8 op) {
+        OptimizerOp.AdamSpec spec = op.spec();
         long n = op.w().shape().size();
-        long blocks = Math.ceilDiv(Op.Moment.scales(n), (long) WARPS);
+        long blocks = Math.ceilDiv(OptimizerOp.Moment.scales(n), (long) WARPS);
         kernels.launch(
                 "adam_w8",
                 Grid.blocks(Math.min(blocks, BLOCKS), 32 * WARPS),

@@ -11,6 +11,7 @@ import static jcuda.driver.JCudaDriver.cuMemcpyHtoDAsync;
 
 import io.llmc.backend.Agreement;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OpCases;
 import io.llmc.backend.TensorArena;
@@ -435,7 +436,7 @@ final class DeviceWork {
         int n = 1000 / SCALE + 1;
         try (TensorArena arena = backend.newArena(1 << 16)) {
             Tensor x = arena.allocate(DType.F32, new Shape(1, 256));
-            Op op = new Op.Scale(x, x, 1);
+            Op op = new ForwardOp.Scale(x, x, 1);
             backend.run(op);
             backend.gpu().await();
             long start = System.nanoTime();

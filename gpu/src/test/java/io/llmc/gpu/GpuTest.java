@@ -8,7 +8,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendProvider.Device;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
@@ -97,7 +98,7 @@ class GpuTest {
         try (CudaBackend backend = open(100 * MIB)) {
             for (int i = 0; i < 5; i++) {
                 try (TensorArena arena = backend.newArena(20 * MIB)) {
-                    backend.run(new Op.Zero(arena.allocate(DType.U8, new Shape(MIB))));
+                    backend.run(new ForwardOp.Zero(arena.allocate(DType.U8, new Shape(MIB))));
                 }
             }
             assertThat(backend.gpu().memory().used()).isEqualTo(40 * MIB);
@@ -116,7 +117,7 @@ class GpuTest {
                     try (TensorArena scratch = arena.scratch()) {
                         Tensor x = scratch.allocate(DType.F32, new Shape(1, 1000));
                         backend.upload(x, floats(1000, i));
-                        backend.run(new Op.AccumulateScaled(sum, x, 1));
+                        backend.run(new GradientOp.AccumulateScaled(sum, x, 1));
                         expected += i;
                     }
                 }
@@ -128,7 +129,7 @@ class GpuTest {
                     Tensor x = arena.allocate(DType.F32, new Shape(1, 1000));
                     assertThat(download(backend, x)).containsOnly(0);
                     backend.upload(x, floats(1000, i));
-                    backend.run(new Op.AccumulateScaled(x, x, 1));
+                    backend.run(new GradientOp.AccumulateScaled(x, x, 1));
                     assertThat(download(backend, x)).containsOnly(2f * i);
                 }
             }
@@ -146,7 +147,7 @@ class GpuTest {
             Tensor x = arena.allocate(DType.F32, new Shape(1, 1000));
             for (int i = 1; i <= 10; i++) {
                 backend.upload(x, floats(1000, i));
-                backend.run(new Op.AccumulateScaled(sum, x, 1));
+                backend.run(new GradientOp.AccumulateScaled(sum, x, 1));
             }
             assertThat(download(backend, sum)).containsOnly(55);
         }
@@ -178,7 +179,7 @@ class GpuTest {
                 TensorArena arena = backend.newArena(MIB)) {
             Tensor x = arena.allocate(DType.F32, new Shape(1, 10));
             Tensor y = arena.allocate(DType.F32, new Shape(1, 10));
-            backend.run(new Op.Softcap(y, x, 1));
+            backend.run(new ForwardOp.Softcap(y, x, 1));
             assertThatThrownBy(() -> download(backend, y))
                     .isInstanceOf(CudaException.class)
                     .hasMessageContainingAll("cuda:0", "softcap", "LAUNCH_FAILED", "719")

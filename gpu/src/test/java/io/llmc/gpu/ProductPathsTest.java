@@ -8,8 +8,12 @@ import io.llmc.backend.Agreement;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendOptions.Compute;
 import io.llmc.backend.BackendOptions.Math;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OpCases;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -29,11 +33,11 @@ import org.junit.jupiter.api.TestFactory;
 class ProductPathsTest {
     private static final Set<Class<? extends Op>> PRODUCTS =
             Set.of(
-                    Op.Matmul.class,
-                    Op.AccumulateMatmulInput.class,
-                    Op.AccumulateOuter.class,
-                    Op.AccumulateGram.class,
-                    Op.AccumulateObsSpread.class);
+                    ForwardOp.Matmul.class,
+                    GradientOp.AccumulateMatmulInput.class,
+                    GradientOp.AccumulateOuter.class,
+                    StatisticOp.AccumulateGram.class,
+                    CompressionOp.AccumulateObsSpread.class);
 
     @BeforeAll
     static void standIn() {
@@ -100,9 +104,9 @@ class ProductPathsTest {
             upload(backend, x, random);
             upload(backend, wide, random);
             Tensor w = arena.allocate(type, new Shape(out, in));
-            backend.run(new Op.Scale(w, wide, 1));
+            backend.run(new ForwardOp.Scale(w, wide, 1));
             Tensor y = arena.allocate(DType.F32, new Shape(rows, out));
-            backend.run(new Op.Matmul(y, x, new Weight.Dense(w)));
+            backend.run(new ForwardOp.Matmul(y, x, new Weight.Dense(w)));
             MemorySegment host = StandIn.bytes(y.byteSize());
             backend.download(host, y);
             return host.toArray(ValueLayout.JAVA_FLOAT);

@@ -16,9 +16,8 @@ import org.junit.jupiter.api.Test;
 class RooflineTest {
     @Test
     void everyOperationIsInTheTable() {
-        assertThat(Op.class.getPermittedSubclasses())
-                .filteredOn(c -> Op.class.isAssignableFrom(c))
-                .isSubsetOf(Workload.FULL.all().stream().map(Workload.Entry::op).toList());
+        assertThat(Workload.FULL.all().stream().<Class<?>>map(Workload.Entry::op))
+                .containsAll(Op.all().toList());
         for (Workload.Entry e : Workload.FULL.all()) {
             assertThat(e.build().apply(Workload.SHAPES)).isInstanceOf(e.op());
         }

@@ -7,7 +7,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendGroup;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
@@ -116,7 +117,7 @@ class TwoDevicesTest {
                         stage,
                         (layers, x) -> {
                             if (layers.getFirst().equals(group.getFirst())) {
-                                backend.run(new Op.AccumulateGram(h, x, 1));
+                                backend.run(new StatisticOp.AccumulateGram(h, x, 1));
                             }
                         });
                 MemorySegment bytes = StandIn.bytes(h.byteSize());
@@ -131,7 +132,7 @@ class TwoDevicesTest {
         for (Linear linear : stage.linears()) {
             Tensor w = ((Weight.Dense) linear.weight()).values();
             Tensor half = arena.allocate(w.dtype(), w.shape());
-            backend.run(new Op.Scale(half, w, 0.5f));
+            backend.run(new ForwardOp.Scale(half, w, 0.5f));
             linear.replace(new Weight.Dense(half));
         }
     }

@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.GradientOp;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
-import io.llmc.backend.Op.Activation;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
@@ -185,10 +191,10 @@ final class Workload {
         return List.of(
                 entry(
                                 "Embed",
-                                Op.Embed.class,
+                                ForwardOp.Embed.class,
                                 stream,
                                 o ->
-                                        new Op.Embed(
+                                        new ForwardOp.Embed(
                                                 o.f32(tokens, hidden),
                                                 o.indices(vocabulary, tokens),
                                                 o.of(DType.BF16, vocabulary, hidden),
@@ -196,68 +202,68 @@ final class Workload {
                         .touching(6 * stream),
                 tensor(
                         "Matmul, bf16 weight",
-                        Op.Matmul.class,
+                        ForwardOp.Matmul.class,
                         TERMS * product(tokens, inside, hidden),
                         o ->
-                                new Op.Matmul(
+                                new ForwardOp.Matmul(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, hidden),
                                         o.weight(inside, hidden))),
                 tensor(
                         "Matmul, 4 bits",
-                        Op.Matmul.class,
+                        ForwardOp.Matmul.class,
                         TERMS * product(tokens, inside, hidden),
                         o ->
-                                new Op.Matmul(
+                                new ForwardOp.Matmul(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, hidden),
                                         o.packed(inside, hidden))),
                 tensor(
                         "Matmul, 4 bits, one row",
-                        Op.Matmul.class,
+                        ForwardOp.Matmul.class,
                         TERMS * product(1, inside, hidden),
                         o ->
-                                new Op.Matmul(
+                                new ForwardOp.Matmul(
                                         o.f32(1, inside),
                                         o.f32(1, hidden),
                                         o.packed(inside, hidden))),
                 entry(
                         "AddRow",
-                        Op.AddRow.class,
+                        ForwardOp.AddRow.class,
                         stream,
                         o ->
-                                new Op.AddRow(
+                                new ForwardOp.AddRow(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.of(DType.BF16, hidden))),
                 entry(
                         "Add",
-                        Op.Add.class,
+                        ForwardOp.Add.class,
                         2 * stream,
                         o ->
-                                new Op.Add(
+                                new ForwardOp.Add(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         1)),
                 entry(
                         "Scale",
-                        Op.Scale.class,
+                        ForwardOp.Scale.class,
                         stream,
-                        o -> new Op.Scale(o.f32(tokens, hidden), o.f32(tokens, hidden), 2)),
+                        o -> new ForwardOp.Scale(o.f32(tokens, hidden), o.f32(tokens, hidden), 2)),
                 entry(
                         "Softcap",
-                        Op.Softcap.class,
+                        ForwardOp.Softcap.class,
                         20 * logit,
                         o ->
-                                new Op.Softcap(
+                                new ForwardOp.Softcap(
                                         o.f32(logits, vocabulary), o.f32(logits, vocabulary), 30)),
                 doubles(
                         "RmsNorm",
-                        Op.RmsNorm.class,
+                        ForwardOp.RmsNorm.class,
                         2 * stream,
                         o ->
-                                new Op.RmsNorm(
+                                new ForwardOp.RmsNorm(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.of(DType.BF16, hidden),
@@ -265,10 +271,10 @@ final class Workload {
                                         0)),
                 doubles(
                         "LayerNorm",
-                        Op.LayerNorm.class,
+                        ForwardOp.LayerNorm.class,
                         4 * stream,
                         o ->
-                                new Op.LayerNorm(
+                                new ForwardOp.LayerNorm(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.of(DType.BF16, hidden),
@@ -276,10 +282,10 @@ final class Workload {
                                         1e-5f)),
                 entry(
                         "Rope",
-                        Op.Rope.class,
+                        ForwardOp.Rope.class,
                         3 * stream,
                         o ->
-                                new Op.Rope(
+                                new ForwardOp.Rope(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, HEAD),
@@ -288,10 +294,10 @@ final class Workload {
                                         false)),
                 entry(
                         "Attention",
-                        Op.Attention.class,
+                        ForwardOp.Attention.class,
                         2 * scores,
                         o ->
-                                new Op.Attention(
+                                new ForwardOp.Attention(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, kvHeads * HEAD),
@@ -299,43 +305,45 @@ final class Workload {
                                         attention)),
                 entry(
                         "Activate",
-                        Op.Activate.class,
+                        ForwardOp.Activate.class,
                         20 * wide,
                         o ->
-                                new Op.Activate(
+                                new ForwardOp.Activate(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         Activation.GELU_TANH)),
                 entry(
                         "Gated",
-                        Op.Gated.class,
+                        ForwardOp.Gated.class,
                         20 * wide,
                         o ->
-                                new Op.Gated(
+                                new ForwardOp.Gated(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         Activation.SILU)),
                 entry(
                         "Columns",
-                        Op.Columns.class,
-                        0,
-                        o -> new Op.Columns(o.f32(tokens, hidden), o.f32(tokens, hidden), 0)),
-                entry(
-                        "GatherRows",
-                        Op.GatherRows.class,
+                        ForwardOp.Columns.class,
                         0,
                         o ->
-                                new Op.GatherRows(
+                                new ForwardOp.Columns(
+                                        o.f32(tokens, hidden), o.f32(tokens, hidden), 0)),
+                entry(
+                        "GatherRows",
+                        ForwardOp.GatherRows.class,
+                        0,
+                        o ->
+                                new ForwardOp.GatherRows(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.indices(tokens, tokens))),
                 entry(
                         "AccumulateRows",
-                        Op.AccumulateRows.class,
+                        ForwardOp.AccumulateRows.class,
                         2 * stream,
                         o ->
-                                new Op.AccumulateRows(
+                                new ForwardOp.AccumulateRows(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.indices(tokens, tokens),
@@ -343,67 +351,69 @@ final class Workload {
                                         1)),
                 entry(
                         "Route",
-                        Op.Route.class,
+                        ForwardOp.Route.class,
                         tokens * 64,
                         o ->
-                                new Op.Route(
+                                new ForwardOp.Route(
                                         o.of(DType.I32, tokens, 2),
                                         o.f32(tokens, 2),
                                         o.f32(tokens, 8),
                                         true)),
                 tensor(
                         "AccumulateMatmulInput, bf16 weight",
-                        Op.AccumulateMatmulInput.class,
+                        GradientOp.AccumulateMatmulInput.class,
                         TERMS * product(tokens, inside, hidden),
                         o ->
-                                new Op.AccumulateMatmulInput(
+                                new GradientOp.AccumulateMatmulInput(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, inside),
                                         o.weight(inside, hidden))),
                 entry(
                         "AccumulateOuter",
-                        Op.AccumulateOuter.class,
+                        GradientOp.AccumulateOuter.class,
                         product(inside, hidden, tokens),
                         o ->
-                                new Op.AccumulateOuter(
+                                new GradientOp.AccumulateOuter(
                                         o.f32(inside, hidden),
                                         o.f32(tokens, inside),
                                         o.f32(tokens, hidden))),
                 entry(
                         "AccumulateScaled",
-                        Op.AccumulateScaled.class,
+                        GradientOp.AccumulateScaled.class,
                         2 * stream,
                         o ->
-                                new Op.AccumulateScaled(
+                                new GradientOp.AccumulateScaled(
                                         o.f32(tokens, hidden), o.f32(tokens, hidden), 2)),
                 doubles(
                         "AccumulateColumnSums",
-                        Op.AccumulateColumnSums.class,
-                        stream,
-                        o -> new Op.AccumulateColumnSums(o.f32(hidden), o.f32(tokens, hidden))),
-                entry(
-                        "AccumulateColumns",
-                        Op.AccumulateColumns.class,
+                        GradientOp.AccumulateColumnSums.class,
                         stream,
                         o ->
-                                new Op.AccumulateColumns(
+                                new GradientOp.AccumulateColumnSums(
+                                        o.f32(hidden), o.f32(tokens, hidden))),
+                entry(
+                        "AccumulateColumns",
+                        GradientOp.AccumulateColumns.class,
+                        stream,
+                        o ->
+                                new GradientOp.AccumulateColumns(
                                         o.f32(tokens, hidden), o.f32(tokens, hidden), 0)),
                 entry(
                         "AccumulateSoftcapGrad",
-                        Op.AccumulateSoftcapGrad.class,
+                        GradientOp.AccumulateSoftcapGrad.class,
                         5 * logit,
                         o ->
-                                new Op.AccumulateSoftcapGrad(
+                                new GradientOp.AccumulateSoftcapGrad(
                                         o.f32(logits, vocabulary),
                                         o.f32(logits, vocabulary),
                                         o.f32(logits, vocabulary),
                                         30)),
                 doubles(
                         "AccumulateRmsNormGrad",
-                        Op.AccumulateRmsNormGrad.class,
+                        GradientOp.AccumulateRmsNormGrad.class,
                         8 * stream,
                         o ->
-                                new Op.AccumulateRmsNormGrad(
+                                new GradientOp.AccumulateRmsNormGrad(
                                         o.f32(tokens, hidden),
                                         o.f32(hidden),
                                         o.f32(tokens, hidden),
@@ -413,10 +423,10 @@ final class Workload {
                                         0)),
                 doubles(
                         "AccumulateLayerNormGrad",
-                        Op.AccumulateLayerNormGrad.class,
+                        GradientOp.AccumulateLayerNormGrad.class,
                         12 * stream,
                         o ->
-                                new Op.AccumulateLayerNormGrad(
+                                new GradientOp.AccumulateLayerNormGrad(
                                         o.f32(tokens, hidden),
                                         o.f32(hidden),
                                         o.f32(hidden),
@@ -426,10 +436,10 @@ final class Workload {
                                         1e-5f)),
                 entry(
                         "AccumulateRopeGrad",
-                        Op.AccumulateRopeGrad.class,
+                        GradientOp.AccumulateRopeGrad.class,
                         4 * stream,
                         o ->
-                                new Op.AccumulateRopeGrad(
+                                new GradientOp.AccumulateRopeGrad(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, HEAD),
@@ -438,10 +448,10 @@ final class Workload {
                                         false)),
                 entry(
                         "AccumulateAttentionGrad",
-                        Op.AccumulateAttentionGrad.class,
+                        GradientOp.AccumulateAttentionGrad.class,
                         5 * scores,
                         o ->
-                                new Op.AccumulateAttentionGrad(
+                                new GradientOp.AccumulateAttentionGrad(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, kvHeads * HEAD),
                                         o.f32(tokens, kvHeads * HEAD),
@@ -453,20 +463,20 @@ final class Workload {
                                         attention)),
                 entry(
                         "AccumulateActivateGrad",
-                        Op.AccumulateActivateGrad.class,
+                        GradientOp.AccumulateActivateGrad.class,
                         30 * wide,
                         o ->
-                                new Op.AccumulateActivateGrad(
+                                new GradientOp.AccumulateActivateGrad(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         Activation.GELU_TANH)),
                 entry(
                         "AccumulateGatedGrad",
-                        Op.AccumulateGatedGrad.class,
+                        GradientOp.AccumulateGatedGrad.class,
                         40 * wide,
                         o ->
-                                new Op.AccumulateGatedGrad(
+                                new GradientOp.AccumulateGatedGrad(
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
@@ -475,10 +485,10 @@ final class Workload {
                                         Activation.SILU)),
                 doubles(
                         "AccumulateRowsGrad",
-                        Op.AccumulateRowsGrad.class,
+                        GradientOp.AccumulateRowsGrad.class,
                         4 * stream,
                         o ->
-                                new Op.AccumulateRowsGrad(
+                                new GradientOp.AccumulateRowsGrad(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens),
                                         o.f32(tokens, hidden),
@@ -488,10 +498,10 @@ final class Workload {
                                         1)),
                 entry(
                         "AccumulateRouteGrad",
-                        Op.AccumulateRouteGrad.class,
+                        GradientOp.AccumulateRouteGrad.class,
                         tokens * 64,
                         o ->
-                                new Op.AccumulateRouteGrad(
+                                new GradientOp.AccumulateRouteGrad(
                                         o.f32(tokens, 8),
                                         o.f32(tokens, 2),
                                         o.indices(8, tokens, 2),
@@ -500,78 +510,78 @@ final class Workload {
                                         true)),
                 entry(
                         "DistillLoss",
-                        Op.DistillLoss.class,
+                        LossOp.DistillLoss.class,
                         60 * logit,
                         o ->
-                                new Op.DistillLoss(
+                                new LossOp.DistillLoss(
                                         o.f32(logits, vocabulary),
                                         o.of(DType.F64, logits, 4),
                                         o.f32(logits, vocabulary),
                                         o.f32(logits, vocabulary),
                                         o.indices(vocabulary, logits),
-                                        new Op.LossWeights(1, 0, 0, 0, 2, 0.5f),
+                                        new LossOp.LossWeights(1, 0, 0, 0, 2, 0.5f),
                                         1)),
                 entry(
                         "TopLogProbabilities",
-                        Op.TopLogProbabilities.class,
+                        LossOp.TopLogProbabilities.class,
                         40 * logit,
                         o ->
-                                new Op.TopLogProbabilities(
+                                new LossOp.TopLogProbabilities(
                                         o.f32(logits, 64),
                                         o.of(DType.I32, logits, 64),
                                         o.f32(logits, vocabulary),
                                         1)),
                 entry(
                         "DistillTopLoss",
-                        Op.DistillTopLoss.class,
+                        LossOp.DistillTopLoss.class,
                         40 * logit,
                         o ->
-                                new Op.DistillTopLoss(
+                                new LossOp.DistillTopLoss(
                                         o.f32(logits, vocabulary),
                                         o.of(DType.F64, logits, 4),
                                         o.f32(logits, vocabulary),
                                         o.indices(vocabulary, logits, 64),
                                         o.f32(logits, 64),
                                         o.indices(vocabulary, logits),
-                                        new Op.LossWeights(1, 0, 0, 0, 2, 0.5f),
-                                        Op.Missing.REST,
+                                        new LossOp.LossWeights(1, 0, 0, 0, 2, 0.5f),
+                                        LossOp.Missing.REST,
                                         1)),
                 doubles(
                         "AccumulateHiddenLoss",
-                        Op.AccumulateHiddenLoss.class,
+                        LossOp.AccumulateHiddenLoss.class,
                         4 * stream,
                         o ->
-                                new Op.AccumulateHiddenLoss(
+                                new LossOp.AccumulateHiddenLoss(
                                         o.f32(tokens, hidden),
                                         o.of(DType.F64, tokens),
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
-                                        Op.Distance.MSE,
+                                        LossOp.Distance.MSE,
                                         1)),
                 entry(
                         "AccumulateAttentionLoss",
-                        Op.AccumulateAttentionLoss.class,
+                        LossOp.AccumulateAttentionLoss.class,
                         5 * scores,
                         o ->
-                                new Op.AccumulateAttentionLoss(
+                                new LossOp.AccumulateAttentionLoss(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, kvHeads * HEAD),
                                         o.of(DType.F64, tokens, heads),
-                                        new Op.Scores(
+                                        new LossOp.Scores(
                                                 o.f32(tokens, hidden),
                                                 o.f32(tokens, kvHeads * HEAD),
                                                 attention),
-                                        new Op.Scores(
+                                        new LossOp.Scores(
                                                 o.f32(tokens, hidden),
                                                 o.f32(tokens, kvHeads * HEAD),
                                                 attention),
                                         1)),
                 entry(
                         "AccumulateAdamW",
-                        Op.AccumulateAdamW.class,
+                        OptimizerOp.AccumulateAdamW.class,
                         16 * weights,
                         o ->
-                                new Op.AccumulateAdamW(
+                                new OptimizerOp.AccumulateAdamW(
                                         o.f32(inside, hidden),
                                         o.f32(inside, hidden),
                                         o.positive(inside, hidden),
@@ -579,10 +589,10 @@ final class Workload {
                                         adam())),
                 entry(
                         "AccumulateAdamW8",
-                        Op.AccumulateAdamW8.class,
+                        OptimizerOp.AccumulateAdamW8.class,
                         60 * weights,
                         o ->
-                                new Op.AccumulateAdamW8(
+                                new OptimizerOp.AccumulateAdamW8(
                                         o.f32(inside, hidden),
                                         moment(o),
                                         moment(o),
@@ -590,65 +600,69 @@ final class Workload {
                                         adam())),
                 entry(
                         "NegativeLogLikelihood",
-                        Op.NegativeLogLikelihood.class,
+                        LossOp.NegativeLogLikelihood.class,
                         20 * logit,
                         o ->
-                                new Op.NegativeLogLikelihood(
+                                new LossOp.NegativeLogLikelihood(
                                         o.f32(logits),
                                         o.f32(logits, vocabulary),
                                         o.indices(vocabulary, logits))),
                 entry(
                         "Divergence",
-                        Op.Divergence.class,
+                        LossOp.Divergence.class,
                         40 * logit,
                         o ->
-                                new Op.Divergence(
+                                new LossOp.Divergence(
                                         o.f32(logits),
                                         o.f32(logits, vocabulary),
                                         o.f32(logits, vocabulary))),
                 entry(
                         "ArgMax",
-                        Op.ArgMax.class,
+                        LossOp.ArgMax.class,
                         logit,
-                        o -> new Op.ArgMax(o.of(DType.I32, logits), o.f32(logits, vocabulary))),
-                entry("Zero", Op.Zero.class, 0, o -> new Op.Zero(o.f32(hidden, hidden))),
+                        o -> new LossOp.ArgMax(o.of(DType.I32, logits), o.f32(logits, vocabulary))),
+                entry(
+                        "Zero",
+                        ForwardOp.Zero.class,
+                        0,
+                        o -> new ForwardOp.Zero(o.f32(hidden, hidden))),
                 entry(
                         "AccumulateGram",
-                        Op.AccumulateGram.class,
+                        StatisticOp.AccumulateGram.class,
                         product(hidden, hidden, tokens) / 2,
                         o ->
-                                new Op.AccumulateGram(
+                                new StatisticOp.AccumulateGram(
                                         o.f32(hidden, hidden), o.f32(tokens, hidden), 1)),
                 entry(
                                 "Diagonal",
-                                Op.Diagonal.class,
+                                StatisticOp.Diagonal.class,
                                 0,
-                                o -> new Op.Diagonal(o.f32(hidden), o.f32(hidden, hidden)))
+                                o -> new StatisticOp.Diagonal(o.f32(hidden), o.f32(hidden, hidden)))
                         .touching(8 * hidden),
                 entry(
                         "GatherSymmetric",
-                        Op.GatherSymmetric.class,
+                        StatisticOp.GatherSymmetric.class,
                         0,
                         o ->
-                                new Op.GatherSymmetric(
+                                new StatisticOp.GatherSymmetric(
                                         o.f32(hidden, hidden),
                                         o.f32(hidden, hidden),
                                         o.indices(hidden, hidden))),
                 entry(
                         "GatherColumns",
-                        Op.GatherColumns.class,
+                        StatisticOp.GatherColumns.class,
                         0,
                         o ->
-                                new Op.GatherColumns(
+                                new StatisticOp.GatherColumns(
                                         o.f32(inside, hidden),
                                         o.f32(inside, hidden),
                                         o.indices(hidden, hidden))),
                 entry(
                         "CholeskyInverse",
-                        Op.CholeskyInverse.class,
+                        StatisticOp.CholeskyInverse.class,
                         2 * Math.pow(hidden, 3) / 3,
                         o ->
-                                new Op.CholeskyInverse(
+                                new StatisticOp.CholeskyInverse(
                                         o.f32(hidden, hidden),
                                         o.of(DType.I32, 1),
                                         o.definite(hidden),
@@ -656,85 +670,93 @@ final class Workload {
                 // Symmetric: half of the products; sums of a tile's in F64 are few beside them.
                 entry(
                         "QuadraticForm",
-                        Op.QuadraticForm.class,
+                        StatisticOp.QuadraticForm.class,
                         product(inside, hidden, hidden) / 2,
                         o ->
-                                new Op.QuadraticForm(
+                                new StatisticOp.QuadraticForm(
                                         o.of(DType.F64, inside),
                                         o.f32(inside, hidden),
                                         o.f32(hidden, hidden))),
                 entry(
                         "Transpose",
-                        Op.Transpose.class,
+                        StatisticOp.Transpose.class,
                         0,
-                        o -> new Op.Transpose(o.f32(hidden, inside), o.f32(inside, hidden))),
+                        o ->
+                                new StatisticOp.Transpose(
+                                        o.f32(hidden, inside), o.f32(inside, hidden))),
                 doubles(
                         "AccumulateColumnNorms",
-                        Op.AccumulateColumnNorms.class,
+                        StatisticOp.AccumulateColumnNorms.class,
                         2 * stream,
                         o ->
-                                new Op.AccumulateColumnNorms(
+                                new StatisticOp.AccumulateColumnNorms(
                                         o.of(DType.F64, hidden), o.f32(tokens, hidden), 2)),
                 doubles(
                         "RowSquares",
-                        Op.RowSquares.class,
+                        StatisticOp.RowSquares.class,
                         2 * stream,
-                        o -> new Op.RowSquares(o.of(DType.F64, tokens), o.f32(tokens, hidden))),
+                        o ->
+                                new StatisticOp.RowSquares(
+                                        o.of(DType.F64, tokens), o.f32(tokens, hidden))),
                 entry(
                         "ChooseMask, half of each row",
-                        Op.ChooseMask.class,
+                        CompressionOp.ChooseMask.class,
                         20 * weights,
                         o ->
-                                new Op.ChooseMask(
+                                new CompressionOp.ChooseMask(
                                         o.of(DType.U8, inside, hidden),
                                         o.of(DType.BF16, inside, hidden),
                                         o.positive(hidden),
-                                        new Op.MaskRule.EachRow(hidden / 2),
+                                        new CompressionOp.MaskRule.EachRow(hidden / 2),
                                         0,
                                         hidden)),
                 entry(
                         "ChooseMask, 2 of 4",
-                        Op.ChooseMask.class,
+                        CompressionOp.ChooseMask.class,
                         10 * weights,
                         o ->
-                                new Op.ChooseMask(
+                                new CompressionOp.ChooseMask(
                                         o.of(DType.U8, inside, hidden),
                                         o.of(DType.BF16, inside, hidden),
                                         o.positive(hidden),
-                                        new Op.MaskRule.NOfM(2, 4),
+                                        new CompressionOp.MaskRule.NOfM(2, 4),
                                         0,
                                         hidden)),
                 entry(
                         "CountAbove",
-                        Op.CountAbove.class,
+                        StatisticOp.CountAbove.class,
                         2 * weights,
                         o ->
-                                new Op.CountAbove(
+                                new StatisticOp.CountAbove(
                                         o.of(DType.F64, inside),
                                         o.of(DType.BF16, inside, hidden),
                                         o.positive(hidden),
                                         1)),
                 entry(
                         "ApplyMask",
-                        Op.ApplyMask.class,
+                        CompressionOp.ApplyMask.class,
                         weights,
                         o ->
-                                new Op.ApplyMask(
+                                new CompressionOp.ApplyMask(
                                         o.of(DType.BF16, inside, hidden),
                                         o.of(DType.BF16, inside, hidden),
                                         o.of(DType.U8, inside, hidden))),
-                entry("ChooseGrid", Op.ChooseGrid.class, 4 * weights, o -> grid(o, null)),
+                entry(
+                        "ChooseGrid",
+                        CompressionOp.ChooseGrid.class,
+                        4 * weights,
+                        o -> grid(o, null)),
                 doubles(
                         "ChooseGrid with the search",
-                        Op.ChooseGrid.class,
+                        CompressionOp.ChooseGrid.class,
                         9 * 4 * weights,
-                        o -> grid(o, Op.GridSearch.DEFAULT)),
+                        o -> grid(o, CompressionOp.GridSearch.DEFAULT)),
                 entry(
                         "RoundToGrid",
-                        Op.RoundToGrid.class,
+                        CompressionOp.RoundToGrid.class,
                         6 * weights,
                         o ->
-                                new Op.RoundToGrid(
+                                new CompressionOp.RoundToGrid(
                                         o.of(DType.U8, inside, hidden),
                                         null,
                                         o.of(DType.BF16, inside, hidden),
@@ -743,14 +765,14 @@ final class Workload {
                                         FOUR)),
                 entry(
                                 "AccumulateObsBlock, 128 columns",
-                                Op.AccumulateObsBlock.class,
+                                CompressionOp.AccumulateObsBlock.class,
                                 product(inside, 128, 128) / 2,
                                 o ->
-                                        new Op.AccumulateObsBlock(
+                                        new CompressionOp.AccumulateObsBlock(
                                                 o.f32(inside, 128),
                                                 o.f32(inside, hidden),
                                                 o.definite(hidden),
-                                                new Op.AccumulateObsBlock.Grid(
+                                                new CompressionOp.AccumulateObsBlock.Grid(
                                                         o.of(DType.U8, inside, hidden),
                                                         o.of(
                                                                 DType.BF16,
@@ -766,10 +788,10 @@ final class Workload {
                         .touching(13.0 * inside * 128),
                 entry(
                                 "AccumulateObsSpread of 128 columns",
-                                Op.AccumulateObsSpread.class,
+                                CompressionOp.AccumulateObsSpread.class,
                                 product(inside, hidden - 128, 128),
                                 o ->
-                                        new Op.AccumulateObsSpread(
+                                        new CompressionOp.AccumulateObsSpread(
                                                 o.f32(inside, hidden),
                                                 o.f32(inside, 128),
                                                 o.definite(hidden),
@@ -778,22 +800,24 @@ final class Workload {
                         .touching(8.0 * inside * (hidden - 128) + 4.0 * 128 * (inside + hidden)),
                 entry(
                         "PackCodes",
-                        Op.PackCodes.class,
+                        CompressionOp.PackCodes.class,
                         weights,
                         o ->
-                                new Op.PackCodes(
+                                new CompressionOp.PackCodes(
                                         o.of(DType.I32, inside, FOUR.words(hidden)),
                                         o.of(DType.U8, inside, hidden),
                                         4)),
                 entry(
                         "Dequantize",
-                        Op.Dequantize.class,
+                        CompressionOp.Dequantize.class,
                         2 * weights,
-                        o -> new Op.Dequantize(o.f32(inside, hidden), o.packed(inside, hidden))));
+                        o ->
+                                new CompressionOp.Dequantize(
+                                        o.f32(inside, hidden), o.packed(inside, hidden))));
     }
 
-    private Op grid(Operands o, Op.GridSearch search) {
-        return new Op.ChooseGrid(
+    private Op grid(Operands o, CompressionOp.GridSearch search) {
+        return new CompressionOp.ChooseGrid(
                 o.of(DType.BF16, inside, FOUR.groups(hidden)),
                 o.of(DType.U8, inside, FOUR.groups(hidden)),
                 o.of(DType.BF16, inside, hidden),
@@ -805,12 +829,13 @@ final class Workload {
                 (int) FOUR.groups(hidden));
     }
 
-    private Op.Moment moment(Operands o) {
-        return new Op.Moment(
-                o.of(DType.U8, inside, hidden), o.f32(Op.Moment.scales((long) inside * hidden)));
+    private OptimizerOp.Moment moment(Operands o) {
+        return new OptimizerOp.Moment(
+                o.of(DType.U8, inside, hidden),
+                o.f32(OptimizerOp.Moment.scales((long) inside * hidden)));
     }
 
-    private static Op.AdamSpec adam() {
-        return new Op.AdamSpec(1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 10, 1);
+    private static OptimizerOp.AdamSpec adam() {
+        return new OptimizerOp.AdamSpec(1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 10, 1);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import java.util.List;
@@ -62,12 +62,12 @@ record Attention(
         Tensor query = turned(f, q, queryNorm);
         Tensor key = turned(f, k, keyNorm);
         f.run(
-                new Op.Attention(
+                new ForwardOp.Attention(
                         attended,
                         query,
                         key,
                         v,
-                        new Op.AttentionSpec(
+                        new ForwardOp.AttentionSpec(
                                 f.positions().length(),
                                 spec.heads(),
                                 spec.kvHeads(),
@@ -86,9 +86,9 @@ record Attention(
         }
         Tensor all = f.allocate(normed.rows(), q.cols() + k.cols() + v.cols());
         projections.getFirst().forward(f, all, normed);
-        f.run(new Op.Columns(q, all, 0));
-        f.run(new Op.Columns(k, all, q.cols()));
-        f.run(new Op.Columns(v, all, q.cols() + k.cols()));
+        f.run(new ForwardOp.Columns(q, all, 0));
+        f.run(new ForwardOp.Columns(k, all, q.cols()));
+        f.run(new ForwardOp.Columns(v, all, q.cols() + k.cols()));
     }
 
     /// Queries or keys with their norm, if any, and rotation, if any.
@@ -104,7 +104,7 @@ record Attention(
         }
         Tensor z = f.allocate(x.rows(), x.cols());
         f.run(
-                new Op.Rope(
+                new ForwardOp.Rope(
                         z,
                         y,
                         f.positions().table(rope),

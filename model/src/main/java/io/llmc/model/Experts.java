@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -56,7 +56,7 @@ record Experts(
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
                 Tensor input = inner.allocate(routes.count(e), normed.cols());
-                f.run(new Op.GatherRows(input, normed, routes.rows(inner, e)));
+                f.run(new ForwardOp.GatherRows(input, normed, routes.rows(inner, e)));
                 f.tap().before(expert.inputs(), input);
                 if (!f.observing()) {
                     Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
@@ -94,7 +94,7 @@ record Experts(
                 // The router is cheap: asked again, it gives the same answer, and nothing is kept.
                 Routes routes = route(inner, normed, host);
                 if (!f.observing()) {
-                    f.run(new Op.Zero(sum));
+                    f.run(new ForwardOp.Zero(sum));
                 }
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
@@ -117,7 +117,7 @@ record Experts(
                 }
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
-                f.run(new Op.AccumulateRows(sum, y, routes.rows(inner, e), gates, 1));
+                f.run(new ForwardOp.AccumulateRows(sum, y, routes.rows(inner, e), gates, 1));
             }
         }
     }
@@ -128,7 +128,7 @@ record Experts(
         Tensor weights = f.arena().allocate(DType.F32, shape);
         Tensor scores = f.allocate(normed.rows(), experts.size());
         router.forward(f, scores, normed);
-        f.run(new Op.Route(chosen, weights, scores, spec.renormalise()));
+        f.run(new ForwardOp.Route(chosen, weights, scores, spec.renormalise()));
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
         return Routes.sort(chosenHost, weights, experts.size(), host);
@@ -178,7 +178,7 @@ record Experts(
         Tensor weights(Forward f, int expert) {
             Tensor mine = f.allocate(count(expert), 1);
             Tensor all = weights.reshape(weights.shape().size(), 1);
-            f.run(new Op.GatherRows(mine, all, upload(f, slots, expert)));
+            f.run(new ForwardOp.GatherRows(mine, all, upload(f, slots, expert)));
             return mine.reshape(count(expert));
         }
 

@@ -3,7 +3,7 @@ package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
@@ -151,16 +151,16 @@ public final class LanguageModel implements AutoCloseable {
             Tensor tokens = scratch.allocate(DType.I32, new Shape(rows));
             backend.upload(tokens, ids);
             if (positionEmbedding == null) {
-                f.run(new Op.Embed(x, tokens, embedding, spec.embeddingScale()));
+                f.run(new ForwardOp.Embed(x, tokens, embedding, spec.embeddingScale()));
                 return x;
             }
             Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
             uploadPositions(positions, rows, f.positions().length());
             Tensor token = f.in(scratch).allocate(rows, spec.hidden());
             Tensor position = f.in(scratch).allocate(rows, spec.hidden());
-            f.run(new Op.Embed(token, tokens, embedding, spec.embeddingScale()));
-            f.run(new Op.Embed(position, positions, positionEmbedding, 1));
-            f.run(new Op.Add(x, token, position, 1));
+            f.run(new ForwardOp.Embed(token, tokens, embedding, spec.embeddingScale()));
+            f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
+            f.run(new ForwardOp.Add(x, token, position, 1));
         }
         return x;
     }
@@ -193,7 +193,7 @@ public final class LanguageModel implements AutoCloseable {
         try (TensorArena scratch = f.arena().scratch()) {
             Tensor raw = f.in(scratch).allocate(out.rows(), out.cols());
             head.forward(f, raw, normed);
-            f.run(new Op.Softcap(out, raw, spec.logitSoftcap()));
+            f.run(new ForwardOp.Softcap(out, raw, spec.logitSoftcap()));
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op.Activation;
+import io.llmc.backend.ForwardOp.Activation;
 import java.util.ArrayList;
 import java.util.List;
 

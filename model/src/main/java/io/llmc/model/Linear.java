@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -67,21 +67,21 @@ public final class Linear {
             Tensor narrow = inner.allocate(out.rows(), adapter.down().rows());
             Tensor added = inner.allocate(out.rows(), out.cols());
             plain(inner, own, x);
-            f.run(new Op.Matmul(narrow, x, new Weight.Dense(adapter.down())));
-            f.run(new Op.Matmul(added, narrow, new Weight.Dense(adapter.up())));
-            f.run(new Op.Add(out, own, added, adapter.scale()));
+            f.run(new ForwardOp.Matmul(narrow, x, new Weight.Dense(adapter.down())));
+            f.run(new ForwardOp.Matmul(added, narrow, new Weight.Dense(adapter.up())));
+            f.run(new ForwardOp.Add(out, own, added, adapter.scale()));
         }
     }
 
     private void plain(Forward f, Tensor out, Tensor x) {
         if (bias == null) {
-            f.run(new Op.Matmul(out, x, weight));
+            f.run(new ForwardOp.Matmul(out, x, weight));
             return;
         }
         try (TensorArena scratch = f.arena().scratch()) {
             Tensor product = f.in(scratch).allocate(out.rows(), out.cols());
-            f.run(new Op.Matmul(product, x, weight));
-            f.run(new Op.AddRow(out, product, bias));
+            f.run(new ForwardOp.Matmul(product, x, weight));
+            f.run(new ForwardOp.AddRow(out, product, bias));
         }
     }
 }

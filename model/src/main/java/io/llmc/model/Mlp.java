@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import java.util.List;
@@ -66,7 +66,7 @@ record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm
             Tensor gate = inner.allocate(x.rows(), spec.intermediate());
             if (!spec.gated()) {
                 inputs.getFirst().forward(inner, gate, x);
-                f.run(new Op.Activate(hidden, gate, spec.activation()));
+                f.run(new ForwardOp.Activate(hidden, gate, spec.activation()));
                 return;
             }
             Tensor up = inner.allocate(x.rows(), spec.intermediate());
@@ -76,10 +76,10 @@ record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm
             } else {
                 Tensor both = inner.allocate(x.rows(), 2L * spec.intermediate());
                 inputs.getFirst().forward(inner, both, x);
-                f.run(new Op.Columns(gate, both, 0));
-                f.run(new Op.Columns(up, both, spec.intermediate()));
+                f.run(new ForwardOp.Columns(gate, both, 0));
+                f.run(new ForwardOp.Columns(up, both, spec.intermediate()));
             }
-            f.run(new Op.Gated(hidden, gate, up, spec.activation()));
+            f.run(new ForwardOp.Gated(hidden, gate, up, spec.activation()));
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 
 /// A normalisation with its parameters.
@@ -12,8 +12,8 @@ record Norm(NormSpec spec, Tensor weight, Tensor bias) {
     void forward(Forward f, Tensor out, Tensor x) {
         f.run(
                 switch (spec.kind()) {
-                    case RMS -> new Op.RmsNorm(out, x, weight, spec.eps(), spec.offset());
-                    case LAYER -> new Op.LayerNorm(out, x, weight, bias, spec.eps());
+                    case RMS -> new ForwardOp.RmsNorm(out, x, weight, spec.eps(), spec.offset());
+                    case LAYER -> new ForwardOp.LayerNorm(out, x, weight, bias, spec.eps());
                 });
     }
 

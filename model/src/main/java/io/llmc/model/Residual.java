@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 
@@ -27,7 +27,7 @@ final class Residual {
                 postNorm.forward(inner, normed, y);
                 y = normed;
             }
-            f.run(new Op.Add(sum, x, y, 1));
+            f.run(new ForwardOp.Add(sum, x, y, 1));
         }
         return sum;
     }

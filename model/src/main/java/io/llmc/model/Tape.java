@@ -2,6 +2,8 @@
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
@@ -63,7 +65,7 @@ public final class Tape implements Runner {
         target.run(op);
         if (op.operands().anyMatch(t -> wanted.contains(t.buffer()))) {
             wanted.add(op.operands().findFirst().orElseThrow().buffer());
-            if (op instanceof Op.Route route) {
+            if (op instanceof ForwardOp.Route route) {
                 wanted.add(route.weights().buffer());
             }
             ops.add(op);
@@ -108,7 +110,7 @@ public final class Tape implements Runner {
                             Tensor g =
                                     gradientArena.allocate(
                                             DType.F32, new Shape(buffer.byteSize() / 4));
-                            target.run(new Op.Zero(g));
+                            target.run(new ForwardOp.Zero(g));
                             return g;
                         });
         return new Tensor(
@@ -133,40 +135,45 @@ public final class Tape implements Runner {
     /// the sources.
     public void backward() {
         for (Op op : ops.reversed()) {
-            backward(op);
+            if (!(op instanceof ForwardOp forward)) {
+                throw new IllegalStateException("not differentiable: " + op);
+            }
+            backward(forward);
         }
     }
 
-    private void backward(Op op) {
+    private void backward(ForwardOp op) {
         switch (op) {
-            case Op.Embed(var out, var ids, var table, float scale) ->
+            case ForwardOp.Embed(var out, var ids, var table, float scale) ->
                     target.run(
-                            new Op.AccumulateRows(
+                            new ForwardOp.AccumulateRows(
                                     gradient(table), gradient(out), ids, null, scale));
-            case Op.Matmul(var out, var x, Weight w) -> {
+            case ForwardOp.Matmul(var out, var x, Weight w) -> {
                 if (wants(x)) {
-                    target.run(new Op.AccumulateMatmulInput(gradient(x), gradient(out), w));
+                    target.run(new GradientOp.AccumulateMatmulInput(gradient(x), gradient(out), w));
                 }
                 if (w instanceof Weight.Dense(var values) && wants(values)) {
-                    target.run(new Op.AccumulateOuter(gradient(values), gradient(out), x));
+                    target.run(new GradientOp.AccumulateOuter(gradient(values), gradient(out), x));
                 }
             }
-            case Op.AddRow(var out, var x, var row) -> {
+            case ForwardOp.AddRow(var out, var x, var row) -> {
                 pass(x, out, 1);
                 if (wants(row)) {
-                    target.run(new Op.AccumulateColumnSums(gradient(row), gradient(out)));
+                    target.run(new GradientOp.AccumulateColumnSums(gradient(row), gradient(out)));
                 }
             }
-            case Op.Add(var out, var a, var b, float scale) -> {
+            case ForwardOp.Add(var out, var a, var b, float scale) -> {
                 pass(a, out, 1);
                 pass(b, out, scale);
             }
-            case Op.Scale(var out, var x, float factor) -> pass(x, out, factor);
-            case Op.Softcap(var out, var x, float cap) ->
-                    target.run(new Op.AccumulateSoftcapGrad(gradient(x), gradient(out), out, cap));
-            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+            case ForwardOp.Scale(var out, var x, float factor) -> pass(x, out, factor);
+            case ForwardOp.Softcap(var out, var x, float cap) ->
                     target.run(
-                            new Op.AccumulateRmsNormGrad(
+                            new GradientOp.AccumulateSoftcapGrad(
+                                    gradient(x), gradient(out), out, cap));
+            case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+                    target.run(
+                            new GradientOp.AccumulateRmsNormGrad(
                                     gradient(x),
                                     gradientOrNull(weight),
                                     gradient(out),
@@ -174,9 +181,9 @@ public final class Tape implements Runner {
                                     weight,
                                     eps,
                                     offset));
-            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+            case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
                     target.run(
-                            new Op.AccumulateLayerNormGrad(
+                            new GradientOp.AccumulateLayerNormGrad(
                                     gradient(x),
                                     gradientOrNull(weight),
                                     gradientOrNull(bias),
@@ -184,13 +191,19 @@ public final class Tape implements Runner {
                                     x,
                                     weight,
                                     eps));
-            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+            case ForwardOp.Rope(
+                            var out,
+                            var x,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
                     target.run(
-                            new Op.AccumulateRopeGrad(
+                            new GradientOp.AccumulateRopeGrad(
                                     gradient(x), gradient(out), cosSin, dim, length, interleaved));
-            case Op.Attention(var out, var q, var k, var v, var spec) ->
+            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
                     target.run(
-                            new Op.AccumulateAttentionGrad(
+                            new GradientOp.AccumulateAttentionGrad(
                                     gradient(q),
                                     gradient(k),
                                     gradient(v),
@@ -200,26 +213,28 @@ public final class Tape implements Runner {
                                     k,
                                     v,
                                     spec));
-            case Op.Activate(var out, var x, var activation) ->
+            case ForwardOp.Activate(var out, var x, var activation) ->
                     target.run(
-                            new Op.AccumulateActivateGrad(
+                            new GradientOp.AccumulateActivateGrad(
                                     gradient(x), gradient(out), x, activation));
-            case Op.Gated(var out, var gate, var up, var activation) ->
+            case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     target.run(
-                            new Op.AccumulateGatedGrad(
+                            new GradientOp.AccumulateGatedGrad(
                                     gradient(gate),
                                     gradient(up),
                                     gradient(out),
                                     gate,
                                     up,
                                     activation));
-            case Op.Columns(var out, var x, long from) ->
-                    target.run(new Op.AccumulateColumns(gradient(x), gradient(out), from));
-            case Op.GatherRows(var out, var x, var rows) ->
-                    target.run(new Op.AccumulateRows(gradient(x), gradient(out), rows, null, 1));
-            case Op.AccumulateRows(var sum, var x, var rows, var weights, float factor) ->
+            case ForwardOp.Columns(var out, var x, long from) ->
+                    target.run(new GradientOp.AccumulateColumns(gradient(x), gradient(out), from));
+            case ForwardOp.GatherRows(var out, var x, var rows) ->
                     target.run(
-                            new Op.AccumulateRowsGrad(
+                            new ForwardOp.AccumulateRows(
+                                    gradient(x), gradient(out), rows, null, 1));
+            case ForwardOp.AccumulateRows(var sum, var x, var rows, var weights, float factor) ->
+                    target.run(
+                            new GradientOp.AccumulateRowsGrad(
                                     gradient(x),
                                     gradientOrNull(weights),
                                     gradient(sum),
@@ -227,65 +242,22 @@ public final class Tape implements Runner {
                                     rows,
                                     weights,
                                     factor));
-            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     target.run(
-                            new Op.AccumulateRouteGrad(
+                            new GradientOp.AccumulateRouteGrad(
                                     gradient(logits),
                                     gradient(weights),
                                     experts,
                                     weights,
                                     logits,
                                     renormalise));
-            case Op.Zero(var out) -> target.run(new Op.Zero(gradient(out)));
-            case Op.AccumulateMatmulInput _,
-                    Op.AccumulateOuter _,
-                    Op.AccumulateScaled _,
-                    Op.AccumulateColumnSums _,
-                    Op.AccumulateColumns _,
-                    Op.AccumulateSoftcapGrad _,
-                    Op.AccumulateRmsNormGrad _,
-                    Op.AccumulateLayerNormGrad _,
-                    Op.AccumulateRopeGrad _,
-                    Op.AccumulateAttentionGrad _,
-                    Op.AccumulateActivateGrad _,
-                    Op.AccumulateGatedGrad _,
-                    Op.AccumulateRowsGrad _,
-                    Op.AccumulateRouteGrad _,
-                    Op.DistillLoss _,
-                    Op.AccumulateHiddenLoss _,
-                    Op.AccumulateAttentionLoss _,
-                    Op.DistillTopLoss _,
-                    Op.TopLogProbabilities _,
-                    Op.AccumulateAdamW _,
-                    Op.AccumulateAdamW8 _,
-                    Op.NegativeLogLikelihood _,
-                    Op.Divergence _,
-                    Op.ArgMax _,
-                    Op.AccumulateGram _,
-                    Op.GatherSymmetric _,
-                    Op.GatherColumns _,
-                    Op.CholeskyInverse _,
-                    Op.QuadraticForm _,
-                    Op.Transpose _,
-                    Op.AccumulateColumnNorms _,
-                    Op.RowSquares _,
-                    Op.Diagonal _,
-                    Op.ChooseMask _,
-                    Op.CountAbove _,
-                    Op.ApplyMask _,
-                    Op.ChooseGrid _,
-                    Op.RoundToGrid _,
-                    Op.AccumulateObsBlock _,
-                    Op.AccumulateObsSpread _,
-                    Op.PackCodes _,
-                    Op.Dequantize _ ->
-                    throw new IllegalStateException("not differentiable: " + op);
+            case ForwardOp.Zero(var out) -> target.run(new ForwardOp.Zero(gradient(out)));
         }
     }
 
     private void pass(Tensor x, Tensor out, float factor) {
         if (wants(x)) {
-            target.run(new Op.AccumulateScaled(gradient(x), gradient(out), factor));
+            target.run(new GradientOp.AccumulateScaled(gradient(x), gradient(out), factor));
         }
     }
 }

@@ -2,7 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.UserException;
@@ -139,7 +139,7 @@ final class ChunkStore implements AutoCloseable {
             }
             Tensor to = reserve(t.shape());
             if (t.buffer().device().equals(backend.device())) {
-                backend.run(new Op.Scale(to, t, 1));
+                backend.run(new ForwardOp.Scale(to, t, 1));
             } else {
                 backend.receive(to, t);
             }

@@ -2,7 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Forward;
@@ -90,7 +90,7 @@ public final class HeadLoss {
         backend.upload(targets, next);
         model.finalNorm(f, normed, x);
         model.logits(f, logits, normed);
-        f.run(new Op.NegativeLogLikelihood(losses, logits, targets));
+        f.run(new LossOp.NegativeLogLikelihood(losses, logits, targets));
         try (Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(losses.byteSize(), 4);
             backend.download(copy, losses);

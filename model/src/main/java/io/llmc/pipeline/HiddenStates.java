@@ -3,7 +3,7 @@ package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
@@ -284,7 +284,7 @@ public final class HiddenStates implements AutoCloseable {
         for (int i = from; i < to; i++) {
             long first = (long) (chosen[i] - firstWindow) * length;
             backend.run(
-                    new Op.Scale(
+                    new ForwardOp.Scale(
                             out.rows((long) i * length, (i + 1L) * length),
                             x.rows(first, first + length),
                             1));

@@ -2,7 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.Dequantizer;
@@ -87,7 +87,7 @@ final class Scales {
             Tensor scales = arena.allocate(DType.F32, groups);
             Tensor zeros = arena.allocate(DType.U8, groups);
             backend.run(
-                    new Op.ChooseGrid(
+                    new CompressionOp.ChooseGrid(
                             scales, zeros, w, null, spec, 0, null, 0, (int) groups.dim(1)));
             Scales held =
                     new Scales(

@@ -2,7 +2,8 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorInfo;
@@ -101,14 +102,14 @@ final class SweepOutput implements BlockStream.BlockOutput {
             case Weight.Grouped _ -> {
                 Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
                 values = arena.allocate(DType.F32, shape);
-                backend.run(new Op.Dequantize(values, weight));
+                backend.run(new CompressionOp.Dequantize(values, weight));
             }
         }
         if (values.dtype() == dtype) {
             return new Weight.Dense(values);
         }
         Tensor rounded = arena.allocate(dtype, values.shape());
-        backend.run(new Op.Scale(rounded, values, 1));
+        backend.run(new ForwardOp.Scale(rounded, values, 1));
         return new Weight.Dense(rounded);
     }
 

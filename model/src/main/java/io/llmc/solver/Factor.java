@@ -2,7 +2,7 @@
 package io.llmc.solver;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -28,7 +28,7 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
     /// the weight's removal costs.
     public Tensor costs(Backend backend, TensorArena arena) {
         Tensor own = arena.allocate(DType.F32, new Shape(diagonal.length));
-        backend.run(new Op.Diagonal(own, u));
+        backend.run(new StatisticOp.Diagonal(own, u));
         float[] costs = Host.floats(backend, own);
         for (int j = 0; j < costs.length; j++) {
             costs[j] = 1 / costs[j];
@@ -51,7 +51,7 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
             Backend backend, TensorArena arena, Tensor h, double damping, boolean descending) {
         int in = (int) h.rows();
         Tensor diagonalTensor = arena.allocate(DType.F32, new Shape(in));
-        backend.run(new Op.Diagonal(diagonalTensor, h));
+        backend.run(new StatisticOp.Diagonal(diagonalTensor, h));
         float[] diagonal = Host.floats(backend, diagonalTensor);
         double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
         if (!(mean > 0) || Double.isInfinite(mean)) {
@@ -65,11 +65,14 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
             if (descending) {
                 permuted = scratch.allocate(DType.F32, new Shape(in, in));
                 backend.run(
-                        new Op.GatherSymmetric(permuted, h, Host.ints(backend, scratch, order)));
+                        new StatisticOp.GatherSymmetric(
+                                permuted, h, Host.ints(backend, scratch, order)));
             }
             double used = damping;
             for (int raises = 0; used < 1; raises++, used += Math.max(damping, 0.01)) {
-                backend.run(new Op.CholeskyInverse(u, status, permuted, (float) (used * mean)));
+                backend.run(
+                        new StatisticOp.CholeskyInverse(
+                                u, status, permuted, (float) (used * mean)));
                 if (Host.integer(backend, status) == 0) {
                     return new Factor(diagonal, order, u, used, raises);
                 }

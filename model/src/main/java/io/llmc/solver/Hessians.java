@@ -2,7 +2,7 @@
 package io.llmc.solver;
 
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
@@ -87,7 +87,7 @@ public final class Hessians implements AutoCloseable {
                         Group g = byFirst.get(layers.getFirst());
                         if (g != null) {
                             g.tokens += x.rows();
-                            scope.run(new Op.AccumulateGram(g.hessian, x, 1));
+                            scope.run(new StatisticOp.AccumulateGram(g.hessian, x, 1));
                         }
                     });
         }

@@ -2,7 +2,7 @@
 package io.llmc.solver;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -62,7 +62,7 @@ public final class Host {
         Tensor rows = t.shape().rank() == 2 ? t : t.reshape(1, t.shape().size());
         try (TensorArena scratch = backend.newArena(8 * rows.rows() + 1024)) {
             Tensor sums = scratch.allocate(DType.F64, new Shape(rows.rows()));
-            backend.run(new Op.RowSquares(sums, rows));
+            backend.run(new StatisticOp.RowSquares(sums, rows));
             return sum(doubles(backend, sums));
         }
     }

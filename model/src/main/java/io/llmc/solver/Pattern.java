@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.solver;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -29,8 +29,8 @@ public sealed interface Pattern {
 
     /// Of m neighbours in a row n stay: the convention of NVIDIA's sparse tensor cores (2:4).
     record NOfM(int n, int m) implements Pattern {
-        public Op.MaskRule.NOfM rule() {
-            return new Op.MaskRule.NOfM(n, m);
+        public CompressionOp.MaskRule.NOfM rule() {
+            return new CompressionOp.MaskRule.NOfM(n, m);
         }
 
         @Override

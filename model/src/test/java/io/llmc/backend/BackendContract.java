@@ -60,9 +60,7 @@ public abstract class BackendContract {
     void everyOpHasACase() {
         Set<Class<?>> cases =
                 OpCases.ALL.stream().map(OpCases.Case::op).collect(Collectors.toSet());
-        assertThat(Op.class.getPermittedSubclasses())
-                .filteredOn(c -> Op.class.isAssignableFrom(c))
-                .allMatch(cases::contains, "has a case");
+        assertThat(Op.all()).allMatch(cases::contains, "has a case");
     }
 
     @TestFactory
@@ -105,14 +103,14 @@ public abstract class BackendContract {
             Weight w = weights.build().make(operands, outs, in);
             Tensor x = operands.normal(all, in);
             Tensor together = operands.out(all, outs);
-            backend.run(new Op.Matmul(together, x, w));
+            backend.run(new ForwardOp.Matmul(together, x, w));
             MemorySegment want = operands.download(together);
             for (int rows : new int[] {1, 2, 3, 5, 7, 64, 129, 512}) {
                 if (11 + rows > all) {
                     continue;
                 }
                 Tensor few = operands.out(rows, outs);
-                backend.run(new Op.Matmul(few, x.rows(11, 11 + rows), w));
+                backend.run(new ForwardOp.Matmul(few, x.rows(11, 11 + rows), w));
                 Agreement.assertSame(
                         rows + " rows",
                         operands.download(few),
@@ -145,9 +143,9 @@ public abstract class BackendContract {
             Tensor x = operands.normal(rows, 512);
             Tensor packed = operands.out(rows, 77);
             Tensor want = operands.out(rows, 77);
-            backend.run(new Op.Dequantize(dense, w));
-            backend.run(new Op.Matmul(want, x, new Weight.Dense(dense)));
-            backend.run(new Op.Matmul(packed, x, w));
+            backend.run(new CompressionOp.Dequantize(dense, w));
+            backend.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
+            backend.run(new ForwardOp.Matmul(packed, x, w));
             Agreement.assertSame(
                     rows + " rows", operands.download(packed), operands.download(want));
         }
@@ -163,9 +161,10 @@ public abstract class BackendContract {
             Tensor x = operands.normal(1024, n);
             Tensor together = operands.written(DType.F32, _ -> 0, n, n);
             Tensor apart = operands.written(DType.F32, _ -> 0, n, n);
-            backend.run(new Op.AccumulateGram(together, x, 0.3f));
+            backend.run(new StatisticOp.AccumulateGram(together, x, 0.3f));
             for (long[] range : new long[][] {{0, 256}, {256, 768}, {768, 1024}}) {
-                backend.run(new Op.AccumulateGram(apart, x.rows(range[0], range[1]), 0.3f));
+                backend.run(
+                        new StatisticOp.AccumulateGram(apart, x.rows(range[0], range[1]), 0.3f));
             }
             Agreement.assertSame("in parts", operands.download(apart), operands.download(together));
         }
@@ -184,7 +183,7 @@ public abstract class BackendContract {
                                 100,
                                 100);
                 Tensor status = operands.out(DType.I32, 1);
-                backend.run(new Op.CholeskyInverse(operands.out(100, 100), status, h, 0));
+                backend.run(new StatisticOp.CholeskyInverse(operands.out(100, 100), status, h, 0));
                 assertThat(operands.download(status).get(ValueLayout.JAVA_INT, 0))
                         .describedAs("a pivot of %s", bad)
                         .isEqualTo(58);
@@ -214,7 +213,7 @@ public abstract class BackendContract {
             try (TensorArena scratch = arena.scratch()) {
                 leaked = scratch.allocate(DType.F32, new Shape(1, 4));
             }
-            assertThatThrownBy(() -> backend.checked().run(new Op.Add(x, leaked, x, 1)))
+            assertThatThrownBy(() -> backend.checked().run(new ForwardOp.Add(x, leaked, x, 1)))
                     .hasMessageContaining("used after its arena was closed");
         }
     }
@@ -242,7 +241,7 @@ public abstract class BackendContract {
                 TensorArena arena = backend.newArena(1 << 16)) {
             Tensor x = arena.allocate(DType.F32, new Shape(1, 4));
             Tensor y = new Tensor(elsewhere, 0, DType.F32, new Shape(1, 4));
-            assertThatThrownBy(() -> backend.checked().run(new Op.Add(x, y, x, 1)))
+            assertThatThrownBy(() -> backend.checked().run(new ForwardOp.Add(x, y, x, 1)))
                     .hasMessageContaining("is not on " + backend.device());
         }
     }

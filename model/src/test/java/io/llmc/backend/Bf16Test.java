@@ -53,7 +53,7 @@ class Bf16Test {
             Weight w = make.make(operands, OUT, IN);
             Tensor x = operands.normal(ROWS, IN).rows(from, to);
             Tensor out = operands.out(to - from, OUT);
-            backend.run(new Op.Matmul(out, x, w));
+            backend.run(new ForwardOp.Matmul(out, x, w));
             operands.assertGuardsAreWhole();
             return operands.download(out);
         }

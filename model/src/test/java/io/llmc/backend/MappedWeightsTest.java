@@ -61,7 +61,7 @@ class MappedWeightsTest {
     }
 
     private static void run(Backend backend, Tensor dx, Tensor dout, Tensor weight) {
-        backend.run(new Op.AccumulateMatmulInput(dx, dout, new Weight.Dense(weight)));
+        backend.run(new GradientOp.AccumulateMatmulInput(dx, dout, new Weight.Dense(weight)));
     }
 
     private static Tensor random(Arena memory, Random random, long rows, long cols) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend;
 
-import io.llmc.backend.Op.Activation;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
@@ -83,35 +83,37 @@ public final class OpCases {
         for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
             cases.add(
                     new Case(
-                            Op.Embed.class,
+                            ForwardOp.Embed.class,
                             "embed " + type,
                             ROUNDING,
                             a ->
-                                    new Op.Embed(
+                                    new ForwardOp.Embed(
                                             a.out(7, 33),
                                             a.indices(50, 7),
                                             a.normal(type, 1, 50, 33),
                                             3)));
             cases.add(
                     new Case(
-                            Op.AddRow.class,
+                            ForwardOp.AddRow.class,
                             "addRow " + type,
                             ROUNDING,
                             a ->
-                                    new Op.AddRow(
+                                    new ForwardOp.AddRow(
                                             a.out(7, 33), a.normal(7, 33), a.normal(type, 1, 33))));
             cases.add(
                     new Case(
-                            Op.Scale.class,
+                            ForwardOp.Scale.class,
                             "scale to " + type,
                             0,
-                            a -> new Op.Scale(a.out(type, 1021), a.normal(1021), 0.7f)));
+                            a -> new ForwardOp.Scale(a.out(type, 1021), a.normal(1021), 0.7f)));
             cases.add(
                     new Case(
-                            Op.Scale.class,
+                            ForwardOp.Scale.class,
                             "scale from " + type,
                             ROUNDING,
-                            a -> new Op.Scale(a.out(3, 1021), a.normal(type, 1e-3, 3, 1021), 1)));
+                            a ->
+                                    new ForwardOp.Scale(
+                                            a.out(3, 1021), a.normal(type, 1e-3, 3, 1021), 1)));
         }
         for (int in : new int[] {1, 7, 16, 33, 128, 256, 257, 1021}) {
             for (int rows : new int[] {1, 7, 33}) {
@@ -122,16 +124,20 @@ public final class OpCases {
             cases.add(matmul(7, 257, 33, w));
             cases.add(
                     new Case(
-                            Op.Dequantize.class,
+                            CompressionOp.Dequantize.class,
                             "dequantize " + w.name(),
                             0,
-                            a -> new Op.Dequantize(a.out(33, 257), w.build().make(a, 33, 257))));
+                            a ->
+                                    new CompressionOp.Dequantize(
+                                            a.out(33, 257), w.build().make(a, 33, 257))));
             cases.add(
                     new Case(
-                            Op.Dequantize.class,
+                            CompressionOp.Dequantize.class,
                             "dequantize whole rows, " + w.name(),
                             0,
-                            a -> new Op.Dequantize(a.out(5, 256), w.build().make(a, 5, 256))));
+                            a ->
+                                    new CompressionOp.Dequantize(
+                                            a.out(5, 256), w.build().make(a, 5, 256))));
         }
         // More of k than a block's warps have at once.
         cases.add(matmul(17, 1300, 33, WEIGHTS.get(0)));
@@ -143,12 +149,12 @@ public final class OpCases {
         for (int rows : new int[] {3, 70}) {
             cases.add(
                     new Case(
-                            Op.Matmul.class,
+                            ForwardOp.Matmul.class,
                             "matmul of %d rows with NaN and infinity in two of them"
                                     .formatted(rows),
                             SUMS,
                             a ->
-                                    new Op.Matmul(
+                                    new ForwardOp.Matmul(
                                             a.out(rows, 33),
                                             a.of(
                                                     DType.F32,
@@ -166,52 +172,56 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.Scale.class,
+                        ForwardOp.Scale.class,
                         "scale beyond F16",
                         0,
-                        a -> new Op.Scale(a.out(DType.F16, 1, 6), extremes(a), 1e4f)));
+                        a -> new ForwardOp.Scale(a.out(DType.F16, 1, 6), extremes(a), 1e4f)));
         cases.add(
                 new Case(
-                        Op.Add.class,
+                        ForwardOp.Add.class,
                         "add extremes",
                         ROUNDING,
-                        a -> new Op.Add(a.out(1, 6), extremes(a), extremes(a), -1)));
+                        a -> new ForwardOp.Add(a.out(1, 6), extremes(a), extremes(a), -1)));
         for (int n : new int[] {1, 7, 33, 1021, 40000}) {
             cases.add(
                     new Case(
-                            Op.Add.class,
+                            ForwardOp.Add.class,
                             "add " + n,
                             ROUNDING,
-                            a -> new Op.Add(a.out(1, n), a.normal(1, n), a.normal(1, n), 0.3f)));
+                            a ->
+                                    new ForwardOp.Add(
+                                            a.out(1, n), a.normal(1, n), a.normal(1, n), 0.3f)));
             for (float cap : new float[] {0.5f, 30}) {
                 cases.add(
                         new Case(
-                                Op.Softcap.class,
+                                ForwardOp.Softcap.class,
                                 "softcap %d to %s".formatted(n, cap),
                                 ROUNDING,
-                                a -> new Op.Softcap(a.out(1, n), a.normal(1, n), cap)));
+                                a -> new ForwardOp.Softcap(a.out(1, n), a.normal(1, n), cap)));
             }
         }
         for (Activation activation : Activation.values()) {
             cases.add(
                     new Case(
-                            Op.Activate.class,
+                            ForwardOp.Activate.class,
                             "activate " + activation,
                             ROUNDING,
-                            a -> new Op.Activate(a.out(7, 33), a.normal(7, 33), activation)));
+                            a ->
+                                    new ForwardOp.Activate(
+                                            a.out(7, 33), a.normal(7, 33), activation)));
             cases.add(
                     new Case(
-                            Op.Activate.class,
+                            ForwardOp.Activate.class,
                             "activate extremes " + activation,
                             ROUNDING,
-                            a -> new Op.Activate(a.out(1, 6), extremes(a), activation)));
+                            a -> new ForwardOp.Activate(a.out(1, 6), extremes(a), activation)));
             cases.add(
                     new Case(
-                            Op.Gated.class,
+                            ForwardOp.Gated.class,
                             "gated " + activation,
                             ROUNDING,
                             a ->
-                                    new Op.Gated(
+                                    new ForwardOp.Gated(
                                             a.out(5, 1021),
                                             a.normal(DType.F32, 3, 5, 1021),
                                             a.normal(5, 1021),
@@ -220,11 +230,11 @@ public final class OpCases {
         for (int cols : new int[] {1, 7, 33, 576, 1021}) {
             cases.add(
                     new Case(
-                            Op.RmsNorm.class,
+                            ForwardOp.RmsNorm.class,
                             "rmsNorm " + cols,
                             ROUNDING,
                             a ->
-                                    new Op.RmsNorm(
+                                    new ForwardOp.RmsNorm(
                                             a.out(7, cols),
                                             a.normal(7, cols),
                                             a.normal(DType.BF16, 1, cols),
@@ -232,11 +242,11 @@ public final class OpCases {
                                             1)));
             cases.add(
                     new Case(
-                            Op.LayerNorm.class,
+                            ForwardOp.LayerNorm.class,
                             "layerNorm " + cols,
                             ROUNDING,
                             a ->
-                                    new Op.LayerNorm(
+                                    new ForwardOp.LayerNorm(
                                             a.out(7, cols),
                                             a.normal(7, cols),
                                             a.normal(DType.F16, 1, cols),
@@ -245,25 +255,27 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.RmsNorm.class,
+                        ForwardOp.RmsNorm.class,
                         "rmsNorm without a weight",
                         ROUNDING,
-                        a -> new Op.RmsNorm(a.out(3, 65), a.normal(3, 65), null, 1e-5f, 0)));
+                        a -> new ForwardOp.RmsNorm(a.out(3, 65), a.normal(3, 65), null, 1e-5f, 0)));
         cases.add(
                 new Case(
-                        Op.LayerNorm.class,
+                        ForwardOp.LayerNorm.class,
                         "layerNorm without parameters",
                         ROUNDING,
-                        a -> new Op.LayerNorm(a.out(3, 65), a.normal(3, 65), null, null, 1e-5f)));
+                        a ->
+                                new ForwardOp.LayerNorm(
+                                        a.out(3, 65), a.normal(3, 65), null, null, 1e-5f)));
         for (boolean interleaved : new boolean[] {false, true}) {
             for (int rotated : new int[] {6, 34, 64}) {
                 cases.add(
                         new Case(
-                                Op.Rope.class,
+                                ForwardOp.Rope.class,
                                 "rope %d %s".formatted(rotated, interleaved),
                                 ROUNDING,
                                 a ->
-                                        new Op.Rope(
+                                        new ForwardOp.Rope(
                                                 a.out(14, 192),
                                                 a.normal(14, 192),
                                                 angles(a, 9, rotated),
@@ -274,11 +286,11 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.Columns.class,
+                        ForwardOp.Columns.class,
                         "columns",
                         0,
-                        a -> new Op.Columns(a.out(7, 33), a.normal(7, 77), 40)));
-        cases.add(new Case(Op.Zero.class, "zero", 0, a -> new Op.Zero(a.out(7, 33))));
+                        a -> new ForwardOp.Columns(a.out(7, 33), a.normal(7, 77), 40)));
+        cases.add(new Case(ForwardOp.Zero.class, "zero", 0, a -> new ForwardOp.Zero(a.out(7, 33))));
     }
 
     private static Tensor extremes(Operands a) {
@@ -301,11 +313,11 @@ public final class OpCases {
 
     private static Case matmul(int rows, int in, int out, WeightCase w) {
         return new Case(
-                Op.Matmul.class,
+                ForwardOp.Matmul.class,
                 "matmul %d x %d x %d, %s".formatted(rows, in, out, w.name()),
                 SUMS,
                 a ->
-                        new Op.Matmul(
+                        new ForwardOp.Matmul(
                                 a.out(rows, out), a.normal(rows, in), w.build().make(a, out, in)));
     }
 
@@ -328,14 +340,14 @@ public final class OpCases {
         for (AttentionSpec s : specs) {
             cases.add(
                     new Case(
-                            Op.Attention.class,
+                            ForwardOp.Attention.class,
                             s.toString(),
                             SUMS,
                             a -> {
                                 int rows = 2 * s.length();
                                 int narrow = s.kvHeads() * s.headDim();
                                 int wide = s.heads() * s.headDim();
-                                return new Op.Attention(
+                                return new ForwardOp.Attention(
                                         a.out(rows, wide),
                                         a.normal(rows, wide),
                                         a.normal(rows, narrow),
@@ -348,17 +360,19 @@ public final class OpCases {
     private static void experts(List<Case> cases) {
         cases.add(
                 new Case(
-                        Op.GatherRows.class,
+                        ForwardOp.GatherRows.class,
                         "gatherRows",
                         0,
-                        a -> new Op.GatherRows(a.out(9, 33), a.normal(5, 33), a.indices(5, 9))));
+                        a ->
+                                new ForwardOp.GatherRows(
+                                        a.out(9, 33), a.normal(5, 33), a.indices(5, 9))));
         cases.add(
                 new Case(
-                        Op.AccumulateRows.class,
+                        ForwardOp.AccumulateRows.class,
                         "accumulateRows",
                         ROUNDING,
                         a ->
-                                new Op.AccumulateRows(
+                                new ForwardOp.AccumulateRows(
                                         a.written(DType.F32, i -> i % 7, 5, 333),
                                         a.normal(19, 333),
                                         a.indices(5, 19),
@@ -367,11 +381,11 @@ public final class OpCases {
         for (boolean renormalise : new boolean[] {false, true}) {
             cases.add(
                     new Case(
-                            Op.Route.class,
+                            ForwardOp.Route.class,
                             "route " + renormalise,
                             ROUNDING,
                             a ->
-                                    new Op.Route(
+                                    new ForwardOp.Route(
                                             a.out(DType.I32, 33, 4),
                                             a.out(33, 4),
                                             // Few values, so that there are ties.
@@ -384,31 +398,31 @@ public final class OpCases {
         for (int vocabulary : new int[] {1, 7, 1021, 5000}) {
             cases.add(
                     new Case(
-                            Op.NegativeLogLikelihood.class,
+                            LossOp.NegativeLogLikelihood.class,
                             "negativeLogLikelihood " + vocabulary,
                             ROUNDING,
                             a ->
-                                    new Op.NegativeLogLikelihood(
+                                    new LossOp.NegativeLogLikelihood(
                                             a.out(7),
                                             a.normal(DType.F32, 5, 7, vocabulary),
                                             a.indices(vocabulary, 7))));
             cases.add(
                     new Case(
-                            Op.Divergence.class,
+                            LossOp.Divergence.class,
                             "divergence " + vocabulary,
                             ROUNDING,
                             a -> {
                                 Tensor p = a.normal(DType.F32, 5, 7, vocabulary);
-                                return new Op.Divergence(
+                                return new LossOp.Divergence(
                                         a.out(7), p, a.normal(DType.F32, 5, 7, vocabulary));
                             }));
             cases.add(
                     new Case(
-                            Op.ArgMax.class,
+                            LossOp.ArgMax.class,
                             "argMax " + vocabulary,
                             0,
                             a ->
-                                    new Op.ArgMax(
+                                    new LossOp.ArgMax(
                                             a.out(DType.I32, 7),
                                             a.of(
                                                     DType.F32,
@@ -422,53 +436,53 @@ public final class OpCases {
         for (int n : new int[] {1, 7, 33, 130, 136, 203, 320}) {
             cases.add(
                     new Case(
-                            Op.AccumulateGram.class,
+                            StatisticOp.AccumulateGram.class,
                             "accumulateGram " + n,
                             SUMS,
                             a ->
-                                    new Op.AccumulateGram(
+                                    new StatisticOp.AccumulateGram(
                                             a.written(DType.F32, _ -> 3, n, n),
                                             a.normal(300, n),
                                             0.5f)));
             cases.add(
                     new Case(
-                            Op.Diagonal.class,
+                            StatisticOp.Diagonal.class,
                             "diagonal " + n,
                             0,
-                            a -> new Op.Diagonal(a.out(n), a.normal(n, n))));
+                            a -> new StatisticOp.Diagonal(a.out(n), a.normal(n, n))));
             cases.add(
                     new Case(
-                            Op.GatherSymmetric.class,
+                            StatisticOp.GatherSymmetric.class,
                             "gatherSymmetric " + n,
                             0,
                             a ->
-                                    new Op.GatherSymmetric(
+                                    new StatisticOp.GatherSymmetric(
                                             a.out(n, n), a.normal(n, n), a.permutation(n))));
             cases.add(
                     new Case(
-                            Op.CholeskyInverse.class,
+                            StatisticOp.CholeskyInverse.class,
                             "choleskyInverse " + n,
                             SUMS,
                             a ->
-                                    new Op.CholeskyInverse(
+                                    new StatisticOp.CholeskyInverse(
                                             a.out(n, n), a.out(DType.I32, 1), a.gram(n), 0.01f)));
             cases.add(
                     new Case(
-                            Op.QuadraticForm.class,
+                            StatisticOp.QuadraticForm.class,
                             "quadraticForm " + n,
                             SUMS,
                             a ->
-                                    new Op.QuadraticForm(
+                                    new StatisticOp.QuadraticForm(
                                             a.out(DType.F64, 9), a.normal(9, n), a.gram(n))));
         }
         for (DType type : new DType[] {DType.F32, DType.U8}) {
             cases.add(
                     new Case(
-                            Op.GatherColumns.class,
+                            StatisticOp.GatherColumns.class,
                             "gatherColumns " + type,
                             0,
                             a ->
-                                    new Op.GatherColumns(
+                                    new StatisticOp.GatherColumns(
                                             a.out(type, 7, 33),
                                             a.of(type, i -> i, 7, 33),
                                             a.permutation(33))));
@@ -499,11 +513,11 @@ public final class OpCases {
                 int b = bits;
                 cases.add(
                         new Case(
-                                Op.PackCodes.class,
+                                CompressionOp.PackCodes.class,
                                 "packCodes %d of %d bits".formatted(in, bits),
                                 0,
                                 a ->
-                                        new Op.PackCodes(
+                                        new CompressionOp.PackCodes(
                                                 a.out(DType.I32, 3, Math.ceilDiv(in * b, 32)),
                                                 a.of(
                                                         DType.U8,
@@ -515,11 +529,11 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.AccumulateObsSpread.class,
+                        CompressionOp.AccumulateObsSpread.class,
                         "obsSpread",
                         SUMS,
                         a ->
-                                new Op.AccumulateObsSpread(
+                                new CompressionOp.AccumulateObsSpread(
                                         a.written(DType.F32, i -> i % 11, 33, 203),
                                         a.normal(33, 40),
                                         a.upper(203),
@@ -527,11 +541,11 @@ public final class OpCases {
                                         104)));
         cases.add(
                 new Case(
-                        Op.AccumulateObsSpread.class,
+                        CompressionOp.AccumulateObsSpread.class,
                         "obsSpread of the last block",
                         SUMS,
                         a ->
-                                new Op.AccumulateObsSpread(
+                                new CompressionOp.AccumulateObsSpread(
                                         a.written(DType.F32, i -> i % 11, 33, 104),
                                         a.normal(33, 40),
                                         a.upper(104),
@@ -552,11 +566,11 @@ public final class OpCases {
 
     private static Case chooseGrid(QuantSpec spec, DType scales, int cols, boolean search) {
         return new Case(
-                Op.ChooseGrid.class,
+                CompressionOp.ChooseGrid.class,
                 name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
                 0,
                 a ->
-                        new Op.ChooseGrid(
+                        new CompressionOp.ChooseGrid(
                                 a.out(scales, 19, spec.groups(cols)),
                                 a.out(DType.U8, 19, spec.groups(cols)),
                                 // Some groups are all zero.
@@ -568,18 +582,18 @@ public final class OpCases {
                                 search ? a.of(DType.F32, i -> 1 + i % 5, cols) : null,
                                 spec,
                                 spec.bits() == 3 ? 1 : 0,
-                                search ? Op.GridSearch.DEFAULT : null,
+                                search ? CompressionOp.GridSearch.DEFAULT : null,
                                 0,
                                 (int) spec.groups(cols)));
     }
 
     private static Case roundToGrid(QuantSpec spec, int cols) {
         return new Case(
-                Op.RoundToGrid.class,
+                CompressionOp.RoundToGrid.class,
                 name("roundToGrid", spec, DType.F32, cols),
                 0,
                 a ->
-                        new Op.RoundToGrid(
+                        new CompressionOp.RoundToGrid(
                                 a.out(DType.U8, 19, cols),
                                 a.out(DType.F64, 19, 2),
                                 // Multiples of a quarter, so that there are ties.
@@ -595,15 +609,15 @@ public final class OpCases {
 
     private static Case gptqBlock(QuantSpec spec, DType scales, int cols, int from, int to) {
         return new Case(
-                Op.AccumulateObsBlock.class,
+                CompressionOp.AccumulateObsBlock.class,
                 name("gptqBlock", spec, scales, cols),
                 1e-10,
                 a -> obsBlock(a, grid(a, spec, scales, cols), null, cols, from, to));
     }
 
-    private static Op.AccumulateObsBlock.Grid grid(
+    private static CompressionOp.AccumulateObsBlock.Grid grid(
             Operands a, QuantSpec spec, DType scales, int cols) {
-        return new Op.AccumulateObsBlock.Grid(
+        return new CompressionOp.AccumulateObsBlock.Grid(
                 a.written(DType.U8, i -> i % 5, 19, cols),
                 a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(cols)),
                 a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(cols)),
@@ -613,12 +627,12 @@ public final class OpCases {
 
     private static Op obsBlock(
             Operands a,
-            Op.AccumulateObsBlock.Grid grid,
-            Op.AccumulateObsBlock.Pruning pruning,
+            CompressionOp.AccumulateObsBlock.Grid grid,
+            CompressionOp.AccumulateObsBlock.Pruning pruning,
             int cols,
             int from,
             int to) {
-        return new Op.AccumulateObsBlock(
+        return new CompressionOp.AccumulateObsBlock(
                 a.out(19, to - from),
                 a.written(DType.F32, _ -> a.random().nextGaussian(), 19, cols),
                 a.upper(cols),
@@ -632,11 +646,11 @@ public final class OpCases {
         for (WeightCase w : WEIGHTS) {
             cases.add(
                     new Case(
-                            Op.AccumulateMatmulInput.class,
+                            GradientOp.AccumulateMatmulInput.class,
                             "matmulInput " + w.name(),
                             SUMS,
                             a ->
-                                    new Op.AccumulateMatmulInput(
+                                    new GradientOp.AccumulateMatmulInput(
                                             sum(a, 7, 257),
                                             a.normal(7, 33),
                                             w.build().make(a, 33, 257))));
@@ -644,11 +658,11 @@ public final class OpCases {
         for (WeightCase w : WEIGHTS.subList(0, 3)) {
             cases.add(
                     new Case(
-                            Op.AccumulateMatmulInput.class,
+                            GradientOp.AccumulateMatmulInput.class,
                             "matmulInput of many rows, " + w.name(),
                             SUMS,
                             a ->
-                                    new Op.AccumulateMatmulInput(
+                                    new GradientOp.AccumulateMatmulInput(
                                             sum(a, 130, 136),
                                             a.normal(130, 200),
                                             w.build().make(a, 200, 136))));
@@ -656,38 +670,40 @@ public final class OpCases {
         for (int rows : new int[] {1, 7, 130, 300}) {
             cases.add(
                     new Case(
-                            Op.AccumulateOuter.class,
+                            GradientOp.AccumulateOuter.class,
                             "outer " + rows,
                             SUMS,
                             a ->
-                                    new Op.AccumulateOuter(
+                                    new GradientOp.AccumulateOuter(
                                             sum(a, 33, 77),
                                             a.normal(rows, 33),
                                             a.normal(rows, 77))));
             cases.add(
                     new Case(
-                            Op.AccumulateColumnSums.class,
+                            GradientOp.AccumulateColumnSums.class,
                             "columnSums " + rows,
                             ROUNDING,
                             a ->
-                                    new Op.AccumulateColumnSums(
+                                    new GradientOp.AccumulateColumnSums(
                                             a.written(DType.F32, i -> i % 7, 333),
                                             a.normal(rows, 333))));
         }
         for (int n : new int[] {1, 7, 33, 1021, 40000}) {
             cases.add(
                     new Case(
-                            Op.AccumulateScaled.class,
+                            GradientOp.AccumulateScaled.class,
                             "accumulateScaled " + n,
                             ROUNDING,
-                            a -> new Op.AccumulateScaled(sum(a, 1, n), a.normal(1, n), 0.3f)));
+                            a ->
+                                    new GradientOp.AccumulateScaled(
+                                            sum(a, 1, n), a.normal(1, n), 0.3f)));
             cases.add(
                     new Case(
-                            Op.AccumulateSoftcapGrad.class,
+                            GradientOp.AccumulateSoftcapGrad.class,
                             "softcapGrad " + n,
                             ROUNDING,
                             a ->
-                                    new Op.AccumulateSoftcapGrad(
+                                    new GradientOp.AccumulateSoftcapGrad(
                                             sum(a, 1, n),
                                             a.normal(1, n),
                                             a.of(DType.F32, i -> 2 * Math.sin(i), 1, n),
@@ -695,29 +711,29 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.AccumulateColumns.class,
+                        GradientOp.AccumulateColumns.class,
                         "accumulateColumns",
                         ROUNDING,
-                        a -> new Op.AccumulateColumns(sum(a, 7, 77), a.normal(7, 33), 40)));
+                        a -> new GradientOp.AccumulateColumns(sum(a, 7, 77), a.normal(7, 33), 40)));
         for (Activation activation : Activation.values()) {
             cases.add(
                     new Case(
-                            Op.AccumulateActivateGrad.class,
+                            GradientOp.AccumulateActivateGrad.class,
                             "activateGrad " + activation,
                             SUMS,
                             a ->
-                                    new Op.AccumulateActivateGrad(
+                                    new GradientOp.AccumulateActivateGrad(
                                             sum(a, 7, 133),
                                             a.normal(7, 133),
                                             a.normal(DType.F32, 2, 7, 133),
                                             activation)));
             cases.add(
                     new Case(
-                            Op.AccumulateGatedGrad.class,
+                            GradientOp.AccumulateGatedGrad.class,
                             "gatedGrad " + activation,
                             SUMS,
                             a ->
-                                    new Op.AccumulateGatedGrad(
+                                    new GradientOp.AccumulateGatedGrad(
                                             sum(a, 5, 321),
                                             sum(a, 5, 321),
                                             a.normal(5, 321),
@@ -729,11 +745,11 @@ public final class OpCases {
             for (boolean weighted : new boolean[] {true, false}) {
                 cases.add(
                         new Case(
-                                Op.AccumulateRmsNormGrad.class,
+                                GradientOp.AccumulateRmsNormGrad.class,
                                 "rmsNormGrad %d, weight %s".formatted(cols, weighted),
                                 SUMS,
                                 a ->
-                                        new Op.AccumulateRmsNormGrad(
+                                        new GradientOp.AccumulateRmsNormGrad(
                                                 sum(a, 7, cols),
                                                 weighted
                                                         ? a.written(DType.F32, i -> i % 3, cols)
@@ -745,11 +761,11 @@ public final class OpCases {
                                                 weighted ? 1 : 0)));
                 cases.add(
                         new Case(
-                                Op.AccumulateLayerNormGrad.class,
+                                GradientOp.AccumulateLayerNormGrad.class,
                                 "layerNormGrad %d, weight %s".formatted(cols, weighted),
                                 SUMS,
                                 a ->
-                                        new Op.AccumulateLayerNormGrad(
+                                        new GradientOp.AccumulateLayerNormGrad(
                                                 sum(a, 7, cols),
                                                 weighted
                                                         ? a.written(DType.F32, i -> i % 3, cols)
@@ -767,11 +783,11 @@ public final class OpCases {
             for (int rotated : new int[] {6, 34, 64}) {
                 cases.add(
                         new Case(
-                                Op.AccumulateRopeGrad.class,
+                                GradientOp.AccumulateRopeGrad.class,
                                 "ropeGrad %d %s".formatted(rotated, interleaved),
                                 ROUNDING,
                                 a ->
-                                        new Op.AccumulateRopeGrad(
+                                        new GradientOp.AccumulateRopeGrad(
                                                 sum(a, 14, 192),
                                                 a.normal(14, 192),
                                                 angles(a, 9, rotated),
@@ -795,7 +811,7 @@ public final class OpCases {
         for (AttentionSpec s : specs) {
             cases.add(
                     new Case(
-                            Op.AccumulateAttentionGrad.class,
+                            GradientOp.AccumulateAttentionGrad.class,
                             "gradient of " + s,
                             1e-9,
                             a -> attentionGrad(a, s)));
@@ -803,11 +819,11 @@ public final class OpCases {
         for (boolean weighted : new boolean[] {true, false}) {
             cases.add(
                     new Case(
-                            Op.AccumulateRowsGrad.class,
+                            GradientOp.AccumulateRowsGrad.class,
                             "accumulateRowsGrad, weights " + weighted,
                             ROUNDING,
                             a ->
-                                    new Op.AccumulateRowsGrad(
+                                    new GradientOp.AccumulateRowsGrad(
                                             sum(a, 19, 333),
                                             weighted ? a.written(DType.F32, i -> i % 3, 19) : null,
                                             a.normal(5, 333),
@@ -817,7 +833,7 @@ public final class OpCases {
                                             0.5f)));
             cases.add(
                     new Case(
-                            Op.AccumulateRouteGrad.class,
+                            GradientOp.AccumulateRouteGrad.class,
                             "routeGrad, renormalised " + weighted,
                             SUMS,
                             a -> routeGrad(a, weighted)));
@@ -825,23 +841,23 @@ public final class OpCases {
     }
 
     private static void training(List<Case> cases) {
-        List<Op.LossWeights> all =
+        List<LossOp.LossWeights> all =
                 List.of(
-                        new Op.LossWeights(1, 0, 0, 0, 1, 0.5f),
-                        new Op.LossWeights(0.7f, 0, 0, 0.3f, 2, 0.5f),
-                        new Op.LossWeights(0, 1, 0, 0, 1.5f, 0.5f),
-                        new Op.LossWeights(0, 0, 1, 0, 0.9f, 0.3f),
-                        new Op.LossWeights(0, 0, 0, 1, 1, 0.5f),
-                        new Op.LossWeights(0.2f, 0.3f, 0.4f, 0.1f, 3, 0.8f));
-        for (Op.LossWeights w : all) {
+                        new LossOp.LossWeights(1, 0, 0, 0, 1, 0.5f),
+                        new LossOp.LossWeights(0.7f, 0, 0, 0.3f, 2, 0.5f),
+                        new LossOp.LossWeights(0, 1, 0, 0, 1.5f, 0.5f),
+                        new LossOp.LossWeights(0, 0, 1, 0, 0.9f, 0.3f),
+                        new LossOp.LossWeights(0, 0, 0, 1, 1, 0.5f),
+                        new LossOp.LossWeights(0.2f, 0.3f, 0.4f, 0.1f, 3, 0.8f));
+        for (LossOp.LossWeights w : all) {
             for (int vocabulary : new int[] {1, 7, 333}) {
                 cases.add(
                         new Case(
-                                Op.DistillLoss.class,
+                                LossOp.DistillLoss.class,
                                 "distillLoss %d, %s".formatted(vocabulary, w),
                                 1e-7,
                                 a ->
-                                        new Op.DistillLoss(
+                                        new LossOp.DistillLoss(
                                                 a.out(7, vocabulary),
                                                 a.out(DType.F64, 7, 4),
                                                 a.normal(DType.F32, 2, 7, vocabulary),
@@ -858,15 +874,15 @@ public final class OpCases {
                                                 0.5f)));
             }
         }
-        for (Op.Distance distance : Op.Distance.values()) {
+        for (LossOp.Distance distance : LossOp.Distance.values()) {
             for (boolean learns : new boolean[] {true, false}) {
                 cases.add(
                         new Case(
-                                Op.AccumulateHiddenLoss.class,
+                                LossOp.AccumulateHiddenLoss.class,
                                 "hiddenLoss %s, learns %s".formatted(distance, learns),
                                 1e-6,
                                 a ->
-                                        new Op.AccumulateHiddenLoss(
+                                        new LossOp.AccumulateHiddenLoss(
                                                 learns ? sum(a, 9, 37) : null,
                                                 a.out(DType.F64, 9),
                                                 a.normal(9, 37),
@@ -885,31 +901,36 @@ public final class OpCases {
         }
         cases.add(
                 new Case(
-                        Op.AccumulateAdamW.class,
+                        OptimizerOp.AccumulateAdamW.class,
                         "adamW",
                         ROUNDING,
                         a ->
-                                new Op.AccumulateAdamW(
+                                new OptimizerOp.AccumulateAdamW(
                                         a.written(DType.F32, i -> i % 7, 5, 333),
                                         a.written(DType.F32, i -> 0.1 * (i % 3), 5, 333),
                                         a.written(DType.F32, i -> 0.01 * (i % 5), 5, 333),
                                         a.normal(5, 333),
-                                        new Op.AdamSpec(
+                                        new OptimizerOp.AdamSpec(
                                                 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f))));
         for (int n : new int[] {1, 255, 256, 257, 40000}) {
-            cases.add(new Case(Op.AccumulateAdamW8.class, "adamW8 " + n, 0, a -> adamW8(a, n)));
+            cases.add(
+                    new Case(
+                            OptimizerOp.AccumulateAdamW8.class,
+                            "adamW8 " + n,
+                            0,
+                            a -> adamW8(a, n)));
         }
     }
 
     /// Every code occurs, the first block's moments are zeros, and gradients of many sizes.
     private static Op adamW8(Operands a, int n) {
-        int scales = (int) Op.Moment.scales(n);
-        return new Op.AccumulateAdamW8(
+        int scales = (int) OptimizerOp.Moment.scales(n);
+        return new OptimizerOp.AccumulateAdamW8(
                 a.written(DType.F32, i -> i % 7, 1, n),
-                new Op.Moment(
+                new OptimizerOp.Moment(
                         a.written(DType.U8, i -> i * 7 % 256, 1, n),
                         a.written(DType.F32, i -> 0.1 * i, scales)),
-                new Op.Moment(
+                new OptimizerOp.Moment(
                         a.written(DType.U8, i -> i * 11 % 256, 1, n),
                         a.written(DType.F32, i -> 0.02 * i, scales)),
                 // Zeros in the third block, whatever its moments.
@@ -918,7 +939,7 @@ public final class OpCases {
                         i -> i / 256 == 2 ? 0 : a.random().nextGaussian() * Math.pow(10, -(i % 9)),
                         1,
                         n),
-                new Op.AdamSpec(1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f));
+                new OptimizerOp.AdamSpec(1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f));
     }
 
     private static void attentionLoss(
@@ -926,12 +947,12 @@ public final class OpCases {
         int rows = 2 * student.length();
         cases.add(
                 new Case(
-                        Op.AccumulateAttentionLoss.class,
+                        LossOp.AccumulateAttentionLoss.class,
                         "attentionLoss %s, learns %s".formatted(student, learns),
                         SUMS,
                         a -> {
-                            Op.Scores mine = scores(a, student, rows);
-                            return new Op.AccumulateAttentionLoss(
+                            LossOp.Scores mine = scores(a, student, rows);
+                            return new LossOp.AccumulateAttentionLoss(
                                     learns ? sum(a, rows, mine.q().cols()) : null,
                                     learns ? sum(a, rows, mine.k().cols()) : null,
                                     a.out(DType.F64, rows, student.heads()),
@@ -941,23 +962,24 @@ public final class OpCases {
                         }));
     }
 
-    private static Op.Scores scores(Operands a, AttentionSpec s, int rows) {
-        return new Op.Scores(
+    private static LossOp.Scores scores(Operands a, AttentionSpec s, int rows) {
+        return new LossOp.Scores(
                 a.normal(rows, s.heads() * s.headDim()),
                 a.normal(rows, s.kvHeads() * s.headDim()),
                 s);
     }
 
-    private static void tops(List<Case> cases, List<Op.LossWeights> all, int vocabulary, int k) {
+    private static void tops(
+            List<Case> cases, List<LossOp.LossWeights> all, int vocabulary, int k) {
         for (float temperature : new float[] {1, 2.5f}) {
             cases.add(
                     new Case(
-                            Op.TopLogProbabilities.class,
+                            LossOp.TopLogProbabilities.class,
                             "topLogProbabilities %d of %d at %s"
                                     .formatted(k, vocabulary, temperature),
                             ROUNDING,
                             a ->
-                                    new Op.TopLogProbabilities(
+                                    new LossOp.TopLogProbabilities(
                                             a.out(7, k),
                                             a.out(DType.I32, 7, k),
                                             // Quarters, so that many are equal; row 0 is all zero.
@@ -975,26 +997,27 @@ public final class OpCases {
                                                     vocabulary),
                                             temperature)));
         }
-        for (Op.LossWeights w : all) {
-            for (Op.Missing missing : Op.Missing.values()) {
-                if (missing == Op.Missing.REST || w.reverse() == 0) {
+        for (LossOp.LossWeights w : all) {
+            for (LossOp.Missing missing : LossOp.Missing.values()) {
+                if (missing == LossOp.Missing.REST || w.reverse() == 0) {
                     cases.add(topLoss(w, missing, vocabulary, k));
                 }
             }
         }
     }
 
-    private static Case topLoss(Op.LossWeights w, Op.Missing missing, int vocabulary, int k) {
+    private static Case topLoss(
+            LossOp.LossWeights w, LossOp.Missing missing, int vocabulary, int k) {
         return new Case(
-                Op.DistillTopLoss.class,
+                LossOp.DistillTopLoss.class,
                 "distillTopLoss %d of %d, %s, %s".formatted(k, vocabulary, missing, w),
                 1e-7,
                 a -> {
                     Tensor teacher = a.normal(DType.F32, 2, 7, vocabulary);
                     Tensor values = a.of(DType.F32, _ -> 0, 7, k);
                     Tensor ids = a.of(DType.I32, _ -> 0, 7, k);
-                    a.run(new Op.TopLogProbabilities(values, ids, teacher, w.temperature()));
-                    return new Op.DistillTopLoss(
+                    a.run(new LossOp.TopLogProbabilities(values, ids, teacher, w.temperature()));
+                    return new LossOp.DistillTopLoss(
                             a.out(7, vocabulary),
                             a.out(DType.F64, 7, 4),
                             a.normal(DType.F32, 2, 7, vocabulary),
@@ -1020,8 +1043,8 @@ public final class OpCases {
         Tensor k = a.normal(rows, narrow);
         Tensor v = a.normal(rows, narrow);
         Tensor dout = a.normal(rows, wide);
-        Tensor out = a.result(o -> new Op.Attention(o, q, k, v, s), rows, wide);
-        return new Op.AccumulateAttentionGrad(
+        Tensor out = a.result(o -> new ForwardOp.Attention(o, q, k, v, s), rows, wide);
+        return new GradientOp.AccumulateAttentionGrad(
                 sum(a, rows, wide),
                 sum(a, rows, narrow),
                 sum(a, rows, narrow),
@@ -1071,7 +1094,7 @@ public final class OpCases {
                                         renormalise),
                         tokens,
                         k);
-        return new Op.AccumulateRouteGrad(
+        return new GradientOp.AccumulateRouteGrad(
                 sum(a, tokens, experts),
                 a.normal(tokens, k),
                 indices,
@@ -1099,55 +1122,65 @@ public final class OpCases {
             cases.add(maskedBlock(spec, 203, 64, 120));
             cases.add(maskedBlock(spec, WHOLE, 32, 182));
             for (int n : new int[] {2, 4, 5}) {
-                cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(n, 8), 203, 64, 120));
+                cases.add(prunedBlock(spec, new CompressionOp.MaskRule.NOfM(n, 8), 203, 64, 120));
             }
-            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(2, 8), WHOLE, 32, 184));
-            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(2, 5), 203, 30, 180));
+            cases.add(prunedBlock(spec, new CompressionOp.MaskRule.NOfM(2, 8), WHOLE, 32, 184));
+            cases.add(prunedBlock(spec, new CompressionOp.MaskRule.NOfM(2, 5), 203, 30, 180));
             // Wider than what a block of threads keeps.
-            cases.add(prunedBlock(spec, new Op.MaskRule.NOfM(70, 140), 203, 0, 140));
+            cases.add(prunedBlock(spec, new CompressionOp.MaskRule.NOfM(70, 140), 203, 0, 140));
         }
-        List<Op.MaskRule> rules =
+        List<CompressionOp.MaskRule> rules =
                 List.of(
-                        new Op.MaskRule.EachRow(0),
-                        new Op.MaskRule.EachRow(77),
-                        new Op.MaskRule.EachRow(160),
-                        new Op.MaskRule.Together(0),
-                        new Op.MaskRule.Together(1234),
-                        new Op.MaskRule.Together(19 * 160),
-                        new Op.MaskRule.Zeros(),
-                        new Op.MaskRule.NOfM(2, 4),
-                        new Op.MaskRule.NOfM(0, 5),
-                        new Op.MaskRule.NOfM(8, 8));
-        for (Op.MaskRule rule : rules) {
+                        new CompressionOp.MaskRule.EachRow(0),
+                        new CompressionOp.MaskRule.EachRow(77),
+                        new CompressionOp.MaskRule.EachRow(160),
+                        new CompressionOp.MaskRule.Together(0),
+                        new CompressionOp.MaskRule.Together(1234),
+                        new CompressionOp.MaskRule.Together(19 * 160),
+                        new CompressionOp.MaskRule.Zeros(),
+                        new CompressionOp.MaskRule.NOfM(2, 4),
+                        new CompressionOp.MaskRule.NOfM(0, 5),
+                        new CompressionOp.MaskRule.NOfM(8, 8));
+        for (CompressionOp.MaskRule rule : rules) {
             for (DType type : new DType[] {DType.F32, DType.BF16}) {
                 cases.add(chooseMask(rule, type, 19, 203, 40, 200));
                 cases.add(chooseMask(rule, type, 19, WHOLE, 40, 200));
             }
         }
         for (int cols : new int[] {9501, 9600}) {
-            cases.add(chooseMask(new Op.MaskRule.EachRow(4321), DType.F32, 2, cols, 0, cols));
-            cases.add(chooseMask(new Op.MaskRule.Together(6543), DType.F32, 2, cols, 0, cols));
-            cases.add(chooseMask(new Op.MaskRule.NOfM(1, 3), DType.F32, 2, cols, 0, cols));
+            cases.add(
+                    chooseMask(
+                            new CompressionOp.MaskRule.EachRow(4321), DType.F32, 2, cols, 0, cols));
+            cases.add(
+                    chooseMask(
+                            new CompressionOp.MaskRule.Together(6543),
+                            DType.F32,
+                            2,
+                            cols,
+                            0,
+                            cols));
+            cases.add(
+                    chooseMask(new CompressionOp.MaskRule.NOfM(1, 3), DType.F32, 2, cols, 0, cols));
         }
         for (DType type : new DType[] {DType.F32, DType.F16}) {
             cases.add(
                     new Case(
-                            Op.ApplyMask.class,
+                            CompressionOp.ApplyMask.class,
                             "applyMask " + type,
                             0,
                             a ->
-                                    new Op.ApplyMask(
+                                    new CompressionOp.ApplyMask(
                                             a.out(type, 7, 33),
                                             a.normal(type, 1, 7, 33),
                                             a.of(DType.U8, i -> i % 3 % 2, 7, 33))));
             for (int cols : new int[] {203, WHOLE}) {
                 cases.add(
                         new Case(
-                                Op.CountAbove.class,
+                                StatisticOp.CountAbove.class,
                                 "countAbove %s of %d".formatted(type, cols),
                                 0,
                                 a ->
-                                        new Op.CountAbove(
+                                        new StatisticOp.CountAbove(
                                                 a.out(DType.F64, 19),
                                                 a.of(
                                                         type,
@@ -1162,58 +1195,58 @@ public final class OpCases {
             for (int power : new int[] {1, 2}) {
                 cases.add(
                         new Case(
-                                Op.AccumulateColumnNorms.class,
+                                StatisticOp.AccumulateColumnNorms.class,
                                 "accumulateColumnNorms %d, power %d".formatted(cols, power),
                                 ROUNDING,
                                 a ->
-                                        new Op.AccumulateColumnNorms(
+                                        new StatisticOp.AccumulateColumnNorms(
                                                 a.written(DType.F64, i -> i, cols),
                                                 a.normal(37, cols),
                                                 power)));
             }
             cases.add(
                     new Case(
-                            Op.RowSquares.class,
+                            StatisticOp.RowSquares.class,
                             "rowSquares " + cols,
                             ROUNDING,
                             a ->
-                                    new Op.RowSquares(
+                                    new StatisticOp.RowSquares(
                                             a.out(DType.F64, 37),
                                             a.normal(DType.BF16, 1, 37, cols))));
             cases.add(
                     new Case(
-                            Op.Transpose.class,
+                            StatisticOp.Transpose.class,
                             "transpose " + cols,
                             0,
-                            a -> new Op.Transpose(a.out(cols, 37), a.normal(37, cols))));
+                            a -> new StatisticOp.Transpose(a.out(cols, 37), a.normal(37, cols))));
         }
         cases.add(
                 new Case(
-                        Op.GatherSymmetric.class,
+                        StatisticOp.GatherSymmetric.class,
                         "gatherSymmetric of a part",
                         0,
                         a ->
-                                new Op.GatherSymmetric(
+                                new StatisticOp.GatherSymmetric(
                                         a.out(9, 9), a.normal(33, 33), a.indices(33, 9))));
         for (DType type : new DType[] {DType.F32, DType.BF16}) {
             cases.add(
                     new Case(
-                            Op.GatherColumns.class,
+                            StatisticOp.GatherColumns.class,
                             "gatherColumns of a part, " + type,
                             0,
                             a ->
-                                    new Op.GatherColumns(
+                                    new StatisticOp.GatherColumns(
                                             a.out(type, 7, 9),
                                             a.normal(type, 1, 7, 33),
                                             a.indices(33, 9))));
         }
         cases.add(
                 new Case(
-                        Op.GatherRows.class,
+                        ForwardOp.GatherRows.class,
                         "gatherRows of BF16",
                         0,
                         a ->
-                                new Op.GatherRows(
+                                new ForwardOp.GatherRows(
                                         a.out(DType.BF16, 9, 33),
                                         a.normal(DType.BF16, 1, 12, 33),
                                         a.indices(12, 9))));
@@ -1221,14 +1254,14 @@ public final class OpCases {
 
     private static Case maskedBlock(QuantSpec spec, int cols, int from, int to) {
         return new Case(
-                Op.AccumulateObsBlock.class,
+                CompressionOp.AccumulateObsBlock.class,
                 "obsBlock with a mask, rounding %s, %d columns".formatted(spec != null, cols),
                 1e-10,
                 a ->
                         obsBlock(
                                 a,
                                 spec == null ? null : grid(a, spec, DType.F16, cols),
-                                new Op.AccumulateObsBlock.Pruning(
+                                new CompressionOp.AccumulateObsBlock.Pruning(
                                         a.of(DType.U8, _ -> a.random().nextInt(2), 19, cols), null),
                                 cols,
                                 from,
@@ -1236,9 +1269,9 @@ public final class OpCases {
     }
 
     private static Case prunedBlock(
-            QuantSpec spec, Op.MaskRule.NOfM rule, int cols, int from, int to) {
+            QuantSpec spec, CompressionOp.MaskRule.NOfM rule, int cols, int from, int to) {
         return new Case(
-                Op.AccumulateObsBlock.class,
+                CompressionOp.AccumulateObsBlock.class,
                 "obsBlock, %d of %d, rounding %s, %d columns"
                         .formatted(rule.n(), rule.m(), spec != null, cols),
                 1e-10,
@@ -1246,7 +1279,7 @@ public final class OpCases {
                         obsBlock(
                                 a,
                                 spec == null ? null : grid(a, spec, DType.F32, cols),
-                                new Op.AccumulateObsBlock.Pruning(
+                                new CompressionOp.AccumulateObsBlock.Pruning(
                                         a.written(DType.U8, _ -> 9, 19, cols), rule),
                                 cols,
                                 from,
@@ -1254,13 +1287,13 @@ public final class OpCases {
     }
 
     private static Case chooseMask(
-            Op.MaskRule rule, DType type, int rows, int cols, int from, int to) {
+            CompressionOp.MaskRule rule, DType type, int rows, int cols, int from, int to) {
         return new Case(
-                Op.ChooseMask.class,
+                CompressionOp.ChooseMask.class,
                 "chooseMask %s of %s, %d columns".formatted(rule, type, cols),
                 0,
                 a ->
-                        new Op.ChooseMask(
+                        new CompressionOp.ChooseMask(
                                 a.written(DType.U8, i -> i % 3, rows, cols),
                                 // Few values, so that there are ties.
                                 a.of(type, _ -> a.random().nextInt(19) - 9, rows, cols),

@@ -5,7 +5,7 @@ import static io.llmc.backend.ReferenceOps.get;
 import static io.llmc.backend.ReferenceOps.set;
 import static io.llmc.backend.ReferenceOps.size;
 
-import io.llmc.backend.Op.Moment;
+import io.llmc.backend.OptimizerOp.Moment;
 import java.util.Arrays;
 import java.util.stream.DoubleStream;
 import java.util.stream.IntStream;
@@ -40,8 +40,8 @@ final class ReferenceAdamW8 {
         return map;
     }
 
-    static void run(Op.AccumulateAdamW8 op) {
-        Op.AdamSpec spec = op.spec();
+    static void run(OptimizerOp.AccumulateAdamW8 op) {
+        OptimizerOp.AdamSpec spec = op.spec();
         float[] signed = map(true);
         float[] unsigned = map(false);
         int n = (int) size(op.w());

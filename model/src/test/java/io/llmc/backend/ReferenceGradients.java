@@ -5,8 +5,8 @@ import static io.llmc.backend.ReferenceOps.get;
 import static io.llmc.backend.ReferenceOps.set;
 import static io.llmc.backend.ReferenceOps.size;
 
-import io.llmc.backend.Op.Activation;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.Tensor;
 
 /// Gradients as formulas, in double precision, one loop after the other.
@@ -76,7 +76,7 @@ final class ReferenceGradients {
         }
     }
 
-    static void rmsNorm(Op.AccumulateRmsNormGrad op) {
+    static void rmsNorm(GradientOp.AccumulateRmsNormGrad op) {
         int n = (int) op.x().cols();
         double[] dw = new double[n];
         for (long t = 0; t < op.x().rows(); t++) {
@@ -98,11 +98,11 @@ final class ReferenceGradients {
         }
     }
 
-    private static double weight(Op.AccumulateRmsNormGrad op, int i) {
+    private static double weight(GradientOp.AccumulateRmsNormGrad op, int i) {
         return op.weight() == null ? 1 : get(op.weight(), i) + op.offset();
     }
 
-    static void layerNorm(Op.AccumulateLayerNormGrad op) {
+    static void layerNorm(GradientOp.AccumulateLayerNormGrad op) {
         int n = (int) op.x().cols();
         for (long t = 0; t < op.x().rows(); t++) {
             double mean = 0;
@@ -141,7 +141,7 @@ final class ReferenceGradients {
         }
     }
 
-    private static double normalised(Op.AccumulateLayerNormGrad op, long t, int i) {
+    private static double normalised(GradientOp.AccumulateLayerNormGrad op, long t, int i) {
         int n = (int) op.x().cols();
         double mean = 0;
         for (int k = 0; k < n; k++) {
@@ -174,7 +174,7 @@ final class ReferenceGradients {
         }
     }
 
-    static void attention(Op.AccumulateAttentionGrad op) {
+    static void attention(GradientOp.AccumulateAttentionGrad op) {
         AttentionSpec spec = op.spec();
         int d = spec.headDim();
         for (long row0 = 0; row0 < op.q().rows(); row0 += spec.length()) {
@@ -188,7 +188,7 @@ final class ReferenceGradients {
     }
 
     private static void query(
-            Op.AccumulateAttentionGrad op, long row0, long row, long q0, long k0, int t) {
+            GradientOp.AccumulateAttentionGrad op, long row0, long row, long q0, long k0, int t) {
         AttentionSpec spec = op.spec();
         int d = spec.headDim();
         int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
@@ -240,7 +240,7 @@ final class ReferenceGradients {
         }
     }
 
-    static void gated(Op.AccumulateGatedGrad op) {
+    static void gated(GradientOp.AccumulateGatedGrad op) {
         for (long i = 0; i < size(op.gate()); i++) {
             double g = get(op.gate(), i);
             double d = get(op.dout(), i);
@@ -259,7 +259,7 @@ final class ReferenceGradients {
                 / (2 * h);
     }
 
-    static void rows(Op.AccumulateRowsGrad op) {
+    static void rows(GradientOp.AccumulateRowsGrad op) {
         for (long r = 0; r < op.x().rows(); r++) {
             long from = (long) get(op.rows(), r);
             double w = op.weights() == null ? 1 : get(op.weights(), r);
@@ -274,7 +274,7 @@ final class ReferenceGradients {
         }
     }
 
-    static void route(Op.AccumulateRouteGrad op) {
+    static void route(GradientOp.AccumulateRouteGrad op) {
         int n = (int) op.logits().cols();
         int k = (int) op.weights().cols();
         for (long t = 0; t < op.logits().rows(); t++) {
@@ -306,7 +306,7 @@ final class ReferenceGradients {
     }
 
     /// The gradient by central differences of the loss itself, in double precision.
-    static void distillLoss(Op.DistillLoss op) {
+    static void distillLoss(LossOp.DistillLoss op) {
         int n = (int) op.student().cols();
         for (long r = 0; r < op.student().rows(); r++) {
             double[] s = new double[n];
@@ -333,20 +333,20 @@ final class ReferenceGradients {
         }
     }
 
-    static double total(double[] losses, Op.LossWeights w) {
+    static double total(double[] losses, LossOp.LossWeights w) {
         double square = w.temperature() * w.temperature();
         return square * (w.kl() * losses[0] + w.reverse() * losses[1] + w.jsd() * losses[2])
                 + w.ce() * losses[3];
     }
 
-    private static double[] losses(double[] s, double[] t, int target, Op.LossWeights w) {
+    private static double[] losses(double[] s, double[] t, int target, LossOp.LossWeights w) {
         double[] losses = between(softmax(t, w.temperature()), softmax(s, w.temperature()), w);
         losses[3] = w.ce() == 0 || target < 0 ? 0 : -Math.log(softmax(s, 1)[target]);
         return losses;
     }
 
     /// kl, reverse, jsd, 0 between two distributions over the same outcomes.
-    static double[] between(double[] p, double[] q, Op.LossWeights w) {
+    static double[] between(double[] p, double[] q, LossOp.LossWeights w) {
         double[] losses = new double[4];
         for (int i = 0; i < p.length; i++) {
             double m = w.beta() * p[i] + (1 - w.beta()) * q[i];
@@ -376,7 +376,7 @@ final class ReferenceGradients {
     }
 
     /// The gradient by central differences, as in [#distillLoss].
-    static void hiddenLoss(Op.AccumulateHiddenLoss op) {
+    static void hiddenLoss(LossOp.AccumulateHiddenLoss op) {
         int n = (int) op.x().cols();
         for (long r = 0; r < op.x().rows(); r++) {
             double[] x = row(op.x(), r);
@@ -403,7 +403,7 @@ final class ReferenceGradients {
         return values;
     }
 
-    private static double distance(double[] x, double[] t, Op.Distance distance) {
+    private static double distance(double[] x, double[] t, LossOp.Distance distance) {
         double squares = 0;
         double xt = 0;
         double xx = 0;
@@ -420,7 +420,7 @@ final class ReferenceGradients {
         };
     }
 
-    static void attentionLoss(Op.AccumulateAttentionLoss op) {
+    static void attentionLoss(LossOp.AccumulateAttentionLoss op) {
         AttentionSpec s = op.student().spec();
         int group = s.heads() / s.kvHeads();
         for (long r = 0; r < op.losses().rows(); r++) {
@@ -450,7 +450,7 @@ final class ReferenceGradients {
     }
 
     /// Scaled, without a cap.
-    private static double score(Op.Scores scores, long r, int head, int j) {
+    private static double score(LossOp.Scores scores, long r, int head, int j) {
         AttentionSpec s = scores.spec();
         long key = r / s.length() * s.length() + j;
         double dot = 0;
@@ -461,7 +461,7 @@ final class ReferenceGradients {
         return dot * s.scale();
     }
 
-    private static double[] probabilities(Op.Scores scores, long r, int head) {
+    private static double[] probabilities(LossOp.Scores scores, long r, int head) {
         AttentionSpec s = scores.spec();
         int t = (int) (r % s.length());
         double[] x = new double[t + 1];
@@ -474,7 +474,7 @@ final class ReferenceGradients {
         return softmax(x, 1);
     }
 
-    static void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
+    static void adamW(Tensor w, Tensor m, Tensor v, Tensor g, OptimizerOp.AdamSpec spec) {
         for (long i = 0; i < size(w); i++) {
             double grad = get(g, i) * spec.gradientScale();
             double mean = spec.beta1() * get(m, i) + (1 - spec.beta1()) * grad;

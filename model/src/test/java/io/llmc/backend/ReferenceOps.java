@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend;
 
-import io.llmc.backend.Op.Activation;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.QuantSpec;
@@ -20,14 +20,14 @@ public final class ReferenceOps implements Runner {
     @Override
     public void run(Op op) {
         switch (op) {
-            case Op.Embed(var out, var ids, var table, float scale) -> {
+            case ForwardOp.Embed(var out, var ids, var table, float scale) -> {
                 for (long t = 0; t < out.rows(); t++) {
                     for (long c = 0; c < out.cols(); c++) {
                         set(out, t, c, scale * get(table, (long) get(ids, t), c));
                     }
                 }
             }
-            case Op.Matmul(var out, var x, var w) -> {
+            case ForwardOp.Matmul(var out, var x, var w) -> {
                 double[] dense = dense(w);
                 int in = (int) x.cols();
                 for (long t = 0; t < out.rows(); t++) {
@@ -40,27 +40,27 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.AddRow(var out, var x, var row) -> {
+            case ForwardOp.AddRow(var out, var x, var row) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, get(x, i) + get(row, i % x.cols()));
                 }
             }
-            case Op.Add(var out, var a, var b, float scale) -> {
+            case ForwardOp.Add(var out, var a, var b, float scale) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, get(a, i) + scale * get(b, i));
                 }
             }
-            case Op.Scale(var out, var x, float factor) -> {
+            case ForwardOp.Scale(var out, var x, float factor) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, (float) (factor * get(x, i)));
                 }
             }
-            case Op.Softcap(var out, var x, float cap) -> {
+            case ForwardOp.Softcap(var out, var x, float cap) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, cap * Math.tanh(get(x, i) / cap));
                 }
             }
-            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) -> {
+            case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) -> {
                 for (long t = 0; t < x.rows(); t++) {
                     double squares = 0;
                     for (long c = 0; c < x.cols(); c++) {
@@ -73,58 +73,65 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+            case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
                     layerNorm(out, x, weight, bias, eps);
-            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+            case ForwardOp.Rope(
+                            var out,
+                            var x,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
                     rope(out, x, cosSin, dim, length, interleaved);
-            case Op.Attention(var out, var q, var k, var v, var spec) ->
+            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
                     attention(out, q, k, v, spec);
-            case Op.Activate(var out, var x, var activation) -> {
+            case ForwardOp.Activate(var out, var x, var activation) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, activate(get(x, i), activation));
                 }
             }
-            case Op.Gated(var out, var gate, var up, var activation) -> {
+            case ForwardOp.Gated(var out, var gate, var up, var activation) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, activate(get(gate, i), activation) * get(up, i));
                 }
             }
-            case Op.Columns(var out, var x, long from) -> {
+            case ForwardOp.Columns(var out, var x, long from) -> {
                 for (long r = 0; r < out.rows(); r++) {
                     for (long c = 0; c < out.cols(); c++) {
                         set(out, r, c, get(x, r, from + c));
                     }
                 }
             }
-            case Op.GatherRows(var out, var x, var rows) -> {
+            case ForwardOp.GatherRows(var out, var x, var rows) -> {
                 for (long r = 0; r < out.rows(); r++) {
                     for (long c = 0; c < out.cols(); c++) {
                         set(out, r, c, get(x, (long) get(rows, r), c));
                     }
                 }
             }
-            case Op.DistillLoss loss -> ReferenceGradients.distillLoss(loss);
-            case Op.AccumulateHiddenLoss loss -> ReferenceGradients.hiddenLoss(loss);
-            case Op.AccumulateAttentionLoss loss -> ReferenceGradients.attentionLoss(loss);
-            case Op.DistillTopLoss loss -> ReferenceTops.loss(loss);
-            case Op.TopLogProbabilities top -> ReferenceTops.logProbabilities(top);
-            case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
+            case LossOp.DistillLoss loss -> ReferenceGradients.distillLoss(loss);
+            case LossOp.AccumulateHiddenLoss loss -> ReferenceGradients.hiddenLoss(loss);
+            case LossOp.AccumulateAttentionLoss loss -> ReferenceGradients.attentionLoss(loss);
+            case LossOp.DistillTopLoss loss -> ReferenceTops.loss(loss);
+            case LossOp.TopLogProbabilities top -> ReferenceTops.logProbabilities(top);
+            case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     ReferenceGradients.adamW(w, m, v, g, spec);
-            case Op.AccumulateAdamW8 step -> ReferenceAdamW8.run(step);
-            case Op.AccumulateMatmulInput(var dx, var dout, var w) ->
+            case OptimizerOp.AccumulateAdamW8 step -> ReferenceAdamW8.run(step);
+            case GradientOp.AccumulateMatmulInput(var dx, var dout, var w) ->
                     ReferenceGradients.matmulInput(dx, dout, dense(w));
-            case Op.AccumulateOuter(var dw, var dout, var x) ->
+            case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
                     ReferenceGradients.outer(dw, dout, x);
-            case Op.AccumulateScaled(var sum, var x, float factor) ->
+            case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     ReferenceGradients.scaled(sum, x, factor);
-            case Op.AccumulateColumnSums(var sum, var x) -> ReferenceGradients.columnSums(sum, x);
-            case Op.AccumulateColumns(var dx, var dout, long from) ->
+            case GradientOp.AccumulateColumnSums(var sum, var x) ->
+                    ReferenceGradients.columnSums(sum, x);
+            case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     ReferenceGradients.columns(dx, dout, from);
-            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+            case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     ReferenceGradients.softcap(dx, dout, out, cap);
-            case Op.AccumulateRmsNormGrad norm -> ReferenceGradients.rmsNorm(norm);
-            case Op.AccumulateLayerNormGrad norm -> ReferenceGradients.layerNorm(norm);
-            case Op.AccumulateRopeGrad(
+            case GradientOp.AccumulateRmsNormGrad norm -> ReferenceGradients.rmsNorm(norm);
+            case GradientOp.AccumulateLayerNormGrad norm -> ReferenceGradients.layerNorm(norm);
+            case GradientOp.AccumulateRopeGrad(
                             var dx,
                             var dout,
                             var cosSin,
@@ -132,13 +139,13 @@ public final class ReferenceOps implements Runner {
                             int length,
                             boolean interleaved) ->
                     ReferenceGradients.rope(dx, dout, cosSin, dim, length, interleaved);
-            case Op.AccumulateAttentionGrad grad -> ReferenceGradients.attention(grad);
-            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+            case GradientOp.AccumulateAttentionGrad grad -> ReferenceGradients.attention(grad);
+            case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
                     ReferenceGradients.activate(dx, dout, x, activation);
-            case Op.AccumulateGatedGrad grad -> ReferenceGradients.gated(grad);
-            case Op.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
-            case Op.AccumulateRouteGrad grad -> ReferenceGradients.route(grad);
-            case Op.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {
+            case GradientOp.AccumulateGatedGrad grad -> ReferenceGradients.gated(grad);
+            case GradientOp.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
+            case GradientOp.AccumulateRouteGrad grad -> ReferenceGradients.route(grad);
+            case ForwardOp.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {
                 for (long c = 0; c < x.cols(); c++) {
                     double[] sums = new double[(int) sum.rows()];
                     for (int r = 0; r < sums.length; r++) {
@@ -153,14 +160,14 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     route(experts, weights, logits, renormalise);
-            case Op.NegativeLogLikelihood(var out, var logits, var targets) -> {
+            case LossOp.NegativeLogLikelihood(var out, var logits, var targets) -> {
                 for (long t = 0; t < logits.rows(); t++) {
                     set(out, t, -logSoftmax(logits, t)[(int) get(targets, t)]);
                 }
             }
-            case Op.Divergence(var out, var p, var q) -> {
+            case LossOp.Divergence(var out, var p, var q) -> {
                 for (long t = 0; t < p.rows(); t++) {
                     double[] logP = logSoftmax(p, t);
                     double[] logQ = logSoftmax(q, t);
@@ -171,7 +178,7 @@ public final class ReferenceOps implements Runner {
                     set(out, t, sum);
                 }
             }
-            case Op.ArgMax(var out, var x) -> {
+            case LossOp.ArgMax(var out, var x) -> {
                 for (long t = 0; t < x.rows(); t++) {
                     long best = 0;
                     for (long c = 1; c < x.cols(); c++) {
@@ -182,8 +189,8 @@ public final class ReferenceOps implements Runner {
                     set(out, t, best);
                 }
             }
-            case Op.Zero(var out) -> out.bytes().fill((byte) 0);
-            case Op.AccumulateGram(var h, var x, float scale) -> {
+            case ForwardOp.Zero(var out) -> out.bytes().fill((byte) 0);
+            case StatisticOp.AccumulateGram(var h, var x, float scale) -> {
                 for (long i = 0; i < h.rows(); i++) {
                     for (long j = 0; j < h.rows(); j++) {
                         double sum = 0;
@@ -194,28 +201,28 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.Diagonal(var out, var h) -> {
+            case StatisticOp.Diagonal(var out, var h) -> {
                 for (long i = 0; i < h.rows(); i++) {
                     set(out, i, get(h, i, i));
                 }
             }
-            case Op.GatherSymmetric(var out, var h, var order) -> {
+            case StatisticOp.GatherSymmetric(var out, var h, var order) -> {
                 for (long i = 0; i < out.rows(); i++) {
                     for (long j = 0; j < out.rows(); j++) {
                         set(out, i, j, get(h, (long) get(order, i), (long) get(order, j)));
                     }
                 }
             }
-            case Op.GatherColumns(var out, var x, var order) -> {
+            case StatisticOp.GatherColumns(var out, var x, var order) -> {
                 for (long i = 0; i < out.rows(); i++) {
                     for (long j = 0; j < out.cols(); j++) {
                         set(out, i, j, get(x, i, (long) get(order, j)));
                     }
                 }
             }
-            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+            case StatisticOp.CholeskyInverse(var u, var status, var h, float damp) ->
                     choleskyInverse(u, status, h, damp);
-            case Op.QuadraticForm(var out, var e, var h) -> {
+            case StatisticOp.QuadraticForm(var out, var e, var h) -> {
                 for (long r = 0; r < e.rows(); r++) {
                     double sum = 0;
                     for (long i = 0; i < e.cols(); i++) {
@@ -226,8 +233,14 @@ public final class ReferenceOps implements Runner {
                     set(out, r, sum);
                 }
             }
-            case Op.ChooseGrid grid -> chooseGrid(grid);
-            case Op.RoundToGrid(var codes, var squares, var w, var scales, var zeros, var spec) -> {
+            case CompressionOp.ChooseGrid grid -> chooseGrid(grid);
+            case CompressionOp.RoundToGrid(
+                            var codes,
+                            var squares,
+                            var w,
+                            var scales,
+                            var zeros,
+                            var spec) -> {
                 for (long r = 0; r < w.rows(); r++) {
                     double error = 0;
                     double norm = 0;
@@ -250,14 +263,14 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.Transpose(var out, var x) -> {
+            case StatisticOp.Transpose(var out, var x) -> {
                 for (long i = 0; i < out.rows(); i++) {
                     for (long j = 0; j < out.cols(); j++) {
                         set(out, i, j, get(x, j, i));
                     }
                 }
             }
-            case Op.AccumulateColumnNorms(var sum, var x, int power) -> {
+            case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) -> {
                 for (long c = 0; c < x.cols(); c++) {
                     double total = get(sum, c);
                     for (long r = 0; r < x.rows(); r++) {
@@ -266,7 +279,7 @@ public final class ReferenceOps implements Runner {
                     set(sum, c, total);
                 }
             }
-            case Op.RowSquares(var out, var x) -> {
+            case StatisticOp.RowSquares(var out, var x) -> {
                 for (long r = 0; r < x.rows(); r++) {
                     double total = 0;
                     for (long c = 0; c < x.cols(); c++) {
@@ -275,8 +288,8 @@ public final class ReferenceOps implements Runner {
                     set(out, r, total);
                 }
             }
-            case Op.ChooseMask mask -> chooseMask(mask);
-            case Op.CountAbove(var out, var w, var importance, float threshold) -> {
+            case CompressionOp.ChooseMask mask -> chooseMask(mask);
+            case StatisticOp.CountAbove(var out, var w, var importance, float threshold) -> {
                 for (long r = 0; r < w.rows(); r++) {
                     int above = 0;
                     for (long c = 0; c < w.cols(); c++) {
@@ -286,13 +299,13 @@ public final class ReferenceOps implements Runner {
                     set(out, r, above);
                 }
             }
-            case Op.ApplyMask(var out, var w, var mask) -> {
+            case CompressionOp.ApplyMask(var out, var w, var mask) -> {
                 for (long i = 0; i < size(w); i++) {
                     set(out, i, get(mask, i) != 0 ? 0 : get(w, i));
                 }
             }
-            case Op.AccumulateObsBlock block -> obsBlock(block);
-            case Op.AccumulateObsSpread(var w, var errors, var u, int from, int to) -> {
+            case CompressionOp.AccumulateObsBlock block -> obsBlock(block);
+            case CompressionOp.AccumulateObsSpread(var w, var errors, var u, int from, int to) -> {
                 for (long r = 0; r < w.rows(); r++) {
                     for (long c = to; c < w.cols(); c++) {
                         double sum = 0;
@@ -303,7 +316,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.PackCodes(var out, var codes, int bits) -> {
+            case CompressionOp.PackCodes(var out, var codes, int bits) -> {
                 out.bytes().fill((byte) 0);
                 for (long r = 0; r < codes.rows(); r++) {
                     for (long i = 0; i < codes.cols() * bits; i++) {
@@ -313,7 +326,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case Op.Dequantize(var out, var w) -> {
+            case CompressionOp.Dequantize(var out, var w) -> {
                 double[] dense = dense(w);
                 for (int i = 0; i < dense.length; i++) {
                     set(out, i, dense[i]);
@@ -524,7 +537,7 @@ public final class ReferenceOps implements Runner {
         return -1;
     }
 
-    private static void chooseGrid(Op.ChooseGrid op) {
+    private static void chooseGrid(CompressionOp.ChooseGrid op) {
         QuantSpec spec = op.spec();
         Tensor w = op.w();
         long length = spec.groupLength(w.cols());
@@ -579,8 +592,8 @@ public final class ReferenceOps implements Runner {
     }
 
     /// Sorts everything that competes.
-    private static void chooseMask(Op.ChooseMask op) {
-        if (op.rule() instanceof Op.MaskRule.Zeros) {
+    private static void chooseMask(CompressionOp.ChooseMask op) {
+        if (op.rule() instanceof CompressionOp.MaskRule.Zeros) {
             for (long r = 0; r < op.w().rows(); r++) {
                 for (int c = op.from(); c < op.to(); c++) {
                     set(op.mask(), r, c, get(op.w(), r, c) == 0 ? 1 : 0);
@@ -594,7 +607,7 @@ public final class ReferenceOps implements Runner {
         for (long r = 0; r < op.w().rows(); r++) {
             List<Long> row = new ArrayList<>();
             for (int c = op.from(); c < op.to(); c++) {
-                if (op.rule() instanceof Op.MaskRule.NOfM(_, int m) && c % m == 0) {
+                if (op.rule() instanceof CompressionOp.MaskRule.NOfM(_, int m) && c % m == 0) {
                     row = new ArrayList<>();
                     groups.add(row);
                 }
@@ -602,19 +615,19 @@ public final class ReferenceOps implements Runner {
                 all.add(r * cols + c);
                 set(op.mask(), r, c, 0);
             }
-            if (op.rule() instanceof Op.MaskRule.EachRow) {
+            if (op.rule() instanceof CompressionOp.MaskRule.EachRow) {
                 groups.add(row);
             }
         }
         long zeros =
                 switch (op.rule()) {
-                    case Op.MaskRule.EachRow(int z) -> z;
-                    case Op.MaskRule.NOfM(int n, int m) -> m - n;
-                    case Op.MaskRule.Together(long z) -> {
+                    case CompressionOp.MaskRule.EachRow(int z) -> z;
+                    case CompressionOp.MaskRule.NOfM(int n, int m) -> m - n;
+                    case CompressionOp.MaskRule.Together(long z) -> {
                         groups.add(all);
                         yield z;
                     }
-                    case Op.MaskRule.Zeros() -> 0;
+                    case CompressionOp.MaskRule.Zeros() -> 0;
                 };
         for (List<Long> group : groups) {
             group.sort(
@@ -629,9 +642,9 @@ public final class ReferenceOps implements Runner {
         }
     }
 
-    private static void obsBlock(Op.AccumulateObsBlock op) {
-        Op.AccumulateObsBlock.Grid grid = op.grid();
-        Op.AccumulateObsBlock.Pruning pruning = op.pruning();
+    private static void obsBlock(CompressionOp.AccumulateObsBlock op) {
+        CompressionOp.AccumulateObsBlock.Grid grid = op.grid();
+        CompressionOp.AccumulateObsBlock.Pruning pruning = op.pruning();
         for (long r = 0; r < op.w().rows(); r++) {
             for (int j = op.from(); j < op.to(); j++) {
                 if (pruning != null && pruning.chosen() != null && j % pruning.chosen().m() == 0) {
@@ -659,8 +672,8 @@ public final class ReferenceOps implements Runner {
         }
     }
 
-    private static void chooseGroup(Op.AccumulateObsBlock op, long r, int from) {
-        Op.MaskRule.NOfM rule = op.pruning().chosen();
+    private static void chooseGroup(CompressionOp.AccumulateObsBlock op, long r, int from) {
+        CompressionOp.MaskRule.NOfM rule = op.pruning().chosen();
         List<Integer> columns = new ArrayList<>();
         for (int j = from; j < from + rule.m(); j++) {
             columns.add(j);

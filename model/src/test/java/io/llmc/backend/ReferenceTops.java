@@ -12,7 +12,7 @@ import java.util.stream.IntStream;
 final class ReferenceTops {
     private ReferenceTops() {}
 
-    static void logProbabilities(Op.TopLogProbabilities op) {
+    static void logProbabilities(LossOp.TopLogProbabilities op) {
         int n = (int) op.logits().cols();
         for (long r = 0; r < op.logits().rows(); r++) {
             double[] x = row(op.logits(), r);
@@ -31,7 +31,7 @@ final class ReferenceTops {
     }
 
     /// The gradient by central differences of the loss itself.
-    static void loss(Op.DistillTopLoss op) {
+    static void loss(LossOp.DistillTopLoss op) {
         for (long r = 0; r < op.student().rows(); r++) {
             double[] s = row(op.student(), r);
             double[] losses = losses(op, r, s);
@@ -51,8 +51,8 @@ final class ReferenceTops {
         }
     }
 
-    private static double[] losses(Op.DistillTopLoss op, long r, double[] s) {
-        Op.LossWeights w = op.weights();
+    private static double[] losses(LossOp.DistillTopLoss op, long r, double[] s) {
+        LossOp.LossWeights w = op.weights();
         int k = (int) op.ids().cols();
         double[] q = ReferenceGradients.softmax(s, w.temperature());
         double[] own = new double[k + 1];
@@ -68,7 +68,7 @@ final class ReferenceTops {
         for (double rest : q) {
             own[k] += rest;
         }
-        boolean rest = op.missing() == Op.Missing.REST;
+        boolean rest = op.missing() == LossOp.Missing.REST;
         double most = theirs[k - 1] * (s.length - k);
         theirs[k] = rest ? Math.min(most, Math.max(1 - sum, Math.pow(2, -24))) : 0;
         double all = sum + theirs[k];

@@ -210,7 +210,7 @@ class GradientTest {
                     MemorySegment values = memory.allocate(4 * t.shape().size(), 64);
                     Tensor wide = Tensor.of(values, DType.F32, t.shape().dims());
                     try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-                        backend.run(new io.llmc.backend.Op.Scale(wide, t, 1));
+                        backend.run(new io.llmc.backend.ForwardOp.Scale(wide, t, 1));
                     }
                     return wide;
                 });

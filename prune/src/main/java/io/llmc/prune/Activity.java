@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
@@ -40,7 +40,7 @@ final class Activity {
     private static void add(BlockScope scope, double[] sum, Tensor sequence) {
         try (TensorArena scratch = scope.backend().newArena(8 * sequence.cols() + 512)) {
             Tensor sizes = scratch.allocate(DType.F64, new Shape(sequence.cols()));
-            scope.run(new Op.AccumulateColumnNorms(sizes, sequence, 1));
+            scope.run(new StatisticOp.AccumulateColumnNorms(sizes, sequence, 1));
             double[] totals = Host.doubles(scope.backend(), sizes);
             for (int i = 0; i < totals.length; i++) {
                 double mean = totals[i] / sequence.rows();

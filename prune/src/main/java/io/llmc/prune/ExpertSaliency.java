@@ -2,7 +2,8 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
@@ -66,14 +67,14 @@ final class ExpertSaliency implements Tap {
         try (TensorArena scratch = backend.newArena(8 * rows * out + 8 * rows + 4096)) {
             Tensor y = scratch.allocate(DType.F32, new Shape(rows, out));
             Tensor squares = scratch.allocate(DType.F64, new Shape(rows));
-            backend.run(new Op.Matmul(y, hidden, down.weight()));
+            backend.run(new ForwardOp.Matmul(y, hidden, down.weight()));
             Tensor bias = scope.block().parameters().get(down.name() + ".bias");
             if (bias != null) {
                 Tensor sum = scratch.allocate(DType.F32, y.shape());
-                backend.run(new Op.AddRow(sum, y, bias));
+                backend.run(new ForwardOp.AddRow(sum, y, bias));
                 y = sum;
             }
-            backend.run(new Op.RowSquares(squares, y));
+            backend.run(new StatisticOp.RowSquares(squares, y));
             return Host.doubles(backend, squares);
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
@@ -191,7 +191,7 @@ public record ExpertsPass(int keep) implements BlockPass {
         Tensor out = scope.arena().allocate(x.dtype(), new Shape(kept.size(), x.cols()));
         try (TensorArena scratch = scope.backend().newArena(4L * kept.size() + 4096)) {
             int[] rows = kept.stream().mapToInt(Integer::intValue).toArray();
-            scope.run(new Op.GatherRows(out, x, Host.ints(scope.backend(), scratch, rows)));
+            scope.run(new ForwardOp.GatherRows(out, x, Host.ints(scope.backend(), scratch, rows)));
         }
         return out;
     }

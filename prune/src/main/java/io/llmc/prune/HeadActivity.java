@@ -2,7 +2,8 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.solver.Host;
@@ -49,14 +50,14 @@ final class HeadActivity {
         try (TensorArena scratch = backend.newArena(8 * x.rows() * all + 4096)) {
             Tensor weight = heads.weight().rows(heads.queries(), all);
             Tensor y = scratch.allocate(DType.F32, new Shape(x.rows(), heads.rows()));
-            backend.run(new Op.Matmul(y, x, new Weight.Dense(weight)));
+            backend.run(new ForwardOp.Matmul(y, x, new Weight.Dense(weight)));
             if (heads.bias() != null) {
                 Tensor column = heads.bias().reshape(all, 1).rows(heads.queries(), all);
                 Tensor sum = scratch.allocate(DType.F32, y.shape());
-                backend.run(new Op.AddRow(sum, y, column.reshape(heads.rows())));
+                backend.run(new ForwardOp.AddRow(sum, y, column.reshape(heads.rows())));
                 y = sum;
             }
-            backend.run(new Op.AccumulateColumnNorms(sums, y, 2));
+            backend.run(new StatisticOp.AccumulateColumnNorms(sums, y, 2));
         }
     }
 

@@ -3,7 +3,8 @@ package io.llmc.prune;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
@@ -64,10 +65,12 @@ final class InputNorms implements AutoCloseable {
         }
 
         private void add(BlockScope scope, Tensor x) {
-            scope.run(new Op.AccumulateColumnNorms(squares, x, 2));
+            scope.run(new StatisticOp.AccumulateColumnNorms(squares, x, 2));
             if (tokens < SAMPLE) {
                 long rows = Math.min(x.rows(), SAMPLE - tokens);
-                scope.run(new Op.Scale(sample.rows(tokens, tokens + rows), x.rows(0, rows), 1));
+                scope.run(
+                        new ForwardOp.Scale(
+                                sample.rows(tokens, tokens + rows), x.rows(0, rows), 1));
             }
             tokens += x.rows();
         }

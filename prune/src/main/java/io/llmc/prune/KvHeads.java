@@ -2,7 +2,7 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
@@ -76,12 +76,12 @@ record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headD
         Tensor out = arena.allocate(DType.F32, new Shape(queries + rows() / ratio, x.cols()));
         Tensor pooled = out.rows(queries, out.rows());
         if (queries > 0) {
-            backend.run(new Op.Scale(out.rows(0, queries), x.rows(0, queries), 1));
+            backend.run(new ForwardOp.Scale(out.rows(0, queries), x.rows(0, queries), 1));
         }
-        backend.run(new Op.Zero(pooled));
+        backend.run(new ForwardOp.Zero(pooled));
         try (TensorArena scratch = backend.newArena(4 * rows() * (x.cols() + 2) + 4096)) {
             Tensor heads = scratch.allocate(DType.F32, new Shape(rows(), x.cols()));
-            backend.run(new Op.Scale(heads, x.rows(queries, all), 1));
+            backend.run(new ForwardOp.Scale(heads, x.rows(queries, all), 1));
             int[] rows = new int[heads() * headDim];
             float[] weights = new float[rows.length];
             for (int r = 0; r < rows.length; r++) {
@@ -90,7 +90,7 @@ record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headD
                 weights[r] = shares[head];
             }
             backend.run(
-                    new Op.AccumulateRows(
+                    new ForwardOp.AccumulateRows(
                             pooled,
                             heads,
                             Host.ints(backend, scratch, rows),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
@@ -155,7 +155,7 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
         Tensor old = heads.bias().reshape(heads.bias().rows(), 1);
         Tensor pooled = heads.pool(scope.backend(), scope.arena(), old, shares, ratio);
         Tensor rounded = scope.arena().allocate(old.dtype(), pooled.shape());
-        scope.run(new Op.Scale(rounded, pooled, 1));
+        scope.run(new ForwardOp.Scale(rounded, pooled, 1));
         return rounded.reshape(rounded.rows());
     }
 

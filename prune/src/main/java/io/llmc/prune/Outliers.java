@@ -2,7 +2,7 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
@@ -63,7 +63,9 @@ final class Outliers {
         long in = w.inFeatures();
         try (TensorArena scratch = backend.newArena(4 * w.outFeatures() * in + 8 * in + 4096)) {
             Tensor sums = scratch.allocate(DType.F64, new Shape(in));
-            backend.run(new Op.AccumulateColumnNorms(sums, Sparse.values(backend, scratch, w), 1));
+            backend.run(
+                    new StatisticOp.AccumulateColumnNorms(
+                            sums, Sparse.values(backend, scratch, w), 1));
             double[] columns = Host.doubles(backend, sums);
             float[] norms = g.norms(backend);
             double total = 0;
@@ -83,7 +85,7 @@ final class Outliers {
             Tensor counts = scratch.allocate(DType.F64, new Shape(out));
             Tensor norms = Host.floats(backend, scratch, g.norms(backend));
             backend.run(
-                    new Op.CountAbove(
+                    new StatisticOp.CountAbove(
                             counts, Sparse.values(backend, scratch, w), norms, threshold));
             return Host.sum(Host.doubles(backend, counts));
         }

@@ -2,7 +2,8 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
@@ -45,7 +46,7 @@ final class Refit {
         try (TensorArena scratch = arena.scratch()) {
             Tensor keptIndex = Host.ints(backend, scratch, kept);
             if (factor == null || removed.length == 0) {
-                backend.run(new Op.GatherColumns(result, w, keptIndex));
+                backend.run(new StatisticOp.GatherColumns(result, w, keptIndex));
                 return result;
             }
             Tensor removedIndex = Host.ints(backend, scratch, removed);
@@ -53,18 +54,18 @@ final class Refit {
             Tensor go = matrix(scratch, out, removed.length);
             Tensor rows = matrix(scratch, kept.length, w.cols());
             Tensor cross = matrix(scratch, kept.length, removed.length);
-            backend.run(new Op.GatherColumns(stay, w, keptIndex));
-            backend.run(new Op.GatherColumns(go, w, removedIndex));
-            backend.run(new Op.GatherRows(rows, h, keptIndex));
-            backend.run(new Op.GatherColumns(cross, rows, removedIndex));
+            backend.run(new StatisticOp.GatherColumns(stay, w, keptIndex));
+            backend.run(new StatisticOp.GatherColumns(go, w, removedIndex));
+            backend.run(new ForwardOp.GatherRows(rows, h, keptIndex));
+            backend.run(new StatisticOp.GatherColumns(cross, rows, removedIndex));
             Tensor a = matrix(scratch, out, kept.length);
             Tensor b = matrix(scratch, out, kept.length);
             Tensor lower = matrix(scratch, kept.length, kept.length);
-            backend.run(new Op.Matmul(a, go, new io.llmc.tensor.Weight.Dense(cross)));
-            backend.run(new Op.Matmul(b, a, new io.llmc.tensor.Weight.Dense(factor.u())));
-            backend.run(new Op.Transpose(lower, factor.u()));
-            backend.run(new Op.Matmul(a, b, new io.llmc.tensor.Weight.Dense(lower)));
-            backend.run(new Op.Add(result, stay, a, 1));
+            backend.run(new ForwardOp.Matmul(a, go, new io.llmc.tensor.Weight.Dense(cross)));
+            backend.run(new ForwardOp.Matmul(b, a, new io.llmc.tensor.Weight.Dense(factor.u())));
+            backend.run(new StatisticOp.Transpose(lower, factor.u()));
+            backend.run(new ForwardOp.Matmul(a, b, new io.llmc.tensor.Weight.Dense(lower)));
+            backend.run(new ForwardOp.Add(result, stay, a, 1));
         }
         return result;
     }
@@ -73,7 +74,8 @@ final class Refit {
     static Factor factor(Backend backend, TensorArena arena, Tensor h, int[] kept, double damping) {
         Tensor part = matrix(arena, kept.length, kept.length);
         try (TensorArena scratch = arena.scratch()) {
-            backend.run(new Op.GatherSymmetric(part, h, Host.ints(backend, scratch, kept)));
+            backend.run(
+                    new StatisticOp.GatherSymmetric(part, h, Host.ints(backend, scratch, kept)));
         }
         return Factor.of(backend, arena, part, damping, false);
     }
@@ -89,15 +91,15 @@ final class Refit {
         try (TensorArena scratch = arena.scratch()) {
             Tensor turned = matrix(scratch, kept.length + 1, out);
             Tensor rows = matrix(scratch, in, out);
-            backend.run(new Op.Transpose(turned.rows(0, kept.length), columns));
-            backend.run(new Op.Zero(turned.rows(kept.length, kept.length + 1)));
+            backend.run(new StatisticOp.Transpose(turned.rows(0, kept.length), columns));
+            backend.run(new ForwardOp.Zero(turned.rows(kept.length, kept.length + 1)));
             int[] from = new int[in];
             Arrays.fill(from, kept.length);
             for (int k = 0; k < kept.length; k++) {
                 from[kept[k]] = k;
             }
-            backend.run(new Op.GatherRows(rows, turned, Host.ints(backend, scratch, from)));
-            backend.run(new Op.Transpose(full, rows));
+            backend.run(new ForwardOp.GatherRows(rows, turned, Host.ints(backend, scratch, from)));
+            backend.run(new StatisticOp.Transpose(full, rows));
         }
         return full;
     }
@@ -108,10 +110,10 @@ final class Refit {
             Tensor e = a;
             if (b != null) {
                 e = matrix(scratch, a.rows(), a.cols());
-                backend.run(new Op.Add(e, a, b, -1));
+                backend.run(new ForwardOp.Add(e, a, b, -1));
             }
             Tensor rows = scratch.allocate(DType.F64, new Shape(a.rows()));
-            backend.run(new Op.QuadraticForm(rows, e, h));
+            backend.run(new StatisticOp.QuadraticForm(rows, e, h));
             return Host.sum(Host.doubles(backend, rows));
         }
     }

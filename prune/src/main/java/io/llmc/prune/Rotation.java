@@ -2,7 +2,8 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
@@ -166,9 +167,9 @@ final class Rotation implements Checkpoint.Derivation {
                 try (TensorArena scratch = arena.scratch()) {
                     Tensor x = floats(scratch, w.rows(from, to));
                     Tensor y = scratch.allocate(DType.F32, new Shape(to - from, q.length));
-                    backend.run(new Op.Matmul(y, x, new Weight.Dense(turned)));
+                    backend.run(new ForwardOp.Matmul(y, x, new Weight.Dense(turned)));
                     Tensor rounded = scratch.allocate(info.dtype(), y.shape());
-                    backend.run(new Op.Scale(rounded, y, 1));
+                    backend.run(new ForwardOp.Scale(rounded, y, 1));
                     long row = info.dtype().bytesFor(q.length);
                     backend.download(out.asSlice(from * row, (to - from) * row), rounded);
                 }
@@ -223,9 +224,9 @@ final class Rotation implements Checkpoint.Derivation {
             Tensor turned = matrix(arena, ones);
             Tensor x = floats(arena, flat);
             Tensor columns = arena.allocate(DType.F32, new Shape(in, d));
-            backend.run(new Op.Transpose(columns, x));
+            backend.run(new StatisticOp.Transpose(columns, x));
             Tensor y = arena.allocate(DType.F32, new Shape(q.length, in));
-            backend.run(new Op.Matmul(y, turned, new Weight.Dense(columns)));
+            backend.run(new ForwardOp.Matmul(y, turned, new Weight.Dense(columns)));
             return rounded(y, info, arena, memory);
         }
     }
@@ -234,14 +235,14 @@ final class Rotation implements Checkpoint.Derivation {
     private Tensor floats(TensorArena arena, Tensor stored) {
         Tensor here = backend.adopt(stored, arena);
         Tensor x = arena.allocate(DType.F32, stored.shape());
-        backend.run(new Op.Scale(x, here, 1));
+        backend.run(new ForwardOp.Scale(x, here, 1));
         return x;
     }
 
     /// Host memory of the type that the file has.
     private Tensor rounded(Tensor y, TensorInfo info, TensorArena arena, Arena memory) {
         Tensor rounded = arena.allocate(info.dtype(), y.shape());
-        backend.run(new Op.Scale(rounded, y, 1));
+        backend.run(new ForwardOp.Scale(rounded, y, 1));
         MemorySegment out = memory.allocate(info.byteSize(), 64);
         backend.download(out, rounded);
         return Tensor.of(out, info.dtype(), info.shape().dims());
@@ -256,8 +257,8 @@ final class Rotation implements Checkpoint.Derivation {
                 }
             }
             if (layer.attentionPostNorm() != null || layer.feedForwardPostNorm() != null) {
-                return "its norms after attention and feed-forward scale single channels of what is added"
-                        + " to the stream, which a rotation mixes";
+                return "its norms after attention and feed-forward scale single channels of what is"
+                           + " added to the stream, which a rotation mixes";
             }
         }
         if (spec.finalNorm().kind() != NormSpec.Kind.RMS) {

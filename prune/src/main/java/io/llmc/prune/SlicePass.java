@@ -4,7 +4,8 @@ package io.llmc.prune;
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
@@ -204,12 +205,12 @@ public record SlicePass(int hidden) implements ModelPass {
             ModelScope scope, HiddenStates states, Tensor gram, double[] sum, TensorArena arena) {
         Backend backend = scope.model().backend();
         float eps = scope.model().spec().finalNorm().eps();
-        backend.run(new Op.Zero(gram));
+        backend.run(new ForwardOp.Zero(gram));
         states.forEach((x, _) -> {
             try (TensorArena scratch = arena.scratch()) {
                 Tensor normed = scratch.allocate(DType.F32, x.shape());
-                backend.run(new Op.RmsNorm(normed, x, null, eps, 0));
-                backend.run(new Op.AccumulateGram(gram, normed, 1));
+                backend.run(new ForwardOp.RmsNorm(normed, x, null, eps, 0));
+                backend.run(new StatisticOp.AccumulateGram(gram, normed, 1));
             }
         });
         float[] values = Host.floats(backend, gram);

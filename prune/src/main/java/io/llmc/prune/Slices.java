@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.Replacement;
@@ -77,13 +78,13 @@ final class Slices {
         Tensor w = values(replacement.weight(linear));
         Tensor index = Host.ints(scope.backend(), scope.arena(), rows);
         Tensor cut = scope.arena().allocate(w.dtype(), new Shape(rows.length, w.cols()));
-        scope.run(new Op.GatherRows(cut, w, index));
+        scope.run(new ForwardOp.GatherRows(cut, w, index));
         replacement.put(linear, new Weight.Dense(cut));
         String name = linear + ".bias";
         if (replacement.has(name)) {
             Tensor bias = replacement.tensor(name);
             Tensor part = scope.arena().allocate(bias.dtype(), new Shape(rows.length, 1));
-            scope.run(new Op.GatherRows(part, bias.reshape(bias.shape().size(), 1), index));
+            scope.run(new ForwardOp.GatherRows(part, bias.reshape(bias.shape().size(), 1), index));
             replacement.put(name, part.reshape(rows.length));
         }
     }
@@ -94,7 +95,7 @@ final class Slices {
         }
         Tensor values =
                 scope.arena().allocate(DType.F32, new Shape(w.outFeatures(), w.inFeatures()));
-        scope.run(new Op.Dequantize(values, w));
+        scope.run(new CompressionOp.Dequantize(values, w));
         return values;
     }
 

@@ -2,7 +2,9 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
@@ -22,12 +24,14 @@ final class Sparse {
     }
 
     /// How many weights a pattern takes from each of the compared ones.
-    static Op.MaskRule rule(Pattern pattern, double sparsity, Compare compare, long out, long in) {
+    static CompressionOp.MaskRule rule(
+            Pattern pattern, double sparsity, Compare compare, long out, long in) {
         return switch (pattern) {
             case Pattern.NOfM p -> p.rule();
             case Pattern.Unstructured _ when compare == Compare.ROW ->
-                    new Op.MaskRule.EachRow((int) (in * sparsity));
-            case Pattern.Unstructured _ -> new Op.MaskRule.Together((long) (out * in * sparsity));
+                    new CompressionOp.MaskRule.EachRow((int) (in * sparsity));
+            case Pattern.Unstructured _ ->
+                    new CompressionOp.MaskRule.Together((long) (out * in * sparsity));
         };
     }
 
@@ -41,12 +45,14 @@ final class Sparse {
             TensorArena arena,
             Tensor values,
             Tensor importance,
-            Op.MaskRule rule) {
+            CompressionOp.MaskRule rule) {
         Tensor out = arena.allocate(values.dtype(), values.shape());
         try (TensorArena scratch = backend.newArena(scratchBytes(values.rows(), values.cols()))) {
             Tensor mask = scratch.allocate(DType.U8, values.shape());
-            backend.run(new Op.ChooseMask(mask, values, importance, rule, 0, (int) values.cols()));
-            backend.run(new Op.ApplyMask(out, values, mask));
+            backend.run(
+                    new CompressionOp.ChooseMask(
+                            mask, values, importance, rule, 0, (int) values.cols()));
+            backend.run(new CompressionOp.ApplyMask(out, values, mask));
             return new Pruned(out, Host.share(backend, mask));
         }
     }
@@ -59,7 +65,7 @@ final class Sparse {
             return values;
         }
         Tensor values = arena.allocate(DType.F32, new Shape(w.outFeatures(), w.inFeatures()));
-        backend.run(new Op.Dequantize(values, w));
+        backend.run(new CompressionOp.Dequantize(values, w));
         return values;
     }
 
@@ -73,12 +79,12 @@ final class Sparse {
             Tensor after = arena.allocate(DType.F32, new Shape(x.rows(), out));
             Tensor difference = arena.allocate(DType.F32, new Shape(x.rows(), out));
             Tensor squares = arena.allocate(DType.F64, new Shape(x.rows()));
-            backend.run(new Op.Matmul(before, x, w));
-            backend.run(new Op.Matmul(after, x, q));
-            backend.run(new Op.Add(difference, after, before, -1));
-            backend.run(new Op.RowSquares(squares, difference));
+            backend.run(new ForwardOp.Matmul(before, x, w));
+            backend.run(new ForwardOp.Matmul(after, x, q));
+            backend.run(new ForwardOp.Add(difference, after, before, -1));
+            backend.run(new StatisticOp.RowSquares(squares, difference));
             double error = Host.sum(Host.doubles(backend, squares));
-            backend.run(new Op.RowSquares(squares, before));
+            backend.run(new StatisticOp.RowSquares(squares, before));
             double norm = Host.sum(Host.doubles(backend, squares));
             return RelativeError.of(error, norm);
         }

@@ -2,7 +2,9 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
@@ -47,8 +49,8 @@ final class SparseGptMath {
         Tensor work = arena.allocate(DType.F32, new Shape(w.outFeatures(), in));
         Tensor dense = scratch.allocate(DType.F32, work.shape());
         Tensor mask = scratch.allocate(DType.U8, work.shape());
-        backend.run(new Op.Dequantize(dense, w));
-        backend.run(new Op.Scale(work, dense, 1));
+        backend.run(new CompressionOp.Dequantize(dense, w));
+        backend.run(new ForwardOp.Scale(work, dense, 1));
         try (TensorArena inner = scratch.scratch()) {
             Tensor costs = factor.costs(backend, inner);
             for (int from = 0; from < in; from += blockSize) {
@@ -58,11 +60,11 @@ final class SparseGptMath {
         }
         Tensor difference = scratch.allocate(DType.F32, work.shape());
         double norm = squared(backend, scratch, dense, h);
-        backend.run(new Op.Add(difference, work, dense, -1));
+        backend.run(new ForwardOp.Add(difference, work, dense, -1));
         double error = squared(backend, scratch, difference, h);
         Tensor masked = scratch.allocate(DType.F32, work.shape());
-        backend.run(new Op.ApplyMask(masked, dense, mask));
-        backend.run(new Op.Add(difference, masked, dense, -1));
+        backend.run(new CompressionOp.ApplyMask(masked, dense, mask));
+        backend.run(new ForwardOp.Add(difference, masked, dense, -1));
         double uncompensated = squared(backend, scratch, difference, h);
         return new Result(
                 work,
@@ -82,16 +84,16 @@ final class SparseGptMath {
             double sparsity,
             int from,
             int to) {
-        Op.MaskRule.NOfM chosen = null;
+        CompressionOp.MaskRule.NOfM chosen = null;
         switch (pattern) {
             case Pattern.NOfM p -> chosen = p.rule();
             case Pattern.Unstructured _ ->
                     backend.run(
-                            new Op.ChooseMask(
+                            new CompressionOp.ChooseMask(
                                     mask,
                                     work,
                                     costs,
-                                    new Op.MaskRule.Together(
+                                    new CompressionOp.MaskRule.Together(
                                             new Pattern.Unstructured(sparsity)
                                                     .zeros(work.rows() * (to - from))),
                                     from,
@@ -100,16 +102,17 @@ final class SparseGptMath {
         try (TensorArena inner = scratch.scratch()) {
             Tensor errors = inner.allocate(DType.F32, new Shape(work.rows(), to - from));
             backend.run(
-                    new Op.AccumulateObsBlock(
+                    new CompressionOp.AccumulateObsBlock(
                             errors,
                             work,
                             factor.u(),
                             null,
-                            new Op.AccumulateObsBlock.Pruning(mask, chosen),
+                            new CompressionOp.AccumulateObsBlock.Pruning(mask, chosen),
                             from,
                             to));
             if (to < work.cols()) {
-                backend.run(new Op.AccumulateObsSpread(work, errors, factor.u(), from, to));
+                backend.run(
+                        new CompressionOp.AccumulateObsSpread(work, errors, factor.u(), from, to));
             }
         }
     }
@@ -117,7 +120,7 @@ final class SparseGptMath {
     private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {
         try (TensorArena inner = scratch.scratch()) {
             Tensor rows = inner.allocate(DType.F64, new Shape(e.rows()));
-            backend.run(new Op.QuadraticForm(rows, e, h));
+            backend.run(new StatisticOp.QuadraticForm(rows, e, h));
             return Host.sum(Host.doubles(backend, rows));
         }
     }

@@ -2,7 +2,8 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
@@ -23,9 +24,9 @@ final class UnitScores {
         try (TensorArena scratch = arena.scratch()) {
             Tensor sizes = scratch.allocate(DType.F64, new Shape(in));
             Tensor diagonal = scratch.allocate(DType.F32, new Shape(in));
-            backend.run(new Op.Zero(sizes));
-            backend.run(new Op.AccumulateColumnNorms(sizes, w, 1));
-            backend.run(new Op.Diagonal(diagonal, h));
+            backend.run(new ForwardOp.Zero(sizes));
+            backend.run(new StatisticOp.AccumulateColumnNorms(sizes, w, 1));
+            backend.run(new StatisticOp.Diagonal(diagonal, h));
             double[] scores = Host.doubles(backend, sizes);
             float[] squares = Host.floats(backend, diagonal);
             for (int i = 0; i < in; i++) {
@@ -68,8 +69,8 @@ final class UnitScores {
     private static double[] columnSquares(Backend backend, TensorArena arena, Tensor x) {
         try (TensorArena scratch = arena.scratch()) {
             Tensor sums = scratch.allocate(DType.F64, new Shape(x.cols()));
-            backend.run(new Op.Zero(sums));
-            backend.run(new Op.AccumulateColumnNorms(sums, x, 2));
+            backend.run(new ForwardOp.Zero(sums));
+            backend.run(new StatisticOp.AccumulateColumnNorms(sums, x, 2));
             return Host.doubles(backend, sums);
         }
     }
@@ -78,9 +79,9 @@ final class UnitScores {
     private static double[] gram(Backend backend, TensorArena arena, Tensor x, int[] columns) {
         Tensor part = Refit.matrix(arena, x.rows(), columns.length);
         Tensor gram = Refit.matrix(arena, columns.length, columns.length);
-        backend.run(new Op.GatherColumns(part, x, Host.ints(backend, arena, columns)));
-        backend.run(new Op.Zero(gram));
-        backend.run(new Op.AccumulateGram(gram, part, 1));
+        backend.run(new StatisticOp.GatherColumns(part, x, Host.ints(backend, arena, columns)));
+        backend.run(new ForwardOp.Zero(gram));
+        backend.run(new StatisticOp.AccumulateGram(gram, part, 1));
         float[] values = Host.floats(backend, gram);
         double[] wide = new double[values.length];
         for (int i = 0; i < wide.length; i++) {

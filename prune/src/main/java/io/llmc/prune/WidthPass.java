@@ -256,7 +256,7 @@ public record WidthPass(
         try (TensorArena arena = backend.newArena(4 * out * in + 4096);
                 TensorArena scratch = backend.newArena(Refit.scratchBytes(out, in))) {
             Tensor w = Refit.matrix(arena, out, in);
-            scope.run(new io.llmc.backend.Op.Dequantize(w, layer.weight()));
+            scope.run(new io.llmc.backend.CompressionOp.Dequantize(w, layer.weight()));
             int[] kept;
             try (TensorArena inner = scratch.scratch()) {
                 Tensor h = seen ? g.hessian() : identity(backend, inner, in);

@@ -3,6 +3,7 @@ package io.llmc.prune;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
@@ -27,7 +28,7 @@ final class CountingBackend implements Backend {
 
     @Override
     public void run(Op op) {
-        if (op instanceof Op.Attention a && a.spec().length() == length) {
+        if (op instanceof ForwardOp.Attention a && a.spec().length() == length) {
             tokens += a.q().rows();
         }
         real.run(op);

@@ -6,7 +6,7 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.TestFiles;
@@ -112,7 +112,7 @@ class LayerOracleTest {
             norms[i] = (float) Math.sqrt(norms[i]);
         }
         Tensor w = read("W");
-        Op.MaskRule rule = Sparse.rule(pattern(key), 0.5, Compare.ROW, N, N);
+        CompressionOp.MaskRule rule = Sparse.rule(pattern(key), 0.5, Compare.ROW, N, N);
         Tensor importance = Host.floats(backend, arena, norms);
         Sparse.Pruned pruned = Sparse.prune(backend, arena, w, importance, rule);
         float[] got = Host.floats(backend, pruned.values());

@@ -2,7 +2,9 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
@@ -31,7 +33,7 @@ final class GptqMath {
             QuantSpec spec,
             ActOrder order,
             int blockSize,
-            Op.GridSearch search,
+            CompressionOp.GridSearch search,
             boolean weigh,
             Pattern pattern,
             boolean keepZeros) {
@@ -75,7 +77,7 @@ final class GptqMath {
         int in = (int) w.inFeatures();
         QuantSpec spec = s.spec();
         Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
-        backend.run(new Op.Dequantize(dense, w));
+        backend.run(new CompressionOp.Dequantize(dense, w));
         int[] groupOf = groupOf(s, factor.order(), in);
         Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
         Tensor groupIndex =
@@ -99,7 +101,7 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             sparsity = solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
         }
-        backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
+        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.bits()));
         double error;
         try (TensorArena inner = scratch.scratch()) {
             error = distance(backend, inner, packed, dense, h);
@@ -154,21 +156,23 @@ final class GptqMath {
                         : null;
         if (permuted) {
             Tensor order = Host.ints(backend, scratch, factor.order());
-            backend.run(new Op.GatherColumns(work, dense, order));
+            backend.run(new StatisticOp.GatherColumns(work, dense, order));
         } else {
-            backend.run(new Op.Scale(work, dense, 1));
+            backend.run(new ForwardOp.Scale(work, dense, 1));
         }
         Tensor groups = Host.ints(backend, scratch, groupOf);
         Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
         Tensor mask = s.masks() ? scratch.allocate(DType.U8, codes.shape()) : null;
-        Op.AccumulateObsBlock.Pruning pruning = null;
+        CompressionOp.AccumulateObsBlock.Pruning pruning = null;
         Tensor costs = null;
         if (mask != null) {
             var chosen = s.pattern() instanceof Pattern.NOfM p ? p.rule() : null;
-            pruning = new Op.AccumulateObsBlock.Pruning(mask, chosen);
+            pruning = new CompressionOp.AccumulateObsBlock.Pruning(mask, chosen);
             costs = factor.costs(backend, scratch);
             // The order of the columns makes no difference to which weights are zero now.
-            backend.run(new Op.ChooseMask(mask, work, null, new Op.MaskRule.Zeros(), 0, in));
+            backend.run(
+                    new CompressionOp.ChooseMask(
+                            mask, work, null, new CompressionOp.MaskRule.Zeros(), 0, in));
         }
         for (int from = 0; from < in; from += s.blockSize()) {
             int to = Math.min(in, from + s.blockSize());
@@ -190,29 +194,36 @@ final class GptqMath {
             if (s.pattern() instanceof Pattern.Unstructured p) {
                 long zeros = p.zeros(dense.rows() * (to - from));
                 backend.run(
-                        new Op.ChooseMask(
-                                mask, work, costs, new Op.MaskRule.Together(zeros), from, to));
+                        new CompressionOp.ChooseMask(
+                                mask,
+                                work,
+                                costs,
+                                new CompressionOp.MaskRule.Together(zeros),
+                                from,
+                                to));
             }
             try (TensorArena block = scratch.scratch()) {
                 Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
                 backend.run(
-                        new Op.AccumulateObsBlock(
+                        new CompressionOp.AccumulateObsBlock(
                                 errors,
                                 work,
                                 factor.u(),
-                                new Op.AccumulateObsBlock.Grid(
+                                new CompressionOp.AccumulateObsBlock.Grid(
                                         rounded, grid.scales(), grid.zeros(), groups, s.spec()),
                                 pruning,
                                 from,
                                 to));
                 if (to < in) {
-                    backend.run(new Op.AccumulateObsSpread(work, errors, factor.u(), from, to));
+                    backend.run(
+                            new CompressionOp.AccumulateObsSpread(
+                                    work, errors, factor.u(), from, to));
                 }
             }
         }
         if (permuted) {
             backend.run(
-                    new Op.GatherColumns(
+                    new StatisticOp.GatherColumns(
                             codes,
                             rounded,
                             Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
@@ -231,7 +242,7 @@ final class GptqMath {
             int to) {
         if (from < to) {
             backend.run(
-                    new Op.ChooseGrid(
+                    new CompressionOp.ChooseGrid(
                             grid.scales(),
                             grid.zeros(),
                             w,
@@ -299,9 +310,9 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             Tensor codes = inner.allocate(DType.U8, dense.shape());
             backend.run(
-                    new Op.RoundToGrid(
+                    new CompressionOp.RoundToGrid(
                             codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
-            backend.run(new Op.PackCodes(packed.codes(), codes, s.spec().bits()));
+            backend.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
     }
@@ -311,14 +322,14 @@ final class GptqMath {
             Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
         Tensor values = scratch.allocate(DType.F32, dense.shape());
         Tensor difference = scratch.allocate(DType.F32, dense.shape());
-        backend.run(new Op.Dequantize(values, q));
-        backend.run(new Op.Add(difference, values, dense, -1));
+        backend.run(new CompressionOp.Dequantize(values, q));
+        backend.run(new ForwardOp.Add(difference, values, dense, -1));
         return squared(backend, scratch, difference, h);
     }
 
     private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {
         Tensor rows = scratch.allocate(DType.F64, new Shape(e.rows()));
-        backend.run(new Op.QuadraticForm(rows, e, h));
+        backend.run(new StatisticOp.QuadraticForm(rows, e, h));
         return Host.sum(Host.doubles(backend, rows));
     }
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Linear;
@@ -50,7 +51,7 @@ public record GptqPass(
         double damping,
         int blockSize,
         Clip clip,
-        Op.GridSearch search,
+        CompressionOp.GridSearch search,
         RareExperts rareExperts,
         int minExpertTokens,
         KeepZeros keepZeros,
@@ -193,7 +194,7 @@ public record GptqPass(
         try (TensorArena scratch = scope.backend().newArena(8 * w.rows() + 4 * w.cols() + 4096)) {
             Tensor counts = scratch.allocate(DType.F64, new Shape(w.rows()));
             Tensor importance = Host.floats(scope.backend(), scratch, ones);
-            scope.run(new Op.CountAbove(counts, w, importance, 0));
+            scope.run(new StatisticOp.CountAbove(counts, w, importance, 0));
             double others = Host.sum(Host.doubles(scope.backend(), counts));
             return 1 - others / w.shape().size();
         }

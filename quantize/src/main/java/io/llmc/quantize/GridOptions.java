@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.QuantSpec;
 
@@ -33,12 +33,12 @@ final class GridOptions {
 
     /// `clipSteps` (9), `clipGrid` (20), `clipNorm` (2): factors 1.0 to 0.6. GPTQ's own `mse`
     /// search is 80, 100 and 2.4.
-    static Op.GridSearch search(Options o) {
-        int steps = o.integer("clipSteps", Op.GridSearch.DEFAULT.steps());
-        int grid = o.integer("clipGrid", Op.GridSearch.DEFAULT.grid());
-        double norm = o.decimal("clipNorm", Op.GridSearch.DEFAULT.norm());
+    static CompressionOp.GridSearch search(Options o) {
+        int steps = o.integer("clipSteps", CompressionOp.GridSearch.DEFAULT.steps());
+        int grid = o.integer("clipGrid", CompressionOp.GridSearch.DEFAULT.grid());
+        double norm = o.decimal("clipNorm", CompressionOp.GridSearch.DEFAULT.norm());
         try {
-            return new Op.GridSearch(steps, grid, (float) norm);
+            return new CompressionOp.GridSearch(steps, grid, (float) norm);
         } catch (IllegalArgumentException e) {
             throw o.error("clipSteps", e.getMessage());
         }

@@ -2,7 +2,7 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.solver.Host;
 import io.llmc.solver.RelativeError;
@@ -37,7 +37,7 @@ final class RtnMath {
             QuantSpec spec,
             DType scaleDtype,
             int minZero,
-            Op.GridSearch search,
+            CompressionOp.GridSearch search,
             Tensor importance,
             boolean groupIndex) {
         long out = w.outFeatures();
@@ -50,7 +50,7 @@ final class RtnMath {
         }
         int groups = (int) spec.groups(in);
         backend.run(
-                new Op.ChooseGrid(
+                new CompressionOp.ChooseGrid(
                         grid.scales(),
                         grid.zeros(),
                         dense,
@@ -62,8 +62,10 @@ final class RtnMath {
                         groups));
         Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
         Tensor squares = scratch.allocate(DType.F64, new Shape(out, 2));
-        backend.run(new Op.RoundToGrid(codes, squares, dense, grid.scales(), grid.zeros(), spec));
-        backend.run(new Op.PackCodes(packed.codes(), codes, spec.bits()));
+        backend.run(
+                new CompressionOp.RoundToGrid(
+                        codes, squares, dense, grid.scales(), grid.zeros(), spec));
+        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.bits()));
         return new Result(packed, ratio(Host.doubles(backend, squares)));
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.pipeline.BlockPass;
@@ -22,7 +22,7 @@ import java.util.SequencedMap;
 ///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(QuantSpec spec, Clip clip, Op.GridSearch search, Targets targets)
+public record RtnPass(QuantSpec spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(

@@ -6,8 +6,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.GridSearch;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.CompressionOp.GridSearch;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.TestFiles;
@@ -124,7 +124,7 @@ class LayerOracleTest {
 
     private static float[] values(Backend backend, TensorArena arena, Weight q) {
         Tensor t = arena.allocate(DType.F32, new Shape(512, 512));
-        backend.run(new Op.Dequantize(t, q));
+        backend.run(new CompressionOp.Dequantize(t, q));
         return Host.floats(backend, t);
     }
 

@@ -5,7 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.solver.Factor;
@@ -52,8 +54,8 @@ class ZerosTest {
             }
         }
         hessian = matrix(IN, IN);
-        backend.run(new Op.Zero(hessian));
-        backend.run(new Op.AccumulateGram(hessian, put(x, 400, IN), 1));
+        backend.run(new ForwardOp.Zero(hessian));
+        backend.run(new StatisticOp.AccumulateGram(hessian, put(x, 400, IN), 1));
     }
 
     @AfterEach
@@ -74,7 +76,13 @@ class ZerosTest {
             float[] w, QuantSpec spec, ActOrder order, Pattern pattern, boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
-                        spec, order, 64, Op.GridSearch.DEFAULT, true, pattern, keepZeros);
+                        spec,
+                        order,
+                        64,
+                        CompressionOp.GridSearch.DEFAULT,
+                        true,
+                        pattern,
+                        keepZeros);
         Factor factor = Factor.of(backend, arena, hessian, 0.01, order != ActOrder.NONE);
         try (TensorArena scratch = backend.newArena(GptqMath.scratchBytes(OUT, IN, 64))) {
             return GptqMath.quantize(
@@ -92,7 +100,7 @@ class ZerosTest {
 
     private float[] values(Weight q) {
         Tensor t = matrix(OUT, IN);
-        backend.run(new Op.Dequantize(t, q));
+        backend.run(new CompressionOp.Dequantize(t, q));
         return Host.floats(backend, t);
     }
 
@@ -173,7 +181,7 @@ class ZerosTest {
 
     private double form(float[] e) {
         Tensor rows = arena.allocate(DType.F64, new Shape(OUT));
-        backend.run(new Op.QuadraticForm(rows, put(e, OUT, IN), hessian));
+        backend.run(new StatisticOp.QuadraticForm(rows, put(e, OUT, IN), hessian));
         return Host.sum(Host.doubles(backend, rows));
     }
 }

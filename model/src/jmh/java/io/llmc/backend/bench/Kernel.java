@@ -2,7 +2,11 @@
 package io.llmc.backend.bench;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
@@ -68,8 +72,8 @@ enum Kernel {
             Tensor q = normal(a, 2048, 576);
             Tensor k = normal(a, 2048, 192);
             Tensor v = normal(a, 2048, 192);
-            var spec = new Op.AttentionSpec(512, 9, 3, 64, 0.125f, 0, 0);
-            Op op = new Op.Attention(a.allocate(DType.F32, q.shape()), q, k, v, spec);
+            var spec = new ForwardOp.AttentionSpec(512, 9, 3, 64, 0.125f, 0, 0);
+            Op op = new ForwardOp.Attention(a.allocate(DType.F32, q.shape()), q, k, v, spec);
             return () -> b.run(op);
         }
     },
@@ -78,7 +82,9 @@ enum Kernel {
         Runnable prepare(Backend b, TensorArena a) {
             Tensor gate = normal(a, 2048, 1536);
             Tensor up = normal(a, 2048, 1536);
-            Op op = new Op.Gated(a.allocate(DType.F32, up.shape()), gate, up, Op.Activation.SILU);
+            Op op =
+                    new ForwardOp.Gated(
+                            a.allocate(DType.F32, up.shape()), gate, up, ForwardOp.Activation.SILU);
             return () -> b.run(op);
         }
     },
@@ -87,7 +93,7 @@ enum Kernel {
         Runnable prepare(Backend b, TensorArena a) {
             Tensor x = normal(a, 2048, 576);
             Tensor w = normal(a, 1, 576).reshape(576);
-            Op op = new Op.RmsNorm(a.allocate(DType.F32, x.shape()), x, w, 1e-5f, 0);
+            Op op = new ForwardOp.RmsNorm(a.allocate(DType.F32, x.shape()), x, w, 1e-5f, 0);
             return () -> b.run(op);
         }
     },
@@ -97,7 +103,7 @@ enum Kernel {
             Tensor logits = normal(a, 256, 49152);
             Tensor targets = a.allocate(DType.I32, new Shape(256));
             Tensor out = a.allocate(DType.F32, new Shape(256));
-            Op op = new Op.NegativeLogLikelihood(out, logits, targets);
+            Op op = new LossOp.NegativeLogLikelihood(out, logits, targets);
             return () -> b.run(op);
         }
     },
@@ -106,7 +112,9 @@ enum Kernel {
         @Override
         Runnable prepare(Backend b, TensorArena a) {
             Tensor x = normal(a, 2048, 1536);
-            Op op = new Op.AccumulateGram(a.allocate(DType.F32, new Shape(1536, 1536)), x, 1);
+            Op op =
+                    new StatisticOp.AccumulateGram(
+                            a.allocate(DType.F32, new Shape(1536, 1536)), x, 1);
             return () -> b.run(op);
         }
     },
@@ -115,7 +123,9 @@ enum Kernel {
         Runnable prepare(Backend b, TensorArena a) {
             Tensor h = hessian(b, a, 1536);
             Tensor u = a.allocate(DType.F32, h.shape());
-            Op op = new Op.CholeskyInverse(u, a.allocate(DType.I32, new Shape(1)), h, 0.01f);
+            Op op =
+                    new StatisticOp.CholeskyInverse(
+                            u, a.allocate(DType.I32, new Shape(1)), h, 0.01f);
             return () -> b.run(op);
         }
     },
@@ -124,7 +134,7 @@ enum Kernel {
         Runnable prepare(Backend b, TensorArena a) {
             Tensor h = hessian(b, a, 1536);
             Tensor e = normal(a, 576, 1536);
-            Op op = new Op.QuadraticForm(a.allocate(DType.F64, new Shape(576)), e, h);
+            Op op = new StatisticOp.QuadraticForm(a.allocate(DType.F64, new Shape(576)), e, h);
             return () -> b.run(op);
         }
     },
@@ -135,8 +145,16 @@ enum Kernel {
             Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
             Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
             Op op =
-                    new Op.ChooseGrid(
-                            scales, zeros, w, null, GRID, 0, Op.GridSearch.DEFAULT, 0, 9);
+                    new CompressionOp.ChooseGrid(
+                            scales,
+                            zeros,
+                            w,
+                            null,
+                            GRID,
+                            0,
+                            CompressionOp.GridSearch.DEFAULT,
+                            0,
+                            9);
             return () -> b.run(op);
         }
     },
@@ -146,9 +164,9 @@ enum Kernel {
             Tensor w = normal(a, 1536, 576);
             Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
             Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
-            b.run(new Op.ChooseGrid(scales, zeros, w, null, GRID, 0, null, 0, 9));
+            b.run(new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, null, 0, 9));
             Tensor codes = a.allocate(DType.U8, w.shape());
-            Op op = new Op.RoundToGrid(codes, null, w, scales, zeros, GRID);
+            Op op = new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, GRID);
             return () -> b.run(op);
         }
     };
@@ -185,13 +203,13 @@ enum Kernel {
 
     private static Runnable matmul(Backend b, TensorArena a, int rows, Weight w) {
         Tensor x = normal(a, rows, (int) w.inFeatures());
-        Op op = new Op.Matmul(a.allocate(DType.F32, new Shape(rows, w.outFeatures())), x, w);
+        Op op = new ForwardOp.Matmul(a.allocate(DType.F32, new Shape(rows, w.outFeatures())), x, w);
         return () -> b.run(op);
     }
 
     private static Weight dense(Backend b, TensorArena a, DType type, int out, int in) {
         Tensor values = a.allocate(type, new Shape(out, in));
-        b.run(new Op.Scale(values, normal(a, out, in), 1));
+        b.run(new ForwardOp.Scale(values, normal(a, out, in), 1));
         return new Weight.Dense(values);
     }
 
@@ -203,15 +221,17 @@ enum Kernel {
         Tensor zeros = a.allocate(DType.U8, groups);
         Tensor codes = a.allocate(DType.U8, new Shape(out, in));
         Tensor words = a.allocate(DType.I32, new Shape(out, spec.words(in)));
-        b.run(new Op.ChooseGrid(scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
-        b.run(new Op.RoundToGrid(codes, null, w, scales, zeros, spec));
-        b.run(new Op.PackCodes(words, codes, bits));
+        b.run(
+                new CompressionOp.ChooseGrid(
+                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
+        b.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
+        b.run(new CompressionOp.PackCodes(words, codes, bits));
         return new Weight.Grouped(spec, in, words, scales, zeros, null);
     }
 
     private static Tensor hessian(Backend b, TensorArena a, int n) {
         Tensor h = a.allocate(DType.F32, new Shape(n, n));
-        b.run(new Op.AccumulateGram(h, normal(a, 2 * n, n), 1f / n));
+        b.run(new StatisticOp.AccumulateGram(h, normal(a, 2 * n, n), 1f / n));
         return h;
     }
 

@@ -4,15 +4,15 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import jdk.incubator.vector.FloatVector;
 
 /// One step of Adam with decoupled weight decay, over arrays.
 ///
 /// @param first what undoes the bias of m towards its zero beginning
 /// @param second the same of v
-record AdamUpdate(Op.AdamSpec spec, float first, float second) {
-    AdamUpdate(Op.AdamSpec spec) {
+record AdamUpdate(OptimizerOp.AdamSpec spec, float first, float second) {
+    AdamUpdate(OptimizerOp.AdamSpec spec) {
         this(spec, correction(spec.beta1(), spec.step()), correction(spec.beta2(), spec.step()));
     }
 

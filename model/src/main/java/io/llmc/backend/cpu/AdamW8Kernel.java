@@ -5,8 +5,8 @@ import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.Moment;
+import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.OptimizerOp.Moment;
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -30,7 +30,7 @@ final class AdamW8Kernel {
         this.workers = workers;
     }
 
-    void run(Op.AccumulateAdamW8 op) {
+    void run(OptimizerOp.AccumulateAdamW8 op) {
         AdamUpdate update = new AdamUpdate(op.spec());
         long blocks = Moment.scales(op.w().shape().size());
         workers.forEach(
@@ -43,7 +43,8 @@ final class AdamW8Kernel {
                 });
     }
 
-    private static void block(Op.AccumulateAdamW8 op, AdamUpdate update, long b, Scratch scratch) {
+    private static void block(
+            OptimizerOp.AccumulateAdamW8 op, AdamUpdate update, long b, Scratch scratch) {
         long from = b * BLOCK;
         int n = (int) Math.min(BLOCK, op.w().shape().size() - from);
         int padded = Lanes.padded(n);

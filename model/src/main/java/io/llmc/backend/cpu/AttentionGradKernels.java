@@ -4,8 +4,8 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.GradientOp;
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
@@ -29,7 +29,7 @@ final class AttentionGradKernels {
         this.workers = workers;
     }
 
-    void run(Op.AccumulateAttentionGrad op) {
+    void run(GradientOp.AccumulateAttentionGrad op) {
         AttentionSpec spec = op.spec();
         int sequences = Math.toIntExact(op.q().rows() / spec.length());
         workers.forEach(
@@ -66,7 +66,7 @@ final class AttentionGradKernels {
     }
 
     private static final class Head {
-        private final Op.AccumulateAttentionGrad op;
+        private final GradientOp.AccumulateAttentionGrad op;
         private final AttentionSpec spec;
         private final int kvHead;
         private final long row0;
@@ -87,7 +87,7 @@ final class AttentionGradKernels {
         private final float[] b;
         private final float[] sums;
 
-        Head(Op.AccumulateAttentionGrad op, Scratch scratch, int kvHead, int sequence) {
+        Head(GradientOp.AccumulateAttentionGrad op, Scratch scratch, int kvHead, int sequence) {
             this.op = op;
             this.spec = op.spec();
             this.kvHead = kvHead;

@@ -7,7 +7,7 @@ import static io.llmc.backend.cpu.Lanes.N;
 import static io.llmc.backend.cpu.PortableGemm.MR;
 import static io.llmc.backend.cpu.PortableGemm.NR;
 
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;

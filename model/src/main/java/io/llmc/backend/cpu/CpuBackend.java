@@ -4,8 +4,14 @@ package io.llmc.backend.cpu;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
+import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.Slab;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.UserException;
@@ -167,9 +173,9 @@ public final class CpuBackend implements Backend {
     @Override
     public void run(Op op) {
         switch (op) {
-            case Op.Embed(var out, var ids, var table, float scale) ->
+            case ForwardOp.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
-            case Op.Matmul(var out, var x, Weight w) ->
+            case ForwardOp.Matmul(var out, var x, Weight w) ->
                     gemm(w).multiply(
                                     Product.of(
                                             out.bytes(),
@@ -178,42 +184,49 @@ public final class CpuBackend implements Backend {
                                             x.cols(),
                                             Operand.of(x),
                                             Operand.of(w)));
-            case Op.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
-            case Op.Add(var out, var a, var b, float scale) -> elements.add(out, a, b, scale);
-            case Op.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
-            case Op.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
-            case Op.RmsNorm(var out, var x, var weight, float eps, float offset) ->
+            case ForwardOp.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
+            case ForwardOp.Add(var out, var a, var b, float scale) ->
+                    elements.add(out, a, b, scale);
+            case ForwardOp.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
+            case ForwardOp.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
                     norms.rmsNorm(out, x, weight, eps, offset);
-            case Op.LayerNorm(var out, var x, var weight, var bias, float eps) ->
+            case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
                     norms.layerNorm(out, x, weight, bias, eps);
-            case Op.Rope(var out, var x, var cosSin, int dim, int length, boolean interleaved) ->
+            case ForwardOp.Rope(
+                            var out,
+                            var x,
+                            var cosSin,
+                            int dim,
+                            int length,
+                            boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
-            case Op.Attention(var out, var q, var k, var v, var spec) ->
+            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
                     attention.attention(out, q, k, v, spec);
-            case Op.Activate(var out, var x, var activation) ->
+            case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);
-            case Op.Gated(var out, var gate, var up, var activation) ->
+            case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     elements.gated(out, gate, up, activation);
-            case Op.Columns(var out, var x, long from) -> rows.columns(out, x, from);
-            case Op.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
-            case Op.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
+            case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
+            case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
+            case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
-            case Op.Route(var experts, var weights, var logits, boolean renormalise) ->
+            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
-            case Op.AccumulateMatmulInput(var dx, var dout, Weight w) ->
+            case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.input(dense(), dx, dout, w);
-            case Op.AccumulateOuter(var dw, var dout, var x) ->
+            case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
                     products.outer(dense(), dw, dout, x);
-            case Op.AccumulateScaled(var sum, var x, float factor) ->
+            case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     gradients.scaled(sum, x, factor);
-            case Op.AccumulateColumnSums(var sum, var x) -> gradients.columnSums(sum, x);
-            case Op.AccumulateColumns(var dx, var dout, long from) ->
+            case GradientOp.AccumulateColumnSums(var sum, var x) -> gradients.columnSums(sum, x);
+            case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     gradients.columns(dx, dout, from);
-            case Op.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
+            case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     gradients.softcap(dx, dout, out, cap);
-            case Op.AccumulateRmsNormGrad norm -> gradients.rmsNorm(norm);
-            case Op.AccumulateLayerNormGrad norm -> gradients.layerNorm(norm);
-            case Op.AccumulateRopeGrad(
+            case GradientOp.AccumulateRmsNormGrad norm -> gradients.rmsNorm(norm);
+            case GradientOp.AccumulateLayerNormGrad norm -> gradients.layerNorm(norm);
+            case GradientOp.AccumulateRopeGrad(
                             var dx,
                             var dout,
                             var cosSin,
@@ -221,10 +234,10 @@ public final class CpuBackend implements Backend {
                             int length,
                             boolean interleaved) ->
                     gradients.rope(dx, dout, cosSin, dim, length, interleaved);
-            case Op.AccumulateAttentionGrad grad -> attentionGrad.run(grad);
-            case Op.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
+            case GradientOp.AccumulateAttentionGrad grad -> attentionGrad.run(grad);
+            case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
                     gradients.activate(dx, dout, x, activation);
-            case Op.AccumulateGatedGrad(
+            case GradientOp.AccumulateGatedGrad(
                             var dgate,
                             var dup,
                             var dout,
@@ -232,34 +245,37 @@ public final class CpuBackend implements Backend {
                             var up,
                             var activation) ->
                     gradients.gated(dgate, dup, dout, gate, up, activation);
-            case Op.AccumulateRowsGrad grad -> gradients.rows(grad);
-            case Op.AccumulateRouteGrad grad -> gradients.route(grad);
-            case Op.DistillLoss loss -> distillLosses.run(loss);
-            case Op.AccumulateHiddenLoss loss -> stateLosses.hidden(loss);
-            case Op.AccumulateAttentionLoss loss -> stateLosses.attention(loss);
-            case Op.DistillTopLoss loss -> tops.loss(loss);
-            case Op.TopLogProbabilities top -> tops.logProbabilities(top);
-            case Op.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
+            case GradientOp.AccumulateRowsGrad grad -> gradients.rows(grad);
+            case GradientOp.AccumulateRouteGrad grad -> gradients.route(grad);
+            case LossOp.DistillLoss loss -> distillLosses.run(loss);
+            case LossOp.AccumulateHiddenLoss loss -> stateLosses.hidden(loss);
+            case LossOp.AccumulateAttentionLoss loss -> stateLosses.attention(loss);
+            case LossOp.DistillTopLoss loss -> tops.loss(loss);
+            case LossOp.TopLogProbabilities top -> tops.logProbabilities(top);
+            case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     gradients.adamW(w, m, v, g, spec);
-            case Op.AccumulateAdamW8 step -> adamW8.run(step);
-            case Op.NegativeLogLikelihood(var out, var logits, var targets) ->
+            case OptimizerOp.AccumulateAdamW8 step -> adamW8.run(step);
+            case LossOp.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
-            case Op.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
-            case Op.ArgMax(var out, var x) -> losses.argMax(out, x);
-            case Op.Zero(var out) -> out.bytes().fill((byte) 0);
-            case Op.AccumulateGram(var h, var x, float scale) -> linalg.accumulateGram(h, x, scale);
-            case Op.Diagonal(var out, var h) -> rows.diagonal(out, h);
-            case Op.GatherSymmetric(var out, var h, var order) ->
+            case LossOp.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
+            case LossOp.ArgMax(var out, var x) -> losses.argMax(out, x);
+            case ForwardOp.Zero(var out) -> out.bytes().fill((byte) 0);
+            case StatisticOp.AccumulateGram(var h, var x, float scale) ->
+                    linalg.accumulateGram(h, x, scale);
+            case StatisticOp.Diagonal(var out, var h) -> rows.diagonal(out, h);
+            case StatisticOp.GatherSymmetric(var out, var h, var order) ->
                     rows.gatherSymmetric(out, h, order);
-            case Op.GatherColumns(var out, var x, var order) -> rows.gatherColumns(out, x, order);
-            case Op.Transpose(var out, var x) -> rows.transpose(out, x);
-            case Op.AccumulateColumnNorms(var sum, var x, int power) ->
+            case StatisticOp.GatherColumns(var out, var x, var order) ->
+                    rows.gatherColumns(out, x, order);
+            case StatisticOp.Transpose(var out, var x) -> rows.transpose(out, x);
+            case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) ->
                     norms.columnNorms(sum, x, power);
-            case Op.RowSquares(var out, var x) -> norms.rowSquares(out, x);
-            case Op.CholeskyInverse(var u, var status, var h, float damp) ->
+            case StatisticOp.RowSquares(var out, var x) -> norms.rowSquares(out, x);
+            case StatisticOp.CholeskyInverse(var u, var status, var h, float damp) ->
                     CholeskyKernel.run(workers, portable, u, status, h, damp);
-            case Op.QuadraticForm(var out, var e, var h) -> linalg.quadraticForm(out, e, h);
-            case Op.ChooseGrid(
+            case StatisticOp.QuadraticForm(var out, var e, var h) ->
+                    linalg.quadraticForm(out, e, h);
+            case CompressionOp.ChooseGrid(
                             var scales,
                             var zeros,
                             var w,
@@ -270,17 +286,30 @@ public final class CpuBackend implements Backend {
                             int from,
                             int to) ->
                     quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search, from, to);
-            case Op.RoundToGrid(var codes, var squares, var w, var scales, var zeros, var spec) ->
+            case CompressionOp.RoundToGrid(
+                            var codes,
+                            var squares,
+                            var w,
+                            var scales,
+                            var zeros,
+                            var spec) ->
                     quant.roundToGrid(codes, squares, w, scales, zeros, spec);
-            case Op.AccumulateObsBlock block -> obs.block(block);
-            case Op.AccumulateObsSpread spread -> obs.spread(spread);
-            case Op.ChooseMask(var mask, var w, var importance, var rule, int from, int to) ->
+            case CompressionOp.AccumulateObsBlock block -> obs.block(block);
+            case CompressionOp.AccumulateObsSpread spread -> obs.spread(spread);
+            case CompressionOp.ChooseMask(
+                            var mask,
+                            var w,
+                            var importance,
+                            var rule,
+                            int from,
+                            int to) ->
                     masks.choose(mask, w, importance, rule, from, to);
-            case Op.CountAbove(var out, var w, var importance, float threshold) ->
+            case StatisticOp.CountAbove(var out, var w, var importance, float threshold) ->
                     masks.countAbove(out, w, importance, threshold);
-            case Op.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
-            case Op.PackCodes(var out, var codes, int bits) -> quant.packCodes(out, codes, bits);
-            case Op.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
+            case CompressionOp.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
+            case CompressionOp.PackCodes(var out, var codes, int bits) ->
+                    quant.packCodes(out, codes, bits);
+            case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }
     }
 

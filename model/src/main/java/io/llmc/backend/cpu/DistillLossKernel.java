@@ -6,8 +6,8 @@ import static io.llmc.backend.cpu.Lanes.F64;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.LossWeights;
+import io.llmc.backend.LossOp;
+import io.llmc.backend.LossOp.LossWeights;
 import io.llmc.tensor.DType;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
@@ -23,12 +23,12 @@ final class DistillLossKernel {
         this.workers = workers;
     }
 
-    void run(Op.DistillLoss op) {
+    void run(LossOp.DistillLoss op) {
         workers.forEach(
                 Math.toIntExact(op.student().rows()), (row, scratch) -> row(op, row, scratch));
     }
 
-    private static void row(Op.DistillLoss op, int row, Scratch scratch) {
+    private static void row(LossOp.DistillLoss op, int row, Scratch scratch) {
         int n = Math.toIntExact(op.student().cols());
         int padded = Lanes.padded(n);
         LossWeights weights = op.weights();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-/// The 8-bit dynamic tree map of [io.llmc.backend.Op.AccumulateAdamW8], and its inverse in constant
-/// time.
+/// The 8-bit dynamic tree map of [io.llmc.backend.OptimizerOp.AccumulateAdamW8], and its inverse in
+/// constant time.
 ///
 /// A float's exponent and its first 8 bits of mantissa name a cell. No cell holds more than one
 /// border between two ranks, since magnitudes are at least 1/143 apart and a cell is at most 1/256

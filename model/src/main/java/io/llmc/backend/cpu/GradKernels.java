@@ -6,8 +6,9 @@ import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.Activation;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.GradientOp;
+import io.llmc.backend.OptimizerOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
@@ -205,7 +206,7 @@ final class GradKernels {
         return x >= 0 ? 1 - half : half;
     }
 
-    void adamW(Tensor w, Tensor m, Tensor v, Tensor g, Op.AdamSpec spec) {
+    void adamW(Tensor w, Tensor m, Tensor v, Tensor g, OptimizerOp.AdamSpec spec) {
         AdamUpdate update = new AdamUpdate(spec);
         forEach(3, (a, n) -> update.run(a[0], a[1], a[2], a[3], n), w, m, v, g);
     }
@@ -280,7 +281,7 @@ final class GradKernels {
 
     /// `dx = inverse (g - x inverse^2 mean(g x))` with `g = dout w`, and `dw = sum_t dout x
     /// inverse`.
-    void rmsNorm(Op.AccumulateRmsNormGrad op) {
+    void rmsNorm(GradientOp.AccumulateRmsNormGrad op) {
         int cols = Math.toIntExact(op.x().cols());
         float[] w = parameters(op.weight(), cols, 1 - op.offset());
         for (int i = 0; i < cols; i++) {
@@ -336,7 +337,7 @@ final class GradKernels {
     }
 
     /// With `y = (x - mean) inverse` and `g = dout w`: `dx = inverse (g - mean(g) - y mean(g y))`.
-    void layerNorm(Op.AccumulateLayerNormGrad op) {
+    void layerNorm(GradientOp.AccumulateLayerNormGrad op) {
         int cols = Math.toIntExact(op.x().cols());
         int rows = Math.toIntExact(op.x().rows());
         float[] w = parameters(op.weight(), cols, 1);
@@ -440,7 +441,7 @@ final class GradKernels {
                 });
     }
 
-    void rows(Op.AccumulateRowsGrad op) {
+    void rows(GradientOp.AccumulateRowsGrad op) {
         int cols = Math.toIntExact(op.x().cols());
         MemorySegment dxs = op.dx().bytes();
         MemorySegment dsums = op.dsum().bytes();
@@ -476,7 +477,7 @@ final class GradKernels {
 
     /// With p the softmax over all experts, c the chosen ones, and `w = p_c / sum` where
     /// renormalised: `dp_c = (dw_c - sum_k dw_k w_k) / sum`, else `dp_c = dw_c`; then the softmax.
-    void route(Op.AccumulateRouteGrad op) {
+    void route(GradientOp.AccumulateRouteGrad op) {
         int n = Math.toIntExact(op.logits().cols());
         int k = Math.toIntExact(op.weights().cols());
         MemorySegment logits = op.logits().bytes();

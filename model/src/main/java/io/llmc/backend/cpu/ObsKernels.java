@@ -6,7 +6,7 @@ import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -33,7 +33,7 @@ final class ObsKernels {
     private record Tile(
             float[] x, float[] e, float[] q, float[] pruned, int first, int count, int n) {}
 
-    void block(Op.AccumulateObsBlock op) {
+    void block(CompressionOp.AccumulateObsBlock op) {
         int from = op.from();
         int n = op.to() - from;
         int in = Math.toIntExact(op.w().cols());
@@ -75,7 +75,7 @@ final class ObsKernels {
                 });
     }
 
-    private static void readMask(Op.AccumulateObsBlock op, Tile tile) {
+    private static void readMask(CompressionOp.AccumulateObsBlock op, Tile tile) {
         Arrays.fill(tile.pruned, 0, tile.n * N, 0);
         if (op.pruning() == null || op.pruning().chosen() != null) {
             return;
@@ -111,9 +111,13 @@ final class ObsKernels {
     }
 
     private static void columns(
-            Op.AccumulateObsBlock op, Tile t, float[] u, int[] groupOf, Scratch scratch) {
+            CompressionOp.AccumulateObsBlock op,
+            Tile t,
+            float[] u,
+            int[] groupOf,
+            Scratch scratch) {
         int n = t.n;
-        Op.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
+        CompressionOp.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
         float[] s = scratch.floats(4, N);
         float[] z = scratch.floats(5, N);
         Arrays.fill(s, 0, N, 1);
@@ -154,7 +158,7 @@ final class ObsKernels {
     }
 
     private static void readGrid(
-            Op.AccumulateObsBlock.Grid grid, Tile t, int group, float[] s, float[] z) {
+            CompressionOp.AccumulateObsBlock.Grid grid, Tile t, int group, float[] s, float[] z) {
         long groups = grid.scales().cols();
         MemorySegment scales = grid.scales().bytes();
         MemorySegment zeros = grid.zeros().bytes();
@@ -166,7 +170,7 @@ final class ObsKernels {
     }
 
     /// Prunes the `m - n` weights of the group at column j that cost least, row by row.
-    private static void choose(Op.MaskRule.NOfM rule, Tile t, int j, float[] u) {
+    private static void choose(CompressionOp.MaskRule.NOfM rule, Tile t, int j, float[] u) {
         for (int i = 0; i < t.count; i++) {
             for (int zeros = rule.m() - rule.n(); zeros > 0; zeros--) {
                 int least = -1;
@@ -185,7 +189,7 @@ final class ObsKernels {
         }
     }
 
-    void spread(Op.AccumulateObsSpread op) {
+    void spread(CompressionOp.AccumulateObsSpread op) {
         int in = Math.toIntExact(op.w().cols());
         if (op.to() == in) {
             return;

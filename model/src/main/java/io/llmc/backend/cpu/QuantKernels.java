@@ -6,7 +6,7 @@ import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
 import io.llmc.tensor.Tensor;
@@ -36,7 +36,7 @@ final class QuantKernels {
             Tensor importance,
             QuantSpec spec,
             int minZero,
-            Op.GridSearch search,
+            CompressionOp.GridSearch search,
             int from,
             int to) {
         int in = Math.toIntExact(w.cols());
@@ -82,7 +82,7 @@ final class QuantKernels {
                 int n,
                 float[] importance,
                 int first,
-                Op.GridSearch search) {
+                CompressionOp.GridSearch search) {
             FloatVector lo = FloatVector.zero(F);
             FloatVector hi = FloatVector.zero(F);
             for (int i = 0; i < n; i++) {

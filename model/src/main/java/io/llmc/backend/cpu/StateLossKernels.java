@@ -3,8 +3,8 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F64;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.AttentionSpec;
+import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.LossOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.Arrays;
@@ -17,11 +17,11 @@ final class StateLossKernels {
         this.workers = workers;
     }
 
-    void hidden(Op.AccumulateHiddenLoss op) {
+    void hidden(LossOp.AccumulateHiddenLoss op) {
         workers.forEach(Math.toIntExact(op.x().rows()), (row, scratch) -> hidden(op, row, scratch));
     }
 
-    private static void hidden(Op.AccumulateHiddenLoss op, int row, Scratch scratch) {
+    private static void hidden(LossOp.AccumulateHiddenLoss op, int row, Scratch scratch) {
         int n = Math.toIntExact(op.x().cols());
         float[] x = read(op.x(), row, n, scratch, 0);
         float[] t = read(op.target(), row, n, scratch, 1);
@@ -79,7 +79,7 @@ final class StateLossKernels {
 
     /// One worker does a sequence's KV head with all of its queries in order, so that nobody else
     /// adds to the same keys.
-    void attention(Op.AccumulateAttentionLoss op) {
+    void attention(LossOp.AccumulateAttentionLoss op) {
         AttentionSpec spec = op.student().spec();
         int sequences = Math.toIntExact(op.student().q().rows() / spec.length());
         workers.forEach(
@@ -89,7 +89,7 @@ final class StateLossKernels {
 
     /// Keys of one head, and the queries of it one by one.
     private static final class Side {
-        private final Op.Scores scores;
+        private final LossOp.Scores scores;
         private final AttentionSpec spec;
         private final long row0;
         private final float[] query;
@@ -98,7 +98,7 @@ final class StateLossKernels {
         private float[] keys;
         private int kvHead = -1;
 
-        Side(Op.Scores scores, int sequence) {
+        Side(LossOp.Scores scores, int sequence) {
             this.scores = scores;
             this.spec = scores.spec();
             this.row0 = (long) sequence * spec.length();
@@ -157,7 +157,7 @@ final class StateLossKernels {
     }
 
     private static final class Head {
-        private final Op.AccumulateAttentionLoss op;
+        private final LossOp.AccumulateAttentionLoss op;
         private final AttentionSpec spec;
         private final Side student;
         private final Side teacher;
@@ -166,7 +166,7 @@ final class StateLossKernels {
         private final double[] dk;
         private final double[] dq;
 
-        Head(Op.AccumulateAttentionLoss op, int kvHead, int sequence) {
+        Head(LossOp.AccumulateAttentionLoss op, int kvHead, int sequence) {
             this.op = op;
             this.spec = op.student().spec();
             this.student = new Side(op.student(), sequence);

@@ -7,8 +7,8 @@ import static io.llmc.backend.cpu.Lanes.F64;
 import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.Op;
-import io.llmc.backend.Op.LossWeights;
+import io.llmc.backend.LossOp;
+import io.llmc.backend.LossOp.LossWeights;
 import io.llmc.tensor.DType;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
@@ -27,7 +27,7 @@ final class TopKernels {
         this.workers = workers;
     }
 
-    void logProbabilities(Op.TopLogProbabilities op) {
+    void logProbabilities(LossOp.TopLogProbabilities op) {
         int n = Math.toIntExact(op.logits().cols());
         int k = Math.toIntExact(op.ids().cols());
         workers.forEach(
@@ -90,12 +90,12 @@ final class TopKernels {
         heap[at] = key;
     }
 
-    void loss(Op.DistillTopLoss op) {
+    void loss(LossOp.DistillTopLoss op) {
         workers.forEach(
                 Math.toIntExact(op.student().rows()), (row, scratch) -> loss(op, row, scratch));
     }
 
-    private static void loss(Op.DistillTopLoss op, int row, Scratch scratch) {
+    private static void loss(LossOp.DistillTopLoss op, int row, Scratch scratch) {
         int n = Math.toIntExact(op.student().cols());
         LossWeights weights = op.weights();
         float[] s = scratch.floats(0, Lanes.padded(n));
@@ -122,7 +122,7 @@ final class TopKernels {
 
     /// Compares over the outcomes, then hands the gradient of the rest's to its tokens.
     private static void against(
-            Op.DistillTopLoss op,
+            LossOp.DistillTopLoss op,
             int row,
             float[] s,
             float[] d,

@@ -6,7 +6,8 @@ import static org.assertj.core.api.Assumptions.assumeThat;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.QuantSpec;
@@ -93,7 +94,7 @@ class LayerOracleTest {
     void theHessianIsTheirs() throws IOException {
         Tensor h = arena.allocate(DType.F32, new Shape(N, N));
         Tensor want = load("H_f64", N, N);
-        backend.run(new Op.AccumulateGram(h, load("X", 2048, N), 2f / 8));
+        backend.run(new StatisticOp.AccumulateGram(h, load("X", 2048, N), 2f / 8));
         double error = 0;
         double norm = 0;
         for (int i = 0; i < N * N; i++) {
@@ -119,9 +120,9 @@ class LayerOracleTest {
         Tensor zeros = arena.allocate(DType.U8, new Shape(N, N / group));
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
         backend.run(
-                new Op.ChooseGrid(
+                new CompressionOp.ChooseGrid(
                         scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(w.cols())));
-        backend.run(new Op.RoundToGrid(codes, null, w, scales, zeros, spec));
+        backend.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         int different = 0;
         for (int r = 0; r < N; r++) {
             for (int c = 0; c < N; c++) {
@@ -157,7 +158,7 @@ class LayerOracleTest {
         }
         Tensor u = arena.allocate(DType.F32, new Shape(N, N));
         Tensor status = arena.allocate(DType.I32, new Shape(1));
-        backend.run(new Op.CholeskyInverse(u, status, h, (float) (0.01 * mean)));
+        backend.run(new StatisticOp.CholeskyInverse(u, status, h, (float) (0.01 * mean)));
         assertThat(status.bytes().get(ValueLayout.JAVA_INT, 0)).isZero();
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
         Tensor errors = arena.allocate(DType.F32, new Shape(N, BLOCK));
@@ -165,15 +166,16 @@ class LayerOracleTest {
         var spec = new QuantSpec(bits, group, false);
         for (int from = 0; from < N; from += BLOCK) {
             backend.run(
-                    new Op.AccumulateObsBlock(
+                    new CompressionOp.AccumulateObsBlock(
                             errors,
                             w,
                             u,
-                            new Op.AccumulateObsBlock.Grid(codes, scales, zeros, groups, spec),
+                            new CompressionOp.AccumulateObsBlock.Grid(
+                                    codes, scales, zeros, groups, spec),
                             null,
                             from,
                             from + BLOCK));
-            backend.run(new Op.AccumulateObsSpread(w, errors, u, from, from + BLOCK));
+            backend.run(new CompressionOp.AccumulateObsSpread(w, errors, u, from, from + BLOCK));
         }
         int different = 0;
         for (int r = 0; r < N; r++) {

@@ -6,7 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.BackendOptions;
-import io.llmc.backend.Op;
+import io.llmc.backend.LossOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -43,19 +43,20 @@ class TopLossTest {
         return t;
     }
 
-    private Row run(int k, Op.LossWeights w, Op.Missing missing) {
+    private Row run(int k, LossOp.LossWeights w, LossOp.Missing missing) {
         Tensor gradient = tensor(DType.F32, ROWS, V);
         Tensor losses = tensor(DType.F64, ROWS, 4);
         try (CpuBackend backend =
                 new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE))) {
             if (k == 0) {
-                backend.run(new Op.DistillLoss(gradient, losses, student, teacher, targets, w, 1));
+                backend.run(
+                        new LossOp.DistillLoss(gradient, losses, student, teacher, targets, w, 1));
             } else {
                 Tensor values = tensor(DType.F32, ROWS, k);
                 Tensor ids = tensor(DType.I32, ROWS, k);
-                backend.run(new Op.TopLogProbabilities(values, ids, teacher, w.temperature()));
+                backend.run(new LossOp.TopLogProbabilities(values, ids, teacher, w.temperature()));
                 backend.run(
-                        new Op.DistillTopLoss(
+                        new LossOp.DistillTopLoss(
                                 gradient, losses, student, ids, values, targets, w, missing, 1));
             }
         }
@@ -64,15 +65,15 @@ class TopLossTest {
                 gradient.bytes().toArray(ValueLayout.JAVA_FLOAT));
     }
 
-    private static final Op.LossWeights ALL =
-            new Op.LossWeights(0.4f, 0.3f, 0.2f, 0.1f, 1.5f, 0.4f);
+    private static final LossOp.LossWeights ALL =
+            new LossOp.LossWeights(0.4f, 0.3f, 0.2f, 0.1f, 1.5f, 0.4f);
 
     @ParameterizedTest
     @ValueSource(floats = {1, 1.5f})
     void theWholeVocabularyIsTheDenseLoss(float temperature) {
-        Op.LossWeights w = new Op.LossWeights(0.4f, 0.3f, 0.2f, 0.1f, temperature, 0.4f);
+        LossOp.LossWeights w = new LossOp.LossWeights(0.4f, 0.3f, 0.2f, 0.1f, temperature, 0.4f);
         Row dense = run(0, w, null);
-        Row top = run(V, w, Op.Missing.REST);
+        Row top = run(V, w, LossOp.Missing.REST);
         for (int i = 0; i < dense.losses.length; i++) {
             assertThat(top.losses[i]).isCloseTo(dense.losses[i], within(rounding(dense.losses[i])));
         }
@@ -92,7 +93,7 @@ class TopLossTest {
     @ValueSource(ints = {1, 2, 8, 64, 300, V - 1})
     void noLossIsAboveTheDenseOne(int k) {
         Row dense = run(0, ALL, null);
-        Row top = run(k, ALL, Op.Missing.REST);
+        Row top = run(k, ALL, LossOp.Missing.REST);
         for (int i = 0; i < dense.losses.length; i++) {
             // The reverse KL divides by 1 - sum, of which F32 leaves few digits where it is small.
             double off = i % 4 == 1 ? 1e-3 * dense.losses[i] : rounding(dense.losses[i]);
@@ -104,8 +105,8 @@ class TopLossTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 8, 300})
     void theGradientOfARowSumsToZero(int k) {
-        Op.LossWeights w = new Op.LossWeights(0.5f, 0, 0.3f, 0.2f, 2, 0.5f);
-        for (Op.Missing missing : Op.Missing.values()) {
+        LossOp.LossWeights w = new LossOp.LossWeights(0.5f, 0, 0.3f, 0.2f, 2, 0.5f);
+        for (LossOp.Missing missing : LossOp.Missing.values()) {
             float[] gradient = run(k, w, missing).gradient;
             for (int r = 0; r < ROWS; r++) {
                 double sum = 0;
@@ -119,7 +120,8 @@ class TopLossTest {
 
     @Test
     void aTeacherThatGivesTheRestNothingHasNoReverseKl() {
-        Op.LossWeights w = new Op.LossWeights(1, 0.5f, 0, 0, 1, 0.5f);
-        assertThatThrownBy(() -> run(8, w, Op.Missing.ZERO)).hasMessageContaining("is infinite");
+        LossOp.LossWeights w = new LossOp.LossWeights(1, 0.5f, 0, 0, 1, 0.5f);
+        assertThatThrownBy(() -> run(8, w, LossOp.Missing.ZERO))
+                .hasMessageContaining("is infinite");
     }
 }

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static io.llmc.backend.Shapes.f32;
+import static io.llmc.backend.Shapes.require;
+import static io.llmc.backend.Shapes.some;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.stream.Stream;
+
+/// What a forward pass computes; the tape has a rule for the gradient of each.
+public sealed interface ForwardOp extends Op {
+    /// `out[t,:] = scale * table[ids[t],:]`; ids I32 `[tokens]`.
+    record Embed(Tensor out, Tensor ids, Tensor table, float scale) implements ForwardOp {
+        public Embed {
+            require(
+                    ids.isVector(out.rows())
+                            && ids.dtype() == DType.I32
+                            && f32(out)
+                            && out.cols() == table.cols(),
+                    "embed",
+                    out,
+                    ids,
+                    table);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, ids, table);
+        }
+    }
+
+    /// `out[t,o] = sum_i x[t,i] * w[o,i]`
+    record Matmul(Tensor out, Tensor x, Weight w) implements ForwardOp {
+        public Matmul {
+            require(
+                    out.is(x.rows(), w.outFeatures()) && x.cols() == w.inFeatures() && f32(out, x),
+                    "matmul",
+                    out,
+                    x,
+                    w);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out, x), w.tensors());
+        }
+    }
+
+    /// `out[t,c] = x[t,c] + row[c]`: a bias.
+    record AddRow(Tensor out, Tensor x, Tensor row) implements ForwardOp {
+        public AddRow {
+            require(out.like(x) && row.isVector(x.cols()) && f32(x), "addRow", out, x, row);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, row);
+        }
+    }
+
+    /// `out = a + scale * b`
+    record Add(Tensor out, Tensor a, Tensor b, float scale) implements ForwardOp {
+        public Add {
+            require(out.like(a) && a.like(b) && f32(a), "add", out, a, b);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, a, b);
+        }
+    }
+
+    /// `out = factor * x`, and `out = x` with other element types where they differ (F32, F16,
+    /// BF16).
+    record Scale(Tensor out, Tensor x, float factor) implements ForwardOp {
+        public Scale {
+            require(out.shape().equals(x.shape()), "scale", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out = cap * tanh(x / cap)`
+    record Softcap(Tensor out, Tensor x, float cap) implements ForwardOp {
+        public Softcap {
+            require(out.like(x) && f32(x) && cap > 0, "softcap", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out[t,:] = x[t,:] / sqrt(mean(x[t,:]^2) + eps) * (offset + weight)`; the sum of squares in
+    /// F64.
+    ///
+    /// @param weight `[channels]`, or null for none
+    /// @param offset 1 where the family stores the weight minus one (gemma), else 0
+    record RmsNorm(Tensor out, Tensor x, Tensor weight, float eps, float offset)
+            implements ForwardOp {
+        public RmsNorm {
+            require(
+                    out.like(x) && f32(x) && (weight == null || weight.isVector(x.cols())),
+                    "rmsNorm",
+                    out,
+                    x,
+                    weight);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, weight);
+        }
+    }
+
+    /// `out[t,:] = (x[t,:] - mean) / sqrt(variance + eps) * weight + bias`; weight and bias may be
+    /// null.
+    record LayerNorm(Tensor out, Tensor x, Tensor weight, Tensor bias, float eps)
+            implements ForwardOp {
+        public LayerNorm {
+            require(
+                    out.like(x)
+                            && f32(x)
+                            && (weight == null || weight.isVector(x.cols()))
+                            && (bias == null || bias.isVector(x.cols())),
+                    "layerNorm",
+                    out,
+                    x,
+                    weight,
+                    bias);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, weight, bias);
+        }
+    }
+
+    /// Rotates pairs of the first `2 * cosSin.cols() / 2` dimensions of every head by the angle of
+    /// the row's position, `row % length`.
+    ///
+    /// `out[2 of pair k] = (a cos - b sin, b cos + a sin)`; other dimensions are copied.
+    ///
+    /// @param cosSin F32 `[positions >= length, rotated]`: `rotated/2` cosines, then `rotated/2`
+    ///   sines
+    /// @param length rows of one sequence
+    /// @param interleaved pair k is (2k, 2k+1), else (k, k + rotated/2)
+    record Rope(Tensor out, Tensor x, Tensor cosSin, int headDim, int length, boolean interleaved)
+            implements ForwardOp {
+        public Rope {
+            require(
+                    out.like(x)
+                            && f32(x, cosSin)
+                            && x.cols() % headDim == 0
+                            && cosSin.cols() <= headDim
+                            && cosSin.cols() % 2 == 0
+                            && cosSin.rows() >= length
+                            && x.rows() % length == 0,
+                    "rope",
+                    out,
+                    x,
+                    cosSin);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, cosSin);
+        }
+    }
+
+    /// Causal attention within each sequence, grouped heads, in tiles: no `T x T` matrix exists.
+    ///
+    /// `out[t,h,:] = sum_s softmax_s(cap(scale * q[t,h,:] . k[s,h',:])) v[s,h',:]`, where `h' = h *
+    /// kvHeads / heads`, over positions `s <= t`, and `s > t - window` where there is a window.
+    ///
+    /// @param out `[tokens, heads * headDim]`
+    /// @param q `[tokens, heads * headDim]`
+    /// @param k `[tokens, kvHeads * headDim]`, as is `v`
+    record Attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec)
+            implements ForwardOp {
+        public Attention {
+            long wide = (long) spec.heads() * spec.headDim();
+            long narrow = (long) spec.kvHeads() * spec.headDim();
+            require(
+                    out.is(q.rows(), wide)
+                            && q.cols() == wide
+                            && k.is(q.rows(), narrow)
+                            && v.like(k)
+                            && q.rows() % spec.length() == 0
+                            && f32(out, q, k, v),
+                    "attention",
+                    out,
+                    q,
+                    k,
+                    v,
+                    spec);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, q, k, v);
+        }
+    }
+
+    /// @param length rows of one sequence
+    /// @param window keys that a position sees, itself among them; 0 for all before it
+    /// @param softcap scores become `cap * tanh(score / cap)`; 0 for none
+    record AttentionSpec(
+            int length,
+            int heads,
+            int kvHeads,
+            int headDim,
+            float scale,
+            int window,
+            float softcap) {
+        public AttentionSpec {
+            if (length < 1 || heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || window < 0) {
+                throw new IllegalArgumentException(
+                        "attention of %d heads over %d, length %d, window %d"
+                                .formatted(heads, kvHeads, length, window));
+            }
+        }
+    }
+
+    /// A gate's or MLP's nonlinearity.
+    enum Activation {
+        SILU,
+        /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
+        GELU_TANH,
+        GELU_ERF,
+        RELU
+    }
+
+    /// `out = activation(x)`
+    record Activate(Tensor out, Tensor x, Activation activation) implements ForwardOp {
+        public Activate {
+            require(out.like(x) && f32(x), "activate", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out = activation(gate) * up`
+    record Gated(Tensor out, Tensor gate, Tensor up, Activation activation) implements ForwardOp {
+        public Gated {
+            require(out.like(gate) && gate.like(up) && f32(up), "gated", out, gate, up);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, gate, up);
+        }
+    }
+
+    /// `out = x[:, from : from + out.cols]`: takes a fused projection apart.
+    record Columns(Tensor out, Tensor x, long from) implements ForwardOp {
+        public Columns {
+            require(
+                    out.rows() == x.rows()
+                            && from >= 0
+                            && from + out.cols() <= x.cols()
+                            && f32(out, x),
+                    "columns",
+                    out,
+                    x,
+                    from);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out[r,:] = x[rows[r],:]`, of any one element type; rows I32 `[out.rows]`.
+    record GatherRows(Tensor out, Tensor x, Tensor rows) implements ForwardOp {
+        public GatherRows {
+            require(
+                    rows.isVector(out.rows())
+                            && rows.dtype() == DType.I32
+                            && out.cols() == x.cols()
+                            && out.dtype() == x.dtype(),
+                    "gatherRows",
+                    out,
+                    x,
+                    rows);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, rows);
+        }
+    }
+
+    /// `sum[rows[r],:] += factor * weights[r] * x[r,:]`, in the order of r.
+    ///
+    /// @param weights F32 `[rows]`; null for all ones
+    record AccumulateRows(Tensor sum, Tensor x, Tensor rows, Tensor weights, float factor)
+            implements ForwardOp {
+        public AccumulateRows {
+            require(
+                    rows.isVector(x.rows())
+                            && rows.dtype() == DType.I32
+                            && (weights == null || (weights.isVector(x.rows()) && f32(weights)))
+                            && sum.cols() == x.cols()
+                            && f32(sum, x),
+                    "accumulateRows",
+                    sum,
+                    x,
+                    rows,
+                    weights);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(sum, x, rows, weights);
+        }
+    }
+
+    /// The k largest router scores of each token, the largest first, a tie to the lower expert;
+    /// weights are the softmax over all experts, renormalised over the chosen where asked.
+    ///
+    /// @param experts I32 `[tokens, k]`
+    /// @param weights F32 `[tokens, k]`
+    record Route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise)
+            implements ForwardOp {
+        public Route {
+            require(
+                    experts.dtype() == DType.I32
+                            && experts.shape().equals(weights.shape())
+                            && experts.rows() == logits.rows()
+                            && experts.cols() <= logits.cols()
+                            && f32(weights, logits),
+                    "route",
+                    experts,
+                    weights,
+                    logits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(experts, weights, logits);
+        }
+    }
+
+    // algebra
+
+    record Zero(Tensor out) implements ForwardOp {
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out);
+        }
+    }
+}

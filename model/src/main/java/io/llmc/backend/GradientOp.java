@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static io.llmc.backend.Shapes.f32;
+import static io.llmc.backend.Shapes.require;
+import static io.llmc.backend.Shapes.some;
+
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.util.stream.Stream;
+
+/// Gradients of [ForwardOp]s, summed up: a tensor may feed many operations.
+public sealed interface GradientOp extends Op {
+    //
+    // A tensor named dX holds the gradient of the loss with respect to X. Gradients accumulate,
+    // since
+    // a tensor may have several readers; null stands for a gradient that nobody wants.
+
+    /// `dx[t,i] += sum_o dout[t,o] w[o,i]`: what [Matmul] hands back to its input, whatever the
+    /// encoding of its weight.
+    record AccumulateMatmulInput(Tensor dx, Tensor dout, Weight w) implements GradientOp {
+        public AccumulateMatmulInput {
+            require(
+                    dx.is(dout.rows(), w.inFeatures())
+                            && dout.cols() == w.outFeatures()
+                            && f32(dx, dout),
+                    "accumulateMatmulInput",
+                    dx,
+                    dout,
+                    w);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(some(dx, dout), w.tensors());
+        }
+    }
+
+    /// `dw[o,i] += sum_t dout[t,o] x[t,i]`: what [Matmul] hands back to a dense weight; rows in
+    /// their order.
+    record AccumulateOuter(Tensor dw, Tensor dout, Tensor x) implements GradientOp {
+        public AccumulateOuter {
+            require(
+                    dw.is(dout.cols(), x.cols()) && dout.rows() == x.rows() && f32(dw, dout, x),
+                    "accumulateOuter",
+                    dw,
+                    dout,
+                    x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dw, dout, x);
+        }
+    }
+
+    /// `sum += factor * x`
+    record AccumulateScaled(Tensor sum, Tensor x, float factor) implements GradientOp {
+        public AccumulateScaled {
+            require(sum.like(x) && f32(sum), "accumulateScaled", sum, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(sum, x);
+        }
+    }
+
+    /// `sum[c] += sum_t x[t,c]`, rows in their order, in F64.
+    record AccumulateColumnSums(Tensor sum, Tensor x) implements GradientOp {
+        public AccumulateColumnSums {
+            require(sum.isVector(x.cols()) && f32(sum, x), "accumulateColumnSums", sum, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(sum, x);
+        }
+    }
+
+    /// `dx[:, from : from + dout.cols] += dout`: the gradient of [Columns].
+    record AccumulateColumns(Tensor dx, Tensor dout, long from) implements GradientOp {
+        public AccumulateColumns {
+            require(
+                    dx.rows() == dout.rows()
+                            && from >= 0
+                            && from + dout.cols() <= dx.cols()
+                            && f32(dx, dout),
+                    "accumulateColumns",
+                    dx,
+                    dout);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dout);
+        }
+    }
+
+    /// `dx += dout * (1 - (out / cap)^2)`: the gradient of [Softcap].
+    record AccumulateSoftcapGrad(Tensor dx, Tensor dout, Tensor out, float cap)
+            implements GradientOp {
+        public AccumulateSoftcapGrad {
+            require(
+                    dx.like(dout) && dout.like(out) && f32(out) && cap > 0,
+                    "accumulateSoftcapGrad",
+                    dx,
+                    dout,
+                    out);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dout, out);
+        }
+    }
+
+    /// The gradient of [RmsNorm]; sums over channels in F64, over rows in their order.
+    ///
+    /// @param dweight F32 `[channels]`, of the stored weight; null where it is frozen or there is
+    ///   none
+    /// @param weight null for none
+    record AccumulateRmsNormGrad(
+            Tensor dx,
+            Tensor dweight,
+            Tensor dout,
+            Tensor x,
+            Tensor weight,
+            float eps,
+            float offset)
+            implements GradientOp {
+        public AccumulateRmsNormGrad {
+            require(
+                    dx.like(dout)
+                            && dout.like(x)
+                            && f32(x)
+                            && (dweight == null || (dweight.isVector(x.cols()) && f32(dweight)))
+                            && (weight == null || weight.isVector(x.cols())),
+                    "accumulateRmsNormGrad",
+                    dx,
+                    dweight,
+                    dout,
+                    x,
+                    weight);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dweight, dout, x, weight);
+        }
+    }
+
+    /// The gradient of [LayerNorm]; sums over channels in F64, over rows in their order.
+    ///
+    /// @param dweight F32 `[channels]`; null where it is frozen or there is none, as `dbias`
+    record AccumulateLayerNormGrad(
+            Tensor dx,
+            Tensor dweight,
+            Tensor dbias,
+            Tensor dout,
+            Tensor x,
+            Tensor weight,
+            float eps)
+            implements GradientOp {
+        public AccumulateLayerNormGrad {
+            require(
+                    dx.like(dout)
+                            && dout.like(x)
+                            && f32(x)
+                            && (dweight == null || (dweight.isVector(x.cols()) && f32(dweight)))
+                            && (dbias == null || (dbias.isVector(x.cols()) && f32(dbias)))
+                            && (weight == null || weight.isVector(x.cols())),
+                    "accumulateLayerNormGrad",
+                    dx,
+                    dweight,
+                    dbias,
+                    dout,
+                    x,
+                    weight);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dweight, dbias, dout, x, weight);
+        }
+    }
+
+    /// `dx += ` dout turned back by the angle that [Rope] turned x by.
+    record AccumulateRopeGrad(
+            Tensor dx, Tensor dout, Tensor cosSin, int headDim, int length, boolean interleaved)
+            implements GradientOp {
+        public AccumulateRopeGrad {
+            require(
+                    dx.like(dout)
+                            && f32(dx, cosSin)
+                            && dx.cols() % headDim == 0
+                            && cosSin.cols() <= headDim
+                            && cosSin.cols() % 2 == 0
+                            && cosSin.rows() >= length
+                            && dx.rows() % length == 0,
+                    "accumulateRopeGrad",
+                    dx,
+                    dout,
+                    cosSin);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dout, cosSin);
+        }
+    }
+
+    /// The gradient of [Attention]. Probabilities are computed again, tile by tile; a key's sums
+    /// run over queries in their order.
+    ///
+    /// @param out of the forward pass
+    record AccumulateAttentionGrad(
+            Tensor dq,
+            Tensor dk,
+            Tensor dv,
+            Tensor dout,
+            Tensor out,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            AttentionSpec spec)
+            implements GradientOp {
+        public AccumulateAttentionGrad {
+            require(
+                    dq.like(q)
+                            && dk.like(k)
+                            && dv.like(v)
+                            && dout.like(q)
+                            && out.like(q)
+                            && k.like(v)
+                            && q.cols() == (long) spec.heads() * spec.headDim()
+                            && k.is(q.rows(), (long) spec.kvHeads() * spec.headDim())
+                            && q.rows() % spec.length() == 0
+                            && f32(q, k),
+                    "accumulateAttentionGrad",
+                    dq,
+                    dk,
+                    dv,
+                    dout,
+                    out,
+                    q,
+                    k,
+                    v);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dq, dk, dv, dout, out, q, k, v);
+        }
+    }
+
+    /// `dx += dout * activation'(x)`
+    record AccumulateActivateGrad(Tensor dx, Tensor dout, Tensor x, Activation activation)
+            implements GradientOp {
+        public AccumulateActivateGrad {
+            require(dx.like(dout) && dout.like(x) && f32(x), "accumulateActivateGrad", dx, dout, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dout, x);
+        }
+    }
+
+    /// The gradient of [Gated]: `dgate += dout * up * activation'(gate)`, `dup += dout *
+    /// activation(gate)`.
+    record AccumulateGatedGrad(
+            Tensor dgate, Tensor dup, Tensor dout, Tensor gate, Tensor up, Activation activation)
+            implements GradientOp {
+        public AccumulateGatedGrad {
+            require(
+                    dgate.like(gate) && dup.like(up) && dout.like(gate) && gate.like(up) && f32(up),
+                    "accumulateGatedGrad",
+                    dgate,
+                    dup,
+                    dout,
+                    gate,
+                    up);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dgate, dup, dout, gate, up);
+        }
+    }
+
+    /// The gradient of [AccumulateRows]: `dx[r,:] += factor * weights[r] * dsum[rows[r],:]`,
+    /// `dweights[r] += factor * dsum[rows[r],:] . x[r,:]`, in F64.
+    ///
+    /// @param dweights null where there are no weights
+    record AccumulateRowsGrad(
+            Tensor dx,
+            Tensor dweights,
+            Tensor dsum,
+            Tensor x,
+            Tensor rows,
+            Tensor weights,
+            float factor)
+            implements GradientOp {
+        public AccumulateRowsGrad {
+            require(
+                    dx.like(x)
+                            && dsum.cols() == x.cols()
+                            && rows.isVector(x.rows())
+                            && rows.dtype() == DType.I32
+                            && (weights == null || (weights.isVector(x.rows()) && f32(weights)))
+                            && (dweights == null || (weights != null && dweights.like(weights)))
+                            && f32(x, dsum),
+                    "accumulateRowsGrad",
+                    dx,
+                    dweights,
+                    dsum,
+                    x,
+                    rows,
+                    weights);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dweights, dsum, x, rows, weights);
+        }
+    }
+
+    /// The gradient of [Route] with respect to the router's scores, by the softmax over all experts
+    /// and, where asked, the division by the sum of the chosen; the choice itself has none.
+    ///
+    /// @param experts, weights as [Route] wrote them
+    record AccumulateRouteGrad(
+            Tensor dlogits,
+            Tensor dweights,
+            Tensor experts,
+            Tensor weights,
+            Tensor logits,
+            boolean renormalise)
+            implements GradientOp {
+        public AccumulateRouteGrad {
+            require(
+                    dlogits.like(logits)
+                            && dweights.like(weights)
+                            && experts.dtype() == DType.I32
+                            && experts.shape().equals(weights.shape())
+                            && experts.rows() == logits.rows()
+                            && f32(logits, weights),
+                    "accumulateRouteGrad",
+                    dlogits,
+                    dweights,
+                    experts,
+                    weights,
+                    logits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dlogits, dweights, experts, weights, logits);
+        }
+    }
+}

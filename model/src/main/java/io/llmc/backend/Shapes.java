@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import java.util.Arrays;
+import java.util.Objects;
+import java.util.stream.Stream;
+
+/// What the constructors of operations check.
+final class Shapes {
+    private Shapes() {}
+
+    static boolean grid(Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf) {
+        return codes.dtype() == DType.U8
+                && codes.is(w.rows(), w.cols())
+                && scales.rows() == w.rows()
+                && scales.shape().equals(zeros.shape())
+                && zeros.dtype() == DType.U8
+                && groupOf.isVector(w.cols())
+                && groupOf.dtype() == DType.I32
+                && w.dtype().isFloat();
+    }
+
+    static boolean f32(Tensor... tensors) {
+        return Arrays.stream(tensors).allMatch(t -> t.dtype() == DType.F32);
+    }
+
+    static Stream<Tensor> some(Tensor... tensors) {
+        return Arrays.stream(tensors).filter(Objects::nonNull);
+    }
+
+    static void require(boolean ok, String op, Object... operands) {
+        if (!ok) {
+            throw new IllegalArgumentException(
+                    op + ": shapes do not fit: " + Arrays.toString(operands));
+        }
+    }
+}
