@@ -65,7 +65,7 @@ final class Optimizer {
                 "%s: the loss is %s and the norm of the gradients %s%s"
                         .formatted(where, loss, norm, cause),
                 "lower --lr and pass --force to begin anew, or make the student again if its file"
-                    + " holds such values; the last good state is kept in "
+                        + " holds such values; the last good state is kept in "
                         + work);
     }
 
@@ -76,7 +76,7 @@ final class Optimizer {
                     throw new UserException(
                             "%s: %s".formatted(where, cause),
                             "lower --lr and pass --force to begin anew; the last good state is kept"
-                                + " in "
+                                    + " in "
                                     + work);
                 });
     }

@@ -6,8 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
+import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
-import io.llmc.model.TestFiles;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.Work;
 import io.llmc.tensor.DType;

@@ -7,8 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
-import io.llmc.model.TestFiles;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
 import java.io.IOException;

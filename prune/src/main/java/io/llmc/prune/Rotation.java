@@ -258,7 +258,7 @@ final class Rotation implements Checkpoint.Derivation {
             }
             if (layer.attentionPostNorm() != null || layer.feedForwardPostNorm() != null) {
                 return "its norms after attention and feed-forward scale single channels of what is"
-                           + " added to the stream, which a rotation mixes";
+                        + " added to the stream, which a rotation mixes";
             }
         }
         if (spec.finalNorm().kind() != NormSpec.Kind.RMS) {

@@ -6,8 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
-import io.llmc.model.TestFiles;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;

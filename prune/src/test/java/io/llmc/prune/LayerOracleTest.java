@@ -9,7 +9,7 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.model.TestFiles;
+import io.llmc.formats.TestFiles;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Npy;

@@ -5,8 +5,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.TestFiles;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.TestFiles;
 import io.llmc.model.arch.Architectures;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import io.llmc.backend.Backend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.TensorReader;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.arch.Architectures;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+
+/// Opens what was written as a stranger would, and compares it with what was in memory.
+final class Verifier {
+    private Verifier() {}
+
+    /// Whether these tensors of a directory have these checksums.
+    ///
+    /// @return the first name that does not, or null
+    static String firstDamaged(Checkpoint c, Map<String, Long> checksums) {
+        for (Map.Entry<String, Long> e : checksums.entrySet()) {
+            try (TensorReader reader = c.reader()) {
+                if (!c.has(e.getKey())
+                        || CheckpointWriter.checksum(reader.tensor(e.getKey())) != e.getValue()) {
+                    return e.getKey();
+                }
+            }
+        }
+        return null;
+    }
+
+    /// Every tensor against its checksum, then a pass through the whole model against the logits of
+    /// the model in memory: the same bits, since the same operations run on the same values.
+    ///
+    /// @return tensors compared
+    /// @throws FormatException where anything differs; the directory then keeps its working name
+    static int verify(
+            Path directory, Map<String, Long> checksums, float[] logits, Backend backend) {
+        try (Checkpoint written = Checkpoint.open(directory)) {
+            if (!written.names().equals(checksums.keySet())) {
+                throw new FormatException(
+                        directory,
+                        "read back, it holds %d tensors and not the %d that were written; delete it and"
+                                        .formatted(written.names().size(), checksums.size())
+                                + " try again");
+            }
+            String damaged = firstDamaged(written, checksums);
+            if (damaged != null) {
+                throw new FormatException(
+                        directory,
+                        "read back, tensor %s is not what was written; check the disk and try again"
+                                .formatted(damaged));
+            }
+            try (LanguageModel model =
+                            new LanguageModel(written, Architectures.specOf(written), backend);
+                    Probe probe = new Probe(model)) {
+                for (int i = 0; i < model.spec().layers().size(); i++) {
+                    probe.advance(i);
+                }
+                if (!Arrays.equals(probe.logits(), logits)) {
+                    throw new FormatException(
+                            directory,
+                            "read back, the model gives other logits than in memory; please report"
+                                + " this");
+                }
+            }
+            return checksums.size();
+        }
+    }
+}

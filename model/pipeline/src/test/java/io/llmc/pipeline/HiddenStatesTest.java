@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.TensorArena;
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TestFiles;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.arch.Architectures;
+import io.llmc.solver.Host;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tokenizer.Windows;
+import java.util.Arrays;
+import java.util.Random;
+import org.junit.jupiter.api.Test;
+
+class HiddenStatesTest {
+    private static final int LENGTH = 512;
+
+    /// From several chunks, from one twice, against their order.
+    @Test
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    void gatheredWindowsAreThoseThatWereAskedFor() {
+        Windows windows = Windows.of(new Random(2).ints(10 * LENGTH, 0, 1024).toArray(), LENGTH);
+        int[] chosen = {9, 0, 5, 4, 7, 0};
+        try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE));
+                Checkpoint c = Checkpoint.open(TestFiles.testdata().resolve("tale-llama"));
+                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
+                HiddenStates states = new HiddenStates(model, windows, null);
+                TensorArena arena = backend.newArena(16L << 20)) {
+            states.embed();
+            assertThat(states.chunks()).isEqualTo(3);
+            int hidden = model.spec().hidden();
+            float[][] all = new float[windows.count()][];
+            states.forEach((x, chunk) -> {
+                float[] rows = Host.floats(backend, x);
+                int window = LENGTH * hidden;
+                for (int w = 0; w * window < rows.length; w++) {
+                    all[states.firstWindow(chunk) + w] =
+                            Arrays.copyOfRange(rows, w * window, (w + 1) * window);
+                }
+            });
+            Tensor out =
+                    arena.allocate(DType.F32, new Shape((long) chosen.length * LENGTH, hidden));
+            states.gather(chosen, out);
+            for (int i = 0; i < chosen.length; i++) {
+                Tensor rows = out.rows((long) i * LENGTH, (i + 1L) * LENGTH);
+                assertThat(Host.floats(backend, rows)).isEqualTo(all[chosen[i]]);
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.tokenizer;
+
+import ai.djl.huggingface.tokenizers.jni.LibUtils;
+import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.UserException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.OptionalInt;
+import java.util.concurrent.atomic.AtomicLong;
+
+/// Text to token ids and back, as a model's tokenizer.json has it; what that file says about
+/// padding and truncation is ignored.
+///
+/// Hugging Face's own library does the work, through the native interface that DJL ships for it,
+/// and not through DJL's tokenizer class: that one sends telemetry and builds strings, spans and
+/// masks for every token.
+public final class Tokenizer implements AutoCloseable {
+    private static final TokenizersLibrary LIBRARY = TokenizersLibrary.LIB;
+    private static final long CLOSED = 0;
+
+    /// A hundred times what the largest published ones take.
+    private static final Duration TO_OPEN = Duration.ofSeconds(60);
+
+    private static final Duration TO_ENCODE = Duration.ofSeconds(4);
+    private static final int CHARACTERS_A_MILLISECOND = 50;
+
+    private final AtomicLong handle;
+    private final Path file;
+    private final int longestPiece;
+    private final OptionalInt bos;
+
+    private Tokenizer(long handle, Path file, int longestPiece) {
+        this.handle = new AtomicLong(handle);
+        this.file = file;
+        this.longestPiece = longestPiece;
+        this.bos = findBos();
+    }
+
+    /// @throws UserException where the checkpoint has no tokenizer.json, or the native library does
+    ///   not load
+    /// @throws FormatException where the file is not a tokenizer
+    @MustBeClosed
+    public static Tokenizer open(Checkpoint c) {
+        Path file = c.directory().resolve("tokenizer.json");
+        if (!Files.isRegularFile(file)) {
+            throw new UserException(
+                    c.directory() + " has no tokenizer.json",
+                    Files.exists(c.directory().resolve("tokenizer.model"))
+                            ? "make one from tokenizer.model: load the tokenizer with transformers"
+                                    + " and save it with save_pretrained"
+                            : "copy the tokenizer.json that was published with the model into it");
+        }
+        return open(file);
+    }
+
+    /// Opens a tokenizer.json.
+    ///
+    /// @throws FormatException where it is none, or what the native library may not see
+    public static Tokenizer open(Path file) {
+        String json = TextFiles.read(file);
+        TokenizerCheck.Passed passed = TokenizerCheck.check(file, json);
+        loadLibrary();
+        requireContent(file, passed);
+        long handle = create(file, json);
+        LIBRARY.disablePadding(handle);
+        LIBRARY.disableTruncation(handle);
+        return new Tokenizer(handle, file, passed.longestPiece());
+    }
+
+    private static long create(Path file, String json) {
+        try {
+            return NativeCall.within(TO_OPEN, file, () -> LIBRARY.createTokenizerFromString(json));
+        } catch (RuntimeException e) {
+            throw e instanceof UserException
+                    ? e
+                    : new FormatException(file, "not a tokenizer: " + e.getMessage());
+        }
+    }
+
+    /// An added token that its normalizer makes nothing of ends the process.
+    private static void requireContent(Path file, TokenizerCheck.Passed passed) {
+        if (passed.probe() == null) {
+            return;
+        }
+        long handle = create(file, passed.probe());
+        try {
+            for (String token : passed.normalizedTokens()) {
+                if (ids(file, handle, token, false).length == 0) {
+                    throw new FormatException(
+                            file, "added_tokens: '%s' is normalized to nothing".formatted(token));
+                }
+            }
+        } finally {
+            LIBRARY.deleteTokenizer(handle);
+        }
+    }
+
+    private static void loadLibrary() {
+        // Otherwise DJL would look for a CUDA build of the library on the network.
+        System.getProperties().putIfAbsent("ai.djl.offline", "true");
+        try {
+            LibUtils.checkStatus();
+        } catch (RuntimeException | LinkageError e) {
+            Throwable cause = e.getCause() == null ? e : e.getCause();
+            throw new UserException(
+                    "the tokenizer library does not load: " + cause.getMessage(),
+                    "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where"
+                        + " that is set: make that writable, on a disk that programs may run from");
+        }
+    }
+
+    /// The ids of a text. Long texts go in pieces where that gives the same ids; see [Seams].
+    ///
+    /// @param specialTokens whether the ids that the tokenizer puts around a text (BOS, EOS) are
+    ///   added; special tokens spelled out in the text become their ids either way
+    public int[] encode(String text, boolean specialTokens) {
+        return specialTokens ? encodeWhole(text, true) : encodeFirst(text, Integer.MAX_VALUE);
+    }
+
+    /// The first ids of a text, without special tokens around them: at least `enough` of them, or
+    /// all.
+    int[] encodeFirst(String text, int enough) {
+        return new Seams(t -> encodeWhole(t, false)).encode(text, enough);
+    }
+
+    int[] encodeWhole(String text, boolean specialTokens) {
+        if (text.length() > longestPiece) {
+            throw new UserException(
+                    "%,d characters without a place to cut them are more than the tokenizer can take, %,d"
+                            .formatted(text.length(), longestPiece),
+                    "break the text into lines");
+        }
+        return ids(file, handle(), text, specialTokens);
+    }
+
+    private static int[] ids(Path file, long handle, String text, boolean specialTokens) {
+        Duration limit = TO_ENCODE.plusMillis(text.length() / CHARACTERS_A_MILLISECOND);
+        try {
+            return NativeCall.within(limit, file, () -> encode(handle, text, specialTokens));
+        } catch (RuntimeException e) {
+            throw e instanceof UserException
+                    ? e
+                    : new FormatException(
+                            file, "this tokenizer fails on a text: " + e.getMessage());
+        }
+    }
+
+    private static int[] encode(long handle, String text, boolean specialTokens) {
+        long encoding = LIBRARY.encode(handle, text, specialTokens);
+        try {
+            return toInts(LIBRARY.getTokenIds(encoding));
+        } finally {
+            LIBRARY.deleteEncoding(encoding);
+        }
+    }
+
+    /// The text of ids, special tokens spelled out; ids that the tokenizer does not know give
+    /// nothing.
+    public String decode(int[] ids) {
+        long h = handle();
+        long[] all = Arrays.stream(ids).asLongStream().toArray();
+        return NativeCall.within(TO_OPEN, file, () -> LIBRARY.decode(h, all, false));
+    }
+
+    /// The id that the tokenizer puts before every text; empty where it puts none.
+    public OptionalInt bos() {
+        return bos;
+    }
+
+    /// Where its files are.
+    Path directory() {
+        return file.toAbsolutePath().getParent();
+    }
+
+    private OptionalInt findBos() {
+        int[] plain = encodeWhole("a", false);
+        int[] framed = encodeWhole("a", true);
+        boolean before =
+                framed.length > plain.length
+                        && Arrays.equals(framed, 1, 1 + plain.length, plain, 0, plain.length);
+        boolean after =
+                Arrays.equals(
+                        framed, 0, Math.min(plain.length, framed.length), plain, 0, plain.length);
+        return before && !after ? OptionalInt.of(framed[0]) : OptionalInt.empty();
+    }
+
+    private static int[] toInts(long[] ids) {
+        int[] ints = new int[ids.length];
+        for (int i = 0; i < ids.length; i++) {
+            ints[i] = Math.toIntExact(ids[i]);
+        }
+        return ints;
+    }
+
+    private long handle() {
+        long h = handle.get();
+        if (h == CLOSED) {
+            throw new IllegalStateException("the tokenizer is closed");
+        }
+        return h;
+    }
+
+    @Override
+    public void close() {
+        long h = handle.getAndSet(CLOSED);
+        if (h != CLOSED) {
+            LIBRARY.deleteTokenizer(h);
+        }
+    }
+}
