@@ -586,21 +586,21 @@ class SparsePassesTest {
                 "sparsegpt|sparsity=NaN|sparsity is NaN, expected a number",
                 "wanda|sparsity=half|sparsity is half, expected a number",
                 "wanda|pattern=2:4;sparsity=0.3|pattern 2:4 means a sparsity of 0.5; leave sparsity"
-                    + " out",
+                        + " out",
                 "magnitude|pattern=4:2|pattern is 4:2, but 4 of 2 cannot stay",
                 "magnitude|pattern=2of4|pattern is 2of4, expected unstructured, or N:M as 2:4",
                 "wanda|compare=column|compare is column, expected one of row, layer",
                 "wanda|allocation=best|allocation is best, expected uniform, owl or one sparsity a"
-                    + " block",
+                        + " block",
                 "wanda|allocation=0.5,1.5|allocation is 0.5,1.5, expected sparsities of 0 to 1",
                 "wanda|allocation=owl;pattern=2:4|pattern 2:4 gives every block the same sparsity;"
-                    + " leave allocation out",
+                        + " leave allocation out",
                 "wanda|allocation=owl;owlLambda=1|owlM is 5.0 and owlLambda 1.0, expected above 0,"
-                    + " and 0 to 1",
+                        + " and 0 to 1",
                 "magnitude|allocation=owl|owl needs calibration data, which magnitude has not; use"
-                    + " wanda",
+                        + " wanda",
                 "sparsegpt|pattern=2:4;blockSize=6|blockSize is 6, expected a positive multiple of"
-                    + " 4",
+                        + " 4",
                 "sparsegpt|blockSize=0|blockSize is 0, expected a positive multiple of 1",
                 "sparsegpt|damping=1|damping is 1.0, expected 0 to 1",
                 "sparsegpt|compare=row|unknown key compare",
@@ -632,7 +632,7 @@ class SparsePassesTest {
                 "wanda|allocation=0.5|allocation lists 1 sparsities, but the model has 2 blocks"
                         + "|list one for each block, the first block's first",
                 "sparsegpt|allocation=0.5,0.5,0.5|allocation lists 3 sparsities, but the model has"
-                    + " 2 blocks|list one for each block, the first block's first",
+                        + " 2 blocks|list one for each block, the first block's first",
             })
     void refuses(String method, String options, String message, String hint) throws IOException {
         TestSweep sweep = TestSweep.of(model(LLAMA), method, parsed(options));

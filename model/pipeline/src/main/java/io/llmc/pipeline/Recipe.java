@@ -63,7 +63,7 @@ public record Recipe(
                             "one sweep puts two grids on the model: %s, and %s"
                                     .formatted(grid(first), grid(pass)),
                             "all packed layers of a model have one grid: give both the same bits,"
-                                + " groupSize, symmetric and actOrder, or save with layout dense");
+                                    + " groupSize, symmetric and actOrder, or save with layout dense");
                 }
             }
         }

@@ -37,7 +37,7 @@ public final class TensorFile {
                 throw new FormatException(
                         file,
                         "read back, it does not hold the tensors that were written; please report"
-                            + " this");
+                                + " this");
             }
             String damaged = Verifier.firstDamaged(written, checksums);
             if (damaged != null) {

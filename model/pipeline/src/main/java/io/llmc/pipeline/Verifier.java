@@ -63,7 +63,7 @@ final class Verifier {
                     throw new FormatException(
                             directory,
                             "read back, the model gives other logits than in memory; please report"
-                                + " this");
+                                    + " this");
                 }
             }
             return checksums.size();

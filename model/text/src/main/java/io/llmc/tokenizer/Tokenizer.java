@@ -111,7 +111,7 @@ public final class Tokenizer implements AutoCloseable {
             throw new UserException(
                     "the tokenizer library does not load: " + cause.getMessage(),
                     "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where"
-                        + " that is set: make that writable, on a disk that programs may run from");
+                            + " that is set: make that writable, on a disk that programs may run from");
         }
     }
 

@@ -71,8 +71,8 @@ class CalibrationDataTest {
                 text(
                         "a.jsonl",
                         "{\"text\": \"w0 w1\", \"id\": 3}\r\n\n"
-                            + "{\"id\": 4, \"text\": \"w2\\nw3\"}\n"
-                            + "{\"text\":\"\"}");
+                                + "{\"id\": 4, \"text\": \"w2\\nw3\"}\n"
+                                + "{\"text\":\"\"}");
         assertThat(load(lines, 2, 2, FIRST, 0)).containsExactly(3, 4, 5, 6);
         assertThat(TextFiles.tokens(lines, tokenizer)).containsExactly(3, 4, 5, 6);
     }

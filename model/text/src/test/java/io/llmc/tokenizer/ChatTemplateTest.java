@@ -17,7 +17,7 @@ import org.junit.jupiter.api.io.TempDir;
 class ChatTemplateTest {
     private static final String TEMPLATE =
             "{{ bos_token }}{% for m in messages %}{{ m.role + ': ' + m.content + eos_token }}{%"
-                + " endfor %}";
+                    + " endfor %}";
 
     @TempDir Path model;
 
@@ -55,7 +55,7 @@ class ChatTemplateTest {
         assertThat(text(user("\"Hi {{ 1 }}\""), "", "{\"text\": \"plain\"}", user("\"b\"")))
                 .isEqualTo(
                         "<|endoftext|>user: Hi {{ 1 }}<|endoftext|>plain<|endoftext|>user:"
-                            + " b<|endoftext|>");
+                                + " b<|endoftext|>");
     }
 
     @Test
@@ -86,7 +86,7 @@ class ChatTemplateTest {
         assertThat(text(user("\"a\""))).isEqualTo("one a");
         config(
                 "\"chat_template\": [{\"name\": \"rag\", \"template\": \"x\"}, {\"name\":"
-                    + " \"default\", \"template\": \"two\"}]");
+                        + " \"default\", \"template\": \"two\"}]");
         assertThat(text(user("\"a\""))).isEqualTo("two");
     }
 
@@ -119,7 +119,7 @@ class ChatTemplateTest {
         refused(
                 FormatException.class,
                 "a.jsonl: line 2: the model's chat template (chat_template.jinja, line 2) refuses"
-                    + " the messages: users only",
+                        + " the messages: users only",
                 good,
                 user("\"a\""));
         Files.writeString(model.resolve("chat_template.jinja"), "a\n{% wrong %}");

@@ -64,10 +64,10 @@ class VocabularyTest {
                 .isInstanceOf(UserException.class)
                 .hasMessage(
                         "token ids differ: 17 is \"Ġthe\" for the student and \"_the\" for the"
-                            + " teacher, 18 is \"a\\u001b[2J\" for the student and \"c\" for the"
-                            + " teacher, 19 is \"c\" for the student and \"k\" for the teacher, 21"
-                            + " is \"e\" for the student and \"l\" for the teacher, 22 is \"f\" for"
-                            + " the student and \"m\" for the teacher and 1 more");
+                                + " teacher, 18 is \"a\\u001b[2J\" for the student and \"c\" for the"
+                                + " teacher, 19 is \"c\" for the student and \"k\" for the teacher, 21"
+                                + " is \"e\" for the student and \"l\" for the teacher, 22 is \"f\" for"
+                                + " the student and \"m\" for the teacher and 1 more");
     }
 
     @Test
