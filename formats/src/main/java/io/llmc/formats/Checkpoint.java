@@ -3,14 +3,10 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.io.IOException;
 import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -19,30 +15,24 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
-import java.util.function.Predicate;
 
-/// An opened model directory: its config, the table of its tensors over all shards, its side files.
+/// An opened model: its config, the table of its tensors over all files, its side files; whatever
+/// its format, under the names of the hub.
 ///
 /// Opening reads headers only, and checks them. Tensors are mapped by a [TensorReader].
 public final class Checkpoint implements AutoCloseable {
-    private final Path directory;
+    private final Container container;
     private final HfConfig config;
-    private final WeightFiles files;
-    private final List<OpenFile> open = new ArrayList<>();
-    private final Map<String, Place> tensors = new LinkedHashMap<>();
-    private final List<Path> opened = new ArrayList<>();
-    private final Set<String> remarks = new LinkedHashSet<>();
-    private final Map<String, String> metadata = new LinkedHashMap<>();
+    private final SequencedMap<String, TensorInfo> infos;
+
+    /// Null for a checkpoint with files of its own.
+    private final View view;
 
     /// Null until asked for.
     private Optional<Quantization> scheme;
 
-    /// Of a checkpoint that is made of another one; null otherwise.
-    private View view;
-
-    /// @param infos the tensors, in the order of the files that would hold them
-    private record View(
-            Checkpoint base, SequencedMap<String, TensorInfo> infos, Derivation derivation) {}
+    /// How a checkpoint is made of another one.
+    private record View(Checkpoint base, Derivation derivation) {}
 
     /// Makes the tensors of a checkpoint from those of another.
     @FunctionalInterface
@@ -53,44 +43,47 @@ public final class Checkpoint implements AutoCloseable {
         Tensor tensor(String name, TensorReader base, Arena memory);
     }
 
-    private Checkpoint(Path directory, HfConfig config, WeightFiles files) {
-        this.directory = directory;
+    private Checkpoint(
+            Container container,
+            HfConfig config,
+            SequencedMap<String, TensorInfo> infos,
+            View view) {
+        this.container = container;
         this.config = config;
-        this.files = files;
+        this.infos = infos;
+        this.view = view;
+    }
+
+    private static Checkpoint of(Container container) {
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        container.tensors().forEach((name, tensor) -> infos.put(name, tensor.info()));
+        return new Checkpoint(container, container.config(), infos, null);
     }
 
     /// This checkpoint under another config, with other tensors, each made when it is read. It has
     /// no files of its own: closing it closes nothing, and it must not outlive this one.
     ///
-    /// @param infos in the order of the files that would hold them
+    /// @param made in the order of the files that would hold them
     public Checkpoint derived(
-            HfConfig otherConfig, SequencedMap<String, TensorInfo> infos, Derivation derivation) {
-        Checkpoint derived = new Checkpoint(directory, otherConfig, files);
-        derived.view = new View(this, infos, derivation);
-        derived.remarks.addAll(remarks);
-        return derived;
+            HfConfig otherConfig, SequencedMap<String, TensorInfo> made, Derivation derivation) {
+        return new Checkpoint(container, otherConfig, made, new View(this, derivation));
     }
 
     /// This checkpoint under another config and without some of its tensors. It takes over the open
     /// files: whoever closes it closes this one.
     public Checkpoint without(Set<String> hidden, HfConfig otherConfig) {
-        Checkpoint rest = new Checkpoint(directory, otherConfig, files);
-        rest.open.addAll(open);
-        rest.opened.addAll(opened);
-        rest.remarks.addAll(remarks);
-        rest.metadata.putAll(metadata);
-        rest.tensors.putAll(tensors);
-        rest.tensors.keySet().removeAll(hidden);
-        return rest;
+        SequencedMap<String, TensorInfo> rest = new LinkedHashMap<>(infos);
+        rest.keySet().removeAll(hidden);
+        return new Checkpoint(container, otherConfig, rest, view);
     }
 
-    /// Opens a directory whose linear layers llmc can read.
+    /// Opens a model whose linear layers llmc can read.
     ///
-    /// @throws UserException where there is no such directory, config or safetensors file, or the
+    /// @throws UserException where there is no such directory, config or weight file, or the
     ///   weights are quantized in a way that llmc does not read
     /// @throws FormatException where a file is broken
-    public static Checkpoint open(Path directory) {
-        Checkpoint checkpoint = inspect(directory);
+    public static Checkpoint open(Path path) {
+        Checkpoint checkpoint = inspect(path);
         try {
             checkpoint.scheme();
             return checkpoint;
@@ -101,39 +94,8 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     /// As [#open], but whatever the quantization: good for a look at the table of tensors.
-    public static Checkpoint inspect(Path directory) {
-        if (!Files.isDirectory(directory)) {
-            throw Files.exists(directory)
-                    ? new UserException(
-                            directory + ": is a file, expected a model directory",
-                            "name the directory that holds config.json and the .safetensors files")
-                    : new UserException(
-                            directory + ": no such directory",
-                            "download the model first and name the directory, for example: hf"
-                                    + " download NAME --local-dir DIRECTORY");
-        }
-        Path config = directory.resolve("config.json");
-        FileKind.requireFile(config);
-        if (!Files.isRegularFile(config)) {
-            if (Files.isRegularFile(directory.resolve("adapter_config.json"))) {
-                throw new UserException(
-                        directory + ": holds an adapter, expected a whole model",
-                        "name the model that it was made for, or merge the two first");
-            }
-            throw new UserException(
-                    directory + ": no config.json here",
-                    "name the directory that holds config.json and the .safetensors files");
-        }
-        Checkpoint checkpoint =
-                new Checkpoint(directory, HfConfig.read(config), WeightFiles.find(directory));
-        try {
-            checkpoint.readHeaders();
-            checkpoint.useHubNames();
-            return checkpoint;
-        } catch (RuntimeException e) {
-            checkpoint.close();
-            throw e;
-        }
+    public static Checkpoint inspect(Path path) {
+        return of(Formats.of(path).open(path));
     }
 
     /// The tensors of one safetensors file, whatever lies beside it: without a config.
@@ -142,106 +104,25 @@ public final class Checkpoint implements AutoCloseable {
     /// @throws FormatException where it is broken
     public static Checkpoint ofFile(Path file) {
         Path directory = file.toAbsolutePath().getParent();
-        Checkpoint checkpoint =
-                new Checkpoint(directory, HfConfig.none(file), WeightFiles.of(file));
-        try {
-            checkpoint.readHeaders();
-            return checkpoint;
-        } catch (RuntimeException e) {
-            checkpoint.close();
-            throw e;
-        }
-    }
-
-    /// What no shard has may be nothing that the model needs, so that whoever asks for it finds
-    /// out.
-    private void readHeaders() {
-        files.files().forEach(file -> read(file, header -> true));
-        Set<String> lost = new LinkedHashSet<>(files.promised().keySet());
-        lost.removeAll(tensors.keySet());
-        if (!lost.isEmpty()) {
-            files.others().forEach(file -> read(file, lost::contains));
-        }
-    }
-
-    /// @param wanted the tensors to add
-    private void read(Path file, Predicate<String> wanted) {
-        try {
-            OpenFile whole = OpenFile.of(file);
-            open.add(whole);
-            SafetensorsHeader header = SafetensorsHeader.read(file, whole.channel());
-            if (header.tensors().keySet().stream().anyMatch(wanted) || header.tensors().isEmpty()) {
-                opened.add(file);
-            }
-            header.metadata().forEach(metadata::putIfAbsent);
-            header.tensors()
-                    .forEach((name, e) -> {
-                        if (wanted.test(name)) {
-                            add(name, new Place(e, whole));
-                        }
-                    });
-        } catch (IOException e) {
-            throw Json.unreadable(file, e);
-        }
-    }
-
-    /// Some writers put a tied matrix into two shards: the same bytes twice are one tensor.
-    private void add(String name, Place place) {
-        Place other = tensors.putIfAbsent(name, place);
-        if (other != null && !sameBytes(place, other)) {
-            throw new FormatException(
-                    place.file().path(),
-                    "tensor '%s' is also in %s, with other values: download the model again"
-                            .formatted(name, other.file().path().getFileName()));
-        }
-    }
-
-    private static boolean sameBytes(Place a, Place b) {
-        try (Arena arena = Arena.ofConfined()) {
-            return a.entry().info().equals(b.entry().info())
-                    && a.map(arena).mismatch(b.map(arena)) < 0;
-        }
-    }
-
-    private void useHubNames() {
-        SequencedMap<String, String> hub = TensorNames.ofHub(directory, tensors.keySet());
-        Map<String, Place> places = new LinkedHashMap<>(tensors);
-        tensors.clear();
-        hub.forEach((name, plain) -> tensors.put(plain, places.get(name).called(plain)));
-        places.values().stream()
-                .map(place -> place.entry().info())
-                .filter(info -> info.dtype() == DType.F64)
-                .findFirst()
-                .ifPresent(info ->
-                        remarks.add(
-                                "%s: '%s' is F64: such tensors are read, and written, as F32"
-                                        .formatted(directory, info.name())));
-        hub.entrySet().stream()
-                .filter(e -> !e.getKey().equals(e.getValue()))
-                .findFirst()
-                .ifPresent(e ->
-                        remarks.add(
-                                "%s: '%s' is read, and written, as '%s', and its like so too"
-                                        .formatted(directory, e.getKey(), e.getValue())));
+        return of(
+                SafetensorsFiles.open(
+                        directory, HfConfig.none(file), WeightFiles.of(file), false));
     }
 
     /// Nothing that was read from a mapped file counts before this has looked; see [OpenFile].
     ///
     /// @throws FormatException where a file became shorter since it was opened
     void requireWhole() {
-        if (view != null) {
-            view.base.requireWhole();
-        }
-        open.forEach(OpenFile::requireWhole);
+        container.files().forEach(OpenFile::requireWhole);
     }
 
     /// What was read otherwise than it stands there, a line each.
     public List<String> remarks() {
-        return List.copyOf(remarks);
+        return container.remarks();
     }
 
     public Path directory() {
-        return directory;
+        return container.directory();
     }
 
     public HfConfig config() {
@@ -250,19 +131,16 @@ public final class Checkpoint implements AutoCloseable {
 
     /// In file order: shard by shard, by offset.
     public Set<String> names() {
-        return Collections.unmodifiableSet(view == null ? tensors.keySet() : view.infos.keySet());
+        return Collections.unmodifiableSet(infos.keySet());
     }
 
     public boolean has(String name) {
-        return names().contains(name);
+        return infos.containsKey(name);
     }
 
     /// @throws FormatException where there is no such tensor
     public TensorInfo info(String name) {
-        if (view == null) {
-            return place(name).entry().info();
-        }
-        TensorInfo info = view.infos.get(name);
+        TensorInfo info = infos.get(name);
         if (info == null) {
             throw missing(name);
         }
@@ -271,23 +149,26 @@ public final class Checkpoint implements AutoCloseable {
 
     /// The file that holds a tensor; of one that is made of others, the directory.
     public Path file(String name) {
-        return view == null ? place(name).file().path() : directory;
+        return view == null ? stored(name).file().path() : directory();
     }
 
-    /// `__metadata__` of all files; the first wins.
+    /// Free texts of the files; the first wins.
     public Map<String, String> metadata() {
-        return Collections.unmodifiableMap(metadata);
+        return container.metadata();
     }
 
+    /// None of a checkpoint that is made of another.
     public List<Path> weightFiles() {
-        return Collections.unmodifiableList(opened);
+        return view == null
+                ? container.files().stream().map(OpenFile::path).toList()
+                : List.of();
     }
 
     /// The files that must travel with any copy of the model, by name: tokenizer, chat template,
     /// generation and processor config, licence and notices. Never weights, never code, never
     /// `config.json`.
     public List<Path> sideFiles() {
-        return SideFiles.of(directory);
+        return SideFiles.of(directory());
     }
 
     /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
@@ -297,7 +178,7 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     private Optional<ConfigSection> quantizationSection() {
-        Path older = directory.resolve(GptqConfig.FILE);
+        Path older = directory().resolve(GptqConfig.FILE);
         boolean packed = names().stream().anyMatch(n -> n.endsWith(".qweight"));
         if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
             return config.quantizationSection();
@@ -334,7 +215,7 @@ public final class Checkpoint implements AutoCloseable {
 
     /// @throws UserException where linear layers are encoded in a way that llmc does not read
     Optional<Quantization> scheme() {
-        synchronized (tensors) {
+        synchronized (infos) {
             if (scheme == null) {
                 scheme = quantizationSection().flatMap(Quantization::of);
             }
@@ -357,24 +238,17 @@ public final class Checkpoint implements AutoCloseable {
                 : new TensorReader(this, view.base.reader(memory), view.derivation, memory);
     }
 
-    /// The bytes of one tensor, read-only, mapped for as long as `arena` lives.
-    MemorySegment map(String name, Arena arena) {
-        return place(name).map(arena);
-    }
-
-    private Place place(String name) {
-        Place place = tensors.get(name);
-        if (place == null) {
-            throw missing(name);
-        }
-        return place;
+    /// A tensor of a checkpoint with files of its own.
+    StoredTensor stored(String name) {
+        return container.tensors().get(info(name).name());
     }
 
     private FormatException missing(String name) {
-        return files.promised().containsKey(name)
-                ? files.lost(name)
-                : new FormatException(
-                        directory, "has no tensor '%s'%s".formatted(name, found(name)));
+        return container
+                .lost(name)
+                .orElseGet(() ->
+                        new FormatException(
+                                directory(), "has no tensor '%s'%s".formatted(name, found(name))));
     }
 
     /// What there is in the place of a tensor that is missing, for the end of a sentence.
@@ -394,8 +268,8 @@ public final class Checkpoint implements AutoCloseable {
 
     @Override
     public void close() {
-        for (OpenFile file : open) {
-            file.close();
+        if (view == null) {
+            container.close();
         }
     }
 }

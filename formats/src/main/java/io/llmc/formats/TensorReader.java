@@ -56,9 +56,12 @@ public final class TensorReader implements AutoCloseable {
             }
             return made;
         }
-        memory.take(info.byteSize());
-        mappedBytes.addAndGet(info.byteSize());
-        MemorySegment bytes = checkpoint.map(name, arena);
+        StoredTensor stored = checkpoint.stored(name);
+        if (stored.isMapped()) {
+            memory.take(info.byteSize());
+            mappedBytes.addAndGet(info.byteSize());
+        }
+        MemorySegment bytes = stored.read(arena);
         int element = Math.max(1, info.dtype().bits() / 8);
         if (bytes.address() % element != 0) {
             bytes = arena.allocate(bytes.byteSize(), Long.BYTES).copyFrom(bytes).asReadOnly();

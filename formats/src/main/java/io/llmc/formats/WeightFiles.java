@@ -42,6 +42,11 @@ record WeightFiles(List<Path> files, List<Path> others, Map<String, Path> promis
         return new WeightFiles(List.of(file), List.of(), Map.of(), null);
     }
 
+    /// Whether a directory has any.
+    static boolean has(Path directory) {
+        return list(directory).stream().anyMatch(f -> name(f).endsWith(".safetensors"));
+    }
+
     /// One `model.safetensors`, else the shards of an index, else shards without an index, else the
     /// only safetensors file that is no adapter.
     static WeightFiles find(Path directory) {

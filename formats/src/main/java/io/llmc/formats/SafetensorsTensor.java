@@ -9,21 +9,35 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel.MapMode;
 
-/// A tensor and the open file that it lies in.
-record Place(SafetensorsHeader.Entry entry, OpenFile file) {
+/// A tensor of a safetensors file.
+///
+/// @param info may have another name than in the file, and F32 where the file has F64
+record SafetensorsTensor(TensorInfo info, SafetensorsHeader.Entry entry, OpenFile file)
+        implements StoredTensor {
     private static final ValueLayout.OfDouble DOUBLE =
             ValueLayout.JAVA_DOUBLE_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     private static final ValueLayout.OfFloat FLOAT =
             ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
-    /// The bytes, read-only, for as long as `arena` lives: mapped, or rounded to F32 where the file
-    /// has F64.
-    MemorySegment map(Arena arena) {
+    @Override
+    public boolean isMapped() {
+        return info.dtype() == entry.info().dtype();
+    }
+
+    @Override
+    public MemorySegment read(Arena arena) {
         file.requireWhole();
+        if (isMapped()) {
+            return map(arena);
+        }
+        try (Arena doubles = Arena.ofConfined()) {
+            return rounded(map(doubles), arena);
+        }
+    }
+
+    private MemorySegment map(Arena arena) {
         try {
-            MemorySegment bytes =
-                    file.channel().map(MapMode.READ_ONLY, entry.offset(), entry.bytes(), arena);
-            return entry.bytes() == entry.info().byteSize() ? bytes : rounded(bytes, arena);
+            return file.channel().map(MapMode.READ_ONLY, entry.offset(), entry.bytes(), arena);
         } catch (IOException e) {
             throw Json.unreadable(file.path(), e);
         }
@@ -38,9 +52,8 @@ record Place(SafetensorsHeader.Entry entry, OpenFile file) {
     }
 
     /// Under another name; what is F64 is read as F32, as nothing computes in more.
-    Place called(String name) {
-        DType dtype = entry.info().dtype() == DType.F64 ? DType.F32 : entry.info().dtype();
-        TensorInfo info = new TensorInfo(name, dtype, entry.info().shape());
-        return new Place(new SafetensorsHeader.Entry(info, entry.offset(), entry.bytes()), file);
+    SafetensorsTensor called(String name) {
+        DType dtype = info.dtype() == DType.F64 ? DType.F32 : info.dtype();
+        return new SafetensorsTensor(new TensorInfo(name, dtype, info.shape()), entry, file);
     }
 }
