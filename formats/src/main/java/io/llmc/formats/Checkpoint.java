@@ -105,8 +105,7 @@ public final class Checkpoint implements AutoCloseable {
     public static Checkpoint ofFile(Path file) {
         Path directory = file.toAbsolutePath().getParent();
         return of(
-                SafetensorsFiles.open(
-                        directory, HfConfig.none(file), WeightFiles.of(file), false));
+                SafetensorsFiles.open(directory, HfConfig.none(file), WeightFiles.of(file), false));
     }
 
     /// Nothing that was read from a mapped file counts before this has looked; see [OpenFile].
@@ -159,9 +158,7 @@ public final class Checkpoint implements AutoCloseable {
 
     /// None of a checkpoint that is made of another.
     public List<Path> weightFiles() {
-        return view == null
-                ? container.files().stream().map(OpenFile::path).toList()
-                : List.of();
+        return view == null ? container.files().stream().map(OpenFile::path).toList() : List.of();
     }
 
     /// The files that must travel with any copy of the model, by name: tokenizer, chat template,
