@@ -184,7 +184,7 @@ record InspectReport(
                     .filter(layout -> !layout.name().equals("dense"))
                     .map(layout -> layout.decode(reader, linear))
                     .filter(Weight.Grouped.class::isInstance)
-                    .ifPresent(w -> grids.add(((Weight.Grouped) w).spec().describe()));
+                    .ifPresent(w -> grids.add(w.encoding().describe()));
         }
         String layout =
                 reader.checkpoint()

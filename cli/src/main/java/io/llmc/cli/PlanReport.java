@@ -6,7 +6,7 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Encoding;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -86,7 +86,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
                 verbose ? m.name() : m.name().substring(m.name().lastIndexOf('.') + 1),
                 m.out() + " x " + m.in(),
                 m.method().isEmpty() ? "-" : m.method(),
-                m.encoding().map(QuantSpec::describe).orElse("as it is"));
+                m.encoding().map(Encoding::describe).orElse("as it is"));
     }
 
     private static Table sizes(SweepPlan plan) {
@@ -144,9 +144,9 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
         json.put("method", m.method());
         m.encoding()
                 .ifPresent(e -> {
-                    json.put("bits", e.bits());
-                    json.put("group_size", e.groupSize());
-                    json.put("symmetric", e.symmetric());
+                    json.put("bits", e.codes().bits());
+                    json.put("group_size", e.tiles().cols());
+                    json.put("symmetric", e.codes().symmetric());
                 });
         json.put("bytes", m.bytes());
         return json;

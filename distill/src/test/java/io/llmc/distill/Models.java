@@ -19,7 +19,8 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -64,7 +65,7 @@ final class Models {
     /// Rounded to 4 bits in groups of 64, each with its greatest magnitude at the end of the grid.
     static void pack(Path source, Path target, String layoutName) throws IOException {
         WeightLayout layout = Layouts.named(layoutName);
-        QuantSpec quant = new QuantSpec(4, GROUP, true);
+        Encoding.Grid<Codes.Ints> quant = Encoding.ints(4, GROUP, true);
         try (Checkpoint c = Checkpoint.open(source);
                 TensorReader reader = c.reader();
                 Arena memory = Arena.ofShared()) {
@@ -90,7 +91,7 @@ final class Models {
         }
     }
 
-    private static Weight packed(Tensor w, QuantSpec quant, DType scaleType, Arena memory) {
+    private static Weight packed(Tensor w, Encoding.Grid<Codes.Ints> quant, DType scaleType, Arena memory) {
         long groups = w.cols() / GROUP;
         MemorySegment codes = memory.allocate(w.rows() * w.cols() / 2, 64);
         MemorySegment scales = memory.allocate(w.rows() * groups * scaleType.bytes(), 64);

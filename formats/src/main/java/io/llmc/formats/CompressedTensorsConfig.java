@@ -2,7 +2,9 @@
 package io.llmc.formats;
 
 import io.llmc.formats.BoundedRegex.RegexException;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,7 +31,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
     private static final int DENSE_STREAM = 17;
 
     /// @param targets `Linear`, names of layers, and `re:` patterns
-    record Group(List<String> targets, List<BoundedRegex> patterns, QuantSpec spec) {}
+    record Group(List<String> targets, List<BoundedRegex> patterns, Encoding.Grid<Codes.Ints> spec) {}
 
     static Optional<Quantization> of(ConfigSection q) {
         String sparsity =
@@ -73,7 +75,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
                         new Group(targets, patterns(group.file(), targets), spec(weights, format)));
     }
 
-    private static QuantSpec spec(ConfigSection weights, String format) {
+    private static Encoding.Grid<Codes.Ints> spec(ConfigSection weights, String format) {
         String type = weights.word("type", "int", TYPES);
         String strategy = weights.word("strategy", null, STRATEGIES);
         requireOrder(weights);
@@ -91,8 +93,8 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
             strategy = size > 0 ? "group" : "channel";
         }
         return switch (strategy) {
-            case "group" -> new QuantSpec(bits, requireGroups(weights, size), symmetric);
-            case "channel" -> new QuantSpec(bits, QuantSpec.CHANNEL, symmetric);
+            case "group" -> Encoding.ints(bits, requireGroups(weights, size), symmetric);
+            case "channel" -> Encoding.ints(bits, Tiles.ALL, symmetric);
             default ->
                     Quantization.refuse(
                             weights, "compressed-tensors with strategy '%s'".formatted(strategy));
@@ -144,7 +146,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
     }
 
     /// The scheme of a layer: by name, else by pattern, else by class, as the library does it.
-    QuantSpec spec(String linear) {
+    Encoding.Grid<Codes.Ints> spec(String linear) {
         return find(g -> g.targets.contains(linear))
                 .or(() -> find(g -> g.patterns.stream().anyMatch(p -> startMatches(p, linear))))
                 .or(() -> find(g -> g.targets.contains("Linear")))

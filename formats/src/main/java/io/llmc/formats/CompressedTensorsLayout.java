@@ -3,7 +3,9 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -52,7 +54,7 @@ final class CompressedTensorsLayout implements WeightLayout {
 
     /// Everything of a weight; codes as they are in the file.
     private record Parts(
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long out,
             long in,
             boolean dense,
@@ -82,7 +84,7 @@ final class CompressedTensorsLayout implements WeightLayout {
         Checkpoint checkpoint = reader.checkpoint();
         CompressedTensorsConfig config =
                 (CompressedTensorsConfig) checkpoint.scheme().orElseThrow();
-        QuantSpec spec = config.spec(linear);
+        Encoding.Grid<Codes.Ints> spec = config.spec(linear);
         Path file = checkpoint.file(linear + PACKED);
         TensorInfo packed = checkpoint.info(linear + PACKED);
         MemorySegment shape = reader.tensor(linear + SHAPE, DType.I64, 2).bytes();
@@ -96,10 +98,10 @@ final class CompressedTensorsLayout implements WeightLayout {
                     file, "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
         }
         boolean dense = densePacking(config, spec, in, packed.shape().dim(1));
-        long words = dense ? spec.words(in) : Math.ceilDiv(in, (long) (32 / spec.bits()));
+        long words = dense ? spec.codes().words(in) : Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
         MemorySegment codes = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
         DType dtype = checkpoint.info(linear + SCALE).dtype();
-        long groups = spec.groups(in);
+        long groups = spec.tiles().across(in);
         Tensor scales =
                 Groups.requireFinite(
                         file,
@@ -124,34 +126,34 @@ final class CompressedTensorsLayout implements WeightLayout {
                 index,
                 (o, i) ->
                         dense
-                                ? BitStream.get(codes, o * words, 1, i, spec.bits())
-                                : gapped(codes, o * words, 1, i, spec.bits()));
+                                ? BitStream.get(codes, o * words, 1, i, spec.codes().bits())
+                                : gapped(codes, o * words, 1, i, spec.codes().bits()));
         return new Parts(spec, out, in, dense, scales, zeros, index);
     }
 
     /// Whether values follow each other without gaps: told by the width, or by the version where
     /// both widths are equal.
     private static boolean densePacking(
-            CompressedTensorsConfig config, QuantSpec spec, long in, long words) {
-        boolean dense = words == spec.words(in);
-        boolean gaps = words == Math.ceilDiv(in, (long) (32 / spec.bits()));
-        return dense && gaps ? 32 % spec.bits() == 0 || config.packsDenseStream() : !gaps;
+            CompressedTensorsConfig config, Encoding.Grid<Codes.Ints> spec, long in, long words) {
+        boolean dense = words == spec.codes().words(in);
+        boolean gaps = words == Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
+        return dense && gaps ? 32 % spec.codes().bits() == 0 || config.packsDenseStream() : !gaps;
     }
 
     private static Tensor codes(
-            TensorReader reader, String linear, QuantSpec spec, long out, long in, boolean dense) {
+            TensorReader reader, String linear, Encoding.Grid<Codes.Ints> spec, long out, long in, boolean dense) {
         if (dense) {
-            return reader.tensor(linear + PACKED, DType.I32, out, spec.words(in));
+            return reader.tensor(linear + PACKED, DType.I32, out, spec.codes().words(in));
         }
-        int perWord = 32 / spec.bits();
+        int perWord = 32 / spec.codes().bits();
         long words = Math.ceilDiv(in, (long) perWord);
         MemorySegment from = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
-        Tensor codes = Dequantizer.allocate(reader.arena(), DType.I32, out, spec.words(in));
+        Tensor codes = Dequantizer.allocate(reader.arena(), DType.I32, out, spec.codes().words(in));
         MemorySegment to = codes.bytes();
         for (long o = 0; o < out; o++) {
             for (long i = 0; i < in; i++) {
-                int value = gapped(from, o * words, 1, i, spec.bits());
-                BitStream.put(to, o * codes.cols(), 1, i, spec.bits(), value);
+                int value = gapped(from, o * words, 1, i, spec.codes().bits());
+                BitStream.put(to, o * codes.cols(), 1, i, spec.codes().bits(), value);
             }
         }
         return codes;
@@ -167,7 +169,7 @@ final class CompressedTensorsLayout implements WeightLayout {
     private static Tensor zeros(
             TensorReader reader,
             String linear,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long out,
             long groups,
             boolean dense) {
@@ -180,31 +182,31 @@ final class CompressedTensorsLayout implements WeightLayout {
             // Older files hold them as they are: signed, one a byte.
             MemorySegment from = reader.tensor(linear + ZERO, DType.I8, out, groups).bytes();
             for (long i = 0; i < from.byteSize(); i++) {
-                int zero = from.get(ValueLayout.JAVA_BYTE, i) + spec.middleCode();
-                if (zero < 0 || zero > spec.maxCode()) {
+                int zero = from.get(ValueLayout.JAVA_BYTE, i) + spec.codes().middleCode();
+                if (zero < 0 || zero > spec.codes().maxCode()) {
                     throw new FormatException(
                             reader.checkpoint().file(linear + ZERO),
                             "'%s' is %d at element %d, expected %d to %d for %d bits"
                                     .formatted(
                                             linear + ZERO,
-                                            zero - spec.middleCode(),
+                                            zero - spec.codes().middleCode(),
                                             i,
-                                            -spec.middleCode(),
-                                            spec.maxCode() - spec.middleCode(),
-                                            spec.bits()));
+                                            -spec.codes().middleCode(),
+                                            spec.codes().maxCode() - spec.codes().middleCode(),
+                                            spec.codes().bits()));
                 }
                 zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
             }
             return zeros;
         }
-        long rows = dense ? spec.words(out) : Math.ceilDiv(out, (long) (32 / spec.bits()));
+        long rows = dense ? spec.codes().words(out) : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
         MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
         if (dense) {
             return Groups.unpackZeros(words, spec, out, groups, 1, groups, 0, reader.arena());
         }
         for (long o = 0; o < out; o++) {
             for (long g = 0; g < groups; g++) {
-                int zero = gapped(words, g, groups, o, spec.bits());
+                int zero = gapped(words, g, groups, o, spec.codes().bits());
                 zeros.bytes().set(ValueLayout.JAVA_BYTE, o * groups + g, (byte) zero);
             }
         }
@@ -213,13 +215,13 @@ final class CompressedTensorsLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(
-            String linear, long out, long in, QuantSpec spec, DType dtype, boolean groupIndex) {
-        long groups = spec.groups(in);
+            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex) {
+        long groups = spec.tiles().across(in);
         List<TensorInfo> plan = new ArrayList<>();
-        plan.add(TensorInfo.of(linear + PACKED, DType.I32, out, spec.words(in)));
+        plan.add(TensorInfo.of(linear + PACKED, DType.I32, out, spec.codes().words(in)));
         plan.add(TensorInfo.of(linear + SCALE, dtype, out, groups));
-        if (!spec.symmetric()) {
-            plan.add(TensorInfo.of(linear + ZERO, DType.I32, spec.words(out), groups));
+        if (!spec.codes().symmetric()) {
+            plan.add(TensorInfo.of(linear + ZERO, DType.I32, spec.codes().words(out), groups));
         }
         plan.add(TensorInfo.of(linear + SHAPE, DType.I64, 2));
         if (groupIndex) {
@@ -232,14 +234,14 @@ final class CompressedTensorsLayout implements WeightLayout {
     public SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory) {
         Weight.Grouped w = Groups.grouped(name(), linear, weight);
-        QuantSpec spec = w.spec();
+        Encoding.Grid<Codes.Ints> spec = w.grid();
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.put(linear + PACKED, w.codes());
         tensors.put(linear + SCALE, Groups.scales(w, dtype, memory));
-        if (!spec.symmetric()) {
+        if (!spec.codes().symmetric()) {
             long groups = w.zeros().cols();
             Tensor packed =
-                    Dequantizer.allocate(memory, DType.I32, spec.words(w.outFeatures()), groups);
+                    Dequantizer.allocate(memory, DType.I32, spec.codes().words(w.outFeatures()), groups);
             Groups.packZeros(packed.bytes(), w, 1, groups, 0);
             tensors.put(linear + ZERO, packed);
         }
@@ -259,7 +261,7 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
-    public int minZero(QuantSpec spec) {
+    public int minZero(Encoding.Grid<Codes.Ints> spec) {
         return 0;
     }
 
@@ -286,8 +288,8 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     private static ObjectNode weights(QuantSummary summary) {
-        QuantSpec spec = summary.spec();
-        boolean channel = spec.groupSize() == QuantSpec.CHANNEL;
+        Encoding.Grid<Codes.Ints> spec = summary.spec();
+        boolean channel = spec.tiles().cols() == Tiles.ALL;
         ObjectNode weights = Json.object();
         if (summary.descAct() && !channel) {
             // Readers refuse an order of columns where there are no groups.
@@ -297,15 +299,15 @@ final class CompressedTensorsLayout implements WeightLayout {
         }
         weights.putNull("block_structure");
         weights.put("dynamic", false);
-        weights.put("group_size", channel ? null : (Integer) spec.groupSize());
-        weights.put("num_bits", spec.bits());
+        weights.put("group_size", channel ? null : (Integer) spec.tiles().cols());
+        weights.put("num_bits", spec.codes().bits());
         weights.put("observer", "memoryless_minmax");
         weights.putObject("observer_kwargs");
         weights.putNull("scale_dtype");
         weights.put("strategy", channel ? "channel" : "group");
-        weights.put("symmetric", spec.symmetric());
+        weights.put("symmetric", spec.codes().symmetric());
         weights.put("type", "int");
-        weights.put("zp_dtype", spec.symmetric() ? null : "torch.int8");
+        weights.put("zp_dtype", spec.codes().symmetric() ? null : "torch.int8");
         return weights;
     }
 

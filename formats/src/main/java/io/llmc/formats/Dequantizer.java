@@ -24,6 +24,7 @@ public final class Dequantizer {
         switch (weight) {
             case Weight.Dense(Tensor own) -> convert(out, own);
             case Weight.Grouped grouped -> dequantize(out, grouped);
+            case Weight.Scaled scaled -> dequantize(out, scaled);
         }
         return out;
     }
@@ -38,7 +39,7 @@ public final class Dequantizer {
         }
         int in = Math.toIntExact(w.inFeatures());
         int groups = Math.toIntExact(w.scales().cols());
-        int bits = w.spec().bits();
+        int bits = w.grid().codes().bits();
         MemorySegment codes = w.codes().bytes();
         MemorySegment scales = w.scales().bytes();
         MemorySegment zeros = w.zeros().bytes();
@@ -63,9 +64,33 @@ public final class Dequantizer {
         }
     }
 
+    /// `out[o,i] = round(value(code[o,i]) * scale[tile])`, rounded to the type of the scales, then to
+    /// that of `out`.
+    ///
+    /// @param out F32, F16 or BF16 `[out, in]`
+    public static void dequantize(Tensor out, Weight.Scaled w) {
+        int in = Math.toIntExact(w.inFeatures());
+        long height = w.grid().tiles().height(w.outFeatures());
+        long width = w.grid().tiles().width(in);
+        MemorySegment codes = w.codes().bytes();
+        MemorySegment scales = w.scales().bytes();
+        float[] value = new float[in];
+        for (long o = 0; o < w.outFeatures(); o++) {
+            long tile = o / height * w.scales().cols();
+            for (int i = 0; i < in; i++) {
+                float scale = Floats.get(scales, w.scales().dtype(), tile + i / width);
+                value[i] =
+                        w.grid().codes().value(codes.get(ValueLayout.JAVA_BYTE, o * in + i))
+                                * scale;
+            }
+            round(value, w.scales().dtype());
+            store(out, o, value);
+        }
+    }
+
     private static int[] groupOfInput(Weight.Grouped w) {
         int[] group = new int[Math.toIntExact(w.inFeatures())];
-        long length = w.spec().groupLength(w.inFeatures());
+        long length = w.grid().tiles().width(w.inFeatures());
         for (int i = 0; i < group.length; i++) {
             group[i] =
                     w.groupIndex() == null

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tiles;
 
 /// The part of a GPTQ config that says how weights are packed.
 ///
 /// `dynamic` gives some layers other widths and groups. Its patterns are not looked at: the tensors
 /// of each layer say the same.
 ///
-/// @param groupSize [QuantSpec#CHANNEL] for a whole row
+/// @param groupSize [Tiles#ALL] for a whole row
 /// @param mixed whether layers may have another width or group size
 record GptqConfig(
         GptqLayout.Version version, int bits, int groupSize, boolean symmetric, boolean mixed)
@@ -37,7 +37,7 @@ record GptqConfig(
         return new GptqConfig(
                 version,
                 bits,
-                size > 0 ? size : QuantSpec.CHANNEL,
+                size > 0 ? size : Tiles.ALL,
                 q.flag("sym", true),
                 isMixed(q));
     }

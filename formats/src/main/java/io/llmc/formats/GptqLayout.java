@@ -3,7 +3,9 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -66,7 +68,7 @@ final class GptqLayout implements WeightLayout {
 
     /// Everything of a weight; codes and scales as they are in the file.
     private record Parts(
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long out,
             long in,
             Tensor codes,
@@ -111,8 +113,8 @@ final class GptqLayout implements WeightLayout {
                         ? reader.tensor(linear + INDEX, DType.I32, in)
                         : null;
         int groupSize = groupSize(file, linear, config, in, groups, index);
-        QuantSpec spec = new QuantSpec(bits, groupSize, config.symmetric());
-        Tensor packedZeros = reader.tensor(linear + ZEROS, DType.I32, groups, spec.words(out));
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, config.symmetric());
+        Tensor packedZeros = reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
         Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
         DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
         Tensor stored =
@@ -158,12 +160,12 @@ final class GptqLayout implements WeightLayout {
     /// As configured, or where that does not fit, as long as group 0 is.
     private static int groupSize(
             Path file, String linear, GptqConfig config, long in, long groups, Tensor index) {
-        QuantSpec spec = new QuantSpec(config.bits(), config.groupSize(), true);
-        if (spec.groups(in) == groups) {
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(config.bits(), config.groupSize(), true);
+        if (spec.tiles().across(in) == groups) {
             return config.groupSize();
         }
         if (groups == 1 && config.mixed()) {
-            return QuantSpec.CHANNEL;
+            return Tiles.ALL;
         }
         int length = 0;
         for (long i = 0; config.mixed() && index != null && i < in; i++) {
@@ -179,16 +181,16 @@ final class GptqLayout implements WeightLayout {
                                 linear + SCALES,
                                 groups,
                                 in,
-                                config.groupSize() == QuantSpec.CHANNEL ? in : config.groupSize()));
+                                config.groupSize() == Tiles.ALL ? in : config.groupSize()));
     }
 
     private Tensor zeros(
-            Tensor stored, QuantSpec spec, long out, long groups, SegmentAllocator memory) {
+            Tensor stored, Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
         long words = stored.cols();
         if (version == Version.V2) {
             return Groups.unpackZeros(stored.bytes(), spec, out, groups, words, 1, 0, memory);
         }
-        if (spec.bits() == 3) {
+        if (spec.codes().bits() == 3) {
             return Groups.unpackZeros(stored.bytes(), spec, out, groups, words, 1, 1, memory);
         }
         Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
@@ -200,8 +202,8 @@ final class GptqLayout implements WeightLayout {
     }
 
     /// A word of fields that are all 1: `0x11111111` for 4 bits.
-    private static int ones(QuantSpec spec) {
-        return Integer.divideUnsigned(-1, spec.maxCode());
+    private static int ones(Encoding.Grid<Codes.Ints> spec) {
+        return Integer.divideUnsigned(-1, spec.codes().maxCode());
     }
 
     private static Tensor transposed(Tensor in, SegmentAllocator memory) {
@@ -218,22 +220,22 @@ final class GptqLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(
-            String linear, long out, long in, QuantSpec spec, DType dtype, boolean groupIndex) {
+            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex) {
         requireWholeWords(linear, out, in, spec);
-        long groups = spec.groups(in);
+        long groups = spec.tiles().across(in);
         return List.of(
-                TensorInfo.of(linear + CODES, DType.I32, spec.words(in), out),
-                TensorInfo.of(linear + ZEROS, DType.I32, groups, spec.words(out)),
+                TensorInfo.of(linear + CODES, DType.I32, spec.codes().words(in), out),
+                TensorInfo.of(linear + ZEROS, DType.I32, groups, spec.codes().words(out)),
                 TensorInfo.of(linear + SCALES, dtype, groups, out),
                 TensorInfo.of(linear + INDEX, DType.I32, in));
     }
 
-    private void requireWholeWords(String linear, long out, long in, QuantSpec spec) {
-        if (out * spec.bits() % 32 != 0 || in * spec.bits() % 32 != 0) {
-            int multiple = spec.bits() == 3 ? 32 : 32 / spec.bits();
+    private void requireWholeWords(String linear, long out, long in, Encoding.Grid<Codes.Ints> spec) {
+        if (out * spec.codes().bits() % 32 != 0 || in * spec.codes().bits() % 32 != 0) {
+            int multiple = spec.codes().bits() == 3 ? 32 : 32 / spec.codes().bits();
             throw new UserException(
                     "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
-                            .formatted(linear, out, in, name(), spec.bits(), multiple),
+                            .formatted(linear, out, in, name(), spec.codes().bits(), multiple),
                     "leave this layer out with --ignore, or use --layout compressed-tensors");
         }
     }
@@ -242,11 +244,11 @@ final class GptqLayout implements WeightLayout {
     public SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory) {
         Weight.Grouped w = Groups.grouped(name(), linear, weight);
-        QuantSpec spec = w.spec();
+        Encoding.Grid<Codes.Ints> spec = w.grid();
         requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec);
         int less = version == Version.V1 ? 1 : 0;
         requireZerosFrom(less, linear, w.zeros());
-        long words = spec.words(w.outFeatures());
+        long words = spec.codes().words(w.outFeatures());
         Tensor zeros = Dequantizer.allocate(memory, DType.I32, w.zeros().cols(), words);
         Groups.packZeros(zeros.bytes(), w, words, 1, less);
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
@@ -275,15 +277,15 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
-    public int minZero(QuantSpec spec) {
-        return version == Version.V1 && !spec.symmetric() ? 1 : 0;
+    public int minZero(Encoding.Grid<Codes.Ints> spec) {
+        return version == Version.V1 && !spec.codes().symmetric() ? 1 : 0;
     }
 
     @Override
     public Optional<ObjectNode> quantizationConfig(QuantSummary summary) {
-        QuantSpec spec = summary.spec();
+        Encoding.Grid<Codes.Ints> spec = summary.spec();
         ObjectNode config = Json.object();
-        config.put("bits", spec.bits());
+        config.put("bits", spec.codes().bits());
         config.put("checkpoint_format", version.format);
         // Runtimes take this to mean that g_idx is not sorted, and choose a slower kernel.
         config.put("desc_act", summary.groupIndex());
@@ -294,7 +296,7 @@ final class GptqLayout implements WeightLayout {
             dense.forEach(n -> dynamic.putObject("-:^" + escaped(n) + "$"));
         }
         config.put("format", version.format);
-        config.put("group_size", spec.groupSize());
+        config.put("group_size", spec.tiles().cols());
         config.put("lm_head", false);
         ObjectNode meta = config.putObject("meta");
         meta.put("act_order", summary.descAct());
@@ -306,7 +308,7 @@ final class GptqLayout implements WeightLayout {
         config.put("method", "gptq");
         config.put("pack_dtype", "int32");
         config.put("quant_method", "gptq");
-        config.put("sym", spec.symmetric());
+        config.put("sym", spec.codes().symmetric());
         return Optional.of(config);
     }
 

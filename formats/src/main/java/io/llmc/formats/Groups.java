@@ -3,7 +3,8 @@ package io.llmc.formats;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -20,13 +21,13 @@ final class Groups {
     ///
     /// @param index I32 `[in]`, or null
     /// @throws FormatException where an input belongs to no group
-    static Tensor index(Path file, String name, Tensor index, QuantSpec spec) {
+    static Tensor index(Path file, String name, Tensor index, Encoding.Grid<Codes.Ints> spec) {
         if (index == null) {
             return null;
         }
         long in = index.rows();
-        long length = spec.groupLength(in);
-        long groups = spec.groups(in);
+        long length = spec.tiles().width(in);
+        long groups = spec.tiles().across(in);
         MemorySegment bytes = index.bytes();
         boolean contiguous = true;
         boolean unset = true;
@@ -68,7 +69,7 @@ final class Groups {
 
     /// The code of an input of an output.
     @FunctionalInterface
-    interface Codes {
+    interface CodeAt {
         int at(long out, long in);
     }
 
@@ -81,12 +82,12 @@ final class Groups {
             Path file,
             String name,
             Tensor scales,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long in,
             Tensor index,
-            Codes of) {
+            CodeAt of) {
         long groups = scales.cols();
-        long length = spec.groupLength(in);
+        long length = spec.tiles().width(in);
         for (long i = 0; i < scales.shape().size(); i++) {
             if (Floats.get(scales.bytes(), scales.dtype(), i) != 0) {
                 continue;
@@ -118,7 +119,7 @@ final class Groups {
             return weight.groupIndex();
         }
         long in = weight.inFeatures();
-        long length = weight.spec().groupLength(in);
+        long length = weight.grid().tiles().width(in);
         Tensor index = Dequantizer.allocate(memory, DType.I32, in);
         MemorySegment bytes = index.bytes();
         for (long i = 0; i < in; i++) {
@@ -128,24 +129,24 @@ final class Groups {
     }
 
     /// U8 `[out, groups]`, all the middle code.
-    static Tensor middleZeros(QuantSpec spec, long out, long groups, SegmentAllocator memory) {
+    static Tensor middleZeros(Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
         Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
-        zeros.bytes().fill((byte) spec.middleCode());
+        zeros.bytes().fill((byte) spec.codes().middleCode());
         return zeros;
     }
 
     /// The spec with symmetry as the zero points really are, where a config claims it.
-    static QuantSpec withZeros(QuantSpec spec, Tensor zeros) {
-        if (!spec.symmetric() || allMiddle(spec, zeros)) {
+    static Encoding.Grid<Codes.Ints> withZeros(Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
+        if (!spec.codes().symmetric() || allMiddle(spec, zeros)) {
             return spec;
         }
-        return new QuantSpec(spec.bits(), spec.groupSize(), false);
+        return Encoding.ints(spec.codes().bits(), spec.tiles().cols(), false);
     }
 
-    private static boolean allMiddle(QuantSpec spec, Tensor zeros) {
+    private static boolean allMiddle(Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
         MemorySegment bytes = zeros.bytes();
         for (long i = 0; i < bytes.byteSize(); i++) {
-            if (bytes.get(ValueLayout.JAVA_BYTE, i) != (byte) spec.middleCode()) {
+            if (bytes.get(ValueLayout.JAVA_BYTE, i) != (byte) spec.codes().middleCode()) {
                 return false;
             }
         }
@@ -159,7 +160,7 @@ final class Groups {
     /// @param add to each value, modulo `2^bits`
     static Tensor unpackZeros(
             MemorySegment words,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long out,
             long groups,
             long groupStep,
@@ -170,11 +171,11 @@ final class Groups {
         MemorySegment bytes = zeros.bytes();
         for (long o = 0; o < out; o++) {
             for (long g = 0; g < groups; g++) {
-                int zero = BitStream.get(words, g * groupStep, stride, o, spec.bits());
+                int zero = BitStream.get(words, g * groupStep, stride, o, spec.codes().bits());
                 bytes.set(
                         ValueLayout.JAVA_BYTE,
                         o * groups + g,
-                        (byte) (zero + add & spec.maxCode()));
+                        (byte) (zero + add & spec.codes().maxCode()));
             }
         }
         return zeros;
@@ -185,18 +186,18 @@ final class Groups {
     /// @param subtract from each zero point, which must not become negative
     static void packZeros(
             MemorySegment words, Weight.Grouped weight, long groupStep, long stride, int subtract) {
-        QuantSpec spec = weight.spec();
+        Encoding.Grid<Codes.Ints> spec = weight.grid();
         long groups = weight.zeros().cols();
         MemorySegment bytes = weight.zeros().bytes();
         for (long o = 0; o < weight.outFeatures(); o++) {
             for (long g = 0; g < groups; g++) {
                 int zero = bytes.get(ValueLayout.JAVA_BYTE, o * groups + g) & 0xff;
-                if (zero < subtract || zero > spec.maxCode()) {
+                if (zero < subtract || zero > spec.codes().maxCode()) {
                     throw new IllegalArgumentException(
                             "zero point %d is not within [%d, %d]"
-                                    .formatted(zero, subtract, spec.maxCode()));
+                                    .formatted(zero, subtract, spec.codes().maxCode()));
                 }
-                BitStream.put(words, g * groupStep, stride, o, spec.bits(), zero - subtract);
+                BitStream.put(words, g * groupStep, stride, o, spec.codes().bits(), zero - subtract);
             }
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import java.util.List;
 
 /// What config files say about how a model was quantized.
@@ -12,7 +13,7 @@ import java.util.List;
 /// @param damp added to the Hessian's diagonal, as a part of its mean
 /// @param ignored names of linear layers that stay dense, the head included
 public record QuantSummary(
-        QuantSpec spec,
+        Encoding.Grid<Codes.Ints> spec,
         String method,
         boolean descAct,
         boolean staticGroups,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Tiles;
 import java.util.List;
 import java.util.Optional;
 
@@ -37,7 +37,7 @@ sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
     /// @throws FormatException where it is none of these
     static int groupSize(ConfigSection q) {
         int size = q.integer("group_size", Range.WHOLE, 0);
-        if (q.has("group_size") && size <= 0 && size != QuantSpec.CHANNEL) {
+        if (q.has("group_size") && size <= 0 && size != Tiles.ALL) {
             throw q.wrong("group_size", "a number above 0, or -1 for whole rows");
         }
         return size;

@@ -3,7 +3,8 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -37,7 +38,7 @@ public interface WeightLayout {
     /// @param groupIndex whether inputs are assigned to groups one by one
     /// @throws UserException where a weight of these sizes cannot be spelled this way
     List<TensorInfo> plan(
-            String linear, long out, long in, QuantSpec spec, DType dtype, boolean groupIndex);
+            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex);
 
     /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
     /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.
@@ -54,6 +55,7 @@ public interface WeightLayout {
                 switch (weight) {
                     case Weight.Dense dense -> dense.values().dtype();
                     case Weight.Grouped grouped -> grouped.scales().dtype();
+                    case Weight.Scaled scaled -> scaled.scales().dtype();
                 };
         return encode(linear, weight, dtype, memory);
     }
@@ -62,7 +64,7 @@ public interface WeightLayout {
     DType scaleDtype(DType modelDtype);
 
     /// The smallest true zero point that this layout can hold.
-    int minZero(QuantSpec spec);
+    int minZero(Encoding.Grid<Codes.Ints> spec);
 
     /// The value of `quantization_config` in `config.json`; empty for a dense layout.
     Optional<ObjectNode> quantizationConfig(QuantSummary summary);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tensor;
 
+import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
 /// A linear layer's `[out, in]` matrix in one of the encodings that every backend must be able to
@@ -13,23 +14,17 @@ public sealed interface Weight {
 
     long inFeatures();
 
-    /// The first rows: a weight `[rows, in]` over the same memory.
-    default Weight first(long rows) {
-        return switch (this) {
-            case Dense(Tensor values) -> new Dense(values.rows(0, rows));
-            case Grouped g ->
-                    new Grouped(
-                            g.spec,
-                            g.inFeatures,
-                            g.codes.rows(0, rows),
-                            g.scales.rows(0, rows),
-                            g.zeros.rows(0, rows),
-                            g.groupIndex);
-        };
-    }
+    Encoding encoding();
 
     /// Everything that the encoding holds in memory.
     Stream<Tensor> tensors();
+
+    /// The same weight with each of its tensors replaced by one of the same type and shape: a copy
+    /// elsewhere.
+    Weight with(UnaryOperator<Tensor> f);
+
+    /// The first rows: a weight `[rows, in]` over the same memory.
+    Weight first(long rows);
 
     /// Plain values.
     ///
@@ -52,23 +47,38 @@ public sealed interface Weight {
         }
 
         @Override
+        public Encoding encoding() {
+            return new Encoding.Dense(values.dtype());
+        }
+
+        @Override
         public Stream<Tensor> tensors() {
             return Stream.of(values);
+        }
+
+        @Override
+        public Weight with(UnaryOperator<Tensor> f) {
+            return new Dense(f.apply(values));
+        }
+
+        @Override
+        public Weight first(long rows) {
+            return new Dense(values.rows(0, rows));
         }
     }
 
     /// Unsigned codes with a scale and a zero point a group: `w[o,i] = round((code[o,i] -
-    /// zero[o,g]) * scale[o,g])`, where `g = i / groupLength`, or `groupIndex[i]` where that is
+    /// zero[o,g]) * scale[o,g])`, where `g = i / width`, or `groupIndex[i]` where that is
     /// given, and `round` goes to the dtype of the scales, as every reader of these files does.
     ///
     /// @param codes I32 `[out, words]`; each row is one little-endian bit stream, the first code in
     ///   the lowest bits, codes may straddle words. These are the bytes of compressed-tensors'
     ///   `weight_packed`.
     /// @param scales F32, F16 or BF16 `[out, groups]`
-    /// @param zeros U8 `[out, groups]`; all `middleCode` where the spec is symmetric
+    /// @param zeros U8 `[out, groups]`; all `middleCode` where the grid is symmetric
     /// @param groupIndex I32 `[in]`, or null where groups are contiguous
     record Grouped(
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> grid,
             long inFeatures,
             Tensor codes,
             Tensor scales,
@@ -77,10 +87,10 @@ public sealed interface Weight {
             implements Weight {
         public Grouped {
             long out = codes.rows();
-            long groups = spec.groups(inFeatures);
+            long groups = grid.tiles().across(inFeatures);
             boolean fits =
                     codes.dtype() == DType.I32
-                            && codes.is(out, spec.words(inFeatures))
+                            && codes.is(out, grid.codes().words(inFeatures))
                             && scales.dtype().isFloat()
                             && scales.is(out, groups)
                             && zeros.dtype() == DType.U8
@@ -91,7 +101,7 @@ public sealed interface Weight {
             if (!fits) {
                 throw new IllegalArgumentException(
                         "%s of %d inputs does not fit codes %s, scales %s, zeros %s, group index %s"
-                                .formatted(spec, inFeatures, codes, scales, zeros, groupIndex));
+                                .formatted(grid, inFeatures, codes, scales, zeros, groupIndex));
             }
         }
 
@@ -101,9 +111,90 @@ public sealed interface Weight {
         }
 
         @Override
+        public Encoding encoding() {
+            return grid;
+        }
+
+        @Override
         public Stream<Tensor> tensors() {
             Stream<Tensor> always = Stream.of(codes, scales, zeros);
             return groupIndex == null ? always : Stream.concat(always, Stream.of(groupIndex));
+        }
+
+        @Override
+        public Weight with(UnaryOperator<Tensor> f) {
+            return new Grouped(
+                    grid,
+                    inFeatures,
+                    f.apply(codes),
+                    f.apply(scales),
+                    f.apply(zeros),
+                    groupIndex == null ? null : f.apply(groupIndex));
+        }
+
+        @Override
+        public Weight first(long rows) {
+            return new Grouped(
+                    grid,
+                    inFeatures,
+                    codes.rows(0, rows),
+                    scales.rows(0, rows),
+                    zeros.rows(0, rows),
+                    groupIndex);
+        }
+    }
+
+    /// Small floats with a scale a tile: `w[o,i] = round(value(code[o,i]) * scale[tile])`, where
+    /// `round` goes to the dtype of the scales.
+    ///
+    /// @param codes of the grid's float type, `[out, in]`
+    /// @param scales F32, F16 or BF16, one a tile: `[out, 1]` for a scale a row, `[1, 1]` for one
+    record Scaled(Encoding.Grid<Codes.Floats> grid, Tensor codes, Tensor scales) implements Weight {
+        public Scaled {
+            boolean fits =
+                    codes.dtype() == grid.codes().type()
+                            && codes.shape().rank() == 2
+                            && scales.dtype().isFloat()
+                            && scales.is(
+                                    grid.tiles().down(codes.rows()),
+                                    grid.tiles().across(codes.cols()));
+            if (!fits) {
+                throw new IllegalArgumentException(
+                        "%s does not fit codes %s, scales %s".formatted(grid, codes, scales));
+            }
+        }
+
+        @Override
+        public long outFeatures() {
+            return codes.rows();
+        }
+
+        @Override
+        public long inFeatures() {
+            return codes.cols();
+        }
+
+        @Override
+        public Encoding encoding() {
+            return grid;
+        }
+
+        @Override
+        public Stream<Tensor> tensors() {
+            return Stream.of(codes, scales);
+        }
+
+        @Override
+        public Weight with(UnaryOperator<Tensor> f) {
+            return new Scaled(grid, f.apply(codes), f.apply(scales));
+        }
+
+        @Override
+        public Weight first(long rows) {
+            return new Scaled(
+                    grid,
+                    codes.rows(0, rows),
+                    scales.rows(0, Math.min(scales.rows(), grid.tiles().down(rows))));
         }
     }
 }

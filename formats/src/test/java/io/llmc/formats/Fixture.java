@@ -3,7 +3,8 @@ package io.llmc.formats;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.io.IOException;
@@ -79,18 +80,18 @@ final class Fixture {
     static Weight.Grouped weight(
             Arena memory,
             Random random,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             long out,
             int in,
             DType scaleDtype,
             boolean groupIndex,
             int minZero) {
-        long groups = spec.groups(in);
-        Tensor codes = Dequantizer.allocate(memory, DType.I32, out, spec.words(in));
+        long groups = spec.tiles().across(in);
+        Tensor codes = Dequantizer.allocate(memory, DType.I32, out, spec.codes().words(in));
         for (long o = 0; o < out; o++) {
             for (int i = 0; i < in; i++) {
-                int code = random.nextInt(spec.maxCode() + 1);
-                BitStream.put(codes.bytes(), o * codes.cols(), 1, i, spec.bits(), code);
+                int code = random.nextInt(spec.codes().maxCode() + 1);
+                BitStream.put(codes.bytes(), o * codes.cols(), 1, i, spec.codes().bits(), code);
             }
         }
         Tensor scales = Dequantizer.allocate(memory, scaleDtype, out, groups);
@@ -98,21 +99,21 @@ final class Fixture {
         for (long i = 0; i < out * groups; i++) {
             Floats.set(scales.bytes(), scaleDtype, i, 0.001f + random.nextFloat() / 10);
             int zero =
-                    spec.symmetric()
-                            ? spec.middleCode()
-                            : minZero + random.nextInt(spec.maxCode() + 1 - minZero);
+                    spec.codes().symmetric()
+                            ? spec.codes().middleCode()
+                            : minZero + random.nextInt(spec.codes().maxCode() + 1 - minZero);
             zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
         }
         Tensor index = groupIndex ? shuffledIndex(memory, random, spec, in) : null;
         return new Weight.Grouped(spec, in, codes, scales, zeros, index);
     }
 
-    private static Tensor shuffledIndex(Arena memory, Random random, QuantSpec spec, int in) {
+    private static Tensor shuffledIndex(Arena memory, Random random, Encoding.Grid<Codes.Ints> spec, int in) {
         Tensor index = Dequantizer.allocate(memory, DType.I32, in);
         List<Integer> order = new ArrayList<>(IntStream.range(0, in).boxed().toList());
         Collections.shuffle(order, random);
         for (int i = 0; i < in; i++) {
-            int group = (int) (order.get(i) / spec.groupLength(in));
+            int group = (int) (order.get(i) / spec.tiles().width(in));
             index.bytes().setAtIndex(BitStream.WORD, i, group);
         }
         return index;

@@ -6,7 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -148,7 +150,7 @@ class FormatOraclesTest {
                                         linear,
                                         w.outFeatures(),
                                         w.inFeatures(),
-                                        w.spec(),
+                                        w.grid(),
                                         w.scales().dtype(),
                                         w.groupIndex() != null));
                 assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
@@ -213,10 +215,10 @@ class FormatOraclesTest {
                         "formats/compressed-tensors/mixed_attn_w8_channel_mlp_w4asym_g64_bf16");
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {
-            assertThat(((Weight.Grouped) r.weight("model.layers.1.self_attn.k_proj")).spec())
-                    .isEqualTo(new QuantSpec(8, QuantSpec.CHANNEL, true));
-            assertThat(((Weight.Grouped) r.weight("model.layers.1.mlp.up_proj")).spec())
-                    .isEqualTo(new QuantSpec(4, 64, false));
+            assertThat(((Weight.Grouped) r.weight("model.layers.1.self_attn.k_proj")).grid())
+                    .isEqualTo(Encoding.ints(8, Tiles.ALL, true));
+            assertThat(((Weight.Grouped) r.weight("model.layers.1.mlp.up_proj")).grid())
+                    .isEqualTo(Encoding.ints(4, 64, false));
         }
     }
 
@@ -278,7 +280,7 @@ class FormatOraclesTest {
         boolean ordered = name.contains("actorder");
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {
-            QuantSpec spec = ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).spec();
+            Encoding.Grid<Codes.Ints> spec = ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).grid();
             QuantSummary summary =
                     new QuantSummary(
                             spec, "gptq", ordered, ordered, 0.01, true, List.of("lm_head"), "1");
@@ -296,7 +298,7 @@ class FormatOraclesTest {
         Path directory = Oracles.require("formats/gptqmodel/gptq_v2_w4_g128_asym_descact0");
         QuantSummary summary =
                 new QuantSummary(
-                        new QuantSpec(4, 128, false),
+                        Encoding.ints(4, 128, false),
                         "gptq",
                         false,
                         false,

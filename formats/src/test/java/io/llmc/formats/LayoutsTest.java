@@ -7,7 +7,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.io.IOException;
@@ -42,7 +44,7 @@ class LayoutsTest {
 
     record Case(
             String layout,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             int out,
             int in,
             DType scales,
@@ -53,8 +55,8 @@ class LayoutsTest {
         Stream.Builder<Case> cases = Stream.builder();
         for (int bits : List.of(2, 3, 4, 8)) {
             for (boolean symmetric : List.of(true, false)) {
-                for (int group : List.of(16, 24, QuantSpec.CHANNEL)) {
-                    QuantSpec spec = new QuantSpec(bits, group, symmetric);
+                for (int group : List.of(16, 24, Tiles.ALL)) {
+                    Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, group, symmetric);
                     boolean index = group > 0 && symmetric;
                     // No multiple of 32, not even of the group: 45 = 16 + 16 + 13.
                     cases.add(new Case("compressed-tensors", spec, 7, 45, DType.BF16, index, 0));
@@ -75,7 +77,7 @@ class LayoutsTest {
                 memory, random, c.spec, c.out, c.in, c.scales, c.groupIndex, c.minZero);
     }
 
-    private static QuantSummary summary(QuantSpec spec, boolean descAct, String... ignored) {
+    private static QuantSummary summary(Encoding.Grid<Codes.Ints> spec, boolean descAct, String... ignored) {
         return new QuantSummary(spec, "gptq", descAct, false, 0.01, true, List.of(ignored), "9");
     }
 
@@ -105,7 +107,7 @@ class LayoutsTest {
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
             Weight.Grouped read = (Weight.Grouped) r.weight(LINEAR);
-            assertThat(read.spec()).isEqualTo(w.spec());
+            assertThat(read.grid()).isEqualTo(w.grid());
             assertThat(read.inFeatures()).isEqualTo(w.inFeatures());
             assertSame(read.codes(), w.codes());
             assertSame(read.scales(), w.scales());
@@ -132,9 +134,9 @@ class LayoutsTest {
             for (long i = 0; i < w.inFeatures(); i++) {
                 long g =
                         w.groupIndex() == null
-                                ? i / w.spec().groupLength(w.inFeatures())
+                                ? i / w.grid().tiles().width(w.inFeatures())
                                 : w.groupIndex().bytes().getAtIndex(BitStream.WORD, i);
-                int bits = w.spec().bits();
+                int bits = w.grid().codes().bits();
                 int code = BitStream.get(w.codes().bytes(), o * w.codes().cols(), 1, i, bits);
                 int zero = w.zeros().bytes().get(ValueLayout.JAVA_BYTE, o * groups + g) & 0xff;
                 float scale = Floats.get(w.scales().bytes(), d, o * groups + g);
@@ -148,7 +150,7 @@ class LayoutsTest {
     @ParameterizedTest
     @ValueSource(strings = {"F32", "F16", "BF16"})
     void denseHoldsTheRoundedValues(DType dtype) throws IOException {
-        Case c = new Case("dense", new QuantSpec(4, 16, false), 5, 40, DType.F32, false, 0);
+        Case c = new Case("dense", Encoding.ints(4, 16, false), 5, 40, DType.F32, false, 0);
         Weight.Grouped w = weight(c);
         WeightLayout layout = Layouts.named("dense");
         var tensors = layout.encode(LINEAR, w, dtype, memory);
@@ -172,7 +174,7 @@ class LayoutsTest {
 
     @Test
     void scalesAreRoundedToThePlannedType() {
-        Case c = new Case("gptq", new QuantSpec(4, 16, true), 32, 32, DType.F32, false, 1);
+        Case c = new Case("gptq", Encoding.ints(4, 16, true), 32, 32, DType.F32, false, 1);
         Weight.Grouped w = weight(c);
         Tensor scales =
                 Layouts.named("gptq").encode(LINEAR, w, DType.F16, memory).get(LINEAR + ".scales");
@@ -189,7 +191,7 @@ class LayoutsTest {
     /// The worked example of the format's description: a zero point of 8 is stored as 7, or as 8.
     @Test
     void gptqStoresZeroPointsLessOneInItsFirstVersion() {
-        Case c = new Case("gptq", new QuantSpec(4, 32, true), 8, 32, DType.F16, false, 1);
+        Case c = new Case("gptq", Encoding.ints(4, 32, true), 8, 32, DType.F16, false, 1);
         Weight.Grouped w = weight(c);
         assertThat(zeros("gptq", w)).containsOnly(0x77777777);
         assertThat(zeros("gptq_v2", w)).containsOnly(0x88888888);
@@ -205,7 +207,7 @@ class LayoutsTest {
 
     @Test
     void firstVersionOfGptqRefusesAZeroPointOfZero() {
-        QuantSpec spec = new QuantSpec(4, 32, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 32, false);
         Case c = new Case("gptq", spec, 8, 32, DType.F16, false, 1);
         Weight.Grouped w = weight(c);
         w.zeros().bytes().set(ValueLayout.JAVA_BYTE, 3, (byte) 0);
@@ -214,7 +216,7 @@ class LayoutsTest {
                 .hasMessageContaining("zero point of 0");
         assertThat(zeros("gptq_v2", w)[0] >>> 12 & 15).isZero();
         assertThat(Layouts.named("gptq").minZero(spec)).isEqualTo(1);
-        assertThat(Layouts.named("gptq").minZero(new QuantSpec(4, 32, true))).isZero();
+        assertThat(Layouts.named("gptq").minZero(Encoding.ints(4, 32, true))).isZero();
         assertThat(Layouts.named("gptq_v2").minZero(spec)).isZero();
         assertThat(Layouts.named("compressed-tensors").minZero(spec)).isZero();
     }
@@ -223,7 +225,7 @@ class LayoutsTest {
     @ParameterizedTest
     @ValueSource(ints = {2, 4, 8})
     void borrowedZeroPointsAreReadAsTheirWriterMeantThem(int bits) throws IOException {
-        QuantSpec spec = new QuantSpec(bits, 32, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, 32, false);
         Weight.Grouped w = weight(new Case("gptq", spec, 32, 32, DType.F16, false, 0));
         w.zeros().bytes().set(ValueLayout.JAVA_BYTE, 1, (byte) 0);
         var tensors = Layouts.named("gptq_v2").encode(LINEAR, w, memory);
@@ -242,7 +244,7 @@ class LayoutsTest {
 
     @Test
     void threeBitZeroPointsWrapByThemselves() throws IOException {
-        QuantSpec spec = new QuantSpec(3, 32, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(3, 32, false);
         Weight.Grouped w = weight(new Case("gptq", spec, 32, 32, DType.F16, false, 0));
         w.zeros().bytes().fill((byte) 0);
         var tensors = Layouts.named("gptq_v2").encode(LINEAR, w, memory);
@@ -257,7 +259,7 @@ class LayoutsTest {
     @ParameterizedTest
     @ValueSource(ints = {2, 3, 4, 8})
     void gptqNeedsWholeWords(int bits) {
-        QuantSpec spec = new QuantSpec(bits, QuantSpec.CHANNEL, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, Tiles.ALL, true);
         WeightLayout gptq = Layouts.named("gptq");
         int multiple = Map.of(2, 16, 3, 32, 4, 8, 8, 4).get(bits);
         assertThat(gptq.plan(LINEAR, multiple, multiple, spec, DType.F16, false)).hasSize(4);
@@ -293,7 +295,7 @@ class LayoutsTest {
 
     @Test
     void configsSayWhichLayersAreDense() {
-        QuantSpec spec = new QuantSpec(4, 128, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 128, true);
         String gate = "model.layers.0.mlp.gate";
         ObjectNode ct = config("compressed-tensors", summary(spec, true, gate, "lm_head"));
         assertThat(ct.get("ignore")).hasSize(2);
@@ -330,7 +332,7 @@ class LayoutsTest {
 
     private void refusesChanged(String layout, String suffix, Tensor instead, String... words)
             throws IOException {
-        QuantSpec spec = new QuantSpec(4, 16, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 16, false);
         Weight.Grouped w = weight(new Case(layout, spec, 32, 64, DType.F16, true, 1));
         SequencedMap<String, Tensor> tensors =
                 new LinkedHashMap<>(Layouts.named(layout).encode(LINEAR, w, memory));
@@ -392,7 +394,7 @@ class LayoutsTest {
 
     @Test
     void aGroupIndexIsWrongWhereOnlySomeEntriesAreUnset() {
-        QuantSpec spec = new QuantSpec(4, 2, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 2, true);
         Tensor index = ints(-1, 4);
         assertThat(Groups.index(directory, "i", index, spec)).as("not recorded").isNull();
         index.bytes().setAtIndex(ValueLayout.JAVA_INT, 3, 1);
@@ -405,7 +407,7 @@ class LayoutsTest {
 
     @Test
     void readsGptqFilesWithoutAnIndexAndWithAConfigOfTheirOwn() throws IOException {
-        QuantSpec spec = new QuantSpec(3, 32, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(3, 32, true);
         Weight.Grouped w = weight(new Case("gptq", spec, 32, 64, DType.F16, false, 1));
         var tensors = Layouts.named("gptq").encode(LINEAR, w, memory);
         tensors.remove(LINEAR + ".g_idx");
@@ -416,7 +418,7 @@ class LayoutsTest {
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
             Weight.Grouped read = (Weight.Grouped) r.weight(LINEAR);
-            assertThat(read.spec()).isEqualTo(spec);
+            assertThat(read.grid()).isEqualTo(spec);
             assertSame(read.codes(), w.codes());
         }
     }
@@ -424,47 +426,47 @@ class LayoutsTest {
     @Test
     void layersOfOneGptqModelMayDiffer() throws IOException {
         Weight.Grouped four =
-                weight(new Case("gptq", new QuantSpec(4, 32, true), 32, 64, DType.F16, false, 1));
+                weight(new Case("gptq", Encoding.ints(4, 32, true), 32, 64, DType.F16, false, 1));
         Weight.Grouped eight =
-                weight(new Case("gptq", new QuantSpec(8, 16, true), 32, 64, DType.F16, false, 1));
+                weight(new Case("gptq", Encoding.ints(8, 16, true), 32, 64, DType.F16, false, 1));
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.putAll(Layouts.named("gptq").encode("four", four, memory));
         tensors.putAll(Layouts.named("gptq").encode("eight", eight, memory));
         WeightLayout layout = Layouts.named("gptq");
-        save(layout, summary(four.spec(), false), tensors);
+        save(layout, summary(four.grid(), false), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
             assertThatThrownBy(() -> r.weight("eight"))
                     .hasMessageContaining("does not hold 4 bits for each of 64 inputs");
         }
         ObjectNode quantization =
-                layout.quantizationConfig(summary(four.spec(), false)).orElseThrow();
+                layout.quantizationConfig(summary(four.grid(), false)).orElseThrow();
         quantization.putObject("dynamic").putObject("+:eight").put("bits", 8);
         ObjectNode config = Json.object().put("model_type", "llama");
         config.set("quantization_config", quantization);
         Fixture.model(directory, config.toString(), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
-            assertThat(((Weight.Grouped) r.weight("four")).spec()).isEqualTo(four.spec());
-            assertThat(((Weight.Grouped) r.weight("eight")).spec()).isEqualTo(eight.spec());
+            assertThat(((Weight.Grouped) r.weight("four")).grid()).isEqualTo(four.grid());
+            assertThat(((Weight.Grouped) r.weight("eight")).grid()).isEqualTo(eight.grid());
         }
     }
 
     @Test
     void aFileThatClaimsSymmetryWithoutItIsReadAsAsymmetric() throws IOException {
-        QuantSpec spec = new QuantSpec(4, 32, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 32, false);
         Weight.Grouped w = weight(new Case("gptq", spec, 32, 64, DType.F16, false, 1));
         var tensors = Layouts.named("gptq").encode(LINEAR, w, memory);
-        save(Layouts.named("gptq"), summary(new QuantSpec(4, 32, true), false), tensors);
+        save(Layouts.named("gptq"), summary(Encoding.ints(4, 32, true), false), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
-            assertThat(((Weight.Grouped) r.weight(LINEAR)).spec()).isEqualTo(spec);
+            assertThat(((Weight.Grouped) r.weight(LINEAR)).grid()).isEqualTo(spec);
         }
     }
 
     @Test
     void readsUnpackedZeroPointsOfCompressedTensors() throws IOException {
-        QuantSpec spec = new QuantSpec(4, 16, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 16, false);
         Weight.Grouped w = weight(new Case("", spec, 5, 64, DType.F16, false, 0));
         var tensors = Layouts.named("compressed-tensors").encode(LINEAR, w, memory);
         Tensor signed = Dequantizer.allocate(memory, DType.I8, 5, 4);
@@ -484,7 +486,7 @@ class LayoutsTest {
     @ParameterizedTest
     @ValueSource(strings = {"0.16.0", "0.17.0"})
     void theVersionDecidesWhereTheWidthCannot(String version) throws IOException {
-        QuantSpec spec = new QuantSpec(3, 5, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(3, 5, true);
         Weight.Grouped w = weight(new Case("", spec, 4, 15, DType.F16, false, 0));
         var tensors = Layouts.named("compressed-tensors").encode(LINEAR, w, memory);
         boolean older = version.equals("0.16.0");
@@ -516,7 +518,7 @@ class LayoutsTest {
 
     private void scheme(String quantization) throws IOException {
         Weight.Grouped w =
-                weight(new Case("", new QuantSpec(4, 16, true), 4, 64, DType.F16, false, 0));
+                weight(new Case("", Encoding.ints(4, 16, true), 4, 64, DType.F16, false, 0));
         var tensors = Layouts.named("compressed-tensors").encode(LINEAR, w, memory);
         Fixture.model(directory, "{\"quantization_config\":" + quantization + "}", tensors);
     }
@@ -555,7 +557,7 @@ class LayoutsTest {
             scheme(q);
             try (Checkpoint checkpoint = Checkpoint.open(directory);
                     TensorReader r = checkpoint.reader()) {
-                assertThat(((Weight.Grouped) r.weight(LINEAR)).spec().bits()).as(q).isEqualTo(4);
+                assertThat(((Weight.Grouped) r.weight(LINEAR)).grid().codes().bits()).as(q).isEqualTo(4);
             }
         }
         scheme(groups(elsewhere, group("\"re:lm_head\"", 4, 16)));

@@ -6,7 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -46,7 +47,7 @@ class PackedWeightsTest {
 
     private void write(String layout, Consumer<SequencedMap<String, Tensor>> change)
             throws IOException {
-        QuantSpec spec = new QuantSpec(4, GROUP, false);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, GROUP, false);
         try (Arena memory = Arena.ofConfined()) {
             var weight = Fixture.weight(memory, new Random(1), spec, OUT, IN, DType.F16, true, 1);
             SequencedMap<String, Tensor> tensors =

@@ -233,17 +233,7 @@ public final class CudaBackend implements Backend {
 
     @Override
     public Weight adopt(Weight host, TensorArena arena) {
-        return switch (host) {
-            case Weight.Dense(var values) -> new Weight.Dense(adopt(values, arena));
-            case Weight.Grouped w ->
-                    new Weight.Grouped(
-                            w.spec(),
-                            w.inFeatures(),
-                            adopt(w.codes(), arena),
-                            adopt(w.scales(), arena),
-                            adopt(w.zeros(), arena),
-                            w.groupIndex() == null ? null : adopt(w.groupIndex(), arena));
-        };
+        return host.with(t -> adopt(t, arena));
     }
 
     @Override

@@ -85,6 +85,6 @@ final class ObsKernels {
                 grid.zeros(),
                 grid.groupOf(),
                 Math.toIntExact(scales.cols()),
-                grid.spec().maxCode());
+                grid.spec().codes().maxCode());
     }
 }

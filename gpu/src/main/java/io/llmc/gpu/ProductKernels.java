@@ -232,6 +232,7 @@ final class ProductKernels {
         return switch (w) {
             case Weight.Dense(Tensor values) -> values.dtype();
             case Weight.Grouped g -> g.scales().dtype();
+            case Weight.Scaled s -> s.scales().dtype();
         };
     }
 
@@ -255,11 +256,12 @@ final class ProductKernels {
                 arguments.add(g.scales());
                 arguments.add(g.zeros());
                 arguments.add(g.groupIndex());
-                arguments.add(g.spec().bits());
+                arguments.add(g.grid().codes().bits());
                 arguments.add(Math.toIntExact(g.codes().cols()));
-                arguments.add(Math.toIntExact(g.spec().groupLength(g.inFeatures())));
+                arguments.add(Math.toIntExact(g.grid().tiles().width(g.inFeatures())));
                 arguments.add(Math.toIntExact(g.scales().cols()));
             }
+            case Weight.Scaled s -> throw new UnsupportedOperationException("product with " + s);
         }
         arguments.add(Math.toIntExact(out.rows()));
         arguments.add(Math.toIntExact(out.cols()));

@@ -2,7 +2,8 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.CompressionOp;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.Locale;
@@ -24,11 +25,11 @@ final class QuantKernels {
     }
 
     void chooseGrid(CompressionOp.ChooseGrid op) {
-        QuantSpec spec = op.spec();
+        Encoding.Grid<Codes.Ints> spec = op.spec();
         Tensor w = op.w();
         int cols = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(op.scales().cols());
-        int middle = spec.symmetric() ? spec.middleCode() : -1;
+        int middle = spec.codes().symmetric() ? spec.codes().middleCode() : -1;
         int count = op.to() - op.from();
         long total = w.rows() * count;
         if (op.search() == null) {
@@ -43,7 +44,7 @@ final class QuantKernels {
                     cols,
                     groups,
                     length(spec, cols),
-                    spec.maxCode(),
+                    spec.codes().maxCode(),
                     middle,
                     op.minZero(),
                     op.from(),
@@ -67,7 +68,7 @@ final class QuantKernels {
                 cols,
                 groups,
                 length(spec, cols),
-                spec.maxCode(),
+                spec.codes().maxCode(),
                 middle,
                 op.minZero(),
                 op.from(),
@@ -79,8 +80,8 @@ final class QuantKernels {
     }
 
     /// A group is never longer than its row.
-    private static int length(QuantSpec spec, long cols) {
-        return Math.toIntExact(Math.min(cols, spec.groupLength(cols)));
+    private static int length(Encoding.Grid<Codes.Ints> spec, long cols) {
+        return Math.toIntExact(Math.min(cols, spec.tiles().width(cols)));
     }
 
     void roundToGrid(CompressionOp.RoundToGrid op) {
@@ -98,7 +99,7 @@ final class QuantKernels {
                 Math.toIntExact(cols),
                 Math.toIntExact(op.scales().cols()),
                 length(op.spec(), cols),
-                op.spec().maxCode());
+                op.spec().codes().maxCode());
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {
@@ -127,7 +128,7 @@ final class QuantKernels {
             }
             case Weight.Grouped g ->
                     kernels.launch(
-                            "dequantize_" + g.spec().bits(),
+                            "dequantize_" + g.grid().codes().bits(),
                             Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
                             out,
                             g.codes(),
@@ -137,8 +138,9 @@ final class QuantKernels {
                             g.groupIndex(),
                             Math.toIntExact(out.cols()),
                             Math.toIntExact(g.scales().cols()),
-                            length(g.spec(), out.cols()),
+                            length(g.grid(), out.cols()),
                             Math.toIntExact(g.codes().cols()));
+            case Weight.Scaled s -> throw new UnsupportedOperationException("dequantize " + s);
         }
     }
 }

@@ -12,7 +12,8 @@ import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -23,7 +24,7 @@ import java.util.function.Function;
 /// 14336 inside the MLP, 32 heads over 8, 128,256 tokens (logits of 512 rows at a time).
 final class Workload {
     private static final int HEAD = 128;
-    private static final QuantSpec FOUR = new QuantSpec(4, 128, false);
+    private static final Encoding.Grid<Codes.Ints> FOUR = Encoding.ints(4, 128, false);
 
     /// bf16 terms of an F32 activation whose products keep F32's accuracy.
     private static final int TERMS = 3;
@@ -85,11 +86,11 @@ final class Workload {
         }
 
         default Weight.Grouped packed(long out, long in) {
-            long groups = FOUR.groups(in);
+            long groups = FOUR.tiles().across(in);
             return new Weight.Grouped(
                     FOUR,
                     in,
-                    of(DType.I32, out, FOUR.words(in)),
+                    of(DType.I32, out, FOUR.codes().words(in)),
                     of(DType.BF16, out, groups),
                     of(DType.U8, out, groups),
                     null);
@@ -760,8 +761,8 @@ final class Workload {
                                         o.of(DType.U8, inside, hidden),
                                         null,
                                         o.of(DType.BF16, inside, hidden),
-                                        o.of(DType.BF16, inside, FOUR.groups(hidden)),
-                                        o.of(DType.U8, inside, FOUR.groups(hidden)),
+                                        o.of(DType.BF16, inside, FOUR.tiles().across(hidden)),
+                                        o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
                                         FOUR)),
                 entry(
                                 "AccumulateObsBlock, 128 columns",
@@ -777,10 +778,10 @@ final class Workload {
                                                         o.of(
                                                                 DType.BF16,
                                                                 inside,
-                                                                FOUR.groups(hidden)),
-                                                        o.of(DType.U8, inside, FOUR.groups(hidden)),
+                                                                FOUR.tiles().across(hidden)),
+                                                        o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
                                                         o.indices(
-                                                                (int) FOUR.groups(hidden), hidden),
+                                                                (int) FOUR.tiles().across(hidden), hidden),
                                                         FOUR),
                                                 null,
                                                 0,
@@ -804,7 +805,7 @@ final class Workload {
                         weights,
                         o ->
                                 new CompressionOp.PackCodes(
-                                        o.of(DType.I32, inside, FOUR.words(hidden)),
+                                        o.of(DType.I32, inside, FOUR.codes().words(hidden)),
                                         o.of(DType.U8, inside, hidden),
                                         4)),
                 entry(
@@ -818,15 +819,15 @@ final class Workload {
 
     private Op grid(Operands o, CompressionOp.GridSearch search) {
         return new CompressionOp.ChooseGrid(
-                o.of(DType.BF16, inside, FOUR.groups(hidden)),
-                o.of(DType.U8, inside, FOUR.groups(hidden)),
+                o.of(DType.BF16, inside, FOUR.tiles().across(hidden)),
+                o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
                 o.of(DType.BF16, inside, hidden),
                 search == null ? null : o.positive(hidden),
                 FOUR,
                 0,
                 search,
                 0,
-                (int) FOUR.groups(hidden));
+                (int) FOUR.tiles().across(hidden));
     }
 
     private OptimizerOp.Moment moment(Operands o) {

@@ -22,7 +22,8 @@ import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepRunner;
 import io.llmc.pipeline.Targets;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -350,8 +351,8 @@ class KvHeadsPassTest {
         }
 
         @Override
-        public Optional<QuantSpec> encoding() {
-            return Optional.of(new QuantSpec(4, 16, true));
+        public Optional<Encoding.Grid<Codes.Ints>> encoding() {
+            return Optional.of(Encoding.ints(4, 16, true));
         }
 
         @Override

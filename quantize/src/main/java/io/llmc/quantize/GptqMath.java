@@ -11,7 +11,8 @@ import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -30,7 +31,7 @@ final class GptqMath {
     ///   for none
     /// @param keepZeros weights that are zero stay zero
     record Settings(
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             ActOrder order,
             int blockSize,
             CompressionOp.GridSearch search,
@@ -75,7 +76,7 @@ final class GptqMath {
             int minZero) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
-        QuantSpec spec = s.spec();
+        Encoding.Grid<Codes.Ints> spec = s.spec();
         Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
         backend.run(new CompressionOp.Dequantize(dense, w));
         int[] groupOf = groupOf(s, factor.order(), in);
@@ -101,7 +102,7 @@ final class GptqMath {
         try (TensorArena inner = scratch.scratch()) {
             sparsity = solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
         }
-        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.bits()));
+        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
         double error;
         try (TensorArena inner = scratch.scratch()) {
             error = distance(backend, inner, packed, dense, h);
@@ -129,7 +130,7 @@ final class GptqMath {
                     s,
                     minZero,
                     0,
-                    (int) s.spec().groups(dense.cols()));
+                    (int) s.spec().tiles().across(dense.cols()));
         }
     }
 
@@ -180,7 +181,7 @@ final class GptqMath {
                 // Groups that begin in this block see what earlier blocks spread, and nothing of
                 // this
                 // block's own: as the reference implementation has it.
-                int length = (int) s.spec().groupLength(in);
+                int length = (int) s.spec().tiles().width(in);
                 choose(
                         backend,
                         grid,
@@ -273,7 +274,7 @@ final class GptqMath {
     /// The group of each column of the solver.
     private static int[] groupOf(Settings s, int[] order, int in) {
         int[] groups = new int[in];
-        long length = s.spec().groupLength(in);
+        long length = s.spec().tiles().width(in);
         for (int j = 0; j < in; j++) {
             groups[j] = (int) ((s.order() == ActOrder.STATIC ? order[j] : j) / length);
         }
@@ -312,7 +313,7 @@ final class GptqMath {
             backend.run(
                     new CompressionOp.RoundToGrid(
                             codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
-            backend.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().bits()));
+            backend.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
     }

@@ -19,7 +19,9 @@ import io.llmc.solver.Hessians;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -46,7 +48,7 @@ import java.util.SequencedMap;
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param minExpertTokens experts with fewer are treated as `rareExperts` says
 public record GptqPass(
-        QuantSpec spec,
+        Encoding.Grid<Codes.Ints> spec,
         ActOrder actOrder,
         double damping,
         int blockSize,
@@ -137,13 +139,13 @@ public record GptqPass(
     }
 
     @Override
-    public Optional<QuantSpec> encoding() {
+    public Optional<Encoding.Grid<Codes.Ints>> encoding() {
         return Optional.of(spec);
     }
 
     @Override
     public boolean groupIndex() {
-        return actOrder == ActOrder.GROUP && spec.groupSize() != QuantSpec.CHANNEL;
+        return actOrder == ActOrder.GROUP && spec.tiles().cols() != Tiles.ALL;
     }
 
     /// A whole row is one group in any order.

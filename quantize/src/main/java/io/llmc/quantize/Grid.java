@@ -3,7 +3,8 @@ package io.llmc.quantize;
 
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -12,9 +13,9 @@ import io.llmc.tensor.Weight;
 ///
 /// @param scales `[out, groups]`
 /// @param zeros U8 `[out, groups]`
-record Grid(QuantSpec spec, Tensor scales, Tensor zeros) {
-    static Grid allocate(TensorArena arena, QuantSpec spec, long out, long in, DType scaleDtype) {
-        Shape groups = new Shape(out, spec.groups(in));
+record Grid(Encoding.Grid<Codes.Ints> spec, Tensor scales, Tensor zeros) {
+    static Grid allocate(TensorArena arena, Encoding.Grid<Codes.Ints> spec, long out, long in, DType scaleDtype) {
+        Shape groups = new Shape(out, spec.tiles().across(in));
         return new Grid(spec, arena.allocate(scaleDtype, groups), arena.allocate(DType.U8, groups));
     }
 
@@ -22,7 +23,7 @@ record Grid(QuantSpec spec, Tensor scales, Tensor zeros) {
     ///
     /// @param groupIndex null where groups are contiguous
     Weight.Grouped weight(TensorArena arena, long in, Tensor groupIndex) {
-        Tensor codes = arena.allocate(DType.I32, new Shape(scales.rows(), spec.words(in)));
+        Tensor codes = arena.allocate(DType.I32, new Shape(scales.rows(), spec.codes().words(in)));
         return new Weight.Grouped(spec, in, codes, scales, zeros, groupIndex);
     }
 }

@@ -3,14 +3,16 @@ package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.pipeline.Options;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 
 /// The options that every grid quantizer reads.
 final class GridOptions {
     private GridOptions() {}
 
     /// `bits` (4), `groupSize` (128, or `channel`), `symmetric` (true).
-    static QuantSpec spec(Options o) {
+    static Encoding.Grid<Codes.Ints> spec(Options o) {
         int bits = o.integer("bits", 4);
         String group = o.text("groupSize", "128");
         boolean symmetric = o.flag("symmetric", true);
@@ -18,14 +20,14 @@ final class GridOptions {
         try {
             size =
                     group.equals("channel") || group.equals("-1")
-                            ? QuantSpec.CHANNEL
+                            ? Tiles.ALL
                             : Integer.parseInt(group);
         } catch (NumberFormatException e) {
             throw o.error(
                     "groupSize", "groupSize is %s, expected a number or channel".formatted(group));
         }
         try {
-            return new QuantSpec(bits, size, symmetric);
+            return Encoding.ints(bits, size, symmetric);
         } catch (IllegalArgumentException e) {
             throw o.error(e.getMessage().startsWith("bits") ? "bits" : "groupSize", e.getMessage());
         }

@@ -7,7 +7,8 @@ import io.llmc.backend.TensorArena;
 import io.llmc.solver.Host;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -34,7 +35,7 @@ final class RtnMath {
             TensorArena arena,
             TensorArena scratch,
             Weight w,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             DType scaleDtype,
             int minZero,
             CompressionOp.GridSearch search,
@@ -48,7 +49,7 @@ final class RtnMath {
         if (!(w instanceof Weight.Dense(Tensor dense))) {
             throw new IllegalArgumentException("already on a grid: " + w);
         }
-        int groups = (int) spec.groups(in);
+        int groups = (int) spec.tiles().across(in);
         backend.run(
                 new CompressionOp.ChooseGrid(
                         grid.scales(),
@@ -65,7 +66,7 @@ final class RtnMath {
         backend.run(
                 new CompressionOp.RoundToGrid(
                         codes, squares, dense, grid.scales(), grid.zeros(), spec));
-        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.bits()));
+        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
         return new Result(packed, ratio(Host.doubles(backend, squares)));
     }
 
@@ -80,10 +81,10 @@ final class RtnMath {
     }
 
     /// The contiguous group of each input.
-    static int[] groupOf(QuantSpec spec, int in) {
+    static int[] groupOf(Encoding.Grid<Codes.Ints> spec, int in) {
         int[] group = new int[in];
         for (int i = 0; i < in; i++) {
-            group[i] = (int) (i / spec.groupLength(in));
+            group[i] = (int) (i / spec.tiles().width(in));
         }
         return group;
     }

@@ -10,7 +10,8 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -22,7 +23,7 @@ import java.util.SequencedMap;
 ///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(QuantSpec spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
+public record RtnPass(Encoding.Grid<Codes.Ints> spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(
@@ -39,7 +40,7 @@ public record RtnPass(QuantSpec spec, Clip clip, CompressionOp.GridSearch search
                     RtnPass::read);
 
     private static BlockPass read(Options o) {
-        QuantSpec spec = GridOptions.spec(o);
+        Encoding.Grid<Codes.Ints> spec = GridOptions.spec(o);
         Clip clip = o.choice("clip", Clip.class, Clip.NONE);
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
@@ -58,7 +59,7 @@ public record RtnPass(QuantSpec spec, Clip clip, CompressionOp.GridSearch search
     }
 
     @Override
-    public Optional<QuantSpec> encoding() {
+    public Optional<Encoding.Grid<Codes.Ints>> encoding() {
         return Optional.of(spec);
     }
 

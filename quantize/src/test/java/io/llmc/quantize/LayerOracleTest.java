@@ -15,7 +15,7 @@ import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Npy;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -57,7 +57,7 @@ class LayerOracleTest {
     void gptqRoundsAsTheReference(
             String key, int bits, int group, boolean symmetric, ActOrder order, boolean mse) {
         float[] want = Npy.read(oracles.resolve("gptq_" + key + "_Q.npy")).values();
-        var spec = new QuantSpec(bits, group, symmetric);
+        var spec = Encoding.ints(bits, group, symmetric);
         var settings =
                 new GptqMath.Settings(
                         spec, order, 128, mse ? REFERENCE_MSE : null, false, null, false);
@@ -103,7 +103,7 @@ class LayerOracleTest {
                             arena,
                             scratch,
                             new Weight.Dense(put(backend, arena, w)),
-                            new QuantSpec(bits, group, symmetric),
+                            Encoding.ints(bits, group, symmetric),
                             DType.F32,
                             0,
                             null,

@@ -14,7 +14,8 @@ import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -73,7 +74,7 @@ class ZerosTest {
     }
 
     private GptqMath.Result quantize(
-            float[] w, QuantSpec spec, ActOrder order, Pattern pattern, boolean keepZeros) {
+            float[] w, Encoding.Grid<Codes.Ints> spec, ActOrder order, Pattern pattern, boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
                         spec,
@@ -112,7 +113,7 @@ class ZerosTest {
             sparse[i] = i % 4 < 2 ? 0 : sparse[i];
         }
         for (boolean symmetric : new boolean[] {false, true}) {
-            QuantSpec spec = new QuantSpec(4, 32, symmetric);
+            Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 32, symmetric);
             GptqMath.Result kept = quantize(sparse, spec, order, null, true);
             float[] q = values(kept.weight());
             int zeros = 0;
@@ -136,7 +137,7 @@ class ZerosTest {
     @ParameterizedTest
     @CsvSource({"2,4", "4,8", "1,4"})
     void pruningInTheSameLoopKeepsThePattern(int n, int m) {
-        QuantSpec spec = new QuantSpec(4, 32, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 32, true);
         GptqMath.Result joint =
                 quantize(weights, spec, ActOrder.NONE, new Pattern.NOfM(n, m), false);
         float[] q = values(joint.weight());
@@ -153,7 +154,7 @@ class ZerosTest {
     @ParameterizedTest
     @EnumSource(ActOrder.class)
     void pruningWithRoundingBeatsMaskingAfterIt(ActOrder order) {
-        QuantSpec spec = new QuantSpec(4, 32, true);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 32, true);
         GptqMath.Result joint =
                 quantize(weights, spec, order, new Pattern.Unstructured(0.5), false);
         float[] q = values(joint.weight());

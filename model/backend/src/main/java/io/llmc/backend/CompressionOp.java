@@ -6,7 +6,8 @@ import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.stream.Stream;
@@ -121,14 +122,14 @@ public sealed interface CompressionOp extends Op {
             Tensor zeros,
             Tensor w,
             Tensor importance,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             int minZero,
             GridSearch search,
             int from,
             int to)
             implements CompressionOp {
         public ChooseGrid {
-            long groups = spec.groups(w.cols());
+            long groups = spec.tiles().across(w.cols());
             require(
                     scales.is(w.rows(), groups)
                             && zeros.is(w.rows(), groups)
@@ -174,20 +175,20 @@ public sealed interface CompressionOp extends Op {
     }
 
     /// `codes[o,i] = clamp(round(w[o,i] / scale) + zero, 0, 2^b - 1)`, half to even, with scale and
-    /// zero of the group `i / groupLength`.
+    /// zero of the group of input i.
     ///
     /// @param codes U8 `[out, in]`
     /// @param squares F64 `[out, 2]`: the row's squared error, then its squared norm, in F64; null
     ///   for none
     /// @param w F32, F16 or BF16 `[out, in]`
     record RoundToGrid(
-            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, QuantSpec spec)
+            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Encoding.Grid<Codes.Ints> spec)
             implements CompressionOp {
         public RoundToGrid {
             require(
                     codes.dtype() == DType.U8
                             && codes.is(w.rows(), w.cols())
-                            && scales.is(w.rows(), spec.groups(w.cols()))
+                            && scales.is(w.rows(), spec.tiles().across(w.cols()))
                             && scales.shape().equals(zeros.shape())
                             && zeros.dtype() == DType.U8
                             && w.dtype().isFloat()
@@ -259,7 +260,7 @@ public sealed interface CompressionOp extends Op {
         /// @param zeros U8 `[out, groups]`
         /// @param groupOf I32 `[in]`
         public record Grid(
-                Tensor codes, Tensor scales, Tensor zeros, Tensor groupOf, QuantSpec spec) {
+                Tensor codes, Tensor scales, Tensor zeros, Tensor groupOf, Encoding.Grid<Codes.Ints> spec) {
             boolean fits(Tensor w) {
                 return Shapes.grid(codes, w, scales, zeros, groupOf);
             }

@@ -10,7 +10,7 @@ import io.llmc.backend.BackendOptions.Math;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -42,7 +42,7 @@ class Bf16Test {
     }
 
     private static Weight packed(Operands a) {
-        return a.packed(new QuantSpec(4, 32, false), DType.BF16, false, OUT, IN);
+        return a.packed(Encoding.ints(4, 32, false), DType.BF16, false, OUT, IN);
     }
 
     private static MemorySegment product(

@@ -4,7 +4,9 @@ package io.llmc.backend;
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
@@ -45,21 +47,21 @@ public final class OpCases {
         }
         for (int bits : new int[] {2, 3, 4, 8}) {
             for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
-                cases.add(packed(new QuantSpec(bits, 32, false), type, false));
+                cases.add(packed(Encoding.ints(bits, 32, false), type, false));
             }
-            cases.add(packed(new QuantSpec(bits, QuantSpec.CHANNEL, true), DType.F16, false));
-            cases.add(packed(new QuantSpec(bits, 128, false), DType.F16, true));
+            cases.add(packed(Encoding.ints(bits, Tiles.ALL, true), DType.F16, false));
+            cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
         }
-        cases.add(packed(new QuantSpec(4, 5, false), DType.F32, false));
+        cases.add(packed(Encoding.ints(4, 5, false), DType.F32, false));
         return cases;
     }
 
-    private static WeightCase packed(QuantSpec spec, DType scales, boolean groupIndex) {
+    private static WeightCase packed(Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex) {
         return new WeightCase(
                 "%d bits, group %d, %s%s"
                         .formatted(
-                                spec.bits(),
-                                spec.groupSize(),
+                                spec.codes().bits(),
+                                spec.tiles().cols(),
                                 scales,
                                 groupIndex ? ", group index" : ""),
                 (a, out, in) -> a.packed(spec, scales, groupIndex, out, in));
@@ -492,8 +494,8 @@ public final class OpCases {
     private static void quantization(List<Case> cases) {
         for (int bits : new int[] {2, 3, 4, 8}) {
             for (boolean symmetric : new boolean[] {false, true}) {
-                for (int group : new int[] {32, QuantSpec.CHANNEL}) {
-                    QuantSpec spec = new QuantSpec(bits, group, symmetric);
+                for (int group : new int[] {32, Tiles.ALL}) {
+                    Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, group, symmetric);
                     for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
                         cases.add(chooseGrid(spec, type, 203, false));
                         cases.add(chooseGrid(spec, type, 203, true));
@@ -503,7 +505,7 @@ public final class OpCases {
                 }
             }
             // Rows that can be read four columns at a time; blocks of more than 128 columns.
-            QuantSpec whole = new QuantSpec(bits, 32, false);
+            Encoding.Grid<Codes.Ints> whole = Encoding.ints(bits, 32, false);
             cases.add(chooseGrid(whole, DType.F16, WHOLE, false));
             cases.add(chooseGrid(whole, DType.F16, WHOLE, true));
             cases.add(roundToGrid(whole, WHOLE));
@@ -553,26 +555,26 @@ public final class OpCases {
                                         104)));
     }
 
-    private static String name(String op, QuantSpec spec, DType scales, int cols) {
+    private static String name(String op, Encoding.Grid<Codes.Ints> spec, DType scales, int cols) {
         return "%s, %d bits, group %d, %s, %s, %d columns"
                 .formatted(
                         op,
-                        spec.bits(),
-                        spec.groupSize(),
-                        spec.symmetric() ? "symmetric" : "asymmetric",
+                        spec.codes().bits(),
+                        spec.tiles().cols(),
+                        spec.codes().symmetric() ? "symmetric" : "asymmetric",
                         scales,
                         cols);
     }
 
-    private static Case chooseGrid(QuantSpec spec, DType scales, int cols, boolean search) {
+    private static Case chooseGrid(Encoding.Grid<Codes.Ints> spec, DType scales, int cols, boolean search) {
         return new Case(
                 CompressionOp.ChooseGrid.class,
                 name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
                 0,
                 a ->
                         new CompressionOp.ChooseGrid(
-                                a.out(scales, 19, spec.groups(cols)),
-                                a.out(DType.U8, 19, spec.groups(cols)),
+                                a.out(scales, 19, spec.tiles().across(cols)),
+                                a.out(DType.U8, 19, spec.tiles().across(cols)),
                                 // Some groups are all zero.
                                 a.of(
                                         DType.F32,
@@ -581,13 +583,13 @@ public final class OpCases {
                                         cols),
                                 search ? a.of(DType.F32, i -> 1 + i % 5, cols) : null,
                                 spec,
-                                spec.bits() == 3 ? 1 : 0,
+                                spec.codes().bits() == 3 ? 1 : 0,
                                 search ? CompressionOp.GridSearch.DEFAULT : null,
                                 0,
-                                (int) spec.groups(cols)));
+                                (int) spec.tiles().across(cols)));
     }
 
-    private static Case roundToGrid(QuantSpec spec, int cols) {
+    private static Case roundToGrid(Encoding.Grid<Codes.Ints> spec, int cols) {
         return new Case(
                 CompressionOp.RoundToGrid.class,
                 name("roundToGrid", spec, DType.F32, cols),
@@ -602,12 +604,12 @@ public final class OpCases {
                                         _ -> Math.rint(16 * a.random().nextGaussian()) / 4,
                                         19,
                                         cols),
-                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.groups(cols)),
-                                a.of(DType.U8, i -> i % 3, 19, spec.groups(cols)),
+                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.tiles().across(cols)),
+                                a.of(DType.U8, i -> i % 3, 19, spec.tiles().across(cols)),
                                 spec));
     }
 
-    private static Case gptqBlock(QuantSpec spec, DType scales, int cols, int from, int to) {
+    private static Case gptqBlock(Encoding.Grid<Codes.Ints> spec, DType scales, int cols, int from, int to) {
         return new Case(
                 CompressionOp.AccumulateObsBlock.class,
                 name("gptqBlock", spec, scales, cols),
@@ -616,12 +618,12 @@ public final class OpCases {
     }
 
     private static CompressionOp.AccumulateObsBlock.Grid grid(
-            Operands a, QuantSpec spec, DType scales, int cols) {
+            Operands a, Encoding.Grid<Codes.Ints> spec, DType scales, int cols) {
         return new CompressionOp.AccumulateObsBlock.Grid(
                 a.written(DType.U8, i -> i % 5, 19, cols),
-                a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.groups(cols)),
-                a.of(DType.U8, i -> spec.middleCode() - i % 2, 19, spec.groups(cols)),
-                a.indices((int) spec.groups(cols), cols),
+                a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.tiles().across(cols)),
+                a.of(DType.U8, i -> spec.codes().middleCode() - i % 2, 19, spec.tiles().across(cols)),
+                a.indices((int) spec.tiles().across(cols), cols),
                 spec);
     }
 
@@ -1116,9 +1118,9 @@ public final class OpCases {
     }
 
     private static void pruning(List<Case> cases) {
-        QuantSpec four = new QuantSpec(4, 32, false);
+        Encoding.Grid<Codes.Ints> four = Encoding.ints(4, 32, false);
         for (boolean rounds : new boolean[] {false, true}) {
-            QuantSpec spec = rounds ? four : null;
+            Encoding.Grid<Codes.Ints> spec = rounds ? four : null;
             cases.add(maskedBlock(spec, 203, 64, 120));
             cases.add(maskedBlock(spec, WHOLE, 32, 182));
             for (int n : new int[] {2, 4, 5}) {
@@ -1252,7 +1254,7 @@ public final class OpCases {
                                         a.indices(12, 9))));
     }
 
-    private static Case maskedBlock(QuantSpec spec, int cols, int from, int to) {
+    private static Case maskedBlock(Encoding.Grid<Codes.Ints> spec, int cols, int from, int to) {
         return new Case(
                 CompressionOp.AccumulateObsBlock.class,
                 "obsBlock with a mask, rounding %s, %d columns".formatted(spec != null, cols),
@@ -1269,7 +1271,7 @@ public final class OpCases {
     }
 
     private static Case prunedBlock(
-            QuantSpec spec, CompressionOp.MaskRule.NOfM rule, int cols, int from, int to) {
+            Encoding.Grid<Codes.Ints> spec, CompressionOp.MaskRule.NOfM rule, int cols, int from, int to) {
         return new Case(
                 CompressionOp.AccumulateObsBlock.class,
                 "obsBlock, %d of %d, rounding %s, %d columns"

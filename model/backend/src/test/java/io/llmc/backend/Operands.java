@@ -2,7 +2,8 @@
 package io.llmc.backend;
 
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -155,17 +156,17 @@ public final class Operands {
         return new Weight.Dense(normal(type, 1, out, in));
     }
 
-    Weight.Grouped packed(QuantSpec spec, DType scales, boolean groupIndex, long out, long in) {
-        long groups = spec.groups(in);
-        Tensor codes = of(DType.I32, _ -> random.nextInt(), out, spec.words(in));
+    Weight.Grouped packed(Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex, long out, long in) {
+        long groups = spec.tiles().across(in);
+        Tensor codes = of(DType.I32, _ -> random.nextInt(), out, spec.codes().words(in));
         Tensor s = of(scales, _ -> 0.01 + 0.1 * random.nextDouble(), out, groups);
         Tensor z =
                 of(
                         DType.U8,
                         _ ->
-                                spec.symmetric()
-                                        ? spec.middleCode()
-                                        : random.nextInt(spec.maxCode() + 1),
+                                spec.codes().symmetric()
+                                        ? spec.codes().middleCode()
+                                        : random.nextInt(spec.codes().maxCode() + 1),
                         out,
                         groups);
         return new Weight.Grouped(

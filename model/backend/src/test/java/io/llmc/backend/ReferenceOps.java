@@ -5,7 +5,8 @@ import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.HostBuffer;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -245,7 +246,7 @@ public final class ReferenceOps implements Runner {
                     double error = 0;
                     double norm = 0;
                     for (long c = 0; c < w.cols(); c++) {
-                        long g = c / spec.groupLength(w.cols());
+                        long g = c / spec.tiles().width(w.cols());
                         float scale = (float) get(scales, r, g);
                         double code = code(get(w, r, c), scale, get(zeros, r, g), spec);
                         set(codes, r, c, code);
@@ -538,10 +539,10 @@ public final class ReferenceOps implements Runner {
     }
 
     private static void chooseGrid(CompressionOp.ChooseGrid op) {
-        QuantSpec spec = op.spec();
+        Encoding.Grid<Codes.Ints> spec = op.spec();
         Tensor w = op.w();
-        long length = spec.groupLength(w.cols());
-        int max = spec.maxCode();
+        long length = spec.tiles().width(w.cols());
+        int max = spec.codes().maxCode();
         for (long r = 0; r < w.rows(); r++) {
             for (long g = op.from(); g < op.to(); g++) {
                 float lo = 0;
@@ -551,7 +552,7 @@ public final class ReferenceOps implements Runner {
                     lo = Math.min(lo, (float) get(w, r, c));
                     hi = Math.max(hi, (float) get(w, r, c));
                 }
-                if (spec.symmetric()) {
+                if (spec.codes().symmetric()) {
                     hi = Math.max(hi, -lo);
                     lo = -hi;
                 }
@@ -565,8 +566,8 @@ public final class ReferenceOps implements Runner {
                     float low = lo * factor;
                     float scale = round((hi * factor - low) / max, op.scales().dtype());
                     double zero =
-                            spec.symmetric()
-                                    ? spec.middleCode()
+                            spec.codes().symmetric()
+                                    ? spec.codes().middleCode()
                                     : Math.clamp(Math.rint(-low / scale), op.minZero(), max);
                     double error = 0;
                     for (long c = g * length; op.search() != null && c < end; c++) {
@@ -587,8 +588,8 @@ public final class ReferenceOps implements Runner {
         }
     }
 
-    private static double code(double w, float scale, double zero, QuantSpec spec) {
-        return Math.clamp(Math.rint((float) w / scale) + zero, 0, spec.maxCode());
+    private static double code(double w, float scale, double zero, Encoding.Grid<Codes.Ints> spec) {
+        return Math.clamp(Math.rint((float) w / scale) + zero, 0, spec.codes().maxCode());
     }
 
     /// Sorts everything that competes.
@@ -701,8 +702,8 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case Weight.Grouped g -> {
-                long length = g.spec().groupLength(in);
-                int bits = g.spec().bits();
+                long length = g.grid().tiles().width(in);
+                int bits = g.grid().codes().bits();
                 for (int o = 0; o < out; o++) {
                     for (int i = 0; i < in; i++) {
                         int code = 0;
@@ -719,8 +720,33 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case Weight.Scaled s -> {
+                for (int o = 0; o < out; o++) {
+                    for (int i = 0; i < in; i++) {
+                        int code = s.codes().bytes().get(ValueLayout.JAVA_BYTE, (long) o * in + i);
+                        float scale =
+                                (float)
+                                        get(
+                                                s.scales(),
+                                                o / s.grid().tiles().height(out),
+                                                i / s.grid().tiles().width(in));
+                        values[o * in + i] = round(e4m3(code) * scale, s.scales().dtype());
+                    }
+                }
+            }
         }
         return values;
+    }
+
+    /// Sign, four bits of exponent, three of mantissa.
+    private static float e4m3(int code) {
+        int exponent = code >> 3 & 15;
+        double mantissa = (code & 7) / 8.0;
+        double magnitude =
+                exponent == 0
+                        ? Math.scalb(mantissa, -6)
+                        : Math.scalb(1 + mantissa, exponent - 7);
+        return (float) ((code & 0x80) == 0 ? magnitude : -magnitude);
     }
 
     /// The nearest value of a float type, half to even, by comparing neighbours.

@@ -3,7 +3,8 @@ package io.llmc.pipeline;
 
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import java.util.Map;
 import java.util.Optional;
 
@@ -13,7 +14,7 @@ public non-sealed interface BlockPass extends Pass {
     Targets targets();
 
     /// The grid of the weights that it leaves behind; empty where they stay dense.
-    default Optional<QuantSpec> encoding() {
+    default Optional<Encoding.Grid<Codes.Ints>> encoding() {
         return Optional.empty();
     }
 

@@ -9,7 +9,8 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.ArrayList;
 import java.util.List;
@@ -192,8 +193,8 @@ record MemoryPlan(long bytes, boolean spills) {
         return bytes;
     }
 
-    private static long grouped(QuantSpec grid, long out, long in) {
-        return out * (4 * grid.words(in) + 5 * grid.groups(in)) + 8 * in;
+    private static long grouped(Encoding.Grid<Codes.Ints> grid, long out, long in) {
+        return out * (4 * grid.codes().words(in) + 5 * grid.tiles().across(in)) + 8 * in;
     }
 
     /// Channels a token that stages of any block hand on beside the residual stream.

@@ -12,7 +12,9 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -163,7 +165,7 @@ final class OutputPlan {
         TensorInfo weight = checkpoint.info(name + ".weight");
         List<BlockPass> mine = passes.stream().filter(p -> selects(p, name)).toList();
         requireDense(name, mine);
-        Optional<QuantSpec> encoding =
+        Optional<Encoding.Grid<Codes.Ints>> encoding =
                 mine.stream()
                         .map(BlockPass::encoding)
                         .flatMap(Optional::stream)
@@ -184,7 +186,7 @@ final class OutputPlan {
                         name, block, linear.out(), linear.in(), method, encoding, bytes));
     }
 
-    private List<TensorInfo> spell(LinearSpec linear, QuantSpec grid, DType dtype) {
+    private List<TensorInfo> spell(LinearSpec linear, Encoding.Grid<Codes.Ints> grid, DType dtype) {
         boolean groupIndex = passes.stream().anyMatch(BlockPass::groupIndex);
         return layout.plan(
                 linear.name(),
@@ -201,8 +203,8 @@ final class OutputPlan {
                 : TensorInfo.of(linear.name() + ".weight", dtype, linear.out(), linear.in());
     }
 
-    private static void requireDivides(String name, QuantSpec grid, long in) {
-        if (grid.groupSize() == QuantSpec.CHANNEL || in % grid.groupSize() == 0) {
+    private static void requireDivides(String name, Encoding.Grid<Codes.Ints> grid, long in) {
+        if (grid.tiles().cols() == Tiles.ALL || in % grid.tiles().cols() == 0) {
             return;
         }
         String fitting =
@@ -212,7 +214,7 @@ final class OutputPlan {
                         .collect(Collectors.joining(", "));
         throw new UserException(
                 "group size %d does not divide the %d inputs of %s"
-                        .formatted(grid.groupSize(), in, name),
+                        .formatted(grid.tiles().cols(), in, name),
                 "these do: " + (fitting.isEmpty() ? "" : fitting + ", ") + "channel");
     }
 

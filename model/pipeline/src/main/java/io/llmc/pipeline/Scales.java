@@ -13,7 +13,8 @@ import io.llmc.formats.WeightLayout;
 import io.llmc.model.ModelSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -35,12 +36,12 @@ final class Scales {
     private final WeightLayout layout;
     private final DType modelDtype;
     private final DType dtype;
-    private final QuantSpec spec;
+    private final Encoding.Grid<Codes.Ints> spec;
     private long lost;
     private long beyond;
 
     private Scales(
-            String layer, WeightLayout layout, DType modelDtype, DType dtype, QuantSpec spec) {
+            String layer, WeightLayout layout, DType modelDtype, DType dtype, Encoding.Grid<Codes.Ints> spec) {
         this.layer = layer;
         this.layout = layout;
         this.modelDtype = modelDtype;
@@ -79,8 +80,8 @@ final class Scales {
 
     private static void requireHeld(
             Backend backend, OutputPlan plan, SweepPlan.Module m, Tensor stored) {
-        QuantSpec spec = m.encoding().orElseThrow();
-        Shape groups = new Shape(m.out(), spec.groups(m.in()));
+        Encoding.Grid<Codes.Ints> spec = m.encoding().orElseThrow();
+        Shape groups = new Shape(m.out(), spec.tiles().across(m.in()));
         try (TensorArena arena =
                 backend.newArena(stored.byteSize() + 5 * groups.size() + (1 << 12))) {
             Tensor w = backend.adopt(stored, arena);
@@ -113,7 +114,7 @@ final class Scales {
     /// @throws UserException naming the layer and a layout that can hold it
     static void require(String layer, Weight.Grouped w, WeightLayout layout, DType modelDtype) {
         DType dtype = w.scales().dtype();
-        Scales held = new Scales(layer, layout, modelDtype, dtype, w.spec());
+        Scales held = new Scales(layer, layout, modelDtype, dtype, w.grid());
         MemorySegment scales = w.scales().bytes();
         MemorySegment zeros = w.zeros().bytes();
         long groups = w.scales().shape().size();
@@ -122,7 +123,7 @@ final class Scales {
             float scale = Floats.get(scales, dtype, g);
             int zero = zeros.get(ValueLayout.JAVA_BYTE, g) & 0xff;
             held.add(scale);
-            reach = Math.max(reach, Math.max(zero, w.spec().maxCode() - zero) * scale);
+            reach = Math.max(reach, Math.max(zero, w.grid().codes().maxCode() - zero) * scale);
         }
         held.require(groups);
         if (Float.isInfinite(Floats.round(reach, dtype))) {
@@ -144,7 +145,7 @@ final class Scales {
         double unit = dtype == DType.F16 ? 0x1p-24 : dtype == DType.BF16 ? 0x1p-133 : 0x1p-149;
         if (!Float.isFinite(scale)) {
             beyond++;
-        } else if (scale < spec.middleCode() * unit) {
+        } else if (scale < spec.codes().middleCode() * unit) {
             lost++;
         }
     }

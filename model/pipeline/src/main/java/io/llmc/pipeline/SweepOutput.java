@@ -99,7 +99,7 @@ final class SweepOutput implements BlockStream.BlockOutput {
         Tensor values;
         switch (weight) {
             case Weight.Dense dense -> values = dense.values();
-            case Weight.Grouped _ -> {
+            case Weight.Grouped _, Weight.Scaled _ -> {
                 Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
                 values = arena.allocate(DType.F32, shape);
                 backend.run(new CompressionOp.Dequantize(values, weight));
@@ -120,33 +120,20 @@ final class SweepOutput implements BlockStream.BlockOutput {
         if (planned.isEmpty()) {
             return tensors;
         }
-        Weight host = toHost(linear.weight(), memory);
+        Weight host = linear.weight().with(t -> toHost(t, memory));
         switch (host) {
             case Weight.Grouped grouped -> {
                 Scales.require(linear.name(), grouped, layout, plan.dtype(linear.name()));
                 tensors.putAll(
                         layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
             }
+            case Weight.Scaled _ -> tensors.putAll(layout.encode(linear.name(), host, memory));
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),
                             spec.inOutLinears() ? Transpose.of(values, memory) : values);
         }
         return tensors;
-    }
-
-    private Weight toHost(Weight w, Arena memory) {
-        return switch (w) {
-            case Weight.Dense(var values) -> new Weight.Dense(toHost(values, memory));
-            case Weight.Grouped g ->
-                    new Weight.Grouped(
-                            g.spec(),
-                            g.inFeatures(),
-                            toHost(g.codes(), memory),
-                            toHost(g.scales(), memory),
-                            toHost(g.zeros(), memory),
-                            g.groupIndex() == null ? null : toHost(g.groupIndex(), memory));
-        };
     }
 
     private Tensor toHost(Tensor t, Arena memory) {

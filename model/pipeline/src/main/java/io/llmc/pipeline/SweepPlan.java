@@ -2,7 +2,8 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.TensorInfo;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import java.util.List;
 import java.util.Optional;
 
@@ -35,6 +36,6 @@ public record SweepPlan(
             long out,
             long in,
             String method,
-            Optional<QuantSpec> encoding,
+            Optional<Encoding.Grid<Codes.Ints>> encoding,
             long bytes) {}
 }

@@ -9,7 +9,8 @@ import io.llmc.backend.Op;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -171,7 +172,7 @@ enum Kernel {
         }
     };
 
-    private static final QuantSpec GRID = new QuantSpec(4, 64, true);
+    private static final Encoding.Grid<Codes.Ints> GRID = Encoding.ints(4, 64, true);
 
     /// Floating-point operations, or bytes moved, of one run.
     final double work;
@@ -214,16 +215,16 @@ enum Kernel {
     }
 
     private static Weight packed(Backend b, TensorArena a, int bits, int out, int in) {
-        QuantSpec spec = new QuantSpec(bits, 64, true);
-        Shape groups = new Shape(out, spec.groups(in));
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, 64, true);
+        Shape groups = new Shape(out, spec.tiles().across(in));
         Tensor w = normal(a, out, in);
         Tensor scales = a.allocate(DType.BF16, groups);
         Tensor zeros = a.allocate(DType.U8, groups);
         Tensor codes = a.allocate(DType.U8, new Shape(out, in));
-        Tensor words = a.allocate(DType.I32, new Shape(out, spec.words(in)));
+        Tensor words = a.allocate(DType.I32, new Shape(out, spec.codes().words(in)));
         b.run(
                 new CompressionOp.ChooseGrid(
-                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(in)));
+                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.tiles().across(in)));
         b.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         b.run(new CompressionOp.PackCodes(words, codes, bits));
         return new Weight.Grouped(spec, in, words, scales, zeros, null);

@@ -36,11 +36,11 @@ final class Codes {
     private final IntVector shifts;
 
     Codes(Weight.Grouped w) {
-        bits = w.spec().bits();
-        mask = w.spec().maxCode();
-        groupLength = Math.toIntExact(w.spec().groupLength(w.inFeatures()));
-        groups = w.spec().groups(w.inFeatures());
-        words = w.spec().words(w.inFeatures());
+        bits = w.grid().codes().bits();
+        mask = w.grid().codes().maxCode();
+        groupLength = Math.toIntExact(w.grid().tiles().width(w.inFeatures()));
+        groups = w.grid().tiles().across(w.inFeatures());
+        words = w.grid().codes().words(w.inFeatures());
         type = w.scales().dtype();
         codes = w.codes().bytes();
         scales = w.scales().bytes();

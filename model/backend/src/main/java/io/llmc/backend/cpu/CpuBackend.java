@@ -139,7 +139,7 @@ public final class CpuBackend implements Backend {
         }
         return switch (w) {
             case Weight.Dense _ -> dense();
-            case Weight.Grouped _ -> portable;
+            case Weight.Grouped _, Weight.Scaled _ -> portable;
         };
     }
 
@@ -148,6 +148,7 @@ public final class CpuBackend implements Backend {
         return switch (w) {
             case Weight.Dense(var values) -> values.dtype() == DType.BF16;
             case Weight.Grouped g -> g.scales().dtype() == DType.BF16;
+            case Weight.Scaled s -> s.scales().dtype() == DType.BF16;
         };
     }
 

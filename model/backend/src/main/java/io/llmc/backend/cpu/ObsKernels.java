@@ -138,7 +138,7 @@ final class ObsKernels {
                 FloatVector scale = FloatVector.fromArray(F, s, 0);
                 FloatVector zero = FloatVector.fromArray(F, z, 0);
                 FloatVector code =
-                        QuantKernels.code(w, scale, zero, op.grid().spec().maxCode())
+                        QuantKernels.code(w, scale, zero, op.grid().spec().codes().maxCode())
                                 .blend(zero, pruned);
                 code.intoArray(t.q, j * N);
                 value = QuantKernels.value(code, scale, zero, op.grid().scales().dtype());

@@ -20,6 +20,9 @@ sealed interface Operand {
     /// Codes, decoded as they are read.
     record Packed(Codes codes) implements Operand {}
 
+    /// Small floats, decoded as they are read.
+    record Scaled(ScaledRows rows) implements Operand {}
+
     static Operand of(Tensor t) {
         return new Rows(t.bytes(), t.dtype(), 0, t.cols());
     }
@@ -32,6 +35,7 @@ sealed interface Operand {
         return switch (w) {
             case Weight.Dense(var values) -> of(values);
             case Weight.Grouped g -> new Packed(new Codes(g));
+            case Weight.Scaled s -> new Scaled(new ScaledRows(s));
         };
     }
 
@@ -62,7 +66,7 @@ sealed interface Operand {
                             stride,
                             count,
                             n);
-            case Rows _, Packed _ -> {
+            case Rows _, Packed _, Scaled _ -> {
                 int line = Lanes.padded(n);
                 float[] decoded = scratch.floats(0, width * line);
                 for (int q = 0; q < count; q += width) {
@@ -96,6 +100,7 @@ sealed interface Operand {
             case Rows(var bytes, var type, long from, long stride) ->
                     Lanes.read(dst, at, bytes, type, from + row * stride + k0, n);
             case Packed(var codes) -> codes.decode(dst, at, row, k0, n, scratch);
+            case Scaled(var rows) -> rows.decode(dst, at, row, k0, n);
         }
     }
 }

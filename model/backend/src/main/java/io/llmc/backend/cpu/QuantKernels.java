@@ -8,7 +8,8 @@ import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -34,14 +35,14 @@ final class QuantKernels {
             Tensor zeros,
             Tensor w,
             Tensor importance,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             int minZero,
             CompressionOp.GridSearch search,
             int from,
             int to) {
         int in = Math.toIntExact(w.cols());
-        int length = Math.toIntExact(spec.groupLength(in));
-        int groups = Math.toIntExact(spec.groups(in));
+        int length = Math.toIntExact(spec.tiles().width(in));
+        int groups = Math.toIntExact(spec.tiles().across(in));
         int outs = Math.toIntExact(w.rows());
         float[] weights = new float[in];
         if (importance == null) {
@@ -73,7 +74,7 @@ final class QuantKernels {
                 });
     }
 
-    private record Grid(QuantSpec spec, DType type, int minZero) {
+    private record Grid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
         /// Scale and zero of `x[0, n)`, `N` rows along the lanes.
         void choose(
                 float[] scales,
@@ -90,7 +91,7 @@ final class QuantKernels {
                 lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
                 hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
             }
-            if (spec.symmetric()) {
+            if (spec.codes().symmetric()) {
                 hi = hi.blend(lo.neg(), hi.compare(VectorOperators.LT, lo.neg()));
                 lo = hi.neg();
             }
@@ -103,7 +104,7 @@ final class QuantKernels {
             for (int f = 0; f < (search == null ? 1 : search.steps()); f++) {
                 float factor = search == null ? 1 : search.factor(f);
                 FloatVector low = lo.mul(factor);
-                FloatVector scale = Lanes.round(hi.mul(factor).sub(low).div(spec.maxCode()), type);
+                FloatVector scale = Lanes.round(hi.mul(factor).sub(low).div(spec.codes().maxCode()), type);
                 FloatVector zero = zero(low, scale);
                 FloatVector error =
                         search == null
@@ -122,12 +123,12 @@ final class QuantKernels {
         }
 
         private FloatVector zero(FloatVector low, FloatVector scale) {
-            if (spec.symmetric()) {
-                return FloatVector.broadcast(F, spec.middleCode());
+            if (spec.codes().symmetric()) {
+                return FloatVector.broadcast(F, spec.codes().middleCode());
             }
             FloatVector zero = rounded(low.neg().div(scale));
             zero = zero.blend(minZero, zero.compare(VectorOperators.LT, minZero));
-            return zero.blend(spec.maxCode(), zero.compare(VectorOperators.GT, spec.maxCode()));
+            return zero.blend(spec.codes().maxCode(), zero.compare(VectorOperators.GT, spec.codes().maxCode()));
         }
 
         private FloatVector error(
@@ -141,7 +142,7 @@ final class QuantKernels {
             FloatVector sum = FloatVector.zero(F);
             for (int i = 0; i < n; i++) {
                 FloatVector w = FloatVector.fromArray(F, x, i * N);
-                FloatVector code = code(w, scale, zero, spec.maxCode());
+                FloatVector code = code(w, scale, zero, spec.codes().maxCode());
                 FloatVector d = w.sub(value(code, scale, zero, type));
                 sum =
                         norm == 2
@@ -175,10 +176,10 @@ final class QuantKernels {
     }
 
     void roundToGrid(
-            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, QuantSpec spec) {
+            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Encoding.Grid<Codes.Ints> spec) {
         int in = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(scales.cols());
-        int length = Math.toIntExact(spec.groupLength(in));
+        int length = Math.toIntExact(spec.tiles().width(in));
         MemorySegment codeBytes = codes.bytes();
         MemorySegment ws = w.bytes();
         MemorySegment scaleBytes = scales.bytes();
@@ -230,13 +231,13 @@ final class QuantKernels {
             int to,
             float scale,
             int zero,
-            QuantSpec spec,
+            Encoding.Grid<Codes.Ints> spec,
             DType type) {
         FloatVector scales = FloatVector.broadcast(F, scale);
         FloatVector zeros = FloatVector.broadcast(F, zero);
         for (int i = from; i < to; i += N) {
             FloatVector v = FloatVector.fromArray(F, x, i);
-            FloatVector code = code(v, scales, zeros, spec.maxCode());
+            FloatVector code = code(v, scales, zeros, spec.codes().maxCode());
             v.sub(value(code, scales, zeros, type)).intoArray(difference, i);
             code.intoArray(codes, i);
         }

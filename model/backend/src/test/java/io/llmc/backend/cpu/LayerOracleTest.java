@@ -10,7 +10,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.QuantSpec;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -115,13 +115,13 @@ class LayerOracleTest {
             throws IOException {
         Tensor w = load("W", N, N);
         Tensor want = load(key + "_Q", N, N);
-        var spec = new QuantSpec(bits, group, symmetric);
+        var spec = Encoding.ints(bits, group, symmetric);
         Tensor scales = arena.allocate(DType.F32, new Shape(N, N / group));
         Tensor zeros = arena.allocate(DType.U8, new Shape(N, N / group));
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
         backend.run(
                 new CompressionOp.ChooseGrid(
-                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.groups(w.cols())));
+                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.tiles().across(w.cols())));
         backend.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         int different = 0;
         for (int r = 0; r < N; r++) {
@@ -163,7 +163,7 @@ class LayerOracleTest {
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
         Tensor errors = arena.allocate(DType.F32, new Shape(N, BLOCK));
         Tensor groups = groupOf(group);
-        var spec = new QuantSpec(bits, group, false);
+        var spec = Encoding.ints(bits, group, false);
         for (int from = 0; from < N; from += BLOCK) {
             backend.run(
                     new CompressionOp.AccumulateObsBlock(

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.tensor;
+
+/// How the inputs of a layer, or cached keys and values, are rounded before they are used.
+///
+/// @param tiles of `[tokens, in]` that share a scale: [Tiles#ROW] is one for each token
+/// @param dynamic scales are made of the values at hand, `amax / codes.reach()`; otherwise they are
+///   parameters of the layer
+public record ActivationScheme(Codes codes, Tiles tiles, boolean dynamic) {}
