@@ -17,10 +17,10 @@ import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -91,7 +91,8 @@ final class Models {
         }
     }
 
-    private static Weight packed(Tensor w, Encoding.Grid<Codes.Ints> quant, DType scaleType, Arena memory) {
+    private static Weight packed(
+            Tensor w, Encoding.Grid<Codes.Ints> quant, DType scaleType, Arena memory) {
         long groups = w.cols() / GROUP;
         MemorySegment codes = memory.allocate(w.rows() * w.cols() / 2, 64);
         MemorySegment scales = memory.allocate(w.rows() * groups * scaleType.bytes(), 64);

@@ -31,7 +31,8 @@ record CompressedTensorsConfig(Path file, List<Group> groups, int version) imple
     private static final int DENSE_STREAM = 17;
 
     /// @param targets `Linear`, names of layers, and `re:` patterns
-    record Group(List<String> targets, List<BoundedRegex> patterns, Encoding.Grid<Codes.Ints> spec) {}
+    record Group(
+            List<String> targets, List<BoundedRegex> patterns, Encoding.Grid<Codes.Ints> spec) {}
 
     static Optional<Quantization> of(ConfigSection q) {
         String sparsity =

@@ -2,12 +2,12 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -98,7 +98,10 @@ final class CompressedTensorsLayout implements WeightLayout {
                     file, "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
         }
         boolean dense = densePacking(config, spec, in, packed.shape().dim(1));
-        long words = dense ? spec.codes().words(in) : Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
+        long words =
+                dense
+                        ? spec.codes().words(in)
+                        : Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
         MemorySegment codes = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
         DType dtype = checkpoint.info(linear + SCALE).dtype();
         long groups = spec.tiles().across(in);
@@ -141,7 +144,12 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     private static Tensor codes(
-            TensorReader reader, String linear, Encoding.Grid<Codes.Ints> spec, long out, long in, boolean dense) {
+            TensorReader reader,
+            String linear,
+            Encoding.Grid<Codes.Ints> spec,
+            long out,
+            long in,
+            boolean dense) {
         if (dense) {
             return reader.tensor(linear + PACKED, DType.I32, out, spec.codes().words(in));
         }
@@ -199,7 +207,10 @@ final class CompressedTensorsLayout implements WeightLayout {
             }
             return zeros;
         }
-        long rows = dense ? spec.codes().words(out) : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
+        long rows =
+                dense
+                        ? spec.codes().words(out)
+                        : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
         MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
         if (dense) {
             return Groups.unpackZeros(words, spec, out, groups, 1, groups, 0, reader.arena());
@@ -215,7 +226,12 @@ final class CompressedTensorsLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(
-            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex) {
+            String linear,
+            long out,
+            long in,
+            Encoding.Grid<Codes.Ints> spec,
+            DType dtype,
+            boolean groupIndex) {
         long groups = spec.tiles().across(in);
         List<TensorInfo> plan = new ArrayList<>();
         plan.add(TensorInfo.of(linear + PACKED, DType.I32, out, spec.codes().words(in)));
@@ -241,7 +257,8 @@ final class CompressedTensorsLayout implements WeightLayout {
         if (!spec.codes().symmetric()) {
             long groups = w.zeros().cols();
             Tensor packed =
-                    Dequantizer.allocate(memory, DType.I32, spec.codes().words(w.outFeatures()), groups);
+                    Dequantizer.allocate(
+                            memory, DType.I32, spec.codes().words(w.outFeatures()), groups);
             Groups.packZeros(packed.bytes(), w, 1, groups, 0);
             tensors.put(linear + ZERO, packed);
         }

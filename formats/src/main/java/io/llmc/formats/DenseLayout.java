@@ -2,8 +2,8 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -49,7 +49,12 @@ final class DenseLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(
-            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex) {
+            String linear,
+            long out,
+            long in,
+            Encoding.Grid<Codes.Ints> spec,
+            DType dtype,
+            boolean groupIndex) {
         return List.of(TensorInfo.of(linear + WEIGHT, dtype, out, in));
     }
 

@@ -64,8 +64,8 @@ public final class Dequantizer {
         }
     }
 
-    /// `out[o,i] = round(value(code[o,i]) * scale[tile])`, rounded to the type of the scales, then to
-    /// that of `out`.
+    /// `out[o,i] = round(value(code[o,i]) * scale[tile])`, rounded to the type of the scales, then
+    /// to that of `out`.
     ///
     /// @param out F32, F16 or BF16 `[out, in]`
     public static void dequantize(Tensor out, Weight.Scaled w) {

@@ -35,11 +35,7 @@ record GptqConfig(
         // Whether inputs are in order is for g_idx to say.
         q.flag("desc_act", false);
         return new GptqConfig(
-                version,
-                bits,
-                size > 0 ? size : Tiles.ALL,
-                q.flag("sym", true),
-                isMixed(q));
+                version, bits, size > 0 ? size : Tiles.ALL, q.flag("sym", true), isMixed(q));
     }
 
     /// Keys that begin with `-:` name layers that are left as they are.

@@ -2,12 +2,12 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
@@ -114,7 +114,8 @@ final class GptqLayout implements WeightLayout {
                         : null;
         int groupSize = groupSize(file, linear, config, in, groups, index);
         Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, config.symmetric());
-        Tensor packedZeros = reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
+        Tensor packedZeros =
+                reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
         Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
         DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
         Tensor stored =
@@ -185,7 +186,11 @@ final class GptqLayout implements WeightLayout {
     }
 
     private Tensor zeros(
-            Tensor stored, Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
+            Tensor stored,
+            Encoding.Grid<Codes.Ints> spec,
+            long out,
+            long groups,
+            SegmentAllocator memory) {
         long words = stored.cols();
         if (version == Version.V2) {
             return Groups.unpackZeros(stored.bytes(), spec, out, groups, words, 1, 0, memory);
@@ -220,7 +225,12 @@ final class GptqLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(
-            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex) {
+            String linear,
+            long out,
+            long in,
+            Encoding.Grid<Codes.Ints> spec,
+            DType dtype,
+            boolean groupIndex) {
         requireWholeWords(linear, out, in, spec);
         long groups = spec.tiles().across(in);
         return List.of(
@@ -230,7 +240,8 @@ final class GptqLayout implements WeightLayout {
                 TensorInfo.of(linear + INDEX, DType.I32, in));
     }
 
-    private void requireWholeWords(String linear, long out, long in, Encoding.Grid<Codes.Ints> spec) {
+    private void requireWholeWords(
+            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec) {
         if (out * spec.codes().bits() % 32 != 0 || in * spec.codes().bits() % 32 != 0) {
             int multiple = spec.codes().bits() == 3 ? 32 : 32 / spec.codes().bits();
             throw new UserException(

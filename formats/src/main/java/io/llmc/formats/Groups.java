@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -129,7 +129,8 @@ final class Groups {
     }
 
     /// U8 `[out, groups]`, all the middle code.
-    static Tensor middleZeros(Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
+    static Tensor middleZeros(
+            Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
         Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
         zeros.bytes().fill((byte) spec.codes().middleCode());
         return zeros;
@@ -197,7 +198,8 @@ final class Groups {
                             "zero point %d is not within [%d, %d]"
                                     .formatted(zero, subtract, spec.codes().maxCode()));
                 }
-                BitStream.put(words, g * groupStep, stride, o, spec.codes().bits(), zero - subtract);
+                BitStream.put(
+                        words, g * groupStep, stride, o, spec.codes().bits(), zero - subtract);
             }
         }
     }

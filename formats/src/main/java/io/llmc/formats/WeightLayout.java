@@ -2,8 +2,8 @@
 package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -38,7 +38,12 @@ public interface WeightLayout {
     /// @param groupIndex whether inputs are assigned to groups one by one
     /// @throws UserException where a weight of these sizes cannot be spelled this way
     List<TensorInfo> plan(
-            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec, DType dtype, boolean groupIndex);
+            String linear,
+            long out,
+            long in,
+            Encoding.Grid<Codes.Ints> spec,
+            DType dtype,
+            boolean groupIndex);
 
     /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
     /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.

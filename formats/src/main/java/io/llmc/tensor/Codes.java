@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tensor;
 
-/// The numbers that a quantized value may take, before its scale: what a code means is said here and
-/// nowhere else. Kernels may compute it in other ways, but must get the same.
+/// The numbers that a quantized value may take, before its scale: what a code means is said here
+/// and nowhere else. Kernels may compute it in other ways, but must get the same.
 public sealed interface Codes {
     int bits();
 

@@ -68,8 +68,8 @@ public sealed interface Weight {
     }
 
     /// Unsigned codes with a scale and a zero point a group: `w[o,i] = round((code[o,i] -
-    /// zero[o,g]) * scale[o,g])`, where `g = i / width`, or `groupIndex[i]` where that is
-    /// given, and `round` goes to the dtype of the scales, as every reader of these files does.
+    /// zero[o,g]) * scale[o,g])`, where `g = i / width`, or `groupIndex[i]` where that is given,
+    /// and `round` goes to the dtype of the scales, as every reader of these files does.
     ///
     /// @param codes I32 `[out, words]`; each row is one little-endian bit stream, the first code in
     ///   the lowest bits, codes may straddle words. These are the bytes of compressed-tensors'

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.io.IOException;
@@ -108,7 +108,8 @@ final class Fixture {
         return new Weight.Grouped(spec, in, codes, scales, zeros, index);
     }
 
-    private static Tensor shuffledIndex(Arena memory, Random random, Encoding.Grid<Codes.Ints> spec, int in) {
+    private static Tensor shuffledIndex(
+            Arena memory, Random random, Encoding.Grid<Codes.Ints> spec, int in) {
         Tensor index = Dequantizer.allocate(memory, DType.I32, in);
         List<Integer> order = new ArrayList<>(IntStream.range(0, in).boxed().toList());
         Collections.shuffle(order, random);

@@ -5,11 +5,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -280,7 +280,8 @@ class FormatOraclesTest {
         boolean ordered = name.contains("actorder");
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {
-            Encoding.Grid<Codes.Ints> spec = ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).grid();
+            Encoding.Grid<Codes.Ints> spec =
+                    ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).grid();
             QuantSummary summary =
                     new QuantSummary(
                             spec, "gptq", ordered, ordered, 0.01, true, List.of("lm_head"), "1");

@@ -5,12 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Tiles;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -77,7 +77,8 @@ class LayoutsTest {
                 memory, random, c.spec, c.out, c.in, c.scales, c.groupIndex, c.minZero);
     }
 
-    private static QuantSummary summary(Encoding.Grid<Codes.Ints> spec, boolean descAct, String... ignored) {
+    private static QuantSummary summary(
+            Encoding.Grid<Codes.Ints> spec, boolean descAct, String... ignored) {
         return new QuantSummary(spec, "gptq", descAct, false, 0.01, true, List.of(ignored), "9");
     }
 
@@ -557,7 +558,9 @@ class LayoutsTest {
             scheme(q);
             try (Checkpoint checkpoint = Checkpoint.open(directory);
                     TensorReader r = checkpoint.reader()) {
-                assertThat(((Weight.Grouped) r.weight(LINEAR)).grid().codes().bits()).as(q).isEqualTo(4);
+                assertThat(((Weight.Grouped) r.weight(LINEAR)).grid().codes().bits())
+                        .as(q)
+                        .isEqualTo(4);
             }
         }
         scheme(groups(elsewhere, group("\"re:lm_head\"", 4, 16)));

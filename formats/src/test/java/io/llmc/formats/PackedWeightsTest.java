@@ -4,10 +4,10 @@ package io.llmc.formats;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;

@@ -11,8 +11,8 @@ import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.Buffer;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -779,9 +779,13 @@ final class Workload {
                                                                 DType.BF16,
                                                                 inside,
                                                                 FOUR.tiles().across(hidden)),
-                                                        o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
+                                                        o.of(
+                                                                DType.U8,
+                                                                inside,
+                                                                FOUR.tiles().across(hidden)),
                                                         o.indices(
-                                                                (int) FOUR.tiles().across(hidden), hidden),
+                                                                (int) FOUR.tiles().across(hidden),
+                                                                hidden),
                                                         FOUR),
                                                 null,
                                                 0,

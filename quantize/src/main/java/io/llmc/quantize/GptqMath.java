@@ -10,8 +10,8 @@ import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -313,7 +313,8 @@ final class GptqMath {
             backend.run(
                     new CompressionOp.RoundToGrid(
                             codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
-            backend.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
+            backend.run(
+                    new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
         }
         return distance(backend, scratch, packed, dense, h);
     }

@@ -2,8 +2,8 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.TensorArena;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -14,7 +14,12 @@ import io.llmc.tensor.Weight;
 /// @param scales `[out, groups]`
 /// @param zeros U8 `[out, groups]`
 record Grid(Encoding.Grid<Codes.Ints> spec, Tensor scales, Tensor zeros) {
-    static Grid allocate(TensorArena arena, Encoding.Grid<Codes.Ints> spec, long out, long in, DType scaleDtype) {
+    static Grid allocate(
+            TensorArena arena,
+            Encoding.Grid<Codes.Ints> spec,
+            long out,
+            long in,
+            DType scaleDtype) {
         Shape groups = new Shape(out, spec.tiles().across(in));
         return new Grid(spec, arena.allocate(scaleDtype, groups), arena.allocate(DType.U8, groups));
     }

@@ -23,7 +23,8 @@ import java.util.SequencedMap;
 ///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(Encoding.Grid<Codes.Ints> spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
+public record RtnPass(
+        Encoding.Grid<Codes.Ints> spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(

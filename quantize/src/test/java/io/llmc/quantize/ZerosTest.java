@@ -13,8 +13,8 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -74,7 +74,11 @@ class ZerosTest {
     }
 
     private GptqMath.Result quantize(
-            float[] w, Encoding.Grid<Codes.Ints> spec, ActOrder order, Pattern pattern, boolean keepZeros) {
+            float[] w,
+            Encoding.Grid<Codes.Ints> spec,
+            ActOrder order,
+            Pattern pattern,
+            boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
                         spec,

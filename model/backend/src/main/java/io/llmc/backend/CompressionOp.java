@@ -5,8 +5,8 @@ import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -182,7 +182,12 @@ public sealed interface CompressionOp extends Op {
     ///   for none
     /// @param w F32, F16 or BF16 `[out, in]`
     record RoundToGrid(
-            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Encoding.Grid<Codes.Ints> spec)
+            Tensor codes,
+            Tensor squares,
+            Tensor w,
+            Tensor scales,
+            Tensor zeros,
+            Encoding.Grid<Codes.Ints> spec)
             implements CompressionOp {
         public RoundToGrid {
             require(
@@ -260,7 +265,11 @@ public sealed interface CompressionOp extends Op {
         /// @param zeros U8 `[out, groups]`
         /// @param groupOf I32 `[in]`
         public record Grid(
-                Tensor codes, Tensor scales, Tensor zeros, Tensor groupOf, Encoding.Grid<Codes.Ints> spec) {
+                Tensor codes,
+                Tensor scales,
+                Tensor zeros,
+                Tensor groupOf,
+                Encoding.Grid<Codes.Ints> spec) {
             boolean fits(Tensor w) {
                 return Shapes.grid(codes, w, scales, zeros, groupOf);
             }

@@ -3,11 +3,11 @@ package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
 import java.util.List;
@@ -56,7 +56,8 @@ public final class OpCases {
         return cases;
     }
 
-    private static WeightCase packed(Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex) {
+    private static WeightCase packed(
+            Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex) {
         return new WeightCase(
                 "%d bits, group %d, %s%s"
                         .formatted(
@@ -566,7 +567,8 @@ public final class OpCases {
                         cols);
     }
 
-    private static Case chooseGrid(Encoding.Grid<Codes.Ints> spec, DType scales, int cols, boolean search) {
+    private static Case chooseGrid(
+            Encoding.Grid<Codes.Ints> spec, DType scales, int cols, boolean search) {
         return new Case(
                 CompressionOp.ChooseGrid.class,
                 name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
@@ -604,12 +606,17 @@ public final class OpCases {
                                         _ -> Math.rint(16 * a.random().nextGaussian()) / 4,
                                         19,
                                         cols),
-                                a.of(DType.F32, i -> 0.5 + 0.25 * (i % 3), 19, spec.tiles().across(cols)),
+                                a.of(
+                                        DType.F32,
+                                        i -> 0.5 + 0.25 * (i % 3),
+                                        19,
+                                        spec.tiles().across(cols)),
                                 a.of(DType.U8, i -> i % 3, 19, spec.tiles().across(cols)),
                                 spec));
     }
 
-    private static Case gptqBlock(Encoding.Grid<Codes.Ints> spec, DType scales, int cols, int from, int to) {
+    private static Case gptqBlock(
+            Encoding.Grid<Codes.Ints> spec, DType scales, int cols, int from, int to) {
         return new Case(
                 CompressionOp.AccumulateObsBlock.class,
                 name("gptqBlock", spec, scales, cols),
@@ -622,7 +629,11 @@ public final class OpCases {
         return new CompressionOp.AccumulateObsBlock.Grid(
                 a.written(DType.U8, i -> i % 5, 19, cols),
                 a.of(scales, i -> 0.2 + 0.01 * (i % 7), 19, spec.tiles().across(cols)),
-                a.of(DType.U8, i -> spec.codes().middleCode() - i % 2, 19, spec.tiles().across(cols)),
+                a.of(
+                        DType.U8,
+                        i -> spec.codes().middleCode() - i % 2,
+                        19,
+                        spec.tiles().across(cols)),
                 a.indices((int) spec.tiles().across(cols), cols),
                 spec);
     }
@@ -1271,7 +1282,11 @@ public final class OpCases {
     }
 
     private static Case prunedBlock(
-            Encoding.Grid<Codes.Ints> spec, CompressionOp.MaskRule.NOfM rule, int cols, int from, int to) {
+            Encoding.Grid<Codes.Ints> spec,
+            CompressionOp.MaskRule.NOfM rule,
+            int cols,
+            int from,
+            int to) {
         return new Case(
                 CompressionOp.AccumulateObsBlock.class,
                 "obsBlock, %d of %d, rounding %s, %d columns"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend;
 
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -156,7 +156,8 @@ public final class Operands {
         return new Weight.Dense(normal(type, 1, out, in));
     }
 
-    Weight.Grouped packed(Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex, long out, long in) {
+    Weight.Grouped packed(
+            Encoding.Grid<Codes.Ints> spec, DType scales, boolean groupIndex, long out, long in) {
         long groups = spec.tiles().across(in);
         Tensor codes = of(DType.I32, _ -> random.nextInt(), out, spec.codes().words(in));
         Tensor s = of(scales, _ -> 0.01 + 0.1 * random.nextDouble(), out, groups);

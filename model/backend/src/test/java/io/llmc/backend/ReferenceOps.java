@@ -3,10 +3,10 @@ package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -743,9 +743,7 @@ public final class ReferenceOps implements Runner {
         int exponent = code >> 3 & 15;
         double mantissa = (code & 7) / 8.0;
         double magnitude =
-                exponent == 0
-                        ? Math.scalb(mantissa, -6)
-                        : Math.scalb(1 + mantissa, exponent - 7);
+                exponent == 0 ? Math.scalb(mantissa, -6) : Math.scalb(1 + mantissa, exponent - 7);
         return (float) ((code & 0x80) == 0 ? magnitude : -magnitude);
     }
 

@@ -11,10 +11,10 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.ModelSpec;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -41,7 +41,11 @@ final class Scales {
     private long beyond;
 
     private Scales(
-            String layer, WeightLayout layout, DType modelDtype, DType dtype, Encoding.Grid<Codes.Ints> spec) {
+            String layer,
+            WeightLayout layout,
+            DType modelDtype,
+            DType dtype,
+            Encoding.Grid<Codes.Ints> spec) {
         this.layer = layer;
         this.layout = layout;
         this.modelDtype = modelDtype;

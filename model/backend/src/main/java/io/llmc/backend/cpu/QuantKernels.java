@@ -7,8 +7,8 @@ import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.backend.CompressionOp;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -104,7 +104,8 @@ final class QuantKernels {
             for (int f = 0; f < (search == null ? 1 : search.steps()); f++) {
                 float factor = search == null ? 1 : search.factor(f);
                 FloatVector low = lo.mul(factor);
-                FloatVector scale = Lanes.round(hi.mul(factor).sub(low).div(spec.codes().maxCode()), type);
+                FloatVector scale =
+                        Lanes.round(hi.mul(factor).sub(low).div(spec.codes().maxCode()), type);
                 FloatVector zero = zero(low, scale);
                 FloatVector error =
                         search == null
@@ -128,7 +129,9 @@ final class QuantKernels {
             }
             FloatVector zero = rounded(low.neg().div(scale));
             zero = zero.blend(minZero, zero.compare(VectorOperators.LT, minZero));
-            return zero.blend(spec.codes().maxCode(), zero.compare(VectorOperators.GT, spec.codes().maxCode()));
+            return zero.blend(
+                    spec.codes().maxCode(),
+                    zero.compare(VectorOperators.GT, spec.codes().maxCode()));
         }
 
         private FloatVector error(
@@ -176,7 +179,12 @@ final class QuantKernels {
     }
 
     void roundToGrid(
-            Tensor codes, Tensor squares, Tensor w, Tensor scales, Tensor zeros, Encoding.Grid<Codes.Ints> spec) {
+            Tensor codes,
+            Tensor squares,
+            Tensor w,
+            Tensor scales,
+            Tensor zeros,
+            Encoding.Grid<Codes.Ints> spec) {
         int in = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(scales.cols());
         int length = Math.toIntExact(spec.tiles().width(in));

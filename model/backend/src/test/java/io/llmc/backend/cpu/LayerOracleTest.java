@@ -121,7 +121,15 @@ class LayerOracleTest {
         Tensor codes = arena.allocate(DType.U8, new Shape(N, N));
         backend.run(
                 new CompressionOp.ChooseGrid(
-                        scales, zeros, w, null, spec, 0, null, 0, (int) spec.tiles().across(w.cols())));
+                        scales,
+                        zeros,
+                        w,
+                        null,
+                        spec,
+                        0,
+                        null,
+                        0,
+                        (int) spec.tiles().across(w.cols())));
         backend.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         int different = 0;
         for (int r = 0; r < N; r++) {
