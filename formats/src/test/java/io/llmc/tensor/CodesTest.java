@@ -22,7 +22,7 @@ final class CodesTest {
             double expected =
                     (code & 0x7f) == 0x7f ? Double.NaN : code < 128 ? magnitude : -magnitude;
             assertThat(Double.valueOf(E4M3.value(code))).isEqualTo(Double.valueOf(expected));
-            assertThat(E4M3.value((byte) code)).isEqualTo(E4M3.value(code));
+            assertThat(E4M3.value((byte) code) + "").isEqualTo(E4M3.value(code) + "");
         }
     }
 
