@@ -11,7 +11,6 @@ import io.llmc.model.Tap;
 import io.llmc.model.Tape;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.pipeline.HiddenStates;
-import io.llmc.solver.Host;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -82,7 +81,7 @@ final class BlockTrainer implements AutoCloseable {
                                     Tap.NONE,
                                     false),
                             x);
-            double square = Host.squares(backend, target) / target.shape().size();
+            double square = backend.squares(target) / target.shape().size();
             Tensor dy = tape.gradient(y);
             // A target of zeros has no size to relate an error to.
             float factor = (float) (scale / ((square > 0 ? square : 1) * y.rows()));
@@ -114,8 +113,8 @@ final class BlockTrainer implements AutoCloseable {
         backend.run(
                 new LossOp.AccumulateHiddenLoss(
                         dy, losses, y, target, LossOp.Distance.MSE, factor));
-        double squares = Host.sum(Host.doubles(backend, losses)) * y.cols();
-        return new Error(squares, Host.squares(backend, target));
+        double squares = backend.sum(losses) * y.cols();
+        return new Error(squares, backend.squares(target));
     }
 
     @Override

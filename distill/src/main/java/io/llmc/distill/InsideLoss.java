@@ -10,7 +10,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Tape;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -162,7 +161,7 @@ final class InsideLoss implements AutoCloseable {
             Tensor target = targets.outputs.get(block);
             double size =
                     switch (spec.distance()) {
-                        case MSE -> Host.squares(backend, target) / target.shape().size();
+                        case MSE -> backend.squares(target) / target.shape().size();
                         case COSINE -> 1;
                     };
             if (size == 0) {
@@ -175,7 +174,7 @@ final class InsideLoss implements AutoCloseable {
             } else {
                 projected(block, x, dx, losses, target, factor, scratch);
             }
-            double mean = Host.sum(Host.doubles(backend, losses)) / x.rows();
+            double mean = backend.sum(losses) / x.rows();
             return mean / size / map.counterparts().size();
         }
     }
@@ -229,7 +228,7 @@ final class InsideLoss implements AutoCloseable {
                             new LossOp.Scores(op.q(), op.k(), op.spec()),
                             targets.scores.get(block),
                             (float) (scale * spec.attention() / count)));
-            return Host.sum(Host.doubles(backend, losses)) / count;
+            return backend.sum(losses) / count;
         }
     }
 

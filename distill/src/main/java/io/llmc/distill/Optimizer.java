@@ -4,7 +4,6 @@ package io.llmc.distill;
 import io.llmc.backend.Backend;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.formats.UserException;
-import io.llmc.solver.Host;
 import io.llmc.tensor.Tensor;
 import java.nio.file.Path;
 import java.util.Collection;
@@ -29,7 +28,7 @@ final class Optimizer {
     double gradientNorm() {
         double sum = 0;
         for (Student.Parameter p : parameters) {
-            sum += Host.squares(backend, p.gradient());
+            sum += backend.squares(p.gradient());
         }
         return Math.sqrt(sum);
     }
@@ -50,7 +49,7 @@ final class Optimizer {
     private Optional<String> unsound(
             List<Student.Parameter> sorted, Function<Student.Parameter, Tensor> part, String what) {
         return sorted.stream()
-                .filter(p -> !Double.isFinite(Host.squares(backend, part.apply(p))))
+                .filter(p -> !Double.isFinite(backend.squares(part.apply(p))))
                 .findFirst()
                 .map(p -> "%s has %s that are not finite".formatted(p.name(), what));
     }

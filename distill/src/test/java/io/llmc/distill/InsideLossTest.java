@@ -11,7 +11,6 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
@@ -101,7 +100,7 @@ class InsideLossTest {
                     assertThat(measured).isCloseTo(losses.total(parts.spec), Offset.offset(1e-6));
                     int moved = 0;
                     for (Student.Parameter p : parts.student.trained().values()) {
-                        float[] g = Host.floats(parts.backend, p.gradient());
+                        float[] g = parts.backend.floats(p.gradient());
                         double square = 0;
                         for (float v : g) {
                             square += (double) v * v;
@@ -124,7 +123,7 @@ class InsideLossTest {
     }
 
     private static double slope(Parts parts, Student.Parameter p, float[] g, double h) {
-        float[] w = Host.floats(parts.backend, p.values());
+        float[] w = parts.backend.floats(p.values());
         move(parts.backend, p.values(), w, g, h);
         double up = parts.trainer.measure(windows(), new int[] {0, 1}).total(parts.spec);
         move(parts.backend, p.values(), w, g, -h);

@@ -6,7 +6,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -41,7 +40,7 @@ final class Activity {
         try (TensorArena scratch = scope.backend().newArena(8 * sequence.cols() + 512)) {
             Tensor sizes = scratch.allocate(DType.F64, new Shape(sequence.cols()));
             scope.run(new StatisticOp.AccumulateColumnNorms(sizes, sequence, 1));
-            double[] totals = Host.doubles(scope.backend(), sizes);
+            double[] totals = scope.backend().doubles(sizes);
             for (int i = 0; i < totals.length; i++) {
                 double mean = totals[i] / sequence.rows();
                 sum[i] += mean * mean;

@@ -5,7 +5,6 @@ import io.llmc.backend.Backend;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.Progress;
-import io.llmc.solver.Host;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.Deque;
@@ -63,7 +62,7 @@ final class AngularDistance {
         int length = scope.windows().length();
         int window = states.firstWindow(chunk);
         for (long end = length; end <= x.rows(); end += length, window++) {
-            float[] row = Host.floats(backend, x.rows(end - 1, end));
+            float[] row = backend.floats(x.rows(end - 1, end));
             System.arraycopy(row, 0, out, window * width, width);
         }
     }

@@ -5,7 +5,6 @@ import io.llmc.backend.Backend;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.Progress;
-import io.llmc.solver.Host;
 import io.llmc.tensor.Tensor;
 
 /// How much each block turns the residual stream: 1 - the mean cosine between a token's input and
@@ -38,8 +37,8 @@ final class BlockInfluence {
     }
 
     private void add(Tensor before, Tensor after) {
-        float[] in = Host.floats(backend, before);
-        float[] out = Host.floats(backend, after);
+        float[] in = backend.floats(before);
+        float[] out = backend.floats(after);
         int width = (int) before.cols();
         for (int row = 0; row < before.rows(); row++) {
             cosines += Cosines.ofRow(in, out, row, width);

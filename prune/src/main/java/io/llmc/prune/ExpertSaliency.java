@@ -9,7 +9,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.Tap;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -51,7 +50,7 @@ final class ExpertSaliency implements Tap {
     public void routed(Linear down, Tensor hidden, Tensor gates) {
         int expert = byDown.get(down.name());
         double[] squares = outputSquares(down, hidden);
-        float[] weights = Host.floats(scope.backend(), gates);
+        float[] weights = scope.backend().floats(gates);
         // On the host and in the order of the tokens, so that the sum is the same on every run.
         for (int t = 0; t < weights.length; t++) {
             sums[expert] += weights[t] * Math.sqrt(squares[t]);
@@ -75,7 +74,7 @@ final class ExpertSaliency implements Tap {
                 y = sum;
             }
             backend.run(new StatisticOp.RowSquares(squares, y));
-            return Host.doubles(backend, squares);
+            return backend.doubles(squares);
         }
     }
 

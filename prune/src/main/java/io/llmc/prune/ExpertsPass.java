@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
@@ -16,7 +16,6 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
-import io.llmc.solver.Host;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -189,9 +188,9 @@ public record ExpertsPass(int keep) implements BlockPass {
 
     private static Tensor rows(BlockScope scope, Tensor x, List<Integer> kept) {
         Tensor out = scope.arena().allocate(x.dtype(), new Shape(kept.size(), x.cols()));
-        try (TensorArena scratch = scope.backend().newArena(4L * kept.size() + 4096)) {
+        try (Desk scratch = scope.desk().fresh(4L * kept.size() + 4096)) {
             int[] rows = kept.stream().mapToInt(Integer::intValue).toArray();
-            scope.run(new ForwardOp.GatherRows(out, x, Host.ints(scope.backend(), scratch, rows)));
+            scope.run(new ForwardOp.GatherRows(out, x, scratch.ints(rows)));
         }
         return out;
     }

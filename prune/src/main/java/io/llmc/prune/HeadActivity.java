@@ -6,7 +6,6 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -38,7 +37,7 @@ final class HeadActivity {
                     });
             List<float[]> shares = new ArrayList<>();
             for (int i = 0; i < layers.size(); i++) {
-                double[] squares = Host.doubles(scope.backend(), sums.get(i));
+                double[] squares = scope.backend().doubles(sums.get(i));
                 shares.add(shares(layers.get(i), squares, ratio));
             }
             return shares;

@@ -9,7 +9,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -56,7 +55,7 @@ final class InputNorms implements AutoCloseable {
 
         /// `sqrt(mean_t x[t,i]^2)`
         float[] norms(Backend backend) {
-            double[] sums = Host.doubles(backend, squares);
+            double[] sums = backend.doubles(squares);
             float[] norms = new float[sums.length];
             for (int i = 0; i < norms.length; i++) {
                 norms[i] = (float) Math.sqrt(sums[i] / Math.max(1, tokens));

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
-import io.llmc.solver.Host;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.Arrays;
@@ -68,20 +64,20 @@ record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headD
     /// Where one layer holds K and then V, no group has heads of both: `ratio` divides the number
     /// of each.
     ///
-    /// @param arena receives the result, F32 `[queries + rows / ratio, columns]`
+    /// @param d receives the result, F32 `[queries + rows / ratio, columns]`
     /// @param x the weight, or the bias as a column
     /// @param shares `[heads]`
-    Tensor pool(Backend backend, TensorArena arena, Tensor x, float[] shares, int ratio) {
+    Tensor pool(Desk d, Tensor x, float[] shares, int ratio) {
         long all = queries + rows();
-        Tensor out = arena.allocate(DType.F32, new Shape(queries + rows() / ratio, x.cols()));
+        Tensor out = d.f32(queries + rows() / ratio, x.cols());
         Tensor pooled = out.rows(queries, out.rows());
         if (queries > 0) {
-            backend.run(new ForwardOp.Scale(out.rows(0, queries), x.rows(0, queries), 1));
+            d.run(new ForwardOp.Scale(out.rows(0, queries), x.rows(0, queries), 1));
         }
-        backend.run(new ForwardOp.Zero(pooled));
-        try (TensorArena scratch = backend.newArena(4 * rows() * (x.cols() + 2) + 4096)) {
-            Tensor heads = scratch.allocate(DType.F32, new Shape(rows(), x.cols()));
-            backend.run(new ForwardOp.Scale(heads, x.rows(queries, all), 1));
+        d.run(new ForwardOp.Zero(pooled));
+        try (Desk scratch = d.fresh(4 * rows() * (x.cols() + 2) + 4096)) {
+            Tensor heads = scratch.f32(rows(), x.cols());
+            d.run(new ForwardOp.Scale(heads, x.rows(queries, all), 1));
             int[] rows = new int[heads() * headDim];
             float[] weights = new float[rows.length];
             for (int r = 0; r < rows.length; r++) {
@@ -89,13 +85,9 @@ record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headD
                 rows[r] = head / ratio * headDim + r % headDim;
                 weights[r] = shares[head];
             }
-            backend.run(
+            d.run(
                     new ForwardOp.AccumulateRows(
-                            pooled,
-                            heads,
-                            Host.ints(backend, scratch, rows),
-                            Host.floats(backend, scratch, weights),
-                            1));
+                            pooled, heads, scratch.ints(rows), scratch.floats(weights), 1));
         }
         return out;
     }

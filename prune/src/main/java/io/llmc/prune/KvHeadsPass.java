@@ -136,7 +136,7 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
             BlockScope scope, KvHeads heads, float[] shares, int ratio, Replacement replacement) {
         long start = System.nanoTime();
         String name = heads.layer().name();
-        Tensor weight = heads.pool(scope.backend(), scope.arena(), heads.weight(), shares, ratio);
+        Tensor weight = heads.pool(scope.desk(), heads.weight(), shares, ratio);
         replacement.put(name, new Weight.Dense(weight));
         if (heads.bias() != null) {
             replacement.put(name + ".bias", bias(scope, heads, shares, ratio));
@@ -153,7 +153,7 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     /// In the type that it has; weights are rounded when they are put in their place, biases not.
     private static Tensor bias(BlockScope scope, KvHeads heads, float[] shares, int ratio) {
         Tensor old = heads.bias().reshape(heads.bias().rows(), 1);
-        Tensor pooled = heads.pool(scope.backend(), scope.arena(), old, shares, ratio);
+        Tensor pooled = heads.pool(scope.desk(), old, shares, ratio);
         Tensor rounded = scope.arena().allocate(old.dtype(), pooled.shape());
         scope.run(new ForwardOp.Scale(rounded, pooled, 1));
         return rounded.reshape(rounded.rows());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Desk;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
@@ -12,7 +12,6 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Pattern;
-import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -97,14 +96,11 @@ public record MagnitudePass(
     private void prune(BlockScope scope, Linear layer, double sparsity) {
         long start = System.nanoTime();
         Weight w = layer.weight();
-        try (TensorArena scratch =
-                scope.backend().newArena(4 * w.outFeatures() * w.inFeatures() + 4096)) {
-            Tensor values = Sparse.values(scope.backend(), scratch, w);
+        try (Desk d = scope.desk().fresh(4 * w.outFeatures() * w.inFeatures() + 4096)) {
             Sparse.Pruned pruned =
                     Sparse.prune(
-                            scope.backend(),
-                            scope.arena(),
-                            values,
+                            scope.desk(),
+                            Sparse.values(d, w),
                             null,
                             Sparse.rule(
                                     pattern, sparsity, compare, w.outFeatures(), w.inFeatures()));

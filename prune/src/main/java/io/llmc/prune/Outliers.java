@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
@@ -37,7 +34,7 @@ final class Outliers {
             for (InputNorms inputs : all) {
                 for (InputNorms.Group g : inputs.groups()) {
                     for (Linear layer : g.selected()) {
-                        total += sum(scope.backend(), g, layer);
+                        total += sum(scope.desk(), g, layer);
                         weights +=
                                 (double) layer.weight().outFeatures() * layer.weight().inFeatures();
                     }
@@ -47,7 +44,7 @@ final class Outliers {
             for (InputNorms inputs : all) {
                 for (InputNorms.Group g : inputs.groups()) {
                     for (Linear layer : g.selected()) {
-                        above += above(scope.backend(), g, layer, threshold);
+                        above += above(scope.desk(), g, layer, threshold);
                     }
                 }
             }
@@ -58,16 +55,14 @@ final class Outliers {
     }
 
     /// `sum |w[o,i]| norm[i]`
-    private static double sum(Backend backend, InputNorms.Group g, Linear layer) {
+    private static double sum(Desk desk, InputNorms.Group g, Linear layer) {
         Weight w = layer.weight();
         long in = w.inFeatures();
-        try (TensorArena scratch = backend.newArena(4 * w.outFeatures() * in + 8 * in + 4096)) {
-            Tensor sums = scratch.allocate(DType.F64, new Shape(in));
-            backend.run(
-                    new StatisticOp.AccumulateColumnNorms(
-                            sums, Sparse.values(backend, scratch, w), 1));
-            double[] columns = Host.doubles(backend, sums);
-            float[] norms = g.norms(backend);
+        try (Desk d = desk.fresh(4 * w.outFeatures() * in + 8 * in + 4096)) {
+            Tensor sums = d.allocate(DType.F64, in);
+            d.run(new StatisticOp.AccumulateColumnNorms(sums, Sparse.values(d, w), 1));
+            double[] columns = d.backend().doubles(sums);
+            float[] norms = g.norms(d.backend());
             double total = 0;
             for (int i = 0; i < in; i++) {
                 total += columns[i] * norms[i];
@@ -76,18 +71,15 @@ final class Outliers {
         }
     }
 
-    private static double above(
-            Backend backend, InputNorms.Group g, Linear layer, float threshold) {
+    private static double above(Desk desk, InputNorms.Group g, Linear layer, float threshold) {
         Weight w = layer.weight();
         long out = w.outFeatures();
         long in = w.inFeatures();
-        try (TensorArena scratch = backend.newArena(4 * out * in + 4 * in + 8 * out + 8192)) {
-            Tensor counts = scratch.allocate(DType.F64, new Shape(out));
-            Tensor norms = Host.floats(backend, scratch, g.norms(backend));
-            backend.run(
-                    new StatisticOp.CountAbove(
-                            counts, Sparse.values(backend, scratch, w), norms, threshold));
-            return Host.sum(Host.doubles(backend, counts));
+        try (Desk d = desk.fresh(4 * out * in + 4 * in + 8 * out + 8192)) {
+            Tensor counts = d.allocate(DType.F64, out);
+            Tensor norms = d.floats(g.norms(d.backend()));
+            d.run(new StatisticOp.CountAbove(counts, Sparse.values(d, w), norms, threshold));
+            return d.backend().sum(counts);
         }
     }
 }

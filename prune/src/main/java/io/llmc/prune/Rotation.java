@@ -2,6 +2,7 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
@@ -11,7 +12,6 @@ import io.llmc.formats.TensorReader;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -148,7 +148,7 @@ final class Rotation implements Checkpoint.Derivation {
         float[] values = new float[q.length];
         java.util.Arrays.fill(values, (float) value);
         try (TensorArena arena = backend.newArena(8L * q.length + 1024)) {
-            return rounded(Host.floats(backend, arena, values), info, arena, memory);
+            return rounded(new Desk(backend, arena).floats(values), info, arena, memory);
         }
     }
 
@@ -186,8 +186,7 @@ final class Rotation implements Checkpoint.Derivation {
             return scale;
         }
         try (TensorArena arena = backend.newArena(16L * d + 1024)) {
-            float[] weight =
-                    Host.floats(backend, floats(arena, base.tensor(norm.name() + ".weight")));
+            float[] weight = backend.floats(floats(arena, base.tensor(norm.name() + ".weight")));
             for (int i = 0; i < d; i++) {
                 scale[i] = weight[i] + norm.offset();
             }

@@ -23,8 +23,8 @@ import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -182,7 +182,7 @@ public record SlicePass(int hidden) implements ModelPass {
         try (HiddenStates states = scope.sequences();
                 TensorArena arena =
                         backend.newArena(4L * d * d + 4L * states.chunkRows() * d + 8192)) {
-            Tensor gram = Refit.matrix(arena, d, d);
+            Tensor gram = arena.allocate(DType.F32, new Shape(d, d));
             for (int i = 0; i < layers; i++) {
                 try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                         TensorArena weights = model.newBlockArena(i)) {
@@ -213,7 +213,7 @@ public record SlicePass(int hidden) implements ModelPass {
                 backend.run(new StatisticOp.AccumulateGram(gram, normed, 1));
             }
         });
-        float[] values = Host.floats(backend, gram);
+        float[] values = backend.floats(gram);
         for (int i = 0; i < sum.length; i++) {
             sum[i] += values[i];
         }

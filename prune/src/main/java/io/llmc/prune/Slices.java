@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.Replacement;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.solver.Host;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -75,8 +72,8 @@ final class Slices {
     }
 
     private void rows(String linear, int[] rows) {
-        Tensor w = values(replacement.weight(linear));
-        Tensor index = Host.ints(scope.backend(), scope.arena(), rows);
+        Tensor w = Sparse.values(scope.desk(), replacement.weight(linear));
+        Tensor index = scope.desk().ints(rows);
         Tensor cut = scope.arena().allocate(w.dtype(), new Shape(rows.length, w.cols()));
         scope.run(new ForwardOp.GatherRows(cut, w, index));
         replacement.put(linear, new Weight.Dense(cut));
@@ -87,16 +84,6 @@ final class Slices {
             scope.run(new ForwardOp.GatherRows(part, bias.reshape(bias.shape().size(), 1), index));
             replacement.put(name, part.reshape(rows.length));
         }
-    }
-
-    private Tensor values(Weight w) {
-        if (w instanceof Weight.Dense(Tensor values)) {
-            return values;
-        }
-        Tensor values =
-                scope.arena().allocate(DType.F32, new Shape(w.outFeatures(), w.inFeatures()));
-        scope.run(new CompressionOp.Dequantize(values, w));
-        return values;
     }
 
     /// The rows of some runs of `width` rows.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Desk;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
@@ -15,7 +14,6 @@ import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Hessians;
 import io.llmc.solver.Pattern;
-import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -130,8 +128,8 @@ public record SparseGptPass(
     }
 
     private void prune(BlockScope scope, Hessians.Group g, double sparsity) {
-        try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
-            Factor factor = Factor.of(scope.backend(), arena, g.hessian(), damping, false);
+        try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
+            Factor factor = Factor.of(d, g.hessian(), damping, false);
             for (Linear layer : g.selected()) {
                 if (factor == null) {
                     byMagnitude(scope, g, layer, sparsity);
@@ -145,53 +143,42 @@ public record SparseGptPass(
     private void prune(
             BlockScope scope, Hessians.Group g, Factor factor, Linear layer, double sparsity) {
         long start = System.nanoTime();
-        long out = layer.weight().outFeatures();
-        long bytes = SparseGptMath.scratchBytes(out, g.in(), blockSize);
-        try (TensorArena scratch = scope.backend().newArena(bytes)) {
-            SparseGptMath.Result result =
-                    SparseGptMath.prune(
-                            scope.backend(),
-                            scope.arena(),
-                            scratch,
-                            layer.weight(),
-                            g.hessian(),
-                            factor,
-                            pattern,
-                            sparsity,
-                            blockSize);
-            scope.replace(layer, new Weight.Dense(result.values()));
-            SequencedMap<String, Object> values = new LinkedHashMap<>();
-            values.put("method", name());
-            values.put("sparsity", result.sparsity());
-            values.put("relative_error", result.error());
-            values.put("uncompensated_error", result.uncompensated());
-            values.put("damping", factor.damping());
-            values.put("dead_inputs", factor.deadInputs());
-            values.put("tokens", g.tokens());
-            List<String> warnings = new ArrayList<>();
-            if (factor.raises() > 0) {
-                warnings.add(
-                        "damping was raised from %s to %.2f until the Hessian had a Cholesky factor"
-                                .formatted(damping, factor.damping()));
-            }
-            scope.report(
-                    new ModuleReport(
-                            layer.name(), values, (System.nanoTime() - start) / 1e9, warnings));
+        SparseGptMath.Result result =
+                SparseGptMath.prune(
+                        scope.desk(),
+                        layer.weight(),
+                        g.hessian(),
+                        factor,
+                        new SparseGptMath.Settings(pattern, sparsity, blockSize));
+        scope.replace(layer, new Weight.Dense(result.values()));
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", name());
+        values.put("sparsity", result.sparsity());
+        values.put("relative_error", result.error());
+        values.put("uncompensated_error", result.uncompensated());
+        values.put("damping", factor.damping());
+        values.put("dead_inputs", factor.deadInputs());
+        values.put("tokens", g.tokens());
+        List<String> warnings = new ArrayList<>();
+        if (factor.raises() > 0) {
+            warnings.add(
+                    "damping was raised from %s to %.2f until the Hessian had a Cholesky factor"
+                            .formatted(damping, factor.damping()));
         }
+        scope.report(
+                new ModuleReport(
+                        layer.name(), values, (System.nanoTime() - start) / 1e9, warnings));
     }
 
     /// For a layer whose inputs say nothing.
     private void byMagnitude(BlockScope scope, Hessians.Group g, Linear layer, double sparsity) {
         long start = System.nanoTime();
-        Backend backend = scope.backend();
         Weight w = layer.weight();
-        try (TensorArena scratch = backend.newArena(4 * w.outFeatures() * w.inFeatures() + 4096)) {
-            Tensor dense = Sparse.values(backend, scratch, w);
+        try (Desk d = scope.desk().fresh(4 * w.outFeatures() * w.inFeatures() + 4096)) {
             Sparse.Pruned pruned =
                     Sparse.prune(
-                            backend,
-                            scope.arena(),
-                            dense,
+                            scope.desk(),
+                            Sparse.values(d, w),
                             null,
                             Sparse.rule(
                                     pattern,

@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 
 /// What each unit of a layer's inputs counts. Tensors in, figures out.
@@ -19,16 +16,16 @@ final class UnitScores {
     ///
     /// @param w F32 `[out, in]`
     /// @param h F32 `[in, in]`
-    static double[] wanda(Backend backend, TensorArena arena, Tensor w, Tensor h, int width) {
+    static double[] wanda(Desk d, Tensor w, Tensor h, int width) {
         int in = (int) w.cols();
-        try (TensorArena scratch = arena.scratch()) {
-            Tensor sizes = scratch.allocate(DType.F64, new Shape(in));
-            Tensor diagonal = scratch.allocate(DType.F32, new Shape(in));
-            backend.run(new ForwardOp.Zero(sizes));
-            backend.run(new StatisticOp.AccumulateColumnNorms(sizes, w, 1));
-            backend.run(new StatisticOp.Diagonal(diagonal, h));
-            double[] scores = Host.doubles(backend, sizes);
-            float[] squares = Host.floats(backend, diagonal);
+        try (Desk scratch = d.scratch()) {
+            Tensor sizes = scratch.allocate(DType.F64, in);
+            Tensor diagonal = scratch.allocate(DType.F32, in);
+            d.run(new ForwardOp.Zero(sizes));
+            d.run(new StatisticOp.AccumulateColumnNorms(sizes, w, 1));
+            d.run(new StatisticOp.Diagonal(diagonal, h));
+            double[] scores = d.backend().doubles(sizes);
+            float[] squares = d.backend().floats(diagonal);
             for (int i = 0; i < in; i++) {
                 scores[i] *= Math.sqrt(squares[i]);
             }
@@ -41,11 +38,11 @@ final class UnitScores {
     ///
     /// @param w F32 `[out, kept]`, as refitted so far
     /// @param factor of the Hessian between the kept inputs
-    static double[] obs(Backend backend, TensorArena arena, Tensor w, Factor factor, int width) {
+    static double[] obs(Desk d, Tensor w, Factor factor, int width) {
         int in = (int) w.cols();
         if (width == 1) {
-            double[] inverse = columnSquares(backend, arena, factor.u());
-            double[] weights = columnSquares(backend, arena, w);
+            double[] inverse = columnSquares(d, factor.u());
+            double[] weights = columnSquares(d, w);
             for (int i = 0; i < in; i++) {
                 weights[i] /= inverse[i];
             }
@@ -57,32 +54,32 @@ final class UnitScores {
             for (int i = 0; i < width; i++) {
                 mine[i] = u * width + i;
             }
-            try (TensorArena scratch = arena.scratch()) {
-                double[] inverse = gram(backend, scratch, factor.u(), mine);
-                double[] weights = gram(backend, scratch, w, mine);
+            try (Desk scratch = d.scratch()) {
+                double[] inverse = gram(scratch, factor.u(), mine);
+                double[] weights = gram(scratch, w, mine);
                 scores[u] = traceOfQuotient(inverse, weights, width);
             }
         }
         return scores;
     }
 
-    private static double[] columnSquares(Backend backend, TensorArena arena, Tensor x) {
-        try (TensorArena scratch = arena.scratch()) {
-            Tensor sums = scratch.allocate(DType.F64, new Shape(x.cols()));
-            backend.run(new ForwardOp.Zero(sums));
-            backend.run(new StatisticOp.AccumulateColumnNorms(sums, x, 2));
-            return Host.doubles(backend, sums);
+    private static double[] columnSquares(Desk d, Tensor x) {
+        try (Desk scratch = d.scratch()) {
+            Tensor sums = scratch.allocate(DType.F64, x.cols());
+            d.run(new ForwardOp.Zero(sums));
+            d.run(new StatisticOp.AccumulateColumnNorms(sums, x, 2));
+            return d.backend().doubles(sums);
         }
     }
 
     /// `x_G^T x_G`
-    private static double[] gram(Backend backend, TensorArena arena, Tensor x, int[] columns) {
-        Tensor part = Refit.matrix(arena, x.rows(), columns.length);
-        Tensor gram = Refit.matrix(arena, columns.length, columns.length);
-        backend.run(new StatisticOp.GatherColumns(part, x, Host.ints(backend, arena, columns)));
-        backend.run(new ForwardOp.Zero(gram));
-        backend.run(new StatisticOp.AccumulateGram(gram, part, 1));
-        float[] values = Host.floats(backend, gram);
+    private static double[] gram(Desk d, Tensor x, int[] columns) {
+        Tensor part = d.f32(x.rows(), columns.length);
+        Tensor gram = d.f32(columns.length, columns.length);
+        d.run(new StatisticOp.GatherColumns(part, x, d.ints(columns)));
+        d.run(new ForwardOp.Zero(gram));
+        d.run(new StatisticOp.AccumulateGram(gram, part, 1));
+        float[] values = d.backend().floats(gram);
         double[] wide = new double[values.length];
         for (int i = 0; i < wide.length; i++) {
             wide[i] = values[i];

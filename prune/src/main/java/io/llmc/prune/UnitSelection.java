@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Desk;
 import io.llmc.solver.Factor;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
@@ -19,18 +18,12 @@ import java.util.stream.IntStream;
 /// @param rounds in which [Importance#OBS] removes units, with new scores and refitted weights in
 ///   each
 record UnitSelection(
-        Backend backend,
-        Tensor w,
-        Tensor h,
-        double[] activity,
-        Importance importance,
-        double damping,
-        int rounds) {
+        Tensor w, Tensor h, double[] activity, Importance importance, double damping, int rounds) {
 
     /// @param among units that are still there, ascending
-    /// @param scratch at least [Refit#scratchBytes]
+    /// @param d room for at least [Refit#scratchBytes]
     /// @return ascending
-    int[] kept(Units units, int[] among, TensorArena scratch) {
+    int[] kept(Units units, int[] among, Desk d) {
         int[] kept = among;
         if (units.removed() == 0) {
             return kept;
@@ -39,7 +32,7 @@ record UnitSelection(
         for (int s = 0; s < steps; s++) {
             int goal = units.removed() * (s + 1) / steps - units.removed() * s / steps;
             double[] scores;
-            try (TensorArena inner = scratch.scratch()) {
+            try (Desk inner = d.scratch()) {
                 scores = scores(units, kept, inner);
             }
             kept = without(units, kept, scores, goal);
@@ -48,24 +41,22 @@ record UnitSelection(
     }
 
     /// One for each unit of `kept`.
-    private double[] scores(Units units, int[] kept, TensorArena scratch) {
+    private double[] scores(Units units, int[] kept, Desk d) {
         return switch (importance) {
             case ACTIVATION -> UnitScores.sums(activity, units.width());
-            case WANDA -> UnitScores.wanda(backend, scratch, w, h, units.width());
-            case OBS -> obs(units, kept, scratch);
+            case WANDA -> UnitScores.wanda(d, w, h, units.width());
+            case OBS -> obs(units, kept, d);
         };
     }
 
-    private double[] obs(Units units, int[] kept, TensorArena scratch) {
+    private double[] obs(Units units, int[] kept, Desk d) {
         int[] inputs = units.inputs(kept);
-        Factor factor = Refit.factor(backend, scratch, h, inputs, damping);
+        Factor factor = Refit.factor(d, h, inputs, damping);
         if (factor == null) {
-            return UnitScores.wanda(backend, scratch, w, h, units.width());
+            return UnitScores.wanda(d, w, h, units.width());
         }
-        Tensor refitted =
-                Refit.columns(
-                        backend, scratch, w, h, factor, inputs, units.inputs(units.others(kept)));
-        return UnitScores.obs(backend, scratch, refitted, factor, units.width());
+        Tensor refitted = Refit.columns(d, w, h, factor, inputs, units.inputs(units.others(kept)));
+        return UnitScores.obs(d, refitted, factor, units.width());
     }
 
     /// Drops from every cell the `goal` units of least score.

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Desk;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
@@ -12,7 +11,6 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
-import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -114,18 +112,16 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
 
     private void prune(BlockScope scope, InputNorms.Group g, Linear layer, double sparsity) {
         long start = System.nanoTime();
-        Backend backend = scope.backend();
         Weight w = layer.weight();
         long out = w.outFeatures();
         long in = w.inFeatures();
         boolean seen = g.tokens() > 0;
-        try (TensorArena scratch = backend.newArena(4 * out * in + 4 * in + 4096)) {
-            Tensor values = Sparse.values(backend, scratch, w);
-            Tensor importance = seen ? Host.floats(backend, scratch, g.norms(backend)) : null;
+        try (Desk d = scope.desk().fresh(4 * out * in + 4 * in + 4096)) {
+            Tensor values = Sparse.values(d, w);
+            Tensor importance = seen ? d.floats(g.norms(d.backend())) : null;
             Sparse.Pruned pruned =
                     Sparse.prune(
-                            backend,
-                            scope.arena(),
+                            scope.desk(),
                             values,
                             importance,
                             Sparse.rule(pattern, sparsity, compare, out, in));
@@ -134,7 +130,7 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
             report.put("method", seen ? name() : "magnitude");
             report.put("sparsity", pruned.sparsity());
             if (seen) {
-                report.put("relative_error", Sparse.relativeError(backend, g.sample(), w, result));
+                report.put("relative_error", Sparse.relativeError(d, g.sample(), w, result));
             }
             report.put("tokens", g.tokens());
             scope.replace(layer, result);

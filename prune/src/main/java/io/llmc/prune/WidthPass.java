@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
@@ -221,7 +221,7 @@ public record WidthPass(
 
     private interface Choice {
         /// Inputs that stay, ascending.
-        int[] inputs(UnitSelection selection, TensorArena scratch);
+        int[] inputs(UnitSelection selection, Desk scratch);
     }
 
     private interface Taker {
@@ -248,82 +248,55 @@ public record WidthPass(
             Taker taker,
             String what) {
         long start = System.nanoTime();
-        Backend backend = scope.backend();
         Linear layer = g.selected().getFirst();
         long out = layer.weight().outFeatures();
         int in = (int) g.in();
         boolean seen = g.tokens() > 0;
-        try (TensorArena arena = backend.newArena(4 * out * in + 4096);
-                TensorArena scratch = backend.newArena(Refit.scratchBytes(out, in))) {
-            Tensor w = Refit.matrix(arena, out, in);
-            scope.run(new io.llmc.backend.CompressionOp.Dequantize(w, layer.weight()));
+        try (Desk d = scope.desk().fresh(4 * out * in + 4096);
+                Desk scratch = d.fresh(Refit.scratchBytes(out, in))) {
+            Tensor w = d.f32(out, in);
+            d.run(new CompressionOp.Dequantize(w, layer.weight()));
             int[] kept;
-            try (TensorArena inner = scratch.scratch()) {
-                Tensor h = seen ? g.hessian() : identity(backend, inner, in);
+            try (Desk inner = scratch.scratch()) {
+                Tensor h = seen ? g.hessian() : identity(inner, in);
                 double[] sizes = activity == null && !seen ? new double[in] : activity;
-                kept =
-                        choice.inputs(
-                                new UnitSelection(
-                                        backend,
-                                        w,
-                                        h,
-                                        sizes,
-                                        seen ? importance : Importance.WANDA,
-                                        damping,
-                                        rounds),
-                                inner);
+                Importance by = seen ? importance : Importance.WANDA;
+                kept = choice.inputs(new UnitSelection(w, h, sizes, by, damping, rounds), inner);
             }
             int[] removed = complement(kept, in);
             Factor factor;
             Tensor columns;
-            double plain;
-            double error;
-            double norm;
-            try (TensorArena inner = scratch.scratch()) {
-                factor =
-                        refit && seen
-                                ? Refit.factor(backend, inner, g.hessian(), kept, damping)
-                                : null;
-                columns =
-                        Refit.columns(
-                                backend, scope.arena(), w, g.hessian(), factor, kept, removed);
+            try (Desk inner = scratch.scratch()) {
+                factor = refit && seen ? Refit.factor(inner, g.hessian(), kept, damping) : null;
+                // The result is in the block's memory, so the factor's scratch stays open.
+                columns = Refit.columns(scope.desk(), w, g.hessian(), factor, kept, removed);
             }
-            Tensor full = Refit.spread(backend, scope.arena(), columns, kept, in);
-            try (TensorArena inner = scratch.scratch()) {
-                Tensor masked = masked(backend, inner, w, kept, removed);
-                norm = Refit.squared(backend, inner, w, null, g.hessian());
-                plain = Refit.squared(backend, inner, masked, w, g.hessian());
-                error = Refit.squared(backend, inner, full, w, g.hessian());
+            Tensor full = Refit.spread(scope.desk(), columns, kept, in);
+            Errors errors;
+            try (Desk inner = scratch.scratch()) {
+                Tensor masked = masked(inner, w, kept, removed);
+                double norm = Refit.squared(inner, w, null, g.hessian());
+                double plain = Refit.squared(inner, masked, w, g.hessian());
+                double error = Refit.squared(inner, full, w, g.hessian());
+                errors = new Errors(RelativeError.of(error, norm), RelativeError.of(plain, norm));
             }
             layer.replace(new Weight.Dense(full));
             taker.take(layer, columns);
-            report(
-                    scope,
-                    g,
-                    layer,
-                    what,
-                    factor,
-                    RelativeError.of(error, norm),
-                    RelativeError.of(plain, norm),
-                    start);
+            double seconds = (System.nanoTime() - start) / 1e9;
+            scope.report(report(g, what, factor, errors, seconds));
         }
     }
 
-    private static Tensor masked(
-            Backend backend, TensorArena scratch, Tensor w, int[] kept, int[] removed) {
-        Tensor columns = Refit.columns(backend, scratch, w, null, null, kept, removed);
-        return Refit.spread(backend, scratch, columns, kept, (int) w.cols());
+    private static Tensor masked(Desk d, Tensor w, int[] kept, int[] removed) {
+        Tensor columns = Refit.columns(d, w, null, null, kept, removed);
+        return Refit.spread(d, columns, kept, (int) w.cols());
     }
 
-    private void report(
-            BlockScope scope,
-            Hessians.Group g,
-            Linear layer,
-            String what,
-            Factor factor,
-            double error,
-            double plain,
-            long start) {
+    /// @param plain without the refit
+    private record Errors(double refitted, double plain) {}
+
+    private ModuleReport report(
+            Hessians.Group g, String what, Factor factor, Errors errors, double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         List<String> warnings = new ArrayList<>();
         values.put("method", name());
@@ -332,8 +305,8 @@ public record WidthPass(
             warnings.add(
                     "saw no calibration token; what its weights say least for went, unrefitted");
         } else {
-            values.put("relative_error", error);
-            values.put("uncompensated_error", plain);
+            values.put("relative_error", errors.refitted());
+            values.put("uncompensated_error", errors.plain());
             if (refit && factor == null) {
                 warnings.add("the Hessian has no Cholesky factor at any damping; not refitted");
             } else if (factor != null) {
@@ -341,9 +314,7 @@ public record WidthPass(
             }
         }
         values.put("tokens", g.tokens());
-        scope.report(
-                new ModuleReport(
-                        layer.name(), values, (System.nanoTime() - start) / 1e9, warnings));
+        return new ModuleReport(g.selected().getFirst().name(), values, seconds, warnings);
     }
 
     private static int[] complement(int[] kept, int all) {
@@ -353,18 +324,11 @@ public record WidthPass(
     }
 
     /// For a layer whose inputs say nothing: every input counts the same.
-    private static Tensor identity(Backend backend, TensorArena arena, int n) {
-        Tensor h = Refit.matrix(arena, n, n);
-        float[] rows = new float[n];
-        java.util.Arrays.fill(rows, 1);
-        try (java.lang.foreign.Arena host = java.lang.foreign.Arena.ofConfined()) {
-            var values = host.allocate(4L * n * n, 64);
-            for (long i = 0; i < n; i++) {
-                values.setAtIndex(
-                        java.lang.foreign.ValueLayout.JAVA_FLOAT, i * n + i, rows[(int) i]);
-            }
-            backend.upload(h, values);
+    private static Tensor identity(Desk d, int n) {
+        float[] values = new float[n * n];
+        for (int i = 0; i < n; i++) {
+            values[i * n + i] = 1;
         }
-        return h;
+        return d.floats(values).reshape(n, n);
     }
 }

@@ -7,11 +7,11 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.solver.Npy;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.DType;
@@ -78,29 +78,20 @@ class LayerOracleTest {
         float[] want = Npy.read(oracles.resolve("sparsegpt_" + key + "_Q.npy")).values();
         Tensor h = read("H_f64");
         Tensor w = read("W");
-        try (TensorArena scratch = backend.newArena(SparseGptMath.scratchBytes(N, N, 128))) {
-            Factor factor = Factor.of(backend, arena, h, 0.01, false);
-            SparseGptMath.Result result =
-                    SparseGptMath.prune(
-                            backend,
-                            arena,
-                            scratch,
-                            new Weight.Dense(w),
-                            h,
-                            factor,
-                            pattern(key),
-                            0.5,
-                            128);
-            float[] got = Host.floats(backend, result.values());
-            double worst = 0;
-            for (int i = 0; i < want.length; i++) {
-                assertThat(got[i] == 0).as("zero at %d", i).isEqualTo(want[i] == 0);
-                worst = Math.max(worst, Math.abs(got[i] - want[i]));
-            }
-            assertThat(worst).as("largest difference of a weight").isLessThan(1e-5);
-            assertThat(result.error()).isLessThan(result.uncompensated());
-            assertThat(result.sparsity()).isBetween(0.5, 0.5001);
+        Desk d = new Desk(backend, arena);
+        Factor factor = Factor.of(d, h, 0.01, false);
+        var settings = new SparseGptMath.Settings(pattern(key), 0.5, 128);
+        SparseGptMath.Result result =
+                SparseGptMath.prune(d, new Weight.Dense(w), h, factor, settings);
+        float[] got = backend.floats(result.values());
+        double worst = 0;
+        for (int i = 0; i < want.length; i++) {
+            assertThat(got[i] == 0).as("zero at %d", i).isEqualTo(want[i] == 0);
+            worst = Math.max(worst, Math.abs(got[i] - want[i]));
         }
+        assertThat(worst).as("largest difference of a weight").isLessThan(1e-5);
+        assertThat(result.error()).isLessThan(result.uncompensated());
+        assertThat(result.sparsity()).isBetween(0.5, 0.5001);
     }
 
     @ParameterizedTest
@@ -113,9 +104,9 @@ class LayerOracleTest {
         }
         Tensor w = read("W");
         CompressionOp.MaskRule rule = Sparse.rule(pattern(key), 0.5, Compare.ROW, N, N);
-        Tensor importance = Host.floats(backend, arena, norms);
-        Sparse.Pruned pruned = Sparse.prune(backend, arena, w, importance, rule);
-        float[] got = Host.floats(backend, pruned.values());
+        Tensor importance = new Desk(backend, arena).floats(norms);
+        Sparse.Pruned pruned = Sparse.prune(new Desk(backend, arena), w, importance, rule);
+        float[] got = backend.floats(pruned.values());
         for (int i = 0; i < got.length; i++) {
             assertThat(got[i] == 0).as("pruned at %d", i).isEqualTo(want.values()[i] == 1);
         }

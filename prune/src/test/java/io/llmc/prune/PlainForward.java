@@ -10,7 +10,6 @@ import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.HiddenStates;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -40,10 +39,10 @@ record PlainForward(Windows windows, List<float[]> streams, float[] logits, int 
             int layers = model.spec().layers().size();
             List<float[]> streams = new ArrayList<>();
             states.embed();
-            states.forEach((x, _) -> streams.add(Host.floats(backend, x)));
+            states.forEach((x, _) -> streams.add(backend.floats(x)));
             for (int b : blocks == null ? IntStream.range(0, layers).boxed().toList() : blocks) {
                 states.advance(b);
-                states.forEach((x, _) -> streams.add(Host.floats(backend, x)));
+                states.forEach((x, _) -> streams.add(backend.floats(x)));
             }
             float[][] logits = new float[1][];
             states.forEach((x, _) -> logits[0] = logits(model, states, x));
@@ -59,7 +58,7 @@ record PlainForward(Windows windows, List<float[]> streams, float[] logits, int 
             Tensor out = arena.allocate(DType.F32, new Shape(x.rows(), model.spec().vocabulary()));
             model.finalNorm(f, normed, x);
             model.logits(f, out, normed);
-            return Host.floats(model.backend(), out);
+            return model.backend().floats(out);
         }
     }
 

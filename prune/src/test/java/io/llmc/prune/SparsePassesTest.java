@@ -25,7 +25,6 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.solver.Host;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
@@ -416,7 +415,7 @@ class SparsePassesTest {
                 states.observe(
                         stage,
                         (layers, x) -> {
-                            float[] values = Host.floats(model.backend(), x);
+                            float[] values = model.backend().floats(x);
                             int in = (int) x.cols();
                             double[] sums =
                                     squares.computeIfAbsent(layers.getFirst(), _ -> new double[in]);

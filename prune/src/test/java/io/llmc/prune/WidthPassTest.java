@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
@@ -24,7 +25,6 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -412,8 +412,10 @@ class WidthPassTest {
         double[] got;
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 20)) {
-            Factor factor = Factor.of(backend, arena, tensor(backend, arena, h), 0.01, false);
-            got = UnitScores.obs(backend, arena, tensor(backend, arena, w), factor, width);
+            Factor factor =
+                    Factor.of(new Desk(backend, arena), tensor(backend, arena, h), 0.01, false);
+            Tensor weights = tensor(backend, arena, w);
+            got = UnitScores.obs(new Desk(backend, arena), weights, factor, width);
         }
         assertThat(got).hasSize(in / width);
         double[][] damped = Plain.damped(h, 0.01);
@@ -443,7 +445,7 @@ class WidthPassTest {
         for (int i = 0; i < flat.length; i++) {
             flat[i] = (float) m[i / m[0].length][i % m[0].length];
         }
-        return Host.floats(backend, arena, flat).reshape(m.length, m[0].length);
+        return new Desk(backend, arena).floats(flat).reshape(m.length, m[0].length);
     }
 
     @ParameterizedTest

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.stream.IntStream;
@@ -52,7 +49,7 @@ final class GptqMath {
     /// @param sparsity share of weights that were pruned or kept at zero
     record Result(Weight.Grouped weight, double error, double rtnError, double sparsity) {}
 
-    /// Bytes of scratch for [#quantize].
+    /// Bytes that [#quantize] works in, beside what it gives.
     static long scratchBytes(long out, long in, int blockSize) {
         return 4 * out * in * 5
                 + 4 * out * in
@@ -62,75 +59,83 @@ final class GptqMath {
                 + (1 << 16);
     }
 
-    /// @param arena receives the packed weight
-    /// @param scratch at least [#scratchBytes]
+    /// @param d receives the packed weight
     static Result quantize(
-            Backend backend,
-            TensorArena arena,
-            TensorArena scratch,
-            Weight w,
-            Tensor h,
-            Factor factor,
-            Settings s,
-            DType scaleDtype,
-            int minZero) {
+            Desk d, Weight w, Tensor h, Factor factor, Settings s, DType scaleDtype, int minZero) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
-        Encoding.Grid<Codes.Ints> spec = s.spec();
-        Tensor dense = scratch.allocate(DType.F32, new Shape(out, in));
-        backend.run(new CompressionOp.Dequantize(dense, w));
         int[] groupOf = groupOf(s, factor.order(), in);
-        Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
+        Grid grid = Grid.allocate(d, s.spec(), out, in, scaleDtype);
         Tensor groupIndex =
-                s.order() == ActOrder.GROUP
-                        ? Host.ints(backend, arena, inverse(groupOf, factor.order()))
-                        : null;
-        Weight.Grouped packed = grid.weight(arena, in, groupIndex);
-        double norm;
-        double rtn;
-        try (TensorArena inner = scratch.scratch()) {
-            norm = squared(backend, inner, dense, h);
+                s.order() == ActOrder.GROUP ? d.ints(inverse(groupOf, factor.order())) : null;
+        Weight.Grouped packed = grid.weight(d, in, groupIndex);
+        try (Desk scratch = d.fresh(scratchBytes(out, in, s.blockSize()))) {
+            Tensor dense = scratch.f32(out, in);
+            d.run(new CompressionOp.Dequantize(dense, w));
+            double norm;
+            try (Desk inner = scratch.scratch()) {
+                norm = squared(inner, dense, h);
+            }
+            Search search = new Search(s, factor, minZero);
+            if (s.order() == ActOrder.STATIC) {
+                search.whole(scratch, grid, dense);
+            }
+            double rtn;
+            try (Desk inner = scratch.scratch()) {
+                rtn = rtnError(inner, dense, h, search, grid);
+            }
+            Tensor codes = scratch.allocate(DType.U8, out, in);
+            double sparsity;
+            try (Desk inner = scratch.scratch()) {
+                sparsity = solve(inner, codes, dense, grid, groupOf, search);
+            }
+            d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
+            double error;
+            try (Desk inner = scratch.scratch()) {
+                error = distance(inner, packed, dense, h);
+            }
+            return new Result(
+                    packed, RelativeError.of(error, norm), RelativeError.of(rtn, norm), sparsity);
         }
-        if (s.order() == ActOrder.STATIC) {
-            choose(backend, scratch, grid, dense, factor, s, minZero);
-        }
-        try (TensorArena inner = scratch.scratch()) {
-            rtn = rtnError(backend, inner, dense, h, factor, s, grid, minZero);
-        }
-        Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
-        double sparsity;
-        try (TensorArena inner = scratch.scratch()) {
-            sparsity = solve(backend, inner, codes, dense, grid, groupOf, factor, s, minZero);
-        }
-        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
-        double error;
-        try (TensorArena inner = scratch.scratch()) {
-            error = distance(backend, inner, packed, dense, h);
-        }
-        return new Result(
-                packed, RelativeError.of(error, norm), RelativeError.of(rtn, norm), sparsity);
     }
 
-    /// Chooses all of a grid from the weights as they were.
-    private static void choose(
-            Backend backend,
-            TensorArena scratch,
-            Grid grid,
-            Tensor dense,
-            Factor factor,
-            Settings s,
-            int minZero) {
-        try (TensorArena inner = scratch.scratch()) {
-            Tensor importance = s.weigh() ? upload(backend, inner, factor, false) : null;
-            choose(
-                    backend,
-                    grid,
-                    dense,
-                    importance,
-                    s,
-                    minZero,
-                    0,
-                    (int) s.spec().tiles().across(dense.cols()));
+    /// How groups get their scales and zero points.
+    private record Search(Settings s, Factor factor, int minZero) {
+        /// Chooses all of a grid from the weights as they were.
+        void whole(Desk scratch, Grid grid, Tensor dense) {
+            try (Desk inner = scratch.scratch()) {
+                Tensor importance = s.weigh() ? diagonal(inner, false) : null;
+                groups(inner, grid, dense, importance, 0, (int) s.spec().tiles().across(dense.cols()));
+            }
+        }
+
+        /// Chooses the grid of groups `from` to `to`.
+        ///
+        /// @param importance of each input's error; null for one each
+        void groups(Desk d, Grid grid, Tensor w, Tensor importance, int from, int to) {
+            if (from < to) {
+                d.run(
+                        new CompressionOp.ChooseGrid(
+                                grid.scales(),
+                                grid.zeros(),
+                                w,
+                                importance,
+                                s.spec(),
+                                minZero,
+                                s.search(),
+                                from,
+                                to));
+            }
+        }
+
+        /// The Hessian's diagonal as the weight of each column's error.
+        Tensor diagonal(Desk d, boolean permuted) {
+            int n = factor.diagonal().length;
+            float[] values = new float[n];
+            for (int j = 0; j < n; j++) {
+                values[j] = factor.diagonal()[permuted ? factor.order()[j] : j];
+            }
+            return d.floats(values);
         }
     }
 
@@ -139,39 +144,32 @@ final class GptqMath {
     ///
     /// @return share of weights that are zero by a mask
     private static double solve(
-            Backend backend,
-            TensorArena scratch,
-            Tensor codes,
-            Tensor dense,
-            Grid grid,
-            int[] groupOf,
-            Factor factor,
-            Settings s,
-            int minZero) {
+            Desk d, Tensor codes, Tensor dense, Grid grid, int[] groupOf, Search search) {
+        Settings s = search.s();
+        Factor factor = search.factor();
         int in = (int) dense.cols();
         boolean permuted = s.order() != ActOrder.NONE;
-        Tensor work = scratch.allocate(DType.F32, dense.shape());
+        Tensor work = d.f32(dense.rows(), in);
         Tensor importance =
                 s.weigh() && s.order() != ActOrder.STATIC
-                        ? upload(backend, scratch, factor, s.order() == ActOrder.GROUP)
+                        ? search.diagonal(d, s.order() == ActOrder.GROUP)
                         : null;
         if (permuted) {
-            Tensor order = Host.ints(backend, scratch, factor.order());
-            backend.run(new StatisticOp.GatherColumns(work, dense, order));
+            d.run(new StatisticOp.GatherColumns(work, dense, d.ints(factor.order())));
         } else {
-            backend.run(new ForwardOp.Scale(work, dense, 1));
+            d.run(new ForwardOp.Scale(work, dense, 1));
         }
-        Tensor groups = Host.ints(backend, scratch, groupOf);
-        Tensor rounded = permuted ? scratch.allocate(DType.U8, codes.shape()) : codes;
-        Tensor mask = s.masks() ? scratch.allocate(DType.U8, codes.shape()) : null;
+        Tensor groups = d.ints(groupOf);
+        Tensor rounded = permuted ? d.allocate(DType.U8, codes.rows(), in) : codes;
+        Tensor mask = s.masks() ? d.allocate(DType.U8, codes.rows(), in) : null;
         CompressionOp.AccumulateObsBlock.Pruning pruning = null;
         Tensor costs = null;
         if (mask != null) {
             var chosen = s.pattern() instanceof Pattern.NOfM p ? p.rule() : null;
             pruning = new CompressionOp.AccumulateObsBlock.Pruning(mask, chosen);
-            costs = factor.costs(backend, scratch);
+            costs = factor.costs(d);
             // The order of the columns makes no difference to which weights are zero now.
-            backend.run(
+            d.run(
                     new CompressionOp.ChooseMask(
                             mask, work, null, new CompressionOp.MaskRule.Zeros(), 0, in));
         }
@@ -179,22 +177,19 @@ final class GptqMath {
             int to = Math.min(in, from + s.blockSize());
             if (s.order() != ActOrder.STATIC) {
                 // Groups that begin in this block see what earlier blocks spread, and nothing of
-                // this
-                // block's own: as the reference implementation has it.
+                // this block's own: as the reference implementation has it.
                 int length = (int) s.spec().tiles().width(in);
-                choose(
-                        backend,
+                search.groups(
+                        d,
                         grid,
                         work,
                         importance,
-                        s,
-                        minZero,
                         Math.ceilDiv(from, length),
                         Math.ceilDiv(to, length));
             }
             if (s.pattern() instanceof Pattern.Unstructured p) {
                 long zeros = p.zeros(dense.rows() * (to - from));
-                backend.run(
+                d.run(
                         new CompressionOp.ChooseMask(
                                 mask,
                                 work,
@@ -203,9 +198,9 @@ final class GptqMath {
                                 from,
                                 to));
             }
-            try (TensorArena block = scratch.scratch()) {
-                Tensor errors = block.allocate(DType.F32, new Shape(dense.rows(), to - from));
-                backend.run(
+            try (Desk block = d.scratch()) {
+                Tensor errors = block.f32(dense.rows(), to - from);
+                d.run(
                         new CompressionOp.AccumulateObsBlock(
                                 errors,
                                 work,
@@ -216,59 +211,18 @@ final class GptqMath {
                                 from,
                                 to));
                 if (to < in) {
-                    backend.run(
+                    d.run(
                             new CompressionOp.AccumulateObsSpread(
                                     work, errors, factor.u(), from, to));
                 }
             }
         }
         if (permuted) {
-            backend.run(
+            d.run(
                     new StatisticOp.GatherColumns(
-                            codes,
-                            rounded,
-                            Host.ints(backend, scratch, inverse(identity(in), factor.order()))));
+                            codes, rounded, d.ints(inverse(identity(in), factor.order()))));
         }
-        return mask == null ? 0 : Host.share(backend, mask);
-    }
-
-    private static void choose(
-            Backend backend,
-            Grid grid,
-            Tensor w,
-            Tensor importance,
-            Settings s,
-            int minZero,
-            int from,
-            int to) {
-        if (from < to) {
-            backend.run(
-                    new CompressionOp.ChooseGrid(
-                            grid.scales(),
-                            grid.zeros(),
-                            w,
-                            importance,
-                            s.spec(),
-                            minZero,
-                            s.search(),
-                            from,
-                            to));
-        }
-    }
-
-    /// The diagonal as the weight of each column's error.
-    private static Tensor upload(
-            Backend backend, TensorArena arena, Factor factor, boolean permuted) {
-        int n = factor.diagonal().length;
-        float[] values = new float[n];
-        for (int j = 0; j < n; j++) {
-            values[j] = factor.diagonal()[permuted ? factor.order()[j] : j];
-        }
-        Tensor t = arena.allocate(DType.F32, new Shape(n));
-        try (var host = java.lang.foreign.Arena.ofConfined()) {
-            backend.upload(t, host.allocateFrom(java.lang.foreign.ValueLayout.JAVA_FLOAT, values));
-        }
-        return t;
+        return mask == null ? 0 : Pattern.share(d.backend(), mask);
     }
 
     /// The group of each column of the solver.
@@ -292,46 +246,37 @@ final class GptqMath {
 
     /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like
     ///   it is chosen here
-    private static double rtnError(
-            Backend backend,
-            TensorArena scratch,
-            Tensor dense,
-            Tensor h,
-            Factor factor,
-            Settings s,
-            Grid grid,
-            int minZero) {
+    private static double rtnError(Desk d, Tensor dense, Tensor h, Search search, Grid grid) {
+        Settings s = search.s();
         long in = dense.cols();
         Grid nearest = grid;
         if (s.order() != ActOrder.STATIC) {
-            nearest = Grid.allocate(scratch, s.spec(), dense.rows(), in, grid.scales().dtype());
-            choose(backend, scratch, nearest, dense, factor, s, minZero);
+            nearest = Grid.allocate(d, s.spec(), dense.rows(), in, grid.scales().dtype());
+            search.whole(d, nearest, dense);
         }
-        Weight.Grouped packed = nearest.weight(scratch, in, null);
-        try (TensorArena inner = scratch.scratch()) {
-            Tensor codes = inner.allocate(DType.U8, dense.shape());
-            backend.run(
+        Weight.Grouped packed = nearest.weight(d, in, null);
+        try (Desk inner = d.scratch()) {
+            Tensor codes = inner.allocate(DType.U8, dense.rows(), in);
+            d.run(
                     new CompressionOp.RoundToGrid(
                             codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
-            backend.run(
-                    new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
+            d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
         }
-        return distance(backend, scratch, packed, dense, h);
+        return distance(d, packed, dense, h);
     }
 
     /// `sum_o (q - w)[o,:] h (q - w)[o,:]^T`
-    private static double distance(
-            Backend backend, TensorArena scratch, Weight q, Tensor dense, Tensor h) {
-        Tensor values = scratch.allocate(DType.F32, dense.shape());
-        Tensor difference = scratch.allocate(DType.F32, dense.shape());
-        backend.run(new CompressionOp.Dequantize(values, q));
-        backend.run(new ForwardOp.Add(difference, values, dense, -1));
-        return squared(backend, scratch, difference, h);
+    private static double distance(Desk d, Weight q, Tensor dense, Tensor h) {
+        Tensor values = d.f32(dense.rows(), dense.cols());
+        Tensor difference = d.f32(dense.rows(), dense.cols());
+        d.run(new CompressionOp.Dequantize(values, q));
+        d.run(new ForwardOp.Add(difference, values, dense, -1));
+        return squared(d, difference, h);
     }
 
-    private static double squared(Backend backend, TensorArena scratch, Tensor e, Tensor h) {
-        Tensor rows = scratch.allocate(DType.F64, new Shape(e.rows()));
-        backend.run(new StatisticOp.QuadraticForm(rows, e, h));
-        return Host.sum(Host.doubles(backend, rows));
+    private static double squared(Desk d, Tensor e, Tensor h) {
+        Tensor rows = d.allocate(DType.F64, e.rows());
+        d.run(new StatisticOp.QuadraticForm(rows, e, h));
+        return d.backend().sum(rows);
     }
 }

@@ -2,8 +2,8 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
@@ -16,12 +16,10 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Hessians;
-import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -193,11 +191,11 @@ public record GptqPass(
         }
         float[] ones = new float[(int) w.cols()];
         Arrays.fill(ones, 1);
-        try (TensorArena scratch = scope.backend().newArena(8 * w.rows() + 4 * w.cols() + 4096)) {
-            Tensor counts = scratch.allocate(DType.F64, new Shape(w.rows()));
-            Tensor importance = Host.floats(scope.backend(), scratch, ones);
-            scope.run(new StatisticOp.CountAbove(counts, w, importance, 0));
-            double others = Host.sum(Host.doubles(scope.backend(), counts));
+        try (Desk d = scope.desk().fresh(8 * w.rows() + 4 * w.cols() + 4096)) {
+            Tensor counts = d.allocate(DType.F64, w.rows());
+            Tensor importance = d.floats(ones);
+            d.run(new StatisticOp.CountAbove(counts, w, importance, 0));
+            double others = d.backend().sum(counts);
             return 1 - others / w.shape().size();
         }
     }
@@ -244,14 +242,8 @@ public record GptqPass(
                             roundToNearest(scope, g, layer, what + "; rounded to nearest"));
             return;
         }
-        try (TensorArena arena = scope.backend().newArena(Factor.bytes(g.in()))) {
-            Factor factor =
-                    Factor.of(
-                            scope.backend(),
-                            arena,
-                            g.hessian(),
-                            damping,
-                            actOrder != ActOrder.NONE);
+        try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
+            Factor factor = Factor.of(d, g.hessian(), damping, actOrder != ActOrder.NONE);
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
                 g.selected()
@@ -265,23 +257,17 @@ public record GptqPass(
 
     private void quantize(BlockScope scope, Hessians.Group g, Factor factor, Linear layer) {
         long start = System.nanoTime();
-        long out = layer.weight().outFeatures();
-        try (TensorArena scratch =
-                scope.backend().newArena(GptqMath.scratchBytes(out, g.in(), blockSize))) {
-            GptqMath.Result result =
-                    GptqMath.quantize(
-                            scope.backend(),
-                            scope.arena(),
-                            scratch,
-                            layer.weight(),
-                            g.hessian(),
-                            factor,
-                            settings(scope, layer),
-                            scope.scaleDtype(layer),
-                            scope.minZero());
-            scope.replace(layer, result.weight());
-            scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
-        }
+        GptqMath.Result result =
+                GptqMath.quantize(
+                        scope.desk(),
+                        layer.weight(),
+                        g.hessian(),
+                        factor,
+                        settings(scope, layer),
+                        scope.scaleDtype(layer),
+                        scope.minZero());
+        scope.replace(layer, result.weight());
+        scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
     }
 
     private ModuleReport report(
@@ -313,27 +299,21 @@ public record GptqPass(
 
     private void roundToNearest(BlockScope scope, Hessians.Group g, Linear layer, String why) {
         long start = System.nanoTime();
-        long bytes = RtnMath.scratchBytes(layer.weight().outFeatures(), g.in());
-        try (TensorArena scratch = scope.backend().newArena(bytes)) {
-            RtnMath.Result result =
-                    RtnMath.quantize(
-                            scope.backend(),
-                            scope.arena(),
-                            scratch,
-                            layer.weight(),
-                            spec,
-                            scope.scaleDtype(layer),
-                            scope.minZero(),
-                            clip == Clip.NONE ? null : search,
-                            null,
-                            groupIndex());
-            scope.replace(layer, result.weight());
-            SequencedMap<String, Object> values = new LinkedHashMap<>();
-            values.put("method", "rtn");
-            values.put("relative_weight_error", result.error());
-            values.put("tokens", g.tokens());
-            double seconds = (System.nanoTime() - start) / 1e9;
-            scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
-        }
+        RtnMath.Result result =
+                RtnMath.quantize(
+                        scope.desk(),
+                        layer.weight(),
+                        spec,
+                        scope.scaleDtype(layer),
+                        scope.minZero(),
+                        clip == Clip.NONE ? null : search,
+                        groupIndex());
+        scope.replace(layer, result.weight());
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", "rtn");
+        values.put("relative_weight_error", result.error());
+        values.put("tokens", g.tokens());
+        double seconds = (System.nanoTime() - start) / 1e9;
+        scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
     }
 }

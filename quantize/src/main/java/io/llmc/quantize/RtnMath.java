@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
-import io.llmc.backend.TensorArena;
-import io.llmc.solver.Host;
+import io.llmc.backend.Desk;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
@@ -20,54 +17,51 @@ final class RtnMath {
     /// @param error sum of squared differences over sum of squared weights
     record Result(Weight.Grouped weight, double error) {}
 
-    /// Bytes of scratch that [#quantize] takes for an `[out, in]` weight.
+    /// Bytes that [#quantize] works in for an `[out, in]` weight, beside what it gives.
     static long scratchBytes(long out, long in) {
         return out * in + 16 * out + (1 << 12);
     }
 
-    /// @param arena receives the packed weight
-    /// @param scratch at least [#scratchBytes]
+    /// @param d receives the packed weight
     /// @param w dense `[out, in]`
-    /// @param importance weight of each input's error in the search, F32 `[in]`; null for one each
     /// @param groupIndex whether the weight says the group of every input, as others of its file do
     static Result quantize(
-            Backend backend,
-            TensorArena arena,
-            TensorArena scratch,
+            Desk d,
             Weight w,
             Encoding.Grid<Codes.Ints> spec,
             DType scaleDtype,
             int minZero,
             CompressionOp.GridSearch search,
-            Tensor importance,
             boolean groupIndex) {
         long out = w.outFeatures();
         long in = w.inFeatures();
-        Grid grid = Grid.allocate(arena, spec, out, in, scaleDtype);
-        Tensor groupOf = Host.ints(backend, arena, groupOf(spec, (int) in));
-        Weight.Grouped packed = grid.weight(arena, in, groupIndex ? groupOf : null);
+        Grid grid = Grid.allocate(d, spec, out, in, scaleDtype);
+        Tensor groupOf = d.ints(groupOf(spec, (int) in));
+        Weight.Grouped packed = grid.weight(d, in, groupIndex ? groupOf : null);
         if (!(w instanceof Weight.Dense(Tensor dense))) {
             throw new IllegalArgumentException("already on a grid: " + w);
         }
         int groups = (int) spec.tiles().across(in);
-        backend.run(
+        d.run(
                 new CompressionOp.ChooseGrid(
                         grid.scales(),
                         grid.zeros(),
                         dense,
-                        importance,
+                        null,
                         spec,
                         minZero,
                         search,
                         0,
                         groups));
-        Tensor codes = scratch.allocate(DType.U8, new Shape(out, in));
-        Tensor squares = scratch.allocate(DType.F64, new Shape(out, 2));
-        backend.run(
-                new CompressionOp.RoundToGrid(
-                        codes, squares, dense, grid.scales(), grid.zeros(), spec));
-        backend.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
-        return new Result(packed, ratio(Host.doubles(backend, squares)));
+        try (Desk scratch = d.fresh(scratchBytes(out, in))) {
+            Tensor codes = scratch.allocate(DType.U8, out, in);
+            Tensor squares = scratch.allocate(DType.F64, out, 2);
+            d.run(
+                    new CompressionOp.RoundToGrid(
+                            codes, squares, dense, grid.scales(), grid.zeros(), spec));
+            d.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
+            return new Result(packed, ratio(d.backend().doubles(squares)));
+        }
     }
 
     private static double ratio(double[] squares) {

@@ -2,7 +2,6 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
@@ -85,32 +84,22 @@ public record RtnPass(
                         .toList();
         for (Linear layer : layers) {
             long start = System.nanoTime();
-            long bytes =
-                    RtnMath.scratchBytes(layer.weight().outFeatures(), layer.weight().inFeatures());
-            try (TensorArena scratch = scope.backend().newArena(bytes)) {
-                RtnMath.Result result =
-                        RtnMath.quantize(
-                                scope.backend(),
-                                scope.arena(),
-                                scratch,
-                                layer.weight(),
-                                spec,
-                                scope.scaleDtype(layer),
-                                scope.minZero(),
-                                clip == Clip.MSE ? search : null,
-                                null,
-                                false);
-                scope.replace(layer, result.weight());
-                SequencedMap<String, Object> values = new LinkedHashMap<>();
-                values.put("method", "rtn");
-                values.put("relative_weight_error", result.error());
-                scope.report(
-                        new ModuleReport(
-                                layer.name(),
-                                values,
-                                (System.nanoTime() - start) / 1e9,
-                                List.of()));
-            }
+            RtnMath.Result result =
+                    RtnMath.quantize(
+                            scope.desk(),
+                            layer.weight(),
+                            spec,
+                            scope.scaleDtype(layer),
+                            scope.minZero(),
+                            clip == Clip.MSE ? search : null,
+                            false);
+            scope.replace(layer, result.weight());
+            SequencedMap<String, Object> values = new LinkedHashMap<>();
+            values.put("method", "rtn");
+            values.put("relative_weight_error", result.error());
+            scope.report(
+                    new ModuleReport(
+                            layer.name(), values, (System.nanoTime() - start) / 1e9, List.of()));
         }
     }
 }

@@ -8,11 +8,11 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.CompressionOp.GridSearch;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.solver.Npy;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -62,15 +62,13 @@ class LayerOracleTest {
                 new GptqMath.Settings(
                         spec, order, 128, mse ? REFERENCE_MSE : null, false, null, false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
-                TensorArena arena = backend.newArena(1 << 26);
-                TensorArena scratch = backend.newArena(1 << 26)) {
+                TensorArena arena = backend.newArena(1 << 26)) {
+            Desk d = new Desk(backend, arena);
             Tensor hessian = put(backend, arena, h);
             Weight dense = new Weight.Dense(put(backend, arena, w));
-            Factor factor = Factor.of(backend, arena, hessian, 0.01, order != ActOrder.NONE);
+            Factor factor = Factor.of(d, hessian, 0.01, order != ActOrder.NONE);
             GptqMath.Result result =
-                    GptqMath.quantize(
-                            backend, arena, scratch, dense, hessian, factor, settings, DType.F32,
-                            0);
+                    GptqMath.quantize(d, dense, hessian, factor, settings, DType.F32, 0);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
             assertThat(squaredError(got) / squaredError(want))
@@ -95,18 +93,14 @@ class LayerOracleTest {
     void rtnIsIdentical(String key, int bits, int group, boolean symmetric) {
         float[] want = Npy.read(oracles.resolve("rtn_" + key + "_Q.npy")).values();
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
-                TensorArena arena = backend.newArena(1 << 26);
-                TensorArena scratch = backend.newArena(1 << 24)) {
+                TensorArena arena = backend.newArena(1 << 26)) {
             RtnMath.Result result =
                     RtnMath.quantize(
-                            backend,
-                            arena,
-                            scratch,
+                            new Desk(backend, arena),
                             new Weight.Dense(put(backend, arena, w)),
                             Encoding.ints(bits, group, symmetric),
                             DType.F32,
                             0,
-                            null,
                             null,
                             false);
             float[] got = values(backend, arena, result.weight());
@@ -125,7 +119,7 @@ class LayerOracleTest {
     private static float[] values(Backend backend, TensorArena arena, Weight q) {
         Tensor t = arena.allocate(DType.F32, new Shape(512, 512));
         backend.run(new CompressionOp.Dequantize(t, q));
-        return Host.floats(backend, t);
+        return backend.floats(t);
     }
 
     /// Equal up to the rounding of the product of a code and its scale.

@@ -6,12 +6,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Host;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -70,7 +70,7 @@ class ZerosTest {
     }
 
     private Tensor put(float[] values, long rows, long cols) {
-        return Host.floats(backend, arena, values).reshape(rows, cols);
+        return new Desk(backend, arena).floats(values).reshape(rows, cols);
     }
 
     private GptqMath.Result quantize(
@@ -88,25 +88,16 @@ class ZerosTest {
                         true,
                         pattern,
                         keepZeros);
-        Factor factor = Factor.of(backend, arena, hessian, 0.01, order != ActOrder.NONE);
-        try (TensorArena scratch = backend.newArena(GptqMath.scratchBytes(OUT, IN, 64))) {
-            return GptqMath.quantize(
-                    backend,
-                    arena,
-                    scratch,
-                    new Weight.Dense(put(w, OUT, IN)),
-                    hessian,
-                    factor,
-                    settings,
-                    DType.F16,
-                    0);
-        }
+        Desk desk = new Desk(backend, arena);
+        Factor factor = Factor.of(desk, hessian, 0.01, order != ActOrder.NONE);
+        return GptqMath.quantize(
+                desk, new Weight.Dense(put(w, OUT, IN)), hessian, factor, settings, DType.F16, 0);
     }
 
     private float[] values(Weight q) {
         Tensor t = matrix(OUT, IN);
         backend.run(new CompressionOp.Dequantize(t, q));
-        return Host.floats(backend, t);
+        return backend.floats(t);
     }
 
     @ParameterizedTest
@@ -187,6 +178,6 @@ class ZerosTest {
     private double form(float[] e) {
         Tensor rows = arena.allocate(DType.F64, new Shape(OUT));
         backend.run(new StatisticOp.QuadraticForm(rows, put(e, OUT, IN), hessian));
-        return Host.sum(Host.doubles(backend, rows));
+        return backend.sum(rows);
     }
 }

@@ -3,9 +3,13 @@ package io.llmc.backend;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.MemoryBudget;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.List;
 
 /// One compute device: its memory, and the operations that run on it.
@@ -59,6 +63,52 @@ public interface Backend extends Runner, AutoCloseable {
 
     /// Waits for pending operations, then copies to the host. The only call that waits.
     void download(MemorySegment dst, Tensor src);
+
+    /// The elements of an F32 tensor.
+    default float[] floats(Tensor t) {
+        try (Arena host = host().newArena()) {
+            return download(t, host).toArray(ValueLayout.JAVA_FLOAT);
+        }
+    }
+
+    /// The elements of an F64 tensor.
+    default double[] doubles(Tensor t) {
+        try (Arena host = host().newArena()) {
+            return download(t, host).toArray(ValueLayout.JAVA_DOUBLE);
+        }
+    }
+
+    /// The first element of an I32 tensor.
+    default int integer(Tensor t) {
+        try (Arena host = host().newArena()) {
+            return download(t, host).get(ValueLayout.JAVA_INT, 0);
+        }
+    }
+
+    /// The elements of an F64 tensor, added up in their order.
+    default double sum(Tensor t) {
+        double sum = 0;
+        for (double v : doubles(t)) {
+            sum += v;
+        }
+        return sum;
+    }
+
+    /// The sum of the squares of a float tensor's elements, row by row.
+    default double squares(Tensor t) {
+        Tensor rows = t.shape().rank() == 2 ? t : t.reshape(1, t.shape().size());
+        try (TensorArena arena = newArena(8 * rows.rows() + 1024)) {
+            Tensor sums = arena.allocate(DType.F64, new Shape(rows.rows()));
+            run(new StatisticOp.RowSquares(sums, rows));
+            return sum(sums);
+        }
+    }
+
+    private MemorySegment download(Tensor t, Arena host) {
+        MemorySegment copy = host.allocate(t.byteSize(), 8);
+        download(copy, t);
+        return copy;
+    }
 
     /// A weight whose tensors lie in host memory, or on another device of the group, as this device
     /// can multiply by it: itself where the device reads host memory, otherwise a copy in `arena`.

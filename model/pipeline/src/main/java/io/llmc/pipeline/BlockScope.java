@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
@@ -31,12 +32,21 @@ public interface BlockScope {
     /// Whether the pass's targets select this layer.
     boolean selected(Linear layer);
 
-    void run(Op op);
+    /// The device, and memory that lives until the block has been written; replaced weights go
+    /// there.
+    Desk desk();
 
-    Backend backend();
+    default void run(Op op) {
+        desk().run(op);
+    }
 
-    /// Lives until the block has been written; replaced weights go here.
-    TensorArena arena();
+    default Backend backend() {
+        return desk().backend();
+    }
+
+    default TensorArena arena() {
+        return desk().arena();
+    }
 
     /// Gives a layer its compressed weight, in the form in which it will be written: what the
     /// sequences see from here on is what a reader of the output will see.

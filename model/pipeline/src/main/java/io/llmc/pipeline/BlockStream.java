@@ -2,8 +2,7 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.backend.Backend;
-import io.llmc.backend.Op;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.model.DecoderBlock;
@@ -288,18 +287,8 @@ final class BlockStream implements AutoCloseable {
         }
 
         @Override
-        public void run(Op op) {
-            model.backend().run(op);
-        }
-
-        @Override
-        public Backend backend() {
-            return model.backend();
-        }
-
-        @Override
-        public TensorArena arena() {
-            return trip.arena;
+        public Desk desk() {
+            return new Desk(model.backend(), trip.arena);
         }
 
         @Override

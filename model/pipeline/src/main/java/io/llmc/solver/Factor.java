@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.solver;
 
-import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.util.Arrays;
 import java.util.Comparator;
@@ -26,14 +24,14 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
 
     /// `1 / u[j,j]`, F32 `[in]` in the order of the solver: the square of a weight times it is what
     /// the weight's removal costs.
-    public Tensor costs(Backend backend, TensorArena arena) {
-        Tensor own = arena.allocate(DType.F32, new Shape(diagonal.length));
-        backend.run(new StatisticOp.Diagonal(own, u));
-        float[] costs = Host.floats(backend, own);
+    public Tensor costs(Desk d) {
+        Tensor own = d.allocate(DType.F32, diagonal.length);
+        d.run(new StatisticOp.Diagonal(own, u));
+        float[] costs = d.backend().floats(own);
         for (int j = 0; j < costs.length; j++) {
             costs[j] = 1 / costs[j];
         }
-        return Host.floats(backend, arena, costs);
+        return d.floats(costs);
     }
 
     /// Bytes of scratch for [#of].
@@ -41,39 +39,34 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
         return 8 * in * in + 16 * in + (1 << 14);
     }
 
-    /// @param arena receives the factor, at least [#bytes]
+    /// @param d receives the factor; room for at least [#bytes]
     /// @param h F32 `[in, in]`
     /// @param damping added to the diagonal, as a part of its mean; raised by as much, at least
     ///   0.01, until the factor exists
     /// @param descending the solver takes inputs by falling diagonal, else in their order
     /// @return null where even the largest damping leaves no factor, as for a Hessian of zeros
-    public static Factor of(
-            Backend backend, TensorArena arena, Tensor h, double damping, boolean descending) {
+    public static Factor of(Desk d, Tensor h, double damping, boolean descending) {
         int in = (int) h.rows();
-        Tensor diagonalTensor = arena.allocate(DType.F32, new Shape(in));
-        backend.run(new StatisticOp.Diagonal(diagonalTensor, h));
-        float[] diagonal = Host.floats(backend, diagonalTensor);
+        Tensor diagonalTensor = d.allocate(DType.F32, in);
+        d.run(new StatisticOp.Diagonal(diagonalTensor, h));
+        float[] diagonal = d.backend().floats(diagonalTensor);
         double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
         if (!(mean > 0) || Double.isInfinite(mean)) {
             return null;
         }
         int[] order = descending ? descending(diagonal) : IntStream.range(0, in).toArray();
-        Tensor u = arena.allocate(DType.F32, new Shape(in, in));
-        Tensor status = arena.allocate(DType.I32, new Shape(1));
-        try (TensorArena scratch = arena.scratch()) {
+        Tensor u = d.f32(in, in);
+        Tensor status = d.allocate(DType.I32, 1);
+        try (Desk scratch = d.scratch()) {
             Tensor permuted = h;
             if (descending) {
-                permuted = scratch.allocate(DType.F32, new Shape(in, in));
-                backend.run(
-                        new StatisticOp.GatherSymmetric(
-                                permuted, h, Host.ints(backend, scratch, order)));
+                permuted = scratch.f32(in, in);
+                d.run(new StatisticOp.GatherSymmetric(permuted, h, scratch.ints(order)));
             }
             double used = damping;
             for (int raises = 0; used < 1; raises++, used += Math.max(damping, 0.01)) {
-                backend.run(
-                        new StatisticOp.CholeskyInverse(
-                                u, status, permuted, (float) (used * mean)));
-                if (Host.integer(backend, status) == 0) {
+                d.run(new StatisticOp.CholeskyInverse(u, status, permuted, (float) (used * mean)));
+                if (d.backend().integer(status) == 0) {
                     return new Factor(diagonal, order, u, used, raises);
                 }
             }

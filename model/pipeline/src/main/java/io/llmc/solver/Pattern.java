@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.solver;
 
+import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Targets;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.regex.Matcher;
 
 /// Where zeros may be, and how many.
@@ -45,6 +50,19 @@ public sealed interface Pattern {
     }
 
     double sparsity();
+
+    /// The share of ones in a mask.
+    static double share(Backend backend, Tensor mask) {
+        try (Arena host = backend.host().newArena()) {
+            MemorySegment bytes = host.allocate(mask.byteSize(), 8);
+            backend.download(bytes, mask);
+            long ones = 0;
+            for (long i = 0; i < bytes.byteSize(); i++) {
+                ones += bytes.get(ValueLayout.JAVA_BYTE, i);
+            }
+            return ones / (double) mask.byteSize();
+        }
+    }
 
     /// Reads `sparsity` and `pattern`.
     ///

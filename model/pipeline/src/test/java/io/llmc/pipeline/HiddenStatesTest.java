@@ -11,7 +11,6 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.arch.Architectures;
-import io.llmc.solver.Host;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -39,7 +38,7 @@ class HiddenStatesTest {
             int hidden = model.spec().hidden();
             float[][] all = new float[windows.count()][];
             states.forEach((x, chunk) -> {
-                float[] rows = Host.floats(backend, x);
+                float[] rows = backend.floats(x);
                 int window = LENGTH * hidden;
                 for (int w = 0; w * window < rows.length; w++) {
                     all[states.firstWindow(chunk) + w] =
@@ -51,7 +50,7 @@ class HiddenStatesTest {
             states.gather(chosen, out);
             for (int i = 0; i < chosen.length; i++) {
                 Tensor rows = out.rows((long) i * LENGTH, (i + 1L) * LENGTH);
-                assertThat(Host.floats(backend, rows)).isEqualTo(all[chosen[i]]);
+                assertThat(backend.floats(rows)).isEqualTo(all[chosen[i]]);
             }
         }
     }
