@@ -105,7 +105,13 @@ final class GptqMath {
         void whole(Desk scratch, Grid grid, Tensor dense) {
             try (Desk inner = scratch.scratch()) {
                 Tensor importance = s.weigh() ? diagonal(inner, false) : null;
-                groups(inner, grid, dense, importance, 0, (int) s.spec().tiles().across(dense.cols()));
+                groups(
+                        inner,
+                        grid,
+                        dense,
+                        importance,
+                        0,
+                        (int) s.spec().tiles().across(dense.cols()));
             }
         }
 

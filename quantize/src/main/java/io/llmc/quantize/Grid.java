@@ -2,9 +2,9 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.Desk;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Codes;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
@@ -13,7 +13,8 @@ import io.llmc.tensor.Weight;
 /// @param scales `[out, groups]`
 /// @param zeros U8 `[out, groups]`
 record Grid(Encoding.Grid<Codes.Ints> spec, Tensor scales, Tensor zeros) {
-    static Grid allocate(Desk d, Encoding.Grid<Codes.Ints> spec, long out, long in, DType scaleDtype) {
+    static Grid allocate(
+            Desk d, Encoding.Grid<Codes.Ints> spec, long out, long in, DType scaleDtype) {
         long groups = spec.tiles().across(in);
         return new Grid(
                 spec, d.allocate(scaleDtype, out, groups), d.allocate(DType.U8, out, groups));
