@@ -25,6 +25,7 @@ public final class Dequantizer {
             case Weight.Dense(Tensor own) -> convert(out, own);
             case Weight.Grouped grouped -> dequantize(out, grouped);
             case Weight.Scaled scaled -> dequantize(out, scaled);
+            case Weight.Blocks blocks -> dequantize(out, blocks);
         }
         return out;
     }
@@ -84,6 +85,28 @@ public final class Dequantizer {
                                 * scale;
             }
             round(value, w.scales().dtype());
+            store(out, o, value);
+        }
+    }
+
+    /// `out[o,i] = scale * code`, in F32, then rounded to the type of `out`; see [BlockType].
+    ///
+    /// @param out F32, F16 or BF16 `[out, in]`
+    public static void dequantize(Tensor out, Weight.Blocks w) {
+        float[] value = new float[Math.toIntExact(w.inFeatures())];
+        long rowBytes = w.type().rowBytes(w.inFeatures());
+        for (long o = 0; o < w.outFeatures(); o++) {
+            MemorySegment row = w.blocks().bytes().asSlice(o * rowBytes, rowBytes);
+            for (int i = 0; i < value.length; i++) {
+                long block = (long) (i / w.type().length()) * w.type().bytes();
+                value[i] =
+                        switch (w.type()) {
+                            case Q8_0 -> {
+                                float scale = Floats.get(row.asSlice(block, 2), DType.F16, 0);
+                                yield scale * row.get(ValueLayout.JAVA_BYTE, block + 2 + i % 32);
+                            }
+                        };
+            }
             store(out, o, value);
         }
     }

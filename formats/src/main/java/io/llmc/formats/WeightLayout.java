@@ -56,13 +56,7 @@ public interface WeightLayout {
     /// dense values, have.
     default SequencedMap<String, Tensor> encode(
             String linear, Weight weight, SegmentAllocator memory) {
-        DType dtype =
-                switch (weight) {
-                    case Weight.Dense dense -> dense.values().dtype();
-                    case Weight.Grouped grouped -> grouped.scales().dtype();
-                    case Weight.Scaled scaled -> scaled.scales().dtype();
-                };
-        return encode(linear, weight, dtype, memory);
+        return encode(linear, weight, weight.valueType(), memory);
     }
 
     /// The type in which scales of a new weight should be made.

@@ -24,4 +24,9 @@ public enum BlockType {
     public int bytes() {
         return bytes;
     }
+
+    /// Bytes of a row of `in` weights, the last block of which may have room for more.
+    public long rowBytes(long in) {
+        return Math.ceilDiv(in, (long) length) * bytes;
+    }
 }

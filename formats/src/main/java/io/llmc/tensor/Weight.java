@@ -16,6 +16,9 @@ public sealed interface Weight {
 
     Encoding encoding();
 
+    /// The float type that its values are rounded to, and so are exact in.
+    DType valueType();
+
     /// Everything that the encoding holds in memory.
     Stream<Tensor> tensors();
 
@@ -49,6 +52,11 @@ public sealed interface Weight {
         @Override
         public Encoding encoding() {
             return new Encoding.Dense(values.dtype());
+        }
+
+        @Override
+        public DType valueType() {
+            return values.dtype();
         }
 
         @Override
@@ -116,6 +124,11 @@ public sealed interface Weight {
         }
 
         @Override
+        public DType valueType() {
+            return scales.dtype();
+        }
+
+        @Override
         public Stream<Tensor> tensors() {
             Stream<Tensor> always = Stream.of(codes, scales, zeros);
             return groupIndex == null ? always : Stream.concat(always, Stream.of(groupIndex));
@@ -180,6 +193,11 @@ public sealed interface Weight {
         }
 
         @Override
+        public DType valueType() {
+            return scales.dtype();
+        }
+
+        @Override
         public Stream<Tensor> tensors() {
             return Stream.of(codes, scales);
         }
@@ -195,6 +213,51 @@ public sealed interface Weight {
                     grid,
                     codes.rows(0, rows),
                     scales.rows(0, Math.min(scales.rows(), grid.tiles().down(rows))));
+        }
+    }
+
+    /// Blocks along each row that hold their scales themselves. The values are F32.
+    ///
+    /// @param blocks U8 `[out, bytes of a row]`; what the last block of a row has beyond `inFeatures`
+    ///   is ignored
+    record Blocks(BlockType type, long inFeatures, Tensor blocks) implements Weight {
+        public Blocks {
+            if (blocks.dtype() != DType.U8
+                    || !blocks.is(blocks.rows(), type.rowBytes(inFeatures))) {
+                throw new IllegalArgumentException(
+                        "%d inputs in blocks of %s do not fit %s"
+                                .formatted(inFeatures, type, blocks));
+            }
+        }
+
+        @Override
+        public long outFeatures() {
+            return blocks.rows();
+        }
+
+        @Override
+        public Encoding encoding() {
+            return new Encoding.Blocks(type);
+        }
+
+        @Override
+        public DType valueType() {
+            return DType.F32;
+        }
+
+        @Override
+        public Stream<Tensor> tensors() {
+            return Stream.of(blocks);
+        }
+
+        @Override
+        public Weight with(UnaryOperator<Tensor> f) {
+            return new Blocks(type, inFeatures, f.apply(blocks));
+        }
+
+        @Override
+        public Weight first(long rows) {
+            return new Blocks(type, inFeatures, blocks.rows(0, rows));
         }
     }
 }

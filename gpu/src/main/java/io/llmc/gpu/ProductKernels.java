@@ -40,6 +40,7 @@ final class ProductKernels {
     private final Kernels products;
     private final Kernels dense;
     private final Kernels packed;
+    private final Kernels blocks;
     private final BackendOptions.Math math;
 
     /// Bf16 terms of an activation.
@@ -60,6 +61,7 @@ final class ProductKernels {
         products = new Kernels(gpu, "products");
         dense = new Kernels(gpu, "dense");
         packed = new Kernels(gpu, "packed");
+        blocks = new Kernels(gpu, "blocks");
     }
 
     private Blas blas() {
@@ -83,7 +85,7 @@ final class ProductKernels {
                             Math.ceilDiv(out.rows(), 16L), Math.ceilDiv(out.cols(), 32L), THREADS);
             long shared = 8L * stage(16, 32, w);
             onTensorCores("few_", grid.withShared(shared), out, x, null, w);
-        } else if (type(w) == DType.F32
+        } else if (w.valueType() == DType.F32
                 && w instanceof Weight.Dense(Tensor values)
                 && blas() != null) {
             blas().multiply(
@@ -159,7 +161,7 @@ final class ProductKernels {
         long row = 2L * terms * pitch;
         long rows = Math.clamp(SCRATCH / row / 128 * 128, 128, Math.max(128, m));
         int stages = terms(w) == 1 ? 3 : 2;
-        boolean library = type(w) == DType.BF16 && w instanceof Weight.Dense && blas() != null;
+        boolean library = w.valueType() == DType.BF16 && w instanceof Weight.Dense && blas() != null;
         try (Gpu.Scratch split = gpu.scratch(row * Math.min(m, rows))) {
             for (long r = 0; r < m; r += rows) {
                 long end = Math.min(m, r + rows);
@@ -221,18 +223,10 @@ final class ProductKernels {
 
     /// Bf16 terms of a weight's values.
     private static int terms(Weight w) {
-        return switch (type(w)) {
+        return switch (w.valueType()) {
             case F32 -> 3;
             case F16 -> 2;
             default -> 1;
-        };
-    }
-
-    private static DType type(Weight w) {
-        return switch (w) {
-            case Weight.Dense(Tensor values) -> values.dtype();
-            case Weight.Grouped g -> g.scales().dtype();
-            case Weight.Scaled s -> s.scales().dtype();
         };
     }
 
@@ -249,9 +243,22 @@ final class ProductKernels {
             arguments.add(split);
             arguments.add(Math.ceilDiv(x.cols(), (long) DEPTH) * DEPTH);
         }
+        Kernels family;
+        String name;
         switch (w) {
-            case Weight.Dense(Tensor values) -> arguments.add(values);
+            case Weight.Dense(Tensor values) -> {
+                family = dense;
+                name = "product_" + kind + values.dtype();
+                arguments.add(values);
+            }
+            case Weight.Blocks b -> {
+                family = blocks;
+                name = "blocks_" + kind + b.type();
+                arguments.add(b.blocks());
+            }
             case Weight.Grouped g -> {
+                family = packed;
+                name = "packed_" + kind + g.scales().dtype();
                 arguments.add(g.codes());
                 arguments.add(g.scales());
                 arguments.add(g.zeros());
@@ -267,14 +274,7 @@ final class ProductKernels {
         arguments.add(Math.toIntExact(out.cols()));
         arguments.add(Math.toIntExact(x.cols()));
         arguments.add(terms);
-        boolean isDense = w instanceof Weight.Dense;
-        (isDense ? dense : packed)
-                .launch(
-                        (isDense ? "product_" : "packed_")
-                                + kind
-                                + type(w).name().toLowerCase(Locale.ROOT),
-                        grid,
-                        arguments.toArray());
+        family.launch(name.toLowerCase(Locale.ROOT), grid, arguments.toArray());
     }
 
     /// `c[m,n] += alpha a b`, b `[k,n]`, a `[m,k]` ("nn") or `[k,m]` ("tn").

@@ -19,9 +19,11 @@ final class QuantKernels {
     private static final int RANGE_THREADS = 256;
 
     private final Kernels kernels;
+    private final Kernels blocks;
 
     QuantKernels(Gpu gpu) {
         kernels = new Kernels(gpu, "quant");
+        blocks = new Kernels(gpu, "blocks");
     }
 
     void chooseGrid(CompressionOp.ChooseGrid op) {
@@ -126,6 +128,14 @@ final class QuantKernels {
                         Types.of(values),
                         n);
             }
+            case Weight.Blocks b ->
+                    blocks.launch(
+                            "dequantize_" + b.type().name().toLowerCase(Locale.ROOT),
+                            Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
+                            out,
+                            b.blocks(),
+                            Math.toIntExact(out.rows()),
+                            Math.toIntExact(out.cols()));
             case Weight.Grouped g ->
                     kernels.launch(
                             "dequantize_" + g.grid().codes().bits(),

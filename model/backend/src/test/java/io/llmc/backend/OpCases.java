@@ -53,6 +53,11 @@ public final class OpCases {
             cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
         }
         cases.add(packed(Encoding.ints(4, 5, false), DType.F32, false));
+        cases.add(scaled(Tiles.ROW, DType.F32));
+        cases.add(scaled(Tiles.ROW, DType.BF16));
+        cases.add(scaled(Tiles.TENSOR, DType.F16));
+        cases.add(scaled(new Tiles(16, 20), DType.BF16));
+        cases.add(new WeightCase("Q8_0", Operands::q8));
         return cases;
     }
 
@@ -66,6 +71,12 @@ public final class OpCases {
                                 scales,
                                 groupIndex ? ", group index" : ""),
                 (a, out, in) -> a.packed(spec, scales, groupIndex, out, in));
+    }
+
+    private static WeightCase scaled(Tiles tiles, DType scales) {
+        return new WeightCase(
+                "F8_E4M3, %s, %s".formatted(tiles.describe(), scales),
+                (a, out, in) -> a.scaled(tiles, scales, out, in));
     }
 
     private static List<Case> all() {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend;
 
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -172,6 +174,36 @@ public final class Operands {
                         groups);
         return new Weight.Grouped(
                 spec, in, codes, s, z, groupIndex ? indices((int) groups, in) : null);
+    }
+
+    /// Random codes but for NaN's, with scales of both signs.
+    Weight.Scaled scaled(Tiles tiles, DType scales, long out, long in) {
+        byte[] codes = new byte[Math.toIntExact(out * in)];
+        random.nextBytes(codes);
+        for (int i = 0; i < codes.length; i++) {
+            codes[i] = (codes[i] & 0x7f) == 0x7f ? (byte) (i % 9) : codes[i];
+        }
+        return new Weight.Scaled(
+                new Encoding.Grid<>(Codes.Floats.E4M3, tiles),
+                of(DType.F8_E4M3, i -> codes[(int) i], out, in),
+                normal(scales, 0.01, tiles.down(out), tiles.across(in)));
+    }
+
+    /// Random blocks, whose scales are small floats of both signs, subnormal ones among them.
+    Weight.Blocks q8(long out, long in) {
+        byte[] bytes = new byte[Math.toIntExact(out * BlockType.Q8_0.rowBytes(in))];
+        random.nextBytes(bytes);
+        for (int at = 0; at < bytes.length; at += BlockType.Q8_0.bytes()) {
+            double scale = at % 5 == 0 ? 0x1p-20 : 0.02;
+            int half = Float.floatToFloat16((float) (scale * random.nextGaussian()));
+            bytes[at] = (byte) half;
+            bytes[at + 1] = (byte) (half >> 8);
+            bytes[at + 2] = -128;
+        }
+        return new Weight.Blocks(
+                BlockType.Q8_0,
+                in,
+                of(DType.U8, i -> bytes[(int) i], out, BlockType.Q8_0.rowBytes(in)));
     }
 
     /// Symmetric positive definite: `x^T x / n` of more rows than columns.

@@ -720,6 +720,15 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case Weight.Blocks b -> {
+                long rowBytes = b.type().rowBytes(in);
+                for (int i = 0; i < values.length; i++) {
+                    long at = i / in * rowBytes + i % in / 32 * 34;
+                    int half = (int) get(b.blocks(), at) | (int) get(b.blocks(), at + 1) << 8;
+                    int code = (byte) get(b.blocks(), at + 2 + i % in % 32);
+                    values[i] = Float.float16ToFloat((short) half) * code;
+                }
+            }
             case Weight.Scaled s -> {
                 for (int o = 0; o < out; o++) {
                     for (int i = 0; i < in; i++) {
@@ -738,8 +747,11 @@ public final class ReferenceOps implements Runner {
         return values;
     }
 
-    /// Sign, four bits of exponent, three of mantissa.
+    /// Sign, four bits of exponent, three of mantissa; all of them set are NaN.
     private static float e4m3(int code) {
+        if ((code & 0x7f) == 0x7f) {
+            return Float.NaN;
+        }
         int exponent = code >> 3 & 15;
         double mantissa = (code & 7) / 8.0;
         double magnitude =
@@ -801,7 +813,7 @@ public final class ReferenceOps implements Runner {
             case F32 -> s.set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i, (float) v);
             case F64 -> s.set(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i, v);
             case I32 -> s.set(ValueLayout.JAVA_INT_UNALIGNED, 4 * i, (int) v);
-            case U8 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
+            case U8, F8_E4M3 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
             case F16 ->
                     s.set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i, Float.floatToFloat16((float) v));
             case BF16 -> {

@@ -97,13 +97,12 @@ final class SweepOutput implements BlockStream.BlockOutput {
         }
         DType dtype = plan.encoded(linear).getFirst().dtype();
         Tensor values;
-        switch (weight) {
-            case Weight.Dense dense -> values = dense.values();
-            case Weight.Grouped _, Weight.Scaled _ -> {
-                Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
-                values = arena.allocate(DType.F32, shape);
-                backend.run(new CompressionOp.Dequantize(values, weight));
-            }
+        if (weight instanceof Weight.Dense(Tensor own)) {
+            values = own;
+        } else {
+            Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
+            values = arena.allocate(DType.F32, shape);
+            backend.run(new CompressionOp.Dequantize(values, weight));
         }
         if (values.dtype() == dtype) {
             return new Weight.Dense(values);
@@ -127,6 +126,8 @@ final class SweepOutput implements BlockStream.BlockOutput {
                 tensors.putAll(
                         layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
             }
+            case Weight.Blocks _ ->
+                    throw new IllegalStateException("no layout writes blocks: " + linear.name());
             case Weight.Scaled _ -> tensors.putAll(layout.encode(linear.name(), host, memory));
             case Weight.Dense(Tensor values) ->
                     tensors.put(

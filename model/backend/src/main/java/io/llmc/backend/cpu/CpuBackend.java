@@ -134,22 +134,10 @@ public final class CpuBackend implements Backend {
     /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are
     /// used.
     private Gemm gemm(Weight w) {
-        if (bf16 != null && holdsBf16(w)) {
+        if (bf16 != null && w.valueType() == DType.BF16) {
             return bf16;
         }
-        return switch (w) {
-            case Weight.Dense _ -> dense();
-            case Weight.Grouped _, Weight.Scaled _ -> portable;
-        };
-    }
-
-    /// Whether a weight's values lose nothing in bf16.
-    private static boolean holdsBf16(Weight w) {
-        return switch (w) {
-            case Weight.Dense(var values) -> values.dtype() == DType.BF16;
-            case Weight.Grouped g -> g.scales().dtype() == DType.BF16;
-            case Weight.Scaled s -> s.scales().dtype() == DType.BF16;
-        };
+        return w instanceof Weight.Dense ? dense() : portable;
     }
 
     /// What a person wants to know of this device. Loads no library.

@@ -42,6 +42,13 @@ final class Lanes {
     private static final VectorSpecies<Short> HALF =
             VectorSpecies.of(short.class, VectorShape.forBitSize(F.vectorBitSize() / 2));
 
+    /// As many octets as there are floats in a vector; null where no vector is so short.
+    static final VectorSpecies<Byte> OCTETS =
+            N < 8
+                    ? null
+                    : VectorSpecies.of(
+                            byte.class, VectorShape.forBitSize(F.vectorBitSize() / Float.BYTES));
+
     private Lanes() {}
 
     /// `n` rounded up to whole vectors.

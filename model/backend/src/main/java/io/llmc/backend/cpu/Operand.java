@@ -17,11 +17,8 @@ sealed interface Operand {
     /// The transpose of F32 rows: row i is column i of them.
     record Columns(MemorySegment bytes, long from, long stride) implements Operand {}
 
-    /// Codes, decoded as they are read.
-    record Packed(Codes codes) implements Operand {}
-
-    /// Small floats, decoded as they are read.
-    record Scaled(ScaledRows rows) implements Operand {}
+    /// A packed weight, decoded as it is read.
+    record Packed(Decoder decoder) implements Operand {}
 
     static Operand of(Tensor t) {
         return new Rows(t.bytes(), t.dtype(), 0, t.cols());
@@ -34,8 +31,9 @@ sealed interface Operand {
     static Operand of(Weight w) {
         return switch (w) {
             case Weight.Dense(var values) -> of(values);
-            case Weight.Grouped g -> new Packed(new Codes(g));
-            case Weight.Scaled s -> new Scaled(new ScaledRows(s));
+            case Weight.Grouped g -> new Packed(new GroupedRows(g));
+            case Weight.Scaled s -> new Packed(new ScaledRows(s));
+            case Weight.Blocks b -> new Packed(new BlockRows(b));
         };
     }
 
@@ -66,7 +64,7 @@ sealed interface Operand {
                             stride,
                             count,
                             n);
-            case Rows _, Packed _, Scaled _ -> {
+            case Rows _, Packed _ -> {
                 int line = Lanes.padded(n);
                 float[] decoded = scratch.floats(0, width * line);
                 for (int q = 0; q < count; q += width) {
@@ -99,8 +97,7 @@ sealed interface Operand {
             }
             case Rows(var bytes, var type, long from, long stride) ->
                     Lanes.read(dst, at, bytes, type, from + row * stride + k0, n);
-            case Packed(var codes) -> codes.decode(dst, at, row, k0, n, scratch);
-            case Scaled(var rows) -> rows.decode(dst, at, row, k0, n);
+            case Packed(var decoder) -> decoder.decode(dst, at, row, k0, n, scratch);
         }
     }
 }

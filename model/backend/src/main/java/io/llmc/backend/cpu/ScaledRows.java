@@ -1,46 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.N;
+
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorOperators;
 
 /// Reads the rows of a weight of small floats: `w = round(value(code) * scale)`.
-final class ScaledRows {
-    private final float[] values = new float[256];
+final class ScaledRows implements Decoder {
+    private final Codes.Floats type;
     private final long in;
     private final long height;
     private final long width;
     private final long across;
-    private final DType type;
+    private final DType rounding;
     private final MemorySegment codes;
     private final MemorySegment scales;
 
     ScaledRows(Weight.Scaled w) {
-        for (int code = 0; code < values.length; code++) {
-            values[code] = w.grid().codes().value(code);
-        }
+        type = w.grid().codes();
         in = w.inFeatures();
         height = w.grid().tiles().height(w.outFeatures());
         width = w.grid().tiles().width(in);
         across = w.scales().cols();
-        type = w.scales().dtype();
+        rounding = w.scales().dtype();
         codes = w.codes().bytes();
         scales = w.scales().bytes();
     }
 
-    /// `dst[at, at+n)` = weights `[k0, k0 + n)` of a row.
-    void decode(float[] dst, int at, long row, int k0, int n) {
+    @Override
+    public void decode(float[] dst, int at, long row, int k0, int n, Scratch scratch) {
+        // Out of a file that may be mapped, before anything is loaded as a vector: see Lanes.read.
+        byte[] octets = scratch.octets(n);
+        MemorySegment.copy(codes, ValueLayout.JAVA_BYTE, row * in + k0, octets, 0, n);
         for (int i = 0; i < n; ) {
             long tile = (k0 + i) / width;
             int end = (int) Math.min(n, (tile + 1) * width - k0);
-            float scale = Floats.get(scales, type, row / height * across + tile);
-            for (; i < end; i++) {
-                int code = codes.get(ValueLayout.JAVA_BYTE, row * in + k0 + i) & 0xff;
-                dst[at + i] = Floats.round(values[code] * scale, type);
+            float scale = Floats.get(scales, rounding, row / height * across + tile);
+            scaled(dst, at, octets, i, end, scale);
+            i = end;
+        }
+    }
+
+    /// `dst[at + i] = round(value(octets[i]) * scale)` for `[i, end)`.
+    private void scaled(float[] dst, int at, byte[] octets, int from, int end, float scale) {
+        int i = from;
+        if (Lanes.OCTETS != null) {
+            for (; i <= end - N; i += N) {
+                FloatVector v = e4m3(octets, i).mul(scale);
+                Lanes.round(v, rounding).intoArray(dst, at + i);
             }
         }
+        for (; i < end; i++) {
+            dst[at + i] = Lanes.round(type.value(octets[i] & 0xff) * scale, rounding);
+        }
+    }
+
+    private static FloatVector e4m3(byte[] octets, int at) {
+        IntVector code =
+                (IntVector)
+                        ByteVector.fromArray(Lanes.OCTETS, octets, at)
+                                .convertShape(VectorOperators.B2I, I, 0);
+        IntVector magnitude = code.and(0x7f);
+        // The product moves the exponent's bias from 7 to 127, of subnormal numbers too.
+        IntVector bits =
+                magnitude
+                        .lanewise(VectorOperators.LSHL, 20)
+                        .reinterpretAsFloats()
+                        .mul(0x1p120f)
+                        .reinterpretAsInts();
+        bits = bits.blend(0x7fc00000, magnitude.compare(VectorOperators.EQ, 0x7f));
+        return bits.or(code.and(0x80000000)).reinterpretAsFloats();
     }
 }

@@ -16,7 +16,7 @@ import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
 /// Reads the rows of a packed weight: `w = round((code - zero) * scale)`.
-final class Codes {
+final class GroupedRows implements Decoder {
     /// Eight codes, also where vectors are wider.
     private static final VectorSpecies<Integer> S = IntVector.SPECIES_256;
 
@@ -35,7 +35,7 @@ final class Codes {
     private final MemorySegment groupIndex;
     private final IntVector shifts;
 
-    Codes(Weight.Grouped w) {
+    GroupedRows(Weight.Grouped w) {
         bits = w.grid().codes().bits();
         mask = w.grid().codes().maxCode();
         groupLength = Math.toIntExact(w.grid().tiles().width(w.inFeatures()));
@@ -52,8 +52,8 @@ final class Codes {
         groupIndex = w.groupIndex() == null ? null : w.groupIndex().bytes();
     }
 
-    /// `dst[at, at+n)` = weights `[k0, k0 + n)` of a row.
-    void decode(float[] dst, int at, long row, int k0, int n, Scratch scratch) {
+    @Override
+    public void decode(float[] dst, int at, long row, int k0, int n, Scratch scratch) {
         unpack(dst, at, row, k0, n);
         if (groupIndex != null) {
             byIndex(dst, at, row, k0, n, scratch);
