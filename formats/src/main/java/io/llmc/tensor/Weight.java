@@ -218,8 +218,8 @@ public sealed interface Weight {
 
     /// Blocks along each row that hold their scales themselves. The values are F32.
     ///
-    /// @param blocks U8 `[out, bytes of a row]`; what the last block of a row has beyond `inFeatures`
-    ///   is ignored
+    /// @param blocks U8 `[out, bytes of a row]`; what the last block of a row has beyond
+    ///   `inFeatures` is ignored
     record Blocks(BlockType type, long inFeatures, Tensor blocks) implements Weight {
         public Blocks {
             if (blocks.dtype() != DType.U8

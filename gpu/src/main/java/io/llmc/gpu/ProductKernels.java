@@ -161,7 +161,8 @@ final class ProductKernels {
         long row = 2L * terms * pitch;
         long rows = Math.clamp(SCRATCH / row / 128 * 128, 128, Math.max(128, m));
         int stages = terms(w) == 1 ? 3 : 2;
-        boolean library = w.valueType() == DType.BF16 && w instanceof Weight.Dense && blas() != null;
+        boolean library =
+                w.valueType() == DType.BF16 && w instanceof Weight.Dense && blas() != null;
         try (Gpu.Scratch split = gpu.scratch(row * Math.min(m, rows))) {
             for (long r = 0; r < m; r += rows) {
                 long end = Math.min(m, r + rows);

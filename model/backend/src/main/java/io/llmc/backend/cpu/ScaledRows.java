@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I;
 import static io.llmc.backend.cpu.Lanes.N;
 
