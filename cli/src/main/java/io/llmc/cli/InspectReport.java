@@ -153,8 +153,8 @@ record InspectReport(
         long bytes = tensors.keySet().stream().mapToLong(TensorInfo::byteSize).sum();
         String files = c.weightFiles().size() == 1 ? "1 file" : c.weightFiles().size() + " files";
         String size = "%s in %s".formatted(Sizes.format(bytes), files);
-        try (Checkpoint readable = Checkpoint.open(c.directory());
-                TensorReader reader = readable.reader()) {
+        try (TensorReader reader = c.reader()) {
+            c.requireReadable();
             String grids = c.quantization().isEmpty() ? "none" : grids(reader);
             say("quantization", grids, "quantization", grids);
             SizeReport report = SizeReport.of(c);

@@ -187,6 +187,11 @@ public final class Checkpoint implements AutoCloseable {
         return Optional.of(new ConfigSection(older, "", own));
     }
 
+    /// @throws UserException where llmc cannot read the linear layers
+    public void requireReadable() {
+        scheme();
+    }
+
     /// Whether llmc can read the linear layers.
     public boolean isReadable() {
         try {

@@ -20,9 +20,9 @@ import java.util.function.Predicate;
 /// whoever reads a key that may be null asks [#has] first.
 ///
 /// @param path of the object in the file, as `rope_scaling.`; empty for the file itself
-record ConfigSection(Path file, String path, ObjectNode values) {
+public record ConfigSection(Path file, String path, ObjectNode values) {
     /// Whether the key is there and not null.
-    boolean has(String key) {
+    public boolean has(String key) {
         return values.hasNonNull(key);
     }
 
@@ -31,35 +31,35 @@ record ConfigSection(Path file, String path, ObjectNode values) {
         return has(key) || !has(other) ? key : other;
     }
 
-    int integer(String key, Range range) {
+    public int integer(String key, Range range) {
         return whole(key, required(key, "a whole number" + range.description()), range);
     }
 
-    int integer(String key, Range range, int absent) {
+    public int integer(String key, Range range, int absent) {
         return values.has(key) ? integer(key, range) : absent;
     }
 
-    double decimal(String key, Range range, double absent) {
+    public double decimal(String key, Range range, double absent) {
         return values.has(key) ? decimal(key, range) : absent;
     }
 
-    boolean flag(String key, boolean absent) {
+    public boolean flag(String key, boolean absent) {
         return values.has(key) ? flag(key) : absent;
     }
 
-    String text(String key, String absent) {
+    public String text(String key, String absent) {
         return values.has(key) ? text(key) : absent;
     }
 
-    double decimal(String key, Range range) {
+    public double decimal(String key, Range range) {
         return number(key, required(key, "a number" + range.description()), range);
     }
 
-    boolean flag(String key) {
+    public boolean flag(String key) {
         return typed(key, JsonNode::isBoolean, "true or false").booleanValue();
     }
 
-    String text(String key) {
+    public String text(String key) {
         return typed(key, JsonNode::isTextual, "a string").textValue();
     }
 
@@ -160,7 +160,7 @@ record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     /// @param expected as in "a number above 0"
-    FormatException wrong(String key, String expected) {
+    public FormatException wrong(String key, String expected) {
         if (!values.has(key)) {
             return new FormatException(
                     file, "has no '%s%s', expected %s".formatted(path, key, expected));

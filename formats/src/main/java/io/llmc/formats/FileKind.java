@@ -72,7 +72,7 @@ public record FileKind(String name, String remedy) {
     /// that name is for the caller to judge.
     ///
     /// @throws UserException naming what it is
-    static void requireFile(Path file) {
+    public static void requireFile(Path file) {
         if (Files.isDirectory(file)) {
             throw new UserException(
                     file + ": is a directory, expected a file", "download the model again");

@@ -3,11 +3,16 @@ package io.llmc.formats;
 
 import java.nio.file.Path;
 import java.util.List;
+import java.util.ServiceLoader;
 
-/// Every format of whole models. A path that looks like none is opened as the first, which says
-/// what is missing.
+/// Every format of whole models, in the order in which a path is tried against them: the lines in
+/// `META-INF/services`, so that this package need not know theirs. A path that looks like none is
+/// opened as the first, safetensors, which says what is missing.
 public final class Formats {
-    public static final List<CheckpointFormat> ALL = List.of(new SafetensorsFormat());
+    public static final List<CheckpointFormat> ALL =
+            ServiceLoader.load(CheckpointFormat.class, Formats.class.getClassLoader()).stream()
+                    .map(ServiceLoader.Provider::get)
+                    .toList();
 
     private Formats() {}
 

@@ -35,7 +35,17 @@ public final class HfConfig {
 
     /// Of a file of tensors that has none.
     static HfConfig none(Path file) {
-        return new HfConfig(file, Json.object());
+        return of(file, Json.object());
+    }
+
+    /// What a file of another kind says, in the words of `config.json`.
+    public static HfConfig of(Path file, ObjectNode values) {
+        return new HfConfig(file, values);
+    }
+
+    /// Where it stands.
+    public Path file() {
+        return file;
     }
 
     public String modelType() {

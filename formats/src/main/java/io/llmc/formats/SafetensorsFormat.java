@@ -5,7 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /// A directory with config.json and safetensors files.
-final class SafetensorsFormat implements CheckpointFormat {
+public final class SafetensorsFormat implements CheckpointFormat {
     @Override
     public String name() {
         return "safetensors";

@@ -2,12 +2,10 @@
 package io.llmc.formats;
 
 import io.llmc.tensor.DType;
-import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
-import java.nio.channels.FileChannel.MapMode;
 
 /// A tensor of a safetensors file.
 ///
@@ -26,20 +24,11 @@ record SafetensorsTensor(TensorInfo info, SafetensorsHeader.Entry entry, OpenFil
 
     @Override
     public MemorySegment read(Arena arena) {
-        file.requireWhole();
         if (isMapped()) {
-            return map(arena);
+            return file.map(entry.offset(), entry.bytes(), arena);
         }
         try (Arena doubles = Arena.ofConfined()) {
-            return rounded(map(doubles), arena);
-        }
-    }
-
-    private MemorySegment map(Arena arena) {
-        try {
-            return file.channel().map(MapMode.READ_ONLY, entry.offset(), entry.bytes(), arena);
-        } catch (IOException e) {
-            throw Json.unreadable(file.path(), e);
+            return rounded(file.map(entry.offset(), entry.bytes(), doubles), arena);
         }
     }
 
