@@ -12,8 +12,8 @@ import io.llmc.tensor.DType;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.Set;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
@@ -46,16 +46,26 @@ record GgufArchitecture(String name, String modelType, String className, boolean
 
     /// Keys whose values config.json has under other names, and reads with their ranges.
     private static final SortedMap<String, String> KEYS =
-            new TreeMap<>(Map.of(
-                    "block_count", "num_hidden_layers",
-                    "context_length", "max_position_embeddings",
-                    HIDDEN, "hidden_size",
-                    "feed_forward_length", "intermediate_size",
-                    HEADS, "num_attention_heads",
-                    KV_HEADS, "num_key_value_heads",
-                    KEY_LENGTH, "head_dim",
-                    "attention.layer_norm_rms_epsilon", "rms_norm_eps",
-                    "rope.freq_base", "rope_theta"));
+            new TreeMap<>(
+                    Map.of(
+                            "block_count",
+                            "num_hidden_layers",
+                            "context_length",
+                            "max_position_embeddings",
+                            HIDDEN,
+                            "hidden_size",
+                            "feed_forward_length",
+                            "intermediate_size",
+                            HEADS,
+                            "num_attention_heads",
+                            KV_HEADS,
+                            "num_key_value_heads",
+                            KEY_LENGTH,
+                            "head_dim",
+                            "attention.layer_norm_rms_epsilon",
+                            "rms_norm_eps",
+                            "rope.freq_base",
+                            "rope_theta"));
 
     /// Keys that are looked at elsewhere, or say nothing that changes a result.
     private static final Set<String> OTHERS =
@@ -90,7 +100,8 @@ record GgufArchitecture(String name, String modelType, String className, boolean
                     Map.entry("ffn_down", "mlp.down_proj"));
 
     private static final Pattern TENSOR =
-            Pattern.compile("(?:blk\\.(?<block>[0-9]{1,6})\\.)?(?<part>[a-z_]+)\\.(?<kind>weight|bias)");
+            Pattern.compile(
+                    "(?:blk\\.(?<block>[0-9]{1,6})\\.)?(?<part>[a-z_]+)\\.(?<kind>weight|bias)");
 
     /// @throws UserException where llmc reads no such family from GGUF
     static GgufArchitecture of(ConfigSection metadata) {
@@ -149,13 +160,19 @@ record GgufArchitecture(String name, String modelType, String className, boolean
 
     /// What a key says that is not known here may change every result.
     private void requireKnown(ConfigSection metadata) {
-        metadata.values().fieldNames().forEachRemaining(key -> {
-            String own = key.startsWith(name + ".") ? key.substring(name.length() + 1) : "";
-            boolean none = own.startsWith("expert_") && metadata.values().get(key).asInt(1) == 0;
-            if (!own.isEmpty() && !KEYS.containsKey(own) && !OTHERS.contains(own) && !none) {
-                throw unknown(metadata, "the key '%s'".formatted(key));
-            }
-        });
+        metadata.values()
+                .fieldNames()
+                .forEachRemaining(key -> {
+                    String own = key.startsWith(name + ".") ? key.substring(name.length() + 1) : "";
+                    boolean none =
+                            own.startsWith("expert_") && metadata.values().get(key).asInt(1) == 0;
+                    if (!own.isEmpty()
+                            && !KEYS.containsKey(own)
+                            && !OTHERS.contains(own)
+                            && !none) {
+                        throw unknown(metadata, "the key '%s'".formatted(key));
+                    }
+                });
     }
 
     private UserException unknown(ConfigSection metadata, String what) {

@@ -25,14 +25,15 @@ final class GgufFile implements Container {
         GgufHeader header = GgufHeader.read(file);
         ConfigSection metadata = header.metadata();
         GgufArchitecture architecture = GgufArchitecture.of(metadata);
-        this.config =
-                HfConfig.of(file.path(), architecture.config(metadata, header.tensors()));
-        header.tensors().values().forEach(entry -> {
-            String name = architecture.hubName(metadata, entry.name());
-            TensorInfo info = new TensorInfo(name, entry.type().dtype(), entry.shape());
-            int heads = architecture.interleavedHeads(metadata, entry);
-            tensors.put(name, new GgufTensor(info, entry, file, heads));
-        });
+        this.config = HfConfig.of(file.path(), architecture.config(metadata, header.tensors()));
+        header.tensors()
+                .values()
+                .forEach(entry -> {
+                    String name = architecture.hubName(metadata, entry.name());
+                    TensorInfo info = new TensorInfo(name, entry.type().dtype(), entry.shape());
+                    int heads = architecture.interleavedHeads(metadata, entry);
+                    tensors.put(name, new GgufTensor(info, entry, file, heads));
+                });
     }
 
     @Override

@@ -172,9 +172,7 @@ record GgufHeader(ConfigSection metadata, SequencedMap<String, Entry> tensors) {
                             file.path(),
                             "tensor '%s' begins at byte %s of the data, expected %d: tensors overlap or leave a hole"
                                     .formatted(
-                                            t.name,
-                                            Long.toUnsignedString(t.offset),
-                                            end - start));
+                                            t.name, Long.toUnsignedString(t.offset), end - start));
                 }
                 if (t.bytes > file.bytes() - end) {
                     throw new FormatException(

@@ -108,7 +108,8 @@ public final class GgufBytes {
     public byte[] toBytes() {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         out.writeBytes("GGUF".getBytes(StandardCharsets.US_ASCII));
-        out.writeBytes(bytes(20).putInt(version).putLong(tensors.size()).putLong(keys.size()).array());
+        out.writeBytes(
+                bytes(20).putInt(version).putLong(tensors.size()).putLong(keys.size()).array());
         keys.forEach((key, value) -> {
             out.writeBytes(string(key).array());
             out.writeBytes(value);

@@ -208,12 +208,12 @@ class GgufFormatTest {
                 arguments(
                         "'llama.attention.head_count' is 4294967295",
                         GgufBytes.llama().u32("llama.attention.head_count", -1)),
-                arguments(
-                        "\"yarn\"", GgufBytes.llama().text("llama.rope.scaling.type", "yarn")),
+                arguments("\"yarn\"", GgufBytes.llama().text("llama.rope.scaling.type", "yarn")),
                 arguments("'general.alignment' is 48", GgufBytes.llama().alignment(48)),
                 arguments("unknown type 13", GgufBytes.llama().key("x", 13, bytes(8))),
                 arguments("a list of lists", GgufBytes.llama().key("x", 9, bytes(12).putInt(9))),
-                arguments("neither true nor", GgufBytes.llama().key("x", 7, bytes(1).put((byte) 2))),
+                arguments(
+                        "neither true nor", GgufBytes.llama().key("x", 7, bytes(1).put((byte) 2))),
                 arguments(
                         "18446744073709551615 elements",
                         GgufBytes.llama().key("x", 9, bytes(12).putInt(4).putLong(-1))),
@@ -233,12 +233,10 @@ class GgufFormatTest {
                 arguments("has 5 dimensions", tensor(0, 1, 1, 1, 1, 1)),
                 arguments(
                         "overlap or leave a hole",
-                        GgufBytes.llama()
-                                .tensor("output.weight", 0, ROW, -32, bytes(128))),
+                        GgufBytes.llama().tensor("output.weight", 0, ROW, -32, bytes(128))),
                 arguments(
                         "has 6 rows, expected 2 heads",
-                        GgufBytes.llama()
-                                .f32("blk.0.attn_k.weight", new long[] {1, 6}, ramp(6))));
+                        GgufBytes.llama().f32("blk.0.attn_k.weight", new long[] {1, 6}, ramp(6))));
     }
 
     private static GgufBytes without(String name) {
@@ -291,7 +289,11 @@ class GgufFormatTest {
                 assertThat(floats(reader.tensor(n))).as(n).isEqualTo(floats(expected.tensor(n)));
             }
             for (String key :
-                    List.of("hidden_size", "num_key_value_heads", "vocab_size", "num_hidden_layers")) {
+                    List.of(
+                            "hidden_size",
+                            "num_key_value_heads",
+                            "vocab_size",
+                            "num_hidden_layers")) {
                 assertThat(ours.config().integer(key))
                         .as(key)
                         .isEqualTo(original.config().integer(key));
