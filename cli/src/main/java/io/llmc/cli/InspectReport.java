@@ -10,9 +10,6 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
-import io.llmc.model.LayerSpec.AttentionLayer;
-import io.llmc.model.LayerSpec.Experts;
-import io.llmc.model.LayerSpec.Mlp;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
@@ -112,41 +109,19 @@ record InspectReport(
 
     private void describe(ModelSpec spec) {
         say("layers", Integer.toString(spec.layers().size()), "layers", spec.layers().size());
-        Set<String> attention = new LinkedHashSet<>();
-        Set<String> feedForward = new LinkedHashSet<>();
-        for (LayerSpec layer : spec.layers()) {
-            attention.add(attention(layer.attention()));
-            feedForward.add(feedForward(layer.feedForward()));
-        }
         say("hidden size", Integer.toString(spec.hidden()), "hidden_size", spec.hidden());
-        say("attention", String.join("; ", attention), "attention", attention);
-        say("feed-forward", String.join("; ", feedForward), "feed_forward", feedForward);
+        SequencedMap<String, Set<String>> bodies = new LinkedHashMap<>();
+        spec.layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .forEach(b ->
+                        bodies.computeIfAbsent(b.role(), _ -> new LinkedHashSet<>())
+                                .add(b.summary()));
+        bodies.forEach((role, all) ->
+                say(role, String.join("; ", all), role.replace('-', '_'), all));
         String head = spec.tied() ? ", output layer tied to the embedding" : "";
         say("vocabulary", spec.vocabulary() + head, "vocabulary", spec.vocabulary());
         json.put("tied", spec.tied());
         say("positions", Integer.toString(spec.maxPositions()), "positions", spec.maxPositions());
-    }
-
-    private static String attention(AttentionLayer a) {
-        String shared =
-                a.kvHeads() == a.heads()
-                        ? ""
-                        : " sharing %d keys and values".formatted(a.kvHeads());
-        String window = a.window() == 0 ? "" : ", window of " + a.window();
-        return "%d heads of %d%s%s".formatted(a.heads(), a.headDim(), shared, window);
-    }
-
-    private static String feedForward(LayerSpec.FeedForward f) {
-        return switch (f) {
-            case Mlp mlp ->
-                    "%d channels%s".formatted(mlp.intermediate(), mlp.gated() ? ", gated" : "");
-            case Experts e ->
-                    "%d experts of %d channels, %d for each token"
-                            .formatted(
-                                    e.experts().size(),
-                                    e.experts().getFirst().intermediate(),
-                                    e.topK());
-        };
     }
 
     private void describeWeights(Checkpoint c) {

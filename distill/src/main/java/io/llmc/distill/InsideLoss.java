@@ -7,8 +7,10 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
+import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
 import io.llmc.model.Tape;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -66,21 +68,24 @@ final class InsideLoss implements AutoCloseable {
 
     private void requireEqualHeads(Teacher teacher) {
         for (int i = 0; i < student.blocks().size(); i++) {
-            LayerSpec.AttentionLayer mine = student.blocks().get(i).spec().attention();
-            LayerSpec.AttentionLayer theirs =
-                    teacher.model().spec().layers().get(map.counterparts().get(i)).attention();
-            if (mine.heads() != theirs.heads() || mine.window() != theirs.window()) {
+            LayerSpec mine = student.blocks().get(i).spec();
+            LayerSpec theirs = teacher.model().spec().layers().get(map.counterparts().get(i));
+            if (heads(mine) != heads(theirs) || mine.window() != theirs.window()) {
                 throw new UserException(
                         "block %d of the student has %d heads (window %d), its counterpart %d (window %d)"
                                 .formatted(
                                         i,
-                                        mine.heads(),
+                                        heads(mine),
                                         mine.window(),
-                                        theirs.heads(),
+                                        heads(theirs),
                                         theirs.window()),
                         "attention can only be compared head by head: leave --attention out");
             }
         }
+    }
+
+    private static int heads(LayerSpec layer) {
+        return layer.count(Size.HEADS);
     }
 
     /// What the teacher's blocks gave for a batch, by the student's block.
@@ -143,10 +148,12 @@ final class InsideLoss implements AutoCloseable {
                 spec.attention() == 0
                         ? 0
                         : map.counterparts().stream()
-                                .map(b -> teacher.layers().get(b).attention())
-                                .mapToLong(a -> 4L * rows * (a.queryWidth() + a.keyWidth()) + 512)
+                                .flatMap(b -> teacher.layers().get(b).bodies())
+                                .mapToLong(BodySpec::scored)
+                                .filter(channels -> channels > 0)
+                                .map(channels -> 4L * rows * channels + 512)
                                 .sum();
-        int heads = own.layers().getFirst().attention().heads();
+        int heads = heads(own.layers().getFirst());
         return outputs + scores + 4 * hidden + 16L * rows * heads + (1 << 14);
     }
 

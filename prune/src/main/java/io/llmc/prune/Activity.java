@@ -27,8 +27,7 @@ final class Activity {
                     double[] sum =
                             found.computeIfAbsent(
                                     layers.getFirst(), _ -> new double[(int) x.cols()]);
-                    boolean experts = stage.groups().size() > 1;
-                    long length = experts ? x.rows() : scope.sequenceLength();
+                    long length = stage.routed() ? x.rows() : scope.sequenceLength();
                     for (long row = 0; row < x.rows(); row += length) {
                         add(scope, sum, x.rows(row, row + length));
                     }

@@ -5,8 +5,8 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
+import io.llmc.model.PruneGroup;
 import io.llmc.model.Tap;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.tensor.DType;
@@ -27,19 +27,19 @@ final class ExpertSaliency implements Tap {
     private final double[] sums;
     private final long[] tokens;
 
-    private ExpertSaliency(BlockScope scope, LayerSpec.Experts experts) {
+    private ExpertSaliency(BlockScope scope, PruneGroup experts) {
         this.scope = scope;
-        for (int e = 0; e < experts.experts().size(); e++) {
-            byDown.put(experts.experts().get(e).down(), e);
+        for (int e = 0; e < experts.count(); e++) {
+            byDown.put(experts.whole().get(e).getLast(), e);
         }
         this.sums = new double[byDown.size()];
         this.tokens = new long[byDown.size()];
     }
 
     /// Runs the calibration sequences up to the outputs of the experts.
-    static ExpertSaliency observe(BlockScope scope, LayerSpec.Experts experts) {
+    static ExpertSaliency observe(BlockScope scope, PruneGroup experts) {
         ExpertSaliency saliency = new ExpertSaliency(scope, experts);
-        scope.observe(Stages.reach(scope, experts.experts().getFirst().down()), saliency);
+        scope.observe(Stages.reach(scope, experts.whole().getFirst().getLast()), saliency);
         return saliency;
     }
 

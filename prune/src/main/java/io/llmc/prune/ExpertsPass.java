@@ -5,9 +5,9 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.PruneGroup;
 import io.llmc.model.Replacement;
 import io.llmc.model.Size;
 import io.llmc.pipeline.BlockPass;
@@ -26,7 +26,6 @@ import java.util.SequencedMap;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 
 /// REAP: takes the experts out of every block that count least, by the norm of their outputs times
 /// the router's weights. https://arxiv.org/abs/2510.13999
@@ -82,20 +81,16 @@ public record ExpertsPass(int keep) implements BlockPass {
 
     @Override
     public void check(ModelSpec spec) {
-        List<LayerSpec.Experts> layers =
+        List<PruneGroup> layers =
                 spec.layers().stream()
-                        .map(LayerSpec::feedForward)
-                        .filter(LayerSpec.Experts.class::isInstance)
-                        .map(LayerSpec.Experts.class::cast)
+                        .flatMap(layer -> layer.pruneGroup(Size.EXPERTS).stream())
                         .toList();
         if (layers.isEmpty()) {
             throw new UserException(
                     "a %s has no experts".formatted(spec.modelType()),
                     "choose another method for this model");
         }
-        for (LayerSpec.Experts layer : layers) {
-            check(layer.experts().size(), layer.topK());
-        }
+        layers.forEach(experts -> check(experts.count(), experts.least()));
     }
 
     private void check(int experts, int topK) {
@@ -137,28 +132,34 @@ public record ExpertsPass(int keep) implements BlockPass {
     @Override
     public void apply(BlockScope scope) {
         Replacement replacement = scope.replacement();
-        if (scope.block().spec().feedForward() instanceof LayerSpec.Experts experts) {
-            long start = System.nanoTime();
-            ExpertSaliency saliency = ExpertSaliency.observe(scope, experts);
-            List<Integer> kept = saliency.best(keep);
-            renumber(scope.block(), experts, kept, replacement);
-            slice(scope, experts.router(), kept, replacement);
-            report(scope, experts.router(), saliency, kept, start);
-        }
+        scope.block()
+                .spec()
+                .pruneGroup(Size.EXPERTS)
+                .ifPresent(experts -> apply(scope, experts, replacement));
         scope.reshape(replacement);
+    }
+
+    private void apply(BlockScope scope, PruneGroup experts, Replacement replacement) {
+        long start = System.nanoTime();
+        String router = experts.rows().getFirst().linear();
+        ExpertSaliency saliency = ExpertSaliency.observe(scope, experts);
+        List<Integer> kept = saliency.best(keep);
+        renumber(scope.block(), experts.whole(), kept, replacement);
+        slice(scope, router, kept, replacement);
+        report(scope, router, saliency, kept, start);
     }
 
     /// The expert `kept[i]` gets the number i.
     private static void renumber(
             DecoderBlock block,
-            LayerSpec.Experts experts,
+            List<List<String>> experts,
             List<Integer> kept,
             Replacement replacement) {
         Map<String, Weight> weights =
                 block.linears().stream().collect(Collectors.toMap(Linear::name, Linear::weight));
         for (int i = 0; i < kept.size(); i++) {
-            List<String> from = layers(experts.experts().get(kept.get(i)));
-            List<String> to = layers(experts.experts().get(i));
+            List<String> from = experts.get(kept.get(i));
+            List<String> to = experts.get(i);
             for (int l = 0; l < from.size(); l++) {
                 replacement.put(to.get(l), weights.get(from.get(l)));
                 Tensor bias = block.parameters().get(from.get(l) + ".bias");
@@ -167,10 +168,6 @@ public record ExpertsPass(int keep) implements BlockPass {
                 }
             }
         }
-    }
-
-    private static List<String> layers(LayerSpec.Mlp expert) {
-        return Stream.concat(expert.inputs().stream(), Stream.of(expert.down())).toList();
     }
 
     /// Leaves the router the rows of the experts that stay.

@@ -4,14 +4,16 @@ package io.llmc.prune;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
+import io.llmc.model.Size;
+import io.llmc.model.Span;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.Function;
+import java.util.SequencedMap;
 import java.util.stream.Collectors;
 
 /// A linear layer with the heads of K, of V, or of K and then V.
@@ -22,18 +24,22 @@ import java.util.stream.Collectors;
 record KvHeads(Linear layer, Tensor weight, Tensor bias, long queries, int headDim) {
     /// Those of a block.
     static List<KvHeads> of(DecoderBlock block) {
-        LayerSpec.AttentionLayer a = block.spec().attention();
         Map<String, Linear> linears =
                 block.linears().stream().collect(Collectors.toMap(Linear::name, l -> l));
-        boolean fused = a.projections().size() == 1;
-        Function<String, KvHeads> heads =
-                name ->
+        SequencedMap<String, Span> first = new LinkedHashMap<>();
+        block.spec()
+                .pruneGroup(Size.KV_HEADS)
+                .orElseThrow()
+                .rows()
+                .forEach(span -> first.putIfAbsent(span.linear(), span));
+        return first.values().stream()
+                .map(span ->
                         of(
-                                linears.get(name),
-                                block.parameters().get(name + ".bias"),
-                                fused ? a.queryWidth() : 0,
-                                a.headDim());
-        return a.projections().stream().skip(fused ? 0 : 1).map(heads).toList();
+                                linears.get(span.linear()),
+                                block.parameters().get(span.linear() + ".bias"),
+                                span.from(),
+                                span.width()))
+                .toList();
     }
 
     private static KvHeads of(Linear layer, Tensor bias, long queries, int headDim) {

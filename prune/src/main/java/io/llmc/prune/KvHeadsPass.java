@@ -76,7 +76,7 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     @Override
     public void check(ModelSpec spec) {
         for (LayerSpec layer : spec.layers()) {
-            check(layer.attention().kvHeads());
+            check(layer.count(Size.KV_HEADS));
         }
     }
 
@@ -121,7 +121,7 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     public void apply(BlockScope scope) {
         Replacement replacement = scope.replacement();
         List<KvHeads> layers = KvHeads.of(scope.block());
-        int ratio = scope.block().spec().attention().kvHeads() / to;
+        int ratio = scope.block().spec().count(Size.KV_HEADS) / to;
         List<float[]> shares =
                 weighted
                         ? HeadActivity.shares(scope, layers, ratio)

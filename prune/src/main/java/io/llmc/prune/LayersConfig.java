@@ -13,6 +13,7 @@ import io.llmc.model.arch.Architectures;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /// config.json of a model some of whose layers are gone: whatever it says of layers by their
 /// numbers must be true of the same layers under their new numbers.
@@ -89,7 +90,7 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// The config with the kind of attention of every layer written out, where they differ.
     private HfConfig withTypes(HfConfig smaller) {
-        if (spec.layers().stream().mapToInt(l -> l.attention().window()).distinct().count() < 2) {
+        if (spec.layers().stream().mapToInt(LayerSpec::window).distinct().count() < 2) {
             return smaller;
         }
         HfConfig changed = smaller;
@@ -102,7 +103,7 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
     private ArrayNode types() {
         ArrayNode types = JsonNodeFactory.instance.arrayNode();
         for (int i : kept) {
-            boolean slides = spec.layers().get(i).attention().window() > 0;
+            boolean slides = spec.layers().get(i).window() > 0;
             types.add(slides ? "sliding_attention" : "full_attention");
         }
         return types;
@@ -110,17 +111,11 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// Whether a config says of every layer that stays what the whole model's says of it.
     private boolean describesKept(HfConfig smaller) {
-        List<String> before =
-                kept.stream().map(spec.layers()::get).map(LayersConfig::withoutPrefix).toList();
-        List<String> after =
-                Architectures.specOf(smaller, names).layers().stream()
-                        .map(LayersConfig::withoutPrefix)
-                        .toList();
-        return before.equals(after);
-    }
-
-    /// Everything about a layer but its number: records print all that they hold.
-    private static String withoutPrefix(LayerSpec layer) {
-        return layer.toString().replace(layer.prefix(), "");
+        List<LayerSpec> after = Architectures.specOf(smaller, names).layers();
+        return IntStream.range(0, kept.size())
+                .allMatch(i -> {
+                    LayerSpec before = spec.layers().get(kept.get(i));
+                    return before.at(after.get(i).prefix()).equals(after.get(i));
+                });
     }
 }

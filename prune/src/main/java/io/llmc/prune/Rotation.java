@@ -9,9 +9,11 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
+import io.llmc.model.Streams;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -20,10 +22,12 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.Set;
 
 /// The tensors of a model whose residual stream `x` has become `q x` with the same q everywhere: a
 /// plain model of the same architecture.
@@ -45,7 +49,7 @@ final class Rotation implements Checkpoint.Derivation {
     private final Map<String, NormSpec> readers = new HashMap<>();
 
     /// What writes to the stream.
-    private final Map<String, Boolean> writers = new HashMap<>();
+    private final Set<String> writers = new HashSet<>();
 
     private final Map<String, NormSpec> norms = new HashMap<>();
 
@@ -64,26 +68,16 @@ final class Rotation implements Checkpoint.Derivation {
         this.embedding = underHeadsName ? "model.embed_tokens" : spec.embedding();
         this.head = spec.tied() ? "lm_head" : spec.head();
         for (LayerSpec layer : spec.layers()) {
-            layer.attention().projections().forEach(n -> readers.put(n, layer.attentionNorm()));
-            writers.put(layer.attention().output(), true);
-            norms.put(layer.attentionNorm().name(), layer.attentionNorm());
-            norms.put(layer.feedForwardNorm().name(), layer.feedForwardNorm());
-            switch (layer.feedForward()) {
-                case LayerSpec.Mlp mlp -> add(mlp, layer.feedForwardNorm());
-                case LayerSpec.Experts e -> {
-                    readers.put(e.router(), layer.feedForwardNorm());
-                    e.experts().forEach(x -> add(x, layer.feedForwardNorm()));
-                }
+            for (BranchSpec branch : layer.branches()) {
+                Streams streams = branch.body().streams();
+                streams.readers().forEach(n -> readers.put(n, branch.pre()));
+                writers.addAll(streams.writers());
+                norms.put(branch.pre().name(), branch.pre());
             }
         }
         readers.put(head, spec.finalNorm());
         norms.put(spec.finalNorm().name(), spec.finalNorm());
         this.infos = infos(source, width);
-    }
-
-    private void add(LayerSpec.Mlp mlp, NormSpec norm) {
-        mlp.inputs().forEach(n -> readers.put(n, norm));
-        writers.put(mlp.down(), true);
     }
 
     /// Name and shape of every tensor of the result.
@@ -100,7 +94,7 @@ final class Rotation implements Checkpoint.Derivation {
             boolean weight = name.endsWith(".weight");
             if (weight && (readers.containsKey(owner) || owner.equals(embedding))) {
                 dims[1] = width;
-            } else if (writers.containsKey(owner) || norms.containsKey(owner)) {
+            } else if (writers.contains(owner) || norms.containsKey(owner)) {
                 dims[0] = width;
             }
             all.put(name, TensorInfo.of(name, info.dtype(), dims));
@@ -136,7 +130,7 @@ final class Rotation implements Checkpoint.Derivation {
         if (weight && readers.containsKey(owner)) {
             return read(base.tensor(name), readers.get(owner), info, base, memory);
         }
-        if (writers.containsKey(owner)) {
+        if (writers.contains(owner)) {
             return written(base.tensor(name), info, memory);
         }
         return base.tensor(name);
@@ -250,12 +244,12 @@ final class Rotation implements Checkpoint.Derivation {
     /// Why a model cannot be rotated; null where it can.
     static String obstacle(ModelSpec spec) {
         for (LayerSpec layer : spec.layers()) {
-            for (NormSpec norm : List.of(layer.attentionNorm(), layer.feedForwardNorm())) {
-                if (norm.kind() != NormSpec.Kind.RMS) {
+            for (BranchSpec branch : layer.branches()) {
+                if (branch.pre() == null || branch.pre().kind() != NormSpec.Kind.RMS) {
                     return "its LayerNorms subtract the mean over channels, which a rotation mixes";
                 }
             }
-            if (layer.attentionPostNorm() != null || layer.feedForwardPostNorm() != null) {
+            if (layer.branches().stream().anyMatch(branch -> branch.post() != null)) {
                 return "its norms after attention and feed-forward scale single channels of what is"
                         + " added to the stream, which a rotation mixes";
             }

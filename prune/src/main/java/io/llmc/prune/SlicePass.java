@@ -14,8 +14,10 @@ import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
+import io.llmc.model.Stage;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModelPass;
@@ -111,7 +113,9 @@ public record SlicePass(int hidden) implements ModelPass {
                         .with("tie_word_embeddings", BooleanNode.FALSE);
         // A norm adds eps to the mean over the width, which is larger over fewer channels. Norms of
         // heads read the same key, but their width stays.
-        if (spec.layers().getFirst().attention().queryNorm() != null) {
+        if (spec.layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .anyMatch(body -> !body.innerNorms().isEmpty())) {
             return config;
         }
         double eps = source.config().decimal("rms_norm_eps", spec.finalNorm().eps());
@@ -160,8 +164,8 @@ public record SlicePass(int hidden) implements ModelPass {
                     "the head is no longer tied to the embedding: %,d weights more"
                             .formatted((long) spec.vocabulary() * hidden));
         }
-        int heads = spec.layers().getFirst().attention().heads();
-        if (hidden % heads != 0) {
+        int heads = spec.layers().getFirst().count(Size.HEADS);
+        if (heads > 0 && hidden % heads != 0) {
             int below = hidden / heads * heads;
             warnings.add(
                     "%d channels are no multiple of the %d heads, which transformers asks of some families (llama, gemma3); %d or %d would be"
@@ -188,10 +192,10 @@ public record SlicePass(int hidden) implements ModelPass {
                         TensorArena weights = model.newBlockArena(i)) {
                     DecoderBlock block = model.block(i, reader, weights);
                     states.prepare(block);
-                    add(scope, states, gram, sum, arena);
-                    states.advance(block.stages().subList(0, 2));
-                    add(scope, states, gram, sum, arena);
-                    states.advance(block.stages().subList(2, block.stages().size()));
+                    for (List<Stage> branch : block.branches()) {
+                        add(scope, states, gram, sum, arena);
+                        states.advance(branch);
+                    }
                 }
                 scope.progress().advance(1, model.spec().layers().get(i).prefix());
             }

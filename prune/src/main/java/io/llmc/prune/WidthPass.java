@@ -7,6 +7,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.PruneGroup;
 import io.llmc.model.Size;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
@@ -26,6 +27,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /// Takes feed-forward channels, query heads and KV heads out of every block, equally many each, and
@@ -120,9 +122,7 @@ public record WidthPass(
     public void check(ModelSpec spec) {
         LayerSpec first = spec.layers().getFirst();
         for (LayerSpec layer : spec.layers()) {
-            if (layer.attention().heads() != first.attention().heads()
-                    || layer.attention().kvHeads() != first.attention().kvHeads()
-                    || WidthSizes.intermediate(layer) != WidthSizes.intermediate(first)) {
+            if (WidthSizes.ALL.stream().anyMatch(s -> layer.count(s) != first.count(s))) {
                 throw new UserException(
                         "the layers of this model differ in width", "width prunes equal layers");
             }
@@ -132,16 +132,11 @@ public record WidthPass(
     @Override
     public Map<Size, Integer> sizes(ModelSpec spec) {
         WidthSizes kept = widths(spec);
-        LayerSpec.AttentionLayer a = spec.layers().getFirst().attention();
         Map<Size, Integer> sizes = new EnumMap<>(Size.class);
-        if (kept.heads() != a.heads()) {
-            sizes.put(Size.HEADS, kept.heads());
-        }
-        if (kept.kvHeads() != a.kvHeads()) {
-            sizes.put(Size.KV_HEADS, kept.kvHeads());
-        }
-        if (kept.intermediate() != WidthSizes.intermediate(spec.layers().getFirst())) {
-            sizes.put(Size.INTERMEDIATE, kept.intermediate());
+        for (Size size : WidthSizes.ALL) {
+            if (kept.of(size) != spec.layers().getFirst().count(size)) {
+                sizes.put(size, kept.of(size));
+            }
         }
         return sizes;
     }
@@ -161,81 +156,50 @@ public record WidthPass(
         if (sizes(scope.spec()).isEmpty()) {
             return;
         }
-        WidthSizes kept = widths(scope.spec());
-        LayerSpec layer = scope.block().spec();
-        Slices slices = new Slices(scope, layer);
-        List<Stage> stages = scope.stages();
-        scope.advance(stages.get(0));
-        if (kept.heads() != layer.attention().heads()) {
-            attention(scope, stages.get(1), kept, slices);
-        }
-        scope.advance(stages.get(1));
-        scope.advance(stages.get(2));
-        if (kept.intermediate() != WidthSizes.intermediate(layer)) {
-            feedForward(scope, stages.get(3), kept, slices);
+        WidthSizes sizes = widths(scope.spec());
+        Slices slices = new Slices(scope);
+        Stage before = null;
+        for (Stage stage : scope.stages()) {
+            if (before != null) {
+                scope.advance(before);
+            }
+            Map<String, List<PruneGroup>> read = read(scope.block().spec(), stage, sizes);
+            if (!read.isEmpty()) {
+                prune(scope, stage, read, sizes, slices);
+            }
+            before = stage;
         }
         scope.reshape(slices.replacement());
     }
 
-    private void attention(BlockScope scope, Stage stage, WidthSizes sizes, Slices slices) {
-        LayerSpec.AttentionLayer a = scope.block().spec().attention();
-        int group = a.heads() / a.kvHeads();
-        Units byGroup = Units.together(a.kvHeads(), group * a.headDim(), sizes.kvHeads());
-        prune(
-                scope,
-                stage,
-                (selection, scratch) -> {
-                    int[] groups =
-                            selection.kept(
-                                    byGroup, IntStream.range(0, a.kvHeads()).toArray(), scratch);
-                    int[] heads =
-                            IntStream.of(groups)
-                                    .flatMap(g -> IntStream.range(g * group, (g + 1) * group))
-                                    .toArray();
-                    Units byHead =
-                            Units.inRuns(a.heads(), a.headDim(), a.kvHeads(), sizes.headsOfEach());
-                    int[] kept = selection.kept(byHead.within(groups), heads, scratch);
-                    slices.heads(kept, groups);
-                    return byHead.inputs(kept);
-                },
-                (_, columns) -> slices.output(columns),
-                "%d of %d heads".formatted(sizes.heads(), a.heads()));
-    }
-
-    private void feedForward(BlockScope scope, Stage stage, WidthSizes sizes, Slices slices) {
-        int all = WidthSizes.intermediate(scope.block().spec());
-        Units channels = Units.together(all, 1, sizes.intermediate());
-        List<int[]> chosen = new ArrayList<>();
-        prune(
-                scope,
-                stage,
-                (selection, scratch) -> {
-                    int[] kept =
-                            selection.kept(channels, IntStream.range(0, all).toArray(), scratch);
-                    chosen.add(kept);
-                    return kept;
-                },
-                (down, columns) -> slices.channels(down, chosen.getLast(), columns),
-                "%d of %d channels".formatted(sizes.intermediate(), all));
-    }
-
-    private interface Choice {
-        /// Inputs that stay, ascending.
-        int[] inputs(UnitSelection selection, Desk scratch);
-    }
-
-    private interface Taker {
-        /// @param columns F32 `[out, kept]` in the block's arena
-        void take(Linear layer, Tensor columns);
+    /// By layer of a stage the groups that are columns of it, where parts of them go.
+    private static Map<String, List<PruneGroup>> read(
+            LayerSpec layer, Stage stage, WidthSizes sizes) {
+        Map<String, List<PruneGroup>> read =
+                layer.pruneGroups().stream()
+                        .filter(group -> !group.columns().isEmpty())
+                        .collect(Collectors.groupingBy(g -> g.columns().getFirst().linear()));
+        read.keySet().retainAll(stage.linears().stream().map(Linear::name).toList());
+        read.values().removeIf(groups -> groups.stream().allMatch(sizes::keepsAll));
+        return read;
     }
 
     /// Prunes the inputs of a stage's layers.
-    private void prune(BlockScope scope, Stage stage, Choice choice, Taker taker, String what) {
+    private void prune(
+            BlockScope scope,
+            Stage stage,
+            Map<String, List<PruneGroup>> read,
+            WidthSizes sizes,
+            Slices slices) {
         Map<Linear, double[]> activity =
                 importance == Importance.ACTIVATION ? Activity.observe(scope, stage) : null;
         try (Hessians hessians = Hessians.observe(scope, stage)) {
             for (Hessians.Group g : hessians.groups()) {
-                prune(scope, g, Activity.of(activity, g.selected()), choice, taker, what);
+                List<PruneGroup> groups = read.get(g.selected().getFirst().name());
+                if (groups != null) {
+                    PartChoice choice = new PartChoice(groups, sizes);
+                    prune(scope, g, Activity.of(activity, g.selected()), choice, slices);
+                }
             }
         }
     }
@@ -244,9 +208,8 @@ public record WidthPass(
             BlockScope scope,
             Hessians.Group g,
             double[] activity,
-            Choice choice,
-            Taker taker,
-            String what) {
+            PartChoice choice,
+            Slices slices) {
         long start = System.nanoTime();
         Linear layer = g.selected().getFirst();
         long out = layer.weight().outFeatures();
@@ -256,13 +219,14 @@ public record WidthPass(
                 Desk scratch = d.fresh(Refit.scratchBytes(out, in))) {
             Tensor w = d.f32(out, in);
             d.run(new CompressionOp.Dequantize(w, layer.weight()));
-            int[] kept;
+            SequencedMap<PruneGroup, int[]> parts;
             try (Desk inner = scratch.scratch()) {
                 Tensor h = seen ? g.hessian() : identity(inner, in);
                 double[] sizes = activity == null && !seen ? new double[in] : activity;
                 Importance by = seen ? importance : Importance.WANDA;
-                kept = choice.inputs(new UnitSelection(w, h, sizes, by, damping, rounds), inner);
+                parts = choice.of(new UnitSelection(w, h, sizes, by, damping, rounds), inner);
             }
+            int[] kept = choice.columns(parts);
             int[] removed = complement(kept, in);
             Factor factor;
             Tensor columns;
@@ -281,9 +245,9 @@ public record WidthPass(
                 errors = new Errors(RelativeError.of(error, norm), RelativeError.of(plain, norm));
             }
             layer.replace(new Weight.Dense(full));
-            taker.take(layer, columns);
+            slices.take(layer, parts, columns);
             double seconds = (System.nanoTime() - start) / 1e9;
-            scope.report(report(g, what, factor, errors, seconds));
+            scope.report(report(g, choice.text(), factor, errors, seconds));
         }
     }
 

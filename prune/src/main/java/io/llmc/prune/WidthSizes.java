@@ -4,23 +4,27 @@ package io.llmc.prune;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.PruneGroup;
+import io.llmc.model.Size;
+import java.util.List;
+import java.util.Map;
 
 /// What is left of the widths inside a block, the same in every block.
-///
-/// @param kvHeads KV heads that stay
-/// @param headsOfEach query heads that stay of each of them
-record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
+record WidthSizes(Map<Size, Integer> kept) {
+    /// The sizes that may change.
+    static final List<Size> ALL = List.of(Size.HEADS, Size.KV_HEADS, Size.INTERMEDIATE);
 
     /// @throws UserException where a size cannot be had
     static WidthSizes of(ModelSpec spec, Part ffn, Part heads, Part kvGroups, int multiple) {
-        LayerSpec.AttentionLayer a = spec.layers().getFirst().attention();
-        int group = a.heads() / a.kvHeads();
-        int intermediate = intermediate(spec.layers().getFirst());
+        LayerSpec layer = spec.layers().getFirst();
+        int kvHeads = layer.count(Size.KV_HEADS);
+        int group = layer.count(Size.HEADS) / kvHeads;
+        int intermediate = layer.count(Size.INTERMEDIATE);
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
         int kv =
                 kvGroups == null
-                        ? a.kvHeads()
-                        : count(kvGroups, a.kvHeads(), "--kv-groups", "KV heads");
+                        ? kvHeads
+                        : count(kvGroups, kvHeads, "--kv-groups", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.
@@ -29,18 +33,12 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
                         "--heads and --kv-groups are the same thing where every head has its own KV head",
                         "give one of them");
             }
-            kv = count(heads, a.heads(), "--heads", "heads");
+            kv = count(heads, kvHeads, "--heads", "heads");
         } else if (heads != null) {
             each = headsOfEach(heads, group, kv);
         }
-        return new WidthSizes(kept, kv, each);
-    }
-
-    static int intermediate(LayerSpec layer) {
-        return switch (layer.feedForward()) {
-            case LayerSpec.Mlp mlp -> mlp.intermediate();
-            case LayerSpec.Experts e -> e.experts().getFirst().intermediate();
-        };
+        return new WidthSizes(
+                Map.of(Size.INTERMEDIATE, kept, Size.KV_HEADS, kv, Size.HEADS, kv * each));
     }
 
     private static int channels(Part ffn, int all, int multiple) {
@@ -111,7 +109,12 @@ record WidthSizes(int intermediate, int kvHeads, int headsOfEach) {
         return (int) each;
     }
 
-    int heads() {
-        return kvHeads * headsOfEach;
+    int of(Size size) {
+        return kept.get(size);
+    }
+
+    /// Whether every part of a group stays.
+    boolean keepsAll(PruneGroup group) {
+        return of(group.size()) == group.count();
     }
 }

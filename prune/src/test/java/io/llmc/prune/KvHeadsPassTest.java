@@ -11,7 +11,7 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
-import io.llmc.model.LayerSpec.AttentionLayer;
+import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
@@ -68,9 +68,9 @@ class KvHeadsPassTest {
         return models().filter(model -> attention(model).kvHeads() < attention(model).heads());
     }
 
-    private static AttentionLayer attention(Path model) {
+    private static SelfAttentionSpec attention(Path model) {
         try (Checkpoint c = Checkpoint.open(model)) {
-            return Architectures.specOf(c).layers().getFirst().attention();
+            return Architectures.specOf(c).layers().getFirst().body(SelfAttentionSpec.class).orElseThrow();
         }
     }
 
@@ -85,7 +85,7 @@ class KvHeadsPassTest {
     /// Puts other heads in the place of those of K and V.
     ///
     /// @param heads for each head of the result the one that it was
-    private static EditedCheckpoint.Edit withHeads(AttentionLayer a, int... heads) {
+    private static EditedCheckpoint.Edit withHeads(SelfAttentionSpec a, int... heads) {
         return (name, rows) -> {
             boolean fused = name.contains(".qkv_proj.");
             if (!fused && !name.contains(".k_proj.") && !name.contains(".v_proj.")) {
@@ -118,7 +118,7 @@ class KvHeadsPassTest {
     @ParameterizedTest
     @MethodSource("modelsWithSeveral")
     void equalHeadsPoolToThemselves(Path source) throws IOException {
-        AttentionLayer a = attention(source);
+        SelfAttentionSpec a = attention(source);
         int to = a.kvHeads() / 2;
         // Heads 0, 0, 2, 2.
         int[] pairs = IntStream.range(0, a.kvHeads()).map(h -> h / 2 * 2).toArray();
@@ -137,7 +137,7 @@ class KvHeadsPassTest {
     @ParameterizedTest
     @MethodSource("modelsWithRoomForMore")
     void repeatedHeadsPoolToTheModelThatWas(Path source) throws IOException {
-        AttentionLayer a = attention(source);
+        SelfAttentionSpec a = attention(source);
         Path model =
                 EditedCheckpoint.write(
                         source,
@@ -155,7 +155,7 @@ class KvHeadsPassTest {
     @ParameterizedTest
     @MethodSource("modelsWithSeveral")
     void everyHeadIsTheMeanOfItsNeighbours(Path source) throws IOException {
-        AttentionLayer a = attention(source);
+        SelfAttentionSpec a = attention(source);
         Path model = model(source);
         Path out = temp.resolve("out");
         kvHeads(model, 1, false).run(out);
@@ -185,7 +185,7 @@ class KvHeadsPassTest {
     }
 
     /// All heads of K in one, and so of V where it follows.
-    private static double[][] mean(double[][] rows, int queries, AttentionLayer a) {
+    private static double[][] mean(double[][] rows, int queries, SelfAttentionSpec a) {
         int parts = (rows.length - queries) / a.keyWidth();
         double[][] mean = new double[queries + parts * a.headDim()][rows[0].length];
         System.arraycopy(rows, 0, mean, 0, queries);

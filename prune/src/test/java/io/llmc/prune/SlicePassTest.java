@@ -14,6 +14,8 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.Size;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
@@ -161,7 +163,7 @@ class SlicePassTest {
             assertThat(after.tied()).isFalse();
             assertThat(c.config().flag("tie_word_embeddings", true)).isFalse();
             assertThat(c.config().integer("hidden_size")).isEqualTo(hidden);
-            int dim = before.layers().getFirst().attention().headDim();
+            int dim = headDim(before.layers().getFirst());
             assertThat(c.config().integer("head_dim")).isEqualTo(dim);
             for (String name : List.of("model.embed_tokens.weight", "lm_head.weight")) {
                 assertThat(c.info(name).shape().dims())
@@ -174,9 +176,10 @@ class SlicePassTest {
                             .as(linear.name())
                             .containsExactly(linear.out(), linear.in());
                 }
-                assertThat(c.info(layer.attentionNorm().name() + ".weight").shape().dims())
+                String norm = layer.branches().getFirst().pre().name();
+                assertThat(c.info(norm + ".weight").shape().dims())
                         .containsExactly(hidden);
-                assertThat(layer.attention().headDim()).isEqualTo(dim);
+                assertThat(headDim(layer)).isEqualTo(dim);
             }
             assertThat(c.names()).containsAll(original.names());
         }
@@ -185,9 +188,13 @@ class SlicePassTest {
         assertThat(report.values())
                 .containsEntry("kept", "%d of %d channels".formatted(hidden, before.hidden()))
                 .containsEntry("tokens", 12L * 16);
-        int heads = before.layers().getFirst().attention().heads();
+        int heads = before.layers().getFirst().count(Size.HEADS);
         int expected = (before.tied() ? 1 : 0) + (hidden % heads == 0 ? 0 : 1);
         assertThat(report.warnings()).hasSize(expected);
+    }
+
+    private static int headDim(LayerSpec layer) {
+        return layer.body(SelfAttentionSpec.class).orElseThrow().headDim();
     }
 
     /// Silences the last channels of the stream: rows of what writes to it, columns of the

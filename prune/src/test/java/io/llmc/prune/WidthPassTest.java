@@ -16,9 +16,9 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
-import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.Size;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ModuleReport;
@@ -65,8 +65,12 @@ class WidthPassTest {
         return TestSweep.of(model, "width", options).on(12, 16);
     }
 
-    private static AttentionLayer attention(ModelSpec spec) {
-        return spec.layers().getFirst().attention();
+    private static SelfAttentionSpec attention(LayerSpec layer) {
+        return layer.body(SelfAttentionSpec.class).orElseThrow();
+    }
+
+    private static SelfAttentionSpec attention(ModelSpec spec) {
+        return attention(spec.layers().getFirst());
     }
 
     private static int group(ModelSpec spec) {
@@ -136,9 +140,9 @@ class WidthPassTest {
             Architecture family = Architectures.of(config);
             for (LayerSpec layer : after.layers()) {
                 assertThat(WidthSizes.intermediate(layer)).isEqualTo(channels);
-                assertThat(layer.attention().kvHeads()).isEqualTo(kv);
-                assertThat(layer.attention().heads()).isEqualTo(kv * each);
-                assertThat(layer.attention().headDim()).isEqualTo(attention(before).headDim());
+                assertThat(attention(layer).kvHeads()).isEqualTo(kv);
+                assertThat(attention(layer).heads()).isEqualTo(kv * each);
+                assertThat(attention(layer).headDim()).isEqualTo(attention(before).headDim());
                 for (LinearSpec linear : layer.linears(after.hidden())) {
                     long[] shape =
                             after.inOutLinears()
@@ -210,18 +214,15 @@ class WidthPassTest {
 
     private static Set<String> downs(ModelSpec spec) {
         return spec.layers().stream()
-                .flatMap(layer ->
-                        switch (layer.feedForward()) {
-                            case LayerSpec.Mlp mlp -> Stream.of(mlp);
-                            case LayerSpec.Experts e -> e.experts().stream();
-                        })
-                .map(mlp -> mlp.down() + ".weight")
+                .flatMap(layer -> layer.pruneGroups().stream())
+                .filter(group -> group.size() == Size.INTERMEDIATE)
+                .map(group -> group.columns().getFirst().linear() + ".weight")
                 .collect(Collectors.toSet());
     }
 
     private static Set<String> outputs(ModelSpec spec) {
         return spec.layers().stream()
-                .map(layer -> layer.attention().output() + ".weight")
+                .map(layer -> attention(layer).output() + ".weight")
                 .collect(Collectors.toSet());
     }
 
@@ -272,7 +273,7 @@ class WidthPassTest {
     void silentHeadsGoWithoutATrace(Path source) throws IOException {
         TestModels.require(source);
         ModelSpec spec = TestModels.spec(source);
-        AttentionLayer a = attention(spec);
+        SelfAttentionSpec a = attention(spec);
         int group = group(spec);
         boolean[] silent = new boolean[a.queryWidth()];
         for (int g = 0; g < a.kvHeads(); g++) {
@@ -289,7 +290,7 @@ class WidthPassTest {
     void silentKvHeadsGoWithoutATrace(Path source) throws IOException {
         TestModels.require(source);
         ModelSpec spec = TestModels.spec(source);
-        AttentionLayer a = attention(spec);
+        SelfAttentionSpec a = attention(spec);
         boolean[] silent = new boolean[a.queryWidth()];
         int width = group(spec) * a.headDim();
         Arrays.fill(silent, (a.kvHeads() - 2) * width, (a.kvHeads() - 1) * width, true);
@@ -452,7 +453,7 @@ class WidthPassTest {
     @ValueSource(strings = {"obs", "wanda", "activation"})
     void headsStayInsideEachKvGroup(String importance) throws IOException {
         Path model = model(LLAMA);
-        AttentionLayer a = attention(TestModels.spec(model));
+        SelfAttentionSpec a = attention(TestModels.spec(model));
         Path out = temp.resolve("out");
         SweepResult result = width(model, Map.of("heads", 0.5, "importance", importance)).run(out);
         assertThat(TestSweep.report(result, ATTENTION + "o_proj").values().get("kept"))

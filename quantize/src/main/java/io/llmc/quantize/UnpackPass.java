@@ -112,12 +112,7 @@ public record UnpackPass() implements ModelPass {
                 Stream.concat(
                                 spec.layers().stream()
                                         .flatMap(l -> l.linears(spec.hidden()).stream()),
-                                Stream.of(
-                                        new LinearSpec(
-                                                spec.head(),
-                                                spec.vocabulary(),
-                                                spec.hidden(),
-                                                false)))
+                                Stream.of(spec.output()))
                         .collect(Collectors.toMap(LinearSpec::name, l -> l));
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : source.names()) {

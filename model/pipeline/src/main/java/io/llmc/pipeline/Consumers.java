@@ -2,23 +2,21 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.WeightLayout;
+import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Size;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 
 /// What is known of the programs that read an output, where it is about to meet a limit of theirs.
 final class Consumers {
-    private static final String EXPERTS =
-            "vLLM loads all experts of a block as one layer and refuses a mix: in %d blocks some"
-                    + " would be packed and others not; quantize all of them or none";
-
     private Consumers() {}
 
     /// @param packed layers that are written packed
@@ -40,7 +38,7 @@ final class Consumers {
                             + " layout gptq");
         }
         int heads = heads(target);
-        if (target.hidden() % heads != 0 && source.hidden() % heads(source) == 0) {
+        if (heads > 0 && target.hidden() % heads != 0 && source.hidden() % heads(source) == 0) {
             notes.add(
                     "%d heads do not divide the %d channels of the stream, which transformers asks of some families (llama, gemma3); %s would"
                             .formatted(heads, target.hidden(), divisors(target, heads(source))));
@@ -49,7 +47,7 @@ final class Consumers {
     }
 
     private static int heads(ModelSpec spec) {
-        return spec.layers().getFirst().attention().heads();
+        return spec.layers().getFirst().count(Size.HEADS);
     }
 
     private static String divisors(ModelSpec spec, int most) {
@@ -62,54 +60,34 @@ final class Consumers {
     /// vLLM loads some layers as one, which then is packed or is not.
     private static List<String> split(ModelSpec spec, Set<String> packed) {
         Map<String, Integer> blocks = new LinkedHashMap<>();
-        for (LayerSpec layer : spec.layers()) {
-            fused(layer)
-                    .forEach(names -> {
-                        long some = names.stream().filter(packed::contains).count();
-                        if (some > 0 && some < names.size()) {
-                            String sentence =
-                                    layer.feedForward() instanceof LayerSpec.Experts
-                                                    && !names.equals(
-                                                            layer.attention().projections())
-                                            ? EXPERTS
-                                            : sentence(names, packed);
-                            blocks.merge(sentence, 1, Integer::sum);
-                        }
-                    });
-        }
+        spec.layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .flatMap(body -> body.joints().stream())
+                .forEach(joint -> {
+                    long some = joint.linears().stream().filter(packed::contains).count();
+                    if (some > 0 && some < joint.linears().size()) {
+                        blocks.merge(sentence(joint, packed), 1, Integer::sum);
+                    }
+                });
         return blocks.entrySet().stream().map(e -> e.getKey().formatted(e.getValue())).toList();
     }
 
-    /// Groups of layers that are loaded as one.
-    private static Stream<List<String>> fused(LayerSpec layer) {
-        Stream<List<String>> feedForward =
-                switch (layer.feedForward()) {
-                    case LayerSpec.Mlp mlp -> Stream.of(mlp.inputs());
-                    case LayerSpec.Experts e ->
-                            Stream.of(
-                                    e.experts().stream()
-                                            .flatMap(expert ->
-                                                    Stream.concat(
-                                                            expert.inputs().stream(),
-                                                            Stream.of(expert.down())))
-                                            .toList());
-                };
-        return Stream.concat(Stream.of(layer.attention().projections()), feedForward);
-    }
-
     /// With a place for the number of blocks.
-    private static String sentence(List<String> names, Set<String> packed) {
+    private static String sentence(BodySpec.Joint joint, Set<String> packed) {
+        List<String> names = joint.linears();
+        String some = joint.called().isPresent() ? "some" : last(names, packed::contains);
+        String others =
+                joint.called().isPresent() ? "others" : last(names, n -> !packed.contains(n));
         return ("vLLM loads %s as one layer and refuses a mix: in %%d blocks %s would be packed and"
                         + " %s not; quantize all of them or none")
-                .formatted(
-                        last(names.stream()),
-                        last(names.stream().filter(packed::contains)),
-                        last(names.stream().filter(n -> !packed.contains(n))));
+                .formatted(joint.called().orElse(last(names, _ -> true)), some, others);
     }
 
-    /// The last parts of names.
-    private static String last(Stream<String> names) {
-        return names.map(n -> n.substring(n.lastIndexOf('.') + 1))
+    /// The last parts of some of the names.
+    private static String last(List<String> names, Predicate<String> some) {
+        return names.stream()
+                .filter(some)
+                .map(n -> n.substring(n.lastIndexOf('.') + 1))
                 .distinct()
                 .collect(Collectors.joining(", "));
     }

@@ -5,14 +5,13 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
-import io.llmc.model.LayerSpec;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tokenizer.CalibrationSpec;
-import java.util.ArrayList;
 import java.util.List;
 
 /// How much memory a sweep needs outside the Java heap, and whether activations go to disk for it.
@@ -93,7 +92,7 @@ record MemoryPlan(long bytes, boolean spills) {
                 StreamMemory.of(c, spec, backend, 1, Math.min(PROBE, spec.maxPositions()));
         long passes =
                 sweep.passes().stream()
-                        .mapToLong(p -> work(p, output, spec, calibration))
+                        .mapToLong(p -> work(p, output, c, spec, calibration))
                         .max()
                         .orElse(0);
         long written = 0;
@@ -119,7 +118,11 @@ record MemoryPlan(long bytes, boolean spills) {
 
     /// What a pass holds while it works: of the inputs of its layers, and for one layer.
     private static long work(
-            BlockPass pass, OutputPlan output, ModelSpec spec, CalibrationSpec calibration) {
+            BlockPass pass,
+            OutputPlan output,
+            Checkpoint c,
+            ModelSpec spec,
+            CalibrationSpec calibration) {
         List<SweepPlan.Module> mine =
                 output.modules().values().stream()
                         .filter(m -> pass.targets().selects(m.name()))
@@ -134,23 +137,15 @@ record MemoryPlan(long bytes, boolean spills) {
                         * length;
         long tap = mine.stream().mapToLong(m -> pass.tapBytes(rows, m.out())).max().orElse(0);
         long inputs = 0;
-        for (LayerSpec l : spec.layers()) {
-            List<Long> stages = new ArrayList<>();
-            stages.add(pass.inputBytes(spec.hidden()));
-            stages.add(pass.inputBytes(l.attention().queryWidth()));
-            switch (l.feedForward()) {
-                case LayerSpec.Mlp mlp -> {
-                    stages.add(pass.inputBytes(spec.hidden()));
-                    stages.add(pass.inputBytes(mlp.intermediate()));
-                }
-                case LayerSpec.Experts e -> {
-                    stages.add(e.experts().size() * pass.inputBytes(spec.hidden()));
-                    stages.add(
-                            e.experts().stream()
-                                    .mapToLong(m -> pass.inputBytes(m.intermediate()))
-                                    .sum());
-                }
-            }
+        for (DecoderBlock block : StreamMemory.outlines(c, spec)) {
+            List<Long> stages =
+                    block.stages().stream()
+                            .map(stage ->
+                                    stage.groups().stream()
+                                            .map(layers -> layers.getFirst().weight())
+                                            .mapToLong(w -> pass.inputBytes(w.inFeatures()))
+                                            .sum())
+                            .toList();
             // Who surveys sees a whole block before it counts.
             long held =
                     pass.surveys()
@@ -199,16 +194,6 @@ record MemoryPlan(long bytes, boolean spills) {
 
     /// Channels a token that stages of any block hand on beside the residual stream.
     static long kept(ModelSpec spec) {
-        return spec.layers().stream().mapToLong(MemoryPlan::kept).max().orElse(0);
-    }
-
-    private static long kept(LayerSpec layer) {
-        long hidden =
-                switch (layer.feedForward()) {
-                    case LayerSpec.Mlp mlp -> mlp.intermediate();
-                    case LayerSpec.Experts e ->
-                            (long) e.topK() * e.experts().getFirst().intermediate();
-                };
-        return Math.max(layer.attention().queryWidth(), hidden);
+        return spec.layers().stream().mapToLong(l -> l.kept(spec.hidden())).max().orElse(0);
     }
 }

@@ -268,18 +268,15 @@ final class OutputPlan {
     List<String> denseLinears() {
         ModelSpec spec = target();
         Stream<String> outside = spec.tied() ? Stream.of("lm_head") : Stream.of(spec.head());
-        Stream<String> routers = spec.layers().stream().flatMap(OutputPlan::router);
+        Stream<String> routers =
+                spec.layers().stream()
+                        .flatMap(l -> l.routers(spec.hidden()).stream())
+                        .map(LinearSpec::name);
         Stream<String> unselected =
                 modules.values().stream()
                         .filter(m -> m.encoding().isEmpty())
                         .map(SweepPlan.Module::name);
         return Stream.of(outside, routers, unselected).flatMap(s -> s).toList();
-    }
-
-    private static Stream<String> router(LayerSpec layer) {
-        return layer.feedForward() instanceof LayerSpec.Experts e
-                ? Stream.of(e.router())
-                : Stream.empty();
     }
 
     /// Every tensor of the output in the order of the model's files.
@@ -294,14 +291,12 @@ final class OutputPlan {
         Map<String, Long> rows = new HashMap<>();
         for (LayerSpec layer : target().layers()) {
             layer.linears(target().hidden()).forEach(l -> rows.put(l.name(), l.out()));
-            if (layer.feedForward() instanceof LayerSpec.Experts e) {
-                rows.put(e.router(), (long) e.experts().size());
-            }
+            layer.routers(target().hidden()).forEach(l -> rows.put(l.name(), l.out()));
         }
         Set<String> before = new HashSet<>();
         for (LayerSpec layer : source().layers()) {
             layer.linears(source().hidden()).forEach(l -> before.add(l.name()));
-            router(layer).forEach(before::add);
+            layer.routers(source().hidden()).forEach(l -> before.add(l.name()));
         }
         List<TensorInfo> all = new ArrayList<>();
         for (String name : checkpoint.names()) {

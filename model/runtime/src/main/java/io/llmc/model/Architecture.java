@@ -42,6 +42,7 @@ public interface Architecture {
             case KV_HEADS -> "num_key_value_heads";
             case INTERMEDIATE -> "intermediate_size";
             case EXPERTS -> "num_local_experts";
+            case HEAD_DIM -> "head_dim";
         };
     }
 
@@ -71,6 +72,10 @@ public interface Architecture {
 
     /// The config with the size of a head written out.
     default HfConfig withHeadDim(HfConfig config, ModelSpec spec) {
-        return config.with("head_dim", spec.layers().getFirst().attention().headDim());
+        return spec.layers()
+                .getFirst()
+                .pruneGroup(Size.HEADS)
+                .map(heads -> config.with("head_dim", heads.columns().getFirst().width()))
+                .orElse(config);
     }
 }

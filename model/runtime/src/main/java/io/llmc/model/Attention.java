@@ -6,75 +6,65 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import java.util.List;
 
-/// Self-attention of a block: `x + post(output(attend(project(norm(x)))))`.
+/// Self-attention of a block: `output(attend(project(n)))`.
 ///
 /// @param projections q, k and v, or one fused layer
-/// @param postNorm, queryNorm and keyNorm null for none
+/// @param queryNorm null for none; `keyNorm` too
 record Attention(
-        LayerSpec.AttentionLayer spec,
-        Norm norm,
+        SelfAttentionSpec spec,
         List<Linear> projections,
         Norm queryNorm,
         Norm keyNorm,
-        Linear output,
-        Norm postNorm) {
+        Linear output)
+        implements Body {
 
-    List<Stage> stages() {
-        return List.of(new Project(), new Output());
+    @Override
+    public List<Part> parts() {
+        return List.of(new Attend(), new Output());
     }
 
-    private final class Project implements Stage {
+    private final class Attend implements Part {
         @Override
         public List<List<Linear>> groups() {
             return List.of(projections);
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
-            Tensor x = in.x();
+        public List<Tensor> results(Forward f, long tokens) {
+            return List.of(f.allocate(tokens, spec.queryWidth()));
+        }
+
+        @Override
+        public void run(Forward f, List<Tensor> out, Reading in) {
             if (f.observing()) {
-                try (TensorArena scratch = f.arena().scratch()) {
-                    Tensor normed = f.in(scratch).allocate(x.rows(), x.cols());
-                    norm.forward(f, normed, x);
-                    f.tap().before(projections, normed);
-                }
-                return in;
+                f.tap().before(projections, in.normed(f));
+                return;
             }
-            Tensor attended = f.allocate(x.rows(), spec.queryWidth());
+            Tensor attended = out.getFirst();
+            Tensor q = f.allocate(attended.rows(), spec.queryWidth());
+            Tensor k = f.allocate(attended.rows(), spec.keyWidth());
+            Tensor v = f.allocate(attended.rows(), spec.keyWidth());
             try (TensorArena scratch = f.arena().scratch()) {
-                attend(f.in(scratch), attended, x);
+                Forward inner = f.in(scratch);
+                Tensor normed = in.normed(inner);
+                f.tap().before(projections, normed);
+                project(inner, q, k, v, normed);
             }
-            return new Activations(x, List.of(attended));
+            Tensor query = turned(f, q, queryNorm);
+            Tensor key = turned(f, k, keyNorm);
+            f.run(new ForwardOp.Attention(attended, query, key, v, op(f.positions().length())));
         }
     }
 
-    private void attend(Forward f, Tensor attended, Tensor x) {
-        Tensor q = f.allocate(x.rows(), spec.queryWidth());
-        Tensor k = f.allocate(x.rows(), spec.keyWidth());
-        Tensor v = f.allocate(x.rows(), spec.keyWidth());
-        try (TensorArena scratch = f.arena().scratch()) {
-            Forward inner = f.in(scratch);
-            Tensor normed = inner.allocate(x.rows(), x.cols());
-            norm.forward(f, normed, x);
-            f.tap().before(projections, normed);
-            project(inner, q, k, v, normed);
-        }
-        Tensor query = turned(f, q, queryNorm);
-        Tensor key = turned(f, k, keyNorm);
-        f.run(
-                new ForwardOp.Attention(
-                        attended,
-                        query,
-                        key,
-                        v,
-                        new ForwardOp.AttentionSpec(
-                                f.positions().length(),
-                                spec.heads(),
-                                spec.kvHeads(),
-                                spec.headDim(),
-                                spec.scale(),
-                                spec.window(),
-                                spec.softcap())));
+    private ForwardOp.AttentionSpec op(int length) {
+        return new ForwardOp.AttentionSpec(
+                length,
+                spec.heads(),
+                spec.kvHeads(),
+                spec.headDim(),
+                spec.scores().scale(),
+                spec.scores().window(),
+                spec.scores().softcap());
     }
 
     private void project(Forward f, Tensor q, Tensor k, Tensor v, Tensor normed) {
@@ -86,9 +76,25 @@ record Attention(
         }
         Tensor all = f.allocate(normed.rows(), q.cols() + k.cols() + v.cols());
         projections.getFirst().forward(f, all, normed);
-        f.run(new ForwardOp.Columns(q, all, 0));
-        f.run(new ForwardOp.Columns(k, all, q.cols()));
-        f.run(new ForwardOp.Columns(v, all, q.cols() + k.cols()));
+        take(f, q, all, spec.queries());
+        take(f, k, all, spec.keys());
+        take(f, v, all, spec.values());
+    }
+
+    /// The columns of some heads.
+    private static void take(Forward f, Tensor out, Tensor all, Span heads) {
+        if (heads.run() * heads.width() == heads.period()) {
+            f.run(new ForwardOp.Columns(out, all, heads.from()));
+            return;
+        }
+        // With a run a row, as [tokens * runs, period], one copy takes a run out of every one.
+        long runs = out.cols() / ((long) heads.run() * heads.width());
+        long rows = out.rows() * runs;
+        f.run(
+                new ForwardOp.Columns(
+                        out.reshape(rows, out.cols() / runs),
+                        all.reshape(rows, all.cols() / runs),
+                        heads.from()));
     }
 
     /// Queries or keys with their norm, if any, and rotation, if any.
@@ -98,7 +104,7 @@ record Attention(
             y = f.allocate(x.rows(), x.cols());
             headNorm.forwardHeads(f, y, x, spec.headDim());
         }
-        RopeSpec rope = spec.rope();
+        RopeSpec rope = spec.turns();
         if (rope == null) {
             return y;
         }
@@ -114,21 +120,19 @@ record Attention(
         return z;
     }
 
-    private final class Output implements Stage {
+    private final class Output implements Part {
         @Override
         public List<List<Linear>> groups() {
             return List.of(List.of(output));
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
+        public void run(Forward f, List<Tensor> out, Reading in) {
             Tensor attended = in.kept().getFirst();
-            f.tap().before(linears(), attended);
-            if (f.observing()) {
-                return in;
+            f.tap().before(List.of(output), attended);
+            if (!f.observing()) {
+                output.forward(f, out.getFirst(), attended);
             }
-            return Activations.of(
-                    Residual.add(f, in.x(), postNorm, (g, y) -> output.forward(g, y, attended)));
         }
     }
 }

@@ -6,21 +6,19 @@ import io.llmc.tensor.Tensor;
 import java.util.Collections;
 import java.util.List;
 import java.util.SequencedMap;
-import java.util.stream.Stream;
 
 /// One decoder block with its weights: stages in order.
 public final class DecoderBlock {
     private final LayerSpec spec;
+    private final List<List<Stage>> branches;
     private final List<Stage> stages;
     private final SequencedMap<String, Tensor> parameters;
 
     DecoderBlock(
-            LayerSpec spec,
-            List<Stage> attention,
-            List<Stage> feedForward,
-            SequencedMap<String, Tensor> parameters) {
+            LayerSpec spec, List<Branch> branches, SequencedMap<String, Tensor> parameters) {
         this.spec = spec;
-        this.stages = Stream.concat(attention.stream(), feedForward.stream()).toList();
+        this.branches = branches.stream().map(Branch::stages).toList();
+        this.stages = this.branches.stream().flatMap(List::stream).toList();
         this.parameters = parameters;
     }
 
@@ -34,6 +32,12 @@ public final class DecoderBlock {
         return spec;
     }
 
+    /// The stages of each branch.
+    public List<List<Stage>> branches() {
+        return branches;
+    }
+
+    /// Those of all branches, in the order in which they run.
     public List<Stage> stages() {
         return stages;
     }

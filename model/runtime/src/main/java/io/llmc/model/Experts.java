@@ -11,101 +11,94 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
 
-/// Mixture of experts: each token's norm goes to the experts that the router likes best, and their
-/// weighted sum is added to the residual stream.
+/// Mixture of experts: each token goes to the experts that the router likes best, and gets their
+/// weighted sum.
 ///
-/// Between the two stages the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
-record Experts(
-        LayerSpec.Experts spec, Norm norm, Linear router, List<Expert> experts, Norm postNorm) {
+/// Between the two parts the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
+record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Body {
 
-    /// @param inputs gate and up
-    record Expert(LayerSpec.Mlp spec, List<Linear> inputs, Linear down) {}
-
-    List<Stage> stages() {
+    @Override
+    public List<Part> parts() {
         return List.of(new Expand(), new Contract());
     }
 
-    private final class Expand implements Stage {
+    private final class Expand implements Part {
         @Override
         public List<List<Linear>> groups() {
-            return experts.stream().map(Expert::inputs).toList();
+            return experts.stream().map(Mlp::inputs).toList();
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
-            Tensor x = in.x();
+        public boolean routed() {
+            return true;
+        }
+
+        @Override
+        public List<Tensor> results(Forward f, long tokens) {
             int width = experts.getFirst().spec().intermediate();
-            Tensor hidden = f.observing() ? null : f.allocate(x.rows() * spec.topK(), width);
-            try (TensorArena scratch = f.arena().scratch();
-                    Arena host = Arena.ofConfined()) {
-                Forward inner = f.in(scratch);
-                Tensor normed = inner.allocate(x.rows(), x.cols());
-                norm.forward(inner, normed, x);
-                Routes routes = route(inner, normed, host);
+            return List.of(f.allocate(tokens * spec.topK(), width));
+        }
+
+        @Override
+        public void run(Forward f, List<Tensor> out, Reading in) {
+            try (Arena host = Arena.ofConfined()) {
+                Tensor normed = in.normed(f);
+                Routes routes = route(f, normed, host);
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
-                        expand(inner, experts.get(e), routes, e, hidden, normed);
+                        expand(f, experts.get(e), routes, e, out, normed);
                     }
                 }
             }
-            return f.observing() ? in : new Activations(x, List.of(hidden));
         }
 
         private void expand(
-                Forward f, Expert expert, Routes routes, int e, Tensor hidden, Tensor normed) {
+                Forward f, Mlp expert, Routes routes, int e, List<Tensor> out, Tensor normed) {
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
                 Tensor input = inner.allocate(routes.count(e), normed.cols());
                 f.run(new ForwardOp.GatherRows(input, normed, routes.rows(inner, e)));
                 f.tap().before(expert.inputs(), input);
                 if (!f.observing()) {
-                    Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
-                    Mlp.expand(inner, expert.spec(), expert.inputs(), mine, input);
+                    Tensor mine = out.getFirst().rows(routes.from(e), routes.from(e + 1));
+                    expert.expand(inner, mine, input);
                 }
             }
         }
     }
 
-    private final class Contract implements Stage {
+    private final class Contract implements Part {
         @Override
         public List<List<Linear>> groups() {
             return experts.stream().map(e -> List.of(e.down())).toList();
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
-            Tensor hidden = in.kept().getFirst();
-            if (f.observing()) {
-                try (TensorArena scratch = f.arena().scratch()) {
-                    contract(f.in(scratch), null, in.x(), hidden);
-                }
-                return in;
-            }
-            return Activations.of(
-                    Residual.add(f, in.x(), postNorm, (g, y) -> contract(g, y, in.x(), hidden)));
+        public boolean routed() {
+            return true;
         }
 
-        private void contract(Forward f, Tensor sum, Tensor x, Tensor hidden) {
+        @Override
+        public void run(Forward f, List<Tensor> out, Reading in) {
+            Tensor hidden = in.kept().getFirst();
             try (TensorArena scratch = f.arena().scratch();
                     Arena host = Arena.ofConfined()) {
                 Forward inner = f.in(scratch);
-                Tensor normed = inner.allocate(x.rows(), x.cols());
-                norm.forward(inner, normed, x);
                 // The router is cheap: asked again, it gives the same answer, and nothing is kept.
-                Routes routes = route(inner, normed, host);
+                Routes routes = route(inner, in.normed(inner), host);
                 if (!f.observing()) {
-                    f.run(new ForwardOp.Zero(sum));
+                    f.run(new ForwardOp.Zero(out.getFirst()));
                 }
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
-                        contract(inner, experts.get(e), routes, e, sum, hidden);
+                        contract(inner, experts.get(e), routes, e, out, hidden);
                     }
                 }
             }
         }
 
         private void contract(
-                Forward f, Expert expert, Routes routes, int e, Tensor sum, Tensor hidden) {
+                Forward f, Mlp expert, Routes routes, int e, List<Tensor> out, Tensor hidden) {
             Tensor mine = hidden.rows(routes.from(e), routes.from(e + 1));
             f.tap().before(List.of(expert.down()), mine);
             try (TensorArena scratch = f.arena().scratch()) {
@@ -115,6 +108,7 @@ record Experts(
                     f.tap().routed(expert.down(), mine, gates);
                     return;
                 }
+                Tensor sum = out.getFirst();
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
                 f.run(new ForwardOp.AccumulateRows(sum, y, routes.rows(inner, e), gates, 1));

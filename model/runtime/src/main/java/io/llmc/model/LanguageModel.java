@@ -41,23 +41,23 @@ public final class LanguageModel implements AutoCloseable {
         this.spec = spec;
         this.backend = backend;
         this.reader = checkpoint.reader(backend.host());
-        this.arena = backend.newArena(Weights.outerBytes(checkpoint, spec, backend));
-        Weights weights = new Weights(new StoredParameters(reader, backend, arena, false));
+        this.arena = backend.newArena(BlockBuilder.outerBytes(checkpoint, spec, backend));
+        BlockBuilder outside = new BlockBuilder(new StoredParameters(reader, backend, arena, false));
         this.embedding =
-                weights.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
+                outside.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
         this.positionEmbedding =
                 spec.positionEmbedding() == null
                         ? null
-                        : weights.parameter(
+                        : outside.parameter(
                                 spec.positionEmbedding() + ".weight",
                                 spec.maxPositions(),
                                 spec.hidden());
-        this.finalNorm = weights.norm(spec.finalNorm(), spec.hidden());
+        this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
                         ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
-                        : weights.linear(spec.output());
-        this.parameters = weights.others();
+                        : outside.linear(spec.output());
+        this.parameters = outside.others();
         if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
             parameters.put(spec.head() + ".weight", values);
         }
@@ -139,7 +139,7 @@ public final class LanguageModel implements AutoCloseable {
     ///
     /// @param hidden width of the residual stream
     public static DecoderBlock block(LayerSpec layer, int hidden, Parameters parameters) {
-        return new Weights(parameters).block(layer, hidden);
+        return new BlockBuilder(parameters).block(layer, hidden);
     }
 
     /// The first block's input of sequences of token ids: I32 host memory, whole sequences of the

@@ -1,198 +1,119 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.backend.ForwardOp.Activation;
-import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.function.UnaryOperator;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
 /// One decoder block as data: sizes, names in the checkpoint, flags. Per layer, since pruning and
 /// local attention make layers differ.
 ///
-/// @param attentionNorm before attention
-/// @param attentionPostNorm after attention, before its result is added; null for none
-/// @param feedForwardNorm before the feed-forward
-/// @param feedForwardPostNorm after it, before its result is added; null for none
-public record LayerSpec(
-        String prefix,
-        NormSpec attentionNorm,
-        AttentionLayer attention,
-        NormSpec attentionPostNorm,
-        NormSpec feedForwardNorm,
-        FeedForward feedForward,
-        NormSpec feedForwardPostNorm) {
+/// @param prefix what the names of its tensors begin with
+/// @param branches in the order in which they are added to the residual stream
+public record LayerSpec(String prefix, List<BranchSpec> branches) {
+    public LayerSpec {
+        if (branches.isEmpty() || branches.getFirst().parallel()) {
+            throw new IllegalArgumentException(
+                    "a block begins with a branch that reads its input: " + prefix);
+        }
+    }
+
+    /// Branches that follow each other.
+    public static LayerSpec of(String prefix, BranchSpec... branches) {
+        return new LayerSpec(prefix, List.of(branches));
+    }
 
     /// A linear layer as data.
     ///
     /// @param bias whether it has one, `[out]`
-    public record LinearSpec(String name, long out, long in, boolean bias) {}
+    /// @param sizes of config.json that its shape is made of, outputs first
+    public record LinearSpec(String name, long out, long in, boolean bias, List<Size> sizes) {}
+
+    public Stream<BodySpec> bodies() {
+        return branches.stream().map(BranchSpec::body);
+    }
+
+    /// The body of a kind, where there is one.
+    public <T extends BodySpec> Optional<T> body(Class<T> kind) {
+        return bodies().filter(kind::isInstance).map(kind::cast).findFirst();
+    }
 
     /// The linear layers that may be compressed, in the order in which they run.
     ///
     /// @param hidden width of the residual stream
     public List<LinearSpec> linears(int hidden) {
-        List<LinearSpec> all = new ArrayList<>(attention.projections(hidden));
-        all.add(attention.output(hidden));
-        switch (feedForward) {
-            case Mlp mlp -> {
-                all.addAll(mlp.inputs(hidden));
-                all.add(mlp.down(hidden));
-            }
-            case Experts e -> {
-                e.experts().forEach(expert -> all.addAll(expert.inputs(hidden)));
-                e.experts().forEach(expert -> all.add(expert.down(hidden)));
-            }
-        }
-        return all;
+        return bodies().flatMap(body -> body.linears(hidden).stream()).toList();
     }
 
-    /// Causal self-attention.
-    ///
-    /// @param projections names of q, k and v, or of one layer that holds their rows in that order
-    /// @param output name of the output projection
-    /// @param biased whether the projections have biases; `outputBiased` says it of the output
-    /// @param window keys that a position sees; 0 for all
-    /// @param softcap 0 for none
-    /// @param rope null for none
-    /// @param queryNorm over each head before the rotation; null for none; `keyNorm` too
-    public record AttentionLayer(
-            List<String> projections,
-            String output,
-            boolean biased,
-            boolean outputBiased,
-            int heads,
-            int kvHeads,
-            int headDim,
-            float scale,
-            int window,
-            float softcap,
-            RopeSpec rope,
-            NormSpec queryNorm,
-            NormSpec keyNorm) {
-        public AttentionLayer {
-            boolean fits =
-                    headDim > 0
-                            && kvHeads > 0
-                            && heads > 0
-                            && heads % kvHeads == 0
-                            && (long) heads * headDim <= Integer.MAX_VALUE / 3
-                            && Float.isFinite(scale)
-                            && window >= 0
-                            && softcap >= 0
-                            && (rope == null || rope.rotated() <= headDim);
-            if (!fits) {
-                throw new IllegalArgumentException("no attention of these sizes: " + output);
-            }
-        }
-
-        public AttentionLayer withProjections(List<String> names) {
-            return new AttentionLayer(
-                    names,
-                    output,
-                    biased,
-                    outputBiased,
-                    heads,
-                    kvHeads,
-                    headDim,
-                    scale,
-                    window,
-                    softcap,
-                    rope,
-                    queryNorm,
-                    keyNorm);
-        }
-
-        public AttentionLayer withBiases(boolean projectionsToo, boolean outputToo) {
-            return new AttentionLayer(
-                    projections,
-                    output,
-                    projectionsToo,
-                    outputToo,
-                    heads,
-                    kvHeads,
-                    headDim,
-                    scale,
-                    window,
-                    softcap,
-                    rope,
-                    queryNorm,
-                    keyNorm);
-        }
-
-        /// q, k and v, or the one layer that holds them.
-        List<LinearSpec> projections(int hidden) {
-            if (projections.size() == 1) {
-                long rows = queryWidth() + 2L * keyWidth();
-                return List.of(new LinearSpec(projections.getFirst(), rows, hidden, biased));
-            }
-            return List.of(
-                    new LinearSpec(projections.get(0), queryWidth(), hidden, biased),
-                    new LinearSpec(projections.get(1), keyWidth(), hidden, biased),
-                    new LinearSpec(projections.get(2), keyWidth(), hidden, biased));
-        }
-
-        LinearSpec output(int hidden) {
-            return new LinearSpec(output, hidden, queryWidth(), outputBiased);
-        }
-
-        public int queryWidth() {
-            return heads * headDim;
-        }
-
-        public int keyWidth() {
-            return kvHeads * headDim;
-        }
+    /// Linear layers that are never compressed.
+    public List<LinearSpec> routers(int hidden) {
+        return bodies().flatMap(body -> body.routers(hidden).stream()).toList();
     }
 
-    /// What follows attention in a block.
-    public sealed interface FeedForward {}
-
-    /// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
-    ///
-    /// @param inputs names of gate and up; of one layer that holds their rows in that order; or,
-    ///   without a gate, of up alone
-    /// @param biased whether all of them have biases
-    /// @param intermediate channels between
-    public record Mlp(
-            List<String> inputs,
-            String down,
-            boolean biased,
-            int intermediate,
-            Activation activation,
-            boolean gated)
-            implements FeedForward {
-        public Mlp {
-            if (intermediate <= 0 || intermediate > Integer.MAX_VALUE / 2) {
-                throw new IllegalArgumentException("no feed-forward of this size: " + down);
-            }
-        }
-
-        /// Gate and up, the one layer that holds both, or up alone.
-        List<LinearSpec> inputs(int hidden) {
-            long rows = gated && inputs.size() == 1 ? 2L * intermediate : intermediate;
-            return inputs.stream().map(name -> new LinearSpec(name, rows, hidden, biased)).toList();
-        }
-
-        LinearSpec down(int hidden) {
-            return new LinearSpec(down, hidden, intermediate, biased);
-        }
+    /// What pruning may take out.
+    public List<PruneGroup> pruneGroups() {
+        return bodies().flatMap(body -> body.pruneGroups().stream()).toList();
     }
 
-    /// Each token goes to its `topK` best experts and gets their weighted sum.
-    ///
-    /// @param router name of the linear layer that scores experts; never compressed
-    /// @param experts each a gated MLP with separate gate and up
-    /// @param renormalise the chosen experts' weights sum to 1
-    public record Experts(String router, List<Mlp> experts, int topK, boolean renormalise)
-            implements FeedForward {
-        public Experts {
-            if (topK < 1 || topK > experts.size()) {
-                throw new IllegalArgumentException(
-                        "the best %d of %d experts".formatted(topK, experts.size()));
+    /// Parts that a size of config.json counts.
+    public Optional<PruneGroup> pruneGroup(Size size) {
+        return pruneGroups().stream().filter(g -> g.size() == size).findFirst();
+    }
+
+    /// How many parts a size counts; 0 where there are none.
+    public int count(Size size) {
+        return pruneGroup(size).map(PruneGroup::count).orElse(0);
+    }
+
+    /// What may be scaled, each source once with all of its readers.
+    public List<ScaleGroup> scaleGroups() {
+        SequencedMap<ScaleGroup.Source, ScaleGroup> all = new LinkedHashMap<>();
+        for (BranchSpec branch : branches) {
+            for (ScaleGroup g : branch.scaleGroups()) {
+                all.merge(
+                        g.source(),
+                        g,
+                        (a, b) ->
+                                new ScaleGroup(
+                                        a.source(),
+                                        Stream.concat(a.readers().stream(), b.readers().stream())
+                                                .toList()));
             }
         }
+        return List.copyOf(all.sequencedValues());
+    }
 
-        LinearSpec router(int hidden) {
-            return new LinearSpec(router, experts.size(), hidden, false);
-        }
+    /// Most channels a token that stages hand on beside the residual stream.
+    public long kept(int hidden) {
+        return IntStream.range(0, branches.size())
+                .mapToLong(i ->
+                        branches.get(i).body().kept() + (branches.get(i).parallel() ? hidden : 0))
+                .max()
+                .orElse(0);
+    }
+
+    /// Whether the next branch reads what this one reads.
+    boolean shares(int branch) {
+        return branch + 1 < branches.size() && branches.get(branch + 1).parallel();
+    }
+
+    /// Keys that a position sees; 0 for all.
+    public int window() {
+        return bodies().mapToInt(BodySpec::window).max().orElse(0);
+    }
+
+    Stream<RopeSpec> ropes() {
+        return bodies().flatMap(body -> body.rope().stream());
+    }
+
+    /// The same layer under another prefix.
+    public LayerSpec at(String other) {
+        UnaryOperator<String> names =
+                name -> name.startsWith(prefix) ? other + name.substring(prefix.length()) : name;
+        return new LayerSpec(other, branches.stream().map(b -> b.renamed(names)).toList());
     }
 }

@@ -6,61 +6,55 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import java.util.List;
 
-/// Feed-forward of a block: `x + post(down(activation(gate(n)) * up(n)))` with `n = norm(x)`.
+/// Feed-forward of a block: `down(activation(gate(n)) * up(n))`.
 ///
 /// @param inputs gate and up; one fused layer; or, ungated, up alone
-/// @param postNorm null for none
-record Mlp(LayerSpec.Mlp spec, Norm norm, List<Linear> inputs, Linear down, Norm postNorm) {
+record Mlp(MlpSpec spec, List<Linear> inputs, Linear down) implements Body {
 
-    List<Stage> stages() {
+    @Override
+    public List<Part> parts() {
         return List.of(new Expand(), new Contract());
     }
 
-    private final class Expand implements Stage {
+    private final class Expand implements Part {
         @Override
         public List<List<Linear>> groups() {
             return List.of(inputs);
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
-            Tensor x = in.x();
-            Tensor hidden = f.observing() ? null : f.allocate(x.rows(), spec.intermediate());
-            try (TensorArena scratch = f.arena().scratch()) {
-                Forward inner = f.in(scratch);
-                Tensor normed = inner.allocate(x.rows(), x.cols());
-                norm.forward(inner, normed, x);
-                f.tap().before(inputs, normed);
-                if (f.observing()) {
-                    return in;
-                }
-                expand(inner, spec, inputs, hidden, normed);
+        public List<Tensor> results(Forward f, long tokens) {
+            return List.of(f.allocate(tokens, spec.intermediate()));
+        }
+
+        @Override
+        public void run(Forward f, List<Tensor> out, Reading in) {
+            Tensor normed = in.normed(f);
+            f.tap().before(inputs, normed);
+            if (!f.observing()) {
+                expand(f, out.getFirst(), normed);
             }
-            return new Activations(x, List.of(hidden));
         }
     }
 
-    private final class Contract implements Stage {
+    private final class Contract implements Part {
         @Override
         public List<List<Linear>> groups() {
             return List.of(List.of(down));
         }
 
         @Override
-        public Activations run(Forward f, Activations in) {
+        public void run(Forward f, List<Tensor> out, Reading in) {
             Tensor hidden = in.kept().getFirst();
-            f.tap().before(linears(), hidden);
-            if (f.observing()) {
-                return in;
+            f.tap().before(List.of(down), hidden);
+            if (!f.observing()) {
+                down.forward(f, out.getFirst(), hidden);
             }
-            return Activations.of(
-                    Residual.add(f, in.x(), postNorm, (g, y) -> down.forward(g, y, hidden)));
         }
     }
 
     /// `hidden = activation(gate(x)) * up(x)`, or `activation(up(x))`; an expert's first half too.
-    static void expand(
-            Forward f, LayerSpec.Mlp spec, List<Linear> inputs, Tensor hidden, Tensor x) {
+    void expand(Forward f, Tensor hidden, Tensor x) {
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
             Tensor gate = inner.allocate(x.rows(), spec.intermediate());

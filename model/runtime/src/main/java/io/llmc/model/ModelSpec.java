@@ -57,8 +57,8 @@ public record ModelSpec(
     }
 
     /// The output layer; the embedding's matrix where tied.
-    LinearSpec output() {
-        return new LinearSpec(head, vocabulary, hidden, false);
+    public LinearSpec output() {
+        return new LinearSpec(head, vocabulary, hidden, false, List.of(Size.HIDDEN));
     }
 
     public boolean tied() {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import java.util.function.UnaryOperator;
+
 /// A normalisation over channels.
 ///
 /// @param name the checkpoint's, without `.weight`
@@ -28,6 +30,13 @@ public record NormSpec(String name, Kind kind, float eps, float offset) {
 
     public static NormSpec layer(String name, double eps) {
         return new NormSpec(name, Kind.LAYER, (float) eps, 0);
+    }
+
+    /// Null for null.
+    static NormSpec renamed(NormSpec norm, UnaryOperator<String> names) {
+        return norm == null
+                ? null
+                : new NormSpec(names.apply(norm.name), norm.kind, norm.eps, norm.offset);
     }
 
     public NormSpec offsetBy(float added) {

@@ -39,10 +39,16 @@ public final class Positions {
             List<LayerSpec> layers, int length, Backend backend, TensorArena arena) {
         Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
         for (LayerSpec layer : layers) {
-            RopeSpec rope = layer.attention().rope();
-            if (rope != null && !tables.containsKey(rope)) {
-                tables.put(rope, upload(RopeTable.compute(rope, length), length, backend, arena));
-            }
+            layer.ropes()
+                    .forEach(rope ->
+                            tables.computeIfAbsent(
+                                    rope,
+                                    r ->
+                                            upload(
+                                                    RopeTable.compute(r, length),
+                                                    length,
+                                                    backend,
+                                                    arena)));
         }
         return new Positions(length, tables);
     }
@@ -59,8 +65,7 @@ public final class Positions {
     /// Bytes that [#of] needs of its arena.
     public static long bytes(ModelSpec spec, int length) {
         return spec.layers().stream()
-                .map(layer -> layer.attention().rope())
-                .filter(rope -> rope != null)
+                .flatMap(LayerSpec::ropes)
                 .distinct()
                 .mapToLong(rope -> 4L * length * rope.rotated() + 256)
                 .sum();

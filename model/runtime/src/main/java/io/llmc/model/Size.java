@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-/// A size of a model that structured pruning may change.
+/// A size of a model, as config.json has it. Structured pruning may change all but the last.
 public enum Size {
-    HIDDEN("hidden size"),
-    LAYERS("number of layers"),
-    HEADS("number of attention heads"),
-    KV_HEADS("number of KV heads"),
-    INTERMEDIATE("feed-forward size"),
-    EXPERTS("number of experts");
+    HIDDEN("hidden size", "channels"),
+    LAYERS("number of layers", "layers"),
+    HEADS("number of attention heads", "heads"),
+    KV_HEADS("number of KV heads", "KV heads"),
+    INTERMEDIATE("feed-forward size", "channels"),
+    EXPERTS("number of experts", "experts"),
+    HEAD_DIM("size of a head", "channels");
 
     private final String description;
+    private final String parts;
 
-    Size(String description) {
+    Size(String description, String parts) {
         this.description = description;
+        this.parts = parts;
+    }
+
+    /// What it counts.
+    public String parts() {
+        return parts;
     }
 
     @Override

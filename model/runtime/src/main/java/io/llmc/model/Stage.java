@@ -18,6 +18,10 @@ public interface Stage {
         return groups().stream().flatMap(List::stream).toList();
     }
 
+    /// Whether each group sees only the tokens that were sent to it, as experts do; else all see
+    /// whole sequences.
+    boolean routed();
+
     /// Shows the layers' inputs to the pass's tap, then, unless it only observes, goes through
     /// them.
     ///

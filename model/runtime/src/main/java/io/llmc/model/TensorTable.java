@@ -7,7 +7,6 @@ import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
-import io.llmc.model.LayerSpec.AttentionLayer;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Shape;
 import java.nio.file.Path;
@@ -17,6 +16,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
 import java.util.Set;
+import java.util.stream.Collectors;
 
 /// Every tensor that a model reads, from its config.json alone, to be compared with those that its
 /// checkpoint has.
@@ -50,45 +50,27 @@ public final class TensorTable {
                     spec.hidden());
         }
         spec.layers().forEach(this::add);
-        add(spec.finalNorm(), hidden, spec.hidden());
+        add(spec.finalNorm(), spec.hidden(), Size.HIDDEN);
         if (!spec.tied()) {
             add(spec.output(), "vocab_size, " + hidden);
         }
     }
 
     private void add(LayerSpec layer) {
-        String hidden = architecture.key(Size.HIDDEN);
-        AttentionLayer a = layer.attention();
-        add(layer.attentionNorm(), hidden, spec.hidden());
-        add(a.queryNorm(), "head_dim", a.headDim());
-        add(a.keyNorm(), "head_dim", a.headDim());
-        add(layer.attentionPostNorm(), hidden, spec.hidden());
-        add(layer.feedForwardNorm(), hidden, spec.hidden());
-        add(layer.feedForwardPostNorm(), hidden, spec.hidden());
-        String heads = architecture.key(Size.HEADS);
-        String kvHeads = architecture.key(Size.KV_HEADS);
-        // Without the size of a head, it is the hidden size over the number of heads.
-        String both = heads.equals(kvHeads) ? heads : kvHeads + ", " + heads;
-        List<LinearSpec> projections = a.projections(spec.hidden());
-        for (int i = 0; i < projections.size(); i++) {
-            String mine = projections.size() > 1 && i == 0 ? heads : both;
-            add(projections.get(i), mine + ", head_dim, " + hidden);
+        for (BranchSpec branch : layer.branches()) {
+            add(branch.pre(), spec.hidden(), Size.HIDDEN);
+            branch.body().innerNorms().forEach(n -> add(n.norm(), n.channels(), n.size()));
+            add(branch.post(), spec.hidden(), Size.HIDDEN);
         }
-        add(a.output(spec.hidden()), hidden + ", " + heads + ", head_dim");
-        switch (layer.feedForward()) {
-            case LayerSpec.Mlp mlp -> add(mlp);
-            case LayerSpec.Experts e -> {
-                add(e.router(spec.hidden()), architecture.key(Size.EXPERTS) + ", " + hidden);
-                e.experts().forEach(this::add);
-            }
+        for (BodySpec body : layer.bodies().toList()) {
+            body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
+            body.linears(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
         }
     }
 
-    private void add(LayerSpec.Mlp mlp) {
-        String hidden = architecture.key(Size.HIDDEN);
-        String intermediate = architecture.key(Size.INTERMEDIATE);
-        mlp.inputs(spec.hidden()).forEach(l -> add(l, intermediate + ", " + hidden));
-        add(mlp.down(spec.hidden()), hidden + ", " + intermediate);
+    /// The keys of some sizes; a family may have one key for two of them.
+    private String keys(List<Size> sizes) {
+        return sizes.stream().map(architecture::key).distinct().collect(Collectors.joining(", "));
     }
 
     private void add(LinearSpec linear, String keys) {
@@ -98,10 +80,11 @@ public final class TensorTable {
         }
     }
 
-    private void add(NormSpec norm, String keys, int channels) {
+    private void add(NormSpec norm, int channels, Size size) {
         if (norm == null) {
             return;
         }
+        String keys = architecture.key(size);
         add(norm.name() + ".weight", keys, channels);
         if (norm.bias()) {
             add(norm.name() + ".bias", keys, channels);

@@ -5,6 +5,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
@@ -67,14 +68,16 @@ final class Gemma3 implements Architecture {
         HfConfig c = s.config();
         double scalar = c.decimal("query_pre_attn_scalar", Range.above(0, 1e9), 256);
         float scale = (float) (1 / Math.sqrt(scalar));
-        return new LayerSpec(
+        return LayerSpec.of(
                 p,
-                norm(s, p + "input_layernorm"),
-                s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1),
-                norm(s, p + "post_attention_layernorm"),
-                norm(s, p + "pre_feedforward_layernorm"),
-                s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),
-                norm(s, p + "post_feedforward_layernorm"));
+                BranchSpec.of(
+                        norm(s, p + "input_layernorm"),
+                        s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1),
+                        norm(s, p + "post_attention_layernorm")),
+                BranchSpec.of(
+                        norm(s, p + "pre_feedforward_layernorm"),
+                        s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),
+                        norm(s, p + "post_feedforward_layernorm")));
     }
 
     /// Whether each layer has a window.

@@ -3,9 +3,14 @@ package io.llmc.model.arch;
 
 import io.llmc.formats.HfConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.NormSpec;
+import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.SelfAttentionSpec.RowOrder;
 import io.llmc.model.Size;
 import java.util.List;
 import java.util.Optional;
@@ -74,6 +79,7 @@ final class Gpt2 implements Architecture {
             case HIDDEN -> "n_embd";
             case LAYERS -> "n_layer";
             case INTERMEDIATE -> "n_inner";
+            case HEAD_DIM -> "head_dim";
             default -> "n_head";
         };
     }
@@ -90,7 +96,7 @@ final class Gpt2 implements Architecture {
                                             + " number")
                             : Optional.empty();
             case INTERMEDIATE -> Optional.empty();
-            case EXPERTS -> Optional.of("it has none");
+            case EXPERTS, HEAD_DIM -> Optional.of("it has none");
         };
     }
 
@@ -106,33 +112,30 @@ final class Gpt2 implements Architecture {
             if (c.flag("scale_attn_by_inverse_layer_idx", false)) {
                 scale /= index + 1;
             }
-            return new LayerSpec(
-                    p,
-                    NormSpec.layer(p + "ln_1", eps),
-                    new LayerSpec.AttentionLayer(
-                            List.of(p + "attn.c_attn"),
+            SelfAttentionSpec.Projections qkv =
+                    SelfAttentionSpec.Projections.fused(
+                            p + "attn.c_attn", RowOrder.BY_PROJECTION, true);
+            BodySpec attention =
+                    new SelfAttentionSpec(
+                            qkv,
                             p + "attn.c_proj",
                             true,
-                            true,
-                            heads,
-                            heads,
-                            headDim,
-                            (float) scale,
-                            0,
-                            0,
+                            new SelfAttentionSpec.Heads(heads, heads, headDim),
+                            new SelfAttentionSpec.Scores((float) scale, 0, 0),
                             null,
-                            null,
-                            null),
-                    null,
-                    NormSpec.layer(p + "ln_2", eps),
-                    new LayerSpec.Mlp(
+                            null);
+            BodySpec mlp =
+                    new MlpSpec(
                             List.of(p + "mlp.c_fc"),
                             p + "mlp.c_proj",
                             true,
                             intermediate,
                             Sizes.activation(c, "activation_function", "gelu_new"),
-                            false),
-                    null);
+                            false);
+            return LayerSpec.of(
+                    p,
+                    BranchSpec.of(NormSpec.layer(p + "ln_1", eps), attention),
+                    BranchSpec.of(NormSpec.layer(p + "ln_2", eps), mlp));
         }
     }
 }

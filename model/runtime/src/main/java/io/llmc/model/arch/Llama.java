@@ -4,6 +4,8 @@ package io.llmc.model.arch;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
@@ -33,7 +35,7 @@ final class Llama implements Architecture {
             RopeSpec rope = s.rope();
             int window = s.window(4096);
             return decoder(
-                    s, tensors, i -> layer(s, i, s.attention(attention(i), rope, window), false));
+                    s, tensors, i -> layer(s, i, s.attention(attention(i), rope, window, false), false));
         }
         Sizes s = Sizes.of(c, LLAMA);
         RopeSpec rope = s.rope();
@@ -46,7 +48,7 @@ final class Llama implements Architecture {
                         layer(
                                 s,
                                 i,
-                                s.attention(attention(i), rope, 0).withBiases(biased, biased),
+                                s.attention(attention(i), rope, 0, biased),
                                 mlpBiased));
     }
 
@@ -59,21 +61,20 @@ final class Llama implements Architecture {
     }
 
     /// A block with Llama's names and no biases in its MLP.
-    static LayerSpec layer(Sizes s, int i, LayerSpec.AttentionLayer attention) {
+    static LayerSpec layer(Sizes s, int i, BodySpec attention) {
         return layer(s, i, attention, false);
     }
 
-    private static LayerSpec layer(
-            Sizes s, int i, LayerSpec.AttentionLayer attention, boolean mlpBiased) {
+    private static LayerSpec layer(Sizes s, int i, BodySpec attention, boolean mlpBiased) {
+        return layer(s, i, attention, s.mlp(prefix(i) + "mlp.", "hidden_act", "silu", mlpBiased));
+    }
+
+    static LayerSpec layer(Sizes s, int i, BodySpec attention, BodySpec feedForward) {
         String p = prefix(i);
-        return new LayerSpec(
+        return LayerSpec.of(
                 p,
-                s.norm(p + "input_layernorm"),
-                attention,
-                null,
-                s.norm(p + "post_attention_layernorm"),
-                s.mlp(p + "mlp.", "hidden_act", "silu", mlpBiased),
-                null);
+                BranchSpec.of(s.norm(p + "input_layernorm"), attention),
+                BranchSpec.of(s.norm(p + "post_attention_layernorm"), feedForward));
     }
 
     /// What surrounds the blocks in every model with Llama's names.

@@ -5,7 +5,9 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
 import java.util.List;
@@ -50,22 +52,19 @@ final class Mixtral implements Architecture {
 
     private static LayerSpec layer(Sizes s, int i, RopeSpec rope, int count, int topK) {
         String p = Llama.prefix(i);
-        List<LayerSpec.Mlp> experts =
+        List<MlpSpec> experts =
                 IntStream.range(0, count)
                         .mapToObj(e -> expert(s, p + EXPERT.formatted(e)))
                         .toList();
-        return new LayerSpec(
-                p,
-                s.norm(p + "input_layernorm"),
-                s.attention(p + "self_attn.", rope, s.window(0)),
-                null,
-                s.norm(p + "post_attention_layernorm"),
-                new LayerSpec.Experts(p + "block_sparse_moe.gate", experts, topK, true),
-                null);
+        return Llama.layer(
+                s,
+                i,
+                s.attention(p + "self_attn.", rope, s.window(0), false),
+                new ExpertsSpec(p + "block_sparse_moe.gate", experts, topK, true));
     }
 
-    private static LayerSpec.Mlp expert(Sizes s, String p) {
-        return new LayerSpec.Mlp(
+    private static MlpSpec expert(Sizes s, String p) {
+        return new MlpSpec(
                 List.of(p + "w1", p + "w3"),
                 p + "w2",
                 false,

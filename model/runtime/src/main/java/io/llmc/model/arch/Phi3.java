@@ -6,8 +6,11 @@ import io.llmc.formats.RopeConfig;
 import io.llmc.formats.RopeScaling;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.RopeSpec;
+import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.SelfAttentionSpec.RowOrder;
 import java.util.List;
 import java.util.Set;
 
@@ -41,21 +44,26 @@ final class Phi3 implements Architecture {
 
     private static LayerSpec layer(Sizes s, int i, RopeSpec rope) {
         String p = Llama.prefix(i);
-        LayerSpec.AttentionLayer plain = s.attention(p + "self_attn.", rope, s.window(0));
-        LayerSpec.Mlp mlp = s.mlp(p + "mlp.", "hidden_act", "silu", false);
-        return new LayerSpec(
-                p,
-                s.norm(p + "input_layernorm"),
-                plain.withProjections(List.of(p + "self_attn.qkv_proj")),
-                null,
-                s.norm(p + "post_attention_layernorm"),
-                new LayerSpec.Mlp(
+        SelfAttentionSpec plain = s.attention(p + "self_attn.", rope, s.window(0), false);
+        MlpSpec mlp = s.mlp(p + "mlp.", "hidden_act", "silu", false);
+        return Llama.layer(
+                s,
+                i,
+                new SelfAttentionSpec(
+                        SelfAttentionSpec.Projections.fused(
+                                p + "self_attn.qkv_proj", RowOrder.BY_PROJECTION, false),
+                        plain.output(),
+                        false,
+                        plain.sizes(),
+                        plain.scores(),
+                        rope,
+                        null),
+                new MlpSpec(
                         List.of(p + "mlp.gate_up_proj"),
                         mlp.down(),
                         false,
                         mlp.intermediate(),
                         mlp.activation(),
-                        true),
-                null);
+                        true));
     }
 }

@@ -34,8 +34,12 @@ final class Qwen2 implements Architecture {
                         Llama.layer(
                                 s,
                                 i,
-                                s.attention(Llama.prefix(i) + "self_attn.", rope, windows.get(i))
-                                        .withBiases(true, false)));
+                                s.attention(
+                                        Llama.prefix(i) + "self_attn.",
+                                        rope,
+                                        windows.get(i),
+                                        true,
+                                        false)));
     }
 
     /// Keys that each layer sees; 0 for all.

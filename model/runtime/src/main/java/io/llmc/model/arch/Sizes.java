@@ -8,8 +8,10 @@ import io.llmc.formats.RopeConfig;
 import io.llmc.formats.RopeScaling;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
+import io.llmc.model.MlpSpec;
 import io.llmc.model.NormSpec;
 import io.llmc.model.RopeSpec;
+import io.llmc.model.SelfAttentionSpec;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -213,48 +215,47 @@ record Sizes(
         return NormSpec.rms(name, eps);
     }
 
-    /// Attention under Llama's names, without biases, with scores divided by the root of the head's
-    /// size.
-    LayerSpec.AttentionLayer attention(String prefix, RopeSpec rope, int window) {
-        return new LayerSpec.AttentionLayer(
-                List.of(prefix + "q_proj", prefix + "k_proj", prefix + "v_proj"),
+    /// Attention under Llama's names, with scores divided by the root of the head's size.
+    SelfAttentionSpec attention(String prefix, RopeSpec rope, int window, boolean biased) {
+        return attention(prefix, rope, window, biased, biased);
+    }
+
+    SelfAttentionSpec attention(
+            String prefix, RopeSpec rope, int window, boolean biased, boolean outputBiased) {
+        return new SelfAttentionSpec(
+                SelfAttentionSpec.Projections.apart(
+                        prefix + "q_proj", prefix + "k_proj", prefix + "v_proj", biased),
                 prefix + "o_proj",
-                false,
-                false,
-                heads,
-                kvHeads,
-                headDim,
-                (float) (1 / Math.sqrt(headDim)),
-                window,
-                0,
+                outputBiased,
+                headSizes(),
+                SelfAttentionSpec.Scores.of(headSizes(), window),
                 rope,
-                null,
                 null);
     }
 
-    /// The same with a norm over each head of q and k.
-    LayerSpec.AttentionLayer attentionWithHeadNorms(
-            String prefix, RopeSpec rope, int window, float scale, float normOffset) {
-        LayerSpec.AttentionLayer plain = attention(prefix, rope, window);
-        boolean biased = config.flag("attention_bias", false);
-        return new LayerSpec.AttentionLayer(
-                plain.projections(),
-                plain.output(),
-                biased,
-                biased,
-                heads,
-                kvHeads,
-                headDim,
-                scale,
-                window,
-                0,
-                rope,
-                norm(prefix + "q_norm").offsetBy(normOffset),
-                norm(prefix + "k_norm").offsetBy(normOffset));
+    private SelfAttentionSpec.Heads headSizes() {
+        return new SelfAttentionSpec.Heads(heads, kvHeads, headDim);
     }
 
-    LayerSpec.Mlp mlp(String prefix, String activationKey, String activation, boolean biased) {
-        return new LayerSpec.Mlp(
+    /// The same with a norm over each head of q and k.
+    SelfAttentionSpec attentionWithHeadNorms(
+            String prefix, RopeSpec rope, int window, float scale, float normOffset) {
+        boolean biased = config.flag("attention_bias", false);
+        SelfAttentionSpec plain = attention(prefix, rope, window, biased);
+        return new SelfAttentionSpec(
+                plain.qkv(),
+                plain.output(),
+                biased,
+                plain.sizes(),
+                new SelfAttentionSpec.Scores(scale, window, 0),
+                rope,
+                new SelfAttentionSpec.HeadNorms(
+                        norm(prefix + "q_norm").offsetBy(normOffset),
+                        norm(prefix + "k_norm").offsetBy(normOffset)));
+    }
+
+    MlpSpec mlp(String prefix, String activationKey, String activation, boolean biased) {
+        return new MlpSpec(
                 List.of(prefix + "gate_proj", prefix + "up_proj"),
                 prefix + "down_proj",
                 biased,

@@ -6,17 +6,18 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
 
-/// Builds layers from tensors and checks their shapes against the config.
-final class Weights {
+/// Builds blocks from tensors and checks their shapes against the config.
+final class BlockBuilder {
     private final Parameters source;
     private final SequencedMap<String, Tensor> others = new LinkedHashMap<>();
 
-    Weights(Parameters source) {
+    BlockBuilder(Parameters source) {
         this.source = source;
     }
 
@@ -25,10 +26,9 @@ final class Weights {
         if (backend.device().equals("cpu")) {
             return 1 << 12;
         }
-        String prefix = spec.layers().getFirst().prefix();
-        String blocks = prefix.substring(0, prefix.indexOf('0'));
         return c.names().stream()
-                .filter(name -> !name.startsWith(blocks))
+                .filter(name ->
+                        spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
                 .mapToLong(name -> c.info(name).byteSize() + 256)
                 .sum();
     }
@@ -40,53 +40,31 @@ final class Weights {
 
     /// Once for every instance.
     DecoderBlock block(LayerSpec layer, int hidden) {
-        List<Stage> attention = attention(layer, hidden).stages();
-        List<Stage> feedForward =
-                switch (layer.feedForward()) {
-                    case LayerSpec.Mlp mlp -> mlp(layer, mlp, hidden).stages();
-                    case LayerSpec.Experts experts -> experts(layer, experts, hidden).stages();
-                };
-        return new DecoderBlock(layer, attention, feedForward, others);
-    }
-
-    private Attention attention(LayerSpec layer, int hidden) {
-        LayerSpec.AttentionLayer a = layer.attention();
-        return new Attention(
-                a,
-                norm(layer.attentionNorm(), hidden),
-                a.projections(hidden).stream().map(this::linear).toList(),
-                norm(a.queryNorm(), a.headDim()),
-                norm(a.keyNorm(), a.headDim()),
-                linear(a.output(hidden)),
-                norm(layer.attentionPostNorm(), hidden));
-    }
-
-    private Mlp mlp(LayerSpec layer, LayerSpec.Mlp spec, int hidden) {
-        return new Mlp(
-                spec,
-                norm(layer.feedForwardNorm(), hidden),
-                spec.inputs(hidden).stream().map(this::linear).toList(),
-                linear(spec.down(hidden)),
-                norm(layer.feedForwardPostNorm(), hidden));
-    }
-
-    private Experts experts(LayerSpec layer, LayerSpec.Experts spec, int hidden) {
-        Linear router = linear(spec.router(hidden));
-        if (router.weight() instanceof Weight.Dense(var values)) {
-            others.put(spec.router() + ".weight", values);
+        List<Branch> branches = new ArrayList<>();
+        for (int i = 0; i < layer.branches().size(); i++) {
+            BranchSpec spec = layer.branches().get(i);
+            branches.add(
+                    new Branch(
+                            spec,
+                            norm(spec.pre(), hidden),
+                            spec.body().build(this, hidden),
+                            norm(spec.post(), hidden),
+                            layer.shares(i)));
         }
-        return new Experts(
-                spec,
-                norm(layer.feedForwardNorm(), hidden),
-                router,
-                spec.experts().stream()
-                        .map(e ->
-                                new Experts.Expert(
-                                        e,
-                                        e.inputs(hidden).stream().map(this::linear).toList(),
-                                        linear(e.down(hidden))))
-                        .toList(),
-                norm(layer.feedForwardPostNorm(), hidden));
+        return new DecoderBlock(layer, branches, others);
+    }
+
+    /// A linear layer that is never compressed; its weight is among the others.
+    Linear router(LinearSpec spec) {
+        Linear router = linear(spec);
+        if (router.weight() instanceof Weight.Dense(var values)) {
+            others.put(spec.name() + ".weight", values);
+        }
+        return router;
+    }
+
+    List<Linear> linears(List<LinearSpec> specs) {
+        return specs.stream().map(this::linear).toList();
     }
 
     Linear linear(LinearSpec spec) {

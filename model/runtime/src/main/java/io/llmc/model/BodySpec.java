@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.model.LayerSpec.LinearSpec;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.UnaryOperator;
+
+/// What a branch of a block computes between its norms, as data. A body answers whatever a pass
+/// asks of it, so that nobody else tells the kinds apart.
+public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec {
+    /// The linear layers that may be compressed, in the order in which they run.
+    ///
+    /// @param hidden width of the residual stream
+    List<LinearSpec> linears(int hidden);
+
+    /// Linear layers that choose what is computed; they are never compressed.
+    default List<LinearSpec> routers(int hidden) {
+        return List.of();
+    }
+
+    /// Norms within the body.
+    default List<InnerNorm> innerNorms() {
+        return List.of();
+    }
+
+    /// @param size of config.json that gives the channels
+    record InnerNorm(NormSpec norm, int channels, Size size) {}
+
+    /// What pruning may take out.
+    List<PruneGroup> pruneGroups();
+
+    /// What may be scaled within the body.
+    List<ScaleGroup> scaleGroups();
+
+    Streams streams();
+
+    /// Layers that inference engines load as one and that must therefore be encoded alike.
+    List<Joint> joints();
+
+    /// @param called what people call them; empty for the layers' own names
+    record Joint(List<String> linears, Optional<String> called) {}
+
+    /// Most channels a token that the body's parts hand to each other.
+    long kept();
+
+    /// How queries and keys turn; empty where nothing does.
+    default Optional<RopeSpec> rope() {
+        return Optional.empty();
+    }
+
+    /// Keys that a position sees; 0 for all, or where there are none.
+    default int window() {
+        return 0;
+    }
+
+    /// Channels of queries and keys of a token, which scores are made of.
+    default long scored() {
+        return 0;
+    }
+
+    /// What people call this part of a block.
+    String role();
+
+    /// The sizes in a few words.
+    String summary();
+
+    /// The same with other names of layers and norms.
+    BodySpec renamed(UnaryOperator<String> names);
+
+    /// The body with its weights.
+    Body build(BlockBuilder from, int hidden);
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.model.LayerSpec.LinearSpec;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.UnaryOperator;
+
+/// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
+///
+/// @param inputs names of gate and up; of one layer that holds their rows in that order; or, without
+///   a gate, of up alone
+/// @param biased whether all of them have biases
+/// @param intermediate channels between
+public record MlpSpec(
+        List<String> inputs,
+        String down,
+        boolean biased,
+        int intermediate,
+        Activation activation,
+        boolean gated)
+        implements BodySpec {
+    public MlpSpec {
+        if (intermediate <= 0 || intermediate > Integer.MAX_VALUE / 2) {
+            throw new IllegalArgumentException("no feed-forward of this size: " + down);
+        }
+    }
+
+    /// Gate and up, the one layer that holds both, or up alone.
+    List<LinearSpec> inputs(int hidden) {
+        long rows = fused() ? 2L * intermediate : intermediate;
+        List<Size> sizes = List.of(Size.INTERMEDIATE, Size.HIDDEN);
+        return inputs.stream()
+                .map(name -> new LinearSpec(name, rows, hidden, biased, sizes))
+                .toList();
+    }
+
+    LinearSpec down(int hidden) {
+        return new LinearSpec(
+                down, hidden, intermediate, biased, List.of(Size.HIDDEN, Size.INTERMEDIATE));
+    }
+
+    private boolean fused() {
+        return gated && inputs.size() == 1;
+    }
+
+    /// The rows of the layer that the gate, if any, multiplies.
+    private Span up() {
+        return Span.of(inputs.getLast(), fused() ? intermediate : 0, 1);
+    }
+
+    /// Names of all its layers, in the order in which they run.
+    List<String> names() {
+        List<String> all = new ArrayList<>(inputs);
+        all.add(down);
+        return all;
+    }
+
+    @Override
+    public List<LinearSpec> linears(int hidden) {
+        List<LinearSpec> all = new ArrayList<>(inputs(hidden));
+        all.add(down(hidden));
+        return all;
+    }
+
+    @Override
+    public List<PruneGroup> pruneGroups() {
+        List<Span> rows =
+                gated ? List.of(Span.of(inputs.getFirst(), 0, 1), up()) : List.of(up());
+        return List.of(
+                PruneGroup.of(Size.INTERMEDIATE, intermediate, rows, Span.of(down, 0, 1)));
+    }
+
+    /// Without a gate an activation stands between up and down, which no factor passes.
+    @Override
+    public List<ScaleGroup> scaleGroups() {
+        return gated
+                ? List.of(
+                        new ScaleGroup(
+                                new ScaleGroup.Rows(up(), intermediate, 1), List.of(down)))
+                : List.of();
+    }
+
+    @Override
+    public Streams streams() {
+        return new Streams(inputs, List.of(down));
+    }
+
+    @Override
+    public List<Joint> joints() {
+        return List.of(new Joint(inputs, Optional.empty()));
+    }
+
+    @Override
+    public long kept() {
+        return intermediate;
+    }
+
+    @Override
+    public String role() {
+        return "feed-forward";
+    }
+
+    @Override
+    public String summary() {
+        return "%d channels%s".formatted(intermediate, gated ? ", gated" : "");
+    }
+
+    @Override
+    public MlpSpec renamed(UnaryOperator<String> names) {
+        return new MlpSpec(
+                inputs.stream().map(names).toList(),
+                names.apply(down),
+                biased,
+                intermediate,
+                activation,
+                gated);
+    }
+
+    @Override
+    public Mlp build(BlockBuilder from, int hidden) {
+        return new Mlp(this, from.linears(inputs(hidden)), from.linear(down(hidden)));
+    }
+}
