@@ -121,7 +121,7 @@ class WidthPassTest {
 
     private static void assertSizes(Path model, Path out, Map<String, Object> options) {
         ModelSpec before = TestModels.spec(model);
-        int channels = WidthSizes.intermediate(before.layers().getFirst());
+        int channels = before.layers().getFirst().count(Size.INTERMEDIATE);
         int each = group(before);
         int kv = attention(before).kvHeads();
         boolean alone = each == 1;
@@ -139,7 +139,7 @@ class WidthPassTest {
             HfConfig config = c.config();
             Architecture family = Architectures.of(config);
             for (LayerSpec layer : after.layers()) {
-                assertThat(WidthSizes.intermediate(layer)).isEqualTo(channels);
+                assertThat(layer.count(Size.INTERMEDIATE)).isEqualTo(channels);
                 assertThat(attention(layer).kvHeads()).isEqualTo(kv);
                 assertThat(attention(layer).heads()).isEqualTo(kv * each);
                 assertThat(attention(layer).headDim()).isEqualTo(attention(before).headDim());
@@ -244,7 +244,7 @@ class WidthPassTest {
     void silentChannelsGoWithoutATrace(Path source) throws IOException {
         TestModels.require(source);
         ModelSpec spec = TestModels.spec(source);
-        boolean[] silent = new boolean[WidthSizes.intermediate(spec.layers().getFirst())];
+        boolean[] silent = new boolean[spec.layers().getFirst().count(Size.INTERMEDIATE)];
         int left = silent.length;
         for (int i = 1; i < silent.length; i += 3) {
             silent[i] = true;
