@@ -116,8 +116,8 @@ record InspectReport(
                 .forEach(b ->
                         bodies.computeIfAbsent(b.role(), _ -> new LinkedHashSet<>())
                                 .add(b.summary()));
-        bodies.forEach((role, all) ->
-                say(role, String.join("; ", all), role.replace('-', '_'), all));
+        bodies.forEach(
+                (role, all) -> say(role, String.join("; ", all), role.replace('-', '_'), all));
         String head = spec.tied() ? ", output layer tied to the embedding" : "";
         say("vocabulary", spec.vocabulary() + head, "vocabulary", spec.vocabulary());
         json.put("tied", spec.tied());

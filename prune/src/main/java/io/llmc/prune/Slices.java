@@ -37,8 +37,7 @@ final class Slices {
         kept.forEach((group, parts) ->
                 group.rows()
                         .forEach(span ->
-                                rows.merge(
-                                        span.linear(), span.indices(parts), IntStream::concat)));
+                                rows.merge(span.linear(), span.indices(parts), IntStream::concat)));
         rows.forEach((linear, stay) -> rows(linear, stay.sorted().toArray()));
         replacement.put(reader.name(), new Weight.Dense(columns));
     }

@@ -21,10 +21,7 @@ record WidthSizes(Map<Size, Integer> kept) {
         int group = layer.count(Size.HEADS) / kvHeads;
         int intermediate = layer.count(Size.INTERMEDIATE);
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
-        int kv =
-                kvGroups == null
-                        ? kvHeads
-                        : count(kvGroups, kvHeads, "--kv-groups", "KV heads");
+        int kv = kvGroups == null ? kvHeads : count(kvGroups, kvHeads, "--kv-groups", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.

@@ -70,7 +70,11 @@ class KvHeadsPassTest {
 
     private static SelfAttentionSpec attention(Path model) {
         try (Checkpoint c = Checkpoint.open(model)) {
-            return Architectures.specOf(c).layers().getFirst().body(SelfAttentionSpec.class).orElseThrow();
+            return Architectures.specOf(c)
+                    .layers()
+                    .getFirst()
+                    .body(SelfAttentionSpec.class)
+                    .orElseThrow();
         }
     }
 

@@ -177,8 +177,7 @@ class SlicePassTest {
                             .containsExactly(linear.out(), linear.in());
                 }
                 String norm = layer.branches().getFirst().pre().name();
-                assertThat(c.info(norm + ".weight").shape().dims())
-                        .containsExactly(hidden);
+                assertThat(c.info(norm + ".weight").shape().dims()).containsExactly(hidden);
                 assertThat(headDim(layer)).isEqualTo(dim);
             }
             assertThat(c.names()).containsAll(original.names());

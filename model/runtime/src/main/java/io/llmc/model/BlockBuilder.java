@@ -27,8 +27,7 @@ final class BlockBuilder {
             return 1 << 12;
         }
         return c.names().stream()
-                .filter(name ->
-                        spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
+                .filter(name -> spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
                 .mapToLong(name -> c.info(name).byteSize() + 256)
                 .sum();
     }

@@ -52,14 +52,15 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, boolean shares) {
                 return in;
             }
             if (last) {
-                return new Activations(
-                        add(f, in.x(), reading), shares ? List.of(read) : List.of());
+                return new Activations(add(f, in.x(), reading), shares ? List.of(read) : List.of());
             }
             List<Tensor> made = part.results(f, read.rows());
             run(f, made, reading);
             return new Activations(
                     in.x(),
-                    spec.parallel() ? Stream.concat(made.stream(), Stream.of(read)).toList() : made);
+                    spec.parallel()
+                            ? Stream.concat(made.stream(), Stream.of(read)).toList()
+                            : made);
         }
 
         private void run(Forward f, List<Tensor> out, Body.Reading reading) {

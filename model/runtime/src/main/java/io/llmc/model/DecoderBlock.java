@@ -14,8 +14,7 @@ public final class DecoderBlock {
     private final List<Stage> stages;
     private final SequencedMap<String, Tensor> parameters;
 
-    DecoderBlock(
-            LayerSpec spec, List<Branch> branches, SequencedMap<String, Tensor> parameters) {
+    DecoderBlock(LayerSpec spec, List<Branch> branches, SequencedMap<String, Tensor> parameters) {
         this.spec = spec;
         this.branches = branches.stream().map(Branch::stages).toList();
         this.stages = this.branches.stream().flatMap(List::stream).toList();

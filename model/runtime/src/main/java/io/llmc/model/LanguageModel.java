@@ -42,7 +42,8 @@ public final class LanguageModel implements AutoCloseable {
         this.backend = backend;
         this.reader = checkpoint.reader(backend.host());
         this.arena = backend.newArena(BlockBuilder.outerBytes(checkpoint, spec, backend));
-        BlockBuilder outside = new BlockBuilder(new StoredParameters(reader, backend, arena, false));
+        BlockBuilder outside =
+                new BlockBuilder(new StoredParameters(reader, backend, arena, false));
         this.embedding =
                 outside.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
         this.positionEmbedding =

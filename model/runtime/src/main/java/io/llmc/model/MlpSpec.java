@@ -10,8 +10,8 @@ import java.util.function.UnaryOperator;
 
 /// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
 ///
-/// @param inputs names of gate and up; of one layer that holds their rows in that order; or, without
-///   a gate, of up alone
+/// @param inputs names of gate and up; of one layer that holds their rows in that order; or,
+///   without a gate, of up alone
 /// @param biased whether all of them have biases
 /// @param intermediate channels between
 public record MlpSpec(
@@ -67,19 +67,15 @@ public record MlpSpec(
 
     @Override
     public List<PruneGroup> pruneGroups() {
-        List<Span> rows =
-                gated ? List.of(Span.of(inputs.getFirst(), 0, 1), up()) : List.of(up());
-        return List.of(
-                PruneGroup.of(Size.INTERMEDIATE, intermediate, rows, Span.of(down, 0, 1)));
+        List<Span> rows = gated ? List.of(Span.of(inputs.getFirst(), 0, 1), up()) : List.of(up());
+        return List.of(PruneGroup.of(Size.INTERMEDIATE, intermediate, rows, Span.of(down, 0, 1)));
     }
 
     /// Without a gate an activation stands between up and down, which no factor passes.
     @Override
     public List<ScaleGroup> scaleGroups() {
         return gated
-                ? List.of(
-                        new ScaleGroup(
-                                new ScaleGroup.Rows(up(), intermediate, 1), List.of(down)))
+                ? List.of(new ScaleGroup(new ScaleGroup.Rows(up(), intermediate, 1), List.of(down)))
                 : List.of();
     }
 

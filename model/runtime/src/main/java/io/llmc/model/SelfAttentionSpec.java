@@ -128,7 +128,8 @@ public record SelfAttentionSpec(
     /// Where the rows of the query heads lie; parts are heads.
     Span queries() {
         return qkv.order() == RowOrder.BY_KV_HEAD
-                ? new Span(projections().getFirst(), 0, headDim(), group(), (group() + 2) * headDim())
+                ? new Span(
+                        projections().getFirst(), 0, headDim(), group(), (group() + 2) * headDim())
                 : Span.of(projections().getFirst(), 0, headDim());
     }
 
@@ -148,7 +149,12 @@ public record SelfAttentionSpec(
         }
         String all = projections().getFirst();
         return qkv.order() == RowOrder.BY_KV_HEAD
-                ? new Span(all, (group() + values) * headDim(), headDim(), 1, (group() + 2) * headDim())
+                ? new Span(
+                        all,
+                        (group() + values) * headDim(),
+                        headDim(),
+                        1,
+                        (group() + 2) * headDim())
                 : Span.of(all, queryWidth() + values * keyWidth(), headDim());
     }
 
@@ -204,9 +210,7 @@ public record SelfAttentionSpec(
     @Override
     public List<ScaleGroup> scaleGroups() {
         return List.of(
-                new ScaleGroup(
-                        new ScaleGroup.Rows(values(), kvHeads(), group()),
-                        List.of(output)));
+                new ScaleGroup(new ScaleGroup.Rows(values(), kvHeads(), group()), List.of(output)));
     }
 
     @Override
@@ -246,7 +250,8 @@ public record SelfAttentionSpec(
 
     @Override
     public String summary() {
-        String shared = kvHeads() == heads() ? "" : " sharing %d keys and values".formatted(kvHeads());
+        String shared =
+                kvHeads() == heads() ? "" : " sharing %d keys and values".formatted(kvHeads());
         String seen = window() == 0 ? "" : ", window of " + window();
         return "%d heads() of %d%s%s".formatted(heads(), headDim(), shared, seen);
     }

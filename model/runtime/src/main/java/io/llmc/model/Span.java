@@ -21,7 +21,6 @@ public record Span(String linear, int from, int width, int run, int period) {
 
     /// The rows of some parts, in the order of the parts.
     public IntStream indices(int... parts) {
-        return IntStream.of(parts)
-                .flatMap(p -> IntStream.range(start(p), start(p) + width));
+        return IntStream.of(parts).flatMap(p -> IntStream.range(start(p), start(p) + width));
     }
 }

@@ -35,7 +35,9 @@ final class Llama implements Architecture {
             RopeSpec rope = s.rope();
             int window = s.window(4096);
             return decoder(
-                    s, tensors, i -> layer(s, i, s.attention(attention(i), rope, window, false), false));
+                    s,
+                    tensors,
+                    i -> layer(s, i, s.attention(attention(i), rope, window, false), false));
         }
         Sizes s = Sizes.of(c, LLAMA);
         RopeSpec rope = s.rope();
@@ -44,12 +46,7 @@ final class Llama implements Architecture {
         return decoder(
                 s,
                 tensors,
-                i ->
-                        layer(
-                                s,
-                                i,
-                                s.attention(attention(i), rope, 0, biased),
-                                mlpBiased));
+                i -> layer(s, i, s.attention(attention(i), rope, 0, biased), mlpBiased));
     }
 
     private static String attention(int i) {
