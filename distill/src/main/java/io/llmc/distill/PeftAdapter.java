@@ -4,12 +4,12 @@ package io.llmc.distill;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorFile;
 import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.TensorFile;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -62,8 +62,8 @@ record PeftAdapter(Checkpoint student, Lora lora, Path base) {
             String linear = name.substring(0, name.length() - suffix.length());
             tensors.put("base_model.model." + module(linear) + suffix, values);
         });
-        TensorFile.write(directory.resolve("adapter_model.safetensors"), tensors);
         try {
+            TensorFile.publish(directory.resolve("adapter_model.safetensors"), tensors);
             Files.writeString(
                     directory.resolve("adapter_config.json"),
                     JSON.writeValueAsString(config()) + "\n");

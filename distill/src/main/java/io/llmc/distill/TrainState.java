@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import com.fasterxml.jackson.core.JsonProcessingException;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
-import io.llmc.formats.OpenFile;
+import io.llmc.formats.TensorFile;
+import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.TensorInfo;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.io.EOFException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.ByteBuffer;
-import java.nio.channels.FileChannel;
+import java.lang.foreign.ValueLayout;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
-import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import java.util.zip.CRC32C;
 
 /// Where a training run is: what it needs to go on as if nothing had happened.
 ///
@@ -30,10 +31,10 @@ import java.util.zip.CRC32C;
 /// @param since measurements without a better one
 /// @param log one JSON object a step
 record TrainState(int step, double best, int since, List<String> log) {
-    private static final ObjectMapper JSON = new ObjectMapper();
-
     /// Bytes of the buffer that tensors go through.
     static final int CHUNK = 1 << 20;
+
+    private static final String LOG = "log";
 
     private static final Pattern SAVED =
             Pattern.compile("(train-state|best-weights|block).*\\.bin(\\.tmp)?");
@@ -42,48 +43,106 @@ record TrainState(int step, double best, int since, List<String> log) {
         return new TrainState(0, Double.POSITIVE_INFINITY, 0, new ArrayList<>());
     }
 
-    private record Head(int step, String best, int since, List<String> log) {}
-
-    /// One file: a line of JSON, the tensors one after another, their CRC-32C. It takes the old
-    /// one's place when it is whole.
+    /// One file of tensors: those of the student, with what the optimizer remembers of each, and
+    /// the log.
     void save(Path file, Student student) {
-        save(file, tensors(student, true), student);
-    }
-
-    private void save(Path file, List<Tensor> tensors, Student student) {
-        try {
-            Head head = new Head(step, Double.toHexString(best), since, log);
-            write(file, JSON.writeValueAsBytes(head), tensors, student);
-        } catch (JsonProcessingException e) {
-            throw new IllegalStateException(e);
-        }
+        save(file, tensors(student, true), student.model().backend());
     }
 
     /// Keeps the weights without the optimizer's states: the best so far, or a finished block.
     void saveWeights(Path file, Student student) {
-        save(file, tensors(student, false), student);
+        save(file, tensors(student, false), student.model().backend());
+    }
+
+    private void save(Path file, SequencedMap<String, Tensor> tensors, Backend backend) {
+        byte[] lines = String.join("\n", log).getBytes(StandardCharsets.UTF_8);
+        List<TensorInfo> plan = plan(tensors);
+        plan.add(TensorInfo.of(LOG, DType.U8, lines.length));
+        try (TensorFileWriter out = TensorFileWriter.keep(file, place(), plan);
+                Arena memory = backend.host().newArena()) {
+            MemorySegment buffer = memory.allocate(CHUNK, 64);
+            for (Tensor t : tensors.values()) {
+                for (Tensor part : parts(t)) {
+                    MemorySegment host = buffer.asSlice(0, part.byteSize());
+                    backend.download(host, part);
+                    out.append(host);
+                }
+            }
+            out.append(MemorySegment.ofArray(lines));
+            out.force();
+            out.finish();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private Map<String, String> place() {
+        return Map.of(
+                "step", Integer.toString(step),
+                "best", Double.toHexString(best),
+                "since", Integer.toString(since));
+    }
+
+    private static List<TensorInfo> plan(SequencedMap<String, Tensor> tensors) {
+        List<TensorInfo> plan = new ArrayList<>();
+        tensors.forEach((name, t) -> plan.add(new TensorInfo(name, t.dtype(), t.shape())));
+        return plan;
     }
 
     /// @return null where there is no whole file
     static TrainState restore(Path file, Student student) {
-        return state(read(file, tensors(student, true), student));
+        return restore(file, tensors(student, true), student.model().backend());
     }
 
     /// @return null where there is no whole file
     static TrainState restoreWeights(Path file, Student student) {
-        return state(read(file, tensors(student, false), student));
+        return restore(file, tensors(student, false), student.model().backend());
     }
 
-    private static TrainState state(byte[] head) {
-        if (head == null) {
-            return null;
-        }
-        try {
-            Head h = JSON.readValue(head, Head.class);
-            return new TrainState(
-                    h.step, Double.parseDouble(h.best), h.since, new ArrayList<>(h.log));
+    /// Looks at the whole file before it changes a tensor.
+    private static TrainState restore(
+            Path file, SequencedMap<String, Tensor> tensors, Backend backend) {
+        try (TensorFile saved = TensorFile.whole(file);
+                Arena memory = backend.host().newArena()) {
+            if (saved == null || !holds(saved, plan(tensors))) {
+                return null;
+            }
+            MemorySegment buffer = memory.allocate(CHUNK, 64);
+            for (Map.Entry<String, Tensor> e : tensors.entrySet()) {
+                long at = 0;
+                for (Tensor part : parts(e.getValue())) {
+                    MemorySegment host = buffer.asSlice(0, part.byteSize());
+                    saved.read(e.getKey(), at, host);
+                    backend.upload(part, host);
+                    at += part.byteSize();
+                }
+            }
+            return of(saved);
         } catch (IOException e) {
-            return null;
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    /// These tensors and a log.
+    private static boolean holds(TensorFile saved, List<TensorInfo> plan) {
+        List<TensorInfo> all = saved.tensors();
+        return !all.isEmpty()
+                && all.getLast().name().equals(LOG)
+                && all.subList(0, all.size() - 1).equals(plan);
+    }
+
+    /// Where the run was that has saved this file.
+    static TrainState of(TensorFile saved) throws IOException {
+        Map<String, String> place = saved.metadata();
+        try (Arena memory = Arena.ofConfined()) {
+            byte[] lines = saved.tensor(LOG, memory).bytes().toArray(ValueLayout.JAVA_BYTE);
+            return new TrainState(
+                    Integer.parseInt(place.get("step")),
+                    Double.parseDouble(place.get("best")),
+                    Integer.parseInt(place.get("since")),
+                    new String(lines, StandardCharsets.UTF_8)
+                            .lines()
+                            .collect(Collectors.toCollection(ArrayList::new)));
         }
     }
 
@@ -101,53 +160,17 @@ record TrainState(int step, double best, int since, List<String> log) {
         }
     }
 
-    private static List<Tensor> tensors(Student student, boolean all) {
-        return student.trained().values().stream()
-                .flatMap(p -> {
-                    Stream<Tensor> values = Stream.of(p.values());
-                    return all ? Stream.concat(values, p.adam().tensors().stream()) : values;
-                })
-                .toList();
-    }
-
-    private static void write(Path file, byte[] head, List<Tensor> tensors, Student student) {
-        Backend backend = student.model().backend();
-        Path half = file.resolveSibling(file.getFileName() + ".tmp");
-        try (FileChannel out =
-                        FileChannel.open(
-                                half,
-                                StandardOpenOption.CREATE,
-                                StandardOpenOption.TRUNCATE_EXISTING,
-                                StandardOpenOption.WRITE);
-                Arena memory = backend.host().newArena()) {
-            CRC32C crc = new CRC32C();
-            MemorySegment buffer = memory.allocate(CHUNK, 64);
-            put(out, crc, ByteBuffer.allocate(4).putInt(0, head.length));
-            put(out, crc, ByteBuffer.wrap(head));
-            for (Tensor t : tensors) {
-                for (Tensor part : parts(t)) {
-                    MemorySegment host = buffer.asSlice(0, part.byteSize());
-                    backend.download(host, part);
-                    put(out, crc, host.asByteBuffer());
-                }
+    /// By name, with what Adam remembers of each behind it.
+    private static SequencedMap<String, Tensor> tensors(Student student, boolean all) {
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        for (Student.Parameter p : student.trained().values()) {
+            tensors.put(p.name(), p.values());
+            List<Tensor> states = all ? p.adam().tensors() : List.of();
+            for (int i = 0; i < states.size(); i++) {
+                tensors.put(p.name() + ".adam." + i, states.get(i));
             }
-            out.write(ByteBuffer.allocate(8).putLong(0, crc.getValue()));
-            out.force(true);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
         }
-        try {
-            Files.move(half, file, StandardCopyOption.ATOMIC_MOVE);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    private static void put(FileChannel out, CRC32C crc, ByteBuffer bytes) throws IOException {
-        crc.update(bytes.duplicate());
-        while (bytes.hasRemaining()) {
-            out.write(bytes);
-        }
+        return tensors;
     }
 
     /// A tensor in pieces that fit the buffer.
@@ -159,66 +182,5 @@ record TrainState(int step, double best, int since, List<String> log) {
             parts.add(flat.rows(from, Math.min(all, from + CHUNK / 4)));
         }
         return parts;
-    }
-
-    /// Checks the whole file before it changes a tensor.
-    private static byte[] read(Path file, List<Tensor> tensors, Student student) {
-        if (!Files.exists(file)) {
-            return null;
-        }
-        Backend backend = student.model().backend();
-        try (OpenFile in = OpenFile.of(file)) {
-            return read(in, tensors, backend);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
-    }
-
-    private static byte[] read(OpenFile in, List<Tensor> tensors, Backend backend)
-            throws IOException {
-        try (Arena memory = backend.host().newArena()) {
-            long weights = tensors.stream().mapToLong(Tensor::byteSize).sum();
-            if (in.bytes() < 12 + weights) {
-                return null;
-            }
-            long body = in.bytes() - 8;
-            CRC32C crc = new CRC32C();
-            MemorySegment buffer = memory.allocate(CHUNK, 64);
-            for (long at = 0; at < body; at += CHUNK) {
-                crc.update(read(in, at, buffer.asSlice(0, Math.min(CHUNK, body - at))));
-            }
-            if (read(in, body, buffer.asSlice(0, 8)).getLong() != crc.getValue()) {
-                return null;
-            }
-            int length = read(in, 0, buffer.asSlice(0, 4)).getInt();
-            if (length < 0 || 4L + length + weights != body) {
-                return null;
-            }
-            byte[] head = read(in, 4, MemorySegment.ofArray(new byte[length])).array();
-            long at = 4L + length;
-            for (Tensor t : tensors) {
-                for (Tensor part : parts(t)) {
-                    MemorySegment host = buffer.asSlice(0, part.byteSize());
-                    read(in, at, host);
-                    backend.upload(part, host);
-                    at += part.byteSize();
-                }
-            }
-            return head;
-        }
-    }
-
-    /// Fills a segment from a place in a file.
-    ///
-    /// @throws io.llmc.formats.FormatException where the file became shorter
-    private static ByteBuffer read(OpenFile in, long at, MemorySegment to) throws IOException {
-        ByteBuffer bytes = to.asByteBuffer();
-        while (bytes.hasRemaining()) {
-            if (in.channel().read(bytes, at + bytes.position()) < 0) {
-                in.requireWhole();
-                throw new EOFException("a file became shorter while it was read");
-            }
-        }
-        return bytes.flip();
     }
 }

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.TensorFileWriter;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
@@ -71,16 +76,19 @@ public final class LogitsDump {
             int perBatch = portions.batchWindows(run.spec().hidden(), ids.length());
             progress.begin(
                     "logits", (long) Math.ceilDiv(ids.count(), perBatch) * (run.steps() + 1));
-            try (SafetensorsOutput out =
-                    SafetensorsOutput.create(
-                            output, "logits", DType.F32, ids.count(), ids.length(), vocabulary)) {
+            try (TensorFileWriter out = create(output, ids, vocabulary)) {
                 for (int from = 0; from < ids.count(); from += perBatch) {
                     ScoredWindows batch = all.range(from, Math.min(ids.count(), from + perBatch));
                     run.stream(batch, progress);
                     write(run, batch.rows(), portions, out);
                     progress.advance(1, "logits");
                 }
+                out.force();
                 out.finish();
+            } catch (IOException e) {
+                throw new UserException(
+                        "cannot write %s: %s".formatted(output, e),
+                        "check the free space of that disk and that you may write there");
             }
             progress.end();
         }
@@ -109,7 +117,26 @@ public final class LogitsDump {
         return Windows.of(ids.toInts(), Math.toIntExact(shape[1]));
     }
 
-    private void write(ModelRun run, int rows, Portions portions, SafetensorsOutput out) {
+    @MustBeClosed
+    private static TensorFileWriter create(Path file, Windows ids, long vocabulary)
+            throws IOException {
+        Shape shape = new Shape(ids.count(), ids.length(), vocabulary);
+        long bytes = DType.F32.bytesFor(shape.size());
+        long free = Files.getFileStore(file.toAbsolutePath().getParent()).getUsableSpace();
+        if (free > 0 && free < bytes) {
+            throw new UserException(
+                    "%s: %,d bytes needed, %,d free on this disk".formatted(file, bytes, free),
+                    "give fewer ids, or name an output on another disk");
+        }
+        // Spaces in the shape, which other safetensors files of llmc have not.
+        String header =
+                "{\"__metadata__\":{\"format\":\"pt\"},\"logits\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[0,%d]}}"
+                        .formatted(shape, bytes);
+        return TensorFileWriter.create(file, header, bytes);
+    }
+
+    private void write(ModelRun run, int rows, Portions portions, TensorFileWriter out)
+            throws IOException {
         int piece = portions.pieceRows(run.spec().vocabulary());
         try (TensorArena arena = backend.newArena(run.bytes(piece));
                 Arena host = backend.host().newArena()) {

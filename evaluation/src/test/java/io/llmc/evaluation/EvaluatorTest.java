@@ -7,6 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
@@ -16,6 +18,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.SequencedMap;
@@ -264,13 +267,13 @@ class EvaluatorTest {
     private float[] dump(CpuBackend backend, Path directory, ScoredWindows windows)
             throws IOException {
         Path in = temp.resolve("ids.safetensors");
-        try (SafetensorsOutput out =
-                SafetensorsOutput.create(
-                        in,
+        TensorInfo info =
+                TensorInfo.of(
                         "input_ids",
                         io.llmc.tensor.DType.I32,
                         windows.count(),
-                        windows.windows().length())) {
+                        windows.windows().length());
+        try (TensorFileWriter out = TensorFileWriter.create(in, List.of(info))) {
             out.append(windows.windows().ids());
             out.finish();
         }

@@ -84,21 +84,6 @@ public final class CheckpointWriter implements AutoCloseable {
         }
     }
 
-    /// Creates one file of any name, without an index.
-    ///
-    /// @throws UserException where the disk has no room, or no permission
-    /// @throws IllegalArgumentException where two tensors of the plan have one name
-    public static CheckpointWriter createFile(Path file, List<TensorInfo> plan) {
-        CheckpointWriter writer = new CheckpointWriter(file.toAbsolutePath().getParent());
-        try {
-            requireSpace(writer.directory, bytes(plan));
-            writer.add(Shard.open(file, plan, Map.of(), false));
-            return writer;
-        } catch (IOException e) {
-            throw Json.unwritable(file, e);
-        }
-    }
-
     private static List<String> names(int shards) {
         if (shards == 1) {
             return List.of(WeightFiles.SINGLE);

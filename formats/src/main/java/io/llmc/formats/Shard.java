@@ -86,7 +86,7 @@ final class Shard implements AutoCloseable {
     }
 
     /// The length, then JSON, padded with spaces so that data begins at a multiple of 8.
-    private static ByteBuffer header(List<TensorInfo> tensors, Map<String, String> metadata) {
+    static ByteBuffer header(List<TensorInfo> tensors, Map<String, String> metadata) {
         ObjectNode json = Json.object();
         ObjectNode meta = json.putObject("__metadata__");
         // transformers refuses files without it.
@@ -101,7 +101,10 @@ final class Shard implements AutoCloseable {
             entry.putArray("data_offsets").add(offset).add(offset + t.byteSize());
             offset += t.byteSize();
         }
-        byte[] text = Json.compact(json);
+        return header(Json.compact(json));
+    }
+
+    static ByteBuffer header(byte[] text) {
         int padded = Math.ceilDiv(text.length, 8) * 8;
         ByteBuffer header = ByteBuffer.allocate(8 + padded).order(ByteOrder.LITTLE_ENDIAN);
         header.putLong(padded).put(text);

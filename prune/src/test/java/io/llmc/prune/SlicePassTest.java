@@ -9,6 +9,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorFile;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
@@ -22,9 +23,8 @@ import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.DoubleBuffer;
+import java.lang.foreign.Arena;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -297,13 +297,7 @@ class SlicePassTest {
         // Dead at the end of the only block, with the note of what was seen before it.
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> sweep.run(out, 2, 1)).isInstanceOf(TestSweep.Killed.class);
-        DoubleBuffer got =
-                ByteBuffer.wrap(
-                                Files.readAllBytes(
-                                        TestSweep.work(out).resolve("view-0-covariance.note")))
-                        .order(ByteOrder.LITTLE_ENDIAN)
-                        .position(8)
-                        .asDoubleBuffer();
+        double[] got = note(TestSweep.work(out).resolve("view-0-covariance.note"));
         List<double[]> seen = new ArrayList<>();
         int[] ids = sweep.calibrationIds();
         try (HostModel host = new HostModel(model)) {
@@ -322,9 +316,16 @@ class SlicePassTest {
         double[][] rows = seen.stream().map(SlicePassTest::ofOneSize).toArray(double[][]::new);
         assertThat(rows).hasNumberOfRows(3 * ids.length);
         double[][] want = Plain.gram(rows);
-        assertThat(got.remaining()).isEqualTo(64 * 64);
+        assertThat(got).hasSize(64 * 64);
         for (int i = 0; i < 64 * 64; i++) {
-            assertThat(got.get(i)).isCloseTo(want[i / 64][i % 64], within(1e-3));
+            assertThat(got[i]).isCloseTo(want[i / 64][i % 64], within(1e-3));
+        }
+    }
+
+    private static double[] note(Path file) throws IOException {
+        try (TensorFile note = TensorFile.whole(file);
+                Arena memory = Arena.ofConfined()) {
+            return note.tensor("values", memory).bytes().toArray(ValueLayout.JAVA_DOUBLE);
         }
     }
 

@@ -5,6 +5,9 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.MemoryBudget;
+import io.llmc.formats.TensorFile;
+import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.DType;
@@ -16,23 +19,18 @@ import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.ObjIntConsumer;
-import java.util.zip.CRC32C;
+import java.util.Map;
+import java.util.stream.IntStream;
 
 /// Activations of chunks between stages: in the memory that the backend computes in, in host memory
 /// where a device lacks the room, or, under a memory cap, in one file a chunk.
 final class ChunkStore implements AutoCloseable {
-    private static final long MAGIC = 0x6c6c6d6368696464L;
-
     private final List<Backend> lanes;
     private final Path directory;
     private final String name;
@@ -244,7 +242,7 @@ final class ChunkStore implements AutoCloseable {
             try (Arena host = host().newArena()) {
                 long total = tensors.stream().mapToLong(Tensor::byteSize).sum();
                 MemorySegment bytes = host.allocate(total, 64);
-                read(spillFile(index), 0, bytes);
+                read(spillFile(index), bytes);
                 copyOut(chunk.backend, tensors, bytes);
             }
         }
@@ -282,113 +280,68 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    /// The residual streams of all chunks with their lengths and checksums, under their final name
-    /// only once the file is whole.
+    /// The residual streams of all chunks, a tensor each.
     void saveTo(Path file, int count) {
-        Path partial = file.resolveSibling(file.getFileName() + ".tmp");
-        try (FileChannel channel =
-                FileChannel.open(
-                        partial,
-                        StandardOpenOption.CREATE,
-                        StandardOpenOption.TRUNCATE_EXISTING,
-                        StandardOpenOption.WRITE)) {
+        List<TensorInfo> plan = new ArrayList<>();
+        for (int c = 0; c < count; c++) {
+            plan.add(info(c, chunk(c).shapes.getFirst()));
+        }
+        try (TensorFileWriter out = TensorFileWriter.keep(file, Map.of(), plan)) {
             for (int c = 0; c < count; c++) {
-                long size = 4 * chunk(c).shapes.getFirst().size();
+                long size = plan.get(c).byteSize();
                 try (Arena host = host().newArena()) {
-                    MemorySegment bytes =
+                    out.append(
                             directory == null
                                     ? chunk(c).slot(0).bytes(size, host)
-                                    : read(spillFile(c), 0, host.allocate(size, 64));
-                    writeFully(channel, header(size, crc(bytes)));
-                    writeFully(channel, bytes.asByteBuffer());
+                                    : read(spillFile(c), host.allocate(size, 64)));
                 }
             }
+            out.finish();
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
-        try {
-            Files.move(partial, file, StandardCopyOption.ATOMIC_MOVE);
-        } catch (IOException e) {
-            throw new UncheckedIOException(e);
-        }
+    }
+
+    private static TensorInfo info(int chunk, Shape shape) {
+        return new TensorInfo("chunk." + chunk, DType.F32, shape);
     }
 
     /// Looks at the whole file before it changes a chunk.
     ///
-    /// @param sizes bytes of each chunk's residual stream
+    /// @param shapes of each chunk's residual stream
     /// @return false where the file is not the whole of these chunks
-    boolean restore(Path file, List<Long> sizes, int hidden) {
-        try (FileChannel channel = FileChannel.open(file)) {
-            if (!walk(channel, sizes, (_, _) -> {})) {
+    boolean restore(Path file, List<Shape> shapes) {
+        List<TensorInfo> plan =
+                IntStream.range(0, shapes.size()).mapToObj(c -> info(c, shapes.get(c))).toList();
+        try (TensorFile saved = TensorFile.whole(file)) {
+            if (saved == null || !saved.tensors().equals(plan)) {
                 return false;
             }
-            return walk(
-                    channel,
-                    sizes,
-                    (bytes, c) -> {
-                        Chunk chunk = chunk(c);
-                        chunk.shapes = List.of(new Shape(sizes.get(c) / 4 / hidden, hidden));
-                        if (directory == null) {
-                            chunk.slot(0).restore(bytes, chunk.shapes.getFirst());
-                        } else {
-                            write(spillFile(c), bytes);
-                        }
-                    });
-        } catch (NoSuchFileException e) {
-            return false;
+            for (int c = 0; c < shapes.size(); c++) {
+                try (Arena host = host().newArena()) {
+                    MemorySegment bytes = saved.tensor(plan.get(c).name(), host).bytes();
+                    Chunk chunk = chunk(c);
+                    chunk.shapes = List.of(shapes.get(c));
+                    if (directory == null) {
+                        chunk.slot(0).restore(bytes, shapes.get(c));
+                    } else {
+                        write(spillFile(c), bytes);
+                    }
+                }
+            }
+            return true;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
-    }
-
-    /// One chunk at a time.
-    ///
-    /// @return false at the first that is not whole
-    private boolean walk(
-            FileChannel channel, List<Long> sizes, ObjIntConsumer<MemorySegment> visitor)
-            throws IOException {
-        long at = 0;
-        for (int c = 0; c < sizes.size(); c++) {
-            long size = sizes.get(c);
-            if (channel.size() < at + 24 + size) {
-                return false;
-            }
-            ByteBuffer head = ByteBuffer.allocate(24).order(ByteOrder.LITTLE_ENDIAN);
-            channel.read(head, at);
-            try (Arena arena = host().newArena()) {
-                MemorySegment bytes = arena.allocate(size, 64);
-                readFully(channel, at + 24, bytes);
-                if (head.getLong(0) != MAGIC
-                        || head.getLong(8) != size
-                        || head.getLong(16) != crc(bytes)) {
-                    return false;
-                }
-                visitor.accept(bytes, c);
-            }
-            at += 24 + size;
-        }
-        return true;
-    }
-
-    private static ByteBuffer header(long size, long crc) {
-        return ByteBuffer.allocate(24)
-                .order(ByteOrder.LITTLE_ENDIAN)
-                .putLong(0, MAGIC)
-                .putLong(8, size)
-                .putLong(16, crc);
-    }
-
-    private static long crc(MemorySegment bytes) {
-        CRC32C crc = new CRC32C();
-        crc.update(bytes.asByteBuffer());
-        return crc.getValue();
     }
 
     private static void write(Path file, MemorySegment bytes) {
         try (FileChannel channel =
                 FileChannel.open(file, StandardOpenOption.CREATE, StandardOpenOption.WRITE)) {
-            channel.position(0);
-            writeFully(channel, bytes.asByteBuffer());
+            ByteBuffer buffer = bytes.asByteBuffer();
+            while (buffer.hasRemaining()) {
+                channel.write(buffer);
+            }
         } catch (IOException e) {
             throw new UserException(
                     "cannot write " + file + ": " + e.getMessage(),
@@ -396,31 +349,17 @@ final class ChunkStore implements AutoCloseable {
         }
     }
 
-    private static MemorySegment read(Path file, long from, MemorySegment bytes) {
+    private static MemorySegment read(Path file, MemorySegment bytes) {
         try (FileChannel channel = FileChannel.open(file)) {
-            readFully(channel, from, bytes);
+            ByteBuffer buffer = bytes.asByteBuffer();
+            while (buffer.hasRemaining()) {
+                if (channel.read(buffer) < 0) {
+                    throw new IOException("ended at byte " + buffer.position());
+                }
+            }
             return bytes;
         } catch (IOException e) {
             throw new UncheckedIOException(e);
-        }
-    }
-
-    private static void writeFully(FileChannel channel, ByteBuffer bytes) throws IOException {
-        while (bytes.hasRemaining()) {
-            channel.write(bytes);
-        }
-    }
-
-    private static void readFully(FileChannel channel, long from, MemorySegment bytes)
-            throws IOException {
-        ByteBuffer buffer = bytes.asByteBuffer();
-        long at = from;
-        while (buffer.hasRemaining()) {
-            int n = channel.read(buffer, at);
-            if (n < 0) {
-                throw new IOException("ended at byte " + at);
-            }
-            at += n;
         }
     }
 

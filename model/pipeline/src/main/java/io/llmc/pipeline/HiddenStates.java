@@ -13,6 +13,7 @@ import io.llmc.model.Positions;
 import io.llmc.model.Stage;
 import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.lang.foreign.ValueLayout;
@@ -303,11 +304,11 @@ public final class HiddenStates implements AutoCloseable {
 
     /// @return false where the file is not whole; then nothing has changed
     public boolean restore(Path file) {
-        List<Long> sizes = new ArrayList<>();
+        List<Shape> shapes = new ArrayList<>();
         for (int c = 0; c < chunks(); c++) {
-            sizes.add(4L * rows(c) * model.spec().hidden());
+            shapes.add(new Shape(rows(c), model.spec().hidden()));
         }
-        return store.restore(file, sizes, model.spec().hidden());
+        return store.restore(file, shapes);
     }
 
     @Override
