@@ -69,7 +69,8 @@ public final class TensorFile implements AutoCloseable {
         for (long at = 0; at < end; at += PIECE) {
             crc.update(fill(piece.clear().limit((int) Math.min(PIECE, end - at)), at));
         }
-        return fill(ByteBuffer.allocate(SUM.dtype().bytes()), end).equals(TensorFileWriter.sum(crc));
+        return fill(ByteBuffer.allocate(SUM.dtype().bytes()), end)
+                .equals(TensorFileWriter.sum(crc));
     }
 
     private ByteBuffer fill(ByteBuffer bytes, long from) throws IOException {

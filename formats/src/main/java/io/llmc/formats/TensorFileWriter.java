@@ -68,8 +68,8 @@ public final class TensorFileWriter implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    private static TensorFileWriter create(
-            Path file, ByteBuffer header, long bytes, boolean summed) throws IOException {
+    private static TensorFileWriter create(Path file, ByteBuffer header, long bytes, boolean summed)
+            throws IOException {
         Path partial = file.resolveSibling(file.getFileName() + ".tmp");
         FileChannel channel =
                 FileChannel.open(
@@ -96,8 +96,7 @@ public final class TensorFileWriter implements AutoCloseable {
                     bytes.byteSize() + " bytes, but " + missing + " are left");
         }
         missing -= bytes.byteSize();
-        for (ByteBuffer chunk :
-                (Iterable<ByteBuffer>) CheckpointWriter.chunks(bytes)::iterator) {
+        for (ByteBuffer chunk : (Iterable<ByteBuffer>) CheckpointWriter.chunks(bytes)::iterator) {
             write(chunk);
         }
     }
@@ -128,10 +127,7 @@ public final class TensorFileWriter implements AutoCloseable {
         }
         channel.close();
         Files.move(
-                partial,
-                file,
-                StandardCopyOption.ATOMIC_MOVE,
-                StandardCopyOption.REPLACE_EXISTING);
+                partial, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     }
 
     /// As [TensorFile#SUM] has it.

@@ -104,9 +104,7 @@ class TensorFileTest {
             Path file = directory.resolve("published");
             TensorFile.publish(file, tensors);
             List<TensorInfo> plan =
-                    List.of(
-                            TensorInfo.of("b", DType.F32, 2, 3),
-                            TensorInfo.of("a", DType.F32, 4));
+                    List.of(TensorInfo.of("b", DType.F32, 2, 3), TensorInfo.of("a", DType.F32, 4));
             Path other = directory.resolve("other");
             try (CheckpointWriter writer = CheckpointWriter.create(other, plan, 1 << 20, false)) {
                 tensors.forEach(writer::write);
