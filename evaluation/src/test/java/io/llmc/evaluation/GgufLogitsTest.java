@@ -9,13 +9,12 @@ import com.fasterxml.jackson.databind.json.JsonMapper;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -68,13 +67,11 @@ class GgufLogitsTest {
         }
     }
 
-    private Path ids(int... values) {
+    private Path ids(int... values) throws IOException {
         Path file = temp.resolve("ids.safetensors");
         TensorInfo info = TensorInfo.of("input_ids", DType.I32, 1, values.length);
-        try (CheckpointWriter writer = CheckpointWriter.createFile(file, List.of(info))) {
-            writer.write(
-                    info.name(),
-                    Tensor.of(MemorySegment.ofArray(values), DType.I32, 1, values.length));
+        try (TensorFileWriter writer = TensorFileWriter.create(file, List.of(info))) {
+            writer.append(MemorySegment.ofArray(values));
             writer.finish();
         }
         return file;
