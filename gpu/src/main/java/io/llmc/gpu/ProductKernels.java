@@ -40,6 +40,7 @@ final class ProductKernels {
     private final Kernels products;
     private final Kernels dense;
     private final Kernels packed;
+    private final Kernels floats;
     private final Kernels blocks;
     private final BackendOptions.Math math;
 
@@ -61,6 +62,7 @@ final class ProductKernels {
         products = new Kernels(gpu, "products");
         dense = new Kernels(gpu, "dense");
         packed = new Kernels(gpu, "packed");
+        floats = new Kernels(gpu, "floats");
         blocks = new Kernels(gpu, "blocks");
     }
 
@@ -269,7 +271,15 @@ final class ProductKernels {
                 arguments.add(Math.toIntExact(g.grid().tiles().width(g.inFeatures())));
                 arguments.add(Math.toIntExact(g.scales().cols()));
             }
-            case Weight.Scaled s -> throw new UnsupportedOperationException("product with " + s);
+            case Weight.Scaled s -> {
+                family = floats;
+                name = "floats_" + kind + s.scales().dtype();
+                arguments.add(s.codes());
+                arguments.add(s.scales());
+                arguments.add(Math.toIntExact(s.grid().tiles().height(s.outFeatures())));
+                arguments.add(Math.toIntExact(s.grid().tiles().width(s.inFeatures())));
+                arguments.add(Math.toIntExact(s.scales().cols()));
+            }
         }
         arguments.add(Math.toIntExact(out.rows()));
         arguments.add(Math.toIntExact(out.cols()));

@@ -5,6 +5,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.Locale;
 
@@ -19,10 +20,12 @@ final class QuantKernels {
     private static final int RANGE_THREADS = 256;
 
     private final Kernels kernels;
+    private final Kernels floats;
     private final Kernels blocks;
 
     QuantKernels(Gpu gpu) {
         kernels = new Kernels(gpu, "quant");
+        floats = new Kernels(gpu, "floats");
         blocks = new Kernels(gpu, "blocks");
     }
 
@@ -104,6 +107,22 @@ final class QuantKernels {
                 op.spec().codes().maxCode());
     }
 
+    void roundActivations(Tensor out, Tensor x, Tensor scale, Tiles tiles) {
+        int cols = Math.toIntExact(x.cols());
+        int width = Math.toIntExact(Math.min(cols, tiles.width(cols)));
+        int across = Math.ceilDiv(cols, width);
+        floats.launch(
+                "round_to_e4m3",
+                Grid.blocks(x.rows() * across, Grid.rowThreads(width)),
+                out,
+                x,
+                scale,
+                Types.of(scale),
+                cols,
+                width,
+                across);
+    }
+
     void packCodes(Tensor out, Tensor codes, int bits) {
         long units = codes.rows() * Math.ceilDiv(codes.cols(), 32L);
         kernels.launch(
@@ -128,6 +147,18 @@ final class QuantKernels {
                         Types.of(values),
                         n);
             }
+            case Weight.Scaled s ->
+                    floats.launch(
+                            "dequantize_floats",
+                            Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
+                            out,
+                            s.codes(),
+                            s.scales(),
+                            Types.of(s.scales()),
+                            Math.toIntExact(s.grid().tiles().height(out.rows())),
+                            Math.toIntExact(s.grid().tiles().width(out.cols())),
+                            Math.toIntExact(s.scales().cols()),
+                            Math.toIntExact(out.cols()));
             case Weight.Blocks b ->
                     blocks.launch(
                             "dequantize_" + b.type().name().toLowerCase(Locale.ROOT),
@@ -150,7 +181,6 @@ final class QuantKernels {
                             Math.toIntExact(g.scales().cols()),
                             length(g.grid(), out.cols()),
                             Math.toIntExact(g.codes().cols()));
-            case Weight.Scaled s -> throw new UnsupportedOperationException("dequantize " + s);
         }
     }
 }

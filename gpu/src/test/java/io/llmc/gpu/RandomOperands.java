@@ -25,6 +25,7 @@ record RandomOperands(CudaBackend backend, TensorArena arena, SplittableRandom r
         return switch (type) {
             case I32 -> fill(type, () -> random.nextDouble() * INTS - INTS / 2, dims);
             case U8 -> fill(type, () -> random.nextInt(16), dims);
+            case F8_E4M3 -> fill(type, () -> random.nextInt(0x7f), dims); // codes of numbers
             default -> fill(type, () -> 2 * random.nextDouble() - 1, dims);
         };
     }
@@ -83,7 +84,7 @@ record RandomOperands(CudaBackend backend, TensorArena arena, SplittableRandom r
             case F32 -> bytes.setAtIndex(ValueLayout.JAVA_FLOAT, i, (float) v);
             case F64 -> bytes.setAtIndex(ValueLayout.JAVA_DOUBLE, i, v);
             case I32 -> bytes.setAtIndex(ValueLayout.JAVA_INT, i, (int) v);
-            case U8 -> bytes.set(ValueLayout.JAVA_BYTE, i, (byte) v);
+            case U8, F8_E4M3 -> bytes.set(ValueLayout.JAVA_BYTE, i, (byte) v);
             case BF16 ->
                     bytes.setAtIndex(
                             ValueLayout.JAVA_SHORT,

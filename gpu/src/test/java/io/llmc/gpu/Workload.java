@@ -10,12 +10,15 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.StatisticOp;
+import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.List;
 import java.util.function.Function;
@@ -83,6 +86,18 @@ final class Workload {
 
         default Weight.Dense weight(long out, long in) {
             return new Weight.Dense(of(DType.BF16, out, in));
+        }
+
+        default Weight.Scaled scaled(long out, long in) {
+            return new Weight.Scaled(
+                    new Encoding.Grid<>(Codes.Floats.E4M3, Tiles.ROW),
+                    of(DType.F8_E4M3, out, in),
+                    of(DType.BF16, out, 1));
+        }
+
+        default Weight.Blocks blocks(long out, long in) {
+            return new Weight.Blocks(
+                    BlockType.Q8_0, in, of(DType.U8, out, BlockType.Q8_0.rowBytes(in)));
         }
 
         default Weight.Grouped packed(long out, long in) {
@@ -220,6 +235,24 @@ final class Workload {
                                         o.f32(tokens, hidden),
                                         o.packed(inside, hidden))),
                 tensor(
+                        "Matmul, F8_E4M3",
+                        ForwardOp.Matmul.class,
+                        TERMS * product(tokens, inside, hidden),
+                        o ->
+                                new ForwardOp.Matmul(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, hidden),
+                                        o.scaled(inside, hidden))),
+                tensor(
+                        "Matmul, Q8_0",
+                        ForwardOp.Matmul.class,
+                        2 * TERMS * product(tokens, inside, hidden),
+                        o ->
+                                new ForwardOp.Matmul(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, hidden),
+                                        o.blocks(inside, hidden))),
+                tensor(
                         "Matmul, 4 bits, one row",
                         ForwardOp.Matmul.class,
                         TERMS * product(1, inside, hidden),
@@ -228,6 +261,17 @@ final class Workload {
                                         o.f32(1, inside),
                                         o.f32(1, hidden),
                                         o.packed(inside, hidden))),
+                entry(
+                        "RoundActivations",
+                        ForwardOp.RoundActivations.class,
+                        4 * stream,
+                        o ->
+                                new ForwardOp.RoundActivations(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        null,
+                                        new ActivationScheme(
+                                                Codes.Floats.E4M3, Tiles.ROW, true))),
                 entry(
                         "AddRow",
                         ForwardOp.AddRow.class,

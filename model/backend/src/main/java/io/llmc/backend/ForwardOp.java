@@ -5,8 +5,11 @@ import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
+import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.stream.Stream;
 
@@ -350,6 +353,39 @@ public sealed interface ForwardOp extends Op {
         @Override
         public Stream<Tensor> operands() {
             return Stream.of(experts, weights, logits);
+        }
+    }
+
+    /// The values that activations have after a trip through codes: `out = scale * nearest(x /
+    /// scale)`, in F32. The tape passes gradients straight through (Bengio et al.: Estimating or
+    /// Propagating Gradients Through Stochastic Neurons, 2013).
+    ///
+    /// @param scale F32, F16 or BF16 `[1]`, for all of x; null where the scheme is dynamic: then a
+    ///   part of a row has its own, its largest magnitude over `codes.reach()`, or 1 where all of
+    ///   it is zero
+    /// @param scheme of small floats, a scale for each row or a part of it, or one for all
+    record RoundActivations(Tensor out, Tensor x, Tensor scale, ActivationScheme scheme)
+            implements ForwardOp {
+        public RoundActivations {
+            // A scale made of several rows would depend on which rows come together.
+            boolean known =
+                    scheme.dynamic()
+                            ? scale == null && scheme.tiles().rows() == 1
+                            : scheme.tiles().equals(Tiles.TENSOR)
+                                    && scale.isVector(1)
+                                    && scale.dtype().isFloat();
+            require(
+                    out.like(x) && f32(x) && scheme.codes() instanceof Codes.Floats && known,
+                    "roundActivations",
+                    out,
+                    x,
+                    scale,
+                    scheme);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, scale);
         }
     }
 

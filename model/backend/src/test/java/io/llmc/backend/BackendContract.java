@@ -5,9 +5,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -148,6 +152,58 @@ public abstract class BackendContract {
             backend.run(new ForwardOp.Matmul(packed, x, w));
             Agreement.assertSame(
                     rows + " rows", operands.download(packed), operands.download(want));
+        }
+    }
+
+    /// Subnormal numbers, both zeros and both NaN among them.
+    @Test
+    void everyCodeOfE4m3HasItsValue() {
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(1 << 16)) {
+            var operands = new Operands(backend, arena, SEED);
+            Tensor codes = operands.of(DType.F8_E4M3, i -> i, 2, 128);
+            Tensor one = operands.of(DType.F32, _ -> 1, 1, 1);
+            Tensor out = operands.out(2, 128);
+            var grid = new Encoding.Grid<>(Codes.Floats.E4M3, Tiles.TENSOR);
+            backend.run(
+                    new CompressionOp.Dequantize(out, new Weight.Scaled(grid, codes, one)));
+            MemorySegment got = operands.download(out);
+            for (int code = 0; code < 256; code++) {
+                assertThat(Float.floatToIntBits(got.getAtIndex(ValueLayout.JAVA_FLOAT, code)))
+                        .describedAs("code %d", code)
+                        .isEqualTo(Float.floatToIntBits(Codes.Floats.E4M3.value(code)));
+            }
+        }
+    }
+
+    /// Rounding of what lies on a code, half way to the next one, and on both sides of that.
+    @Test
+    void activationsGoToTheNearestCode() {
+        float[] x = new float[4 * 0x7e];
+        for (int code = 0; code < 0x7e; code++) {
+            float low = Codes.Floats.E4M3.value(code);
+            float half = (low + Codes.Floats.E4M3.value(code + 1)) / 2;
+            x[4 * code] = low;
+            x[4 * code + 1] = half;
+            x[4 * code + 2] = -Math.nextDown(half);
+            x[4 * code + 3] = -Math.nextUp(half);
+        }
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(1 << 16)) {
+            var operands = new Operands(backend, arena, SEED);
+            Tensor out = operands.out(1, x.length);
+            backend.run(
+                    new ForwardOp.RoundActivations(
+                            out,
+                            operands.of(DType.F32, i -> x[(int) i], 1, x.length),
+                            operands.of(DType.F32, _ -> 1, 1),
+                            new ActivationScheme(Codes.Floats.E4M3, Tiles.TENSOR, false)));
+            MemorySegment got = operands.download(out);
+            for (int i = 0; i < x.length; i++) {
+                assertThat(got.getAtIndex(ValueLayout.JAVA_FLOAT, i))
+                        .describedAs("%s", x[i])
+                        .isEqualTo(Codes.Floats.E4M3.nearest(x[i]));
+            }
         }
     }
 

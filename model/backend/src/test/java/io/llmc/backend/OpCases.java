@@ -3,6 +3,7 @@ package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -93,7 +94,60 @@ public final class OpCases {
         return cases;
     }
 
+    /// Rows among which one is of zeros and one has what is not finite.
+    private static void roundActivations(List<Case> cases) {
+        List<Tiles> some = List.of(Tiles.ROW, Tiles.groups(16), Tiles.groups(20));
+        for (int cols : new int[] {1, 33, 257, WHOLE}) {
+            for (Tiles tiles : some) {
+                cases.add(
+                        new Case(
+                                ForwardOp.RoundActivations.class,
+                                "roundActivations, %s of %d".formatted(tiles.describe(), cols),
+                                0,
+                                a ->
+                                        new ForwardOp.RoundActivations(
+                                                a.out(7, cols),
+                                                activations(a, cols),
+                                                null,
+                                                new ActivationScheme(
+                                                        Codes.Floats.E4M3, tiles, true))));
+            }
+            for (DType type : new DType[] {DType.F32, DType.BF16}) {
+                cases.add(
+                        new Case(
+                                ForwardOp.RoundActivations.class,
+                                "roundActivations, one scale of %s for %d".formatted(type, cols),
+                                0,
+                                a ->
+                                        new ForwardOp.RoundActivations(
+                                                a.out(7, cols),
+                                                activations(a, cols),
+                                                a.of(type, _ -> 0.004, 1),
+                                                new ActivationScheme(
+                                                        Codes.Floats.E4M3, Tiles.TENSOR, false))));
+            }
+        }
+    }
+
+    private static Tensor activations(Operands a, int cols) {
+        return a.of(
+                DType.F32,
+                i -> {
+                    // Over four decades, so that some are below the normal numbers.
+                    double x = a.random().nextGaussian() * Math.pow(10, -4 * a.random().nextDouble());
+                    return switch ((int) (i / cols)) {
+                        case 1 -> 0;
+                        case 2 -> i % cols == cols / 2 ? Double.NaN : x;
+                        case 3 -> i % cols == 0 ? Double.POSITIVE_INFINITY : x;
+                        default -> x;
+                    };
+                },
+                7,
+                cols);
+    }
+
     private static void forward(List<Case> cases) {
+        roundActivations(cases);
         for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
             cases.add(
                     new Case(

@@ -41,6 +41,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case ForwardOp.RoundActivations round -> roundActivations(round);
             case ForwardOp.AddRow(var out, var x, var row) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, get(x, i) + get(row, i % x.cols()));
@@ -689,6 +690,35 @@ public final class ReferenceOps implements Runner {
         for (int j : columns.subList(0, rule.m() - rule.n())) {
             set(op.pruning().mask(), r, j, 1);
         }
+    }
+
+    private static void roundActivations(ForwardOp.RoundActivations op) {
+        long width = op.scheme().tiles().width(op.x().cols());
+        for (long i = 0; i < size(op.x()); i++) {
+            long row = i - i % op.x().cols();
+            long from = row + i % op.x().cols() / width * width;
+            float scale = op.scale() == null ? 0 : (float) get(op.scale(), 0);
+            if (op.scale() == null) {
+                for (long k = from; k < Math.min(from + width, row + op.x().cols()); k++) {
+                    scale = Math.max(scale, Math.abs((float) get(op.x(), k)));
+                }
+                scale = scale / 448 == 0 ? 1 : scale / 448;
+            }
+            set(op.out(), i, nearestE4m3((float) get(op.x(), i) / scale) * scale);
+        }
+    }
+
+    /// By comparing all of them; the codes of neighbours differ in their last bit.
+    private static float nearestE4m3(float x) {
+        int best = 0;
+        for (int code = 0; code < 0x7f; code++) {
+            double distance = Math.abs(Math.abs((double) x) - e4m3(code));
+            double least = Math.abs(Math.abs((double) x) - e4m3(best));
+            if (distance < least || distance == least && code % 2 == 0) {
+                best = code;
+            }
+        }
+        return Float.isNaN(x) ? x : Math.copySign(e4m3(best), x);
     }
 
     private static double[] dense(Weight w) {

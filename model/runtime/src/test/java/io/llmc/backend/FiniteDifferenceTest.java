@@ -7,8 +7,11 @@ import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.Tape;
+import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -333,7 +336,26 @@ class FiniteDifferenceTest {
         Set<Class<?>> here = cases().map(Case::op).collect(Collectors.toSet());
         Set<Class<?>> ruled =
                 Op.all().filter(FiniteDifferenceTest::hasARule).collect(Collectors.toSet());
+        ruled.remove(ForwardOp.RoundActivations.class); // a staircase; its rule is no slope
         assertThat(ruled).isEqualTo(here);
+    }
+
+    @Test
+    void roundingPassesGradientsStraightThrough() {
+        var scheme = new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true);
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                TensorArena arena = backend.newArena(1 << 16)) {
+            var operands = new Operands(backend, arena, SEED);
+            Tensor x = operands.normal(3, 17);
+            Tensor out = operands.out(3, 17);
+            Tape tape = new Tape(backend, arena, List.of(x));
+            tape.run(new ForwardOp.RoundActivations(out, x, null, scheme));
+            MemorySegment seeds = operands.download(operands.normal(3, 17));
+            backend.upload(tape.gradient(out), seeds);
+            tape.backward();
+            assertThat(operands.download(tape.gradient(x)).mismatch(seeds)).isEqualTo(-1);
+            assertThat(operands.download(out).mismatch(operands.download(x))).isNotEqualTo(-1);
+        }
     }
 
     private static boolean hasARule(Class<?> op) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-import static io.llmc.backend.cpu.Lanes.I;
 import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.tensor.Codes;
@@ -10,10 +9,7 @@ import io.llmc.tensor.Floats;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorOperators;
 
 /// Reads the rows of a weight of small floats: `w = round(value(code) * scale)`.
 final class ScaledRows implements Decoder {
@@ -56,29 +52,12 @@ final class ScaledRows implements Decoder {
         int i = from;
         if (Lanes.OCTETS != null) {
             for (; i <= end - N; i += N) {
-                FloatVector v = e4m3(octets, i).mul(scale);
+                FloatVector v = E4m3.values(octets, i).mul(scale);
                 Lanes.round(v, rounding).intoArray(dst, at + i);
             }
         }
         for (; i < end; i++) {
             dst[at + i] = Lanes.round(type.value(octets[i] & 0xff) * scale, rounding);
         }
-    }
-
-    private static FloatVector e4m3(byte[] octets, int at) {
-        IntVector code =
-                (IntVector)
-                        ByteVector.fromArray(Lanes.OCTETS, octets, at)
-                                .convertShape(VectorOperators.B2I, I, 0);
-        IntVector magnitude = code.and(0x7f);
-        // The product moves the exponent's bias from 7 to 127, of subnormal numbers too.
-        IntVector bits =
-                magnitude
-                        .lanewise(VectorOperators.LSHL, 20)
-                        .reinterpretAsFloats()
-                        .mul(0x1p120f)
-                        .reinterpretAsInts();
-        bits = bits.blend(0x7fc00000, magnitude.compare(VectorOperators.EQ, 0x7f));
-        return bits.or(code.and(0x80000000)).reinterpretAsFloats();
     }
 }
