@@ -270,8 +270,7 @@ final class Workload {
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
                                         null,
-                                        new ActivationScheme(
-                                                Codes.Floats.E4M3, Tiles.ROW, true))),
+                                        new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true))),
                 entry(
                         "AddRow",
                         ForwardOp.AddRow.class,

@@ -165,8 +165,7 @@ public abstract class BackendContract {
             Tensor one = operands.of(DType.F32, _ -> 1, 1, 1);
             Tensor out = operands.out(2, 128);
             var grid = new Encoding.Grid<>(Codes.Floats.E4M3, Tiles.TENSOR);
-            backend.run(
-                    new CompressionOp.Dequantize(out, new Weight.Scaled(grid, codes, one)));
+            backend.run(new CompressionOp.Dequantize(out, new Weight.Scaled(grid, codes, one)));
             MemorySegment got = operands.download(out);
             for (int code = 0; code < 256; code++) {
                 assertThat(Float.floatToIntBits(got.getAtIndex(ValueLayout.JAVA_FLOAT, code)))

@@ -134,7 +134,8 @@ public final class OpCases {
                 DType.F32,
                 i -> {
                     // Over four decades, so that some are below the normal numbers.
-                    double x = a.random().nextGaussian() * Math.pow(10, -4 * a.random().nextDouble());
+                    double x =
+                            a.random().nextGaussian() * Math.pow(10, -4 * a.random().nextDouble());
                     return switch ((int) (i / cols)) {
                         case 1 -> 0;
                         case 2 -> i % cols == cols / 2 ? Double.NaN : x;
