@@ -58,8 +58,8 @@ final class DistillCommand implements Callable<Integer> {
         RecipeTree tree = cache.saves() ? saving() : learning();
         String step = cache.saves() ? "steps.0.save-teacher" : STEP;
         request.changes().forEach(change -> tree.set(step, change));
-        return new RecipeJob(wiring, log.toVerbosity())
-                .execute(tree, request, device.toDeviceSpec());
+        return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
+                .execute(tree, request);
     }
 
     private RecipeTree saving() {

@@ -83,6 +83,6 @@ record EvalReport(EvalResult result) {
     }
 
     SequencedMap<String, Object> json() {
-        return result.toMap();
+        return result.figures();
     }
 }

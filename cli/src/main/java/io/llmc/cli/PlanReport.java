@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.RecipeRunner.Need;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.RecipeRun.Need;
+import io.llmc.pipeline.RecipeRun.Preview;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
@@ -20,6 +21,10 @@ import java.util.stream.Collectors;
 /// @param plan of the first sweep; empty where there is none
 /// @param needs of each step
 record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
+    PlanReport(Recipe recipe, Preview preview) {
+        this(recipe, preview.sweep(), preview.needs());
+    }
+
     String text(boolean verbose) {
         StringBuilder text = new StringBuilder();
         text.append(

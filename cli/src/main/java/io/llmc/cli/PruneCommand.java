@@ -54,7 +54,7 @@ final class PruneCommand implements Callable<Integer> {
         // What a method lacks is named by its flag.
         pruning.toSettings().forEach(s -> tree.expect(pass + "." + s.key(), s.flag()));
         tree.expect("steps.1.evaluate.data", "--data");
-        return new RecipeJob(wiring, log.toVerbosity())
-                .execute(tree, request, device.toDeviceSpec());
+        return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
+                .execute(tree, request);
     }
 }

@@ -57,7 +57,7 @@ final class QuantizeCommand implements Callable<Integer> {
         }
         tree.putAll(pass, layers.toSettings());
         request.changes().forEach(change -> tree.set(pass, change));
-        return new RecipeJob(wiring, log.toVerbosity())
-                .execute(tree, request, device.toDeviceSpec());
+        return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
+                .execute(tree, request);
     }
 }

@@ -44,11 +44,11 @@ final class RunCommand implements Callable<Integer> {
         Request request = run.toRequest();
         RecipeTree tree = RecipeFile.read(file);
         request.changes().forEach(change -> tree.set("", change));
-        return new RecipeJob(wiring, log.toVerbosity())
-                .execute(
-                        tree,
-                        List.of(new Input("the recipe", file, false)),
-                        request,
-                        device.toDeviceSpec());
+        return new RecipeJob(
+                        wiring,
+                        log.toVerbosity(),
+                        device.toDeviceSpec(),
+                        List.of(new Input("the recipe", file, false)))
+                .execute(tree, request);
     }
 }

@@ -1,26 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.RecipeRunner.Swept;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import java.util.stream.DoubleStream;
 
 /// What a sweep did, for people and for programs.
-record SweepReport(Swept swept) {
+record SweepReport(SweepResult swept) {
     /// A value that passes report.
     ///
     /// @param key in a module's values
@@ -86,14 +83,13 @@ record SweepReport(Swept swept) {
     }
 
     String text(boolean verbose) {
-        SweepResult r = swept.result();
         StringBuilder text = new StringBuilder();
-        text.append(layers(r.reports(), verbose)).append('\n').append(summary(r));
+        text.append(layers(swept.reports(), verbose)).append('\n').append(summary(swept));
         List<String> warnings =
-                r.reports().stream()
+                swept.reports().stream()
                         .flatMap(m -> m.warnings().stream().map(w -> "  " + m.module() + ": " + w))
                         .toList();
-        if (r.reports().stream().anyMatch(m -> m.values().containsKey("sparsity"))) {
+        if (swept.reports().stream().anyMatch(m -> m.values().containsKey("sparsity"))) {
             text.append('\n').append(SPARSE_FILES);
         }
         if (!warnings.isEmpty()) {
@@ -159,9 +155,9 @@ record SweepReport(Swept swept) {
 
     private Table summary(SweepResult r) {
         Table table = new Table("ll");
+        SweepPlan plan = r.plan();
         table.row("output", r.output());
-        table.row("size", Figures.sizes(r.inputBytes(), r.outputBytes()));
-        SweepPlan plan = swept.plan();
+        table.row("size", Figures.sizes(plan.inputBytes(), plan.outputBytes()));
         if (plan.inputParameters() != plan.outputParameters()) {
             table.row(
                     "parameters",
@@ -170,17 +166,17 @@ record SweepReport(Swept swept) {
                                     Figures.count(plan.inputParameters()),
                                     Figures.count(plan.outputParameters())));
         }
-        if (zeros() > 0) {
+        if (r.zeros() > 0) {
             table.row(
                     "zeros",
                     "%s of %s weights, %.1f %%"
                             .formatted(
-                                    Figures.count(zeros()),
+                                    Figures.count(r.zeros()),
                                     Figures.count(plan.outputParameters()),
-                                    100.0 * zeros() / plan.outputParameters()));
+                                    100.0 * r.zeros() / plan.outputParameters()));
         }
-        if (packs()) {
-            table.row("compressed layers", "%.2f bits a weight".formatted(bitsPerWeight()));
+        if (r.packs()) {
+            table.row("compressed layers", "%.2f bits a weight".formatted(r.bitsPerWeight()));
         }
         table.row("weights", names(r.weightFiles()));
         table.row("copied", names(r.sideFiles()));
@@ -196,63 +192,7 @@ record SweepReport(Swept swept) {
         return table.row("time", Durations.format(r.seconds()));
     }
 
-    private boolean packs() {
-        return swept.plan().modules().stream().anyMatch(m -> m.encoding().isPresent());
-    }
-
-    /// Weights that were pruned.
-    private long zeros() {
-        Map<String, Double> sparsity = new HashMap<>();
-        for (ModuleReport r : swept.result().reports()) {
-            if (r.values().get("sparsity") instanceof Number share) {
-                sparsity.put(r.module(), share.doubleValue());
-            }
-        }
-        return swept.plan().modules().stream()
-                .mapToLong(m -> Math.round(sparsity.getOrDefault(m.name(), 0.0) * m.out() * m.in()))
-                .sum();
-    }
-
-    /// Over the layers that a method worked on, scales and zero points included.
-    private double bitsPerWeight() {
-        List<SweepPlan.Module> modules =
-                swept.plan().modules().stream().filter(m -> m.encoding().isPresent()).toList();
-        double weights = modules.stream().mapToDouble(m -> (double) m.out() * m.in()).sum();
-        return 8.0 * modules.stream().mapToLong(SweepPlan.Module::bytes).sum() / weights;
-    }
-
     private static String names(List<Path> files) {
         return Figures.names(files.stream().map(Path::getFileName).toList());
-    }
-
-    SequencedMap<String, Object> json() {
-        SweepResult r = swept.result();
-        SequencedMap<String, Object> json = new LinkedHashMap<>();
-        json.put("output", r.output().toString());
-        json.put("input_bytes", r.inputBytes());
-        json.put("output_bytes", r.outputBytes());
-        json.put("input_parameters", swept.plan().inputParameters());
-        json.put("output_parameters", swept.plan().outputParameters());
-        json.put("zeros", zeros());
-        if (packs()) {
-            json.put("bits_per_weight", bitsPerWeight());
-        }
-        json.put("weight_files", r.weightFiles().stream().map(Path::toString).toList());
-        json.put("side_files", r.sideFiles().stream().map(Path::toString).toList());
-        json.put("verified_tensors", r.verifiedTensors());
-        json.put("resumed_blocks", r.resumedBlocks());
-        json.put("seconds", r.seconds());
-        json.put("notes", swept.plan().notes());
-        json.put("modules", r.reports().stream().map(SweepReport::json).toList());
-        return json;
-    }
-
-    private static Map<String, Object> json(ModuleReport report) {
-        Map<String, Object> json = new LinkedHashMap<>();
-        json.put("module", report.module());
-        json.putAll(report.values());
-        json.put("seconds", report.seconds());
-        json.put("warnings", report.warnings());
-        return json;
     }
 }

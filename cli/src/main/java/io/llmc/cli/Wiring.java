@@ -4,8 +4,9 @@ package io.llmc.cli;
 import io.llmc.backend.BackendProvider;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
-import io.llmc.pipeline.PassFactory;
-import io.llmc.pipeline.Work;
+import io.llmc.evaluation.EvaluateStep;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.SweepStep;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.OutputStream;
@@ -43,12 +44,15 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
         return new PrintWriter(new OutputStreamWriter(stream, charset), true);
     }
 
-    List<PassFactory> passes() {
-        return Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream()).toList();
-    }
-
-    List<Work.Factory> works() {
-        return List.of(DistillStep.FACTORY, SaveTeacherStep.FACTORY);
+    /// Every step that a recipe may have.
+    List<Step.Factory> steps() {
+        return List.of(
+                SweepStep.factory(
+                        Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream())
+                                .toList()),
+                EvaluateStep.FACTORY,
+                DistillStep.FACTORY,
+                SaveTeacherStep.FACTORY);
     }
 
     Devices devices() {

@@ -5,12 +5,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
-import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.OutputLock;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.RecipeRun;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.StringWriter;
@@ -95,11 +97,13 @@ class ResumeIT {
                         "test");
         RecipeTree tree = RecipeFile.read(file);
         Files.delete(file);
-        Recipe recipe = Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
-        DeviceSpec device = new DeviceSpec("cpu", BackendOptions.defaults());
-        RecipeRunner runner =
-                new RecipeRunner(wiring, device, Inputs.of(recipe), false, dying(task, after));
-        assertThatThrownBy(() -> runner.run(recipe, _ -> {})).isInstanceOf(Killed.class);
+        Recipe recipe = Recipe.read(tree.options(), wiring.steps(), tree.root());
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", false);
+        try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
+            assertThatThrownBy(() ->
+                            run.run(backend, Long.MAX_VALUE, dying(task, after), _ -> {}))
+                    .isInstanceOf(Killed.class);
+        }
     }
 
     private static Progress dying(String task, int after) {

@@ -3,7 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.pipeline.Recipe;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.io.Writer;
@@ -100,14 +100,14 @@ public final class Verdict {
     public static void readRecipe(Path file) {
         Wiring wiring = wiring(new PrintWriter(new StringWriter()));
         RecipeTree tree = RecipeFile.read(file);
-        Recipe.read(tree.options(), wiring.passes(), wiring.works(), tree.root());
+        Recipe.read(tree.options(), wiring.steps(), tree.root());
         RecipeFile.write(tree.root());
     }
 
-    /// Recipes of the steps that are no sweeps.
+    /// A recipe of each kind of step.
     public static List<String> sampleSteps() {
-        return wiring(new PrintWriter(new StringWriter())).works().stream()
-                .map(Work.Factory::sample)
+        return wiring(new PrintWriter(new StringWriter())).steps().stream()
+                .map(Step.Factory::sample)
                 .toList();
     }
 

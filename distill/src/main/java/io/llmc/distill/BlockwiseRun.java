@@ -13,7 +13,7 @@ import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -40,7 +40,7 @@ final class BlockwiseRun {
     /// The folder of hidden states that do not fit in memory.
     private static final String STATES = "hidden-states";
 
-    private final Work.Scope scope;
+    private final Step.Context scope;
     private final DistillSpec spec;
     private final Checkpoint student;
     private final Checkpoint teacher;
@@ -61,7 +61,7 @@ final class BlockwiseRun {
     private double after;
 
     BlockwiseRun(
-            Work.Scope scope,
+            Step.Context scope,
             DistillSpec spec,
             Checkpoint student,
             Checkpoint teacher,

@@ -8,7 +8,7 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.Journal;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -23,7 +23,7 @@ import java.util.SequencedMap;
 /// @param teacher null where a cache or nobody is asked
 /// @param cache null for none
 record DistillRun(
-        Work.Scope scope,
+        Step.Context scope,
         DistillSpec spec,
         Checkpoint student,
         Checkpoint teacher,

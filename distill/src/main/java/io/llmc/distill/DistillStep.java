@@ -13,7 +13,7 @@ import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
@@ -40,9 +40,9 @@ import java.util.function.LongSupplier;
 /// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
 ///
 /// @param nanos a clock, which decides when a state is saved and nothing else
-public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work {
-    public static final Work.Factory FACTORY =
-            new Work.Factory(
+public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step {
+    public static final Step.Factory FACTORY =
+            new Step.Factory(
                     "distill",
                     "a student learns its teacher's predictions",
                     """
@@ -55,7 +55,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
                           steps: 20
                           length: 128
                     """,
-                    o -> new DistillStep(DistillSpec.read(o), System::nanoTime));
+                    o -> new DistillStep(DistillSpec.read(o.section("distill")), System::nanoTime));
 
     private static final TypeReference<SequencedMap<String, Object>> SHOWN =
             new TypeReference<>() {};
@@ -79,11 +79,11 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     }
 
     @Override
-    public void check(Path model) {
+    public void check(Context context) {
         for (DistillSpec.Part part : spec.data()) {
             TextFiles.requireFile(part.file(), "--data and --mix name texts: .txt or .jsonl");
         }
-        try (Checkpoint student = ModelDirectory.open(model, _ -> {});
+        try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});
                 Checkpoint teacher = openTeacher(_ -> {});
                 TeacherCache cache = openCache()) {
             requireTrainable(student);
@@ -94,7 +94,12 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     }
 
     @Override
-    public long memory(Path model, Backend backend, long cap) {
+    public Plan plan(Context context) {
+        long bytes = memory(context.model(), context.backend(), context.memory());
+        return Plan.of(bytes, () -> run(context));
+    }
+
+    private long memory(Path model, Backend backend, long cap) {
         try (Checkpoint student = ModelDirectory.open(model, _ -> {});
                 Checkpoint teacher = openTeacher(_ -> {});
                 TeacherCache cache = openCache()) {
@@ -118,9 +123,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         return spec.teacherCache() == null ? null : TeacherCache.open(spec.teacherCache());
     }
 
-    @Override
-    public Result run(Scope scope) {
-        OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
+    private Outcome run(Context scope) {
+        OutputDirectory directory = scope.directory();
         try (Checkpoint student = ModelDirectory.open(scope.model(), scope.progress()::note);
                 Checkpoint teacher = openTeacher(scope.progress()::note);
                 TeacherCache cache = openCache()) {
@@ -131,19 +135,15 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
 
     /// @param teacher null where a cache or nobody is asked
     /// @param cache null for none
-    private Result run(
-            Scope scope,
+    private Outcome run(
+            Context scope,
             OutputDirectory directory,
             Checkpoint student,
             Checkpoint teacher,
             TeacherCache cache) {
         requireTrainable(student);
         long bytes = student.names().stream().mapToLong(n -> student.info(n).byteSize()).sum();
-        Journal journal =
-                directory.begin(
-                        Journal.Head.of(scope.toolVersion(), scope.recipe(), this),
-                        scope.inputs(),
-                        standsAlone() ? 0 : bytes);
+        Journal journal = scope.begin(directory, this, standsAlone() ? 0 : bytes);
         SequencedMap<String, Object> shown = journal.result(SHOWN).orElse(null);
         if (shown == null) {
             try {
@@ -156,11 +156,11 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
         }
         TrainState.delete(journal.directory());
         directory.publish(journal);
-        return new Result(scope.output(), shown, List.of());
+        return new Written(name(), scope.output(), shown);
     }
 
     private SequencedMap<String, Object> learn(
-            Scope scope,
+            Context scope,
             OutputDirectory directory,
             Journal journal,
             Checkpoint student,
@@ -265,7 +265,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Work 
     }
 
     /// @param theirs ids that the teacher predicts
-    private static void sayPadding(Scope scope, Checkpoint student, int theirs) {
+    private static void sayPadding(Context scope, Checkpoint student, int theirs) {
         int own = Architectures.specOf(student).vocabulary();
         if (own != theirs) {
             scope.progress().note(Vocabulary.note(own, theirs));

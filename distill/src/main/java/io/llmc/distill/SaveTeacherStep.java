@@ -17,8 +17,8 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.Step;
 import io.llmc.pipeline.StreamMemory;
-import io.llmc.pipeline.Work;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -45,9 +45,9 @@ import java.util.SequencedMap;
 /// @param topK log-probabilities kept of each prediction
 /// @param length tokens of a window
 /// @param temperature of the softmax that they are taken from
-public record SaveTeacherStep(Path data, int topK, int length, float temperature) implements Work {
-    public static final Work.Factory FACTORY =
-            new Work.Factory(
+public record SaveTeacherStep(Path data, int topK, int length, float temperature) implements Step {
+    public static final Step.Factory FACTORY =
+            new Step.Factory(
                     "save-teacher",
                     "keeps a teacher's predictions for distill",
                     """
@@ -67,7 +67,8 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     /// Bytes of logits that exist at once, about.
     private static final long LOGITS = 48L << 20;
 
-    private static SaveTeacherStep read(Options o) {
+    private static SaveTeacherStep read(Options item) {
+        Options o = item.section("saveTeacher");
         double temperature = o.decimal("temperature", 1);
         if (!(temperature > 0)) {
             throw o.error(
@@ -96,9 +97,9 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     }
 
     @Override
-    public void check(Path model) {
+    public void check(Context context) {
         TextFiles.requireFile(data, "--data names a text: .txt or .jsonl");
-        try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
+        try (Checkpoint teacher = ModelDirectory.open(context.model(), _ -> {})) {
             requireFits(teacher);
         }
     }
@@ -141,7 +142,12 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     }
 
     @Override
-    public long memory(Path model, Backend backend, long cap) {
+    public Plan plan(Context context) {
+        long bytes = memory(context.model(), context.backend(), context.memory());
+        return Plan.of(bytes, () -> run(context));
+    }
+
+    private long memory(Path model, Backend backend, long cap) {
         try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
             int rows = batch() * length;
             long bytes =
@@ -157,23 +163,19 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         }
     }
 
-    @Override
-    public Result run(Scope scope) {
+    private Outcome run(Context scope) {
         if (!scope.recipe().steps().getLast().equals(this)) {
             throw new UserException(
                     "save-teacher writes no model, and a step follows it",
                     "make it the last step of a recipe of its own");
         }
-        OutputDirectory directory = new OutputDirectory(scope.output(), scope.force());
+        OutputDirectory directory = scope.directory();
         try (Checkpoint teacher = ModelDirectory.open(scope.model(), scope.progress()::note)) {
             requireFits(teacher);
             int[] ids = ids(teacher);
             CacheRow row = new CacheRow(Architectures.specOf(teacher).vocabulary(), topK);
             Journal journal =
-                    directory.begin(
-                            Journal.Head.of(scope.toolVersion(), scope.recipe(), this),
-                            scope.inputs(),
-                            ids.length * (Integer.BYTES + row.bytes()));
+                    scope.begin(directory, this, ids.length * (Integer.BYTES + row.bytes()));
             SequencedMap<String, Object> values =
                     journal.result(new TypeReference<SequencedMap<String, Object>>() {})
                             .orElse(null);
@@ -187,7 +189,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                 directory.complete(journal, values);
             }
             directory.publish(journal);
-            return new Result(scope.output(), values, List.of());
+            return new Written(name(), scope.output(), values);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -208,7 +210,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     }
 
     private SequencedMap<String, Object> write(
-            Scope scope,
+            Context scope,
             Checkpoint teacher,
             int[] ids,
             CacheRow row,
@@ -247,7 +249,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     }
 
     private void ask(
-            Scope scope, Checkpoint checkpoint, int[] ids, CacheWriter writer, Journal journal)
+            Context scope, Checkpoint checkpoint, int[] ids, CacheWriter writer, Journal journal)
             throws IOException {
         int windows = ids.length / length;
         int batch = Math.min(batch(), windows);

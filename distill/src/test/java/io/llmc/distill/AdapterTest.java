@@ -15,7 +15,8 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
@@ -49,7 +50,7 @@ class AdapterTest {
         Models.rewrite(disturbed, student, (_, values) -> values);
     }
 
-    private static Work.Result run(Map<String, Object> options, Path out, int steps) {
+    private static Step.Written run(Map<String, Object> options, Path out, int steps) {
         return Runs.run(student, TEACHER, options, out, 2, steps, Long.MAX_VALUE);
     }
 
@@ -188,7 +189,9 @@ class AdapterTest {
     @Test
     void fusedExpertsAreRefused() {
         Path mixtral = TestFiles.testdata().resolve("tiny-mixtral");
-        assertThatThrownBy(() -> new DistillStep(spec(List.of()), System::nanoTime).check(mixtral))
+        Step.Context context =
+                new Step.Context(null, null, Long.MAX_VALUE, Progress.NONE, mixtral, null);
+        assertThatThrownBy(() -> new DistillStep(spec(List.of()), System::nanoTime).check(context))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("experts")
                 .satisfies(e -> assertThat(((UserException) e).hint()).contains("--lora-targets"));

@@ -12,7 +12,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -40,13 +40,13 @@ class BlockwiseTest {
         student = shared.resolve("student");
         Runs.disturb(TEACHER, student);
         Path out = shared.resolve("out");
-        Work.Result result = run(Map.of(), out, 2, Integer.MAX_VALUE, Long.MAX_VALUE);
+        Step.Written result = run(Map.of(), out, 2, Integer.MAX_VALUE, Long.MAX_VALUE);
         undisturbed = Runs.hashes(out);
         double before = (double) result.values().get("held_out_error_before");
         assertThat((double) result.values().get("held_out_error")).isLessThan(0.95 * before);
     }
 
-    private static Work.Result run(
+    private static Step.Written run(
             Map<String, Object> more, Path out, int threads, int stepsBeforeDeath, long memory) {
         Map<String, Object> options = new LinkedHashMap<>(Map.of("blockwise", true, "steps", 6));
         options.putAll(more);

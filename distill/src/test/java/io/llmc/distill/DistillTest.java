@@ -9,7 +9,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -34,7 +34,7 @@ class DistillTest {
 
     @TempDir Path temp;
 
-    private static Work.Result run(
+    private static Step.Written run(
             Map<String, Object> more, Path out, int threads, int stepsBeforeDeath) {
         return Runs.run(student, TEACHER, more, out, threads, stepsBeforeDeath, Long.MAX_VALUE);
     }

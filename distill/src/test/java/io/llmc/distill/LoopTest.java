@@ -12,7 +12,7 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.ByteBuffer;
@@ -50,7 +50,7 @@ class LoopTest {
         Runs.disturb(TEACHER, student);
     }
 
-    private Work.Result run(Map<String, Object> more, String out, int stepsBeforeDeath) {
+    private Step.Written run(Map<String, Object> more, String out, int stepsBeforeDeath) {
         // Three readings a step: a step takes 20 seconds, and a minute with what follows it.
         AtomicLong seconds = new AtomicLong();
         return Runs.run(
@@ -93,7 +93,7 @@ class LoopTest {
         options.put("saveMinutes", 2.5);
         assertThatThrownBy(() -> run(options, "out", kill)).isInstanceOf(Runs.Killed.class);
         Files.writeString(partial(StepTimes.FILE), "{\"step\":9,\"sec", StandardOpenOption.APPEND);
-        Work.Result result = run(options, "out", Integer.MAX_VALUE);
+        Step.Written result = run(options, "out", Integer.MAX_VALUE);
 
         assertThat(timedSteps())
                 .isEqualTo(

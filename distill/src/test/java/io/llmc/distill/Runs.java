@@ -9,10 +9,10 @@ import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorReader;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.Step;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -71,7 +71,7 @@ final class Runs {
     /// Steps before a death that comes when all of them are done and nothing is written yet.
     static final int ALL = -1;
 
-    static Work.Result run(
+    static Step.Written run(
             Path student,
             Path teacher,
             Map<String, Object> more,
@@ -83,7 +83,7 @@ final class Runs {
                 student, teacher, more, out, threads, stepsBeforeDeath, memory, System::nanoTime);
     }
 
-    static Work.Result run(
+    static Step.Written run(
             Path student,
             Path teacher,
             Map<String, Object> more,
@@ -121,24 +121,16 @@ final class Runs {
         tree.put("output", "unused");
         tree.put("steps", List.of(Map.of("distill", options)));
         Recipe recipe =
-                Recipe.read(Options.of(tree), List.of(), List.of(DistillStep.FACTORY), tree);
+                Recipe.read(Options.of(tree), List.of(DistillStep.FACTORY), tree);
         try (Backend backend =
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
-            Work work = new DistillStep(((DistillStep) recipe.steps().getFirst()).spec(), nanos);
-            work.check(student);
-            Work.Result result =
-                    work.run(
-                            new Work.Scope(
-                                    backend,
-                                    recipe,
-                                    Inputs.of(recipe, student),
-                                    student,
-                                    out,
-                                    memory,
-                                    false,
-                                    "test",
-                                    dyingAfter(stepsBeforeDeath)));
-            new OutputDirectory(out, false).conclude();
+            Step step = new DistillStep(((DistillStep) recipe.steps().getFirst()).spec(), nanos);
+            RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, student), "test", false);
+            Step.Context context =
+                    new Step.Context(run, backend, memory, dyingAfter(stepsBeforeDeath), student, out);
+            step.check(context);
+            Step.Written result = (Step.Written) step.plan(context).run();
+            context.directory().conclude();
             return result;
         }
     }

@@ -13,10 +13,10 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
-import io.llmc.pipeline.Work;
+import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -59,7 +59,7 @@ class TeacherCacheTest {
         run("save-teacher", Map.of("data", text.toString(), "length", 64), TEACHER, cache, -1);
     }
 
-    private static Work.Result run(
+    private static Step.Written run(
             String step, Map<String, Object> options, Path model, Path out, int lives) {
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", model.toString());
@@ -68,30 +68,21 @@ class TeacherCacheTest {
         Recipe recipe =
                 Recipe.read(
                         Options.of(tree),
-                        List.of(),
                         List.of(DistillStep.FACTORY, SaveTeacherStep.FACTORY),
                         tree);
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
-            Work work = (Work) recipe.steps().getFirst();
-            work.check(model);
-            Work.Result result =
-                    work.run(
-                            new Work.Scope(
-                                    backend,
-                                    recipe,
-                                    Inputs.of(recipe, model),
-                                    model,
-                                    out,
-                                    Long.MAX_VALUE,
-                                    false,
-                                    "test",
-                                    dyingAfter(lives)));
-            new OutputDirectory(out, false).conclude();
+            Step only = recipe.steps().getFirst();
+            RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, model), "test", false);
+            Step.Context context =
+                    new Step.Context(run, backend, Long.MAX_VALUE, dyingAfter(lives), model, out);
+            only.check(context);
+            Step.Written result = (Step.Written) only.plan(context).run();
+            context.directory().conclude();
             return result;
         }
     }
 
-    private static Work.Result learn(Map<String, Object> more, Path out, int lives) {
+    private static Step.Written learn(Map<String, Object> more, Path out, int lives) {
         Map<String, Object> options = new LinkedHashMap<>();
         options.putAll(Map.of("steps", 6, "batch", 2, "every", 3, "saveEvery", 2, "holdout", 4));
         options.putAll(more);
@@ -226,7 +217,7 @@ class TeacherCacheTest {
     void theLossIsNearlyThatOfTheTeacherItself(int k, double least) throws IOException {
         Path some = temp.resolve("some");
         Map<String, Object> saving = Map.of("data", text.toString(), "length", 64, "topK", k);
-        Work.Result saved = run("save-teacher", saving, TEACHER, some, -1);
+        Step.Written saved = run("save-teacher", saving, TEACHER, some, -1);
         Map<String, Object> texts = Map.of("length", 64, "data", text.toString());
         Map<String, Object> away = new LinkedHashMap<>(texts);
         away.putAll(Map.of("loss", Map.of("ce", 1), "lr", 1e-2, "holdout", 0, "warmup", 0));

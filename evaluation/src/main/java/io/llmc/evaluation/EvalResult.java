@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import io.llmc.pipeline.Step;
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
 
@@ -16,7 +17,8 @@ public record EvalResult(
         long tokens,
         Measured model,
         Measured original,
-        Comparison comparison) {
+        Comparison comparison)
+        implements Step.Outcome {
 
     /// One model by itself.
     ///
@@ -41,7 +43,8 @@ public record EvalResult(
 
     /// Every figure under its name in snake case, in a fixed order. Values are strings, numbers, or
     /// null where a number is not finite.
-    public SequencedMap<String, Object> toMap() {
+    @Override
+    public SequencedMap<String, Object> figures() {
         SequencedMap<String, Object> map = new LinkedHashMap<>();
         map.put("model", spec.model().toString());
         map.put("data", spec.data().toString());

@@ -110,16 +110,16 @@ class EvaluatorTest {
                 evaluate(new EvalSpec(model, model, data, 16, Convention.GPTQ, 0, 0), 2, SMALL);
         assertThat(r.comparison())
                 .isEqualTo(new EvalResult.Comparison(1, 1, 1, new Drift(0, 0, 0, 0, 1)));
-        assertThat(r.toMap()).containsEntry("size_ratio", 1.0);
+        assertThat(r.figures()).containsEntry("size_ratio", 1.0);
     }
 
     @Test
     void figuresDependNeitherOnThreadsNorOnPortions() {
         EvalSpec spec = new EvalSpec(model, other, data, 16, Convention.SLIDING, 0, 0);
-        SequencedMap<String, Object> one = evaluate(spec, 1, SMALL).toMap();
+        SequencedMap<String, Object> one = evaluate(spec, 1, SMALL).figures();
         for (EvalResult r :
                 new EvalResult[] {evaluate(spec, 2, Portions.DEFAULT), evaluate(spec, 3, SMALL)}) {
-            SequencedMap<String, Object> more = r.toMap();
+            SequencedMap<String, Object> more = r.figures();
             for (String speed : new String[] {"tokens_per_second", "original_tokens_per_second"}) {
                 one.remove(speed);
                 assertThat((Double) more.remove(speed)).isPositive();
@@ -135,7 +135,7 @@ class EvaluatorTest {
                                         new EvalSpec(model, other, data, 16, Convention.GPTQ, 0, 2),
                                         2,
                                         SMALL)
-                                .toMap()
+                                .figures()
                                 .keySet())
                 .containsExactly(
                         "model",

@@ -19,8 +19,9 @@ import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.Step;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepRunner;
+import io.llmc.pipeline.SweepStep;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
@@ -367,12 +368,13 @@ class KvHeadsPassTest {
     void comesBeforeWhatRounds() throws IOException {
         Path model = model(LLAMA);
         Recipe recipe = kvHeads(model, 1, false).recipe();
-        Recipe.Sweep late =
-                new Recipe.Sweep(List.of(), List.of(new Rounding(), new KvHeadsPass(1, false)));
+        SweepStep late =
+                new SweepStep(List.of(), List.of(new Rounding(), new KvHeadsPass(1, false)));
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            SweepRunner runner =
-                    new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE);
-            assertThatThrownBy(() -> runner.plan(recipe, late, model))
+            Step.Context context =
+                    TestSweep.context(
+                            recipe, model, temp, backend, Long.MAX_VALUE, Progress.NONE);
+            assertThatThrownBy(() -> late.plan(context))
                     .isInstanceOf(UserException.class)
                     .hasMessage(
                             "kv-heads changes the model's sizes, so it must stand before rounding");

@@ -20,7 +20,6 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepRunner;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Tokenizer;
@@ -65,9 +64,8 @@ class LayersPassTest {
     private static SweepResult run(
             Path model, Path out, Map<String, Object> options, Backend backend, Progress progress) {
         Map<String, Object> tree = tree(model, options);
-        Recipe recipe = Recipe.read(Options.of(tree), PrunePasses.ALL, tree);
-        return new SweepRunner(backend, Long.MAX_VALUE, false, "test", progress)
-                .run(recipe, (Recipe.Sweep) recipe.steps().getFirst(), model, out);
+        Recipe recipe = Recipe.read(Options.of(tree), TestSweep.STEPS, tree);
+        return TestSweep.run(recipe, model, out, backend, Long.MAX_VALUE, progress);
     }
 
     private static SweepResult run(Path model, Path out, Map<String, Object> options) {
@@ -348,16 +346,12 @@ class LayersPassTest {
         // Two chunks: where there is one, spilling saves nothing.
         String text = TALE.resolve("calibration.txt").toString();
         tree.put("calibration", Map.of("data", text, "samples", 40, "length", LENGTH));
-        Recipe recipe = Recipe.read(Options.of(tree), PrunePasses.ALL, tree);
-        Recipe.Sweep sweep = (Recipe.Sweep) recipe.steps().getFirst();
+        Recipe recipe = Recipe.read(Options.of(tree), TestSweep.STEPS, tree);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            SweepRunner runner =
-                    new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE);
-            runner.run(recipe, sweep, TALE, free);
-            long cap = runner.plan(recipe, sweep, TALE).peakBytes() - 1;
-            SweepRunner tight = new SweepRunner(backend, cap, false, "test", Progress.NONE);
-            assertThat(tight.plan(recipe, sweep, TALE).spills()).isTrue();
-            tight.run(recipe, sweep, TALE, capped);
+            TestSweep.run(recipe, TALE, free, backend, Long.MAX_VALUE, Progress.NONE);
+            long cap = TestSweep.plan(recipe, TALE, free, backend, Long.MAX_VALUE).peakBytes() - 1;
+            assertThat(TestSweep.plan(recipe, TALE, capped, backend, cap).spills()).isTrue();
+            TestSweep.run(recipe, TALE, capped, backend, cap, Progress.NONE);
         }
         assertSame(free, capped);
     }
@@ -442,7 +436,7 @@ class LayersPassTest {
                     parts[0], parts[0].equals("layers") ? List.of(parts[1].split(",")) : parts[1]);
         }
         Map<String, Object> tree = tree(TALE, given);
-        assertThatThrownBy(() -> Recipe.read(Options.of(tree), PrunePasses.ALL, tree))
+        assertThatThrownBy(() -> Recipe.read(Options.of(tree), TestSweep.STEPS, tree))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining(message);
     }

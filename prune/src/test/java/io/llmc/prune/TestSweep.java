@@ -8,12 +8,16 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.Sweep;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepRunner;
+import io.llmc.pipeline.SweepStep;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -37,6 +41,9 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
 
     /// What a crash looks like from inside.
     static final class Killed extends RuntimeException {}
+
+    /// What these recipes know.
+    static final List<Step.Factory> STEPS = List.of(SweepStep.factory(PrunePasses.ALL));
 
     TestSweep(Path model, List<Map<String, Object>> passes) {
         this(model, passes, SAMPLES, LENGTH);
@@ -64,19 +71,45 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
 
     SweepResult run(Path out, Backend backend, long memory, int blocksBeforeDeath)
             throws IOException {
-        Recipe recipe = recipe();
-        return new SweepRunner(backend, memory, false, "test", dyingAfter(blocksBeforeDeath))
-                .run(recipe, sweep(recipe), model, out);
+        return run(recipe(), model, out, backend, memory, dyingAfter(blocksBeforeDeath));
+    }
+
+    /// Runs a recipe of one sweep on a model, whichever it names.
+    static SweepResult run(
+            Recipe recipe,
+            Path model,
+            Path out,
+            Backend backend,
+            long memory,
+            Progress progress) {
+        Step.Context context = context(recipe, model, out, backend, memory, progress);
+        try (Step.Plan plan = recipe.steps().getFirst().plan(context)) {
+            SweepResult result = (SweepResult) plan.run();
+            context.directory().conclude();
+            return result;
+        }
+    }
+
+    static Step.Context context(
+            Recipe recipe,
+            Path model,
+            Path out,
+            Backend backend,
+            long memory,
+            Progress progress) {
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, model), "test", false);
+        return new Step.Context(run, backend, memory, progress, model, out);
     }
 
     SweepPlan plan(Path out, Backend backend, long memory) throws IOException {
-        Recipe recipe = recipe();
-        return new SweepRunner(backend, memory, false, "test", Progress.NONE)
-                .plan(recipe, sweep(recipe), model);
+        return plan(recipe(), model, out, backend, memory);
     }
 
-    private static Recipe.Sweep sweep(Recipe recipe) {
-        return (Recipe.Sweep) recipe.steps().getFirst();
+    static SweepPlan plan(Recipe recipe, Path model, Path out, Backend backend, long memory) {
+        Step.Context context = context(recipe, model, out, backend, memory, Progress.NONE);
+        try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
+            return sweep.sizes();
+        }
     }
 
     Recipe recipe() throws IOException {
@@ -96,7 +129,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
                         "first"));
         tree.put("steps", List.of(Map.of("sweep", passes)));
         tree.put("save", Map.of("layout", "dense"));
-        return Recipe.read(Options.of(tree), PrunePasses.ALL, tree);
+        return Recipe.read(Options.of(tree), STEPS, tree);
     }
 
     private Path text() throws IOException {

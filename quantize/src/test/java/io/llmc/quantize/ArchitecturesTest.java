@@ -15,7 +15,6 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepRunner;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -123,10 +122,9 @@ class ArchitecturesTest {
         tree.put("calibration", Map.of("data", data, "samples", samples, "length", 32));
         tree.put("steps", List.of(Map.of("sweep", List.of(Map.of("gptq", options)))));
         tree.put("save", Map.of("layout", layout));
-        Recipe recipe = Recipe.read(Options.of(tree), QuantizePasses.ALL, tree);
+        Recipe recipe = Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            return new SweepRunner(backend, Long.MAX_VALUE, true, "test", Progress.NONE)
-                    .run(recipe, (Recipe.Sweep) recipe.steps().getFirst(), model, out);
+            return SweepTest.run(recipe, out, backend, Long.MAX_VALUE, Progress.NONE);
         }
     }
 

@@ -9,12 +9,16 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.Sweep;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepRunner;
+import io.llmc.pipeline.SweepStep;
 import java.io.IOException;
 import java.io.RandomAccessFile;
 import java.nio.file.Files;
@@ -35,6 +39,9 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /// Whole sweeps over the bundled model: the same bytes whatever happens on the way.
 class SweepTest {
+    /// What these recipes know.
+    static final List<Step.Factory> STEPS = List.of(SweepStep.factory(QuantizePasses.ALL));
+
     private static final Path MODEL = TestFiles.testdata().resolve("tale-llama");
 
     @TempDir static Path shared;
@@ -76,17 +83,35 @@ class SweepTest {
 
     private static SweepResult run(
             Map<String, Object> tree, Path out, int threads, long memory, int blocksBeforeDeath) {
-        Recipe recipe = Recipe.read(Options.of(tree), QuantizePasses.ALL, tree);
+        Recipe recipe = Recipe.read(Options.of(tree), STEPS, tree);
         try (Backend backend =
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
-            SweepRunner runner =
-                    new SweepRunner(backend, memory, false, "test", dyingAfter(blocksBeforeDeath));
-            return runner.run(recipe, sweep(recipe), recipe.model(), out);
+            return run(recipe, out, backend, memory, dyingAfter(blocksBeforeDeath));
         }
     }
 
-    private static Recipe.Sweep sweep(Recipe recipe) {
-        return (Recipe.Sweep) recipe.steps().getFirst();
+    /// Runs a recipe of one sweep.
+    static SweepResult run(
+            Recipe recipe, Path out, Backend backend, long memory, Progress progress) {
+        Step.Context context = context(recipe, out, backend, memory, progress);
+        try (Step.Plan plan = recipe.steps().getFirst().plan(context)) {
+            SweepResult result = (SweepResult) plan.run();
+            context.directory().conclude();
+            return result;
+        }
+    }
+
+    private static Step.Context context(
+            Recipe recipe, Path out, Backend backend, long memory, Progress progress) {
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", true);
+        return new Step.Context(run, backend, memory, progress, recipe.model(), out);
+    }
+
+    private static SweepPlan plan(Recipe recipe, Path out, Backend backend, long memory) {
+        Step.Context context = context(recipe, out, backend, memory, Progress.NONE);
+        try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
+            return sweep.sizes();
+        }
     }
 
     private static Progress dyingAfter(int blocks) {
@@ -135,20 +160,14 @@ class SweepTest {
     void aMemoryCapSpillsActivationsAndDoesNotChangeABit() throws Exception {
         Path out = temp.resolve("out");
         Map<String, Object> tree = gptq(Map.of());
-        Recipe recipe = Recipe.read(Options.of(tree), QuantizePasses.ALL, tree);
+        Recipe recipe = Recipe.read(Options.of(tree), STEPS, tree);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            long free =
-                    new SweepRunner(backend, Long.MAX_VALUE, false, "test", Progress.NONE)
-                            .plan(recipe, sweep(recipe), MODEL)
-                            .peakBytes();
-            SweepRunner capped = new SweepRunner(backend, free - 1, false, "test", Progress.NONE);
-            SweepPlan plan = capped.plan(recipe, sweep(recipe), MODEL);
+            long free = plan(recipe, out, backend, Long.MAX_VALUE).peakBytes();
+            SweepPlan plan = plan(recipe, out, backend, free - 1);
             assertThat(plan.spills()).isTrue();
             assertThat(plan.peakBytes()).isLessThan(free);
-            capped.run(recipe, sweep(recipe), MODEL, out);
-            assertThatThrownBy(() ->
-                            new SweepRunner(backend, 1 << 20, false, "test", Progress.NONE)
-                                    .plan(recipe, sweep(recipe), MODEL))
+            run(recipe, out, backend, free - 1, Progress.NONE);
+            assertThatThrownBy(() -> plan(recipe, out, backend, 1 << 20))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("--memory 1.0 MiB is too little");
         }
@@ -252,9 +271,9 @@ class SweepTest {
                 run(tree(method, options, layout), out, 2, Long.MAX_VALUE, Integer.MAX_VALUE);
         assertThat(result.verifiedTensors()).isPositive();
         if (layout.equals("dense")) {
-            assertThat(result.outputBytes()).isEqualTo(result.inputBytes());
+            assertThat(result.plan().outputBytes()).isEqualTo(result.plan().inputBytes());
         } else {
-            assertThat(result.outputBytes()).isLessThan(result.inputBytes());
+            assertThat(result.plan().outputBytes()).isLessThan(result.plan().inputBytes());
         }
     }
 

@@ -2,20 +2,13 @@
 package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
-import io.llmc.model.ModelSpec;
-import io.llmc.model.Replacement;
-import io.llmc.model.Stage;
-import io.llmc.model.Tap;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
@@ -30,8 +23,8 @@ final class BlockStream implements AutoCloseable {
     private final OutputPlan plan;
     private final List<BlockPass> passes;
     private final HiddenStates states;
-    private final BlockOutput output;
-    private final Path scratchFile;
+    private final List<Listener> listeners;
+    private final Path inputs;
     private final Map<BlockPass, double[]> surveys = new IdentityHashMap<>();
 
     /// The next block, where a device loads it while it still works on this one.
@@ -70,31 +63,33 @@ final class BlockStream implements AutoCloseable {
         }
     }
 
-    /// What becomes of a finished block while its weights are still in memory.
-    interface BlockOutput {
-        void write(int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports);
+    /// A block that every pass has left, while its weights are still in memory.
+    ///
+    /// @param reader of what it was made of
+    record Finished(
+            int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {}
 
-        /// A layer's new weight as a reader of the output will see it.
-        Weight asWritten(String linear, Weight weight, TensorArena arena);
-
-        int minZero(BlockPass pass);
+    /// Hears of every finished block, in order.
+    interface Listener {
+        void finished(Finished block);
     }
 
     /// @param states null where no pass calibrates
-    /// @param scratchFile holds a block's inputs while several passes work on it
+    /// @param listeners each hears of a block before the next one does
+    /// @param inputs a file for a block's inputs while several passes work on it
     BlockStream(
             LanguageModel model,
             OutputPlan plan,
             List<BlockPass> passes,
             HiddenStates states,
-            BlockOutput output,
-            Path scratchFile) {
+            List<Listener> listeners,
+            Path inputs) {
         this.model = model;
         this.plan = plan;
         this.passes = passes;
         this.states = states;
-        this.output = output;
-        this.scratchFile = scratchFile;
+        this.listeners = listeners;
+        this.inputs = inputs;
     }
 
     /// Lets a pass look at every block as it is. The sequences end behind the last one.
@@ -105,10 +100,10 @@ final class BlockStream implements AutoCloseable {
         for (int i = 0; i < layers; i++) {
             try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                     TensorArena arena = model.newBlockArena(i)) {
-                Trip trip = new Trip(i, model.block(i, reader, arena), arena, new ArrayList<>());
-                trip.prepare();
-                found[i] = pass.survey(new Scope(trip, pass, model.spec(), null));
-                trip.finish();
+                BlockVisit visit = visit(i, model.block(i, reader, arena), arena);
+                visit.turn(pass, 0, null);
+                found[i] = pass.survey(visit);
+                visit.finish();
             }
             progress.advance(1, model.spec().layers().get(i).prefix());
         }
@@ -125,21 +120,24 @@ final class BlockStream implements AutoCloseable {
         try (Loaded loaded = load(index)) {
             DecoderBlock block = loaded.block;
             block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
-            List<ModuleReport> reports = new ArrayList<>();
-            Trip trip = new Trip(index, block, loaded.arena, reports);
-            trip.prepare();
+            BlockVisit visit = visit(index, block, loaded.arena);
             if (goesBack()) {
-                trip.keepInputs();
+                visit.keepInputs();
             }
             for (int p = 0; p < passes.size(); p++) {
-                trip.rewind();
-                BlockPass pass = passes.get(p);
-                pass.apply(new Scope(trip, pass, plan.spec(p), plan.spec(p + 1)));
+                visit.rewind();
+                visit.turn(passes.get(p), p, surveys.get(passes.get(p)));
+                passes.get(p).apply(visit);
             }
-            trip.finish();
+            visit.finish();
             loadAhead(index + 1);
-            output.write(index, trip.block, loaded.reader, reports);
+            Finished done = new Finished(index, visit.block(), loaded.reader, visit.reports());
+            listeners.forEach(listener -> listener.finished(done));
         }
+    }
+
+    private BlockVisit visit(int index, DecoderBlock block, TensorArena arena) {
+        return new BlockVisit(model, plan, states, inputs, index, block, arena);
     }
 
     @MustBeClosed
@@ -188,171 +186,6 @@ final class BlockStream implements AutoCloseable {
         String name = layer.name() + ".weight";
         if (layer.weight() instanceof Weight.Dense && reader.checkpoint().has(name)) {
             Finite.requireWritable(name, reader.tensor(name));
-        }
-    }
-
-    /// A block under work, and how far into it the sequences are.
-    private final class Trip {
-        private final int index;
-        private final TensorArena arena;
-        private final List<ModuleReport> reports;
-        private DecoderBlock block;
-        private int advanced;
-        private boolean marked;
-
-        Trip(int index, DecoderBlock block, TensorArena arena, List<ModuleReport> reports) {
-            this.index = index;
-            this.block = block;
-            this.arena = arena;
-            this.reports = reports;
-        }
-
-        void prepare() {
-            if (states != null) {
-                states.prepare(block);
-            }
-        }
-
-        /// For [#rewind]: on the device where the sequences are there, else in a file.
-        void keepInputs() {
-            marked = states.resident();
-            if (marked) {
-                states.mark();
-            } else {
-                states.saveTo(scratchFile);
-            }
-        }
-
-        /// Puts the sequences before the block again.
-        void rewind() {
-            if (advanced == 0) {
-                return;
-            }
-            if (marked) {
-                states.rewind();
-                states.mark();
-            } else if (!states.restore(scratchFile)) {
-                throw new IllegalStateException(scratchFile + " is damaged");
-            }
-            advanced = 0;
-        }
-
-        void advance(Stage stage) {
-            states.advance(stage);
-            advanced++;
-        }
-
-        /// Puts the sequences behind the block.
-        void finish() {
-            if (states != null) {
-                states.advance(block.stages().subList(advanced, block.stages().size()));
-            }
-        }
-    }
-
-    /// A pass's view of one block. Stages are advanced in order, each once.
-    private final class Scope implements BlockScope {
-        private final Trip trip;
-        private final BlockPass pass;
-        private final ModelSpec spec;
-        private final ModelSpec promised;
-
-        /// @param spec before the pass
-        /// @param promised after it
-        Scope(Trip trip, BlockPass pass, ModelSpec spec, ModelSpec promised) {
-            this.trip = trip;
-            this.pass = pass;
-            this.spec = spec;
-            this.promised = promised;
-        }
-
-        @Override
-        public int index() {
-            return trip.index;
-        }
-
-        @Override
-        public DecoderBlock block() {
-            return trip.block;
-        }
-
-        @Override
-        public ModelSpec spec() {
-            return spec;
-        }
-
-        @Override
-        public boolean selected(Linear layer) {
-            return plan.selects(pass, layer.name());
-        }
-
-        @Override
-        public Desk desk() {
-            return new Desk(model.backend(), trip.arena);
-        }
-
-        @Override
-        public DType scaleDtype(Linear layer) {
-            return plan.scaleDtype(layer.name());
-        }
-
-        @Override
-        public int minZero() {
-            return output.minZero(pass);
-        }
-
-        @Override
-        public double[] survey() {
-            return surveys.get(pass);
-        }
-
-        @Override
-        public void replace(Linear layer, Weight weight) {
-            layer.replace(output.asWritten(layer.name(), weight, trip.arena));
-        }
-
-        @Override
-        public Replacement replacement() {
-            return new Replacement(trip.block, model.checkpoint().directory());
-        }
-
-        @Override
-        public void reshape(Replacement parameters) {
-            trip.rewind();
-            trip.block = model.block(promised.layers().get(trip.index), parameters);
-            for (Linear linear : trip.block.linears()) {
-                replace(linear, linear.weight());
-            }
-            trip.prepare();
-        }
-
-        @Override
-        public int sequenceLength() {
-            return states.windows().length();
-        }
-
-        @Override
-        public void observe(Stage stage, Tap tap) {
-            requireNext(stage);
-            states.observe(stage, tap);
-        }
-
-        @Override
-        public void advance(Stage stage) {
-            requireNext(stage);
-            trip.advance(stage);
-        }
-
-        private void requireNext(Stage stage) {
-            if (states == null || !trip.block.stages().get(trip.advanced).equals(stage)) {
-                throw new IllegalStateException(
-                        pass.name() + " must observe and advance the stages of a block in order");
-            }
-        }
-
-        @Override
-        public void report(ModuleReport report) {
-            trip.reports.add(report);
         }
     }
 }

@@ -48,7 +48,7 @@ public final class Journal {
     /// @param command a hash of the recipe and of the step in it
     public record Head(String command, String version) {
         /// @param step one of the recipe's
-        public static Head of(String version, Recipe recipe, Recipe.Step step) {
+        public static Head of(String version, Recipe recipe, Step step) {
             try {
                 String text = JSON.writeValueAsString(Provenance.essence(recipe));
                 int index = recipe.steps().indexOf(step);

@@ -29,7 +29,7 @@ record MemoryPlan(long bytes, boolean spills) {
     static MemoryPlan of(
             List<Checkpoint> models,
             OutputPlan output,
-            Recipe.Sweep sweep,
+            SweepStep sweep,
             CalibrationSpec calibration,
             Backend backend,
             long cap) {
@@ -85,7 +85,7 @@ record MemoryPlan(long bytes, boolean spills) {
             Checkpoint c,
             ModelSpec spec,
             OutputPlan output,
-            Recipe.Sweep sweep,
+            SweepStep sweep,
             CalibrationSpec calibration,
             Backend backend) {
         StreamMemory probe =
@@ -168,7 +168,7 @@ record MemoryPlan(long bytes, boolean spills) {
 
     /// What passes put in the place of a layer's weight.
     private static long replaced(
-            SweepPlan.Module m, OutputPlan output, Recipe.Sweep sweep, Checkpoint c) {
+            SweepPlan.Module m, OutputPlan output, SweepStep sweep, Checkpoint c) {
         long size = m.out() * m.in();
         DType stored = c.info(m.name() + ".weight").dtype();
         boolean dense = output.isDense(m.name());

@@ -18,7 +18,7 @@ public record ModelScope(
         LanguageModel model,
         Windows windows,
         Path spill,
-        Notes notes,
+        Findings findings,
         Progress progress,
         Consumer<ModuleReport> reports) {
 
@@ -38,7 +38,7 @@ public record ModelScope(
 
     /// Figures that an interrupted run need not compute again.
     public double[] remember(String name, Supplier<double[]> compute) {
-        return notes.remember(name, compute);
+        return findings.remember(name, compute);
     }
 
     public void report(ModuleReport report) {

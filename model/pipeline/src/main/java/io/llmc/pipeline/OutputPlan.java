@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.QuantSummary;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
@@ -15,6 +17,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tiles;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -49,7 +52,7 @@ final class OutputPlan {
         this.checkpoint = checkpoint;
         this.passes = passes;
         this.layout = layout;
-        SweepRunner.refuseQuantized(checkpoint);
+        SweepStep.requirePlain(checkpoint);
         specs.add(spec);
         HfConfig changed = checkpoint.config();
         Set<String> named =
@@ -123,11 +126,6 @@ final class OutputPlan {
     /// The model after the first `passesDone` passes.
     ModelSpec spec(int passesDone) {
         return specs.get(passesDone);
-    }
-
-    /// The output's config, but for what the layout adds.
-    HfConfig config() {
-        return config;
     }
 
     /// Whether some pass puts blocks of other sizes in the place of the model's.
@@ -238,6 +236,41 @@ final class OutputPlan {
 
     WeightLayout layout() {
         return layout;
+    }
+
+    /// The smallest zero point that the layout can hold of what a pass makes.
+    int minZero(BlockPass pass) {
+        return pass.encoding().map(layout::minZero).orElse(0);
+    }
+
+    /// config.json and what the layout keeps beside it.
+    void writeConfig(String toolVersion, Path work) {
+        HfConfig written = config;
+        Optional<QuantSummary> summary = summary(toolVersion);
+        if (summary.isPresent()) {
+            Optional<ObjectNode> quantization = layout.quantizationConfig(summary.get());
+            if (quantization.isPresent()) {
+                written = written.with("quantization_config", quantization.get());
+            }
+            layout.writeExtraFiles(work, summary.get());
+        }
+        written.write(work.resolve("config.json"));
+    }
+
+    private Optional<QuantSummary> summary(String toolVersion) {
+        return passes.stream()
+                .filter(p -> p.encoding().isPresent())
+                .reduce((_, b) -> b)
+                .map(p ->
+                        new QuantSummary(
+                                p.encoding().get(),
+                                p.name(),
+                                p.groupIndex() || "static".equals(p.describe().get("act_order")),
+                                !p.groupIndex(),
+                                p.describe().get("damping") instanceof Double d ? d : 0,
+                                p.calibrates(),
+                                denseLinears(),
+                                toolVersion));
     }
 
     /// The type in which a layer's scales are made.

@@ -3,9 +3,9 @@ package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
-import io.llmc.model.Stage;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -13,11 +13,10 @@ import io.llmc.tokenizer.Windows;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
-import java.util.List;
 
 /// A few made-up tokens that travel through a model's blocks, so that two models can be compared by
 /// their logits without any text.
-final class Probe implements AutoCloseable {
+final class Probe implements BlockStream.Listener, AutoCloseable {
     private static final int LENGTH = 8;
 
     private final LanguageModel model;
@@ -37,10 +36,14 @@ final class Probe implements AutoCloseable {
         states.embed();
     }
 
-    void advance(io.llmc.model.DecoderBlock block) {
+    @Override
+    public void finished(BlockStream.Finished block) {
+        advance(block.block());
+    }
+
+    void advance(DecoderBlock block) {
         states.prepare(block);
-        List<Stage> stages = block.stages();
-        states.advance(stages);
+        states.advance(block.stages());
     }
 
     void advance(int block) {

@@ -10,7 +10,6 @@ import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
-import io.llmc.model.ModelSpec;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -57,21 +56,15 @@ final class Scales {
     /// they are. A solver may still choose others on its way, so [#require] has the last word.
     ///
     /// @throws UserException naming the first layer and a layout that can hold it
-    static void requireAll(
-            Checkpoint c,
-            ModelSpec spec,
-            Recipe.Sweep sweep,
-            WeightLayout layout,
-            Backend backend) {
+    static void requireAll(Checkpoint c, SweepStep sweep, OutputPlan plan, Backend backend) {
         boolean asTheyAre =
                 sweep.views().isEmpty()
-                        && !spec.inOutLinears()
+                        && !plan.target().inOutLinears()
                         && sweep.passes().stream()
                                 .allMatch(p -> p.encoding().isPresent() && !p.groupIndex());
         if (!asTheyAre) {
             return;
         }
-        OutputPlan plan = new OutputPlan(c, spec, sweep.passes(), layout);
         for (SweepPlan.Module m : plan.modules().values()) {
             // The other types have the range of the weights themselves, but for the rarest.
             if (!plan.isDense(m.name()) && plan.scaleDtype(m.name()) == DType.F16) {

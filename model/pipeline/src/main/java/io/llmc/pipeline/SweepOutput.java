@@ -2,20 +2,13 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.CompressionOp;
-import io.llmc.backend.ForwardOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
-import io.llmc.formats.WeightLayout;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
-import io.llmc.model.ModelSpec;
 import io.llmc.model.Transpose;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -27,89 +20,48 @@ import java.util.SequencedMap;
 
 /// Puts finished blocks into the files of the output, at their places, and remembers checksums of
 /// what was in memory.
-final class SweepOutput implements BlockStream.BlockOutput {
-    private final ModelSpec spec;
+final class SweepOutput implements BlockStream.Listener {
     private final Backend backend;
     private final OutputPlan plan;
-    private final WeightLayout layout;
     private final CheckpointWriter writer;
-    private final Journal journal;
-    private final Probe probe;
-    private final Runnable beforeJournal;
     private final Map<String, Long> checksums = new LinkedHashMap<>();
 
-    /// @param beforeJournal saves what a later run needs to go on after a block
-    SweepOutput(
-            ModelSpec spec,
-            Backend backend,
-            OutputPlan plan,
-            WeightLayout layout,
-            CheckpointWriter writer,
-            Journal journal,
-            Probe probe,
-            Runnable beforeJournal) {
-        this.spec = spec;
+    /// Of the block that was finished last.
+    private SequencedMap<String, Long> written;
+
+    /// @param journal of what an earlier run has written
+    SweepOutput(Backend backend, OutputPlan plan, CheckpointWriter writer, Journal journal) {
         this.backend = backend;
         this.plan = plan;
-        this.layout = layout;
         this.writer = writer;
-        this.journal = journal;
-        this.probe = probe;
-        this.beforeJournal = beforeJournal;
-        journal.checksums()
-                .forEach((name, sum) -> {
-                    checksums.put(name, sum);
-                    writer.markWritten(name);
-                });
+        checksums.putAll(journal.checksums());
+        checksums.keySet().forEach(writer::markWritten);
     }
 
     @Override
-    public int minZero(BlockPass pass) {
-        return pass.encoding().map(layout::minZero).orElse(0);
-    }
-
-    @Override
-    public void write(
-            int index, DecoderBlock block, TensorReader reader, List<ModuleReport> reports) {
-        SequencedMap<String, Long> written = new LinkedHashMap<>();
+    public void finished(BlockStream.Finished finished) {
+        DecoderBlock block = finished.block();
+        written = new LinkedHashMap<>();
         try (Arena memory = backend.host().newArena()) {
             for (Linear linear : block.linears()) {
                 spell(linear, memory).forEach((name, tensor) -> write(name, tensor, written));
             }
             for (TensorInfo info : plan.tensors(block.spec().prefix())) {
-                if (!written.containsKey(info.name())) {
-                    Tensor own = block.parameters().get(info.name());
-                    Tensor tensor = own == null ? reader.tensor(info.name()) : toHost(own, memory);
-                    write(info.name(), tensor, written);
+                String name = info.name();
+                if (!written.containsKey(name)) {
+                    Tensor own = block.parameters().get(name);
+                    Tensor tensor =
+                            own == null ? finished.reader().tensor(name) : toHost(own, memory);
+                    write(name, tensor, written);
                 }
             }
-            probe.advance(block);
         }
-        beforeJournal.run();
-        journal.append(new Journal.Entry(index, written, reports));
         checksums.putAll(written);
     }
 
-    @Override
-    public Weight asWritten(String linear, Weight weight, TensorArena arena) {
-        if (plan.encoded(linear).isEmpty() || !plan.isDense(linear)) {
-            return weight;
-        }
-        DType dtype = plan.encoded(linear).getFirst().dtype();
-        Tensor values;
-        if (weight instanceof Weight.Dense(Tensor own)) {
-            values = own;
-        } else {
-            Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
-            values = arena.allocate(DType.F32, shape);
-            backend.run(new CompressionOp.Dequantize(values, weight));
-        }
-        if (values.dtype() == dtype) {
-            return new Weight.Dense(values);
-        }
-        Tensor rounded = arena.allocate(dtype, values.shape());
-        backend.run(new ForwardOp.Scale(rounded, values, 1));
-        return new Weight.Dense(rounded);
+    /// What the journal keeps of the block that was finished last.
+    Journal.Entry entry(BlockStream.Finished block) {
+        return new Journal.Entry(block.index(), written, block.reports());
     }
 
     /// The tensors of a compressed layer; none for a layer that stays as it is.
@@ -122,17 +74,18 @@ final class SweepOutput implements BlockStream.BlockOutput {
         Weight host = linear.weight().with(t -> toHost(t, memory));
         switch (host) {
             case Weight.Grouped grouped -> {
-                Scales.require(linear.name(), grouped, layout, plan.dtype(linear.name()));
+                Scales.require(linear.name(), grouped, plan.layout(), plan.dtype(linear.name()));
                 tensors.putAll(
-                        layout.encode(linear.name(), host, grouped.scales().dtype(), memory));
+                        plan.layout()
+                                .encode(linear.name(), host, grouped.scales().dtype(), memory));
             }
             case Weight.Blocks _ ->
                     throw new IllegalStateException("no layout writes blocks: " + linear.name());
-            case Weight.Scaled _ -> tensors.putAll(layout.encode(linear.name(), host, memory));
+            case Weight.Scaled _ -> tensors.putAll(plan.layout().encode(linear.name(), host, memory));
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),
-                            spec.inOutLinears() ? Transpose.of(values, memory) : values);
+                            plan.target().inOutLinears() ? Transpose.of(values, memory) : values);
         }
         return tensors;
     }
@@ -146,10 +99,10 @@ final class SweepOutput implements BlockStream.BlockOutput {
         return Tensor.of(copy, t.dtype(), t.shape().dims());
     }
 
-    private void write(String name, Tensor tensor, Map<String, Long> written) {
+    private void write(String name, Tensor tensor, Map<String, Long> sums) {
         Finite.requireWritable(name, tensor);
         writer.write(name, tensor);
-        written.put(name, CheckpointWriter.checksum(tensor));
+        sums.put(name, CheckpointWriter.checksum(tensor));
     }
 
     /// Copies what lies outside the blocks: mapped once, where the model has it in host memory.

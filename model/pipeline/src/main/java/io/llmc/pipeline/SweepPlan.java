@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
@@ -28,6 +29,20 @@ public record SweepPlan(
         long peakBytes,
         boolean spills,
         List<String> notes) {
+
+    static SweepPlan of(
+            Checkpoint source, OutputPlan output, MemoryPlan memory, List<String> notes) {
+        return new SweepPlan(
+                List.copyOf(output.modules().values()),
+                output.tensors(),
+                source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
+                output.tensors().stream().mapToLong(TensorInfo::byteSize).sum(),
+                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
+                output.parameters(),
+                memory.bytes(),
+                memory.spills(),
+                List.copyOf(notes));
+    }
 
     /// @param encoding the grid it will lie on; empty where it stays as it is
     public record Module(

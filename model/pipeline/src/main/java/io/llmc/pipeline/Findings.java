@@ -19,7 +19,7 @@ import java.util.stream.Stream;
 
 /// What a run has found out before its first block, each in a file of the working directory, so
 /// that a run that goes on need not find it out again.
-final class Notes {
+final class Findings {
     private static final String SUFFIX = ".note";
     private static final String VALUES = "values";
 
@@ -27,18 +27,18 @@ final class Notes {
     private final String prefix;
 
     /// Beside this journal.
-    Notes(Journal journal) {
+    Findings(Journal journal) {
         this(journal, "");
     }
 
-    private Notes(Journal journal, String prefix) {
+    private Findings(Journal journal, String prefix) {
         this.journal = journal;
         this.prefix = prefix;
     }
 
-    /// The notes of one pass among several.
-    Notes of(String pass) {
-        return new Notes(journal, prefix + pass + "-");
+    /// Those of one pass among several.
+    Findings of(String pass) {
+        return new Findings(journal, prefix + pass + "-");
     }
 
     /// @param name of letters, digits and dashes
@@ -71,11 +71,13 @@ final class Notes {
         }
     }
 
-    void delete() throws IOException {
+    void delete() {
         try (Stream<Path> files = Files.list(journal.directory())) {
             for (Path file : files.filter(f -> f.toString().endsWith(SUFFIX)).toList()) {
                 Files.delete(file);
             }
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
     }
 }

@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.cli;
+package io.llmc.pipeline;
 
-import io.llmc.pipeline.Inputs;
-import io.llmc.pipeline.Journal;
-import io.llmc.pipeline.OutputDirectory;
-import io.llmc.pipeline.Recipe;
-import io.llmc.pipeline.Recipe.Evaluate;
-import io.llmc.pipeline.Recipe.Step;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,21 +9,20 @@ import java.util.stream.IntStream;
 /// The directories that a recipe passes through: every step that writes one has its own, beside the
 /// output and named after it; the last writes the output. They stay until the whole recipe is done,
 /// so that a run that was interrupted finds them again.
-final class Stopovers {
+final class StepOutputs {
     private final Recipe recipe;
     private final Inputs inputs;
     private final List<OutputDirectory> directories = new ArrayList<>();
     private final List<Journal.Head> heads = new ArrayList<>();
 
-    Stopovers(Recipe recipe, Inputs inputs, String version, boolean force) {
-        this.recipe = recipe;
-        this.inputs = inputs;
-        List<Step> writers =
-                recipe.steps().stream().filter(step -> !(step instanceof Evaluate)).toList();
-        OutputDirectory output = new OutputDirectory(recipe.output(), force);
+    StepOutputs(RecipeRun run) {
+        this.recipe = run.recipe();
+        this.inputs = run.inputs();
+        List<Step> writers = recipe.steps().stream().filter(Step::writes).toList();
+        OutputDirectory output = new OutputDirectory(recipe.output(), run.force());
         for (int i = 0; i < writers.size(); i++) {
             directories.add(i + 1 < writers.size() ? output.beside("step-" + (i + 1)) : output);
-            heads.add(Journal.Head.of(version, recipe, writers.get(i)));
+            heads.add(Journal.Head.of(run.version(), recipe, writers.get(i)));
         }
     }
 
@@ -45,10 +38,35 @@ final class Stopovers {
         }
     }
 
+    /// Where a step reads and writes.
+    ///
+    /// @param written steps before it that write
+    Step.Context place(Step.Context start, Step step, int written) {
+        Path model = written == 0 ? recipe.model() : output(written);
+        return start.at(model, step.writes() ? output(written + 1) : null);
+    }
+
+    /// Whether a step has still to be run; says so where an earlier run has left nothing to do.
+    boolean needs(Step step, Step.Context place) {
+        if (!step.writes()) {
+            if (hasModel(place.model())) {
+                return true;
+            }
+            place.progress().note("what an earlier run has measured is not measured again");
+            return false;
+        }
+        int number = 1 + outputs().indexOf(place.output());
+        if (isDone(number, place.model())) {
+            place.progress().note("a step that an earlier run finished is not repeated");
+            return false;
+        }
+        return true;
+    }
+
     /// Whether an earlier run has finished a step, from 1, or one after it. The last one has a
     /// result to show, as long as the model that it read is there.
-    boolean isDone(int step) {
-        boolean shown = step == directories.size() && hasModel(model(step - 1));
+    private boolean isDone(int step, Path model) {
+        boolean shown = step == directories.size() && hasModel(model);
         return !shown && IntStream.rangeClosed(step, directories.size()).anyMatch(this::isFinished);
     }
 
@@ -61,19 +79,17 @@ final class Stopovers {
         return directories.isEmpty();
     }
 
-    /// The directory of a step, from 1.
-    Path output(int step) {
-        return directories.get(step - 1).output();
+    private List<Path> outputs() {
+        return directories.stream().map(OutputDirectory::output).toList();
     }
 
-    /// Where the model lies after so many steps that write one.
-    Path model(int steps) {
-        return steps == 0 ? recipe.model() : output(steps);
+    private Path output(int step) {
+        return directories.get(step - 1).output();
     }
 
     /// Whether a model on the way is still there: an earlier run may have been interrupted while it
     /// deleted what was not needed any more.
-    boolean hasModel(Path model) {
+    private boolean hasModel(Path model) {
         return IntStream.rangeClosed(1, directories.size())
                 .filter(step -> output(step).equals(model))
                 .allMatch(this::isFinished);

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.LanguageModel;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Replacement;
+import io.llmc.model.Stage;
+import io.llmc.model.Tap;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/// A block under work: how far into it the sequences are, and what the pass whose turn it is may
+/// touch. Stages are advanced in order, each once.
+final class BlockVisit implements BlockScope {
+    private final LanguageModel model;
+    private final OutputPlan plan;
+    private final HiddenStates states;
+    private final Path inputs;
+    private final int index;
+    private final Desk desk;
+    private final List<ModuleReport> reports = new ArrayList<>();
+    private DecoderBlock block;
+
+    /// The pass whose turn it is, and how many have been before it.
+    private BlockPass pass;
+
+    private int passesDone;
+
+    private double[] survey;
+
+    /// Stages that the sequences have been through.
+    private int advanced;
+
+    private boolean marked;
+
+    /// @param states null where nothing calibrates
+    /// @param inputs a file for the block's inputs while several passes work on it
+    BlockVisit(
+            LanguageModel model,
+            OutputPlan plan,
+            HiddenStates states,
+            Path inputs,
+            int index,
+            DecoderBlock block,
+            TensorArena arena) {
+        this.model = model;
+        this.plan = plan;
+        this.states = states;
+        this.inputs = inputs;
+        this.index = index;
+        this.block = block;
+        this.desk = new Desk(model.backend(), arena);
+        prepare();
+    }
+
+    private void prepare() {
+        if (states != null) {
+            states.prepare(block);
+        }
+    }
+
+    /// Makes it this pass's turn.
+    ///
+    /// @param before how many passes have been there
+    /// @param found by its survey; null where it has made none
+    void turn(BlockPass next, int before, double[] found) {
+        pass = next;
+        passesDone = before;
+        survey = found;
+    }
+
+    List<ModuleReport> reports() {
+        return reports;
+    }
+
+    /// For [#rewind]: on the device where the sequences are there, else in a file.
+    void keepInputs() {
+        marked = states.resident();
+        if (marked) {
+            states.mark();
+        } else {
+            states.saveTo(inputs);
+        }
+    }
+
+    /// Puts the sequences before the block again.
+    void rewind() {
+        if (advanced == 0) {
+            return;
+        }
+        if (marked) {
+            states.rewind();
+            states.mark();
+        } else if (!states.restore(inputs)) {
+            throw new IllegalStateException(inputs + " is damaged");
+        }
+        advanced = 0;
+    }
+
+    /// Puts the sequences behind the block.
+    void finish() {
+        if (states != null) {
+            states.advance(block.stages().subList(advanced, block.stages().size()));
+        }
+    }
+
+    @Override
+    public int index() {
+        return index;
+    }
+
+    @Override
+    public DecoderBlock block() {
+        return block;
+    }
+
+    @Override
+    public ModelSpec spec() {
+        return plan.spec(passesDone);
+    }
+
+    @Override
+    public boolean selected(Linear layer) {
+        return plan.selects(pass, layer.name());
+    }
+
+    @Override
+    public Desk desk() {
+        return desk;
+    }
+
+    @Override
+    public DType scaleDtype(Linear layer) {
+        return plan.scaleDtype(layer.name());
+    }
+
+    @Override
+    public int minZero() {
+        return plan.minZero(pass);
+    }
+
+    @Override
+    public double[] survey() {
+        return survey;
+    }
+
+    @Override
+    public void replace(Linear layer, Weight weight) {
+        layer.replace(asWritten(layer.name(), weight));
+    }
+
+    /// A layer's new weight as a reader of the output will see it.
+    private Weight asWritten(String linear, Weight weight) {
+        if (plan.encoded(linear).isEmpty() || !plan.isDense(linear)) {
+            return weight;
+        }
+        DType dtype = plan.encoded(linear).getFirst().dtype();
+        Tensor values;
+        if (weight instanceof Weight.Dense(Tensor own)) {
+            values = own;
+        } else {
+            Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
+            values = arena().allocate(DType.F32, shape);
+            run(new CompressionOp.Dequantize(values, weight));
+        }
+        if (values.dtype() == dtype) {
+            return new Weight.Dense(values);
+        }
+        Tensor rounded = arena().allocate(dtype, values.shape());
+        run(new ForwardOp.Scale(rounded, values, 1));
+        return new Weight.Dense(rounded);
+    }
+
+    @Override
+    public Replacement replacement() {
+        return new Replacement(block, model.checkpoint().directory());
+    }
+
+    @Override
+    public void reshape(Replacement parameters) {
+        rewind();
+        block = model.block(plan.spec(passesDone + 1).layers().get(index), parameters);
+        for (Linear linear : block.linears()) {
+            replace(linear, linear.weight());
+        }
+        prepare();
+    }
+
+    @Override
+    public int sequenceLength() {
+        return states.windows().length();
+    }
+
+    @Override
+    public void observe(Stage stage, Tap tap) {
+        requireNext(stage);
+        states.observe(stage, tap);
+    }
+
+    @Override
+    public void advance(Stage stage) {
+        requireNext(stage);
+        states.advance(stage);
+        advanced++;
+    }
+
+    private void requireNext(Stage stage) {
+        if (states == null || !block.stages().get(advanced).equals(stage)) {
+            throw new IllegalStateException(
+                    pass.name() + " must observe and advance the stages of a block in order");
+        }
+    }
+
+    @Override
+    public void report(ModuleReport report) {
+        reports.add(report);
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import io.llmc.backend.Backend;
+import io.llmc.formats.UserException;
+import io.llmc.tokenizer.TextFiles;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.function.Consumer;
+
+/// Runs the steps of a recipe one after the other. Each that writes a directory, but the last,
+/// writes one beside the output, which goes when the recipe is done; a run that is interrupted
+/// before finds it again.
+///
+/// @param inputs all that the recipe reads, and its file
+/// @param version of llmc, which an output remembers
+/// @param force replace an output that is there
+public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean force) {
+    /// What a recipe would do.
+    ///
+    /// @param sweep the first; empty where there is none
+    /// @param needs of each step
+    public record Preview(Optional<SweepPlan> sweep, List<Need> needs) {}
+
+    /// @param bytes outside the Java heap; empty where they cannot be told from the recipe's own
+    ///   model, because a step before changes it
+    public record Need(String step, OptionalLong bytes) {}
+
+    /// Refuses where an output could never be, whatever lies there.
+    public void requirePlaces() {
+        new StepOutputs(this).requirePlaces();
+    }
+
+    /// Refuses before the first step what any step would refuse to write.
+    public void requireUsable() {
+        new StepOutputs(this).requireUsable();
+    }
+
+    /// Fails where [#run] would fail before its first work.
+    public Preview preview(Backend backend, long memory, Progress progress) {
+        Step.Context start = start(backend, memory, progress);
+        check(start);
+        Optional<SweepPlan> sweep = planSweepBehindOthers(start);
+        List<Need> needs = new ArrayList<>();
+        for (Step step : recipe.steps()) {
+            if (needs.size() >= own()) {
+                needs.add(estimate(step, start));
+                continue;
+            }
+            try (Step.Plan plan = step.plan(start)) {
+                needs.add(new Need(step.name(), OptionalLong.of(plan.bytes())));
+                sweep = sweep.or(() -> sizes(plan));
+            }
+        }
+        return new Preview(sweep, needs);
+    }
+
+    private Step.Context start(Backend backend, long memory, Progress progress) {
+        return new Step.Context(this, backend, memory, progress, recipe.model(), recipe.output());
+    }
+
+    /// Steps that read the recipe's own model: those up to the first that writes another.
+    private int own() {
+        int own = 1;
+        while (own < recipe.steps().size() && !recipe.steps().get(own - 1).writes()) {
+            own++;
+        }
+        return own;
+    }
+
+    private static Optional<SweepPlan> sizes(Step.Plan plan) {
+        return plan instanceof Sweep sweep ? Optional.of(sweep.sizes()) : Optional.empty();
+    }
+
+    /// Of a step behind others, by the model that there is.
+    private Need estimate(Step step, Step.Context start) {
+        try (Step.Plan plan = step.plan(start.quietly(Long.MAX_VALUE))) {
+            // It will keep to the cap, or say so.
+            long bytes = Math.min(plan.bytes(), start.memory());
+            return new Need(step.name(), OptionalLong.of(bytes));
+        } catch (UserException _) {
+            return new Need(step.name(), OptionalLong.empty()); // as that model is, it cannot run
+        }
+    }
+
+    private void check(Step.Context start) {
+        recipe.steps().forEach(step -> step.check(start));
+        requirePlainBetween();
+        requireAlone();
+        if (recipe.calibration() != null) {
+            TextFiles.requireFile(
+                    recipe.calibration().data(), "--calib-data names a text: .txt or .jsonl");
+        }
+    }
+
+    /// The first sweep is planned before any work, though a step before it may change the model.
+    private Optional<SweepPlan> planSweepBehindOthers(Step.Context start) {
+        List<SweepStep> sweeps = sweeps();
+        if (sweeps.isEmpty() || recipe.steps().indexOf(sweeps.getFirst()) < own()) {
+            return Optional.empty();
+        }
+        try (Step.Plan plan = sweeps.getFirst().plan(start)) {
+            return sizes(plan);
+        }
+    }
+
+    private List<SweepStep> sweeps() {
+        return recipe.steps().stream()
+                .filter(SweepStep.class::isInstance)
+                .map(SweepStep.class::cast)
+                .toList();
+    }
+
+    /// What a sweep has packed, the next one cannot read as numbers.
+    private void requirePlainBetween() {
+        List<SweepStep> sweeps = sweeps();
+        boolean packs =
+                sweeps.stream()
+                        .limit(Math.max(0, sweeps.size() - 1))
+                        .flatMap(sweep -> sweep.passes().stream())
+                        .anyMatch(pass -> pass.encoding().isPresent());
+        if (packs && !recipe.save().layout().name().equals("dense")) {
+            throw new UserException(
+                    "a sweep follows one that quantizes, but a packed model is not compressed"
+                            + " again",
+                    "put the methods into one sweep, each with its targets and all with one grid,"
+                            + " or save with layout dense");
+        }
+    }
+
+    /// The model that an adapter goes with must be there when the recipe has run, and an adapter is
+    /// no model for the next step.
+    private void requireAlone() {
+        if (recipe.steps().size() > 1 && recipe.steps().stream().anyMatch(Step::standsAlone)) {
+            throw new UserException(
+                    "an adapter goes with the recipe's own model, but there are other steps",
+                    "leave adapter out to merge it, or run the adapter's step as a recipe of its"
+                            + " own");
+        }
+    }
+
+    /// Runs the steps, shows what they gave, and then deletes what only a run that goes on would
+    /// need.
+    ///
+    /// @param memory bytes outside the Java heap at most
+    public void run(
+            Backend backend,
+            long memory,
+            Progress progress,
+            Consumer<List<Step.Outcome>> report) {
+        StepOutputs outputs = new StepOutputs(this);
+        outputs.requirePlaces();
+        Step.Context start = start(backend, memory, progress);
+        check(start);
+        planSweepBehindOthers(start);
+        List<Step.Plan> ready = new ArrayList<>();
+        List<Step.Outcome> outcomes = new ArrayList<>();
+        try {
+            for (Step step : recipe.steps().subList(0, own())) {
+                ready.add(step.plan(outputs.place(start, step, 0)));
+            }
+            try (OutputLock _ =
+                    outputs.isEmpty() ? null : OutputLock.take(recipe.output(), progress)) {
+                outputs.requireUsable();
+                int written = 0;
+                for (int i = 0; i < recipe.steps().size(); i++) {
+                    Step step = recipe.steps().get(i);
+                    Step.Context place = outputs.place(start, step, written);
+                    written += step.writes() ? 1 : 0;
+                    if (outputs.needs(step, place)) {
+                        try (Step.Plan plan = i < ready.size() ? ready.get(i) : step.plan(place)) {
+                            outcomes.add(plan.run());
+                        }
+                    }
+                }
+                report.accept(outcomes);
+                outputs.conclude();
+            }
+        } finally {
+            ready.forEach(Step.Plan::close);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.UserException;
+import io.llmc.formats.WeightLayout;
+import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
+import io.llmc.tokenizer.CalibrationSpec;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/// One trip over the blocks, from a model directory to another.
+///
+///     - sweep:
+///         - layers: {drop: 2}
+///         - gptq: {bits: 4}
+///
+/// @param views change the model as a whole, first, one after the other
+/// @param passes every one works on a block before the next block is read
+public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implements Step {
+    private static final String KEY = "sweep";
+
+    /// @param methods every method there is
+    public static Factory factory(List<PassFactory> methods) {
+        return new Factory(
+                KEY,
+                "methods that work block by block",
+                methods.getFirst().sample(),
+                o -> read(o, methods));
+    }
+
+    private static SweepStep read(Options o, List<PassFactory> methods) {
+        List<ModelPass> views = new ArrayList<>();
+        List<BlockPass> blocks = new ArrayList<>();
+        for (Options item : o.sections(KEY)) {
+            switch (pass(item, methods)) {
+                case BlockPass pass -> blocks.add(pass);
+                case ModelPass pass when blocks.isEmpty() -> views.add(pass);
+                case ModelPass pass ->
+                        throw item.error(
+                                Options.camel(pass.name()),
+                                "%s changes the model as a whole, so it must stand before %s"
+                                        .formatted(pass.name(), blocks.getFirst().name()));
+            }
+        }
+        if (views.isEmpty() && blocks.isEmpty()) {
+            throw o.error(KEY, "a sweep needs at least one method");
+        }
+        return new SweepStep(views, blocks);
+    }
+
+    private static Pass pass(Options item, List<PassFactory> methods) {
+        for (PassFactory factory : methods) {
+            String method = Options.camel(factory.name());
+            if (item.keys().contains(method)) {
+                return factory.read().apply(item.section(method));
+            }
+        }
+        String key = item.keys().stream().findFirst().orElse("");
+        throw item.error(
+                key,
+                "unknown method %s; known: %s"
+                        .formatted(
+                                key,
+                                methods.stream()
+                                        .map(PassFactory::name)
+                                        .collect(Collectors.joining(", "))));
+    }
+
+    @Override
+    public String name() {
+        return all().map(Pass::name).distinct().collect(Collectors.joining(", "));
+    }
+
+    private Stream<Pass> all() {
+        return Stream.concat(views.stream(), passes.stream());
+    }
+
+    @Override
+    public boolean calibrates() {
+        return all().anyMatch(Pass::calibrates);
+    }
+
+    @Override
+    public void check(Context context) {
+        requireOneGrid(context.recipe().save().layout());
+    }
+
+    /// A layout's config says one scheme for all packed layers; another grid beside it would be
+    /// read as that one.
+    ///
+    /// @throws UserException where two passes pack layers on different grids
+    private void requireOneGrid(WeightLayout layout) {
+        List<BlockPass> packing =
+                layout.name().equals("dense")
+                        ? List.of()
+                        : passes.stream().filter(p -> p.encoding().isPresent()).toList();
+        for (BlockPass pass : packing) {
+            BlockPass first = packing.getFirst();
+            if (!pass.encoding().equals(first.encoding())
+                    || pass.groupIndex() != first.groupIndex()) {
+                throw new UserException(
+                        "one sweep puts two grids on the model: %s, and %s"
+                                .formatted(grid(first), grid(pass)),
+                        "all packed layers of a model have one grid: give both the same bits,"
+                                + " groupSize, symmetric and actOrder, or save with layout dense");
+            }
+        }
+    }
+
+    private static String grid(BlockPass pass) {
+        return "%s %s%s"
+                .formatted(
+                        pass.name(),
+                        pass.encoding().orElseThrow().describe(),
+                        pass.groupIndex() ? " in the order of activations" : "");
+    }
+
+    @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the sweep closes it
+    public Sweep plan(Context context) {
+        Checkpoint source =
+                ModelDirectory.open(context.model(), line -> context.progress().note(line));
+        try {
+            return plan(context, source);
+        } catch (RuntimeException e) {
+            source.close();
+            throw e;
+        }
+    }
+
+    @MustBeClosed
+    private Sweep plan(Context context, Checkpoint source) {
+        List<Checkpoint> models = new ArrayList<>(List.of(source));
+        List<String> notes = new ArrayList<>();
+        for (ModelPass pass : views) {
+            Checkpoint last = models.getLast();
+            requirePlain(pass, last);
+            pass.note(last).ifPresent(notes::add);
+            models.add(pass.outline(last));
+        }
+        requireOneGrid(context.recipe().save().layout());
+        OutputPlan output = output(context, models.getLast());
+        CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
+        MemoryPlan memory =
+                MemoryPlan.of(
+                        models, output, this, calibration, context.backend(), context.memory());
+        notes.addAll(output.notes());
+        return new Sweep(this, context, source, output, SweepPlan.of(source, output, memory, notes));
+    }
+
+    /// @param model as the passes find it
+    OutputPlan output(Context context, Checkpoint model) {
+        WeightLayout layout = context.recipe().save().layout();
+        return new OutputPlan(model, Architectures.specOf(model), passes, layout);
+    }
+
+    /// @throws UserException where the weights are packed, and the pass wants plain ones
+    static void requirePlain(ModelPass pass, Checkpoint c) {
+        if (!pass.unpacks()) {
+            requirePlain(c);
+        }
+    }
+
+    /// @throws UserException where the weights are packed
+    static void requirePlain(Checkpoint c) {
+        if (c.quantization().isPresent()) {
+            throw new UserException(
+                    c.directory() + " is already quantized",
+                    "start from the original model, and prune before quantizing; what rounding lost"
+                            + " does not come back, but llmc quantize %s -o PLAIN --layout dense writes plain weights"
+                                    .formatted(c.directory()));
+        }
+    }
+}
