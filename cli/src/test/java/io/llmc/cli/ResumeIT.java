@@ -100,8 +100,7 @@ class ResumeIT {
         Recipe recipe = Recipe.read(tree.options(), wiring.steps(), tree.root());
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            assertThatThrownBy(() ->
-                            run.run(backend, Long.MAX_VALUE, dying(task, after), _ -> {}))
+            assertThatThrownBy(() -> run.run(backend, Long.MAX_VALUE, dying(task, after), _ -> {}))
                     .isInstanceOf(Killed.class);
         }
     }

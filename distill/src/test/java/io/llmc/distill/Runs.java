@@ -120,14 +120,14 @@ final class Runs {
         tree.put("model", student.toString());
         tree.put("output", "unused");
         tree.put("steps", List.of(Map.of("distill", options)));
-        Recipe recipe =
-                Recipe.read(Options.of(tree), List.of(DistillStep.FACTORY), tree);
+        Recipe recipe = Recipe.read(Options.of(tree), List.of(DistillStep.FACTORY), tree);
         try (Backend backend =
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
             Step step = new DistillStep(((DistillStep) recipe.steps().getFirst()).spec(), nanos);
             RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, student), "test", false);
             Step.Context context =
-                    new Step.Context(run, backend, memory, dyingAfter(stepsBeforeDeath), student, out);
+                    new Step.Context(
+                            run, backend, memory, dyingAfter(stepsBeforeDeath), student, out);
             step.check(context);
             Step.Written result = (Step.Written) step.plan(context).run();
             context.directory().conclude();

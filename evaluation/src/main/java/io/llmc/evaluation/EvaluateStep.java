@@ -14,8 +14,8 @@ import java.util.List;
 ///     - evaluate: {data: test.txt, window: 512, convention: gptq, maxWindows: 0, against: DIR}
 ///
 /// @param against null for none
-public record EvaluateStep(
-        Path data, int window, String convention, int maxWindows, Path against) implements Step {
+public record EvaluateStep(Path data, int window, String convention, int maxWindows, Path against)
+        implements Step {
     public static final Step.Factory FACTORY =
             new Step.Factory(
                     "evaluate",

@@ -372,8 +372,7 @@ class KvHeadsPassTest {
                 new SweepStep(List.of(), List.of(new Rounding(), new KvHeadsPass(1, false)));
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
             Step.Context context =
-                    TestSweep.context(
-                            recipe, model, temp, backend, Long.MAX_VALUE, Progress.NONE);
+                    TestSweep.context(recipe, model, temp, backend, Long.MAX_VALUE, Progress.NONE);
             assertThatThrownBy(() -> late.plan(context))
                     .isInstanceOf(UserException.class)
                     .hasMessage(

@@ -7,8 +7,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Inputs;
+import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
@@ -76,12 +76,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
 
     /// Runs a recipe of one sweep on a model, whichever it names.
     static SweepResult run(
-            Recipe recipe,
-            Path model,
-            Path out,
-            Backend backend,
-            long memory,
-            Progress progress) {
+            Recipe recipe, Path model, Path out, Backend backend, long memory, Progress progress) {
         Step.Context context = context(recipe, model, out, backend, memory, progress);
         try (Step.Plan plan = recipe.steps().getFirst().plan(context)) {
             SweepResult result = (SweepResult) plan.run();
@@ -91,12 +86,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     }
 
     static Step.Context context(
-            Recipe recipe,
-            Path model,
-            Path out,
-            Backend backend,
-            long memory,
-            Progress progress) {
+            Recipe recipe, Path model, Path out, Backend backend, long memory, Progress progress) {
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, model), "test", false);
         return new Step.Context(run, backend, memory, progress, model, out);
     }

@@ -4,7 +4,6 @@ package io.llmc.pipeline;
 import io.llmc.backend.Backend;
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.TextFiles;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -147,10 +146,7 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
     ///
     /// @param memory bytes outside the Java heap at most
     public void run(
-            Backend backend,
-            long memory,
-            Progress progress,
-            Consumer<List<Step.Outcome>> report) {
+            Backend backend, long memory, Progress progress, Consumer<List<Step.Outcome>> report) {
         StepOutputs outputs = new StepOutputs(this);
         outputs.requirePlaces();
         Step.Context start = start(backend, memory, progress);

@@ -12,8 +12,6 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -134,8 +132,7 @@ public final class Sweep implements Step.Plan {
             verified = blocks(source, plan);
         }
         reports.addAll(journal.reports());
-        Provenance.write(
-                work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
+        Provenance.write(work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
         directory.copySideFiles(original);
         return verified;
     }

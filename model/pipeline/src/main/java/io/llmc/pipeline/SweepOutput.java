@@ -81,7 +81,8 @@ final class SweepOutput implements BlockStream.Listener {
             }
             case Weight.Blocks _ ->
                     throw new IllegalStateException("no layout writes blocks: " + linear.name());
-            case Weight.Scaled _ -> tensors.putAll(plan.layout().encode(linear.name(), host, memory));
+            case Weight.Scaled _ ->
+                    tensors.putAll(plan.layout().encode(linear.name(), host, memory));
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),

@@ -151,7 +151,8 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
                 MemoryPlan.of(
                         models, output, this, calibration, context.backend(), context.memory());
         notes.addAll(output.notes());
-        return new Sweep(this, context, source, output, SweepPlan.of(source, output, memory, notes));
+        return new Sweep(
+                this, context, source, output, SweepPlan.of(source, output, memory, notes));
     }
 
     /// @param model as the passes find it
