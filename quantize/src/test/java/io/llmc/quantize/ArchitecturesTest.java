@@ -111,11 +111,13 @@ class ArchitecturesTest {
                 .hasMessageContaining("outside the model's vocabulary of 256");
     }
 
+    private int runs;
+
     private SweepResult run(Path model, String layout, Map<String, Object> more, int samples) {
         Map<String, Object> options = new LinkedHashMap<>(Map.of("bits", 4, "groupSize", 16));
         options.putAll(more);
         Map<String, Object> tree = new LinkedHashMap<>();
-        Path out = temp.resolve("out-" + layout + more.size());
+        Path out = temp.resolve("out-" + layout + runs++);
         tree.put("model", model.toString());
         tree.put("output", out.toString());
         String data = temp.resolve("text.txt").toString();

@@ -103,7 +103,7 @@ class SweepTest {
 
     private static Step.Context context(
             Recipe recipe, Path out, Backend backend, long memory, Progress progress) {
-        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", true);
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", false);
         return new Step.Context(run, backend, memory, progress, recipe.model(), out);
     }
 
