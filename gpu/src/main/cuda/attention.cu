@@ -2,7 +2,7 @@
 //
 // Attention without a matrix of all scores: a block has 64 queries of one head and walks their keys tile by tile, with
 // a streaming softmax (Milakov and Gimelshein, 2018, arXiv 1805.02867), as FlashAttention-2 has it (Dao, 2023, arXiv
-// 2307.08691). Tiles that the window hides are not visited.
+// 2307.08691). Tiles that no query of a block sees are not visited.
 //
 // Products are those of attention_halves.cuh. The power of two of a row of values is taken into the probability, whose
 // running maximum bounds what the product with the values may reach.
@@ -17,32 +17,35 @@ constexpr int LEAST_EXPONENT = -64;
 // by head, `padded` rows a sequence, those past its end zeros. `factors` has for keys what a score is to be multiplied
 // with, for values the exponent that was taken out.
 extern "C" __global__ void attention_split(u16* halves, float* factors, const float* k, const float* v, int sequences,
-                                           int length, int padded, int kv_heads, int dim, int wide) {
+                                           int keys, int padded, int kv_heads, int key_dim, int value_dim, int wide) {
   i64 rows = (i64)sequences * kv_heads * padded;
   i64 row = first_element() >> 5;
   if (row >= rows) return;  // a whole warp
   int t = row % padded, head = row / padded % kv_heads;
   i64 sequence = row / padded / kv_heads;
   bool is_value = blockIdx.y == 1;
-  const float* x = (is_value ? v : k) + ((sequence * length + t) * kv_heads + head) * dim;
+  int dim = is_value ? value_dim : key_dim;
+  const float* x = (is_value ? v : k) + ((sequence * keys + t) * kv_heads + head) * dim;
   u16* hi = halves + (2 * blockIdx.y * rows + row) * wide;
-  int e = split_row(hi, hi + rows * wide, x, t < length ? dim : 0, wide, is_value ? LEAST_EXPONENT : LOWEST_EXPONENT);
+  int e = split_row(hi, hi + rows * wide, x, t < keys ? dim : 0, wide, is_value ? LEAST_EXPONENT : LOWEST_EXPONENT);
   if ((threadIdx.x & 31) == 0) factors[blockIdx.y * rows + row] = is_value ? (float)e : power_of_two(e - TOP);
 }
 
-// WIDE: the head's columns, padded to a multiple of 32. A warp has 16 queries.
+// WIDE: the head's columns, of keys or of values, padded to a multiple of 32. A warp has 16 queries.
 template <int WIDE, int KEYS>
 __device__ __forceinline__ void attend(float* out, const float* q, const u16* halves, const float* factors,
-                                       int sequences, int padded, int heads, int kv_heads, int dim, const Scoring& f) {
+                                       const float* sinks, int sequences, int padded, int heads, int kv_heads, int dim,
+                                       int value_dim, Scoring f) {
   __shared__ __align__(128) HalfTile<WIDE, KEYS> keys;
   __shared__ __align__(128) HalfTile<WIDE, KEYS> values;
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
-  Work w(heads, sequences, f.tiles(), true);
+  Work w(heads, sequences, f.query_tiles(), true);
+  f.of(w.head);
   i64 rows = (i64)sequences * kv_heads * padded;
   i64 first_row = ((i64)w.sequence * kv_heads + w.head / (heads / kv_heads)) * padded;
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);  // the warp's first query
-  int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / KEYS;
-  int last = min(f.length - 1, w.tile * TILE + TILE - 1) / KEYS;
+  Range range = f.keys_of(w.tile * TILE, TILE);
+  int first = range.first / KEYS, last = range.last / KEYS;
 
   // Of the keys that come next.
   halves += (first_row + first * KEYS) * WIDE;
@@ -101,7 +104,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++) {
       int k = k0 + 32 * j;
-      seen[j] = k <= q0 + 15 && (f.window == 0 || k + 31 > q0 - f.window);
+      seen[j] = f.some(q0, 16, k, 32);
 #pragma unroll
       for (int n = 0; n < 4; n++)
 #pragma unroll
@@ -114,7 +117,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       }
     }
 
-    bool whole = k0 + KEYS - 1 <= q0 && (f.window == 0 || k0 > q0 + 15 - f.window);
+    bool whole = f.whole(q0, 16, k0, KEYS);
     float top[2] = {most[0], most[1]};
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
@@ -136,6 +139,18 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 #pragma unroll
           for (int r = 0; r < 4; r++) s[j][n][r] = f.softcap * tanhf(s[j][n][r] / f.softcap) * LOG2_E;
     }
+    if (f.slope != 0.f) {
+#pragma unroll
+      for (int j = 0; j < KEYS / 32; j++)
+#pragma unroll
+        for (int n = 0; n < 4; n++)
+#pragma unroll
+          for (int r = 0; r < 4; r++) {
+            int distance = k0 + 32 * j + 8 * n + c2 + (r & 1) - f.position(q0 + g + 8 * (r >> 1));
+            s[j][n][r] = fmaf(f.slope * LOG2_E, (float)distance, s[j][n][r]);
+          }
+    }
+    Range ranges[2] = {f.keys_of(q0 + g), f.keys_of(q0 + g + 8)};
     // Scores in powers of two, plus the values' exponents.
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++)
@@ -145,7 +160,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         for (int r = 0; r < 4; r++) {
           int col = 32 * j + 8 * n + c2 + (r & 1), h = r >> 1;
           float u = s[j][n][r] + values.factor[col];
-          if (!whole && !f.sees(q0 + g + 8 * h, k0 + col)) u = -__uint_as_float(0x7f800000u);
+          if (!whole && !ranges[h].has(k0 + col)) u = -__uint_as_float(0x7f800000u);
           top[h] = fmaxf(top[h], u);
           s[j][n][r] = u;
         }
@@ -212,30 +227,33 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
   for (int h = 0; h < 2; h++) {
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    // A sink has no value, so it comes into the sum alone, when all maxima are known: earlier it would take halves'
+    // bits from probabilities whose values are small.
+    if (sinks != nullptr) sum[h] += exp2f(sinks[w.head] * LOG2_E - (most[h] - TOP));
     int t = q0 + g + 8 * h;
     if (t >= f.length) continue;
-    float* to = out + (((i64)w.sequence * f.length + t) * heads + w.head) * dim;
-    bool pairs = dim % 2 == 0 && ((size_t)out & 7) == 0;
+    float* to = out + (((i64)w.sequence * f.length + t) * heads + w.head) * value_dim;
+    bool pairs = value_dim % 2 == 0 && ((size_t)out & 7) == 0;
 #pragma unroll
     for (int i = 0; i < WIDE / 8; i++) {
       int c = 8 * i + c2;
       float a = o[i][2 * h] * power_of_two(-TOP) / sum[h], b = o[i][2 * h + 1] * power_of_two(-TOP) / sum[h];
       if (pairs) {
-        if (c < dim) *(float2*)(to + c) = make_float2(a, b);
+        if (c < value_dim) *(float2*)(to + c) = make_float2(a, b);
       } else {
-        if (c < dim) to[c] = a;
-        if (c + 1 < dim) to[c + 1] = b;
+        if (c < value_dim) to[c] = a;
+        if (c + 1 < value_dim) to[c + 1] = b;
       }
     }
   }
 }
 
-#define ATTENTION(wide, keys)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(32 * WARPS, wide <= 64 ? 3 : 2) attention_##wide(                \
-      float* out, const float* q, const u16* halves, const float* factors, int sequences, int length,           \
-      int padded, int heads, int kv_heads, int dim, float scale, int window, float softcap) {                   \
-    attend<wide, keys>(out, q, halves, factors, sequences, padded, heads, kv_heads, dim,                        \
-                       Scoring{length, scale, window, softcap});                                                \
+#define ATTENTION(wide, tile)                                                                                     \
+  extern "C" __global__ void __launch_bounds__(32 * WARPS, wide <= 64 ? 3 : 2) attention_##wide(                  \
+      float* out, const float* q, const u16* halves, const float* factors, const float* sinks, int sequences,     \
+      int padded, int heads, int kv_heads, int dim, int value_dim, SCORING) {                                     \
+    attend<wide, tile>(out, q, halves, factors, sinks, sequences, padded, heads, kv_heads, dim, value_dim,        \
+                       MADE_SCORING);                                                                             \
   }
 ATTENTION(32, 64)
 ATTENTION(64, 64)

@@ -189,37 +189,79 @@ __device__ __forceinline__ void write_rows(float* at, const Side& shape, const B
   }
 }
 
-// What makes a score of a product, and who sees whom.
+// Rows [first, last] of the other side; none where last < first.
+struct Range {
+  int first, last;
+  __device__ bool has(int i) const { return i >= first && i <= last; }
+};
+
+// What makes a score of a product, and who sees whom: AttentionSpec. A sequence has `length` queries, the last of its
+// `keys` positions. window and chunk are less than `keys`, so that sums with them stay in an int; 0 for none.
 struct Scoring {
-  int length;
-  float scale;
-  int window;
-  float softcap;
+  int length, keys, window, chunk;
+  float scale, softcap;
+  const float* slopes;  // of all heads; null for none
+  float slope;          // of the head at work: what a score loses for each position between a query and a key
 
-  __device__ bool sees(int q, int k) const { return q < length && k <= q && (window == 0 || k > q - window); }
+  __device__ void of(int head) { slope = slopes == nullptr ? 0.f : slopes[head]; }
 
-  __device__ float score(float product) const {
+  __device__ int position(int q) const { return q + (keys - length); }
+
+  __device__ int first_key(int position) const {
+    int first = window == 0 ? 0 : max(0, position - window + 1);
+    return chunk == 0 ? first : max(first, position / chunk * chunk);
+  }
+  __device__ Range keys_of(int q) const {
+    return q < length ? Range{first_key(position(q)), position(q)} : Range{0, -1};
+  }
+
+  // The other way round: queries that see a key, which may be past the last.
+  __device__ int last_query(int k) const {
+    int last = keys - 1;
+    if (window != 0) last = min(last, k + window - 1);
+    if (chunk != 0) last = min(last, k / chunk * chunk + chunk - 1);
+    return last - (keys - length);
+  }
+  __device__ Range queries_of(int k) const { return Range{k - (keys - length), last_query(k)}; }
+
+  // For n rows from one on, the rows that any of them sees or is seen by.
+  __device__ Range keys_of(int q, int n) const {
+    return Range{first_key(position(q)), min(keys - 1, position(q) + n - 1)};
+  }
+  __device__ Range queries_of(int k, int n) const {
+    return Range{max(0, k - (keys - length)), last_query(k + n - 1)};
+  }
+  // Whether any of n queries sees any of m keys, and whether all see all.
+  __device__ bool some(int q, int n, int k, int m) const {
+    return k <= position(q) + n - 1 && k + m - 1 >= first_key(position(q));
+  }
+  __device__ bool whole(int q, int n, int k, int m) const {
+    return k + m - 1 <= position(q) && k >= first_key(position(q) + n - 1);
+  }
+
+  __device__ float capped(float product) const {
     float s = product * scale;
     return softcap > 0.f ? softcap * tanhf(s / softcap) : s;
   }
 
-  // Of the score by the scaled product.
-  __device__ float slope(float score) const {
+  // Of the capped product by the scaled one.
+  __device__ float derivative(float capped) const {
     if (!(softcap > 0.f)) return 1.f;
-    float r = score / softcap;
+    float r = capped / softcap;
     return 1.f - r * r;
   }
 
-  __device__ int tiles() const { return (length + TILE - 1) / TILE; }
+  __device__ float score(float capped, int q, int k) const {
+    return slope == 0.f ? capped : fmaf(slope, (float)(k - position(q)), capped);
+  }
 
-  // Tiles [first, last] of keys that a tile of queries sees something of, and the other way round.
-  __device__ int first_keys(int queries) const {
-    return window == 0 ? 0 : max(0, queries * TILE - window + 1) / TILE;
-  }
-  __device__ int last_queries(int keys) const {
-    return window == 0 ? tiles() - 1 : (int)min((i64)tiles() - 1, ((i64)keys * TILE + TILE - 2 + window) / TILE);
-  }
+  __device__ int query_tiles() const { return (length + TILE - 1) / TILE; }
+  __device__ int key_tiles() const { return (keys + TILE - 1) / TILE; }
 };
+
+// Parameters of kernels, and what they make.
+#define SCORING int length, int keys, int window, int chunk, float scale, float softcap, const float *slopes
+#define MADE_SCORING Scoring{length, keys, window, chunk, scale, softcap, slopes, 0.f}
 
 // What a block does: heads of one sequence beside each other, since they share keys; tiles with the most work first.
 struct Work {
@@ -244,20 +286,22 @@ __device__ __forceinline__ T row_reduce(T v, F f) {
   return v;
 }
 
-// A tile of scores becomes exponentials against the running maximum, 0 where nobody looks; sums are a thread's own.
-// `correction` is what earlier sums need.
+// A tile of products becomes exponentials of scores against the running maximum, 0 where nobody looks; sums are a
+// thread's own. `correction` is what earlier sums need.
 __device__ __forceinline__ void online_softmax(Block& s, const Scoring& f, int q0, int k0, float (&most)[4],
                                                float (&sum)[4], float (&correction)[4]) {
   int x = tile_x(), y = tile_y();
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int q = q0 + 4 * y + i;
+    Range range = f.keys_of(q);
     float top = most[i];
     bool seen[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-      seen[j] = f.sees(q, k0 + x + 16 * j);
-      s[i][j] = f.score(s[i][j]);
+      int k = k0 + x + 16 * j;
+      seen[j] = range.has(k);
+      s[i][j] = f.score(f.capped(s[i][j]), q, k);
       if (seen[j]) top = fmaxf(top, s[i][j]);
     }
     top = row_reduce(top, Max());
@@ -274,25 +318,32 @@ __device__ __forceinline__ void online_softmax(Block& s, const Scoring& f, int q
 }
 
 // Maxima of each query's scores, and logarithms of the sums of exp(score - maximum), at stats[row * heads + head].
-__device__ __forceinline__ void score_stats(float2* stats, const float* q, const float* k, int sequences, int heads,
-                                            int kv_heads, int dim, const Scoring& f) {
+__device__ __forceinline__ void score_stats(float2* stats, const float* q, const float* k, const float* sinks,
+                                            int sequences, int heads, int kv_heads, int dim, Scoring f) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(heads, sequences, f.tiles(), true);
+  Work w(heads, sequences, f.query_tiles(), true);
+  f.of(w.head);
   i64 row0 = (i64)w.sequence * f.length;
   Side queries(q, row0, heads, w.head, dim);
-  Side keys(k, row0, kv_heads, w.head / (heads / kv_heads), dim);
+  Side keys(k, (i64)w.sequence * f.keys, kv_heads, w.head / (heads / kv_heads), dim);
   float most[4], sum[4], correction[4];
   for (int i = 0; i < 4; i++) most[i] = LOWEST, sum[i] = 0.f;
   int q0 = w.tile * TILE;
-  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+  Range range = f.keys_of(q0, TILE);
+  for (int t = range.first / TILE; t <= range.last / TILE; t++) {
     Block s;
     clear(s);
-    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.keys);
     online_softmax(s, f, q0, t * TILE, most, sum, correction);
   }
   for (int i = 0; i < 4; i++) {
     float all = row_reduce(sum[i], Sum());
+    if (sinks != nullptr) {
+      float top = fmaxf(most[i], sinks[w.head]);
+      all = fmaf(all, expf(most[i] - top), expf(sinks[w.head] - top));
+      most[i] = top;
+    }
     int r = q0 + 4 * tile_y() + i;
     if (tile_x() == 0 && r < f.length) stats[(row0 + r) * heads + w.head] = make_float2(most[i], logf(all));
   }

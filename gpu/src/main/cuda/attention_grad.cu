@@ -16,12 +16,14 @@ constexpr int WALK = 32;
 // One warp a row of operand a (y = 0) or b (y = 1), sequences `first` on: `wide` halves of hi, and in another plane of
 // lo; head by head, `padded` rows a sequence. `factors`: what halves are to be multiplied with.
 extern "C" __global__ void attention_grad_split(u16* halves, float* factors, const float* a, const float* b, int first,
-                                                int sequences, int length, int padded, int heads, int dim, int wide) {
+                                                int sequences, int length, int padded, int heads, int a_dim, int b_dim,
+                                                int wide) {
   i64 rows = (i64)sequences * heads * padded;
   i64 row = first_element() >> 5;
   if (row >= rows) return;  // a whole warp
   int t = row % padded, head = row / padded % heads;
   i64 sequence = row / padded / heads + first;
+  int dim = blockIdx.y == 1 ? b_dim : a_dim;
   const float* x = (blockIdx.y == 1 ? b : a) + ((sequence * length + t) * heads + head) * dim;
   u16* hi = halves + (2 * blockIdx.y * rows + row) * wide;
   int e = split_row(hi, hi + rows * wide, x, t < length ? dim : 0, wide, LOWEST_EXPONENT);
@@ -43,16 +45,34 @@ extern "C" __global__ void attention_grad_delta(float* delta, const float* dout,
   if ((threadIdx.x & 31) == 0) delta[row] = (float)sum;
 }
 
+// dsinks[h] += -sum_t p[t] delta[t], p the sink's probabilities: what it takes from keys, and gives nothing for. A block
+// a head. The rows of stats and delta are `row` apart in a sequence, `head` between heads, `sequence` between sequences;
+// `unit`: what makes natural logarithms theirs.
+extern "C" __global__ void attention_grad_sinks(float* dsinks, const float* sinks, const float2* stats,
+                                                const float* delta, int sequences, int length, i64 row, i64 head,
+                                                i64 sequence, float unit) {
+  int h = blockIdx.x;
+  float sink = sinks[h] * unit;
+  double sum = 0.;
+  for (i64 i = threadIdx.x; i < (i64)sequences * length; i += blockDim.x) {
+    i64 at = i / length * sequence + h * head + i % length * row;
+    float2 stat = stats[at];
+    sum = fma((double)exp2f(((sink - stat.x) - stat.y) * (LOG2_E / unit)), (double)delta[at], sum);
+  }
+  sum = block_sum(sum);
+  if (threadIdx.x == 0) dsinks[h] -= (float)sum;
+}
+
 // Two operands with the same heads, as attention_grad_split left them.
 struct Pair {
   const u16* halves;
   const float* factors;
-  int heads, rows;
+  int heads, padded, rows;
 
-  __device__ Pair(const u16* halves_, const float* factors_, int heads_, int sequences, int padded)
-      : halves(halves_), factors(factors_), heads(heads_), rows(sequences * heads_ * padded) {}
+  __device__ Pair(const u16* halves_, const float* factors_, int heads_, int sequences, int padded_)
+      : halves(halves_), factors(factors_), heads(heads_), padded(padded_), rows(sequences * heads_ * padded_) {}
 
-  __device__ int row(int sequence, int head, int padded) const { return (sequence * heads + head) * padded; }
+  __device__ int row(int sequence, int head) const { return (sequence * heads + head) * padded; }
 
   template <int WIDE, int ROWS>
   __device__ __forceinline__ void fetch(HalfTile<WIDE, ROWS>& tile, int operand, int row) const {
@@ -118,16 +138,17 @@ __device__ __forceinline__ void multiply(Product& s, const HalfTile<WIDE, TILE>&
 
 // Maxima of each query's scores and logarithms of the sums of 2^(score - maximum), scores over log 2.
 template <int WIDE>
-__device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries, const Pair& keys, int sequences,
-                                             int padded, const Scoring& f) {
+__device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries, const Pair& keys, const float* sinks,
+                                             int sequences, Scoring f) {
   __shared__ __align__(128) HalfTile<WIDE, WALK> tiles[2];
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
-  Work w(queries.heads, sequences, f.tiles(), true);
+  Work w(queries.heads, sequences, f.query_tiles(), true);
+  f.of(w.head);
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);
-  int query_row = queries.row(w.sequence, w.head, padded);
-  int key_row = keys.row(w.sequence, w.head / (queries.heads / keys.heads), padded);
-  int first = (f.window == 0 ? 0 : max(0, w.tile * TILE - f.window + 1)) / WALK;
-  int last = min(f.length - 1, w.tile * TILE + TILE - 1) / WALK;
+  int query_row = queries.row(w.sequence, w.head);
+  int key_row = keys.row(w.sequence, w.head / (queries.heads / keys.heads));
+  Range range = f.keys_of(w.tile * TILE, TILE);
+  int first = range.first / WALK, last = range.last / WALK;
   int from = key_row + first * WALK;
   keys.fetch(tiles[first & 1], 0, from);
   cp_async_commit();
@@ -143,18 +164,20 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
     cp_async_wait<1>();
     __syncthreads();
     int k0 = t * WALK;
-    if (k0 <= q0 + 15 && (f.window == 0 || k0 + WALK - 1 > q0 - f.window)) {
+    if (f.some(q0, 16, k0, WALK)) {
       const HalfTile<WIDE, WALK>& right = tiles[t & 1];
       Product s;
       multiply(s, left, right);
       float top[2] = {most[0], most[1]};
+      Range ranges[2] = {f.keys_of(q0 + g), f.keys_of(q0 + g + 8)};
 #pragma unroll
       for (int n = 0; n < 4; n++)
 #pragma unroll
         for (int r = 0; r < 4; r++) {
           int h = r >> 1, col = 8 * n + c2 + (r & 1);
-          float u = f.score(s[n][r] * (left.factor[h] * right.factor[col])) * LOG2_E;
-          s[n][r] = f.sees(q0 + g + 8 * h, k0 + col) ? u : -__uint_as_float(0x7f800000u);
+          float capped = f.capped(s[n][r] * (left.factor[h] * right.factor[col]));
+          float u = f.score(capped, q0 + g + 8 * h, k0 + col) * LOG2_E;
+          s[n][r] = ranges[h].has(k0 + col) ? u : -__uint_as_float(0x7f800000u);
           top[h] = fmaxf(top[h], s[n][r]);
         }
 #pragma unroll
@@ -175,6 +198,11 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
   for (int h = 0; h < 2; h++) {
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
+    if (sinks != nullptr) {
+      float sink = sinks[w.head] * LOG2_E, top = fmaxf(most[h], sink);
+      sum[h] = fmaf(sum[h], exp2f(most[h] - top), exp2f(sink - top));
+      most[h] = top;
+    }
     if ((lane & 3) == 0) stats[query_row + q0 + g + 8 * h] = make_float2(most[h], log2f(sum[h]));
   }
 }
@@ -188,35 +216,29 @@ struct Tiles {
 };
 
 // Left sides are rows of `lefts`, first q or k, then dout or v; `rights` are walked, first k or q, then v or dout.
-// All of one query head: a tensor of as many heads is given the result, or has it added.
+// All of one query head: a tensor of as many heads of `dim` columns is given the result, or has it added.
 template <int WIDE, Wanted WANTED>
 __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair& lefts, const Pair& rights,
                                                 const float2* stats, const float* delta, int first_sequence,
-                                                int sequences, int padded, int heads, int dim, const Scoring& f) {
+                                                int sequences, int heads, int dim, Scoring f) {
   DYNAMIC_SHARED(Tiles<WIDE>, tiles);
   constexpr bool KEYS_LEFT = WANTED != OF_QUERIES, VALUES = WANTED == OF_VALUES;
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
-  Work w(heads, sequences, f.tiles(), !KEYS_LEFT);
+  Work w(heads, sequences, KEYS_LEFT ? f.key_tiles() : f.query_tiles(), !KEYS_LEFT);
+  f.of(w.head);
   int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
-  int left_row = lefts.row(w.sequence, w.head / (heads / lefts.heads), padded) + t0;
-  // The first rows of the tiles walked.
-  int first, last;
-  if (KEYS_LEFT) {
-    first = t0 / WALK * WALK;
-    i64 end = f.window == 0 ? f.length - 1 : min((i64)f.length - 1, (i64)t0 + TILE - 2 + f.window);
-    last = (int)(end / WALK) * WALK;
-  } else {
-    first = (f.window == 0 ? 0 : max(0, t0 - f.window + 1)) / WALK * WALK;
-    last = min(f.length - 1, t0 + TILE - 1) / WALK * WALK;
-  }
-  int right_row = rights.row(w.sequence, w.head / (heads / rights.heads), padded);
+  int left_row = lefts.row(w.sequence, w.head / (heads / lefts.heads)) + t0;
+  // The tiles walked: none where no query sees any of the keys.
+  Range range = KEYS_LEFT ? f.queries_of(t0, TILE) : f.keys_of(t0, TILE);
+  int first = range.first / WALK * WALK, last = range.last;
+  int right_row = rights.row(w.sequence, w.head / (heads / rights.heads));
 
   // The right side of the first product is free early: what it holds next is copied while the other is at work. The one
   // that comes last is the right side of the last product, too.
   HalfTile<WIDE, WALK>& early = VALUES ? tiles->first : tiles->second;
   HalfTile<WIDE, WALK>& late = VALUES ? tiles->second : tiles->first;
   if (!VALUES) lefts.fetch(tiles->left, 1, left_row);
-  rights.fetch(early, VALUES ? 0 : 1, right_row + first);
+  if (first <= last) rights.fetch(early, VALUES ? 0 : 1, right_row + first);
   cp_async_commit();
   Left<WIDE> left;
   left.load(lefts, left_row + row);
@@ -234,9 +256,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
     cp_async_wait<1>();
     __syncthreads();
     // Whether any of the warp's queries sees any of the keys.
-    int q_first = KEYS_LEFT ? r0 : l0, q_last = KEYS_LEFT ? r0 + WALK - 1 : l0 + 15;
-    int k_first = KEYS_LEFT ? l0 : r0, k_last = KEYS_LEFT ? l0 + 15 : r0 + WALK - 1;
-    bool some = k_first <= q_last && (f.window == 0 || k_last > q_first - f.window);
+    bool some = KEYS_LEFT ? f.some(r0, WALK, l0, 16) : f.some(l0, 16, r0, WALK);
     Product s, dp;
     if (some) {
       if (VALUES) multiply(s, left, early);
@@ -252,11 +272,17 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
     }
     cp_async_wait<0>();
     __syncthreads();
-    if (r0 < last) rights.fetch(early, VALUES ? 0 : 1, from + WALK);
+    if (r0 + WALK <= last) rights.fetch(early, VALUES ? 0 : 1, from + WALK);
     cp_async_commit();
     if (some) {
       if (!VALUES) multiply(s, left, late);
       float most[2] = {0.f, 0.f};
+      Range ranges[2];
+#pragma unroll
+      for (int h = 0; h < 2; h++) {
+        int l = t0 + row + g + 8 * h;
+        ranges[h] = KEYS_LEFT ? f.queries_of(l) : f.keys_of(l);
+      }
 #pragma unroll
       for (int n = 0; n < 4; n++)
 #pragma unroll
@@ -275,12 +301,12 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
               stat = stats[left_row + l];
               mean = delta[left_row + l];
             }
-            float score = f.score(VALUES ? s[n][r] : s[n][r] * (left.factor[h] * late.factor[col]));
+            float capped = f.capped(VALUES ? s[n][r] : s[n][r] * (left.factor[h] * late.factor[col]));
+            float score = KEYS_LEFT ? f.score(capped, r0 + col, t0 + l) : f.score(capped, t0 + l, r0 + col);
             float x = exp2f((score * LOG2_E - stat.x) - stat.y);
-            if (!VALUES) x = x * (dp[n][r] - mean) * f.scale * f.slope(score);
-            bool seen = KEYS_LEFT ? f.sees(r0 + col, t0 + l) : f.sees(t0 + l, r0 + col);
+            if (!VALUES) x = x * (dp[n][r] - mean) * f.scale * f.derivative(capped);
             // The right side's factor goes where the depth of the product is.
-            x = seen ? x * late.factor[col] : 0.f;
+            x = ranges[h].has(r0 + col) ? x * late.factor[col] : 0.f;
             most[h] = Max()(most[h], fabsf(x));
             s[n][r] = x;
           }
@@ -320,13 +346,15 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
     __syncthreads();
   }
 
-  Work again(heads, sequences, f.tiles(), !KEYS_LEFT);
+  cp_async_wait<0>();  // where there was nothing to walk
+  Work again(heads, sequences, KEYS_LEFT ? f.key_tiles() : f.query_tiles(), !KEYS_LEFT);
+  int rows = KEYS_LEFT ? f.keys : f.length;
   bool pairs = dim % 2 == 0 && ((size_t)sum & 7) == 0;
 #pragma unroll
   for (int h = 0; h < 2; h++) {
     int t = again.tile * TILE + row + g + 8 * h;
-    if (t >= f.length) continue;
-    float* to = sum + (((i64)(first_sequence + again.sequence) * f.length + t) * heads + again.head) * dim;
+    if (t >= rows) continue;
+    float* to = sum + (((i64)(first_sequence + again.sequence) * rows + t) * heads + again.head) * dim;
 #pragma unroll
     for (int i = 0; i < WIDE / 8; i++) {
       int c = 8 * i + c2;
@@ -353,21 +381,21 @@ extern "C" __global__ void attention_grad_group(float* sum, const float* x, int 
   }
 }
 
-#define SHAPE int sequences, int length, int padded, int heads, int kv_heads, float scale, int window, float softcap
-#define QUERIES Pair(queries, query_factors, heads, sequences, padded)
-#define KEYS Pair(keys, key_factors, kv_heads, sequences, padded)
+#define SIDES                                                                                                     \
+  const u16 *query_halves, const float *query_factors, int query_rows, const u16 *key_halves,                     \
+      const float *key_factors, int key_rows, int sequences, int heads, int kv_heads
+#define QUERIES Pair(query_halves, query_factors, heads, sequences, query_rows)
+#define KEYS Pair(key_halves, key_factors, kv_heads, sequences, key_rows)
 #define GRADIENT(name, wide, wanted, lefts, rights)                                                               \
   extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_##name##_##wide(                     \
-      float* sum, int add, const u16* queries, const float* query_factors, const u16* keys,                       \
-      const float* key_factors, const float2* stats, const float* delta, int first, int dim, SHAPE) {             \
-    halves_gradient<wide, wanted>(sum, add != 0, lefts, rights, stats, delta, first, sequences, padded, heads,    \
-                                  dim, Scoring{length, scale, window, softcap});                                  \
+      float* sum, int add, const float2* stats, const float* delta, int first, int dim, SIDES, SCORING) {         \
+    halves_gradient<wide, wanted>(sum, add != 0, lefts, rights, stats, delta, first, sequences, heads, dim,       \
+                                  MADE_SCORING);                                                                  \
   }
 #define GRADIENTS(wide)                                                                                           \
-  extern "C" __global__ void __launch_bounds__(32 * WARPS, 2) attention_grad_stats_##wide(                        \
-      float2* stats, const u16* queries, const float* query_factors, const u16* keys, const float* key_factors,   \
-      SHAPE) {                                                                                                    \
-    halves_stats<wide>(stats, QUERIES, KEYS, sequences, padded, Scoring{length, scale, window, softcap});         \
+  extern "C" __global__ void __launch_bounds__(32 * WARPS, wide <= 64 ? 5 : 4)                                    \
+      attention_grad_stats_##wide(float2* stats, const float* sinks, SIDES, SCORING) {                            \
+    halves_stats<wide>(stats, QUERIES, KEYS, sinks, sequences, MADE_SCORING);                                     \
   }                                                                                                               \
   GRADIENT(dq, wide, OF_QUERIES, QUERIES, KEYS)                                                                   \
   GRADIENT(dk, wide, OF_KEYS, KEYS, QUERIES)                                                                      \

@@ -5,9 +5,9 @@
 #include "attention.cuh"
 
 extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
-    attention_stats(float2* stats, const float* q, const float* k, int sequences, int length, int heads, int kv_heads,
-                    int dim, float scale, int window, float softcap) {
-  score_stats(stats, q, k, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});
+    attention_stats(float2* stats, const float* q, const float* k, const float* sinks, int sequences, int heads,
+                    int kv_heads, int dim, SCORING) {
+  score_stats(stats, q, k, sinks, sequences, heads, kv_heads, dim, MADE_SCORING);
 }
 
 // delta[i] = sum_c dout[i,c] out[i,c] for each of n rows of one head; one warp a row.
@@ -28,7 +28,7 @@ struct Gradient {
   const float* v;
   const float2* stats;
   const float* delta;
-  int sequences, heads, kv_heads, dim;
+  int sequences, heads, kv_heads, dim, value_dim;
 };
 
 // s: products become probabilities; dp: their gradients become those of the products. The queries' stats are at `at`
@@ -39,6 +39,7 @@ __device__ __forceinline__ void score_gradient(Block& s, Block& dp, const Scorin
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int q = q0 + 4 * y + i;
+    Range range = f.keys_of(q);
     float2 stat = make_float2(0.f, 0.f);
     float mean = 0.f;
     if (q < f.length) {
@@ -47,71 +48,76 @@ __device__ __forceinline__ void score_gradient(Block& s, Block& dp, const Scorin
     }
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-      bool seen = f.sees(q, k0 + x + 16 * j);
-      float score = f.score(s[i][j]);
-      float p = seen ? expf((score - stat.x) - stat.y) : 0.f;
+      int k = k0 + x + 16 * j;
+      bool seen = range.has(k);
+      float capped = f.capped(s[i][j]);
+      float p = seen ? expf((f.score(capped, q, k) - stat.x) - stat.y) : 0.f;
       s[i][j] = p;
-      dp[i][j] = seen ? p * (dp[i][j] - mean) * f.scale * f.slope(score) : 0.f;
+      dp[i][j] = seen ? p * (dp[i][j] - mean) * f.scale * f.derivative(capped) : 0.f;
     }
   }
 }
 
 template <int CHUNKS>
-__device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, const Scoring& f) {
+__device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, Scoring f) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(g.heads, g.sequences, f.tiles(), true);
-  i64 row0 = (i64)w.sequence * f.length;
+  Work w(g.heads, g.sequences, f.query_tiles(), true);
+  f.of(w.head);
+  i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
   int kv_head = w.head / (g.heads / g.kv_heads);
   Side queries(g.q, row0, g.heads, w.head, g.dim);
-  Side douts(g.dout, row0, g.heads, w.head, g.dim);
-  Side keys(g.k, row0, g.kv_heads, kv_head, g.dim);
-  Side values(g.v, row0, g.kv_heads, kv_head, g.dim);
+  Side douts(g.dout, row0, g.heads, w.head, g.value_dim);
+  Side keys(g.k, key0, g.kv_heads, kv_head, g.dim);
+  Side values(g.v, key0, g.kv_heads, kv_head, g.value_dim);
   i64 at = row0 * g.heads + w.head;
   Block sum[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
   int q0 = w.tile * TILE;
-  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+  Range range = f.keys_of(q0, TILE);
+  for (int t = range.first / TILE; t <= range.last / TILE; t++) {
     Block s, dp;
     clear(s);
     clear(dp);
-    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
-    products(dp, ta, tb, douts, q0, f.length, values, t * TILE, f.length);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.keys);
+    products(dp, ta, tb, douts, q0, f.length, values, t * TILE, f.keys);
     score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, q0, t * TILE);
     __syncthreads();
     put_scores(ta, dp);
-    weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length);
+    weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.keys);
   }
   write_rows<CHUNKS, true>(dq + at * g.dim, queries, sum, q0, f.length);
 }
 
 template <int CHUNKS>
-__device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradient& g, const Scoring& f) {
+__device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradient& g, Scoring f) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(g.kv_heads, g.sequences, f.tiles(), false);
-  i64 row0 = (i64)w.sequence * f.length;
+  Work w(g.kv_heads, g.sequences, f.key_tiles(), false);
+  i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
   int group = g.heads / g.kv_heads;
-  Side keys(g.k, row0, g.kv_heads, w.head, g.dim);
-  Side values(g.v, row0, g.kv_heads, w.head, g.dim);
+  Side keys(g.k, key0, g.kv_heads, w.head, g.dim);
+  Side values(g.v, key0, g.kv_heads, w.head, g.value_dim);
   Block of_keys[CHUNKS], of_values[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) {
     clear(of_keys[c]);
     clear(of_values[c]);
   }
-  int k0 = w.tile * TILE, last = f.last_queries(w.tile);
+  int k0 = w.tile * TILE;
+  Range range = f.queries_of(k0, TILE);
   for (int head = w.head * group; head < (w.head + 1) * group; head++) {
+    f.of(head);
     Side queries(g.q, row0, g.heads, head, g.dim);
-    Side douts(g.dout, row0, g.heads, head, g.dim);
+    Side douts(g.dout, row0, g.heads, head, g.value_dim);
     i64 at = row0 * g.heads + head;
-    for (int t = w.tile; t <= last; t++) {
+    for (int t = range.first / TILE; t * TILE <= range.last; t++) {
       Block s, dp;
       clear(s);
       clear(dp);
-      products(s, ta, tb, queries, t * TILE, f.length, keys, k0, f.length);
-      products(dp, ta, tb, douts, t * TILE, f.length, values, k0, f.length);
+      products(s, ta, tb, queries, t * TILE, f.length, keys, k0, f.keys);
+      products(dp, ta, tb, douts, t * TILE, f.length, values, k0, f.keys);
       score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, t * TILE, k0);
       __syncthreads();
       put_scores(ta, s);
@@ -121,23 +127,20 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
       weigh<CHUNKS, true>(of_keys, ta, tb, queries, t * TILE, f.length);
     }
   }
-  i64 at = (row0 * g.kv_heads + w.head) * g.dim;
-  write_rows<CHUNKS, true>(dk + at, keys, of_keys, k0, f.length);
-  write_rows<CHUNKS, true>(dv + at, keys, of_values, k0, f.length);
+  i64 at = key0 * g.kv_heads + w.head;
+  write_rows<CHUNKS, true>(dk + at * g.dim, keys, of_keys, k0, f.keys);
+  write_rows<CHUNKS, true>(dv + at * g.value_dim, values, of_values, k0, f.keys);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_dq(float* dq, const float* dout, const float* q, const float* k, const float* v, const float2* stats,
-                 const float* delta, int sequences, int length, int heads, int kv_heads, int dim, float scale,
-                 int window, float softcap) {
-  query_gradient<4>(dq, Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim},
-                    Scoring{length, scale, window, softcap});
+#define OPERANDS                                                                                                  \
+  const float *dout, const float *q, const float *k, const float *v, const float2 *stats, const float *delta,    \
+      int sequences, int heads, int kv_heads, int dim, int value_dim, SCORING
+#define GRADIENT Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim, value_dim}
+
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_dq(float* dq, OPERANDS) {
+  query_gradient<4>(dq, GRADIENT, MADE_SCORING);
 }
 
-extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_dkv(float* dk, float* dv, const float* dout, const float* q, const float* k, const float* v,
-                  const float2* stats, const float* delta, int sequences, int length, int heads, int kv_heads, int dim,
-                  float scale, int window, float softcap) {
-  key_gradient<4>(dk, dv, Gradient{dout, q, k, v, stats, delta, sequences, heads, kv_heads, dim},
-                  Scoring{length, scale, window, softcap});
+extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS) attention_dkv(float* dk, float* dv, OPERANDS) {
+  key_gradient<4>(dk, dv, GRADIENT, MADE_SCORING);
 }

@@ -5,9 +5,9 @@
 #include "attention.cuh"
 
 extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
-    attention_score_stats(float2* stats, const float* q, const float* k, int sequences, int length, int heads,
-                          int kv_heads, int dim, float scale, int window, float softcap) {
-  score_stats(stats, q, k, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});
+    attention_score_stats(float2* stats, const float* q, const float* k, const float* sinks, int sequences, int heads,
+                          int kv_heads, int dim, SCORING) {
+  score_stats(stats, q, k, sinks, sequences, heads, kv_heads, dim, MADE_SCORING);
 }
 
 struct Scores {
@@ -38,6 +38,7 @@ __device__ __forceinline__ void loss_gradient(Block& s, Block& t, const Scores& 
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int row = q0 + 4 * y + i;
+    Range range = student.f.keys_of(row);
     float2 mine = make_float2(0.f, 0.f), theirs = mine;
     if (row < student.f.length) {
       mine = student.stats[at + (i64)row * heads];
@@ -45,30 +46,33 @@ __device__ __forceinline__ void loss_gradient(Block& s, Block& t, const Scores& 
     }
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-      bool seen = student.f.sees(row, k0 + x + 16 * j);
-      float score = student.f.score(s[i][j]);
-      float log_q = (score - mine.x) - mine.y;
-      float log_p = (teacher.f.score(t[i][j]) - theirs.x) - theirs.y;
+      int k = k0 + x + 16 * j;
+      bool seen = range.has(k);
+      float capped = student.f.capped(s[i][j]);
+      float log_q = (student.f.score(capped, row, k) - mine.x) - mine.y;
+      float log_p = (teacher.f.score(teacher.f.capped(t[i][j]), row, k) - theirs.x) - theirs.y;
       float q = expf(log_q), p = expf(log_p);
       t[i][j] = seen ? divergence(p, q, log_p - log_q) : 0.f;
-      s[i][j] = seen ? (q - p) * factor * student.f.slope(score) : 0.f;
+      s[i][j] = seen ? (q - p) * factor * student.f.derivative(capped) : 0.f;
     }
   }
 }
 
 // A block has 64 queries; dq may be null.
 template <int CHUNKS>
-__device__ __forceinline__ void query_loss(float* dq, double* losses, const Scores& student, const Scores& teacher,
+__device__ __forceinline__ void query_loss(float* dq, double* losses, Scores student, Scores teacher,
                                            int sequences, int heads, float scale) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
   const Scoring& f = student.f;
-  Work w(heads, sequences, f.tiles(), true);
-  i64 row0 = (i64)w.sequence * f.length;
+  Work w(heads, sequences, f.query_tiles(), true);
+  student.f.of(w.head);
+  teacher.f.of(w.head);
+  i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
   Side queries(student.q, row0, heads, w.head, student.dim);
-  Side keys(student.k, row0, student.kv_heads, w.head / (heads / student.kv_heads), student.dim);
+  Side keys(student.k, key0, student.kv_heads, w.head / (heads / student.kv_heads), student.dim);
   Side their_queries(teacher.q, row0, heads, w.head, teacher.dim);
-  Side their_keys(teacher.k, row0, teacher.kv_heads, w.head / (heads / teacher.kv_heads), teacher.dim);
+  Side their_keys(teacher.k, key0, teacher.kv_heads, w.head / (heads / teacher.kv_heads), teacher.dim);
   i64 at = row0 * heads + w.head;
   Block sum[CHUNKS];
   double loss[4];
@@ -77,19 +81,20 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, const Scor
 #pragma unroll
   for (int i = 0; i < 4; i++) loss[i] = 0.;
   int q0 = w.tile * TILE;
-  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+  Range range = f.keys_of(q0, TILE);
+  for (int t = range.first / TILE; t <= range.last / TILE; t++) {
     Block s, u;
     clear(s);
     clear(u);
-    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
-    products(u, ta, tb, their_queries, q0, f.length, their_keys, t * TILE, f.length);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.keys);
+    products(u, ta, tb, their_queries, q0, f.length, their_keys, t * TILE, f.keys);
     loss_gradient(s, u, student, teacher, at, heads, q0, t * TILE, scale);
 #pragma unroll
     for (int i = 0; i < 4; i++) loss[i] += (u[i][0] + u[i][1]) + (u[i][2] + u[i][3]);
     if (dq != nullptr) {
       __syncthreads();
       put_scores(ta, s);
-      weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.length);
+      weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.keys);
     }
   }
 #pragma unroll
@@ -103,55 +108,58 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, const Scor
 
 // A block has 64 keys.
 template <int CHUNKS>
-__device__ __forceinline__ void key_loss(float* dk, const Scores& student, const Scores& teacher, int sequences,
+__device__ __forceinline__ void key_loss(float* dk, Scores student, Scores teacher, int sequences,
                                          int heads, float scale) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
   const Scoring& f = student.f;
-  Work w(student.kv_heads, sequences, f.tiles(), false);
-  i64 row0 = (i64)w.sequence * f.length;
+  Work w(student.kv_heads, sequences, f.key_tiles(), false);
+  i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
   int group = heads / student.kv_heads;
-  Side keys(student.k, row0, student.kv_heads, w.head, student.dim);
+  Side keys(student.k, key0, student.kv_heads, w.head, student.dim);
   Block sum[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
-  int k0 = w.tile * TILE, last = f.last_queries(w.tile);
+  int k0 = w.tile * TILE;
+  Range range = f.queries_of(k0, TILE);
   for (int head = w.head * group; head < (w.head + 1) * group; head++) {
+    student.f.of(head);
+    teacher.f.of(head);
     Side queries(student.q, row0, heads, head, student.dim);
     Side their_queries(teacher.q, row0, heads, head, teacher.dim);
-    Side their_keys(teacher.k, row0, teacher.kv_heads, head / (heads / teacher.kv_heads), teacher.dim);
-    for (int t = w.tile; t <= last; t++) {
+    Side their_keys(teacher.k, key0, teacher.kv_heads, head / (heads / teacher.kv_heads), teacher.dim);
+    for (int t = range.first / TILE; t * TILE <= range.last; t++) {
       Block s, u;
       clear(s);
       clear(u);
-      products(s, ta, tb, queries, t * TILE, f.length, keys, k0, f.length);
-      products(u, ta, tb, their_queries, t * TILE, f.length, their_keys, k0, f.length);
+      products(s, ta, tb, queries, t * TILE, f.length, keys, k0, f.keys);
+      products(u, ta, tb, their_queries, t * TILE, f.length, their_keys, k0, f.keys);
       loss_gradient(s, u, student, teacher, row0 * heads + head, heads, t * TILE, k0, scale);
       __syncthreads();
       put_scores(ta, s);
       weigh<CHUNKS, true>(sum, ta, tb, queries, t * TILE, f.length);
     }
   }
-  write_rows<CHUNKS, true>(dk + (row0 * student.kv_heads + w.head) * student.dim, keys, sum, k0, f.length);
+  write_rows<CHUNKS, true>(dk + (key0 * student.kv_heads + w.head) * student.dim, keys, sum, k0, f.keys);
 }
 
-#define SIDES                                                                                                        \
-  const float *q, const float *k, const float2 *stats, int kv_heads, int dim, float own_scale, float softcap,        \
-      const float *teacher_q, const float *teacher_k, const float2 *teacher_stats, int teacher_kv_heads,             \
-      int teacher_dim, float teacher_scale, float teacher_softcap, int sequences, int length, int heads, int window, \
-      float scale
-#define STUDENT Scores{q, k, stats, kv_heads, dim, Scoring{length, own_scale, window, softcap}}
-#define TEACHER                                                                            \
-  Scores{teacher_q, teacher_k, teacher_stats, teacher_kv_heads, teacher_dim,               \
-         Scoring{length, teacher_scale, window, teacher_softcap}}
+#define SIDES                                                                                                     \
+  const float *q, const float *k, const float2 *stats, int kv_heads, int dim, SCORING, const float *teacher_q,    \
+      const float *teacher_k, const float2 *teacher_stats, int teacher_kv_heads, int teacher_dim,                 \
+      float teacher_scale, float teacher_softcap, const float *teacher_slopes, int sequences, int heads,          \
+      float factor
+#define STUDENT Scores{q, k, stats, kv_heads, dim, MADE_SCORING}
+#define TEACHER                                                              \
+  Scores{teacher_q, teacher_k, teacher_stats, teacher_kv_heads, teacher_dim, \
+         Scoring{length, keys, window, chunk, teacher_scale, teacher_softcap, teacher_slopes, 0.f}}
 #define ATTENTION_LOSS(chunks)                                                                                    \
   extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, chunks == 4 ? 1 : 2)                            \
       attention_loss_dq_##chunks(float* dq, double* losses, SIDES) {                                              \
-    query_loss<chunks>(dq, losses, STUDENT, TEACHER, sequences, heads, scale);                                    \
+    query_loss<chunks>(dq, losses, STUDENT, TEACHER, sequences, heads, factor);                                    \
   }                                                                                                               \
   extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, chunks == 4 ? 1 : 2)                            \
       attention_loss_dk_##chunks(float* dk, SIDES) {                                                              \
-    key_loss<chunks>(dk, STUDENT, TEACHER, sequences, heads, scale);                                              \
+    key_loss<chunks>(dk, STUDENT, TEACHER, sequences, heads, factor);                                              \
   }
 ATTENTION_LOSS(1)
 ATTENTION_LOSS(2)

@@ -4,16 +4,19 @@
 #include "attention.cuh"
 
 template <int CHUNKS>
-__device__ __forceinline__ void attend(float* out, const float* q, const float* k, const float* v, int sequences,
-                                       int heads, int kv_heads, int dim, const Scoring& f) {
+__device__ __forceinline__ void attend(float* out, const float* q, const float* k, const float* v,
+                                       const float* sinks, int sequences, int heads, int kv_heads, int dim,
+                                       int value_dim, Scoring f) {
   __shared__ __align__(16) float ta[TILE * LINE];
   __shared__ __align__(16) float tb[TILE * LINE];
-  Work w(heads, sequences, f.tiles(), true);
-  i64 row0 = (i64)w.sequence * f.length;
+  Work w(heads, sequences, f.query_tiles(), true);
+  f.of(w.head);
+  i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
   int kv_head = w.head / (heads / kv_heads);
   Side queries(q, row0, heads, w.head, dim);
-  Side keys(k, row0, kv_heads, kv_head, dim);
-  Side values(v, row0, kv_heads, kv_head, dim);
+  Side keys(k, key0, kv_heads, kv_head, dim);
+  Side values(v, key0, kv_heads, kv_head, value_dim);
+  Side outs(out, row0, heads, w.head, value_dim);
   Block sum[CHUNKS];
   float most[4], all[4], correction[4];
 #pragma unroll
@@ -21,10 +24,11 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
 #pragma unroll
   for (int i = 0; i < 4; i++) most[i] = LOWEST, all[i] = 0.f;
   int q0 = w.tile * TILE;
-  for (int t = f.first_keys(w.tile); t <= w.tile; t++) {
+  Range range = f.keys_of(q0, TILE);
+  for (int t = range.first / TILE; t <= range.last / TILE; t++) {
     Block s;
     clear(s);
-    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.length);
+    products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.keys);
     online_softmax(s, f, q0, t * TILE, most, all, correction);
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
@@ -34,21 +38,22 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
         for (int j = 0; j < 4; j++) sum[c][i][j] *= correction[i];
     __syncthreads();
     put_scores(ta, s);
-    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.length);
+    weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.keys);
   }
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     float l = row_reduce(all[i], Sum());
+    if (sinks != nullptr) l += expf(sinks[w.head] - most[i]);
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++)
 #pragma unroll
       for (int j = 0; j < 4; j++) sum[c][i][j] /= l;
   }
-  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * dim, queries, sum, q0, f.length);
+  write_rows<CHUNKS, false>(out + (row0 * heads + w.head) * value_dim, outs, sum, q0, f.length);
 }
 
 extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS)
-    attention_wide(float* out, const float* q, const float* k, const float* v, int sequences, int length, int heads,
-                   int kv_heads, int dim, float scale, int window, float softcap) {
-  attend<4>(out, q, k, v, sequences, heads, kv_heads, dim, Scoring{length, scale, window, softcap});
+    attention_wide(float* out, const float* q, const float* k, const float* v, const float* sinks, int sequences,
+                   int heads, int kv_heads, int dim, int value_dim, SCORING) {
+  attend<4>(out, q, k, v, sinks, sequences, heads, kv_heads, dim, value_dim, MADE_SCORING);
 }

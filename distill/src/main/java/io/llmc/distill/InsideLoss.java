@@ -100,7 +100,9 @@ final class InsideLoss implements AutoCloseable {
         public void attention(int block, ForwardOp.Attention op) {
             int mine = map.counterparts().indexOf(block);
             if (spec.attention() != 0 && mine >= 0) {
-                scores.put(mine, new LossOp.Scores(copy(op.q()), copy(op.k()), op.spec()));
+                scores.put(
+                        mine,
+                        new LossOp.Scores(copy(op.q()), copy(op.k()), op.slopes(), op.spec()));
             }
         }
 
@@ -224,7 +226,7 @@ final class InsideLoss implements AutoCloseable {
         Tensor dk = tape == null ? null : tape.gradient(op.k());
         try (TensorArena scratch = targets.kept.scratch()) {
             long rows = op.q().rows();
-            int heads = op.spec().heads();
+            int heads = op.spec().heads().count();
             Tensor losses = scratch.allocate(DType.F64, new Shape(rows, heads));
             double count = (double) rows * heads * map.counterparts().size();
             backend.run(
@@ -232,7 +234,7 @@ final class InsideLoss implements AutoCloseable {
                             dq,
                             dk,
                             losses,
-                            new LossOp.Scores(op.q(), op.k(), op.spec()),
+                            new LossOp.Scores(op.q(), op.k(), op.slopes(), op.spec()),
                             targets.scores.get(block),
                             (float) (scale * spec.attention() / count)));
             return backend.sum(losses) / count;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
+import java.util.Arrays;
+import java.util.stream.Stream;
 
 /// Causal attention in tiles: on tensor cores for heads up to 128 wide.
 final class AttentionKernels {
@@ -32,23 +35,25 @@ final class AttentionKernels {
         wide = new Kernels(gpu, "attention_wide");
     }
 
-    void attention(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
-        if (q.rows() == 0) {
+    void attention(ForwardOp.Attention op) {
+        if (op.q().rows() == 0) {
             return;
         }
-        if (spec.headDim() <= MAX_HALVES) {
-            halves(out, q, k, v, spec);
+        if (halves(op.spec().heads())) {
+            halves(op);
         } else {
-            wide(out, q, k, v, spec);
+            wide(op);
         }
     }
 
     /// Keys and values are split into halves once, for all the blocks that read them.
-    private void halves(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
-        int columns = columns(spec.headDim());
-        int padded = padded(spec.length());
-        int sequences = sequences(q, spec);
-        long rows = (long) sequences * spec.kvHeads() * padded;
+    private void halves(ForwardOp.Attention op) {
+        AttentionSpec.Heads heads = op.spec().heads();
+        int columns = columns(heads);
+        int sequences = sequences(op);
+        int keys = op.spec().reach().keys();
+        int padded = padded(keys);
+        long rows = (long) sequences * heads.kv() * padded;
         try (Gpu.Scratch halves = gpu.scratch(halvesBytes(rows, columns));
                 Gpu.Scratch factors = gpu.scratch(rows * 2 * 4)) {
             kernels.launch(
@@ -56,63 +61,73 @@ final class AttentionKernels {
                     Grid.blocks(Math.ceilDiv(rows * 32, HALVES_THREADS), 2, HALVES_THREADS),
                     halves,
                     factors,
-                    k,
-                    v,
+                    op.k(),
+                    op.v(),
                     sequences,
-                    spec.length(),
+                    keys,
                     padded,
-                    spec.kvHeads(),
-                    spec.headDim(),
+                    heads.kv(),
+                    heads.dim(),
+                    heads.valueDim(),
                     columns);
             kernels.launch(
                     "attention_" + columns,
-                    Grid.blocks(tiles(q, spec, spec.heads()).x(), HALVES_THREADS),
-                    out,
-                    q,
-                    halves,
-                    factors,
-                    sequences,
-                    spec.length(),
-                    padded,
-                    spec.heads(),
-                    spec.kvHeads(),
-                    spec.headDim(),
-                    spec.scale(),
-                    spec.window(),
-                    spec.softcap());
+                    queryTiles(op.spec(), sequences, HALVES_THREADS),
+                    flat(
+                            op.out(),
+                            op.q(),
+                            halves,
+                            factors,
+                            op.sinks(),
+                            sequences,
+                            padded,
+                            heads.count(),
+                            heads.kv(),
+                            heads.dim(),
+                            heads.valueDim(),
+                            scoring(op.spec(), op.slopes())));
         }
     }
 
-    private void wide(Tensor out, Tensor q, Tensor k, Tensor v, ForwardOp.AttentionSpec spec) {
+    private void wide(ForwardOp.Attention op) {
+        AttentionSpec.Heads heads = op.spec().heads();
+        int sequences = sequences(op);
         wide.launch(
                 "attention_wide",
-                tiles(q, spec, spec.heads(), WIDE_CHUNKS),
-                out,
-                q,
-                k,
-                v,
-                sequences(q, spec),
-                spec.length(),
-                spec.heads(),
-                spec.kvHeads(),
-                spec.headDim(),
-                spec.scale(),
-                spec.window(),
-                spec.softcap());
+                queryTiles(op.spec(), sequences, THREADS)
+                        .sideBySide(chunks(heads.valueDim(), WIDE_CHUNKS)),
+                flat(
+                        op.out(),
+                        op.q(),
+                        op.k(),
+                        op.v(),
+                        op.sinks(),
+                        sequences,
+                        heads.count(),
+                        heads.kv(),
+                        heads.dim(),
+                        heads.valueDim(),
+                        scoring(op.spec(), op.slopes())));
     }
 
-    static int sequences(Tensor q, ForwardOp.AttentionSpec spec) {
-        return Math.toIntExact(q.rows() / spec.length());
+    static int sequences(ForwardOp.Attention op) {
+        return Math.toIntExact(op.q().rows() / op.spec().reach().length());
     }
 
-    /// Columns of a head's rows once they are halves.
-    static int columns(int headDim) {
-        return Math.ceilDiv(headDim, HALVES_STEP) * HALVES_STEP;
+    /// Whether tensor cores can multiply such heads.
+    static boolean halves(AttentionSpec.Heads heads) {
+        return Math.max(heads.dim(), heads.valueDim()) <= MAX_HALVES;
+    }
+
+    /// Columns of a head's rows, of keys and of values, once they are halves.
+    static int columns(AttentionSpec.Heads heads) {
+        int wider = Math.max(heads.dim(), heads.valueDim());
+        return Math.ceilDiv(wider, HALVES_STEP) * HALVES_STEP;
     }
 
     /// Rows of a sequence then.
-    static int padded(int length) {
-        return Math.ceilDiv(length, TILE) * TILE;
+    static int padded(int rows) {
+        return Math.ceilDiv(rows, TILE) * TILE;
     }
 
     /// Of two operands, each of whose elements is two halves.
@@ -120,15 +135,41 @@ final class AttentionKernels {
         return rows * columns * 2 * 2 * 2;
     }
 
-    /// A block for each tile of each of so many heads of every sequence.
-    static Grid tiles(Tensor q, ForwardOp.AttentionSpec spec, int heads) {
-        long tiles = Math.ceilDiv(spec.length(), TILE);
-        return Grid.blocks(tiles * heads * sequences(q, spec), THREADS);
+    /// A block for each tile of queries of each head of every sequence.
+    static Grid queryTiles(AttentionSpec spec, int sequences, int threads) {
+        long tiles = Math.ceilDiv(spec.reach().length(), TILE);
+        return Grid.blocks(tiles * spec.heads().count() * sequences, threads);
     }
 
-    /// Blocks stand side by side where one cannot keep all columns.
-    static Grid tiles(Tensor q, ForwardOp.AttentionSpec spec, int heads, int chunks) {
-        Grid tiles = tiles(q, spec, heads);
-        return Grid.blocks(tiles.x(), Math.ceilDiv(spec.headDim(), chunks * TILE), THREADS);
+    /// A block for each tile of keys of each of so many heads.
+    static Grid keyTiles(AttentionSpec spec, int heads, int sequences, int threads) {
+        long tiles = Math.ceilDiv(spec.reach().keys(), TILE);
+        return Grid.blocks(tiles * heads * sequences, threads);
+    }
+
+    /// Blocks that have so many columns together, in 64s, if one keeps `chunks` of these.
+    static int chunks(int columns, int chunks) {
+        return Math.ceilDiv(columns, chunks * TILE);
+    }
+
+    /// `SCORING` in attention.cuh. What hides nothing is 0 there.
+    static Object[] scoring(AttentionSpec spec, Tensor slopes) {
+        AttentionSpec.Reach reach = spec.reach();
+        return new Object[] {
+            reach.length(),
+            reach.keys(),
+            reach.window() < reach.keys() ? reach.window() : 0,
+            reach.chunk() < reach.keys() ? reach.chunk() : 0,
+            spec.scale(),
+            spec.softcap(),
+            slopes
+        };
+    }
+
+    /// Arguments of a kernel, lists among them taken apart.
+    static Object[] flat(Object... arguments) {
+        return Arrays.stream(arguments)
+                .flatMap(a -> a instanceof Object[] some ? Arrays.stream(some) : Stream.of(a))
+                .toArray();
     }
 }

@@ -37,6 +37,11 @@ record Grid(int x, int y, int z, int threads, int shared) {
         return (int) (32 * Long.highestOneBit(warps));
     }
 
+    /// As many blocks for each of n parts of the work.
+    Grid sideBySide(int n) {
+        return new Grid(x, n, z, threads, shared);
+    }
+
     Grid withShared(long bytes) {
         return new Grid(x, y, z, threads, Math.toIntExact(bytes));
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
@@ -57,7 +57,12 @@ final class Workload {
         inside = Math.max(2, 112 / divisor) * 128;
         vocabulary = Math.max(128, 128256 / divisor);
         logits = Math.max(4, 512 / divisor);
-        attention = new AttentionSpec(tokens, heads, kvHeads, HEAD, 0.088f, 0, 0);
+        attention =
+                new AttentionSpec(
+                        new AttentionSpec.Heads(heads, kvHeads, HEAD, HEAD),
+                        new AttentionSpec.Reach(tokens, tokens, 0, 0),
+                        0.088f,
+                        0);
         wide = (double) tokens * inside;
         stream = (double) tokens * hidden;
         weights = (double) inside * hidden;
@@ -340,13 +345,7 @@ final class Workload {
                         "Attention",
                         ForwardOp.Attention.class,
                         2 * scores,
-                        o ->
-                                new ForwardOp.Attention(
-                                        o.f32(tokens, hidden),
-                                        o.f32(tokens, hidden),
-                                        o.f32(tokens, kvHeads * HEAD),
-                                        o.f32(tokens, kvHeads * HEAD),
-                                        attention)),
+                        this::attention),
                 entry(
                         "Activate",
                         ForwardOp.Activate.class,
@@ -499,12 +498,9 @@ final class Workload {
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, kvHeads * HEAD),
                                         o.f32(tokens, kvHeads * HEAD),
+                                        null,
                                         o.f32(tokens, hidden),
-                                        o.f32(tokens, hidden),
-                                        o.f32(tokens, hidden),
-                                        o.f32(tokens, kvHeads * HEAD),
-                                        o.f32(tokens, kvHeads * HEAD),
-                                        attention)),
+                                        attention(o))),
                 entry(
                         "AccumulateActivateGrad",
                         GradientOp.AccumulateActivateGrad.class,
@@ -611,14 +607,8 @@ final class Workload {
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, kvHeads * HEAD),
                                         o.of(DType.F64, tokens, heads),
-                                        new LossOp.Scores(
-                                                o.f32(tokens, hidden),
-                                                o.f32(tokens, kvHeads * HEAD),
-                                                attention),
-                                        new LossOp.Scores(
-                                                o.f32(tokens, hidden),
-                                                o.f32(tokens, kvHeads * HEAD),
-                                                attention),
+                                        scores(o),
+                                        scores(o),
                                         1)),
                 entry(
                         "AccumulateAdamW",
@@ -862,6 +852,22 @@ final class Workload {
                         o ->
                                 new CompressionOp.Dequantize(
                                         o.f32(inside, hidden), o.packed(inside, hidden))));
+    }
+
+    private ForwardOp.Attention attention(Operands o) {
+        return new ForwardOp.Attention(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.f32(tokens, kvHeads * HEAD),
+                o.f32(tokens, kvHeads * HEAD),
+                null,
+                null,
+                attention);
+    }
+
+    private LossOp.Scores scores(Operands o) {
+        return new LossOp.Scores(
+                o.f32(tokens, hidden), o.f32(tokens, kvHeads * HEAD), null, attention);
     }
 
     private Op grid(Operands o, CompressionOp.GridSearch search) {

@@ -28,7 +28,7 @@ final class CountingBackend implements Backend {
 
     @Override
     public void run(Op op) {
-        if (op instanceof ForwardOp.Attention a && a.spec().length() == length) {
+        if (op instanceof ForwardOp.Attention a && a.spec().reach().length() == length) {
             tokens += a.q().rows();
         }
         real.run(op);

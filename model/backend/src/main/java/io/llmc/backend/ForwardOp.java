@@ -178,57 +178,55 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
-    /// Causal attention within each sequence, grouped heads, in tiles: no `T x T` matrix exists.
+    /// Causal attention within each sequence, grouped heads, in tiles: no matrix of all scores
+    /// exists.
     ///
-    /// `out[t,h,:] = sum_s softmax_s(cap(scale * q[t,h,:] . k[s,h',:])) v[s,h',:]`, where `h' = h *
-    /// kvHeads / heads`, over positions `s <= t`, and `s > t - window` where there is a window.
+    /// `out[t,h,:] = sum_s softmax_s(cap(scale * q[t,h,:] . k[s,h',:]) + slopes[h] * (s - p))
+    /// v[s,h',:]`, where `h' = h * kv / count` and query t stands at position p, over the keys that
+    /// [AttentionSpec.Reach] lets it see.
     ///
-    /// @param out `[tokens, heads * headDim]`
-    /// @param q `[tokens, heads * headDim]`
-    /// @param k `[tokens, kvHeads * headDim]`, as is `v`
-    record Attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec)
+    /// @param out `[queries, count * valueDim]`
+    /// @param q `[queries, count * dim]`
+    /// @param k `[keys, kv * dim]`, as many keys a sequence as `spec.reach()` says
+    /// @param v `[keys, kv * valueDim]`
+    /// @param sinks F32 `[count]`: a score beside the keys' that has no value (StreamingLLM, Xiao
+    ///   et al., 2023, arXiv 2309.17453, as gpt-oss learns it); null for none
+    /// @param slopes F32 `[count]` of ALiBi (Press et al., 2021, arXiv 2108.12409), which have no
+    ///   gradient; null for none
+    record Attention(
+            Tensor out,
+            Tensor q,
+            Tensor k,
+            Tensor v,
+            Tensor sinks,
+            Tensor slopes,
+            AttentionSpec spec)
             implements ForwardOp {
         public Attention {
-            long wide = (long) spec.heads() * spec.headDim();
-            long narrow = (long) spec.kvHeads() * spec.headDim();
+            AttentionSpec.Heads heads = spec.heads();
+            long keys = q.rows() / spec.reach().length() * spec.reach().keys();
             require(
-                    out.is(q.rows(), wide)
-                            && q.cols() == wide
-                            && k.is(q.rows(), narrow)
-                            && v.like(k)
-                            && q.rows() % spec.length() == 0
+                    q.rows() % spec.reach().length() == 0
+                            && q.cols() == heads.queryWidth()
+                            && out.is(q.rows(), heads.outWidth())
+                            && k.is(keys, heads.keyWidth())
+                            && v.is(keys, heads.valueWidth())
+                            && Shapes.each(heads, sinks)
+                            && Shapes.each(heads, slopes)
                             && f32(out, q, k, v),
                     "attention",
                     out,
                     q,
                     k,
                     v,
+                    sinks,
+                    slopes,
                     spec);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(out, q, k, v);
-        }
-    }
-
-    /// @param length rows of one sequence
-    /// @param window keys that a position sees, itself among them; 0 for all before it
-    /// @param softcap scores become `cap * tanh(score / cap)`; 0 for none
-    record AttentionSpec(
-            int length,
-            int heads,
-            int kvHeads,
-            int headDim,
-            float scale,
-            int window,
-            float softcap) {
-        public AttentionSpec {
-            if (length < 1 || heads < 1 || kvHeads < 1 || heads % kvHeads != 0 || window < 0) {
-                throw new IllegalArgumentException(
-                        "attention of %d heads over %d, length %d, window %d"
-                                .formatted(heads, kvHeads, length, window));
-            }
+            return some(out, q, k, v, sinks, slopes);
         }
     }
 

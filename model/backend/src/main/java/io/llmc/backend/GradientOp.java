@@ -6,7 +6,6 @@ import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -14,10 +13,8 @@ import java.util.stream.Stream;
 
 /// Gradients of [ForwardOp]s, summed up: a tensor may feed many operations.
 public sealed interface GradientOp extends Op {
-    //
     // A tensor named dX holds the gradient of the loss with respect to X. Gradients accumulate,
-    // since
-    // a tensor may have several readers; null stands for a gradient that nobody wants.
+    // since a tensor may have several readers; null stands for a gradient that nobody wants.
 
     /// `dx[t,i] += sum_o dout[t,o] w[o,i]`: what [Matmul] hands back to its input, whatever the
     /// encoding of its weight.
@@ -213,47 +210,42 @@ public sealed interface GradientOp extends Op {
         }
     }
 
-    /// The gradient of [Attention]. Probabilities are computed again, tile by tile; a key's sums
-    /// run over queries in their order.
+    /// The gradient of [ForwardOp.Attention]. Probabilities are computed again, tile by tile; a
+    /// key's sums run over queries in their order.
     ///
-    /// @param out of the forward pass
+    /// A sink's probability takes from the keys' and gives nothing: its gradient is `-sum_t p[t] *
+    /// dout[t] . out[t]`.
+    ///
+    /// @param dsinks null where nobody wants it
+    /// @param forward after it ran: its output is read
     record AccumulateAttentionGrad(
             Tensor dq,
             Tensor dk,
             Tensor dv,
+            Tensor dsinks,
             Tensor dout,
-            Tensor out,
-            Tensor q,
-            Tensor k,
-            Tensor v,
-            AttentionSpec spec)
+            ForwardOp.Attention forward)
             implements GradientOp {
         public AccumulateAttentionGrad {
             require(
-                    dq.like(q)
-                            && dk.like(k)
-                            && dv.like(v)
-                            && dout.like(q)
-                            && out.like(q)
-                            && k.like(v)
-                            && q.cols() == (long) spec.heads() * spec.headDim()
-                            && k.is(q.rows(), (long) spec.kvHeads() * spec.headDim())
-                            && q.rows() % spec.length() == 0
-                            && f32(q, k),
+                    dq.like(forward.q())
+                            && dk.like(forward.k())
+                            && dv.like(forward.v())
+                            && dout.like(forward.out())
+                            && (dsinks == null
+                                    || forward.sinks() != null && dsinks.like(forward.sinks())),
                     "accumulateAttentionGrad",
                     dq,
                     dk,
                     dv,
+                    dsinks,
                     dout,
-                    out,
-                    q,
-                    k,
-                    v);
+                    forward);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return some(dq, dk, dv, dout, out, q, k, v);
+            return Stream.concat(some(dq, dk, dv, dsinks, dout), forward.operands());
         }
     }
 

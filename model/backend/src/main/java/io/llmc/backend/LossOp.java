@@ -5,7 +5,6 @@ import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.stream.Stream;
@@ -205,13 +204,14 @@ public sealed interface LossOp extends Op {
         COSINE
     }
 
-    /// How far the attention of each row is from a teacher's: `KL(teacher, student)` of its
-    /// probabilities over the keys, head by head.
+    /// How far the attention of each query is from a teacher's: `KL(teacher, student)` of its
+    /// probabilities over the keys, head by head. What a sink takes is no key's and counts for
+    /// nothing.
     ///
     /// @param dq and dk accumulate `scale` times the gradient of the sum over heads; null where
     ///   nobody learns
-    /// @param losses F64 `[rows, heads]`
-    /// @param teacher as many heads over sequences of the same length, which see as far back
+    /// @param losses F64 `[queries, heads]`
+    /// @param teacher as many heads with the same reach
     record AccumulateAttentionLoss(
             Tensor dq, Tensor dk, Tensor losses, Scores student, Scores teacher, float scale)
             implements LossOp {
@@ -219,11 +219,10 @@ public sealed interface LossOp extends Op {
             require(
                     (dq == null) == (dk == null)
                             && (dq == null || dq.like(student.q()) && dk.like(student.k()))
-                            && losses.is(student.q().rows(), student.spec().heads())
+                            && losses.is(student.q().rows(), student.spec().heads().count())
                             && losses.dtype() == DType.F64
-                            && student.spec().heads() == teacher.spec().heads()
-                            && student.spec().length() == teacher.spec().length()
-                            && student.spec().window() == teacher.spec().window()
+                            && student.spec().heads().count() == teacher.spec().heads().count()
+                            && student.spec().reach().equals(teacher.spec().reach())
                             && student.q().rows() == teacher.q().rows(),
                     "attentionLoss",
                     dq,
@@ -237,21 +236,35 @@ public sealed interface LossOp extends Op {
 
         @Override
         public Stream<Tensor> operands() {
-            return some(dq, dk, losses, student.q(), student.k(), teacher.q(), teacher.k());
+            return Stream.of(
+                            some(dq, dk, losses),
+                            student.operands(),
+                            teacher.operands())
+                    .flatMap(t -> t);
         }
     }
 
-    /// What attention probabilities are made of, as in [Attention].
-    record Scores(Tensor q, Tensor k, AttentionSpec spec) {
+    /// What the probabilities of keys are made of, as in [ForwardOp.Attention].
+    ///
+    /// @param slopes null for none
+    record Scores(Tensor q, Tensor k, Tensor slopes, AttentionSpec spec) {
         public Scores {
             require(
-                    q.cols() == (long) spec.heads() * spec.headDim()
-                            && k.is(q.rows(), (long) spec.kvHeads() * spec.headDim())
-                            && q.rows() % spec.length() == 0
+                    q.rows() % spec.reach().length() == 0
+                            && q.cols() == spec.heads().queryWidth()
+                            && k.is(
+                                    q.rows() / spec.reach().length() * spec.reach().keys(),
+                                    spec.heads().keyWidth())
+                            && Shapes.each(spec.heads(), slopes)
                             && f32(q, k),
                     "scores",
                     q,
-                    k);
+                    k,
+                    slopes);
+        }
+
+        Stream<Tensor> operands() {
+            return some(q, k, slopes);
         }
     }
 

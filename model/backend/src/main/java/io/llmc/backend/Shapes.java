@@ -26,6 +26,11 @@ final class Shapes {
         return Arrays.stream(tensors).allMatch(t -> t.dtype() == DType.F32);
     }
 
+    /// A number for each head, or none.
+    static boolean each(AttentionSpec.Heads heads, Tensor numbers) {
+        return numbers == null || numbers.isVector(heads.count()) && f32(numbers);
+    }
+
     static Stream<Tensor> some(Tensor... tensors) {
         return Arrays.stream(tensors).filter(Objects::nonNull);
     }

@@ -2,7 +2,6 @@
 package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -34,7 +33,7 @@ public final class OpCases {
     /// Exact up to one rounding an element.
     private static final double ROUNDING = 1e-13;
 
-    private static final double SUMS = 1e-10;
+    static final double SUMS = 1e-10;
 
     /// Columns of a row that is a whole number of 16 bytes.
     private static final int WHOLE = 208;
@@ -83,7 +82,7 @@ public final class OpCases {
     private static List<Case> all() {
         List<Case> cases = new ArrayList<>();
         forward(cases);
-        attention(cases);
+        AttentionCases.forward(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);
@@ -388,42 +387,6 @@ public final class OpCases {
                 a ->
                         new ForwardOp.Matmul(
                                 a.out(rows, out), a.normal(rows, in), w.build().make(a, out, in)));
-    }
-
-    private static void attention(List<Case> cases) {
-        List<AttentionSpec> specs =
-                List.of(
-                        new AttentionSpec(1, 1, 1, 8, 1, 0, 0),
-                        new AttentionSpec(7, 3, 1, 33, 0.2f, 0, 0),
-                        new AttentionSpec(33, 2, 2, 64, 0.125f, 0, 0),
-                        new AttentionSpec(199, 9, 3, 64, 0.125f, 0, 0),
-                        new AttentionSpec(250, 2, 1, 16, 0.5f, 100, 0),
-                        new AttentionSpec(250, 2, 1, 16, 0.5f, 1, 0),
-                        new AttentionSpec(120, 4, 2, 20, 1, 17, 5),
-                        new AttentionSpec(40, 72, 1, 8, 0.3f, 0, 30),
-                        new AttentionSpec(300, 1, 1, 128, 3, 0, 0),
-                        new AttentionSpec(130, 2, 1, 96, 0.1f, 70, 0),
-                        new AttentionSpec(100, 2, 1, 127, 0.1f, 33, 3),
-                        new AttentionSpec(150, 2, 1, 256, 0.06f, 0, 0),
-                        new AttentionSpec(70, 2, 1, 300, 0.06f, 20, 4));
-        for (AttentionSpec s : specs) {
-            cases.add(
-                    new Case(
-                            ForwardOp.Attention.class,
-                            s.toString(),
-                            SUMS,
-                            a -> {
-                                int rows = 2 * s.length();
-                                int narrow = s.kvHeads() * s.headDim();
-                                int wide = s.heads() * s.headDim();
-                                return new ForwardOp.Attention(
-                                        a.out(rows, wide),
-                                        a.normal(rows, wide),
-                                        a.normal(rows, narrow),
-                                        a.normal(rows, narrow),
-                                        s);
-                            }));
-        }
     }
 
     private static void experts(List<Case> cases) {
@@ -875,26 +838,7 @@ public final class OpCases {
                                                 interleaved)));
             }
         }
-        List<AttentionSpec> specs =
-                List.of(
-                        new AttentionSpec(1, 1, 1, 8, 1, 0, 0),
-                        new AttentionSpec(7, 3, 1, 33, 0.2f, 0, 0),
-                        new AttentionSpec(100, 6, 3, 16, 0.25f, 0, 0),
-                        new AttentionSpec(150, 2, 1, 16, 0.5f, 70, 0),
-                        new AttentionSpec(70, 2, 2, 16, 0.5f, 1, 0),
-                        new AttentionSpec(80, 4, 2, 20, 1, 17, 5),
-                        new AttentionSpec(130, 2, 1, 96, 0.1f, 70, 0),
-                        new AttentionSpec(100, 2, 1, 127, 0.1f, 33, 3),
-                        new AttentionSpec(150, 2, 1, 256, 0.06f, 0, 0),
-                        new AttentionSpec(70, 2, 1, 300, 0.06f, 20, 4));
-        for (AttentionSpec s : specs) {
-            cases.add(
-                    new Case(
-                            GradientOp.AccumulateAttentionGrad.class,
-                            "gradient of " + s,
-                            1e-9,
-                            a -> attentionGrad(a, s)));
-        }
+        AttentionCases.gradients(cases);
         for (boolean weighted : new boolean[] {true, false}) {
             cases.add(
                     new Case(
@@ -970,11 +914,7 @@ public final class OpCases {
                                                 3f)));
             }
         }
-        AttentionSpec narrow = new AttentionSpec(13, 6, 2, 5, 0.4f, 0, 0);
-        attentionLoss(cases, narrow, new AttentionSpec(13, 6, 3, 7, 0.3f, 0, 0), true);
-        attentionLoss(cases, narrow, narrow, false);
-        AttentionSpec capped = new AttentionSpec(13, 6, 6, 16, 0.25f, 4, 2);
-        attentionLoss(cases, capped, capped, true);
+        AttentionCases.losses(cases);
         for (int[] size : new int[][] {{1, 1}, {7, 7}, {7, 1}, {333, 1}, {333, 64}, {1021, 200}}) {
             tops(cases, all, size[0], size[1]);
         }
@@ -1019,33 +959,6 @@ public final class OpCases {
                         1,
                         n),
                 new OptimizerOp.AdamSpec(1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f));
-    }
-
-    private static void attentionLoss(
-            List<Case> cases, AttentionSpec student, AttentionSpec teacher, boolean learns) {
-        int rows = 2 * student.length();
-        cases.add(
-                new Case(
-                        LossOp.AccumulateAttentionLoss.class,
-                        "attentionLoss %s, learns %s".formatted(student, learns),
-                        SUMS,
-                        a -> {
-                            LossOp.Scores mine = scores(a, student, rows);
-                            return new LossOp.AccumulateAttentionLoss(
-                                    learns ? sum(a, rows, mine.q().cols()) : null,
-                                    learns ? sum(a, rows, mine.k().cols()) : null,
-                                    a.out(DType.F64, rows, student.heads()),
-                                    mine,
-                                    scores(a, teacher, rows),
-                                    2f);
-                        }));
-    }
-
-    private static LossOp.Scores scores(Operands a, AttentionSpec s, int rows) {
-        return new LossOp.Scores(
-                a.normal(rows, s.heads() * s.headDim()),
-                a.normal(rows, s.kvHeads() * s.headDim()),
-                s);
     }
 
     private static void tops(
@@ -1110,29 +1023,8 @@ public final class OpCases {
     }
 
     /// A gradient that holds something already.
-    private static Tensor sum(Operands a, long... dims) {
+    static Tensor sum(Operands a, long... dims) {
         return a.written(DType.F32, i -> i % 11 - 5, dims);
-    }
-
-    private static Op attentionGrad(Operands a, AttentionSpec s) {
-        int rows = 2 * s.length();
-        int narrow = s.kvHeads() * s.headDim();
-        int wide = s.heads() * s.headDim();
-        Tensor q = a.normal(rows, wide);
-        Tensor k = a.normal(rows, narrow);
-        Tensor v = a.normal(rows, narrow);
-        Tensor dout = a.normal(rows, wide);
-        Tensor out = a.result(o -> new ForwardOp.Attention(o, q, k, v, s), rows, wide);
-        return new GradientOp.AccumulateAttentionGrad(
-                sum(a, rows, wide),
-                sum(a, rows, narrow),
-                sum(a, rows, narrow),
-                dout,
-                out,
-                q,
-                k,
-                v,
-                s);
     }
 
     private static Op routeGrad(Operands a, boolean renormalise) {

@@ -6,18 +6,17 @@ import static io.llmc.backend.ReferenceOps.set;
 import static io.llmc.backend.ReferenceOps.size;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.Tensor;
 
 /// Gradients as formulas, in double precision, one loop after the other.
 final class ReferenceGradients {
     private ReferenceGradients() {}
 
-    private static void add(Tensor t, long row, long column, double v) {
+    static void add(Tensor t, long row, long column, double v) {
         set(t, row, column, get(t, row, column) + v);
     }
 
-    private static void add(Tensor t, long i, double v) {
+    static void add(Tensor t, long i, double v) {
         set(t, i, get(t, i) + v);
     }
 
@@ -170,66 +169,6 @@ final class ReferenceGradients {
                 for (long i = head + 2L * pairs; i < head + headDim; i++) {
                     add(dx, t, i, get(dout, t, i));
                 }
-            }
-        }
-    }
-
-    static void attention(GradientOp.AccumulateAttentionGrad op) {
-        AttentionSpec spec = op.spec();
-        int d = spec.headDim();
-        for (long row0 = 0; row0 < op.q().rows(); row0 += spec.length()) {
-            for (int h = 0; h < spec.heads(); h++) {
-                int kv = h * spec.kvHeads() / spec.heads();
-                for (int t = 0; t < spec.length(); t++) {
-                    query(op, row0, row0 + t, (long) h * d, (long) kv * d, t);
-                }
-            }
-        }
-    }
-
-    private static void query(
-            GradientOp.AccumulateAttentionGrad op, long row0, long row, long q0, long k0, int t) {
-        AttentionSpec spec = op.spec();
-        int d = spec.headDim();
-        int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
-        double[] p = new double[t + 1];
-        double[] slope = new double[t + 1];
-        double max = Double.NEGATIVE_INFINITY;
-        for (int s = first; s <= t; s++) {
-            double score = 0;
-            for (int c = 0; c < d; c++) {
-                score += get(op.q(), row, q0 + c) * get(op.k(), row0 + s, k0 + c);
-            }
-            score *= spec.scale();
-            slope[s] = 1;
-            if (spec.softcap() > 0) {
-                double tanh = Math.tanh(score / spec.softcap());
-                score = spec.softcap() * tanh;
-                slope[s] = 1 - tanh * tanh;
-            }
-            p[s] = score;
-            max = Math.max(max, score);
-        }
-        double sum = 0;
-        for (int s = first; s <= t; s++) {
-            p[s] = Math.exp(p[s] - max);
-            sum += p[s];
-        }
-        double[] dp = new double[t + 1];
-        double mean = 0;
-        for (int s = first; s <= t; s++) {
-            p[s] /= sum;
-            for (int c = 0; c < d; c++) {
-                dp[s] += get(op.dout(), row, q0 + c) * get(op.v(), row0 + s, k0 + c);
-            }
-            mean += p[s] * dp[s];
-        }
-        for (int s = first; s <= t; s++) {
-            double g = p[s] * (dp[s] - mean) * slope[s] * spec.scale();
-            for (int c = 0; c < d; c++) {
-                add(op.dv(), row0 + s, k0 + c, p[s] * get(op.dout(), row, q0 + c));
-                add(op.dq(), row, q0 + c, g * get(op.k(), row0 + s, k0 + c));
-                add(op.dk(), row0 + s, k0 + c, g * get(op.q(), row, q0 + c));
             }
         }
     }
@@ -418,60 +357,6 @@ final class ReferenceGradients {
             case MSE -> squares / x.length;
             case COSINE -> 1 - xt / Math.sqrt(xx * tt);
         };
-    }
-
-    static void attentionLoss(LossOp.AccumulateAttentionLoss op) {
-        AttentionSpec s = op.student().spec();
-        int group = s.heads() / s.kvHeads();
-        for (long r = 0; r < op.losses().rows(); r++) {
-            for (int h = 0; h < s.heads(); h++) {
-                double[] p = probabilities(op.teacher(), r, h);
-                double[] q = probabilities(op.student(), r, h);
-                double loss = 0;
-                for (int j = 0; j < p.length; j++) {
-                    loss += p[j] == 0 ? 0 : p[j] * Math.log(p[j] / q[j]);
-                    if (op.dq() == null || q[j] == 0) {
-                        continue;
-                    }
-                    long key = r / s.length() * s.length() + j;
-                    double raw = score(op.student(), r, h, j) / s.softcap();
-                    double slope = s.softcap() > 0 ? 1 - Math.pow(Math.tanh(raw), 2) : 1;
-                    double g = op.scale() * s.scale() * slope * (q[j] - p[j]);
-                    for (int d = 0; d < s.headDim(); d++) {
-                        long at = (long) h * s.headDim() + d;
-                        long keyAt = (long) (h / group) * s.headDim() + d;
-                        add(op.dq(), r, at, g * get(op.student().k(), key, keyAt));
-                        add(op.dk(), key, keyAt, g * get(op.student().q(), r, at));
-                    }
-                }
-                set(op.losses(), r, h, loss);
-            }
-        }
-    }
-
-    /// Scaled, without a cap.
-    private static double score(LossOp.Scores scores, long r, int head, int j) {
-        AttentionSpec s = scores.spec();
-        long key = r / s.length() * s.length() + j;
-        double dot = 0;
-        for (int d = 0; d < s.headDim(); d++) {
-            long keyAt = (long) (head / (s.heads() / s.kvHeads())) * s.headDim() + d;
-            dot += get(scores.q(), r, (long) head * s.headDim() + d) * get(scores.k(), key, keyAt);
-        }
-        return dot * s.scale();
-    }
-
-    private static double[] probabilities(LossOp.Scores scores, long r, int head) {
-        AttentionSpec s = scores.spec();
-        int t = (int) (r % s.length());
-        double[] x = new double[t + 1];
-        for (int j = 0; j <= t; j++) {
-            boolean seen = s.window() == 0 || t - j < s.window();
-            double raw = score(scores, r, head, j);
-            double capped = s.softcap() > 0 ? s.softcap() * Math.tanh(raw / s.softcap()) : raw;
-            x[j] = seen ? capped : Double.NEGATIVE_INFINITY;
-        }
-        return softmax(x, 1);
     }
 
     static void adamW(Tensor w, Tensor m, Tensor v, Tensor g, OptimizerOp.AdamSpec spec) {

@@ -2,7 +2,6 @@
 package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -85,8 +84,7 @@ public final class ReferenceOps implements Runner {
                             int length,
                             boolean interleaved) ->
                     rope(out, x, cosSin, dim, length, interleaved);
-            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
-                    attention(out, q, k, v, spec);
+            case ForwardOp.Attention forward -> ReferenceAttention.forward(forward);
             case ForwardOp.Activate(var out, var x, var activation) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, activate(get(x, i), activation));
@@ -113,7 +111,7 @@ public final class ReferenceOps implements Runner {
             }
             case LossOp.DistillLoss loss -> ReferenceGradients.distillLoss(loss);
             case LossOp.AccumulateHiddenLoss loss -> ReferenceGradients.hiddenLoss(loss);
-            case LossOp.AccumulateAttentionLoss loss -> ReferenceGradients.attentionLoss(loss);
+            case LossOp.AccumulateAttentionLoss loss -> ReferenceAttention.loss(loss);
             case LossOp.DistillTopLoss loss -> ReferenceTops.loss(loss);
             case LossOp.TopLogProbabilities top -> ReferenceTops.logProbabilities(top);
             case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
@@ -141,7 +139,7 @@ public final class ReferenceOps implements Runner {
                             int length,
                             boolean interleaved) ->
                     ReferenceGradients.rope(dx, dout, cosSin, dim, length, interleaved);
-            case GradientOp.AccumulateAttentionGrad grad -> ReferenceGradients.attention(grad);
+            case GradientOp.AccumulateAttentionGrad grad -> ReferenceAttention.gradient(grad);
             case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
                     ReferenceGradients.activate(dx, dout, x, activation);
             case GradientOp.AccumulateGatedGrad grad -> ReferenceGradients.gated(grad);
@@ -370,45 +368,6 @@ public final class ReferenceOps implements Runner {
                     double sin = get(cosSin, t % length, pairs + k);
                     set(out, t, i, get(x, t, i) * cos - get(x, t, j) * sin);
                     set(out, t, j, get(x, t, j) * cos + get(x, t, i) * sin);
-                }
-            }
-        }
-    }
-
-    private static void attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec) {
-        int dim = spec.headDim();
-        int length = spec.length();
-        for (long row = 0; row < q.rows(); row++) {
-            long t = row % length;
-            long start = row - t;
-            long first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
-            for (int h = 0; h < spec.heads(); h++) {
-                int kv = h * spec.kvHeads() / spec.heads();
-                double[] p = new double[length];
-                double max = Double.NEGATIVE_INFINITY;
-                for (long s = first; s <= t; s++) {
-                    double dot = 0;
-                    for (int d = 0; d < dim; d++) {
-                        dot += get(q, row, h * dim + d) * get(k, start + s, kv * dim + d);
-                    }
-                    dot *= spec.scale();
-                    if (spec.softcap() > 0) {
-                        dot = spec.softcap() * Math.tanh(dot / spec.softcap());
-                    }
-                    p[(int) s] = dot;
-                    max = Math.max(max, dot);
-                }
-                double sum = 0;
-                for (long s = first; s <= t; s++) {
-                    p[(int) s] = Math.exp(p[(int) s] - max);
-                    sum += p[(int) s];
-                }
-                for (int d = 0; d < dim; d++) {
-                    double o = 0;
-                    for (long s = first; s <= t; s++) {
-                        o += p[(int) s] / sum * get(v, start + s, kv * dim + d);
-                    }
-                    set(out, row, h * dim + d, o);
                 }
             }
         }

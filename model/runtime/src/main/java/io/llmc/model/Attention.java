@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
@@ -52,18 +53,17 @@ record Attention(
             }
             Tensor query = turned(f, q, queryNorm);
             Tensor key = turned(f, k, keyNorm);
-            f.run(new ForwardOp.Attention(attended, query, key, v, op(f.positions().length())));
+            AttentionSpec over = spec(f.positions().length());
+            f.run(new ForwardOp.Attention(attended, query, key, v, null, null, over));
         }
     }
 
-    private ForwardOp.AttentionSpec op(int length) {
-        return new ForwardOp.AttentionSpec(
-                length,
-                spec.heads(),
-                spec.kvHeads(),
-                spec.headDim(),
+    private AttentionSpec spec(int length) {
+        return new AttentionSpec(
+                new AttentionSpec.Heads(
+                        spec.heads(), spec.kvHeads(), spec.headDim(), spec.headDim()),
+                new AttentionSpec.Reach(length, length, spec.scores().window(), 0),
                 spec.scores().scale(),
-                spec.scores().window(),
                 spec.scores().softcap());
     }
 

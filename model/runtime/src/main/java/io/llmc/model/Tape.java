@@ -202,18 +202,15 @@ public final class Tape implements Runner {
                     target.run(
                             new GradientOp.AccumulateRopeGrad(
                                     gradient(x), gradient(out), cosSin, dim, length, interleaved));
-            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
+            case ForwardOp.Attention forward ->
                     target.run(
                             new GradientOp.AccumulateAttentionGrad(
-                                    gradient(q),
-                                    gradient(k),
-                                    gradient(v),
-                                    gradient(out),
-                                    out,
-                                    q,
-                                    k,
-                                    v,
-                                    spec));
+                                    gradient(forward.q()),
+                                    gradient(forward.k()),
+                                    gradient(forward.v()),
+                                    gradientOrNull(forward.sinks()),
+                                    gradient(forward.out()),
+                                    forward));
             case ForwardOp.Activate(var out, var x, var activation) ->
                     target.run(
                             new GradientOp.AccumulateActivateGrad(

@@ -4,7 +4,8 @@ package io.llmc.backend;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.AttentionSpec.Heads;
+import io.llmc.backend.AttentionSpec.Reach;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.Tape;
 import io.llmc.tensor.ActivationScheme;
@@ -17,6 +18,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.Random;
 import java.util.Set;
 import java.util.function.Function;
@@ -172,10 +174,22 @@ class FiniteDifferenceTest {
         }
         for (AttentionSpec spec :
                 List.of(
-                        new AttentionSpec(5, 4, 2, 3, 0.6f, 0, 0),
-                        new AttentionSpec(7, 3, 1, 5, 0.4f, 3, 2))) {
+                        new AttentionSpec(
+                                new Heads(4, 2, 3, 3), new Reach(5, 5, 0, 0), 0.6f, 0),
+                        new AttentionSpec(
+                                new Heads(3, 1, 5, 5), new Reach(7, 7, 3, 0), 0.4f, 2),
+                        new AttentionSpec(
+                                new Heads(4, 2, 3, 5), new Reach(4, 7, 0, 3), 0.5f, 0))) {
             cases.add(
-                    new Case(ForwardOp.Attention.class, spec.toString(), a -> attention(a, spec)));
+                    new Case(
+                            ForwardOp.Attention.class,
+                            spec.toString(),
+                            a -> attention(a, spec, false)));
+            cases.add(
+                    new Case(
+                            ForwardOp.Attention.class,
+                            "with sinks and slopes, " + spec,
+                            a -> attention(a, spec, true)));
         }
         for (Activation activation : Activation.values()) {
             cases.add(
@@ -259,14 +273,19 @@ class FiniteDifferenceTest {
                 dims);
     }
 
-    private static Built attention(Operands a, AttentionSpec spec) {
-        int rows = 2 * spec.length();
-        int wide = spec.heads() * spec.headDim();
-        int narrow = spec.kvHeads() * spec.headDim();
-        Tensor q = source(a, rows, wide);
-        Tensor k = source(a, rows, narrow);
-        Tensor v = source(a, rows, narrow);
-        return new Built(new ForwardOp.Attention(a.out(rows, wide), q, k, v, spec), q, k, v);
+    private static Built attention(Operands a, AttentionSpec spec, boolean more) {
+        Heads heads = spec.heads();
+        int queries = 2 * spec.reach().length();
+        int keys = 2 * spec.reach().keys();
+        Tensor q = source(a, queries, heads.queryWidth());
+        Tensor k = source(a, keys, heads.keyWidth());
+        Tensor v = source(a, keys, heads.valueWidth());
+        Tensor sinks = more ? source(a, heads.count()) : null;
+        Tensor slopes = more ? a.of(DType.F32, i -> 0.3 + i, heads.count()) : null;
+        Tensor out = a.out(queries, heads.outWidth());
+        return new Built(
+                new ForwardOp.Attention(out, q, k, v, sinks, slopes, spec),
+                Stream.of(q, k, v, sinks).filter(Objects::nonNull).toArray(Tensor[]::new));
     }
 
     /// Scores so far apart that no step changes who is chosen.

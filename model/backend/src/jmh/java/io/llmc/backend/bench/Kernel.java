@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.bench;
 
+import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
@@ -73,8 +74,14 @@ enum Kernel {
             Tensor q = normal(a, 2048, 576);
             Tensor k = normal(a, 2048, 192);
             Tensor v = normal(a, 2048, 192);
-            var spec = new ForwardOp.AttentionSpec(512, 9, 3, 64, 0.125f, 0, 0);
-            Op op = new ForwardOp.Attention(a.allocate(DType.F32, q.shape()), q, k, v, spec);
+            var spec =
+                    new AttentionSpec(
+                            new AttentionSpec.Heads(9, 3, 64, 64),
+                            new AttentionSpec.Reach(512, 512, 0, 0),
+                            0.125f,
+                            0);
+            Tensor out = a.allocate(DType.F32, q.shape());
+            Op op = new ForwardOp.Attention(out, q, k, v, null, null, spec);
             return () -> b.run(op);
         }
     },

@@ -4,9 +4,11 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
 
-import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.AttentionSpec;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
@@ -30,12 +32,31 @@ final class AttentionGradKernels {
     }
 
     void run(GradientOp.AccumulateAttentionGrad op) {
-        AttentionSpec spec = op.spec();
-        int sequences = Math.toIntExact(op.q().rows() / spec.length());
+        AttentionSpec.Heads heads = op.forward().spec().heads();
+        int sequences =
+                Math.toIntExact(op.forward().q().rows() / op.forward().spec().reach().length());
+        // Of each sequence's heads; several workers meet in a head.
+        double[] sinks = new double[sequences * heads.count()];
         workers.forEach(
-                sequences * spec.kvHeads(),
+                sequences * heads.kv(),
                 (tile, scratch) ->
-                        new Head(op, scratch, tile % spec.kvHeads(), tile / spec.kvHeads()).run());
+                        new Head(op, scratch, tile % heads.kv(), tile / heads.kv(), sinks).run());
+        if (op.dsinks() != null) {
+            addSinks(op.dsinks(), sinks);
+        }
+    }
+
+    /// Adds the sums of the sequences, in their order.
+    private static void addSinks(Tensor dsinks, double[] sums) {
+        float[] all = AttentionKernels.perHead(dsinks);
+        for (int h = 0; h < all.length; h++) {
+            double sum = 0;
+            for (int i = h; i < sums.length; i += all.length) {
+                sum += sums[i];
+            }
+            all[h] += (float) sum;
+        }
+        Lanes.write(dsinks.bytes(), DType.F32, 0, all, 0, all.length);
     }
 
     /// A matrix in an array: element `(i, k)` is `x[i * line + k]`, or `x[k * line + i]` where
@@ -67,12 +88,17 @@ final class AttentionGradKernels {
 
     private static final class Head {
         private final GradientOp.AccumulateAttentionGrad op;
+        private final ForwardOp.Attention forward;
         private final AttentionSpec spec;
+        private final AttentionSpec.Heads heads;
+        private final AttentionSpec.Reach reach;
         private final int kvHead;
-        private final long row0;
+        private final int sequence;
         private final int dim;
-        private final int line;
-        private final int keys;
+        private final int valueDim;
+        private final float[] sinks;
+        private final float[] slopes;
+        private final double[] sinkSums;
         private final View k;
         private final View v;
         private final View dk;
@@ -87,136 +113,164 @@ final class AttentionGradKernels {
         private final float[] b;
         private final float[] sums;
 
-        Head(GradientOp.AccumulateAttentionGrad op, Scratch scratch, int kvHead, int sequence) {
+        Head(
+                GradientOp.AccumulateAttentionGrad op,
+                Scratch scratch,
+                int kvHead,
+                int sequence,
+                double[] sinkSums) {
             this.op = op;
-            this.spec = op.spec();
+            this.forward = op.forward();
+            this.spec = forward.spec();
+            this.heads = spec.heads();
+            this.reach = spec.reach();
             this.kvHead = kvHead;
-            this.row0 = (long) sequence * spec.length();
-            this.dim = spec.headDim();
-            this.line = Lanes.padded(dim);
-            this.keys = spec.length();
-            int wide = Lanes.padded(keys);
-            k = new View(scratch.floats(0, keys * line), line, false);
-            v = new View(scratch.floats(1, keys * line), line, false);
-            dk = new View(scratch.floats(2, keys * line), line, false);
-            dv = new View(scratch.floats(3, keys * line), line, false);
-            q = new View(scratch.floats(4, QUERIES * line), line, false);
-            dout = new View(scratch.floats(5, QUERIES * line), line, false);
-            out = new View(scratch.floats(6, QUERIES * line), line, false);
-            dq = new View(scratch.floats(7, QUERIES * line), line, false);
-            s = new View(scratch.floats(8, QUERIES * wide), wide, false);
-            dp = new View(scratch.floats(9, QUERIES * wide), wide, false);
-            int longest = Math.max(keys, Math.max(QUERIES, dim)) + NR;
-            int depth = Math.max(Math.max(dim, QUERIES), keys);
-            a = scratch.floats(10, longest * depth);
-            b = scratch.floats(11, longest * depth);
+            this.sequence = sequence;
+            this.dim = heads.dim();
+            this.valueDim = heads.valueDim();
+            this.sinks = AttentionKernels.perHead(forward.sinks());
+            this.slopes = AttentionKernels.perHead(forward.slopes());
+            this.sinkSums = sinkSums;
+            int keys = reach.keys();
+            k = view(scratch, 0, keys, dim);
+            v = view(scratch, 1, keys, valueDim);
+            dk = view(scratch, 2, keys, dim);
+            dv = view(scratch, 3, keys, valueDim);
+            q = view(scratch, 4, QUERIES, dim);
+            dout = view(scratch, 5, QUERIES, valueDim);
+            out = view(scratch, 6, QUERIES, valueDim);
+            dq = view(scratch, 7, QUERIES, dim);
+            s = view(scratch, 8, QUERIES, keys);
+            dp = view(scratch, 9, QUERIES, keys);
+            // Any of the products' sides may be the longest, and any the depth.
+            int most = Math.max(Math.max(keys, QUERIES), Math.max(dim, valueDim));
+            a = scratch.floats(10, (most + NR) * most);
+            b = scratch.floats(11, (most + NR) * most);
             sums = scratch.floats(12, MR * NR);
         }
 
+        private static View view(Scratch scratch, int slot, int rows, int columns) {
+            int line = Lanes.padded(columns);
+            return new View(scratch.floats(slot, rows * line), line, false);
+        }
+
         void run() {
-            long narrow = (long) spec.kvHeads() * dim;
-            read(k, op.k().bytes(), narrow, kvHead, 0, keys);
-            read(v, op.v().bytes(), narrow, kvHead, 0, keys);
-            Arrays.fill(dk.x, 0, keys * line, 0);
-            Arrays.fill(dv.x, 0, keys * line, 0);
-            int group = spec.heads() / spec.kvHeads();
+            int keys = reach.keys();
+            long key0 = (long) sequence * keys;
+            read(k, forward.k(), heads.kv(), kvHead, key0, keys);
+            read(v, forward.v(), heads.kv(), kvHead, key0, keys);
+            Arrays.fill(dk.x, 0, keys * dk.line, 0);
+            Arrays.fill(dv.x, 0, keys * dv.line, 0);
+            int group = heads.group();
             for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
-                for (int t0 = 0; t0 < keys; t0 += QUERIES) {
-                    queries(head, t0, Math.min(keys, t0 + QUERIES));
+                for (int t0 = 0; t0 < reach.length(); t0 += QUERIES) {
+                    queries(head, t0, Math.min(reach.length(), t0 + QUERIES));
                 }
             }
-            add(op.dk().bytes(), narrow, kvHead, 0, keys, dk);
-            add(op.dv().bytes(), narrow, kvHead, 0, keys, dv);
+            add(op.dk(), heads.kv(), kvHead, key0, keys, dk);
+            add(op.dv(), heads.kv(), kvHead, key0, keys, dv);
         }
 
-        private void read(View to, MemorySegment from, long stride, int head, int first, int n) {
+        /// Rows `[first, first + n)` of one of a tensor's heads.
+        private static void read(View to, Tensor from, int heads, int head, long first, int n) {
+            int columns = Math.toIntExact(from.cols() / heads);
+            MemorySegment bytes = from.bytes();
             for (int i = 0; i < n; i++) {
-                long at = (row0 + first + i) * stride + (long) head * dim;
-                Lanes.read(to.x, i * line, from, DType.F32, at, dim);
+                long at = (first + i) * from.cols() + (long) head * columns;
+                Lanes.read(to.x, i * to.line, bytes, DType.F32, at, columns);
             }
         }
 
-        private void add(MemorySegment to, long stride, int head, int first, int n, View x) {
-            float[] row = new float[line];
+        private static void add(Tensor to, int heads, int head, long first, int n, View x) {
+            int columns = Math.toIntExact(to.cols() / heads);
+            MemorySegment bytes = to.bytes();
+            float[] row = new float[x.line];
             for (int i = 0; i < n; i++) {
-                long at = (row0 + first + i) * stride + (long) head * dim;
-                Lanes.read(row, 0, to, DType.F32, at, dim);
-                for (int d = 0; d < dim; d++) {
-                    row[d] += x.x[i * line + d];
+                long at = (first + i) * to.cols() + (long) head * columns;
+                Lanes.read(row, 0, bytes, DType.F32, at, columns);
+                for (int d = 0; d < columns; d++) {
+                    row[d] += x.x[i * x.line + d];
                 }
-                Lanes.write(to, DType.F32, at, row, 0, dim);
+                Lanes.write(bytes, DType.F32, at, row, 0, columns);
             }
         }
 
-        /// Queries `[t0, t1)` of a head, with keys `[s0, t1)`.
+        /// Queries `[t0, t1)` of a head, with the keys that any of them sees.
         private void queries(int head, int t0, int t1) {
             int n = t1 - t0;
-            int s0 = spec.window() == 0 ? 0 : Math.max(0, t0 - spec.window() + 1);
-            int m = t1 - s0;
-            long wide = (long) spec.heads() * dim;
-            read(q, op.q().bytes(), wide, head, t0, n);
-            read(dout, op.dout().bytes(), wide, head, t0, n);
-            read(out, op.out().bytes(), wide, head, t0, n);
+            int s0 = reach.first(t0);
+            int m = reach.position(t1 - 1) + 1 - s0;
+            long row0 = (long) sequence * reach.length() + t0;
+            read(q, forward.q(), heads.count(), head, row0, n);
+            read(dout, op.dout(), heads.count(), head, row0, n);
+            read(out, forward.out(), heads.count(), head, row0, n);
             View keysHere = from(k, s0);
             View valuesHere = from(v, s0);
             multiply(s, 0, q, keysHere, n, m, dim, false);
-            multiply(dp, 0, dout, valuesHere, n, m, dim, false);
+            multiply(dp, 0, dout, valuesHere, n, m, valueDim, false);
             for (int i = 0; i < n; i++) {
-                row(i, t0 + i, s0, m);
+                row(head, i, t0 + i, s0, m);
             }
             // s holds probabilities now, dp the gradient of the scaled products.
-            multiply(dv, s0, s.transposed(), dout.transposed(), m, dim, n, true);
+            multiply(dv, s0, s.transposed(), dout.transposed(), m, valueDim, n, true);
             multiply(dk, s0, dp.transposed(), q.transposed(), m, dim, n, true);
             multiply(dq, 0, dp, keysHere.transposed(), n, dim, m, false);
-            add(op.dq().bytes(), wide, head, t0, n, dq);
+            add(op.dq(), heads.count(), head, row0, n, dq);
         }
 
         private View from(View x, int first) {
             if (first == 0) {
                 return x;
             }
-            return new View(Arrays.copyOfRange(x.x, first * line, keys * line), line, false);
+            float[] rest = Arrays.copyOfRange(x.x, first * x.line, reach.keys() * x.line);
+            return new View(rest, x.line, false);
         }
 
-        /// Scores of one query become probabilities, and their gradients those of the products.
-        private void row(int i, int t, int s0, int m) {
+        /// Scores of one query become probabilities, and their gradients those of the products:
+        /// `ds = p (dp - dout . out)`, since that dot product is the mean of dp.
+        private void row(int head, int i, int t, int s0, int m) {
             int base = i * s.line;
-            int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1 - s0);
-            int end = t - s0 + 1;
+            int first = reach.first(t) - s0;
+            int end = reach.position(t) - s0 + 1;
             float[] p = s.x;
             float[] d = dp.x;
-            double out2 = 0;
-            for (int c = 0; c < dim; c++) {
-                out2 += (double) dout.x[i * line + c] * out.x[i * line + c];
+            double mean = 0;
+            for (int c = 0; c < valueDim; c++) {
+                mean += (double) dout.x[i * dout.line + c] * out.x[i * out.line + c];
             }
-            float max = Float.NEGATIVE_INFINITY;
             for (int j = first; j < end; j++) {
                 p[base + j] *= spec.scale();
             }
-            float[] slopes = null;
+            float[] ofCap = null;
             if (spec.softcap() > 0) {
-                slopes = new float[end];
+                ofCap = new float[end];
                 ElementwiseKernels.softcap(p, base, Lanes.padded(end), spec.softcap());
                 for (int j = first; j < end; j++) {
                     float tanh = p[base + j] / spec.softcap();
-                    slopes[j] = 1 - tanh * tanh;
+                    ofCap[j] = 1 - tanh * tanh;
                 }
             }
+            for (int j = first; slopes != null && j < end; j++) {
+                p[base + j] += slopes[head] * (j + 1 - end);
+            }
+            float max = sinks == null ? Float.NEGATIVE_INFINITY : sinks[head];
             for (int j = first; j < end; j++) {
                 max = Math.max(max, p[base + j]);
             }
             exponentials(p, base, end, max);
-            double sum = 0;
+            double sum = sinks == null ? 0 : Math.exp((double) sinks[head] - max);
+            double sink = sum;
             for (int j = first; j < end; j++) {
                 sum += p[base + j];
             }
+            sinkSums[sequence * heads.count() + head] -= sink / sum * mean;
             float inverse = (float) (1 / sum);
             for (int j = 0; j < m; j++) {
                 boolean seen = j >= first && j < end;
                 float probability = seen ? p[base + j] * inverse : 0;
-                float g = seen ? probability * (d[base + j] - (float) out2) * spec.scale() : 0;
+                float g = seen ? probability * (d[base + j] - (float) mean) * spec.scale() : 0;
                 p[base + j] = probability;
-                d[base + j] = slopes == null || !seen ? g : g * slopes[j];
+                d[base + j] = ofCap == null || !seen ? g : g * ofCap[j];
             }
         }
 

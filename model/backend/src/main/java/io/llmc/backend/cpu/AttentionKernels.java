@@ -7,10 +7,12 @@ import static io.llmc.backend.cpu.Lanes.N;
 import static io.llmc.backend.cpu.PortableGemm.MR;
 import static io.llmc.backend.cpu.PortableGemm.NR;
 
-import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.AttentionSpec;
+import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
@@ -21,7 +23,8 @@ import jdk.incubator.vector.VectorOperators;
 /// values are packed once for them. Everything is kept transposed, with the queries along the
 /// lanes: scores `S^T = K Q^T` come out of the product's kernel as the panel that `O^T = V^T P^T`
 /// reads, and the softmax's maxima and sums run down columns, so that a query has the same bits in
-/// every lane of every vector width.
+/// every lane of every vector width. It has them in every tile, too: keys that it does not see add
+/// exact zeros, so that a decoder's single query gives what it gave among all others.
 final class AttentionKernels {
     /// Queries of a tile.
     private static final int QUERIES = 64;
@@ -38,40 +41,71 @@ final class AttentionKernels {
         this.workers = workers;
     }
 
-    void attention(Tensor out, Tensor q, Tensor k, Tensor v, AttentionSpec spec) {
-        int group = spec.heads() / spec.kvHeads();
-        int positions = Math.max(1, QUERIES / group);
-        int perSequence = Math.ceilDiv(spec.length(), positions);
-        int sequences = Math.toIntExact(q.rows() / spec.length());
-        var operands = new Operands(out.bytes(), q.bytes(), k.bytes(), v.bytes());
-        int perHead = perSequence * sequences;
+    void attention(ForwardOp.Attention op) {
+        AttentionSpec.Heads heads = op.spec().heads();
+        int length = op.spec().reach().length();
+        int positions = Math.max(1, QUERIES / heads.group());
+        int perSequence = Math.ceilDiv(length, positions);
+        int perHead = perSequence * Math.toIntExact(op.q().rows() / length);
+        var operands = new Operands(op);
         workers.forEach(
-                perHead * spec.kvHeads(),
+                perHead * heads.kv(),
                 (tile, scratch) -> {
                     int head = tile / perHead;
                     int sequence = tile % perHead / perSequence;
                     // The last positions see the most keys: they go first.
                     int t0 = (perSequence - 1 - tile % perSequence) * positions;
-                    int t1 = Math.min(spec.length(), t0 + positions);
-                    new Tile(operands, spec, scratch, head, (long) sequence * spec.length(), t0, t1)
-                            .run();
+                    int t1 = Math.min(length, t0 + positions);
+                    new Tile(operands, op.spec(), scratch, head, sequence, t0, t1).run();
                 });
     }
 
-    private record Operands(MemorySegment out, MemorySegment q, MemorySegment k, MemorySegment v) {}
+    /// @param sinks and slopes null for none
+    private record Operands(
+            MemorySegment out,
+            MemorySegment q,
+            MemorySegment k,
+            MemorySegment v,
+            float[] sinks,
+            float[] slopes) {
+        Operands(ForwardOp.Attention op) {
+            this(
+                    op.out().bytes(),
+                    op.q().bytes(),
+                    op.k().bytes(),
+                    op.v().bytes(),
+                    perHead(op.sinks()),
+                    perHead(op.slopes()));
+        }
+    }
 
-    /// Query `i` of a tile is position `t0 + i / group`, head `kvHead * group + i % group`.
+    /// The numbers of all heads, or null for none.
+    static float[] perHead(Tensor x) {
+        if (x == null) {
+            return null;
+        }
+        float[] values = new float[Math.toIntExact(x.shape().size())];
+        Lanes.read(values, 0, x.bytes(), DType.F32, 0, values.length);
+        return values;
+    }
+
+    /// Query `i` of a tile is the sequence's query `t0 + i / group`, head `kvHead * group + i % group`.
     private static final class Tile {
         private final Operands x;
         private final AttentionSpec spec;
+        private final AttentionSpec.Heads heads;
+        private final AttentionSpec.Reach reach;
         private final Scratch scratch;
         private final int kvHead;
-        private final long row0;
+        private final int sequence;
         private final int t0;
         private final int t1;
-        private final int group;
         private final int dim;
+        private final int valueDim;
+
+        /// `valueDim` up to whole panels.
         private final int dims;
+
         private final int queries;
         private final int panels;
 
@@ -87,7 +121,8 @@ final class AttentionKernels {
         /// Running maxima, then sums, then corrections; `[panel][NR]` each.
         private final float[] m;
 
-        /// Positions of the queries.
+        /// Positions of the queries, then the first keys that they see, then their heads' slopes;
+        /// `[panel][NR]` each.
         private final float[] at;
 
         private final float[] panel;
@@ -98,45 +133,49 @@ final class AttentionKernels {
                 AttentionSpec spec,
                 Scratch scratch,
                 int kvHead,
-                long row0,
+                int sequence,
                 int t0,
                 int t1) {
             this.x = x;
             this.spec = spec;
+            this.heads = spec.heads();
+            this.reach = spec.reach();
             this.scratch = scratch;
             this.kvHead = kvHead;
-            this.row0 = row0;
+            this.sequence = sequence;
             this.t0 = t0;
             this.t1 = t1;
-            group = spec.heads() / spec.kvHeads();
-            dim = spec.headDim();
-            dims = Math.ceilDiv(dim, MR) * MR;
-            queries = (t1 - t0) * group;
+            dim = heads.dim();
+            valueDim = heads.valueDim();
+            dims = Math.ceilDiv(valueDim, MR) * MR;
+            queries = (t1 - t0) * heads.group();
             panels = Math.ceilDiv(queries, NR);
             q = scratch.floats(1, panels * dim * NR);
             s = scratch.floats(2, panels * KEYS * NR);
             o = scratch.floats(3, panels * dims * NR);
-            m = scratch.floats(4, 4 * panels * NR);
-            at = scratch.floats(5, panels * NR);
+            m = scratch.floats(4, 3 * panels * NR);
+            at = scratch.floats(5, 3 * panels * NR);
             panel = scratch.floats(6, Math.max(KEYS * dim, dims * KEYS));
             sums = scratch.floats(7, MR * NR);
         }
 
         void run() {
             packQueries();
-            java.util.Arrays.fill(o, 0, panels * dims * NR, 0);
-            java.util.Arrays.fill(m, 0, panels * NR, LOWEST);
-            java.util.Arrays.fill(m, panels * NR, 2 * panels * NR, 0);
-            int first = spec.window() == 0 ? 0 : Math.max(0, t0 - spec.window() + 1);
-            for (int s0 = first / KEYS * KEYS; s0 < t1; s0 += KEYS) {
-                int keys = Math.min(KEYS, t1 - s0);
+            begin();
+            int end = reach.position(t1 - 1) + 1;
+            // Blocks of keys are those of the sequence, whoever asks.
+            for (int s0 = reach.first(t0) / KEYS * KEYS; s0 < end; s0 += KEYS) {
+                int keys = Math.min(KEYS, end - s0);
                 scores(s0, keys);
                 if (spec.softcap() > 0) {
                     for (int p = 0; p < panels; p++) {
                         ElementwiseKernels.softcap(s, p * KEYS * NR, keys * NR, spec.softcap());
                     }
                 }
-                if (s0 + keys - 1 > t0 || spec.window() > 0 && s0 <= t1 - 1 - spec.window()) {
+                if (x.slopes != null) {
+                    slant(s0, keys);
+                }
+                if (s0 + keys - 1 > reach.position(t0) || s0 < reach.first(t1 - 1)) {
                     mask(s0, keys);
                 }
                 softmax(keys);
@@ -145,17 +184,44 @@ final class AttentionKernels {
             write();
         }
 
+        private int head(int query) {
+            return kvHead * heads.group() + query % heads.group();
+        }
+
+        /// Row of a query in `q` and `out`.
+        private long row(int query) {
+            return (long) sequence * reach.length() + t0 + query / heads.group();
+        }
+
+        /// Nothing seen yet; a sink is a key that was, and has zeros for values.
+        private void begin() {
+            int all = panels * NR;
+            Arrays.fill(o, 0, panels * dims * NR, 0);
+            Arrays.fill(m, 0, all, LOWEST);
+            Arrays.fill(m, all, 2 * all, 0);
+            for (int query = 0; x.sinks != null && query < queries; query++) {
+                m[query] = x.sinks[head(query)];
+                m[all + query] = 1;
+            }
+        }
+
         private void packQueries() {
-            float[] rows = scratch.floats(0, NR * Lanes.padded(dim));
             int line = Lanes.padded(dim);
-            long stride = (long) spec.heads() * dim;
+            int all = panels * NR;
+            float[] rows = scratch.floats(0, NR * line);
+            // Columns past the last query are zeros that stand where the first does.
+            Arrays.fill(at, 0, all, reach.position(t0));
+            Arrays.fill(at, all, 2 * all, reach.first(t0));
+            Arrays.fill(at, 2 * all, 3 * all, 0);
             for (int p = 0; p < panels; p++) {
                 int count = Math.min(NR, queries - p * NR);
                 for (int i = 0; i < count; i++) {
                     int query = p * NR + i;
-                    int head = kvHead * group + query % group;
-                    at[query] = t0 + query / group;
-                    long from = (row0 + t0 + query / group) * stride + (long) head * dim;
+                    int t = t0 + query / heads.group();
+                    at[query] = reach.position(t);
+                    at[all + query] = reach.first(t);
+                    at[2 * all + query] = x.slopes == null ? 0 : x.slopes[head(query)];
+                    long from = row(query) * heads.queryWidth() + (long) head(query) * dim;
                     Lanes.read(rows, i * line, x.q, DType.F32, from, dim);
                 }
                 Panels.transpose(q, p * dim * NR, NR, rows, line, count, dim);
@@ -164,16 +230,19 @@ final class AttentionKernels {
             for (int i = 0; i < panels * dim * NR; i += N) {
                 FloatVector.fromArray(F, q, i).mul(scale).intoArray(q, i);
             }
-            for (int i = queries; i < panels * NR; i++) {
-                at[i] = t0;
-            }
+        }
+
+        /// Row of the sequence's first key.
+        private long firstKey() {
+            return (long) sequence * reach.keys();
         }
 
         /// `s[key][query] = scale * k . q`
         private void scores(int s0, int keys) {
-            long stride = (long) spec.kvHeads() * dim;
+            long stride = heads.keyWidth();
             var rows =
-                    new Operand.Rows(x.k, DType.F32, row0 * stride + (long) kvHead * dim, stride);
+                    new Operand.Rows(
+                            x.k, DType.F32, firstKey() * stride + (long) kvHead * dim, stride);
             rows.pack(panel, 0, MR, s0, keys, 0, dim, scratch);
             for (int p = 0; p < panels; p++) {
                 for (int j = 0; j < keys; j += MR) {
@@ -183,17 +252,33 @@ final class AttentionKernels {
             }
         }
 
-        private void mask(int s0, int keys) {
-            float window = spec.window() == 0 ? Float.POSITIVE_INFINITY : spec.window();
+        /// `s += slope * (key - position)`: distances are exact, however long the sequence.
+        private void slant(int s0, int keys) {
+            int all = panels * NR;
             for (int p = 0; p < panels; p++) {
                 for (int l = 0; l < NR; l += N) {
                     FloatVector t = FloatVector.fromArray(F, at, p * NR + l);
-                    FloatVector oldest = t.sub(window);
+                    FloatVector slope = FloatVector.fromArray(F, at, 2 * all + p * NR + l);
                     for (int j = 0; j < keys; j++) {
-                        float position = s0 + j;
+                        int i = (p * KEYS + j) * NR + l;
+                        FloatVector distance = FloatVector.broadcast(F, s0 + j).sub(t);
+                        distance.fma(slope, FloatVector.fromArray(F, s, i)).intoArray(s, i);
+                    }
+                }
+            }
+        }
+
+        private void mask(int s0, int keys) {
+            int all = panels * NR;
+            for (int p = 0; p < panels; p++) {
+                for (int l = 0; l < NR; l += N) {
+                    FloatVector last = FloatVector.fromArray(F, at, p * NR + l);
+                    FloatVector first = FloatVector.fromArray(F, at, all + p * NR + l);
+                    for (int j = 0; j < keys; j++) {
+                        float key = s0 + j;
                         VectorMask<Float> hidden =
-                                t.compare(VectorOperators.LT, position)
-                                        .or(oldest.compare(VectorOperators.GE, position));
+                                last.compare(VectorOperators.LT, key)
+                                        .or(first.compare(VectorOperators.GT, key));
                         int i = (p * KEYS + j) * NR + l;
                         FloatVector.fromArray(F, s, i)
                                 .blend(Float.NEGATIVE_INFINITY, hidden)
@@ -235,12 +320,12 @@ final class AttentionKernels {
 
         /// `o[dim][query] = o * correction + sum_key v[key][dim] * s[key][query]`
         private void values(int s0, int keys) {
-            long stride = (long) spec.kvHeads() * dim;
-            long from = (row0 + s0) * stride + (long) kvHead * dim;
+            long stride = heads.valueWidth();
+            long from = (firstKey() + s0) * stride + (long) kvHead * valueDim;
             int all = panels * NR;
-            Panels.copy(panel, 0, MR, keys * MR, x.v, from, stride, dim, keys);
+            Panels.copy(panel, 0, MR, keys * MR, x.v, from, stride, valueDim, keys);
             for (int p = 0; p < panels; p++) {
-                for (int d = 0; d < dim; d += MR) {
+                for (int d = 0; d < valueDim; d += MR) {
                     PortableGemm.kernel(sums, 0, panel, d * keys, s, p * KEYS * NR, keys);
                     for (int i = 0; i < MR; i++) {
                         for (int l = 0; l < NR; l += N) {
@@ -257,14 +342,12 @@ final class AttentionKernels {
         }
 
         private void write() {
-            long stride = (long) spec.heads() * dim;
             int all = panels * NR;
             for (int query = 0; query < queries; query++) {
-                int head = kvHead * group + query % group;
-                long to = (row0 + t0 + query / group) * stride + (long) head * dim;
+                long to = row(query) * heads.outWidth() + (long) head(query) * valueDim;
                 int column = query / NR * dims * NR + query % NR;
                 float sum = m[all + query];
-                for (int d = 0; d < dim; d++) {
+                for (int d = 0; d < valueDim; d++) {
                     x.out.set(F32, 4 * (to + d), o[column + d * NR] / sum);
                 }
             }

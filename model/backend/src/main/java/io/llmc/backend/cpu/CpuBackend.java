@@ -190,8 +190,7 @@ public final class CpuBackend implements Backend {
                             int length,
                             boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
-            case ForwardOp.Attention(var out, var q, var k, var v, var spec) ->
-                    attention.attention(out, q, k, v, spec);
+            case ForwardOp.Attention forward -> attention.attention(forward);
             case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);
             case ForwardOp.Gated(var out, var gate, var up, var activation) ->

@@ -3,7 +3,7 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F64;
 
-import io.llmc.backend.ForwardOp.AttentionSpec;
+import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.LossOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -81,42 +81,53 @@ final class StateLossKernels {
     /// adds to the same keys.
     void attention(LossOp.AccumulateAttentionLoss op) {
         AttentionSpec spec = op.student().spec();
-        int sequences = Math.toIntExact(op.student().q().rows() / spec.length());
-        workers.forEach(
-                sequences * spec.kvHeads(),
-                (tile, _) -> new Head(op, tile % spec.kvHeads(), tile / spec.kvHeads()).run());
+        int sequences = Math.toIntExact(op.student().q().rows() / spec.reach().length());
+        int kv = spec.heads().kv();
+        workers.forEach(sequences * kv, (tile, _) -> new Head(op, tile % kv, tile / kv).run());
     }
 
     /// Keys of one head, and the queries of it one by one.
     private static final class Side {
         private final LossOp.Scores scores;
         private final AttentionSpec spec;
-        private final long row0;
+        private final AttentionSpec.Heads heads;
+        private final AttentionSpec.Reach reach;
+        private final int sequence;
+        private final float[] alibi;
         private final float[] query;
         private final double[] values;
+
+        /// Of the scores by the products.
         private final double[] slopes;
+
         private float[] keys;
         private int kvHead = -1;
 
         Side(LossOp.Scores scores, int sequence) {
             this.scores = scores;
             this.spec = scores.spec();
-            this.row0 = (long) sequence * spec.length();
-            this.query = new float[Lanes.padded(spec.headDim())];
-            this.values = new double[spec.length()];
-            this.slopes = new double[spec.length()];
+            this.heads = spec.heads();
+            this.reach = spec.reach();
+            this.sequence = sequence;
+            this.alibi = AttentionKernels.perHead(scores.slopes());
+            this.query = new float[Lanes.padded(heads.dim())];
+            this.values = new double[reach.keys()];
+            this.slopes = new double[reach.keys()];
         }
 
-        /// Logarithms of the probabilities of keys `[0, t]`, minus infinity for those out of sight.
+        /// Logarithms of the probabilities of keys up to the query's position, minus infinity for
+        /// those out of sight.
         double[] logs(int head, int t) {
-            readKeys(head / (spec.heads() / spec.kvHeads()));
-            int dim = spec.headDim();
-            long at = (row0 + t) * spec.heads() * dim + (long) head * dim;
+            readKeys(head / heads.group());
+            int dim = heads.dim();
+            long row = (long) sequence * reach.length() + t;
+            long at = row * heads.queryWidth() + (long) head * dim;
             Lanes.read(query, 0, scores.q().bytes(), DType.F32, at, dim);
             double max = Double.NEGATIVE_INFINITY;
-            int first = spec.window() == 0 ? 0 : Math.max(0, t - spec.window() + 1);
+            int first = reach.first(t);
+            int position = reach.position(t);
             Arrays.fill(values, 0, first, Double.NEGATIVE_INFINITY);
-            for (int j = first; j <= t; j++) {
+            for (int j = first; j <= position; j++) {
                 double s = 0;
                 for (int d = 0; d < dim; d++) {
                     s += (double) query[d] * keys[j * dim + d];
@@ -128,15 +139,18 @@ final class StateLossKernels {
                     s = spec.softcap() * tanh;
                     slopes[j] = 1 - tanh * tanh;
                 }
+                if (alibi != null) {
+                    s += (double) alibi[head] * (j - position);
+                }
                 values[j] = s;
                 max = Math.max(max, s);
             }
             double sum = 0;
-            for (int j = first; j <= t; j++) {
+            for (int j = first; j <= position; j++) {
                 sum += Math.exp(values[j] - max);
             }
             double log = max + Math.log(sum);
-            for (int j = first; j <= t; j++) {
+            for (int j = first; j <= position; j++) {
                 values[j] -= log;
             }
             return values;
@@ -147,10 +161,11 @@ final class StateLossKernels {
                 return;
             }
             kvHead = head;
-            int dim = spec.headDim();
-            keys = new float[spec.length() * dim + Lanes.N];
-            for (int j = 0; j < spec.length(); j++) {
-                long at = (row0 + j) * spec.kvHeads() * dim + (long) head * dim;
+            int dim = heads.dim();
+            keys = new float[reach.keys() * dim + Lanes.N];
+            for (int j = 0; j < reach.keys(); j++) {
+                long row = (long) sequence * reach.keys() + j;
+                long at = row * heads.keyWidth() + (long) head * dim;
                 Lanes.read(keys, j * dim, scores.k().bytes(), DType.F32, at, dim);
             }
         }
@@ -159,34 +174,39 @@ final class StateLossKernels {
     private static final class Head {
         private final LossOp.AccumulateAttentionLoss op;
         private final AttentionSpec spec;
+        private final AttentionSpec.Heads heads;
+        private final AttentionSpec.Reach reach;
         private final Side student;
         private final Side teacher;
         private final int kvHead;
-        private final long row0;
+        private final int sequence;
         private final double[] dk;
         private final double[] dq;
 
         Head(LossOp.AccumulateAttentionLoss op, int kvHead, int sequence) {
             this.op = op;
             this.spec = op.student().spec();
+            this.heads = spec.heads();
+            this.reach = spec.reach();
             this.student = new Side(op.student(), sequence);
             this.teacher = new Side(op.teacher(), sequence);
             this.kvHead = kvHead;
-            this.row0 = (long) sequence * spec.length();
-            this.dk = new double[spec.length() * spec.headDim()];
-            this.dq = new double[spec.headDim()];
+            this.sequence = sequence;
+            this.dk = new double[reach.keys() * heads.dim()];
+            this.dq = new double[heads.dim()];
         }
 
         void run() {
-            int group = spec.heads() / spec.kvHeads();
+            int group = heads.group();
             for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
-                for (int t = 0; t < spec.length(); t++) {
+                for (int t = 0; t < reach.length(); t++) {
                     query(head, t);
                 }
             }
             if (op.dk() != null) {
-                for (int j = 0; j < spec.length(); j++) {
-                    add(op.dk(), row0 + j, spec.kvHeads(), kvHead, dk, j * spec.headDim());
+                for (int j = 0; j < reach.keys(); j++) {
+                    long row = (long) sequence * reach.keys() + j;
+                    add(op.dk(), row, kvHead, dk, j * heads.dim());
                 }
             }
         }
@@ -194,10 +214,11 @@ final class StateLossKernels {
         private void query(int head, int t) {
             double[] logQ = student.logs(head, t);
             double[] logP = teacher.logs(head, t);
-            int dim = spec.headDim();
+            int dim = heads.dim();
+            long row = (long) sequence * reach.length() + t;
             double loss = 0;
             Arrays.fill(dq, 0);
-            for (int j = 0; j <= t; j++) {
+            for (int j = 0; j <= reach.position(t); j++) {
                 double p = Math.exp(logP[j]);
                 loss += p == 0 ? 0 : p * (logP[j] - logQ[j]);
                 double g = Math.exp(logQ[j]) - p;
@@ -210,15 +231,15 @@ final class StateLossKernels {
                     dk[j * dim + d] += g * student.query[d];
                 }
             }
-            op.losses().bytes().set(F64, 8 * ((row0 + t) * spec.heads() + head), loss);
+            op.losses().bytes().set(F64, 8 * (row * heads.count() + head), loss);
             if (op.dq() != null) {
-                add(op.dq(), row0 + t, spec.heads(), head, dq, 0);
+                add(op.dq(), row, head, dq, 0);
             }
         }
 
-        private void add(Tensor to, long row, int heads, int head, double[] x, int from) {
-            int dim = spec.headDim();
-            long at = row * heads * dim + (long) head * dim;
+        private void add(Tensor to, long row, int head, double[] x, int from) {
+            int dim = heads.dim();
+            long at = row * to.cols() + (long) head * dim;
             float[] values = new float[Lanes.padded(dim)];
             Lanes.read(values, 0, to.bytes(), DType.F32, at, dim);
             for (int d = 0; d < dim; d++) {
