@@ -138,7 +138,8 @@ final class AttentionGradKernels {
         gradient(dq, ofQueries.withShared(withLeft), op.dq(), 1, stats, delta, first, dim, read);
         if (heads.group() == 1) {
             gradient(dk, ofKeys.withShared(withLeft), op.dk(), 1, stats, delta, first, dim, read);
-            gradient(dv, ofKeys.withShared(walked), op.dv(), 1, stats, delta, first, valueDim, read);
+            gradient(
+                    dv, ofKeys.withShared(walked), op.dv(), 1, stats, delta, first, valueDim, read);
             return;
         }
         long rows = (long) sequences * spec.reach().keys();
@@ -228,8 +229,7 @@ final class AttentionGradKernels {
             Halves to, Tensor a, Tensor b, AttentionSpec.Heads heads, int first, int sequences) {
         kernels.launch(
                 "attention_grad_split",
-                Grid.blocks(
-                        rowBlocks((long) sequences * to.heads * to.padded), 2, ROW_THREADS),
+                Grid.blocks(rowBlocks((long) sequences * to.heads * to.padded), 2, ROW_THREADS),
                 to.halves,
                 to.factors,
                 a,

@@ -341,11 +341,7 @@ final class Workload {
                                         HEAD,
                                         tokens,
                                         false)),
-                entry(
-                        "Attention",
-                        ForwardOp.Attention.class,
-                        2 * scores,
-                        this::attention),
+                entry("Attention", ForwardOp.Attention.class, 2 * scores, this::attention),
                 entry(
                         "Activate",
                         ForwardOp.Activate.class,

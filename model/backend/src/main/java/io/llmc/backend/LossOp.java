@@ -236,10 +236,7 @@ public sealed interface LossOp extends Op {
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(
-                            some(dq, dk, losses),
-                            student.operands(),
-                            teacher.operands())
+            return Stream.of(some(dq, dk, losses), student.operands(), teacher.operands())
                     .flatMap(t -> t);
         }
     }

@@ -199,8 +199,12 @@ final class AttentionCases {
                         a -> {
                             LossOp.Scores mine = scores(a, student);
                             return new LossOp.AccumulateAttentionLoss(
-                                    learns ? OpCases.sum(a, mine.q().rows(), mine.q().cols()) : null,
-                                    learns ? OpCases.sum(a, mine.k().rows(), mine.k().cols()) : null,
+                                    learns
+                                            ? OpCases.sum(a, mine.q().rows(), mine.q().cols())
+                                            : null,
+                                    learns
+                                            ? OpCases.sum(a, mine.k().rows(), mine.k().cols())
+                                            : null,
                                     a.out(
                                             DType.F64,
                                             student.queries(),

@@ -3,9 +3,9 @@ package io.llmc.backend;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.AttentionSpec.Heads;
 import io.llmc.backend.AttentionSpec.Reach;
+import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.Tape;
 import io.llmc.tensor.ActivationScheme;
@@ -174,12 +174,9 @@ class FiniteDifferenceTest {
         }
         for (AttentionSpec spec :
                 List.of(
-                        new AttentionSpec(
-                                new Heads(4, 2, 3, 3), new Reach(5, 5, 0, 0), 0.6f, 0),
-                        new AttentionSpec(
-                                new Heads(3, 1, 5, 5), new Reach(7, 7, 3, 0), 0.4f, 2),
-                        new AttentionSpec(
-                                new Heads(4, 2, 3, 5), new Reach(4, 7, 0, 3), 0.5f, 0))) {
+                        new AttentionSpec(new Heads(4, 2, 3, 3), new Reach(5, 5, 0, 0), 0.6f, 0),
+                        new AttentionSpec(new Heads(3, 1, 5, 5), new Reach(7, 7, 3, 0), 0.4f, 2),
+                        new AttentionSpec(new Heads(4, 2, 3, 5), new Reach(4, 7, 0, 3), 0.5f, 0))) {
             cases.add(
                     new Case(
                             ForwardOp.Attention.class,

@@ -226,8 +226,8 @@ final class AttentionGradKernels {
             return new View(rest, x.line, false);
         }
 
-        /// Scores of one query become probabilities, and their gradients those of the products:
-        /// `ds = p (dp - dout . out)`, since that dot product is the mean of dp.
+        /// Scores of one query become probabilities, and their gradients those of the products: `ds
+        /// = p (dp - dout . out)`, since that dot product is the mean of dp.
         private void row(int head, int i, int t, int s0, int m) {
             int base = i * s.line;
             int first = reach.first(t) - s0;

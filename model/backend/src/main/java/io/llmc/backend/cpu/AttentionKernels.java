@@ -89,7 +89,8 @@ final class AttentionKernels {
         return values;
     }
 
-    /// Query `i` of a tile is the sequence's query `t0 + i / group`, head `kvHead * group + i % group`.
+    /// Query `i` of a tile is the sequence's query `t0 + i / group`, head `kvHead * group + i %
+    /// group`.
     private static final class Tile {
         private final Operands x;
         private final AttentionSpec spec;
