@@ -112,7 +112,7 @@ final class Student implements AutoCloseable {
 
     /// Weights that a device with memory of its own takes copies of.
     static long copied(Checkpoint c, String prefix, Backend backend) {
-        return backend.device().equals("cpu")
+        return backend.sharesHostMemory()
                 ? 0
                 : c.names().stream()
                         .filter(n -> n.startsWith(prefix))

@@ -47,7 +47,7 @@ final class Teacher implements AutoCloseable {
     }
 
     private static long weights(Checkpoint c, Backend backend) {
-        return backend.device().equals("cpu")
+        return backend.sharesHostMemory()
                 ? 1 << 12
                 : c.names().stream().mapToLong(n -> c.info(n).byteSize() + 256).sum();
     }

@@ -58,12 +58,18 @@ public final class CudaBackend implements Backend {
         return gpu.device();
     }
 
+    @Override
+    public boolean sharesHostMemory() {
+        return false;
+    }
+
     Gpu gpu() {
         return gpu;
     }
 
     @Override
     public synchronized void run(Op op) {
+        op.requireOn(device());
         op.operands().forEach(t -> CudaBuffer.of(t).touch());
         switch (op) {
             case ForwardOp.Embed(var out, var ids, var table, float scale) ->

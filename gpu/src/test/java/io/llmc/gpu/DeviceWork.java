@@ -254,7 +254,7 @@ final class DeviceWork {
                 Gpu.Scratch flush = gpu.scratch(FLUSH)) {
             var operands = new RandomOperands(backend, arena, new SplittableRandom(7));
             Op op = e.build().apply(operands);
-            backend.checked().run(op); // loads the kernels
+            backend.run(op); // loads the kernels
             gpu.await();
             int runs = RUNS;
             for (int i = 0; i < WARM && i < runs; i++) {

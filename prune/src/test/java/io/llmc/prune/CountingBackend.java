@@ -40,6 +40,11 @@ final class CountingBackend implements Backend {
     }
 
     @Override
+    public boolean sharesHostMemory() {
+        return real.sharesHostMemory();
+    }
+
+    @Override
     @MustBeClosed
     public TensorArena newArena(long bytes) {
         return real.newArena(bytes);

@@ -13,9 +13,16 @@ import java.lang.foreign.ValueLayout;
 import java.util.List;
 
 /// One compute device: its memory, and the operations that run on it.
+///
+/// [#run] refuses an operand that lies elsewhere or whose arena was closed: see
+/// [Op#requireOn(String)].
 public interface Backend extends Runner, AutoCloseable {
     /// `cpu`, `cuda:0`, ...
     String device();
+
+    /// Whether it computes in the host's memory, so that what lies there, in mapped files too, needs
+    /// no copy.
+    boolean sharesHostMemory();
 
     /// A slab of device memory, zeroed.
     ///
@@ -119,22 +126,4 @@ public interface Backend extends Runner, AutoCloseable {
 
     @Override
     void close();
-
-    /// Checks operands before running: on this device, and alive.
-    default Runner checked() {
-        return op -> {
-            op.operands()
-                    .forEach(t -> {
-                        if (!t.buffer().isAlive()) {
-                            throw new IllegalStateException(
-                                    t + " is used after its arena was closed: " + op);
-                        }
-                        if (!t.buffer().device().equals(device())) {
-                            throw new IllegalArgumentException(
-                                    t + " is not on " + device() + ": " + op);
-                        }
-                    });
-            run(op);
-        };
-    }
 }

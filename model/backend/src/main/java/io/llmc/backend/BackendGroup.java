@@ -31,6 +31,11 @@ public final class BackendGroup implements Backend {
     }
 
     @Override
+    public boolean sharesHostMemory() {
+        return first.sharesHostMemory();
+    }
+
+    @Override
     public void run(Op op) {
         first.run(op);
     }

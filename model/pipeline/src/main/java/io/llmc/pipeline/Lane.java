@@ -13,6 +13,7 @@ import io.llmc.model.Positions;
 import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
 import io.llmc.model.Tap;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
@@ -20,6 +21,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// One device's part in the passes of [HiddenStates]: memory for a chunk, tables of positions and,
 /// on every device but the first, a copy of the block.
@@ -141,6 +143,11 @@ final class Lane implements AutoCloseable {
         @Override
         public Weight weight(String linear) {
             return backend.adopt(of.weight(linear), arena);
+        }
+
+        @Override
+        public Optional<InputRounding> rounding(String linear) {
+            return of.rounding(linear).map(r -> r.with(t -> backend.adopt(t, arena)));
         }
 
         @Override

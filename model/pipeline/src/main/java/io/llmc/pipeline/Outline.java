@@ -6,10 +6,12 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Parameters;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
+import java.util.Optional;
 
 /// A block's tensors without their bytes: enough to plan with.
 record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implements Parameters {
@@ -21,6 +23,11 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
             }
         }
         return new Weight.Dense(tensor(linear + ".weight"));
+    }
+
+    @Override
+    public Optional<InputRounding> rounding(String linear) {
+        return Optional.empty();
     }
 
     @Override

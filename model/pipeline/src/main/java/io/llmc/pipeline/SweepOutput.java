@@ -92,7 +92,7 @@ final class SweepOutput implements BlockStream.Listener {
     }
 
     private Tensor toHost(Tensor t, Arena memory) {
-        if (backend.device().equals("cpu")) {
+        if (backend.sharesHostMemory()) {
             return t;
         }
         MemorySegment copy = memory.allocate(t.byteSize(), 64);
@@ -108,7 +108,7 @@ final class SweepOutput implements BlockStream.Listener {
 
     /// Copies what lies outside the blocks: mapped once, where the model has it in host memory.
     void writeRest(LanguageModel model) {
-        boolean here = backend.device().equals("cpu");
+        boolean here = backend.sharesHostMemory();
         for (TensorInfo info : plan.tensors()) {
             if (!checksums.containsKey(info.name())) {
                 Tensor own = here ? model.parameters().get(info.name()) : null;

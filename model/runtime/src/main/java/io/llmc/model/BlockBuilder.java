@@ -23,7 +23,7 @@ final class BlockBuilder {
 
     /// Bytes that a device of its own needs for what surrounds the blocks.
     static long outerBytes(Checkpoint c, ModelSpec spec, Backend backend) {
-        if (backend.device().equals("cpu")) {
+        if (backend.sharesHostMemory()) {
             return 1 << 12;
         }
         return c.names().stream()
@@ -78,7 +78,7 @@ final class BlockBuilder {
                     spec.in());
         }
         Tensor bias = spec.bias() ? parameter(spec.name() + ".bias", spec.out()) : null;
-        return new Linear(spec.name(), w, bias);
+        return new Linear(spec.name(), w, bias, source.rounding(spec.name()).orElse(null));
     }
 
     /// Null for null.

@@ -56,7 +56,7 @@ public final class LanguageModel implements AutoCloseable {
         this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
-                        ? new Linear(spec.embedding(), new Weight.Dense(embedding), null)
+                        ? new Linear(spec.embedding(), new Weight.Dense(embedding), null, null)
                         : outside.linear(spec.output());
         this.parameters = outside.others();
         if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
@@ -10,6 +11,7 @@ import io.llmc.tensor.Weight;
 public final class Linear {
     private final String name;
     private final Tensor bias;
+    private final InputRounding rounding;
     private Weight weight;
     private Adapter adapter;
 
@@ -22,10 +24,12 @@ public final class Linear {
 
     /// @param name without `.weight`
     /// @param bias `[out]`, or null
-    public Linear(String name, Weight weight, Tensor bias) {
+    /// @param rounding null where inputs stay as they are
+    public Linear(String name, Weight weight, Tensor bias, InputRounding rounding) {
         this.name = name;
         this.weight = weight;
         this.bias = bias;
+        this.rounding = rounding;
     }
 
     public String name() {
@@ -40,6 +44,11 @@ public final class Linear {
         this.weight = compressed;
     }
 
+    /// Null where inputs stay as they are.
+    InputRounding rounding() {
+        return rounding;
+    }
+
     /// Puts an adapter beside the weight, whatever its encoding.
     public void adapt(Adapter added) {
         this.adapter = added;
@@ -52,10 +61,11 @@ public final class Linear {
                 weight.first(outputs),
                 bias == null
                         ? null
-                        : bias.reshape(bias.shape().size(), 1).rows(0, outputs).reshape(outputs));
+                        : bias.reshape(bias.shape().size(), 1).rows(0, outputs).reshape(outputs),
+                rounding);
     }
 
-    /// `out = x w^T + bias`, with what an adapter adds.
+    /// `out = round(x) w^T + bias`, with what an adapter adds, which sees x as it is.
     void forward(Forward f, Tensor out, Tensor x) {
         if (adapter == null) {
             plain(f, out, x);
@@ -74,6 +84,21 @@ public final class Linear {
     }
 
     private void plain(Forward f, Tensor out, Tensor x) {
+        if (rounding == null) {
+            product(f, out, x);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Forward inner = f.in(scratch);
+            Tensor rounded = inner.allocate(x.rows(), x.cols());
+            f.run(
+                    new ForwardOp.RoundActivations(
+                            rounded, x, rounding.scale(), rounding.scheme()));
+            product(inner, out, rounded);
+        }
+    }
+
+    private void product(Forward f, Tensor out, Tensor x) {
         if (bias == null) {
             f.run(new ForwardOp.Matmul(out, x, weight));
             return;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.util.Optional;
 
 /// Where a block's tensors come from: a checkpoint, or what a pass puts in their place.
 ///
@@ -12,6 +14,9 @@ public interface Parameters {
     ///
     /// @param linear the layer's name, without `.weight`
     Weight weight(String linear);
+
+    /// How a linear layer's inputs are rounded; empty where they stay as they are.
+    Optional<InputRounding> rounding(String linear);
 
     /// A norm's weight, a bias, an embedding, as it is stored.
     Tensor tensor(String name);

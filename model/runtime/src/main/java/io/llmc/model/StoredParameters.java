@@ -4,9 +4,11 @@ package io.llmc.model;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
+import java.util.Optional;
 
 /// A checkpoint's tensors; on a device with memory of its own they are copied to `arena`.
 ///
@@ -20,6 +22,11 @@ record StoredParameters(TensorReader reader, Backend backend, TensorArena arena,
             host = new Weight.Dense(Transpose.of(values, reader.arena()));
         }
         return backend.adopt(host, arena);
+    }
+
+    @Override
+    public Optional<InputRounding> rounding(String linear) {
+        return Optional.empty();
     }
 
     @Override

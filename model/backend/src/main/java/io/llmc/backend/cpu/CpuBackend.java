@@ -160,7 +160,13 @@ public final class CpuBackend implements Backend {
     }
 
     @Override
+    public boolean sharesHostMemory() {
+        return true;
+    }
+
+    @Override
     public void run(Op op) {
+        op.requireOn("cpu");
         switch (op) {
             case ForwardOp.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
