@@ -20,8 +20,8 @@ public interface Backend extends Runner, AutoCloseable {
     /// `cpu`, `cuda:0`, ...
     String device();
 
-    /// Whether it computes in the host's memory, so that what lies there, in mapped files too, needs
-    /// no copy.
+    /// Whether it computes in the host's memory, so that what lies there, in mapped files too,
+    /// needs no copy.
     boolean sharesHostMemory();
 
     /// A slab of device memory, zeroed.
