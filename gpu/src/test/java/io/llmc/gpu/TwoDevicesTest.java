@@ -8,7 +8,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendGroup;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.StatisticOp;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
@@ -18,8 +18,10 @@ import io.llmc.model.Linear;
 import io.llmc.model.Stage;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.HiddenStates;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
+import io.llmc.pipeline.LayerInput;
+import io.llmc.pipeline.Observer;
+import io.llmc.pipeline.SumTree;
+import io.llmc.solver.Gram;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import io.llmc.tokenizer.Windows;
@@ -107,19 +109,35 @@ class TwoDevicesTest {
         return results;
     }
 
+    private record GramOf(Linear first, Gram gram) implements Observer<LayerInput, Gram.Sum> {
+        @Override
+        public long bytes() {
+            return gram.bytes();
+        }
+
+        @Override
+        public Gram.Sum empty(Desk d) {
+            return gram.empty(d);
+        }
+
+        @Override
+        public Gram.Sum see(Gram.Sum s, LayerInput input) {
+            return input.layers().getFirst().equals(first) ? gram.see(s, input.x()) : s;
+        }
+
+        @Override
+        public Gram.Sum merge(Gram.Sum a, Gram.Sum b) {
+            return gram.merge(a, b);
+        }
+    }
+
     private static List<byte[]> grams(Backend backend, HiddenStates states, Stage stage) {
         List<byte[]> results = new ArrayList<>();
         for (List<Linear> group : stage.groups()) {
             int in = (int) group.getFirst().weight().inFeatures();
-            try (TensorArena arena = backend.newArena(4L * in * in)) {
-                Tensor h = arena.allocate(DType.F32, new Shape(in, in));
-                states.observe(
-                        stage,
-                        (layers, x) -> {
-                            if (layers.getFirst().equals(group.getFirst())) {
-                                backend.run(new StatisticOp.AccumulateGram(h, x, 1));
-                            }
-                        });
+            var observer = new GramOf(group.getFirst(), new Gram(in));
+            try (SumTree<LayerInput, Gram.Sum> sums = states.observe(stage, observer)) {
+                Tensor h = sums.total().h();
                 MemorySegment bytes = StandIn.bytes(h.byteSize());
                 backend.download(bytes, h);
                 results.add(bytes.toArray(java.lang.foreign.ValueLayout.JAVA_BYTE));

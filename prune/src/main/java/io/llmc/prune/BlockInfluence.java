@@ -2,33 +2,37 @@
 package io.llmc.prune;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModelScope;
+import io.llmc.pipeline.Observer;
 import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.SumTree;
 import io.llmc.tensor.Tensor;
 
 /// How much each block turns the residual stream: 1 - the mean cosine between a token's input and
 /// output. ShortGPT, https://arxiv.org/abs/2403.03853
-final class BlockInfluence {
-    private final Backend backend;
-    private double cosines;
-    private long tokens;
+record BlockInfluence(Backend backend)
+        implements Observer<BlockInfluence.Step, BlockInfluence.Sum> {
+    /// The stream before and behind a block, `[tokens, hidden]`.
+    record Step(Tensor before, Tensor after) {}
 
-    private BlockInfluence(Backend backend) {
-        this.backend = backend;
-    }
+    /// Over tokens.
+    record Sum(double cosines, long tokens) {}
 
     /// One number a block, from one pass over the calibration sequences.
     static double[] of(ModelScope scope) {
         int layers = scope.model().spec().layers().size();
+        Backend backend = scope.model().backend();
         double[] influence = new double[layers];
         Progress progress = scope.progress();
         progress.begin("measuring the influence of blocks", layers);
         try (HiddenStates states = scope.sequences()) {
             for (int i = 0; i < layers; i++) {
-                BlockInfluence block = new BlockInfluence(scope.model().backend());
-                states.advance(i, (_, before, after) -> block.add(before, after));
-                influence[i] = 1 - block.cosines / block.tokens;
+                try (var sums = new SumTree<>(new BlockInfluence(backend), backend)) {
+                    states.advance(i, (chunk, x, y) -> sums.see(chunk, new Step(x, y)));
+                    influence[i] = 1 - sums.total().cosines / sums.total().tokens;
+                }
                 progress.advance(1, scope.model().spec().layers().get(i).prefix());
             }
         }
@@ -36,13 +40,25 @@ final class BlockInfluence {
         return LayerScores.requireFinite(scope, influence);
     }
 
-    private void add(Tensor before, Tensor after) {
-        float[] in = backend.floats(before);
-        float[] out = backend.floats(after);
-        int width = (int) before.cols();
-        for (int row = 0; row < before.rows(); row++) {
+    @Override
+    public Sum empty(Desk d) {
+        return new Sum(0, 0);
+    }
+
+    @Override
+    public Sum see(Sum s, Step step) {
+        float[] in = backend.floats(step.before);
+        float[] out = backend.floats(step.after);
+        int width = (int) step.before.cols();
+        double cosines = s.cosines;
+        for (int row = 0; row < step.before.rows(); row++) {
             cosines += Cosines.ofRow(in, out, row, width);
         }
-        tokens += before.rows();
+        return new Sum(cosines, s.tokens + step.before.rows());
+    }
+
+    @Override
+    public Sum merge(Sum a, Sum b) {
+        return new Sum(a.cosines + b.cosines, a.tokens + b.tokens);
     }
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.model.Linear;
 import io.llmc.model.PruneGroup;
-import io.llmc.model.Tap;
+import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
+import io.llmc.pipeline.LayerInput;
+import io.llmc.pipeline.Observer;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -21,60 +21,74 @@ import java.util.stream.IntStream;
 /// How much a block would lose without each of its experts: `S_j = mean over the tokens routed to
 /// expert j of g_j * ||f_j(x)||_2`, with the router's weight g and the expert's output f. REAP,
 /// https://arxiv.org/abs/2510.13999.
-final class ExpertSaliency implements Tap {
-    private final BlockScope scope;
-    private final Map<String, Integer> byDown = new HashMap<>();
-    private final double[] sums;
-    private final long[] tokens;
-
-    private ExpertSaliency(BlockScope scope, PruneGroup experts) {
-        this.scope = scope;
+///
+/// @param sums over tokens, by expert
+/// @param tokens that were routed to each expert
+record ExpertSaliency(double[] sums, long[] tokens) {
+    /// Runs the calibration sequences up to the outputs of the experts.
+    static ExpertSaliency observe(BlockScope scope, PruneGroup experts) {
+        Map<String, Integer> byDown = new HashMap<>();
         for (int e = 0; e < experts.count(); e++) {
             byDown.put(experts.whole().get(e).getLast(), e);
         }
-        this.sums = new double[byDown.size()];
-        this.tokens = new long[byDown.size()];
-    }
-
-    /// Runs the calibration sequences up to the outputs of the experts.
-    static ExpertSaliency observe(BlockScope scope, PruneGroup experts) {
-        ExpertSaliency saliency = new ExpertSaliency(scope, experts);
-        scope.observe(Stages.reach(scope, experts.whole().getFirst().getLast()), saliency);
-        return saliency;
-    }
-
-    @Override
-    public void before(List<Linear> layers, Tensor input) {}
-
-    @Override
-    public void routed(Linear down, Tensor hidden, Tensor gates) {
-        int expert = byDown.get(down.name());
-        double[] squares = outputSquares(down, hidden);
-        float[] weights = scope.backend().floats(gates);
-        // On the host and in the order of the tokens, so that the sum is the same on every run.
-        for (int t = 0; t < weights.length; t++) {
-            sums[expert] += weights[t] * Math.sqrt(squares[t]);
+        Stage stage = Stages.reach(scope, experts.whole().getFirst().getLast());
+        Routed routed = new Routed(scope.desk(), byDown, scope.block().parameters());
+        try (var sums = scope.observe(stage, routed)) {
+            return sums.total();
         }
-        tokens[expert] += weights.length;
     }
 
-    /// `||f(x)||^2` of every token
-    private double[] outputSquares(Linear down, Tensor hidden) {
-        Backend backend = scope.backend();
-        long rows = hidden.rows();
-        long out = down.weight().outFeatures();
-        try (TensorArena scratch = backend.newArena(8 * rows * out + 8 * rows + 4096)) {
-            Tensor y = scratch.allocate(DType.F32, new Shape(rows, out));
-            Tensor squares = scratch.allocate(DType.F64, new Shape(rows));
-            backend.run(new ForwardOp.Matmul(y, hidden, down.weight()));
-            Tensor bias = scope.block().parameters().get(down.name() + ".bias");
-            if (bias != null) {
-                Tensor sum = scratch.allocate(DType.F32, y.shape());
-                backend.run(new ForwardOp.AddRow(sum, y, bias));
-                y = sum;
+    private record Routed(
+            Desk desk, Map<String, Integer> byDown, Map<String, Tensor> parameters)
+            implements Observer<LayerInput, ExpertSaliency> {
+        @Override
+        public ExpertSaliency empty(Desk d) {
+            return new ExpertSaliency(new double[byDown.size()], new long[byDown.size()]);
+        }
+
+        @Override
+        public ExpertSaliency see(ExpertSaliency s, LayerInput input) {
+            if (input.gates() == null) {
+                return s;
             }
-            backend.run(new StatisticOp.RowSquares(squares, y));
-            return backend.doubles(squares);
+            Linear down = input.layers().getFirst();
+            int expert = byDown.get(down.name());
+            double[] squares = outputSquares(down, input.x());
+            float[] weights = desk.backend().floats(input.gates());
+            // On the host and in the order of the tokens, so that the sum is the same on every run.
+            for (int t = 0; t < weights.length; t++) {
+                s.sums[expert] += weights[t] * Math.sqrt(squares[t]);
+            }
+            s.tokens[expert] += weights.length;
+            return s;
+        }
+
+        /// `||f(x)||^2` of every token
+        private double[] outputSquares(Linear down, Tensor hidden) {
+            long rows = hidden.rows();
+            long out = down.weight().outFeatures();
+            try (Desk d = desk.fresh(8 * rows * out + 8 * rows + 4096)) {
+                Tensor y = d.f32(rows, out);
+                Tensor squares = d.allocate(DType.F64, rows);
+                d.run(new ForwardOp.Matmul(y, hidden, down.weight()));
+                Tensor bias = parameters.get(down.name() + ".bias");
+                if (bias != null) {
+                    Tensor sum = d.f32(rows, out);
+                    d.run(new ForwardOp.AddRow(sum, y, bias));
+                    y = sum;
+                }
+                d.run(new StatisticOp.RowSquares(squares, y));
+                return d.backend().doubles(squares);
+            }
+        }
+
+        @Override
+        public ExpertSaliency merge(ExpertSaliency a, ExpertSaliency b) {
+            for (int e = 0; e < a.sums.length; e++) {
+                a.sums[e] += b.sums[e];
+                a.tokens[e] += b.tokens[e];
+            }
+            return a;
         }
     }
 
@@ -88,7 +102,7 @@ final class ExpertSaliency implements Tap {
     }
 
     /// Tokens that were routed to each expert.
-    List<Long> tokens() {
+    List<Long> seen() {
         return IntStream.range(0, tokens.length).mapToObj(e -> tokens[e]).toList();
     }
 

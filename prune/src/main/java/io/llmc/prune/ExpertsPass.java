@@ -209,7 +209,7 @@ public record ExpertsPass(int keep) implements BlockPass {
                         .filter(Predicate.not(kept::contains))
                         .toList());
         report.put("saliency", values);
-        report.put("tokens", saliency.tokens());
+        report.put("tokens", saliency.seen());
         String unseen =
                 saliency.unseen().stream().map(Object::toString).collect(Collectors.joining(", "));
         scope.report(

@@ -1,62 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.StatisticOp;
-import io.llmc.backend.TensorArena;
+import io.llmc.backend.Desk;
+import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
+import io.llmc.pipeline.LayerInput;
+import io.llmc.pipeline.Observer;
+import java.util.stream.IntStream;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-import java.util.ArrayList;
 import java.util.List;
 
 /// How active the heads of K and V are on the calibration sequences: the mean square of what the
 /// projection, with its bias, gives each.
-final class HeadActivity {
-    private HeadActivity() {}
-
+record HeadActivity(List<KvHeads> layers) implements Observer<LayerInput, List<ColumnNorms>> {
     /// What each head counts in the mean of its group: its part of the group's activity.
     ///
     /// @return `[heads]` for each of the layers
     static List<float[]> shares(BlockScope scope, List<KvHeads> layers, int ratio) {
-        long bytes = layers.stream().mapToLong(l -> 8 * l.rows() + 256).sum();
-        try (TensorArena arena = scope.backend().newArena(bytes)) {
-            List<Tensor> sums = new ArrayList<>();
-            for (KvHeads l : layers) {
-                sums.add(arena.allocate(DType.F64, new Shape(l.rows())));
-            }
-            scope.observe(
-                    Stages.reach(scope, layers.getFirst().layer().name()),
-                    (_, x) -> {
-                        for (int i = 0; i < layers.size(); i++) {
-                            addSquares(scope.backend(), layers.get(i), sums.get(i), x);
-                        }
-                    });
-            List<float[]> shares = new ArrayList<>();
-            for (int i = 0; i < layers.size(); i++) {
-                double[] squares = scope.backend().doubles(sums.get(i));
-                shares.add(shares(layers.get(i), squares, ratio));
-            }
-            return shares;
+        Stage stage = Stages.reach(scope, layers.getFirst().layer().name());
+        try (var sums = scope.observe(stage, new HeadActivity(layers))) {
+            List<ColumnNorms> squares = sums.total();
+            return IntStream.range(0, layers.size())
+                    .mapToObj(i -> shares(layers.get(i), squares.get(i).values(), ratio))
+                    .toList();
         }
     }
 
-    private static void addSquares(Backend backend, KvHeads heads, Tensor sums, Tensor x) {
+    @Override
+    public long bytes() {
+        return layers.stream().mapToLong(l -> 8 * l.rows() + 256).sum();
+    }
+
+    @Override
+    public List<ColumnNorms> empty(Desk d) {
+        return layers.stream().map(l -> ColumnNorms.empty(d, l.rows())).toList();
+    }
+
+    @Override
+    public List<ColumnNorms> see(List<ColumnNorms> squares, LayerInput input) {
+        for (int i = 0; i < layers.size(); i++) {
+            addSquares(layers.get(i), squares.get(i), input.x());
+        }
+        return squares;
+    }
+
+    @Override
+    public List<ColumnNorms> merge(List<ColumnNorms> a, List<ColumnNorms> b) {
+        for (int i = 0; i < a.size(); i++) {
+            a.get(i).add(b.get(i));
+        }
+        return a;
+    }
+
+    private static void addSquares(KvHeads heads, ColumnNorms squares, Tensor x) {
         long all = heads.queries() + heads.rows();
-        try (TensorArena scratch = backend.newArena(8 * x.rows() * all + 4096)) {
+        try (Desk d = squares.desk().fresh(8 * x.rows() * all + 4096)) {
             Tensor weight = heads.weight().rows(heads.queries(), all);
-            Tensor y = scratch.allocate(DType.F32, new Shape(x.rows(), heads.rows()));
-            backend.run(new ForwardOp.Matmul(y, x, new Weight.Dense(weight)));
+            Tensor y = d.f32(x.rows(), heads.rows());
+            d.run(new ForwardOp.Matmul(y, x, new Weight.Dense(weight)));
             if (heads.bias() != null) {
                 Tensor column = heads.bias().reshape(all, 1).rows(heads.queries(), all);
-                Tensor sum = scratch.allocate(DType.F32, y.shape());
-                backend.run(new ForwardOp.AddRow(sum, y, column.reshape(heads.rows())));
+                Tensor sum = d.f32(x.rows(), heads.rows());
+                d.run(new ForwardOp.AddRow(sum, y, column.reshape(heads.rows())));
                 y = sum;
             }
-            backend.run(new StatisticOp.AccumulateColumnNorms(sums, y, 2));
+            squares.add(y, 2);
         }
     }
 

@@ -136,10 +136,9 @@ public record LayersPass(int drop, LayerScore score, List<Integer> layers) imple
     }
 
     @Override
-    public long workBytes(ModelSpec spec, long rows) {
-        return score == LayerScore.GREEDY
-                ? 4 * rows * spec.hidden() + HeadLoss.bytes(spec)
-                : 4 * rows * spec.hidden();
+    public long workBytes(ModelSpec spec, int windows, int length) {
+        long marked = 4L * windows * length * spec.hidden();
+        return score == LayerScore.GREEDY ? marked + HeadLoss.bytes(spec) : marked;
     }
 
     @Override

@@ -4,8 +4,10 @@ package io.llmc.prune;
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
 import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
+import io.llmc.pipeline.SumTree;
+import io.llmc.solver.Gram;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.HfConfig;
@@ -25,8 +27,6 @@ import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -123,9 +123,10 @@ public record SlicePass(int hidden) implements ModelPass {
     }
 
     @Override
-    public long workBytes(ModelSpec spec, long rows) {
+    public long workBytes(ModelSpec spec, int windows, int length) {
         long d = spec.hidden();
-        return 4 * d * d + 4 * Math.min(rows, 2048) * d;
+        long rows = Math.min((long) windows * length, 2048);
+        return 4 * d * d * SumTree.partials(windows, length) + 4 * rows * d;
     }
 
     @Override
@@ -184,42 +185,40 @@ public record SlicePass(int hidden) implements ModelPass {
         double[] sum = new double[d * d];
         scope.progress().begin("looking at the model for slice", layers);
         try (HiddenStates states = scope.sequences();
-                TensorArena arena =
-                        backend.newArena(4L * d * d + 4L * states.chunkRows() * d + 8192)) {
-            Tensor gram = arena.allocate(DType.F32, new Shape(d, d));
+                Desk desk = new Desk(backend, backend.newArena(4L * states.chunkRows() * d + 4096))) {
             for (int i = 0; i < layers; i++) {
                 try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                         TensorArena weights = model.newBlockArena(i)) {
                     DecoderBlock block = model.block(i, reader, weights);
                     states.prepare(block);
                     for (List<Stage> branch : block.branches()) {
-                        add(scope, states, gram, sum, arena);
+                        add(scope, states, sum, desk);
                         states.advance(branch);
                     }
                 }
                 scope.progress().advance(1, model.spec().layers().get(i).prefix());
             }
-            add(scope, states, gram, sum, arena);
+            add(scope, states, sum, desk);
         }
         scope.progress().end();
         return sum;
     }
 
-    private static void add(
-            ModelScope scope, HiddenStates states, Tensor gram, double[] sum, TensorArena arena) {
-        Backend backend = scope.model().backend();
+    private static void add(ModelScope scope, HiddenStates states, double[] sum, Desk d) {
         float eps = scope.model().spec().finalNorm().eps();
-        backend.run(new ForwardOp.Zero(gram));
-        states.forEach((x, _) -> {
-            try (TensorArena scratch = arena.scratch()) {
-                Tensor normed = scratch.allocate(DType.F32, x.shape());
-                backend.run(new ForwardOp.RmsNorm(normed, x, null, eps, 0));
-                backend.run(new StatisticOp.AccumulateGram(gram, normed, 1));
+        try (SumTree<Tensor, Gram.Sum> sums =
+                new SumTree<>(new Gram(scope.model().spec().hidden()), d.backend())) {
+            states.forEach((x, chunk) -> {
+                try (Desk scratch = d.scratch()) {
+                    Tensor normed = scratch.f32(x.rows(), x.cols());
+                    d.run(new ForwardOp.RmsNorm(normed, x, null, eps, 0));
+                    sums.see(chunk, normed);
+                }
+            });
+            float[] values = d.backend().floats(sums.total().h());
+            for (int i = 0; i < sum.length; i++) {
+                sum[i] += values[i];
             }
-        });
-        float[] values = backend.floats(gram);
-        for (int i = 0; i < sum.length; i++) {
-            sum[i] += values[i];
         }
     }
 }

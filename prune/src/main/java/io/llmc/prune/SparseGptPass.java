@@ -10,9 +10,10 @@ import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.StageInputs;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Hessians;
+import io.llmc.solver.Gram;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
@@ -111,15 +112,15 @@ public record SparseGptPass(
 
     @Override
     public long inputBytes(long in) {
-        return 4 * in * in + 256;
+        return Gram.bytes(in);
     }
 
     @Override
     public void apply(BlockScope scope) {
         double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
         for (Stage stage : scope.stages()) {
-            try (Hessians hessians = Hessians.observe(scope, stage)) {
-                for (Hessians.Group g : hessians.groups()) {
+            try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
+                for (StageInputs.Group<Gram.Sum> g : inputs.groups()) {
                     prune(scope, g, sparsity);
                 }
             }
@@ -127,9 +128,9 @@ public record SparseGptPass(
         }
     }
 
-    private void prune(BlockScope scope, Hessians.Group g, double sparsity) {
+    private void prune(BlockScope scope, StageInputs.Group<Gram.Sum> g, double sparsity) {
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
-            Factor factor = Factor.of(d, g.hessian(), damping, false);
+            Factor factor = Factor.of(d, g.sum().h(), damping, false);
             for (Linear layer : g.selected()) {
                 if (factor == null) {
                     byMagnitude(scope, g, layer, sparsity);
@@ -141,13 +142,13 @@ public record SparseGptPass(
     }
 
     private void prune(
-            BlockScope scope, Hessians.Group g, Factor factor, Linear layer, double sparsity) {
+            BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer, double sparsity) {
         long start = System.nanoTime();
         SparseGptMath.Result result =
                 SparseGptMath.prune(
                         scope.desk(),
                         layer.weight(),
-                        g.hessian(),
+                        g.sum().h(),
                         factor,
                         new SparseGptMath.Settings(pattern, sparsity, blockSize));
         scope.replace(layer, new Weight.Dense(result.values()));
@@ -158,7 +159,7 @@ public record SparseGptPass(
         values.put("uncompensated_error", result.uncompensated());
         values.put("damping", factor.damping());
         values.put("dead_inputs", factor.deadInputs());
-        values.put("tokens", g.tokens());
+        values.put("tokens", g.sum().tokens());
         List<String> warnings = new ArrayList<>();
         if (factor.raises() > 0) {
             warnings.add(
@@ -171,7 +172,7 @@ public record SparseGptPass(
     }
 
     /// For a layer whose inputs say nothing.
-    private void byMagnitude(BlockScope scope, Hessians.Group g, Linear layer, double sparsity) {
+    private void byMagnitude(BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, double sparsity) {
         long start = System.nanoTime();
         Weight w = layer.weight();
         try (Desk d = scope.desk().fresh(4 * w.outFeatures() * w.inFeatures() + 4096)) {
@@ -190,7 +191,7 @@ public record SparseGptPass(
             SequencedMap<String, Object> values = new LinkedHashMap<>();
             values.put("method", "magnitude");
             values.put("sparsity", pruned.sparsity());
-            values.put("tokens", g.tokens());
+            values.put("tokens", g.sum().tokens());
             scope.report(
                     new ModuleReport(
                             layer.name(),
@@ -198,7 +199,7 @@ public record SparseGptPass(
                             (System.nanoTime() - start) / 1e9,
                             List.of(
                                     "its Hessian over %d tokens has no Cholesky factor; its smallest weights were zeroed"
-                                            .formatted(g.tokens()))));
+                                            .formatted(g.sum().tokens()))));
         }
     }
 }

@@ -10,6 +10,7 @@ import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.StageInputs;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Tensor;
@@ -101,24 +102,25 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
     public void apply(BlockScope scope) {
         double sparsity = allocation.sparsity(pattern.sparsity(), scope.index(), scope.survey());
         for (Stage stage : scope.stages()) {
-            try (InputNorms inputs = InputNorms.observe(scope, stage)) {
-                for (InputNorms.Group g : inputs.groups()) {
-                    g.selected().forEach(layer -> prune(scope, g, layer, sparsity));
+            try (StageInputs<InputNorms.Sum> inputs =
+                    StageInputs.observe(scope, stage, InputNorms::new)) {
+                for (StageInputs.Group<InputNorms.Sum> g : inputs.groups()) {
+                    g.selected().forEach(layer -> prune(scope, g.sum(), layer, sparsity));
                 }
             }
             scope.advance(stage);
         }
     }
 
-    private void prune(BlockScope scope, InputNorms.Group g, Linear layer, double sparsity) {
+    private void prune(BlockScope scope, InputNorms.Sum inputs, Linear layer, double sparsity) {
         long start = System.nanoTime();
         Weight w = layer.weight();
         long out = w.outFeatures();
         long in = w.inFeatures();
-        boolean seen = g.tokens() > 0;
+        boolean seen = inputs.tokens() > 0;
         try (Desk d = scope.desk().fresh(4 * out * in + 4 * in + 4096)) {
             Tensor values = Sparse.values(d, w);
-            Tensor importance = seen ? d.floats(g.norms(d.backend())) : null;
+            Tensor importance = seen ? d.floats(inputs.norms()) : null;
             Sparse.Pruned pruned =
                     Sparse.prune(
                             scope.desk(),
@@ -130,9 +132,9 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
             report.put("method", seen ? name() : "magnitude");
             report.put("sparsity", pruned.sparsity());
             if (seen) {
-                report.put("relative_error", Sparse.relativeError(d, g.sample(), w, result));
+                report.put("relative_error", Sparse.relativeError(d, inputs.sample(), w, result));
             }
-            report.put("tokens", g.tokens());
+            report.put("tokens", inputs.tokens());
             scope.replace(layer, result);
             scope.report(
                     new ModuleReport(

@@ -15,9 +15,10 @@ import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.StageInputs;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Hessians;
+import io.llmc.solver.Gram;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -148,7 +149,7 @@ public record WidthPass(
 
     @Override
     public long inputBytes(long in) {
-        return 4 * in * in + 256;
+        return Gram.bytes(in);
     }
 
     @Override
@@ -191,22 +192,29 @@ public record WidthPass(
             Map<String, List<PruneGroup>> read,
             WidthSizes sizes,
             Slices slices) {
-        Map<Linear, double[]> activity =
-                importance == Importance.ACTIVATION ? Activity.observe(scope, stage) : null;
-        try (Hessians hessians = Hessians.observe(scope, stage)) {
-            for (Hessians.Group g : hessians.groups()) {
+        List<double[]> activity =
+                importance == Importance.ACTIVATION ? activity(scope, stage) : null;
+        try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
+            for (int i = 0; i < inputs.groups().size(); i++) {
+                StageInputs.Group<Gram.Sum> g = inputs.groups().get(i);
                 List<PruneGroup> groups = read.get(g.selected().getFirst().name());
                 if (groups != null) {
                     PartChoice choice = new PartChoice(groups, sizes);
-                    prune(scope, g, Activity.of(activity, g.selected()), choice, slices);
+                    prune(scope, g, activity == null ? null : activity.get(i), choice, slices);
                 }
             }
         }
     }
 
+    private static List<double[]> activity(BlockScope scope, Stage stage) {
+        try (StageInputs<double[]> inputs = Activity.observe(scope, stage)) {
+            return inputs.groups().stream().map(StageInputs.Group::sum).toList();
+        }
+    }
+
     private void prune(
             BlockScope scope,
-            Hessians.Group g,
+            StageInputs.Group<Gram.Sum> g,
             double[] activity,
             PartChoice choice,
             Slices slices) {
@@ -214,14 +222,14 @@ public record WidthPass(
         Linear layer = g.selected().getFirst();
         long out = layer.weight().outFeatures();
         int in = (int) g.in();
-        boolean seen = g.tokens() > 0;
+        boolean seen = g.sum().tokens() > 0;
         try (Desk d = scope.desk().fresh(4 * out * in + 4096);
                 Desk scratch = d.fresh(Refit.scratchBytes(out, in))) {
             Tensor w = d.f32(out, in);
             d.run(new CompressionOp.Dequantize(w, layer.weight()));
             SequencedMap<PruneGroup, int[]> parts;
             try (Desk inner = scratch.scratch()) {
-                Tensor h = seen ? g.hessian() : identity(inner, in);
+                Tensor h = seen ? g.sum().h() : identity(inner, in);
                 double[] sizes = activity == null && !seen ? new double[in] : activity;
                 Importance by = seen ? importance : Importance.WANDA;
                 parts = choice.of(new UnitSelection(w, h, sizes, by, damping, rounds), inner);
@@ -231,17 +239,17 @@ public record WidthPass(
             Factor factor;
             Tensor columns;
             try (Desk inner = scratch.scratch()) {
-                factor = refit && seen ? Refit.factor(inner, g.hessian(), kept, damping) : null;
+                factor = refit && seen ? Refit.factor(inner, g.sum().h(), kept, damping) : null;
                 // The result is in the block's memory, so the factor's scratch stays open.
-                columns = Refit.columns(scope.desk(), w, g.hessian(), factor, kept, removed);
+                columns = Refit.columns(scope.desk(), w, g.sum().h(), factor, kept, removed);
             }
             Tensor full = Refit.spread(scope.desk(), columns, kept, in);
             Errors errors;
             try (Desk inner = scratch.scratch()) {
                 Tensor masked = masked(inner, w, kept, removed);
-                double norm = Refit.squared(inner, w, null, g.hessian());
-                double plain = Refit.squared(inner, masked, w, g.hessian());
-                double error = Refit.squared(inner, full, w, g.hessian());
+                double norm = Refit.squared(inner, w, null, g.sum().h());
+                double plain = Refit.squared(inner, masked, w, g.sum().h());
+                double error = Refit.squared(inner, full, w, g.sum().h());
                 errors = new Errors(RelativeError.of(error, norm), RelativeError.of(plain, norm));
             }
             layer.replace(new Weight.Dense(full));
@@ -260,12 +268,12 @@ public record WidthPass(
     private record Errors(double refitted, double plain) {}
 
     private ModuleReport report(
-            Hessians.Group g, String what, Factor factor, Errors errors, double seconds) {
+            StageInputs.Group<Gram.Sum> g, String what, Factor factor, Errors errors, double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         List<String> warnings = new ArrayList<>();
         values.put("method", name());
         values.put("kept", what);
-        if (g.tokens() == 0) {
+        if (g.sum().tokens() == 0) {
             warnings.add(
                     "saw no calibration token; what its weights say least for went, unrefitted");
         } else {
@@ -277,7 +285,7 @@ public record WidthPass(
                 values.put("damping", factor.damping());
             }
         }
-        values.put("tokens", g.tokens());
+        values.put("tokens", g.sum().tokens());
         return new ModuleReport(g.selected().getFirst().name(), values, seconds, warnings);
     }
 

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
@@ -21,6 +22,8 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.LayerInput;
+import io.llmc.pipeline.Observer;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.SweepPlan;
@@ -41,6 +44,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.DoubleStream;
+import java.util.function.Consumer;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -402,6 +406,26 @@ class SparsePassesTest {
         return shares.stream().mapToDouble(s -> s).toArray();
     }
 
+    /// Hears of all inputs in their order.
+    private record Listening(Consumer<LayerInput> listener)
+            implements Observer<LayerInput, Boolean> {
+        @Override
+        public Boolean empty(Desk d) {
+            return true;
+        }
+
+        @Override
+        public Boolean see(Boolean s, LayerInput input) {
+            listener.accept(input);
+            return s;
+        }
+
+        @Override
+        public Boolean merge(Boolean a, Boolean b) {
+            return a;
+        }
+    }
+
     private static double share(LanguageModel model, HiddenStates states, int b, double factor) {
         Map<String, double[][]> weights = block(TALE, b);
         List<double[]> scores = new ArrayList<>();
@@ -412,19 +436,20 @@ class SparsePassesTest {
             for (Stage stage : block.stages()) {
                 Map<Linear, double[]> squares = new HashMap<>();
                 long[] tokens = new long[1];
-                states.observe(
-                        stage,
-                        (layers, x) -> {
-                            float[] values = model.backend().floats(x);
-                            int in = (int) x.cols();
+                Consumer<LayerInput> square =
+                        input -> {
+                            float[] values = model.backend().floats(input.x());
+                            int in = (int) input.x().cols();
                             double[] sums =
-                                    squares.computeIfAbsent(layers.getFirst(), _ -> new double[in]);
+                                    squares.computeIfAbsent(
+                                            input.layers().getFirst(), _ -> new double[in]);
                             for (int i = 0; i < values.length; i++) {
                                 sums[i % in] += (double) values[i] * values[i];
                             }
-                            tokens[0] += x.rows();
-                            layers.forEach(l -> squares.put(l, sums));
-                        });
+                            tokens[0] += input.x().rows();
+                            input.layers().forEach(l -> squares.put(l, sums));
+                        };
+                states.observe(stage, new Listening(square)).close();
                 squares.forEach((layer, sums) -> {
                     for (double[] row : weights.get(layer.name())) {
                         scores.add(

@@ -13,9 +13,10 @@ import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.StageInputs;
 import io.llmc.pipeline.Targets;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Hessians;
+import io.llmc.solver.Gram;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -207,7 +208,7 @@ public record GptqPass(
 
     @Override
     public long inputBytes(long in) {
-        return 4 * in * in + 256;
+        return Gram.bytes(in);
     }
 
     @Override
@@ -219,18 +220,18 @@ public record GptqPass(
     }
 
     private void quantize(BlockScope scope, Stage stage) {
-        try (Hessians hessians = Hessians.observe(scope, stage)) {
-            for (Hessians.Group g : hessians.groups()) {
-                quantize(scope, g, hessians.experts());
+        try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
+            for (StageInputs.Group<Gram.Sum> g : inputs.groups()) {
+                quantize(scope, g, stage.routed());
             }
         }
     }
 
-    private void quantize(BlockScope scope, Hessians.Group g, boolean expert) {
-        if (expert && g.tokens() < minExpertTokens) {
+    private void quantize(BlockScope scope, StageInputs.Group<Gram.Sum> g, boolean expert) {
+        if (expert && g.sum().tokens() < minExpertTokens) {
             String what =
                     "saw %d calibration tokens of at least %d"
-                            .formatted(g.tokens(), minExpertTokens);
+                            .formatted(g.sum().tokens(), minExpertTokens);
             if (rareExperts == RareExperts.FAIL) {
                 throw new UserException(
                         g.name() + " " + what,
@@ -243,7 +244,7 @@ public record GptqPass(
             return;
         }
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
-            Factor factor = Factor.of(d, g.hessian(), damping, actOrder != ActOrder.NONE);
+            Factor factor = Factor.of(d, g.sum().h(), damping, actOrder != ActOrder.NONE);
             if (factor == null) {
                 String what = "the Hessian has no Cholesky factor at any damping";
                 g.selected()
@@ -255,13 +256,13 @@ public record GptqPass(
         }
     }
 
-    private void quantize(BlockScope scope, Hessians.Group g, Factor factor, Linear layer) {
+    private void quantize(BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer) {
         long start = System.nanoTime();
         GptqMath.Result result =
                 GptqMath.quantize(
                         scope.desk(),
                         layer.weight(),
-                        g.hessian(),
+                        g.sum().h(),
                         factor,
                         settings(scope, layer),
                         scope.scaleDtype(layer),
@@ -271,7 +272,7 @@ public record GptqPass(
     }
 
     private ModuleReport report(
-            Linear layer, Hessians.Group g, Factor factor, GptqMath.Result result, double seconds) {
+            Linear layer, StageInputs.Group<Gram.Sum> g, Factor factor, GptqMath.Result result, double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("method", "gptq");
         values.put("relative_error", result.error());
@@ -282,7 +283,7 @@ public record GptqPass(
         values.put("damping", factor.damping());
         values.put("damping_raises", factor.raises());
         values.put("dead_inputs", factor.deadInputs());
-        values.put("tokens", g.tokens());
+        values.put("tokens", g.sum().tokens());
         List<String> warnings = new ArrayList<>();
         if (factor.raises() > 0) {
             warnings.add(
@@ -297,7 +298,7 @@ public record GptqPass(
         return new ModuleReport(layer.name(), values, seconds, warnings);
     }
 
-    private void roundToNearest(BlockScope scope, Hessians.Group g, Linear layer, String why) {
+    private void roundToNearest(BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, String why) {
         long start = System.nanoTime();
         RtnMath.Result result =
                 RtnMath.quantize(
@@ -312,7 +313,7 @@ public record GptqPass(
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("method", "rtn");
         values.put("relative_weight_error", result.error());
-        values.put("tokens", g.tokens());
+        values.put("tokens", g.sum().tokens());
         double seconds = (System.nanoTime() - start) / 1e9;
         scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
     }

@@ -88,7 +88,7 @@ public record UnpackPass() implements ModelPass {
     }
 
     @Override
-    public long workBytes(ModelSpec spec, long rows) {
+    public long workBytes(ModelSpec spec, int windows, int length) {
         return 0;
     }
 

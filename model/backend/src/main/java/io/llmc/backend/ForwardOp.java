@@ -64,7 +64,7 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
-    /// `out = a + scale * b`
+    /// `out = a + scale * b`; out may be a or b.
     record Add(Tensor out, Tensor a, Tensor b, float scale) implements ForwardOp {
         public Add {
             require(out.like(a) && a.like(b) && f32(a), "add", out, a, b);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
 import io.llmc.backend.Op;
@@ -10,7 +11,6 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
-import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.util.List;
@@ -72,9 +72,10 @@ public interface BlockScope {
     /// experts are not.
     int sequenceLength();
 
-    /// Shows the inputs of a stage's layers for every calibration sequence, in order, chunk by
-    /// chunk. The stages before it must have been advanced.
-    void observe(Stage stage, Tap tap);
+    /// Adds up the inputs of a stage's layers over all calibration sequences. The stages before it
+    /// must have been advanced.
+    @MustBeClosed
+    <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer);
 
     /// Moves every calibration sequence through the stage with the weights it has now.
     void advance(Stage stage);

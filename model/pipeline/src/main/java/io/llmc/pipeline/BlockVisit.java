@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.CompressionOp;
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
@@ -11,7 +12,6 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
-import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -203,9 +203,10 @@ final class BlockVisit implements BlockScope {
     }
 
     @Override
-    public void observe(Stage stage, Tap tap) {
+    @MustBeClosed
+    public <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer) {
         requireNext(stage);
-        states.observe(stage, tap);
+        return states.observe(stage, observer);
     }
 
     @Override

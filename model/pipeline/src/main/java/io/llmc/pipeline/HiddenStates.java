@@ -9,6 +9,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
+import io.llmc.model.Linear;
 import io.llmc.model.Positions;
 import io.llmc.model.Stage;
 import io.llmc.model.Stage.Activations;
@@ -150,17 +151,38 @@ public final class HiddenStates implements AutoCloseable {
         return lanes.getFirst().scratchBytes();
     }
 
-    /// Shows a stage's inputs to a tap.
-    public void observe(Stage stage, Tap tap) {
-        for (int c = 0; c < chunks(); c++) {
-            Lane lane = lane(c);
-            try (TensorArena arena = lane.scratch()) {
-                lane.stage(stage)
-                        .run(
-                                lane.forward(arena).observing(lane.tap(stage, tap)),
-                                store.load(c, arena));
+    /// Adds up what an observer makes of the inputs of a stage's layers.
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
+    public <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer) {
+        SumTree<LayerInput, S> sums = new SumTree<>(observer, backend);
+        try {
+            for (int c = 0; c < chunks(); c++) {
+                Lane lane = lane(c);
+                try (TensorArena arena = lane.scratch()) {
+                    Tap tap = lane.tap(stage, tap(sums, c));
+                    lane.stage(stage).run(lane.forward(arena).observing(tap), store.load(c, arena));
+                }
             }
+            return sums;
+        } catch (RuntimeException | Error e) {
+            sums.close();
+            throw e;
         }
+    }
+
+    private static Tap tap(SumTree<LayerInput, ?> sums, int chunk) {
+        return new Tap() {
+            @Override
+            public void before(List<Linear> layers, Tensor input) {
+                sums.see(chunk, new LayerInput(layers, input, null));
+            }
+
+            @Override
+            public void routed(Linear down, Tensor hidden, Tensor gates) {
+                sums.see(chunk, new LayerInput(List.of(down), hidden, gates));
+            }
+        };
     }
 
     /// Moves every sequence through a stage.

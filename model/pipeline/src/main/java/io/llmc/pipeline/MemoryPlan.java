@@ -44,10 +44,9 @@ record MemoryPlan(long bytes, boolean spills) {
             stored += StreamMemory.outer(c, spec) + StreamMemory.largestBlock(c, spec);
             long work = last ? blocks(c, spec, output, sweep, calibration, backend) : 0;
             if (!last) {
-                work =
-                        sweep.views()
-                                .get(i)
-                                .workBytes(spec, calibration == null ? 0 : rows(calibration));
+                int windows = calibration == null ? 0 : calibration.samples();
+                int length = calibration == null ? 0 : calibration.length();
+                work = sweep.views().get(i).workBytes(spec, windows, length);
             }
             StreamMemory sequences =
                     calibration == null
@@ -74,10 +73,6 @@ record MemoryPlan(long bytes, boolean spills) {
                 Math.min(resident, spilled),
                 calibration == null ? "" : "lower --calib-length");
         return new MemoryPlan(spilled, true);
-    }
-
-    private static long rows(CalibrationSpec calibration) {
-        return (long) calibration.samples() * calibration.length();
     }
 
     /// Beside the model and its sequences, while blocks are compressed and written.
@@ -136,7 +131,8 @@ record MemoryPlan(long bytes, boolean spills) {
                 Math.min(calibration.samples(), HiddenStates.windowsPerChunk((int) length))
                         * length;
         long tap = mine.stream().mapToLong(m -> pass.tapBytes(rows, m.out())).max().orElse(0);
-        long inputs = 0;
+        int partials = SumTree.partials(calibration.samples(), (int) length);
+        long most = 0;
         for (DecoderBlock block : StreamMemory.outlines(c, spec)) {
             List<Long> stages =
                     block.stages().stream()
@@ -146,14 +142,14 @@ record MemoryPlan(long bytes, boolean spills) {
                                             .mapToLong(w -> pass.inputBytes(w.inFeatures()))
                                             .sum())
                             .toList();
+            long largest = stages.stream().mapToLong(Long::longValue).max().orElse(0);
+            long all = stages.stream().mapToLong(Long::longValue).sum();
             // Who surveys sees a whole block before it counts.
-            long held =
-                    pass.surveys()
-                            ? stages.stream().mapToLong(Long::longValue).sum()
-                            : stages.stream().mapToLong(Long::longValue).max().orElse(0);
-            inputs = Math.max(inputs, held);
+            long found = pass.surveys() ? all : largest;
+            long merging = (partials - 1) * largest;
+            most = Math.max(most, found + Math.max(layer, merging + tap));
         }
-        return inputs + Math.max(layer, tap);
+        return most;
     }
 
     /// The form of the files, in which a finished block is written.

@@ -27,8 +27,9 @@ public non-sealed interface ModelPass extends Pass {
     /// Bytes of the device that the decision takes beside a pass of the sequences through the
     /// model.
     ///
-    /// @param rows calibration tokens
-    long workBytes(ModelSpec spec, long rows);
+    /// @param windows calibration sequences; 0 for none
+    /// @param length tokens of each
+    long workBytes(ModelSpec spec, int windows, int length);
 
     /// Decides and gives the view.
     Checkpoint view(ModelScope scope);
