@@ -38,8 +38,7 @@ record ExpertSaliency(double[] sums, long[] tokens) {
         }
     }
 
-    private record Routed(
-            Desk desk, Map<String, Integer> byDown, Map<String, Tensor> parameters)
+    private record Routed(Desk desk, Map<String, Integer> byDown, Map<String, Tensor> parameters)
             implements Observer<LayerInput, ExpertSaliency> {
         @Override
         public ExpertSaliency empty(Desk d) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Desk;
+import io.llmc.backend.ForwardOp;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.LayerInput;
 import io.llmc.pipeline.Observer;
-import java.util.stream.IntStream;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /// How active the heads of K and V are on the calibration sequences: the mean square of what the
 /// projection, with its bias, gives each.

@@ -5,8 +5,6 @@ import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
-import io.llmc.pipeline.SumTree;
-import io.llmc.solver.Gram;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
@@ -27,6 +25,8 @@ import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.SumTree;
+import io.llmc.solver.Gram;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -185,7 +185,8 @@ public record SlicePass(int hidden) implements ModelPass {
         double[] sum = new double[d * d];
         scope.progress().begin("looking at the model for slice", layers);
         try (HiddenStates states = scope.sequences();
-                Desk desk = new Desk(backend, backend.newArena(4L * states.chunkRows() * d + 4096))) {
+                Desk desk =
+                        new Desk(backend, backend.newArena(4L * states.chunkRows() * d + 4096))) {
             for (int i = 0; i < layers; i++) {
                 try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                         TensorArena weights = model.newBlockArena(i)) {

@@ -142,7 +142,11 @@ public record SparseGptPass(
     }
 
     private void prune(
-            BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer, double sparsity) {
+            BlockScope scope,
+            StageInputs.Group<Gram.Sum> g,
+            Factor factor,
+            Linear layer,
+            double sparsity) {
         long start = System.nanoTime();
         SparseGptMath.Result result =
                 SparseGptMath.prune(
@@ -172,7 +176,8 @@ public record SparseGptPass(
     }
 
     /// For a layer whose inputs say nothing.
-    private void byMagnitude(BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, double sparsity) {
+    private void byMagnitude(
+            BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, double sparsity) {
         long start = System.nanoTime();
         Weight w = layer.weight();
         try (Desk d = scope.desk().fresh(4 * w.outFeatures() * w.inFeatures() + 4096)) {

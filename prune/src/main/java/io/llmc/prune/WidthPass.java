@@ -268,7 +268,11 @@ public record WidthPass(
     private record Errors(double refitted, double plain) {}
 
     private ModuleReport report(
-            StageInputs.Group<Gram.Sum> g, String what, Factor factor, Errors errors, double seconds) {
+            StageInputs.Group<Gram.Sum> g,
+            String what,
+            Factor factor,
+            Errors errors,
+            double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         List<String> warnings = new ArrayList<>();
         values.put("method", name());

@@ -256,7 +256,8 @@ public record GptqPass(
         }
     }
 
-    private void quantize(BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer) {
+    private void quantize(
+            BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer) {
         long start = System.nanoTime();
         GptqMath.Result result =
                 GptqMath.quantize(
@@ -272,7 +273,11 @@ public record GptqPass(
     }
 
     private ModuleReport report(
-            Linear layer, StageInputs.Group<Gram.Sum> g, Factor factor, GptqMath.Result result, double seconds) {
+            Linear layer,
+            StageInputs.Group<Gram.Sum> g,
+            Factor factor,
+            GptqMath.Result result,
+            double seconds) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("method", "gptq");
         values.put("relative_error", result.error());
@@ -298,7 +303,8 @@ public record GptqPass(
         return new ModuleReport(layer.name(), values, seconds, warnings);
     }
 
-    private void roundToNearest(BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, String why) {
+    private void roundToNearest(
+            BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, String why) {
         long start = System.nanoTime();
         RtnMath.Result result =
                 RtnMath.quantize(

@@ -36,8 +36,7 @@ public final class StageInputs<S> implements AutoCloseable {
         return new StageInputs<>(scope, stage, observer);
     }
 
-    private StageInputs(
-            BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
+    private StageInputs(BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
         List<List<Linear>> wanted =
                 stage.groups().stream()
                         .filter(layers -> layers.stream().anyMatch(scope::selected))
@@ -99,8 +98,7 @@ public final class StageInputs<S> implements AutoCloseable {
         @Override
         public Map<Linear, S> merge(Map<Linear, S> a, Map<Linear, S> b) {
             byFirst.forEach(
-                    (first, observer) ->
-                            a.put(first, observer.merge(a.get(first), b.get(first))));
+                    (first, observer) -> a.put(first, observer.merge(a.get(first), b.get(first))));
             return a;
         }
     }

@@ -73,7 +73,8 @@ class SumTreeTest {
     @ParameterizedTest
     @ValueSource(ints = {1, 2, 3, 4, 5, 8, 13, 16, 31, 64, 100})
     void leavesAreMergedInOneTree(int chunks) {
-        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE))) {
+        try (Backend backend =
+                new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE))) {
             for (int of : new int[] {1, 3}) {
                 List<String> leaves = new ArrayList<>();
                 Written written = new Written();
