@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.backend.CompressionOp;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
