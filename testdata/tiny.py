@@ -48,6 +48,13 @@ CONFIGS = {
         "architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "intermediate_size": 32,
         "num_experts_per_tok": 2, "num_local_experts": 4, "output_router_logits": False, "rope_theta": 1000000.0,
         "router_aux_loss_coef": 0.02, "sliding_window": None, "transformers_version": "4.36.0.dev0"},
+    "gpt_neox": {
+        "architectures": ["GPTNeoXForCausalLM"], "attention_bias": True, "attention_dropout": 0.0, "bos_token_id": 0,
+        "eos_token_id": 0, "hidden_act": "gelu", "hidden_dropout": 0.0, "hidden_size": HIDDEN,
+        "initializer_range": 0.02, "intermediate_size": FFN, "layer_norm_eps": 1e-05, "max_position_embeddings": 128,
+        "model_type": "gpt_neox", "num_attention_heads": HEADS, "num_hidden_layers": 2, "rotary_emb_base": 10000,
+        "rotary_pct": 0.25, "tie_word_embeddings": False, "torch_dtype": "float16", "transformers_version": "4.24.0",
+        "use_cache": True, "use_parallel_residual": True, "vocab_size": VOCAB},
     # gpt2 has keys of its own, and no tie_word_embeddings: tied by default.
     "gpt2": {
         "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1, "bos_token_id": 255,
@@ -57,13 +64,15 @@ CONFIGS = {
         "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
         "torch_dtype": "float32", "transformers_version": "4.20.0", "use_cache": True, "vocab_size": VOCAB},
 }
-WITH_GRADIENTS = ("llama", "qwen3", "gemma3_text", "gpt2", "mixtral")
+WITH_GRADIENTS = ("llama", "qwen3", "gemma3_text", "gpt_neox", "gpt2", "mixtral")
 
 
 def shapes(family, config):
     """Name -> shape of every tensor of the checkpoint, under the names of published files."""
     if family == "gpt2":
         return gpt2_shapes(config)
+    if family == "gpt_neox":
+        return gpt_neox_shapes(config)
     h, f = config["hidden_size"], config["intermediate_size"]
     d = config.get("head_dim", h // config["num_attention_heads"])
     q, kv = config["num_attention_heads"] * d, config["num_key_value_heads"] * d
@@ -106,6 +115,23 @@ def gpt2_shapes(config):
     return out
 
 
+def gpt_neox_shapes(config):
+    """Two norms on the block's input, q, k and v of each head in one matrix, and a bias everywhere."""
+    h, f = config["hidden_size"], config["intermediate_size"]
+    out = {"gpt_neox.embed_in.weight": (VOCAB, h), "embed_out.weight": (VOCAB, h)}
+    linears = {"attention.query_key_value": (3 * h, h), "attention.dense": (h, h), "mlp.dense_h_to_4h": (f, h),
+               "mlp.dense_4h_to_h": (h, f)}
+    norms = ["gpt_neox.final_layer_norm"]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"gpt_neox.layers.{i}"
+        norms += [f"{layer}.input_layernorm", f"{layer}.post_attention_layernorm"]
+        for name, shape in linears.items():
+            out |= {f"{layer}.{name}.weight": shape, f"{layer}.{name}.bias": shape[:1]}
+    for name in norms:
+        out |= {f"{name}.weight": (h,), f"{name}.bias": (h,)}
+    return out
+
+
 def random_tensor(family, name, shape):
     """A seeded tensor, scaled so that every part of the network moves the logits (whose deviation is then about 2).
 
@@ -131,11 +157,14 @@ def input_ids(family):
 def under_checkpoint_names(family, parameters):
     """The gradients of a loaded model under the checkpoint's names.
 
-    Only mixtral differs: transformers 5 keeps the experts of a layer in two 3-D tensors, gate above up.
+    transformers 5 keeps the experts of mixtral's layers in two 3-D tensors, gate above up, and calls gpt_neox's head as
+    all others.
     """
     out = {}
     for name, parameter in parameters:
         g = parameter.grad
+        if family == "gpt_neox" and name == "lm_head.weight":
+            name = "embed_out.weight"
         if family != "mixtral" or ".mlp." not in name:
             out[name] = g.contiguous()
             continue

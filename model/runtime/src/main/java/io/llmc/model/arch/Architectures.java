@@ -20,6 +20,7 @@ public final class Architectures {
                     new Gemma3(),
                     new Phi3(),
                     new Gpt2(),
+                    new GptNeoX(),
                     new Mixtral());
 
     private Architectures() {}
