@@ -102,6 +102,9 @@ final class EditedCheckpoint {
     }
 
     private static Tensor edited(String name, Tensor t, Edit edit, Arena memory) {
+        if (t.shape().rank() == 0) {
+            return t; // a number beside the weights has no rows
+        }
         byte[][] rows = edit.apply(name, rows(t));
         MemorySegment all = memory.allocate((long) rows.length * rows[0].length, 64);
         for (int r = 0; r < rows.length; r++) {

@@ -65,7 +65,7 @@ class SlicePassTest {
     }
 
     @Test
-    void everyFamilyButTwoCanBeRotated() {
+    void familiesWithRmsNormsBeforeTheirBodiesCanBeRotated() {
         assertThat(TestModels.tiny().filter(m -> Rotation.obstacle(TestModels.spec(m)) == null))
                 .extracting(m -> m.getFileName().toString())
                 .containsExactly("tiny-llama", "tiny-mixtral", "tiny-phi3", "tiny-qwen3");

@@ -35,7 +35,7 @@ public final class CheckpointCopy {
                 // A reader of its own for each tensor: what was made for it goes with it.
                 try (TensorReader reader = made.reader(backend.host())) {
                     Tensor t = reader.tensor(info.name());
-                    Finite.requireWritable(info.name(), t);
+                    Finite.requireWritable(made.config(), info.name(), t);
                     writer.write(info.name(), t);
                     checksums.put(info.name(), CheckpointWriter.checksum(t));
                 }

@@ -2,8 +2,11 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.model.Architecture;
+import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
@@ -44,7 +47,12 @@ public final class Finite {
     /// @throws UserException naming the first tensor in file order that is damaged, and the element
     public static void requireAll(Checkpoint c, Progress progress) {
         progress.begin("looking for damaged weights", c.names().size());
+        Architecture family = Architectures.of(c.config());
         for (String name : c.names()) {
+            if (family.isBuffer(name)) {
+                progress.advance(1, "");
+                continue; // nobody reads it: masks of old checkpoints hold infinities
+            }
             // A reader of its own for each tensor, so that one is mapped at a time.
             try (TensorReader reader = c.reader()) {
                 long bad = bad(reader.tensor(name));
@@ -59,6 +67,15 @@ public final class Finite {
             progress.advance(1, "");
         }
         progress.end();
+    }
+
+    /// As [#requireWritable(String, Tensor)], but for buffers, which nobody reads.
+    ///
+    /// @param config of the model that the tensor is of
+    static void requireWritable(HfConfig config, String name, Tensor t) {
+        if (!Architectures.of(config).isBuffer(name)) {
+            requireWritable(name, t);
+        }
     }
 
     /// What was computed must not be written where its type cannot hold it.

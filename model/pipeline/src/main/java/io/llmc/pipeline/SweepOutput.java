@@ -101,7 +101,7 @@ final class SweepOutput implements BlockStream.Listener {
     }
 
     private void write(String name, Tensor tensor, Map<String, Long> sums) {
-        Finite.requireWritable(name, tensor);
+        Finite.requireWritable(plan.config(), name, tensor);
         writer.write(name, tensor);
         sums.put(name, CheckpointWriter.checksum(tensor));
     }

@@ -253,7 +253,7 @@ public record SelfAttentionSpec(
         String shared =
                 kvHeads() == heads() ? "" : " sharing %d keys and values".formatted(kvHeads());
         String seen = window() == 0 ? "" : ", window of " + window();
-        return "%d heads() of %d%s%s".formatted(heads(), headDim(), shared, seen);
+        return "%d heads of %d%s%s".formatted(heads(), headDim(), shared, seen);
     }
 
     @Override
