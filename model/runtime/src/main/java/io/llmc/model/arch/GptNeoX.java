@@ -126,9 +126,7 @@ final class GptNeoX implements Architecture {
     public Optional<String> fixed(Size size, HfConfig c) {
         return switch (size) {
             case HIDDEN, HEADS, KV_HEADS ->
-                    Optional.of(
-                            "its readers take the size of a head to be hidden_size / "
-                                    + HEADS);
+                    Optional.of("its readers take the size of a head to be hidden_size / " + HEADS);
             case LAYERS, INTERMEDIATE -> Optional.empty();
             case EXPERTS, HEAD_DIM -> Optional.of("it has none");
         };
