@@ -24,6 +24,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
@@ -39,6 +40,9 @@ final class ChunkStore implements AutoCloseable {
 
     /// One tensor of a chunk in memory of its own.
     private sealed interface Slot extends AutoCloseable {
+        /// Whether this is the slot's own tensor.
+        boolean holds(Tensor t);
+
         /// Keeps a copy, unless it is the slot's own tensor.
         void save(Tensor t);
 
@@ -75,12 +79,15 @@ final class ChunkStore implements AutoCloseable {
         }
 
         @Override
+        public boolean holds(Tensor t) {
+            return t.buffer() instanceof HostBuffer
+                    && bytes != null
+                    && t.bytes().address() == bytes.address();
+        }
+
+        @Override
         public void save(Tensor t) {
-            boolean there =
-                    t.buffer() instanceof HostBuffer
-                            && bytes != null
-                            && t.bytes().address() == bytes.address();
-            if (!there) {
+            if (!holds(t)) {
                 backend.download(reserve(t.byteSize()), t);
             }
         }
@@ -131,8 +138,13 @@ final class ChunkStore implements AutoCloseable {
         }
 
         @Override
+        public boolean holds(Tensor t) {
+            return all != null && t.buffer().equals(all.buffer());
+        }
+
+        @Override
         public void save(Tensor t) {
-            if (all != null && t.buffer().equals(all.buffer())) {
+            if (holds(t)) {
                 return;
             }
             Tensor to = reserve(t.shape());
@@ -187,6 +199,23 @@ final class ChunkStore implements AutoCloseable {
             }
             return slots.get(i);
         }
+
+        /// A tensor that came from one slot may go on in the place of another, as the input of a
+        /// block whose branches are parallel does: the slots change places, before one is
+        /// overwritten with what comes before it.
+        void save(List<Tensor> tensors) {
+            for (int i = 0; i < tensors.size(); i++) {
+                slot(i);
+                for (int j = 0; j < slots.size(); j++) {
+                    if (slots.get(j).holds(tensors.get(i))) {
+                        Collections.swap(slots, i, j);
+                    }
+                }
+            }
+            for (int i = 0; i < tensors.size(); i++) {
+                slot(i).save(tensors.get(i));
+            }
+        }
     }
 
     private ChunkStore(List<Backend> lanes, Path directory, String name, boolean resident) {
@@ -215,9 +244,7 @@ final class ChunkStore implements AutoCloseable {
         Chunk chunk = chunk(index);
         chunk.shapes = tensors.stream().map(Tensor::shape).toList();
         if (directory == null) {
-            for (int i = 0; i < tensors.size(); i++) {
-                chunk.slot(i).save(tensors.get(i));
-            }
+            chunk.save(tensors);
             return;
         }
         try (Arena host = host().newArena()) {

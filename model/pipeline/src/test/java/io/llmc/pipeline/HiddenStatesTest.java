@@ -8,16 +8,23 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorReader;
 import io.llmc.formats.TestFiles;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class HiddenStatesTest {
     private static final int LENGTH = 512;
@@ -53,5 +60,51 @@ class HiddenStatesTest {
                 assertThat(backend.floats(rows)).isEqualTo(all[chosen[i]]);
             }
         }
+    }
+
+    @TempDir Path temp;
+
+    /// What a stage hands on may be what it was given, in another place: the input of parallel
+    /// branches.
+    @ParameterizedTest
+    @ValueSource(strings = {"tiny-gpt_neox", "tiny-llama", "tiny-mixtral"})
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    void stageByStageTheStatesAreThoseOfWholeBlocks(String name) {
+        Windows windows = Windows.of(new Random(3).ints(96, 0, 256).toArray(), 24);
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                Checkpoint c = Checkpoint.open(TestFiles.testdata().resolve(name));
+                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
+                HiddenStates whole = new HiddenStates(model, windows, null);
+                HiddenStates inMemory = new HiddenStates(model, windows, null);
+                HiddenStates onDisk = new HiddenStates(model, windows, temp)) {
+            whole.embed();
+            for (int i = 0; i < model.spec().layers().size(); i++) {
+                whole.advance(i);
+            }
+            float[] expected = only(whole, backend);
+            for (HiddenStates states : List.of(inMemory, onDisk)) {
+                states.embed();
+                stageByStage(model, states);
+                assertThat(only(states, backend)).isEqualTo(expected);
+            }
+        }
+    }
+
+    @SuppressWarnings("MustBeClosed") // both are resources of the try
+    private static void stageByStage(LanguageModel model, HiddenStates states) {
+        for (int i = 0; i < model.spec().layers().size(); i++) {
+            try (TensorReader reader = model.checkpoint().reader(model.backend().host());
+                    TensorArena arena = model.newBlockArena(i)) {
+                DecoderBlock block = model.block(i, reader, arena);
+                states.prepare(block);
+                block.stages().forEach(states::advance);
+            }
+        }
+    }
+
+    private static float[] only(HiddenStates states, Backend backend) {
+        float[][] rows = new float[1][];
+        states.forEach((x, _) -> rows[0] = backend.floats(x));
+        return rows[0];
     }
 }
