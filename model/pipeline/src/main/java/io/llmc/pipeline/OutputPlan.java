@@ -243,6 +243,11 @@ final class OutputPlan {
         return pass.encoding().map(layout::minZero).orElse(0);
     }
 
+    /// The output's config, but for what the layout adds.
+    HfConfig config() {
+        return config;
+    }
+
     /// config.json and what the layout keeps beside it.
     void writeConfig(String toolVersion, Path work) {
         HfConfig written = config;
