@@ -14,6 +14,8 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Sizes;
+import io.llmc.tensor.BlockType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -30,17 +32,24 @@ import java.util.stream.Collectors;
 ///
 /// @param lines what and how much, for people; the keys are names
 /// @param json the same for programs
-/// @param tensors every tensor and the file that it lies in
+/// @param tensors in file order
 record InspectReport(
         SequencedMap<String, String> lines,
         SequencedMap<String, Object> json,
-        SequencedMap<TensorInfo, Path> tensors) {
+        List<Entry> tensors) {
+    /// A tensor as its file has it.
+    private record Entry(String name, String type, Shape shape, long bytes, Path file) {
+        static Entry of(Checkpoint c, String name) {
+            TensorInfo info = c.info(name);
+            String type = c.blocks(name).map(BlockType::name).orElse(info.dtype().name());
+            return new Entry(name, type, info.shape(), c.bytes(name), c.file(name));
+        }
+    }
+
 
     static InspectReport of(Checkpoint checkpoint) {
-        SequencedMap<TensorInfo, Path> tensors = new LinkedHashMap<>();
-        checkpoint
-                .names()
-                .forEach(name -> tensors.put(checkpoint.info(name), checkpoint.file(name)));
+        List<Entry> tensors =
+                checkpoint.names().stream().map(name -> Entry.of(checkpoint, name)).toList();
         InspectReport report =
                 new InspectReport(new LinkedHashMap<>(), new LinkedHashMap<>(), tensors);
         report.describe(checkpoint);
@@ -54,13 +63,8 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach((t, file) ->
-                all.row(
-                        t.name(),
-                        t.dtype(),
-                        t.shape(),
-                        Sizes.format(t.byteSize()),
-                        file.getFileName()));
+        tensors.forEach(t ->
+                all.row(t.name, t.type, t.shape, Sizes.format(t.bytes), t.file.getFileName()));
         return table + "\n" + all;
     }
 
@@ -91,7 +95,7 @@ record InspectReport(
                             c.isReadable() ? ModelDirectory.settled(c, notes::add) : c));
         }
         Map<String, Long> types = new TreeMap<>();
-        tensors.keySet().forEach(t -> types.merge(t.dtype().toString(), t.byteSize(), Long::sum));
+        tensors.forEach(t -> types.merge(t.type, t.bytes, Long::sum));
         say(
                 "data types",
                 types.entrySet().stream()
@@ -125,12 +129,12 @@ record InspectReport(
     }
 
     private void describeWeights(Checkpoint c) {
-        long bytes = tensors.keySet().stream().mapToLong(TensorInfo::byteSize).sum();
+        long bytes = tensors.stream().mapToLong(Entry::bytes).sum();
         String files = c.weightFiles().size() == 1 ? "1 file" : c.weightFiles().size() + " files";
         String size = "%s in %s".formatted(Sizes.format(bytes), files);
         try (TensorReader reader = c.reader()) {
             c.requireReadable();
-            String grids = c.quantization().isEmpty() ? "none" : grids(reader);
+            String grids = c.isQuantized() ? grids(reader) : "none";
             say("quantization", grids, "quantization", grids);
             SizeReport report = SizeReport.of(c);
             say(
@@ -150,23 +154,25 @@ record InspectReport(
     /// Layout and grid of the packed layers: one for all in most checkpoints.
     private String grids(TensorReader reader) {
         Set<String> linears = new LinkedHashSet<>();
-        tensors.keySet().forEach(t -> linears.add(parent(t.name())));
+        tensors.forEach(t -> linears.add(parent(t.name)));
         Set<String> grids = new LinkedHashSet<>();
         for (String linear : linears) {
             Layouts.ALL.stream()
                     .filter(layout -> layout.matches(reader.checkpoint(), linear))
                     .findFirst()
-                    .filter(layout -> !layout.name().equals("dense"))
+                    .filter(layout ->
+                            !layout.name().equals("dense")
+                                    || reader.checkpoint().blocks(linear + ".weight").isPresent())
                     .map(layout -> layout.decode(reader, linear))
-                    .filter(Weight.Grouped.class::isInstance)
+                    .filter(w -> !(w instanceof Weight.Dense))
                     .ifPresent(w -> grids.add(w.encoding().describe()));
         }
         String layout =
                 reader.checkpoint()
                         .quantization()
-                        .map(q -> q.path("quant_method").asText())
+                        .map(q -> q.path("quant_method").asText() + ", ")
                         .orElse("");
-        return layout + ", " + String.join("; ", grids);
+        return layout + String.join("; ", grids);
     }
 
     private static String parent(String tensor) {

@@ -2,7 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.formats.Checkpoint;
-import java.nio.file.Files;
+import io.llmc.formats.Formats;
 import java.nio.file.Path;
 import picocli.CommandLine.Parameters;
 
@@ -11,12 +11,12 @@ final class ModelOptions {
     @Parameters(
             index = "0",
             paramLabel = "MODEL",
-            description = "Directory with config.json and .safetensors files.")
+            description = "Directory with config.json and .safetensors files, or a .gguf file.")
     private Path model;
 
     /// Whether its weights are packed; what cannot be read is told later, by who needs it.
     boolean toPacked() {
-        if (!Files.isRegularFile(model.resolve("config.json"))) {
+        if (!Formats.matches(model)) {
             return false;
         }
         try (Checkpoint checkpoint = Checkpoint.open(model)) {

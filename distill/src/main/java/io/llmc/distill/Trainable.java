@@ -78,7 +78,7 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
 
     /// @throws UserException where a packed weight would have to change
     static void requireUnpacked(Checkpoint c, DistillSpec spec) {
-        if (c.quantization().isEmpty()) {
+        if (!c.isQuantized()) {
             return;
         }
         if (spec.lora() != null) {

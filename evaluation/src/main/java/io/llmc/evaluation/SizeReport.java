@@ -51,7 +51,7 @@ public record SizeReport(long bytes, long tensorBytes, long parameters) {
             for (String name : c.names()) {
                 TensorInfo info = c.info(name);
                 if (!isBuffer(info)) {
-                    tensorBytes += info.byteSize();
+                    tensorBytes += c.bytes(name);
                     parameters += parameters(c, reader, info);
                 }
             }

@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
@@ -151,6 +152,16 @@ public final class Checkpoint implements AutoCloseable {
         return view == null ? stored(name).file().path() : directory();
     }
 
+    /// What a tensor takes in the file.
+    public long bytes(String name) {
+        return view == null ? stored(name).bytes() : info(name).byteSize();
+    }
+
+    /// The blocks in which the file has a matrix; empty for plain values.
+    public Optional<BlockType> blocks(String name) {
+        return view == null ? stored(name).blocks() : Optional.empty();
+    }
+
     /// Free texts of the files; the first wins.
     public Map<String, String> metadata() {
         return container.metadata();
@@ -172,6 +183,12 @@ public final class Checkpoint implements AutoCloseable {
     /// tools left instead.
     public Optional<ObjectNode> quantization() {
         return quantizationSection().map(section -> section.values().deepCopy());
+    }
+
+    /// Whether weights are packed: as the config says, or since the file has blocks.
+    public boolean isQuantized() {
+        return quantizationSection().isPresent()
+                || names().stream().anyMatch(name -> blocks(name).isPresent());
     }
 
     private Optional<ConfigSection> quantizationSection() {
@@ -207,7 +224,8 @@ public final class Checkpoint implements AutoCloseable {
         Set<String> linears = new LinkedHashSet<>();
         for (String name : names()) {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-            if (Layouts.ALL.stream()
+            if (blocks(name).isPresent()
+                    || Layouts.ALL.stream()
                     .anyMatch(l -> !l.name().equals("dense") && l.matches(this, linear))) {
                 linears.add(linear);
             }

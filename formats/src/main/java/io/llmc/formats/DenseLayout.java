@@ -33,7 +33,7 @@ final class DenseLayout implements WeightLayout {
     @Override
     public Weight decode(TensorReader reader, String linear) {
         require(reader, linear);
-        return new Weight.Dense(reader.tensor(linear + WEIGHT));
+        return reader.matrix(linear + WEIGHT);
     }
 
     @Override

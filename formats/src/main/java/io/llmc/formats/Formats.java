@@ -16,6 +16,11 @@ public final class Formats {
 
     private Formats() {}
 
+    /// Whether a path looks like a model.
+    public static boolean matches(Path path) {
+        return ALL.stream().anyMatch(format -> format.matches(path));
+    }
+
     static CheckpointFormat of(Path path) {
         return ALL.stream()
                 .filter(format -> format.matches(path))

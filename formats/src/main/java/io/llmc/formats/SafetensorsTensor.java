@@ -18,6 +18,11 @@ record SafetensorsTensor(TensorInfo info, SafetensorsHeader.Entry entry, OpenFil
             ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     @Override
+    public long bytes() {
+        return entry.bytes();
+    }
+
+    @Override
     public boolean isMapped() {
         return info.dtype() == entry.info().dtype();
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -8,6 +9,7 @@ import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -19,6 +21,9 @@ public final class TensorReader implements AutoCloseable {
     private final Arena arena;
     private final AtomicLong mappedBytes = new AtomicLong();
     private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
+
+    /// Matrices as the blocks that their file has.
+    private final Map<String, Tensor> packed = new ConcurrentHashMap<>();
 
     /// Null for a checkpoint with files of its own.
     private final TensorReader base;
@@ -56,7 +61,11 @@ public final class TensorReader implements AutoCloseable {
             }
             return made;
         }
-        StoredTensor stored = checkpoint.stored(name);
+        return map(checkpoint.stored(name));
+    }
+
+    private Tensor map(StoredTensor stored) {
+        TensorInfo info = stored.info();
         if (stored.isMapped()) {
             memory.take(info.byteSize());
             mappedBytes.addAndGet(info.byteSize());
@@ -80,6 +89,18 @@ public final class TensorReader implements AutoCloseable {
                     checkpoint.file(name), "%s, expected %s".formatted(info, expected));
         }
         return tensor(name);
+    }
+
+    /// A matrix under its plain name, in the encoding that its file has for it.
+    Weight matrix(String name) {
+        Optional<BlockType> blocks = checkpoint.blocks(name);
+        if (blocks.isEmpty()) {
+            return new Weight.Dense(tensor(name));
+        }
+        return new Weight.Blocks(
+                blocks.get(),
+                checkpoint.info(name).shape().dim(1),
+                packed.computeIfAbsent(name, _ -> map(checkpoint.stored(name).packed())));
     }
 
     /// A linear layer's matrix in whatever encoding the checkpoint has for it. Extra memory, such

@@ -51,6 +51,7 @@ public record UnpackPass() implements ModelPass {
 
     /// What a linear layer keeps beside its weight.
     private static final String BIAS = ".bias";
+    private static final String WEIGHT = ".weight";
 
     @Override
     public String name() {
@@ -117,7 +118,9 @@ public record UnpackPass() implements ModelPass {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : source.names()) {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-            if (!packed.contains(linear) || name.equals(linear + BIAS)) {
+            if (!packed.contains(linear)
+                    || name.equals(linear + BIAS)
+                    || name.equals(linear + WEIGHT)) {
                 infos.put(name, source.info(name));
             } else {
                 if (!linears.containsKey(linear)) {
@@ -139,14 +142,14 @@ public record UnpackPass() implements ModelPass {
                 infos,
                 (name, base, memory) -> {
                     String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-                    return packed.contains(linear) && !name.endsWith(BIAS)
-                            ? values(
+                    return source.has(name)
+                            ? base.tensor(name)
+                            : values(
                                     base,
                                     linears.get(linear),
                                     infos.get(name).dtype(),
                                     spec.inOutLinears(),
-                                    memory)
-                            : base.tensor(name);
+                                    memory);
                 });
     }
 
@@ -160,7 +163,7 @@ public record UnpackPass() implements ModelPass {
                         .filter(DType::isFloat)
                         .findFirst()
                         .orElse(DType.F16);
-        String name = linear.name() + ".weight";
+        String name = linear.name() + WEIGHT;
         return inOut
                 ? TensorInfo.of(name, dtype, linear.in(), linear.out())
                 : TensorInfo.of(name, dtype, linear.out(), linear.in());

@@ -13,6 +13,7 @@ import io.llmc.formats.Range;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.Shape;
 import java.math.BigInteger;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
 
@@ -222,16 +223,17 @@ record GgufHeader(ConfigSection metadata, SequencedMap<String, Entry> tensors) {
         }
 
         private long bytes(String name, GgufType type, long[] dims) {
-            if (dims[dims.length - 1] % type.elements() != 0) {
+            long row = dims[dims.length - 1];
+            if (row % type.length() != 0 || type.length() > 1 && dims.length != 2) {
                 throw in.wrong(
-                        "tensor '%s' is %s and has rows of %d, expected a multiple of %d"
-                                .formatted(name, type, dims[dims.length - 1], type.elements()));
+                        "tensor '%s' is %s%s, expected a matrix with rows of a multiple of %d"
+                                .formatted(name, type, Arrays.toString(dims), type.length()));
             }
             try {
-                long size = new Shape(dims).size();
-                // Also as they are read, so that no size overflows later.
-                type.dtype().bytesFor(size);
-                return Math.multiplyExact(size / type.elements(), type.bytes());
+                Shape shape = new Shape(dims);
+                // As they are read, too, so that no size overflows later.
+                type.dtype().bytesFor(shape.size());
+                return Math.multiplyExact(type.rowBytes(row), shape.size() / row);
             } catch (ArithmeticException e) {
                 throw in.wrong("tensor '%s' has more elements than fit".formatted(name));
             }

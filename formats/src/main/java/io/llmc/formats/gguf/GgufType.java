@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.gguf;
 
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.DType;
 import java.util.Map;
 import java.util.Optional;
@@ -9,12 +10,10 @@ import java.util.Optional;
 ///
 /// @see <a href="https://github.com/ggml-org/ggml/blob/master/include/ggml.h">ggml_type</a>
 enum GgufType {
-    F32(0, 1, 4, DType.F32),
-    F16(1, 1, 2, DType.F16),
-
-    /// 32 signed bytes behind one F16 scale; `w = d * q`, which F32 holds exactly.
-    Q8_0(8, 32, 34, DType.F32),
-    BF16(30, 1, 2, DType.BF16);
+    F32(0, null, DType.F32),
+    F16(1, null, DType.F16),
+    Q8_0(8, BlockType.Q8_0, DType.F32),
+    BF16(30, null, DType.BF16);
 
     /// What ggml calls the others.
     private static final Map<Integer, String> OTHERS =
@@ -52,17 +51,16 @@ enum GgufType {
                     Map.entry(42, "Q2_0"));
 
     private final int number;
-    private final int elements;
-    private final int bytes;
+
+    /// Null for plain values.
+    private final BlockType blocks;
+
     private final DType dtype;
 
-    /// @param elements of a row in one block
-    /// @param bytes of a block
     /// @param dtype in which values are read
-    GgufType(int number, int elements, int bytes, DType dtype) {
+    GgufType(int number, BlockType blocks, DType dtype) {
         this.number = number;
-        this.elements = elements;
-        this.bytes = bytes;
+        this.blocks = blocks;
         this.dtype = dtype;
     }
 
@@ -80,19 +78,23 @@ enum GgufType {
         return of(number).map(Enum::name).orElse(OTHERS.getOrDefault(number, "type " + number));
     }
 
-    int elements() {
-        return elements;
-    }
-
-    int bytes() {
-        return bytes;
+    Optional<BlockType> blocks() {
+        return Optional.ofNullable(blocks);
     }
 
     DType dtype() {
         return dtype;
     }
 
-    boolean isBlocks() {
-        return elements > 1;
+    /// Elements of a row that lie together.
+    int length() {
+        return blocks == null ? 1 : blocks.length();
+    }
+
+    /// Bytes of a row.
+    ///
+    /// @throws ArithmeticException on overflow
+    long rowBytes(long elements) {
+        return blocks == null ? dtype.bytesFor(elements) : blocks.rowBytes(elements);
     }
 }

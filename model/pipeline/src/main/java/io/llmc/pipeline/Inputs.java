@@ -2,6 +2,7 @@
 package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.Formats;
 import io.llmc.formats.UserException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -9,9 +10,11 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.SequencedSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Pattern;
@@ -132,14 +135,14 @@ public final class Inputs {
         return files;
     }
 
-    /// What llmc reads of a model directory, or all that lies in another one.
+    /// What llmc reads of a model, or all that lies in another directory.
     private static List<Path> files(Path path) {
-        if (Files.isRegularFile(path.resolve("config.json"))) {
+        if (Formats.matches(path)) {
             try (Checkpoint c = Checkpoint.inspect(path)) {
-                List<Path> files = new ArrayList<>(List.of(path.resolve("config.json")));
+                SequencedSet<Path> files = new LinkedHashSet<>(List.of(c.config().file()));
                 files.addAll(c.weightFiles());
                 files.addAll(c.sideFiles());
-                return files;
+                return List.copyOf(files);
             }
         }
         return inside(path);

@@ -298,7 +298,8 @@ public final class Sweep implements Step.Plan {
     private Map<String, String> hashes() {
         Map<String, String> hashes = new LinkedHashMap<>();
         Inputs inputs = context.inputs();
-        hashes.put("config.json", inputs.hash(original.directory().resolve("config.json")));
+        Path config = original.config().file();
+        hashes.put(config.getFileName().toString(), inputs.hash(config));
         for (Path file : original.weightFiles()) {
             hashes.put(file.getFileName().toString(), inputs.hash(file));
         }

@@ -170,7 +170,7 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
 
     /// @throws UserException where the weights are packed
     static void requirePlain(Checkpoint c) {
-        if (c.quantization().isPresent()) {
+        if (c.isQuantized()) {
             throw new UserException(
                     c.directory() + " is already quantized",
                     "start from the original model, and prune before quantizing; what rounding lost"
