@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.cli.Verdict;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
+import io.llmc.formats.gguf.GgufBytes;
 import io.llmc.model.arch.Architectures;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -30,7 +31,8 @@ final class ModelKinds {
                 new Kind("config", 160, 64, ModelKinds::configs),
                 new Kind("quantization", 60, 64, ModelKinds::quantizations),
                 new Kind("index", 50, 64, ModelKinds::indexes),
-                new Kind("header", 330, 64, ModelKinds::headers));
+                new Kind("header", 330, 64, ModelKinds::headers),
+                new Kind("gguf", 100, 64, ModelKinds::ggufs));
     }
 
     /// The bundled models: a directory for each architecture.
@@ -252,6 +254,58 @@ final class ModelKinds {
                 }
             }
         };
+    }
+
+    /// Keys and tensors of a small llama, some with other types and numbers, and all its bytes.
+    private static Kind.Reader ggufs(Path work) {
+        Path file = work.resolve("model.gguf");
+        return new Kind.Reader() {
+            @Override
+            public Kind.Input make(SplittableRandom random) {
+                GgufBytes seed = GgufBytes.llama();
+                for (int left = Trees.geometric(random); left > 0; left--) {
+                    change(seed, random);
+                }
+                byte[] all = seed.toBytes();
+                return FileInput.of(
+                        "model.gguf", random.nextInt(3) == 0 ? Texts.changed(all, random) : all);
+            }
+
+            @Override
+            public void read(Kind.Input input) throws Exception {
+                input.save(work);
+                try (Checkpoint c = Checkpoint.open(file);
+                        TensorReader reader = c.reader()) {
+                    Verdict.describe(c);
+                    Architectures.specOf(c);
+                    c.names().forEach(reader::tensor);
+                    reader.weight("model.layers.0.mlp.up_proj");
+                }
+            }
+        };
+    }
+
+    private static void change(GgufBytes seed, SplittableRandom random) {
+        List<String> keys = seed.keys();
+        String key = keys.get(random.nextInt(keys.size()));
+        List<String> tensors = seed.tensors();
+        String tensor = tensors.get(random.nextInt(tensors.size()));
+        ByteBuffer bytes = ByteBuffer.allocate(random.nextInt(80));
+        for (int i = 0; i < bytes.capacity(); i++) {
+            bytes.put(i, (byte) (random.nextBoolean() ? 0 : random.nextInt()));
+        }
+        long[] dims = new long[random.nextInt(6)];
+        for (int i = 0; i < dims.length; i++) {
+            dims[i] = random.nextInt(4) == 0 ? random.nextLong() : 1L << random.nextInt(8);
+        }
+        switch (random.nextInt(6)) {
+            case 0 -> seed.without(key);
+            case 1 -> seed.without(tensor);
+            case 2 -> seed.key(key, random.nextInt(16), bytes);
+            case 3 -> seed.u32(key, random.nextInt(4) == 0 ? random.nextInt() : random.nextInt(9));
+            case 4 -> seed.text(key, Poison.word(random));
+            default -> seed.tensor(tensor, random.nextInt(34), dims, bytes);
+        }
     }
 
     static byte[] safetensors(byte[] header, byte[] data) {

@@ -4,8 +4,11 @@ package io.llmc.evaluation;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
@@ -16,13 +19,21 @@ import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Files;
+import java.lang.foreign.ValueLayout;
+import java.nio.ByteOrder;
 import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.List;
 
 /// A model's logits for given token ids, as a file: what any other implementation can be compared
 /// with.
 public final class LogitsDump {
+    private static final String IDS = "input_ids";
+    private static final int MAX_IDS = 1 << 27;
+    private static final ValueLayout.OfLong I64 =
+            ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+    private static final ValueLayout.OfInt I32 =
+            ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
     private final Backend backend;
     private final Progress progress;
     private final long memory;
@@ -106,15 +117,43 @@ public final class LogitsDump {
     }
 
     private static Windows readIds(Path file) {
-        SafetensorsInput.Tensor ids = SafetensorsInput.read(file, "input_ids");
-        long[] shape = ids.shape();
-        if (shape.length != 2 || shape[0] < 1 || shape[1] < 1) {
-            throw new FormatException(
-                    file,
-                    "'input_ids' has shape %s, expected [batch, tokens]"
-                            .formatted(Arrays.toString(shape)));
+        try (Checkpoint c = Checkpoint.ofFile(file);
+                TensorReader reader = c.reader()) {
+            if (!c.has(IDS)) {
+                throw new FormatException(file, "has no tensor '%s'".formatted(IDS));
+            }
+            TensorInfo info = c.info(IDS);
+            if (info.dtype() != DType.I64 && info.dtype() != DType.I32) {
+                throw new FormatException(
+                        file,
+                        "'%s' is of type %s, expected I64 or I32".formatted(IDS, info.dtype()));
+            }
+            Shape shape = info.shape();
+            if (shape.rank() != 2 || shape.size() < 1 || shape.size() > MAX_IDS) {
+                throw new FormatException(
+                        file,
+                        "'%s' has shape %s, expected [batch, tokens] of up to %,d ids"
+                                .formatted(IDS, shape, MAX_IDS));
+            }
+            return Windows.of(
+                    ids(file, reader.tensor(IDS)), Math.toIntExact(shape.dim(1)));
         }
-        return Windows.of(ids.toInts(), Math.toIntExact(shape[1]));
+    }
+
+    private static int[] ids(Path file, Tensor tensor) {
+        if (tensor.dtype() == DType.I32) {
+            return tensor.bytes().toArray(I32);
+        }
+        long[] values = tensor.bytes().toArray(I64);
+        int[] ids = new int[values.length];
+        for (int i = 0; i < ids.length; i++) {
+            if (values[i] != (int) values[i]) {
+                throw new FormatException(
+                        file, "'%s' holds %d, which is no token id".formatted(IDS, values[i]));
+            }
+            ids[i] = (int) values[i];
+        }
+        return ids;
     }
 
     @MustBeClosed

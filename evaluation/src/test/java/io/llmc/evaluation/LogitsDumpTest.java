@@ -88,13 +88,13 @@ class LogitsDumpTest {
         assertThatThrownBy(() -> dump(model, ids("I64", "[1,1]", 8, 0, 1), out))
                 .hasMessageContaining("holds 4294967296, which is no token id");
         assertThatThrownBy(() -> dump(model, ids("I32", "[1,3]", 8, 0, 0), out))
-                .hasMessageContaining("do not fit together");
+                .hasMessageContaining("takes 12 bytes, but its data offsets span 8");
         assertThatThrownBy(() -> dump(model, ids("I32", "[1,2]", 80, 0, 0), out))
-                .hasMessageContaining("do not fit together");
+                .hasMessageContaining("is cut short or broken");
         assertThatThrownBy(() -> dump(model, ids("I32", "[-1,2]", 8, 0, 0), out))
                 .hasMessageContaining("expected whole numbers from 0");
-        assertThatThrownBy(() -> dump(model, ids("I64", "[4294967296,4294967296]", 0), out))
-                .hasMessageContaining("do not fit together");
+        assertThatThrownBy(() -> dump(model, ids("I32", "[0,2]", 0), out))
+                .hasMessageContaining("expected [batch, tokens] of up to");
         assertThatThrownBy(() -> dump(model, model.resolve("model.safetensors"), out))
                 .hasMessageContaining("has no tensor 'input_ids'");
         assertThatThrownBy(() -> dump(model, model.resolve("config.json"), out))
@@ -140,22 +140,11 @@ class LogitsDumpTest {
         return Files.write(temp.resolve("ids.safetensors"), bytes.array());
     }
 
-    /// Tensor `logits` of a file, by way of a checkpoint that holds nothing else.
-    private float[] floats(Path file) throws IOException {
-        Path directory = Files.createTempDirectory("logits");
-        try {
-            Files.writeString(directory.resolve("config.json"), "{}");
-            Files.copy(file, directory.resolve("model.safetensors"));
-            try (Checkpoint c = Checkpoint.inspect(directory);
-                    TensorReader reader = c.reader()) {
-                assertThat(c.info("logits").dtype()).isEqualTo(DType.F32);
-                return reader.tensor("logits").bytes().toArray(ValueLayout.JAVA_FLOAT);
-            }
-        } finally {
-            for (Path p : list(directory)) {
-                Files.delete(p);
-            }
-            Files.delete(directory);
+    private static float[] floats(Path file) {
+        try (Checkpoint c = Checkpoint.ofFile(file);
+                TensorReader reader = c.reader()) {
+            assertThat(c.info("logits").dtype()).isEqualTo(DType.F32);
+            return reader.tensor("logits").bytes().toArray(ValueLayout.JAVA_FLOAT);
         }
     }
 

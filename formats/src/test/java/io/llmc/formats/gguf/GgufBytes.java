@@ -35,6 +35,14 @@ public final class GgufBytes {
                 .f32("token_embd.weight", new long[] {32, 3}, ramp(96));
     }
 
+    public List<String> keys() {
+        return List.copyOf(keys.keySet());
+    }
+
+    public List<String> tensors() {
+        return List.copyOf(tensors.keySet());
+    }
+
     static float[] ramp(int length) {
         float[] values = new float[length];
         for (int i = 0; i < length; i++) {
