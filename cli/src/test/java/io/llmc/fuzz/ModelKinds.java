@@ -262,7 +262,11 @@ final class ModelKinds {
         return new Kind.Reader() {
             @Override
             public Kind.Input make(SplittableRandom random) {
-                GgufBytes seed = GgufBytes.llama();
+                long[] square = {32, 32};
+                GgufBytes seed =
+                        GgufBytes.llama()
+                                .tensor("blk.0.ffn_up.weight", 8, square, ByteBuffer.allocate(1088))
+                                .tensor("blk.0.attn_q.weight", 1, square, ByteBuffer.allocate(2048));
                 for (int left = Trees.geometric(random); left > 0; left--) {
                     change(seed, random);
                 }
@@ -287,8 +291,11 @@ final class ModelKinds {
 
     private static void change(GgufBytes seed, SplittableRandom random) {
         List<String> keys = seed.keys();
-        String key = keys.get(random.nextInt(keys.size()));
-        List<String> tensors = seed.tensors();
+        String key =
+                keys.isEmpty() || random.nextInt(8) == 0
+                        ? Poison.word(random)
+                        : keys.get(random.nextInt(keys.size()));
+        List<String> tensors = List.of("token_embd.weight", "blk.0.attn_q.weight", "output.weight");
         String tensor = tensors.get(random.nextInt(tensors.size()));
         ByteBuffer bytes = ByteBuffer.allocate(random.nextInt(80));
         for (int i = 0; i < bytes.capacity(); i++) {

@@ -39,10 +39,6 @@ public final class GgufBytes {
         return List.copyOf(keys.keySet());
     }
 
-    public List<String> tensors() {
-        return List.copyOf(tensors.keySet());
-    }
-
     static float[] ramp(int length) {
         float[] values = new float[length];
         for (int i = 0; i < length; i++) {
