@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.TreeMap;
 import java.util.stream.Stream;
 
 /// What stands in a model directory, as far as opening and `inspect` read it.
@@ -262,11 +263,19 @@ final class ModelKinds {
         return new Kind.Reader() {
             @Override
             public Kind.Input make(SplittableRandom random) {
-                long[] square = {32, 32};
-                GgufBytes seed =
-                        GgufBytes.llama()
-                                .tensor("blk.0.ffn_up.weight", 8, square, ByteBuffer.allocate(1088))
-                                .tensor("blk.0.attn_q.weight", 1, square, ByteBuffer.allocate(2048));
+                GgufBytes seed = GgufBytes.llama();
+                for (String norm : List.of("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm")) {
+                    seed.tensor(norm + ".weight", 0, new long[] {32}, ByteBuffer.allocate(128));
+                }
+                Map<String, Integer> rows =
+                        new TreeMap<>(Map.of("attn_q", 16, "attn_k", 8, "attn_v", 8, "ffn_gate", 32, "ffn_up", 32, "ffn_down", 32));
+                rows.forEach((part, out) ->
+                        seed.tensor(
+                                "blk.0." + part + ".weight",
+                                part.startsWith("ffn") ? 8 : 1,
+                                new long[] {32, out},
+                                ByteBuffer.allocate(part.startsWith("ffn") ? 34 * out : 64 * out)));
+                seed.tensor("blk.0.attn_output.weight", 30, new long[] {16, 32}, ByteBuffer.allocate(1024));
                 for (int left = Trees.geometric(random); left > 0; left--) {
                     change(seed, random);
                 }
