@@ -31,7 +31,8 @@ final class DistillCommand implements Callable<Integer> {
             index = "0",
             arity = "0..1",
             paramLabel = "MODEL",
-            description = "The student: a directory with config.json and .safetensors files, or a .gguf file.")
+            description =
+                    "The student: a directory with config.json and .safetensors files, or a .gguf file.")
     private String model;
 
     @Mixin private TrainingOptions training;

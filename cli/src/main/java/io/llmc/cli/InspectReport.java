@@ -46,7 +46,6 @@ record InspectReport(
         }
     }
 
-
     static InspectReport of(Checkpoint checkpoint) {
         List<Entry> tensors =
                 checkpoint.names().stream().map(name -> Entry.of(checkpoint, name)).toList();
@@ -63,8 +62,8 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach(t ->
-                all.row(t.name, t.type, t.shape, Sizes.format(t.bytes), t.file.getFileName()));
+        tensors.forEach(
+                t -> all.row(t.name, t.type, t.shape, Sizes.format(t.bytes), t.file.getFileName()));
         return table + "\n" + all;
     }
 

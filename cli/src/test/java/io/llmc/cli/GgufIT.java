@@ -72,8 +72,7 @@ class GgufIT {
             }
         }
         Files.write(directory.resolve("model.gguf"), out.toBytes());
-        Files.copy(
-                Cli.TALE_LLAMA.resolve("tokenizer.json"), directory.resolve("tokenizer.json"));
+        Files.copy(Cli.TALE_LLAMA.resolve("tokenizer.json"), directory.resolve("tokenizer.json"));
     }
 
     private static void add(GgufBytes out, TensorInfo info, Tensor tensor, boolean blocks) {
@@ -105,10 +104,7 @@ class GgufIT {
             put(data, row, packs);
         }
         out.tensor(
-                gguf,
-                packs ? Q8_0 : BF16,
-                dims.length == 1 ? dims : new long[] {cols, rows},
-                data);
+                gguf, packs ? Q8_0 : BF16, dims.length == 1 ? dims : new long[] {cols, rows}, data);
     }
 
     private static void put(ByteBuffer data, float[] row, boolean blocks) {
@@ -181,7 +177,17 @@ class GgufIT {
     void plainValuesAreQuantized() throws IOException {
         for (Path model : new Path[] {Cli.TALE_LLAMA, shared.resolve("plain")}) {
             Path out = dir.resolve(model.getFileName().toString());
-            done(Cli.run("quantize", model, "-o", out, "--method", "rtn", "--math", "portable", "-q"));
+            done(
+                    Cli.run(
+                            "quantize",
+                            model,
+                            "-o",
+                            out,
+                            "--method",
+                            "rtn",
+                            "--math",
+                            "portable",
+                            "-q"));
             assertThat(out.resolve("tokenizer.json")).exists();
         }
         try (Checkpoint a = Checkpoint.open(dir.resolve("tale-llama"));

@@ -268,14 +268,31 @@ final class ModelKinds {
                     seed.tensor(norm + ".weight", 0, new long[] {32}, ByteBuffer.allocate(128));
                 }
                 Map<String, Integer> rows =
-                        new TreeMap<>(Map.of("attn_q", 16, "attn_k", 8, "attn_v", 8, "ffn_gate", 32, "ffn_up", 32, "ffn_down", 32));
+                        new TreeMap<>(
+                                Map.of(
+                                        "attn_q",
+                                        16,
+                                        "attn_k",
+                                        8,
+                                        "attn_v",
+                                        8,
+                                        "ffn_gate",
+                                        32,
+                                        "ffn_up",
+                                        32,
+                                        "ffn_down",
+                                        32));
                 rows.forEach((part, out) ->
                         seed.tensor(
                                 "blk.0." + part + ".weight",
                                 part.startsWith("ffn") ? 8 : 1,
                                 new long[] {32, out},
                                 ByteBuffer.allocate(part.startsWith("ffn") ? 34 * out : 64 * out)));
-                seed.tensor("blk.0.attn_output.weight", 30, new long[] {16, 32}, ByteBuffer.allocate(1024));
+                seed.tensor(
+                        "blk.0.attn_output.weight",
+                        30,
+                        new long[] {16, 32},
+                        ByteBuffer.allocate(1024));
                 for (int left = Trees.geometric(random); left > 0; left--) {
                     change(seed, random);
                 }

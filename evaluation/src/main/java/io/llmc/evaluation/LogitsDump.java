@@ -18,9 +18,9 @@ import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Files;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -135,8 +135,7 @@ public final class LogitsDump {
                         "'%s' has shape %s, expected [batch, tokens] of up to %,d ids"
                                 .formatted(IDS, shape, MAX_IDS));
             }
-            return Windows.of(
-                    ids(file, reader.tensor(IDS)), Math.toIntExact(shape.dim(1)));
+            return Windows.of(ids(file, reader.tensor(IDS)), Math.toIntExact(shape.dim(1)));
         }
     }
 

@@ -226,7 +226,7 @@ public final class Checkpoint implements AutoCloseable {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
             if (blocks(name).isPresent()
                     || Layouts.ALL.stream()
-                    .anyMatch(l -> !l.name().equals("dense") && l.matches(this, linear))) {
+                            .anyMatch(l -> !l.name().equals("dense") && l.matches(this, linear))) {
                 linears.add(linear);
             }
         }

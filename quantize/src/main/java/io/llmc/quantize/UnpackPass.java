@@ -51,6 +51,7 @@ public record UnpackPass() implements ModelPass {
 
     /// What a linear layer keeps beside its weight.
     private static final String BIAS = ".bias";
+
     private static final String WEIGHT = ".weight";
 
     @Override

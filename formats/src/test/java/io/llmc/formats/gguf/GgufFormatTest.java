@@ -225,7 +225,9 @@ class GgufFormatTest {
                         GgufBytes.llama().f32("blk.0.ssm_a.weight", ROW, ramp(32))),
                 arguments("'output.weight' is Q4_K", tensor(12, 256, 1)),
                 arguments("'output.weight' is type 99", tensor(99, 256, 1)),
-                arguments("[1, 33], expected a matrix with rows of a multiple of 32", tensor(8, 33, 1)),
+                arguments(
+                        "[1, 33], expected a matrix with rows of a multiple of 32",
+                        tensor(8, 33, 1)),
                 arguments("a dimension of 0", tensor(0, 32, 0)),
                 arguments("more elements than fit", tensor(0, 1L << 40, 1L << 40)),
                 arguments("more elements than fit", tensor(8, 1L << 40, 1L << 21)),
