@@ -23,15 +23,19 @@ final class E4m3 {
                         ByteVector.fromArray(Lanes.OCTETS, codes, at)
                                 .convertShape(VectorOperators.B2I, I, 0);
         IntVector magnitude = code.and(0x7f);
-        // The product moves the exponent's bias from 7 to 127, of subnormal numbers too.
-        IntVector bits =
+        // The exponent's bias goes from 7 to 127. Numbers below 2^-6 are multiples of 2^-9, and are
+        // made as such: arithmetic on subnormal floats is slow.
+        FloatVector normal =
                 magnitude
                         .lanewise(VectorOperators.LSHL, 20)
-                        .reinterpretAsFloats()
-                        .mul(0x1p120f)
-                        .reinterpretAsInts();
-        bits = bits.blend(0x7fc00000, magnitude.compare(VectorOperators.EQ, 0x7f));
-        return bits.or(code.and(0x80000000)).reinterpretAsFloats();
+                        .add(127 - 7 << 23)
+                        .reinterpretAsFloats();
+        FloatVector small =
+                ((FloatVector) magnitude.convert(VectorOperators.I2F, 0)).mul(0x1p-9f);
+        FloatVector value =
+                normal.blend(small, magnitude.compare(VectorOperators.LT, 8).cast(F))
+                        .blend(Float.NaN, magnitude.compare(VectorOperators.EQ, 0x7f).cast(F));
+        return value.reinterpretAsInts().or(code.and(0x80000000)).reinterpretAsFloats();
     }
 
     /// The nearest numbers that have a code, half to even; beyond 448 it is 448, NaN stays.
