@@ -30,8 +30,7 @@ final class E4m3 {
                         .lanewise(VectorOperators.LSHL, 20)
                         .add(127 - 7 << 23)
                         .reinterpretAsFloats();
-        FloatVector small =
-                ((FloatVector) magnitude.convert(VectorOperators.I2F, 0)).mul(0x1p-9f);
+        FloatVector small = ((FloatVector) magnitude.convert(VectorOperators.I2F, 0)).mul(0x1p-9f);
         FloatVector value =
                 normal.blend(small, magnitude.compare(VectorOperators.LT, 8).cast(F))
                         .blend(Float.NaN, magnitude.compare(VectorOperators.EQ, 0x7f).cast(F));
