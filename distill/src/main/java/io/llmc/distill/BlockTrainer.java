@@ -20,7 +20,7 @@ import io.llmc.tensor.Tensor;
 /// over the mean square of the target.
 final class BlockTrainer implements AutoCloseable {
     private final Backend backend;
-    private final Student student;
+    private final TrainedModel student;
     private final DecoderBlock block;
     private final HiddenStates inputs;
     private final HiddenStates targets;
@@ -31,7 +31,7 @@ final class BlockTrainer implements AutoCloseable {
     /// @param targets the same windows behind the teacher's blocks
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    BlockTrainer(Student student, HiddenStates inputs, HiddenStates targets, int batch) {
+    BlockTrainer(TrainedModel student, HiddenStates inputs, HiddenStates targets, int batch) {
         this.student = student;
         this.block = student.blocks().getFirst();
         this.inputs = inputs;
@@ -40,7 +40,7 @@ final class BlockTrainer implements AutoCloseable {
         int rows = batch * inputs.windows().length();
         int hidden = student.model().spec().hidden();
         inputs.prepare(block);
-        long kept = ArenaPlan.kept(block, rows, hidden, inputs.positions(), backend);
+        long kept = ArenaPlan.kept(block, rows, hidden, student.positions(), backend);
         this.arena = backend.newArena(bytes(kept, rows, hidden));
     }
 
@@ -77,7 +77,7 @@ final class BlockTrainer implements AutoCloseable {
                                     backend,
                                     tape,
                                     tape.kept(),
-                                    inputs.positions(),
+                                    student.positions(),
                                     Tap.NONE,
                                     false),
                             x);
@@ -96,7 +96,7 @@ final class BlockTrainer implements AutoCloseable {
         try (TensorArena step = arena.scratch()) {
             Tensor x = gathered(inputs, windows, step);
             Tensor target = gathered(targets, windows, step);
-            Tensor y = block.forward(new Forward(backend, step, inputs.positions()), x);
+            Tensor y = block.forward(new Forward(backend, step, student.positions()), x);
             return error(null, y, target, 0, step);
         }
     }

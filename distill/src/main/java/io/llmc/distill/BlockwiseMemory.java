@@ -44,7 +44,7 @@ record BlockwiseMemory(boolean spills, long bytes) {
         long healing = Math.max(theirs.block(), block + Math.max(block + step, own.writtenBlock()));
         long around = mine.outer() + theirs.outer() + mine.pass() + theirs.pass();
         long kernels = own.kernels(rows) + TrainState.CHUNK + SLACK;
-        long writing = block + own.writing() + kernels;
+        long writing = own.writing() + kernels;
         long resident =
                 Sizes.roundUp(
                         Math.max(

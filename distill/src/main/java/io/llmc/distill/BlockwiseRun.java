@@ -9,7 +9,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
@@ -17,7 +16,6 @@ import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
-import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -99,9 +97,9 @@ final class BlockwiseRun {
 
     SequencedMap<String, Object> run() {
         scope.progress().note("blocks of the teacher, " + map.found() + ": " + map.counterparts());
-        try (HealedBlocks healed = new HealedBlocks(student, scope.backend(), spec, work)) {
+        try (HealedBlocks healed = new HealedBlocks(student, work)) {
             heal(healed);
-            write(healed);
+            DistillRun.write(scope, spec, student, healed, work);
         }
         OutputDirectory.deleteTree(work.resolve(STATES));
         DistillRun.writeLog(log, work);
@@ -112,18 +110,6 @@ final class BlockwiseRun {
         return spec.lora() == null || spec.lora().merges();
     }
 
-    private void write(HealedBlocks healed) {
-        if (merges()) {
-            long shardSize = scope.recipe().save().shardSize();
-            CheckpointCopy.write(healed.checkpoint(), work, shardSize, scope.backend());
-            return;
-        }
-        try (Arena memory = scope.backend().host().newArena()) {
-            new PeftAdapter(student, spec.lora(), scope.model())
-                    .write(healed.adapters(memory), work);
-        }
-    }
-
     @SuppressWarnings("MustBeClosed") // all are resources of the try
     private void heal(HealedBlocks healed) {
         Backend backend = scope.backend();
@@ -131,7 +117,8 @@ final class BlockwiseRun {
         Windows windows = batches.windows(needed);
         boolean spills =
                 BlockwiseMemory.of(student, teacher, spec, backend, scope.memory()).spills();
-        try (LanguageModel mine = new LanguageModel(healed.checkpoint(), own, backend);
+        Checkpoint learnt = WriteBack.of(student, spec.lora(), healed, backend).checkpoint();
+        try (LanguageModel mine = new LanguageModel(learnt, own, backend);
                 LanguageModel theirs =
                         new LanguageModel(teacher, Architectures.specOf(teacher), backend);
                 HiddenStates inputs =
@@ -150,8 +137,6 @@ final class BlockwiseRun {
                 heal(i, healed, inputs, targets);
                 if (merges()) {
                     inputs.advance(i);
-                    // The next block needs the room.
-                    healed.close();
                 }
             }
             scope.progress().end();
@@ -161,7 +146,7 @@ final class BlockwiseRun {
     /// Learns a block, or takes it from the file that an earlier run has left.
     @SuppressWarnings("MustBeClosed") // all are resources of the try
     private void heal(int block, HealedBlocks healed, HiddenStates inputs, HiddenStates targets) {
-        try (Student student = Student.ofBlock(this.student, scope.backend(), spec, block)) {
+        try (TrainedModel student = TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
             TrainState state = TrainState.restoreWeights(healed.file(block), student);
             if (state == null) {
                 state = learned(block, student, inputs, targets);
@@ -183,7 +168,7 @@ final class BlockwiseRun {
 
     @SuppressWarnings("MustBeClosed") // a resource of the try
     private TrainState learned(
-            int block, Student student, HiddenStates inputs, HiddenStates targets) {
+            int block, TrainedModel student, HiddenStates inputs, HiddenStates targets) {
         try (BlockTrainer trainer = new BlockTrainer(student, inputs, targets, spec.batch())) {
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             Optimizer optimizer =
@@ -220,7 +205,7 @@ final class BlockwiseRun {
             int step,
             BlockTrainer trainer,
             Optimizer optimizer,
-            Student student,
+            TrainedModel student,
             LearningRate rates,
             List<String> lines) {
         student.zeroGradients();
@@ -246,10 +231,10 @@ final class BlockwiseRun {
 
     /// A block that got worse on the held-out windows stays as it was.
     @SuppressWarnings("MustBeClosed") // a resource of the try
-    private TrainState judged(int block, TrainState state, double error, Student student) {
+    private TrainState judged(int block, TrainState state, double error, TrainedModel student) {
         boolean keeps = held.length == 0 || error < state.best();
         if (!keeps) {
-            try (Student untouched = Student.ofBlock(this.student, scope.backend(), spec, block)) {
+            try (TrainedModel untouched = TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
                 student.copyFrom(untouched);
             }
         }

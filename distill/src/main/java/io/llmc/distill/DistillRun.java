@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
+import io.llmc.model.ResidentModel;
 import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Step;
@@ -38,20 +39,20 @@ record DistillRun(
     @SuppressWarnings("MustBeClosed") // a resource of the try
     SequencedMap<String, Object> run(Batches batches) {
         StepMemory memory = memory();
-        try (Student model = Student.of(student, scope.backend(), spec)) {
+        try (TrainedModel model = TrainedModel.of(student, scope.backend(), spec)) {
             SequencedMap<String, Object> values = learn(model, memory, batches);
-            write(model);
+            write(scope, spec, student, model, work());
             return values;
         }
     }
 
     @SuppressWarnings("MustBeClosed") // all are resources of the try
-    private SequencedMap<String, Object> learn(Student model, StepMemory memory, Batches batches) {
+    private SequencedMap<String, Object> learn(TrainedModel model, StepMemory memory, Batches batches) {
         Backend backend = scope.backend();
         TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
-        try (Teacher asked =
+        try (ResidentModel asked =
                         teacher != null && spec.asks()
-                                ? new Teacher(teacher, backend, spec.length())
+                                ? new ResidentModel(teacher, backend, spec.length())
                                 : null;
                 InsideLoss inside =
                         spec.inside().any()
@@ -106,19 +107,27 @@ record DistillRun(
         }
     }
 
-    private void write(Student model) {
+    /// The model with what it has learnt, or the adapter alone.
+    static void write(
+            Work.Scope scope,
+            DistillSpec spec,
+            Checkpoint student,
+            WriteBack.Learnt learnt,
+            Path work) {
+        Backend backend = scope.backend();
+        WriteBack result = WriteBack.of(student, spec.lora(), learnt, backend);
         if (spec.lora() == null || spec.lora().merges()) {
             long shardSize = scope.recipe().save().shardSize();
-            CheckpointCopy.write(model.result(), work(), shardSize, scope.backend());
+            CheckpointCopy.write(result.checkpoint(), work, shardSize, backend);
             return;
         }
-        try (Arena memory = scope.backend().host().newArena()) {
-            new PeftAdapter(student, spec.lora(), scope.model())
-                    .write(model.adapters(memory), work());
+        try (Arena memory = backend.host().newArena()) {
+            new PeftAdapter(result.student(), spec.lora(), scope.model())
+                    .write(result.adapters(memory), work);
         }
     }
 
-    private void requireBest(TrainState state, Student model) {
+    private void requireBest(TrainState state, TrainedModel model) {
         if (Double.isInfinite(state.best())) {
             throw new UserException(
                     "the loss on the held-out windows was never a finite number",
@@ -163,7 +172,7 @@ record DistillRun(
             Trainer trainer,
             Optimizer optimizer,
             LearningRate rates,
-            Student model,
+            TrainedModel model,
             Batches batches,
             int step,
             TrainState state) {
@@ -229,7 +238,7 @@ record DistillRun(
         return sum;
     }
 
-    private TrainState judged(TrainState state, Losses held, Student model) {
+    private TrainState judged(TrainState state, Losses held, TrainedModel model) {
         if (held == null) {
             return state;
         }
@@ -256,7 +265,7 @@ record DistillRun(
         }
     }
 
-    private SequencedMap<String, Object> values(TrainState state, Losses held, Student model) {
+    private SequencedMap<String, Object> values(TrainState state, Losses held, TrainedModel model) {
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("steps", state.step());
         values.put("trained_weights", model.trainedWeights());

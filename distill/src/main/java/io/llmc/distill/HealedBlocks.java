@@ -1,41 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorFile;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.SequencedMap;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
 
-/// A student whose finished blocks lie in files of the working directory, one each: seen from
-/// outside it is a checkpoint. One block at most is in memory.
-final class HealedBlocks implements AutoCloseable {
-    private final Checkpoint original;
-    private final Backend backend;
-    private final DistillSpec spec;
-    private final Path work;
+/// What a student's finished blocks have learnt: it lies in files of the working directory, one a
+/// block.
+final class HealedBlocks implements WriteBack.Learnt, AutoCloseable {
+    private static final int NONE = -1;
+
     private final List<LayerSpec> layers;
+    private final Path work;
 
-    /// The block that was last asked for.
-    private Student open;
+    /// The file of the block that was last asked for.
+    private TensorFile open;
 
-    private int openBlock = -1;
+    private int openBlock = NONE;
 
-    HealedBlocks(Checkpoint original, Backend backend, DistillSpec spec, Path work) {
-        this.original = original;
-        this.backend = backend;
-        this.spec = spec;
+    HealedBlocks(Checkpoint student, Path work) {
+        this.layers = Architectures.specOf(student).layers();
         this.work = work;
-        this.layers = Architectures.specOf(original).layers();
     }
 
     /// The file of a finished block.
@@ -43,52 +40,63 @@ final class HealedBlocks implements AutoCloseable {
         return work.resolve("block-%04d.bin".formatted(block));
     }
 
-    /// The checkpoint with what is finished at the time of each reading.
-    Checkpoint checkpoint() {
-        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
-        original.names().forEach(name -> infos.put(name, original.info(name)));
-        return original.derived(original.config(), infos, this::tensor);
+    private int block(String name) {
+        return IntStream.range(0, layers.size())
+                .filter(i -> name.startsWith(layers.get(i).prefix()))
+                .findFirst()
+                .orElse(NONE);
     }
 
-    private synchronized Tensor tensor(String name, TensorReader base, Arena memory) {
-        for (int i = 0; i < layers.size(); i++) {
-            if (name.startsWith(layers.get(i).prefix()) && Files.exists(file(i))) {
-                return block(i).written(name, base, memory);
-            }
+    @Override
+    public synchronized boolean has(String name) {
+        int block = block(name);
+        return block != NONE && Files.exists(file(block)) && names(block).anyMatch(name::equals);
+    }
+
+    @Override
+    public synchronized Tensor tensor(String name, Arena memory) {
+        try {
+            return opened(block(name)).tensor(name, memory);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
         }
-        return base.tensor(name);
+    }
+
+    /// Those of all blocks, which must be finished.
+    @Override
+    public synchronized Stream<String> names() {
+        return IntStream.range(0, layers.size()).boxed().flatMap(this::names);
+    }
+
+    private Stream<String> names(int block) {
+        try {
+            return opened(block).tensors().stream().map(TensorInfo::name);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
     }
 
     @SuppressWarnings("MustBeClosed") // closed by the next one, or by close()
-    private Student block(int i) {
-        if (i != openBlock) {
+    private TensorFile opened(int block) throws IOException {
+        if (block != openBlock) {
             close();
-            open = Student.ofBlock(original, backend, spec, i);
-            openBlock = i;
-            if (TrainState.restoreWeights(file(i), open) == null) {
+            open = TensorFile.whole(file(block));
+            if (open == null) {
                 throw new UserException(
-                        file(i) + ", a finished block, is damaged",
+                        file(block) + ", a finished block, is damaged",
                         "delete this file and run the command again");
             }
+            openBlock = block;
         }
         return open;
     }
 
-    /// Those of all blocks, which must be finished: [Student#adapters].
-    synchronized SequencedMap<String, Tensor> adapters(Arena memory) {
-        SequencedMap<String, Tensor> adapters = new LinkedHashMap<>();
-        for (int i = 0; i < layers.size(); i++) {
-            adapters.putAll(block(i).adapters(memory));
-        }
-        return adapters;
-    }
-
     @Override
-    public void close() {
+    public synchronized void close() {
         if (open != null) {
             open.close();
             open = null;
-            openBlock = -1;
+            openBlock = NONE;
         }
     }
 }

@@ -10,6 +10,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.Size;
 import io.llmc.model.Tape;
 import io.llmc.tensor.DType;
@@ -25,7 +26,7 @@ import java.util.Map;
 /// https://arxiv.org/abs/2002.10957). Each is the mean over blocks and tokens, attention over heads
 /// too; squared errors are relative to the mean square of the teacher's.
 final class InsideLoss implements AutoCloseable {
-    private final Student student;
+    private final TrainedModel student;
     private final DistillSpec.Inside spec;
     private final LayerMap map;
     private final Backend backend;
@@ -43,7 +44,7 @@ final class InsideLoss implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    InsideLoss(Student student, Teacher teacher, LayerMap map, DistillSpec distill) {
+    InsideLoss(TrainedModel student, ResidentModel teacher, LayerMap map, DistillSpec distill) {
         this.student = student;
         this.spec = distill.inside();
         this.map = map;
@@ -66,7 +67,7 @@ final class InsideLoss implements AutoCloseable {
         }
     }
 
-    private void requireEqualHeads(Teacher teacher) {
+    private void requireEqualHeads(ResidentModel teacher) {
         for (int i = 0; i < student.blocks().size(); i++) {
             LayerSpec mine = student.blocks().get(i).spec();
             LayerSpec theirs = teacher.model().spec().layers().get(map.counterparts().get(i));
@@ -89,7 +90,7 @@ final class InsideLoss implements AutoCloseable {
     }
 
     /// What the teacher's blocks gave for a batch, by the student's block.
-    final class Targets implements Teacher.Listener, AutoCloseable {
+    final class Targets implements ResidentModel.Listener, AutoCloseable {
         @SuppressWarnings("MustBeClosed") // closed by close()
         private final TensorArena kept = arena.scratch();
 

@@ -6,6 +6,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Options;
@@ -63,18 +64,39 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
                 .filter(l -> targets.selects(l.name()));
     }
 
+    /// One for a weight. Down random, up zero: at first it adds nothing.
+    Linear.Adapter adapter(Weight weight, long seed, TensorArena arena, Backend backend) {
+        Tensor down = arena.allocate(DType.F32, new Shape(rank, weight.inFeatures()));
+        Tensor up = arena.allocate(DType.F32, new Shape(weight.outFeatures(), rank));
+        backend.run(new ForwardOp.Zero(up));
+        Values.randomize(down, seed, backend);
+        return new Linear.Adapter(down, up, scale());
+    }
+
+    /// Of an arena, for the adapters of layers whose names begin so.
+    long bytes(ModelSpec model, String prefix, DistillSpec.Algorithm algorithm) {
+        return layers(model)
+                .filter(l -> l.name().startsWith(prefix))
+                .flatMap(l -> Stream.of(l.in(), l.out()))
+                .mapToLong(width -> (long) rank * width)
+                .map(size -> Parameter.bytes(size, algorithm) + 4 * size + AdamState.ALIGN)
+                .sum();
+    }
+
     /// A weight with what its adapter adds, F32 in host memory.
     ///
-    /// @param w `[out, in]` in host memory
+    /// All in host memory.
+    ///
+    /// @param w `[out, in]`
     Tensor merged(Tensor w, Tensor down, Tensor up, Backend backend, Arena memory) {
         try (TensorArena scratch =
-                backend.newArena(mergingBytes(w.shape().size(), down.shape().size()))) {
+                backend.newArena(mergingBytes(w.shape().size(), down.shape().size() + up.shape().size()))) {
             Tensor turnedDown = scratch.allocate(DType.F32, new Shape(down.cols(), down.rows()));
             Tensor added = scratch.allocate(DType.F32, w.shape());
             Tensor base = scratch.allocate(DType.F32, w.shape());
             Tensor sum = scratch.allocate(DType.F32, w.shape());
-            backend.run(new StatisticOp.Transpose(turnedDown, down));
-            backend.run(new ForwardOp.Matmul(added, up, new Weight.Dense(turnedDown)));
+            backend.run(new StatisticOp.Transpose(turnedDown, backend.adopt(down, scratch)));
+            backend.run(new ForwardOp.Matmul(added, backend.adopt(up, scratch), new Weight.Dense(turnedDown)));
             backend.run(new ForwardOp.Scale(base, backend.adopt(w, scratch), 1));
             backend.run(new ForwardOp.Add(sum, base, added, scale()));
             MemorySegment host = memory.allocate(sum.byteSize(), 64);
@@ -86,9 +108,9 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
     /// Bytes of the arena that [#merged] works in.
     ///
     /// @param size values of the weight
-    /// @param down values of the adapter's first matrix
-    static long mergingBytes(long size, long down) {
-        return 16 * size + 4 * down + 8192;
+    /// @param factors values of the adapter's matrices
+    static long mergingBytes(long size, long factors) {
+        return 16 * size + 8 * factors + 8192;
     }
 
     float scale() {

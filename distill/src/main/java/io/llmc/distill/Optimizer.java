@@ -14,11 +14,11 @@ import java.util.function.Function;
 
 /// AdamW over parameters, their gradients clipped by their common norm.
 final class Optimizer {
-    private final Collection<Student.Parameter> parameters;
+    private final Collection<Parameter> parameters;
     private final DistillSpec.Adam adam;
     private final Backend backend;
 
-    Optimizer(Collection<Student.Parameter> parameters, DistillSpec.Adam adam, Backend backend) {
+    Optimizer(Collection<Parameter> parameters, DistillSpec.Adam adam, Backend backend) {
         this.parameters = parameters;
         this.adam = adam;
         this.backend = backend;
@@ -27,7 +27,7 @@ final class Optimizer {
     /// The root of the sum of all squares.
     double gradientNorm() {
         double sum = 0;
-        for (Student.Parameter p : parameters) {
+        for (Parameter p : parameters) {
             sum += backend.squares(p.gradient());
         }
         return Math.sqrt(sum);
@@ -38,16 +38,16 @@ final class Optimizer {
     ///
     /// @return a clause for people; empty where all are finite
     Optional<String> unsound() {
-        List<Student.Parameter> sorted =
-                parameters.stream().sorted(Comparator.comparing(Student.Parameter::name)).toList();
-        Optional<String> values = unsound(sorted, Student.Parameter::values, "values");
+        List<Parameter> sorted =
+                parameters.stream().sorted(Comparator.comparing(Parameter::name)).toList();
+        Optional<String> values = unsound(sorted, Parameter::values, "values");
         return values.isPresent()
                 ? values
-                : unsound(sorted, Student.Parameter::gradient, "gradients");
+                : unsound(sorted, Parameter::gradient, "gradients");
     }
 
     private Optional<String> unsound(
-            List<Student.Parameter> sorted, Function<Student.Parameter, Tensor> part, String what) {
+            List<Parameter> sorted, Function<Parameter, Tensor> part, String what) {
         return sorted.stream()
                 .filter(p -> !Double.isFinite(backend.squares(part.apply(p))))
                 .findFirst()
@@ -84,7 +84,7 @@ final class Optimizer {
     /// @param norm of the gradients
     void step(int step, float rate, double norm) {
         float scale = adam.clip() > 0 && norm > adam.clip() ? (float) (adam.clip() / norm) : 1;
-        for (Student.Parameter p : parameters) {
+        for (Parameter p : parameters) {
             // Norms and biases are not pulled towards zero.
             float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
             OptimizerOp.AdamSpec spec =

@@ -54,7 +54,7 @@ record PeftAdapter(Checkpoint student, Lora lora, Path base) {
 
     /// Writes both files, and reads the tensors back.
     ///
-    /// @param adapters host tensors by the student's names, as [Student#adapters] gives them
+    /// @param adapters host tensors by the student's names, as [WriteBack#adapters] gives them
     void write(SequencedMap<String, Tensor> adapters, Path directory) {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         adapters.forEach((name, values) -> {

@@ -6,7 +6,7 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.LanguageModel;
-import io.llmc.model.Positions;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
 import io.llmc.tensor.DType;
@@ -24,10 +24,9 @@ final class PredictionLoss {
     /// Bytes of a student's logits that exist at once, about.
     private static final long LOGITS = 24L << 20;
 
-    private final Student student;
-    private final Teacher teacher;
+    private final TrainedModel student;
+    private final ResidentModel teacher;
     private final DistillSpec spec;
-    private final Positions positions;
     private final Backend backend;
     private final LossOp.LossWeights weights;
 
@@ -37,16 +36,14 @@ final class PredictionLoss {
     /// @param teacher null where none is asked now
     /// @param vocabulary ids that student and teacher share, the first of both
     PredictionLoss(
-            Student student,
-            Teacher teacher,
+            TrainedModel student,
+            ResidentModel teacher,
             DistillSpec spec,
-            Positions positions,
             int vocabulary) {
         this.vocabulary = vocabulary;
         this.student = student;
         this.teacher = teacher;
         this.spec = spec;
-        this.positions = positions;
         this.backend = student.model().backend();
         // The operation sees all rows, and the last of a window has no token to predict.
         float counted = spec.length() / (float) Math.max(1, spec.length() - 1);
@@ -119,7 +116,7 @@ final class PredictionLoss {
         }
         Shape shape = new Shape(n, vocabulary);
         Tensor logits = tape.kept().allocate(DType.F32, shape);
-        Forward f = new Forward(backend, tape, tape.kept(), positions, Tap.NONE, false);
+        Forward f = new Forward(backend, tape, tape.kept(), student.positions(), Tap.NONE, false);
         model.logits(f, logits, normed.rows(from, to));
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));

@@ -8,6 +8,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
@@ -138,7 +139,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     private long arenaBytes(Checkpoint teacher, int rows) {
         ModelSpec spec = Architectures.specOf(teacher);
         long logits = 4L * pieceRows(spec) * spec.vocabulary() + (1 << 16);
-        return Teacher.bytes(teacher, rows, length) + 3 * logits + 8L * rows * topK + (1 << 16);
+        return TeacherMemory.pass(teacher, rows, length) + 3 * logits + 8L * rows * topK + (1 << 16);
     }
 
     @Override
@@ -152,7 +153,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
             int rows = batch() * length;
             long bytes =
                     Sizes.roundUp(
-                            Teacher.residentBytes(teacher, backend, length)
+                            TeacherMemory.resident(teacher, backend, length)
                                     + StreamMemory.kernels(
                                             Architectures.specOf(teacher), backend, rows)
                                     + arenaBytes(teacher, rows)
@@ -263,7 +264,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         Backend backend = scope.backend();
         int piece = pieceRows(Architectures.specOf(checkpoint));
         int rows = batch * length;
-        try (Teacher teacher = new Teacher(checkpoint, backend, length);
+        try (ResidentModel teacher = new ResidentModel(checkpoint, backend, length);
                 TensorArena arena = backend.newArena(arenaBytes(checkpoint, rows))) {
             int[] top = new int[Math.multiplyExact(rows, topK)];
             float[] values = new float[top.length];
@@ -284,7 +285,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     private void ask(
             Backend backend,
-            Teacher teacher,
+            ResidentModel teacher,
             TensorArena arena,
             Windows windows,
             int piece,
@@ -292,7 +293,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
             float[] values) {
         try (TensorArena step = arena.scratch();
                 Arena host = backend.host().newArena()) {
-            Tensor normed = teacher.normed(windows, step, Teacher.Listener.NONE);
+            Tensor normed = teacher.normed(windows.ids(), step, ResidentModel.Listener.NONE);
             int rows = Math.toIntExact(normed.rows());
             Tensor ids = step.allocate(DType.I32, new Shape(rows, topK));
             Tensor logs = step.allocate(DType.F32, new Shape(rows, topK));
@@ -300,7 +301,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                 int to = Math.min(rows, from + piece);
                 try (TensorArena scratch = step.scratch()) {
                     Tensor logits =
-                            scratch.allocate(DType.F32, new Shape(to - from, teacher.vocabulary()));
+                            scratch.allocate(DType.F32, new Shape(to - from, teacher.model().spec().vocabulary()));
                     teacher.logits(logits, normed.rows(from, to), scratch);
                     backend.run(
                             new LossOp.TopLogProbabilities(

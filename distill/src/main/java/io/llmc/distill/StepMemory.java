@@ -5,7 +5,6 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.pipeline.Sizes;
@@ -64,9 +63,9 @@ record StepMemory(boolean checkpoints, long arena, long bytes) {
             DistillSpec spec = student.spec();
             int rows = batch * spec.length();
             long arena = arena(rows, checkpoints);
-            long learning = arena + Positions.bytes(student.model(), spec.length()) + 4096;
+            long learning = arena;
             if (teacher != null) {
-                learning += Teacher.residentBytes(teacher, student.backend(), spec.length());
+                learning += TeacherMemory.resident(teacher, student.backend(), spec.length());
             }
             if (spec.inside().any() && teacher != null) {
                 LayerMap map = LayerMap.of(student.c(), teacher, spec.inside().map());
@@ -129,7 +128,7 @@ record StepMemory(boolean checkpoints, long arena, long bytes) {
             long asked = 0;
             long read = 0;
             if (teacher != null) {
-                asked = Teacher.bytes(teacher, rows, student.spec().length());
+                asked = TeacherMemory.pass(teacher, rows, student.spec().length());
                 read = 8L * rows * Architectures.specOf(teacher).hidden() + 8192;
             }
             long top = cache == null ? 0 : 8L * rows * cache.topK() + 4096;

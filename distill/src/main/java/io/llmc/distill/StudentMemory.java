@@ -8,6 +8,8 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Positions;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
 import io.llmc.pipeline.StreamMemory;
@@ -31,12 +33,12 @@ record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Backend ba
         return new StudentMemory(c, Architectures.specOf(c), spec, backend);
     }
 
-    /// All of the model with gradients and Adam's states: [Student#of].
+    /// All of the model with gradients and Adam's states: [TrainedModel#of].
     long resident() {
         return student(Trainable.of(spec), _ -> true);
     }
 
-    /// The largest block, and what surrounds the blocks: [Student#ofBlock].
+    /// The largest block, and what surrounds the blocks: [TrainedModel#ofBlock].
     long block() {
         return StreamMemory.outer(c, model)
                 + model.layers().stream()
@@ -52,8 +54,10 @@ record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Backend ba
         // The random values of an adapter come from the host.
         long host =
                 adapters().mapToLong(l -> 4 * rank() * Math.max(l.in(), l.out())).max().orElse(0);
-        return Student.bytes(c, trainable, spec.adam().algorithm())
-                + Student.copied(c, trainable.prefix(), backend)
+        return trainable.bytes(c, spec.adam().algorithm())
+                + ResidentModel.copies(c, trainable.prefix(), backend)
+                + Positions.bytes(model, spec.length())
+                + (1 << 13)
                 + sum(names, n -> mapped(n) + (trainable.selects(c, n) ? inF32(n) : 0))
                 + host;
     }
@@ -170,7 +174,7 @@ record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Backend ba
     /// The arena that a weight takes its adapter up in.
     private long merging() {
         return adapters()
-                .mapToLong(l -> Lora.mergingBytes((long) l.in() * l.out(), rank() * l.in()))
+                .mapToLong(l -> Lora.mergingBytes((long) l.in() * l.out(), rank() * (l.in() + l.out())))
                 .max()
                 .orElse(0);
     }

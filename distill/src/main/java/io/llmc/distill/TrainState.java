@@ -45,12 +45,12 @@ record TrainState(int step, double best, int since, List<String> log) {
 
     /// One file of tensors: those of the student, with what the optimizer remembers of each, and
     /// the log.
-    void save(Path file, Student student) {
+    void save(Path file, TrainedModel student) {
         save(file, tensors(student, true), student.model().backend());
     }
 
     /// Keeps the weights without the optimizer's states: the best so far, or a finished block.
-    void saveWeights(Path file, Student student) {
+    void saveWeights(Path file, TrainedModel student) {
         save(file, tensors(student, false), student.model().backend());
     }
 
@@ -90,12 +90,12 @@ record TrainState(int step, double best, int since, List<String> log) {
     }
 
     /// @return null where there is no whole file
-    static TrainState restore(Path file, Student student) {
+    static TrainState restore(Path file, TrainedModel student) {
         return restore(file, tensors(student, true), student.model().backend());
     }
 
     /// @return null where there is no whole file
-    static TrainState restoreWeights(Path file, Student student) {
+    static TrainState restoreWeights(Path file, TrainedModel student) {
         return restore(file, tensors(student, false), student.model().backend());
     }
 
@@ -161,9 +161,9 @@ record TrainState(int step, double best, int since, List<String> log) {
     }
 
     /// By name, with what Adam remembers of each behind it.
-    private static SequencedMap<String, Tensor> tensors(Student student, boolean all) {
+    private static SequencedMap<String, Tensor> tensors(TrainedModel student, boolean all) {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        for (Student.Parameter p : student.trained().values()) {
+        for (Parameter p : student.trained().values()) {
             tensors.put(p.name(), p.values());
             List<Tensor> states = all ? p.adam().tensors() : List.of();
             for (int i = 0; i < states.size(); i++) {

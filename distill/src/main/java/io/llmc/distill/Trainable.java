@@ -7,8 +7,11 @@ import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.NamePatterns;
+import io.llmc.tensor.DType;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.SequencedMap;
 import java.util.Set;
 import java.util.stream.Collectors;
 
@@ -43,6 +46,35 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
 
     boolean selects(Checkpoint c, String name) {
         return c.has(name) && selects(c.info(name));
+    }
+
+    /// Of gradients, states and adapters.
+    long bytes(Checkpoint c, DistillSpec.Algorithm algorithm) {
+        long dense =
+                c.names().stream()
+                        .filter(n -> selects(c, n))
+                        .mapToLong(n -> Parameter.bytes(c.info(n).shape().size(), algorithm))
+                        .sum();
+        long adapters = lora == null ? 0 : lora.bytes(Architectures.specOf(c), prefix, algorithm);
+        return dense + adapters + (1 << 16);
+    }
+
+    /// The checkpoint with copies in F32 of what learns.
+    Checkpoint inF32(Checkpoint c) {
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        for (String name : c.names()) {
+            TensorInfo info = c.info(name);
+            infos.put(
+                    name,
+                    selects(info) ? new TensorInfo(name, DType.F32, info.shape()) : info);
+        }
+        return c.derived(
+                c.config(),
+                infos,
+                (name, base, memory) ->
+                        selects(c, name)
+                                ? Values.convert(base.tensor(name), DType.F32, memory)
+                                : base.tensor(name));
     }
 
     private boolean named(String name) {

@@ -7,7 +7,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
-import io.llmc.model.Positions;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
 import io.llmc.tensor.DType;
@@ -20,15 +20,13 @@ import java.util.List;
 /// Forward and backward passes of a student beside its teacher.
 final class Trainer implements AutoCloseable {
     private final Backend backend;
-    private final Student student;
-    private final Teacher teacher;
+    private final TrainedModel student;
+    private final ResidentModel teacher;
     private final TeacherCache cache;
     private final InsideLoss inside;
     private final PredictionLoss predictions;
     private final int vocabulary;
     private final boolean checkpoints;
-    private final Positions positions;
-    private final TensorArena tables;
     private final TensorArena arena;
 
     /// @param teacher null where no loss asks it
@@ -38,8 +36,8 @@ final class Trainer implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     Trainer(
-            Student student,
-            Teacher teacher,
+            TrainedModel student,
+            ResidentModel teacher,
             TeacherCache cache,
             InsideLoss inside,
             DistillSpec spec,
@@ -49,26 +47,23 @@ final class Trainer implements AutoCloseable {
         this.cache = cache;
         this.inside = inside;
         this.backend = student.model().backend();
-        int length = spec.length();
-        this.tables = backend.newArena(Positions.bytes(student.model().spec(), length) + 4096);
-        this.positions = Positions.of(student.model().spec(), length, backend, tables);
         int own = student.model().spec().vocabulary();
         int asked =
                 teacher != null
-                        ? teacher.vocabulary()
+                        ? teacher.model().spec().vocabulary()
                         : cache != null ? cache.header().vocabulary() : own;
         // What one of them has more is padding: it was looked at before.
         this.vocabulary = Math.min(own, asked);
-        this.predictions = new PredictionLoss(student, teacher, spec, positions, vocabulary);
+        this.predictions = new PredictionLoss(student, teacher, spec, vocabulary);
         this.checkpoints = memory.checkpoints();
         this.arena = backend.newArena(memory.arena());
     }
 
     private PredictionLoss.Asked ask(
             Windows windows, int[] chosen, TensorArena step, InsideLoss.Targets targets) {
-        Teacher.Listener listener = targets == null ? Teacher.Listener.NONE : targets;
+        ResidentModel.Listener listener = targets == null ? ResidentModel.Listener.NONE : targets;
         return new PredictionLoss.Asked(
-                teacher == null ? null : teacher.normed(windows, step, listener),
+                teacher == null ? null : teacher.normed(windows.ids(), step, listener),
                 cache == null ? null : cache.top(chosen, vocabulary, backend, step));
     }
 
@@ -116,7 +111,7 @@ final class Trainer implements AutoCloseable {
     }
 
     /// The attention of one block.
-    private static final class Heard implements Teacher.Listener {
+    private static final class Heard implements ResidentModel.Listener {
         private ForwardOp.Attention attention;
 
         @Override
@@ -140,7 +135,7 @@ final class Trainer implements AutoCloseable {
         }
         Tensor y = step.allocate(DType.F32, x.shape());
         try (TensorArena scratch = step.scratch()) {
-            Tensor out = block.forward(new Forward(backend, scratch, positions), x);
+            Tensor out = block.forward(new Forward(backend, scratch, student.positions()), x);
             backend.run(new ForwardOp.Scale(y, out, 1));
         }
         segments.add(new Segment(index, null, x, din, y, heard));
@@ -194,15 +189,15 @@ final class Trainer implements AutoCloseable {
     private Forward forward(Tape tape, Heard heard, int block) {
         return new Forward(
                 backend,
-                Teacher.heard(tape, heard, block),
+                ResidentModel.heard(tape, heard, block),
                 tape.kept(),
-                positions,
+                student.positions(),
                 Tap.NONE,
                 false);
     }
 
     private Forward forward(Tape tape) {
-        return new Forward(backend, tape, tape.kept(), positions, Tap.NONE, false);
+        return new Forward(backend, tape, tape.kept(), student.positions(), Tap.NONE, false);
     }
 
     private Tensor zeros(TensorArena memory, Shape shape) {
@@ -218,19 +213,19 @@ final class Trainer implements AutoCloseable {
             PredictionLoss.Asked teachers = ask(windows, chosen, step, targets);
             double[] sums = new double[2];
             Tensor normed =
-                    Teacher.normed(
-                            student.model(),
-                            student.blocks(),
-                            positions,
-                            windows,
-                            step,
-                            inside == null ? Teacher.Listener.NONE : measuring(targets, sums));
+                    student.resident()
+                            .normed(
+                                    windows.ids(),
+                                    step,
+                                    inside == null
+                                            ? ResidentModel.Listener.NONE
+                                            : measuring(targets, sums));
             return predictions.of(windows, normed, null, teachers, 1, step).with(sums[0], sums[1]);
         }
     }
 
-    private Teacher.Listener measuring(InsideLoss.Targets targets, double[] sums) {
-        return new Teacher.Listener() {
+    private ResidentModel.Listener measuring(InsideLoss.Targets targets, double[] sums) {
+        return new ResidentModel.Listener() {
             @Override
             public void attention(int block, ForwardOp.Attention op) {
                 sums[1] += inside.attention(block, op, null, targets, 1);
@@ -246,6 +241,5 @@ final class Trainer implements AutoCloseable {
     @Override
     public void close() {
         arena.close();
-        tables.close();
     }
 }

@@ -167,11 +167,12 @@ class AdapterTest {
         Path directory = TestFiles.testdata().resolve(model);
         try (Checkpoint c = Checkpoint.open(directory);
                 Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.AUTO));
-                Student untrained = Student.of(c, backend, spec);
+                TrainedModel untrained = TrainedModel.of(c, backend, spec);
                 Arena memory = Arena.ofShared()) {
             PeftAdapter adapter = new PeftAdapter(c, spec.lora(), directory);
             adapter.requireLoadable();
-            adapter.write(untrained.adapters(memory), temp);
+            WriteBack result = WriteBack.of(c, spec.lora(), untrained, backend);
+            adapter.write(result.adapters(memory), temp);
         }
     }
 

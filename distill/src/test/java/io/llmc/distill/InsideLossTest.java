@@ -10,6 +10,7 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.model.ResidentModel;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -33,7 +34,7 @@ class InsideLossTest {
     @TempDir Path temp;
 
     /// A trainer and what it consists of.
-    private record Parts(Student student, Trainer trainer, DistillSpec spec, Backend backend) {}
+    private record Parts(TrainedModel student, Trainer trainer, DistillSpec spec, Backend backend) {}
 
     @SuppressWarnings("MustBeClosed") // all are resources of the try
     private static void with(
@@ -48,8 +49,8 @@ class InsideLossTest {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE));
                 Checkpoint own = Checkpoint.open(student);
                 Checkpoint other = Checkpoint.open(teacher);
-                Student model = Student.of(own, backend, spec);
-                Teacher asked = new Teacher(other, backend, 12);
+                TrainedModel model = TrainedModel.of(own, backend, spec);
+                ResidentModel asked = new ResidentModel(other, backend, 12);
                 InsideLoss inside =
                         new InsideLoss(model, asked, LayerMap.of(own, other, List.of()), spec);
                 Trainer trainer =
@@ -99,7 +100,7 @@ class InsideLossTest {
                     assertThat(losses.total(parts.spec)).isPositive();
                     assertThat(measured).isCloseTo(losses.total(parts.spec), Offset.offset(1e-6));
                     int moved = 0;
-                    for (Student.Parameter p : parts.student.trained().values()) {
+                    for (Parameter p : parts.student.trained().values()) {
                         float[] g = parts.backend.floats(p.gradient());
                         double square = 0;
                         for (float v : g) {
@@ -122,7 +123,7 @@ class InsideLossTest {
                 });
     }
 
-    private static double slope(Parts parts, Student.Parameter p, float[] g, double h) {
+    private static double slope(Parts parts, Parameter p, float[] g, double h) {
         float[] w = parts.backend.floats(p.values());
         move(parts.backend, p.values(), w, g, h);
         double up = parts.trainer.measure(windows(), new int[] {0, 1}).total(parts.spec);

@@ -16,6 +16,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -161,18 +162,19 @@ final class Models {
         int length = 32;
         try (Checkpoint c = Checkpoint.open(model);
                 Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
-                Teacher teacher = new Teacher(c, backend, length)) {
+                ResidentModel teacher = new ResidentModel(c, backend, length)) {
+            int vocabulary = teacher.model().spec().vocabulary();
             int[] ids = new int[length];
             for (int i = 0; i < length; i++) {
-                ids[i] = (7 + 31 * i) % teacher.vocabulary();
+                ids[i] = (7 + 31 * i) % vocabulary;
             }
-            long size = (long) length * teacher.vocabulary();
+            long size = (long) length * vocabulary;
             try (TensorArena memory =
-                            backend.newArena(Teacher.bytes(c, length, length) + 16 * size + 65536);
+                            backend.newArena(TeacherMemory.pass(c, length, length) + 16 * size + 65536);
                     Arena host = Arena.ofConfined()) {
                 Tensor normed =
-                        teacher.normed(Windows.of(ids, length), memory, Teacher.Listener.NONE);
-                Tensor logits = memory.allocate(DType.F32, new Shape(length, teacher.vocabulary()));
+                        teacher.normed(Windows.of(ids, length).ids(), memory, ResidentModel.Listener.NONE);
+                Tensor logits = memory.allocate(DType.F32, new Shape(length, vocabulary));
                 teacher.logits(logits, normed, memory);
                 MemorySegment copy = host.allocate(logits.byteSize(), 8);
                 backend.download(copy, logits);

@@ -41,9 +41,9 @@ class OptimizerTest {
         backend.close();
     }
 
-    private Student.Parameter parameter(Algorithm algorithm, long... dims) {
+    private Parameter parameter(Algorithm algorithm, long... dims) {
         Shape shape = new Shape(dims);
-        return new Student.Parameter(
+        return new Parameter(
                 "w",
                 arena.allocate(DType.F32, shape),
                 arena.allocate(DType.F32, shape),
@@ -91,7 +91,7 @@ class OptimizerTest {
     void aHundredStepsAreTheFormulas(float clip) {
         DistillSpec.Adam adam =
                 new DistillSpec.Adam(Algorithm.ADAMW, 0.9f, 0.999f, 1e-8f, 0.1f, clip);
-        List<Student.Parameter> parameters =
+        List<Parameter> parameters =
                 List.of(
                         parameter(Algorithm.ADAMW, 13, 77),
                         parameter(Algorithm.ADAMW, 333),
@@ -162,7 +162,7 @@ class OptimizerTest {
     /// @return what is left of the squared error after 100 steps
     private double regression(Algorithm algorithm) {
         int n = 5000;
-        Student.Parameter p = parameter(algorithm, 50, 100);
+        Parameter p = parameter(algorithm, 50, 100);
         assertThat(p.adam())
                 .isInstanceOf(
                         algorithm == Algorithm.ADAMW
