@@ -19,10 +19,8 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 
 /// Reads a tokenizer.json before the native library does, which ends the process where it meets
 /// what it did not expect, and takes hours or all memory where a file asks for it.
@@ -35,7 +33,6 @@ final class TokenizerCheck {
     private static final int LONGEST_PATTERN = 2048;
 
     private static final int MOST_TIMES_LONGER = 64;
-    private static final int MOST_SPECIALS = 1000;
     private static final int LONGEST_WORD = 10_000;
     private static final int LONGEST_ADDED = 1024;
     private static final int MOST_ADDED = 1 << 20;
@@ -97,7 +94,7 @@ final class TokenizerCheck {
         }
         check.settings.properties().forEach(e -> check.parsable(e.getKey(), e.getValue()));
         check.settings.properties().forEach(e -> check.walk(e.getKey(), e.getValue()));
-        check.template(check.settings.path("post_processor"));
+        new PostProcessorCheck(file).check(check.settings.path("post_processor"));
         JsonNode normalizer = check.settings.path("normalizer");
         boolean probes = normalizer.isObject() && !check.normalizedTokens.isEmpty();
         double longest = MOST_RETRIES / check.longer / Math.max(1, check.effort);
@@ -121,6 +118,10 @@ final class TokenizerCheck {
     }
 
     private FormatException wrong(String where, String what) {
+        return wrong(file, where, what);
+    }
+
+    static FormatException wrong(Path file, String where, String what) {
         return new FormatException(file, "%s: %s".formatted(where, what));
     }
 
@@ -161,15 +162,15 @@ final class TokenizerCheck {
                     "more than %,d characters in a token, or %,d in all"
                             .formatted(LONGEST_ADDED, MOST_ADDED));
         }
-        id("added_tokens", token.path("id"));
+        requireId(file, "added_tokens", token.path("id"));
         if (token.path("normalized").asBoolean()) {
             normalizedTokens.add(content);
         }
     }
 
-    private void id(String where, JsonNode id) {
+    static void requireId(Path file, String where, JsonNode id) {
         if (!id.canConvertToInt() || !id.isIntegralNumber() || id.intValue() < 0) {
-            throw wrong(where, "the id %s, expected 0 to 2,147,483,647".formatted(id));
+            throw wrong(file, where, "the id %s, expected 0 to 2,147,483,647".formatted(id));
         }
     }
 
@@ -348,57 +349,7 @@ final class TokenizerCheck {
         }
     }
 
-    private static String shown(String text) {
+    static String shown(String text) {
         return "'%s'".formatted(text.length() > 80 ? text.substring(0, 80) + "..." : text);
-    }
-
-    /// A template names special tokens that it defines, and the one text once.
-    private void template(JsonNode processor) {
-        processor.path("processors").forEach(this::template);
-        for (String end : List.of("sep", "cls")) {
-            if (processor.path(end).isArray()) {
-                id("post_processor." + end, processor.path(end).path(1));
-            }
-        }
-        if (!processor.path("type").asText("").equals("TemplateProcessing")) {
-            return;
-        }
-        Set<String> known = new HashSet<>();
-        int ids = 0;
-        for (JsonNode special : processor.path("special_tokens")) {
-            known.add(special.path("id").asText(""));
-            for (JsonNode id : special.path("ids")) {
-                ids++;
-                id("post_processor.special_tokens", id);
-            }
-        }
-        processor.path("special_tokens").fieldNames().forEachRemaining(known::add);
-        for (String key : List.of("single", "pair")) {
-            JsonNode parts = processor.path(key);
-            int texts = 0;
-            for (JsonNode part : parts) {
-                String special = part.path("SpecialToken").path("id").asText("");
-                String sequence = part.path("Sequence").path("id").asText("");
-                boolean defined =
-                        processor.path("special_tokens").has(special)
-                                || processor.path("special_tokens").isArray()
-                                        && known.contains(special);
-                if (part.has("SpecialToken") && !defined) {
-                    throw wrong(
-                            "post_processor." + key,
-                            "the special token %s is not among special_tokens"
-                                    .formatted(shown(special)));
-                }
-                boolean second = sequence.equals("B") && key.equals("single");
-                texts += sequence.equals("A") ? 1 : 0;
-                if (second || texts > 1) {
-                    throw wrong("post_processor." + key, "expected the text A, and once");
-                }
-            }
-            if (parts.size() > MOST_SPECIALS || ids > MOST_SPECIALS) {
-                throw wrong(
-                        "post_processor." + key, "more than %,d parts".formatted(MOST_SPECIALS));
-            }
-        }
     }
 }

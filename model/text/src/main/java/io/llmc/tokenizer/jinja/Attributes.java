@@ -53,6 +53,22 @@ record Attributes(Budget budget) {
         return item;
     }
 
+    /// `a.b.0` of an item.
+    Object path(Object item, Object path) {
+        if (!(path instanceof String names)) {
+            return itemOr(item, path);
+        }
+        Object at = item;
+        for (String name : names.split("\\.", -1)) {
+            boolean place =
+                    !name.isEmpty()
+                            && name.length() < 10
+                            && name.chars().allMatch(Character::isDigit);
+            at = itemOr(at, place ? (Object) Long.valueOf(name) : name);
+        }
+        return at;
+    }
+
     private boolean has(Object of, String key) {
         return of instanceof Map<?, ?> m && m.containsKey(key);
     }

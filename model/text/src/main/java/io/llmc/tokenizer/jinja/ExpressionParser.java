@@ -4,7 +4,6 @@ package io.llmc.tokenizer.jinja;
 import io.llmc.tokenizer.jinja.Token.Kind;
 import java.math.BigInteger;
 import java.util.ArrayList;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
@@ -12,103 +11,32 @@ import java.util.Set;
 
 /// Expressions, with Jinja's precedence: conditional, or, and, not, comparison, `+ -`, `~`, `* / //
 /// %`, `**`, sign, then what stands behind a value.
-class ExpressionParser {
+final class ExpressionParser {
     private static final Set<String> COMPARISONS = Set.of("==", "!=", "<", ">", "<=", ">=");
     private static final int DEEPEST = 200;
 
-    private final List<Token> tokens;
-    private int at;
+    private final TokenReader tokens;
+    private final NamesRead names;
     private int depth;
-    private Set<String> names = new HashSet<>();
-    private final List<TemplateException> unknown = new ArrayList<>();
 
-    ExpressionParser(List<Token> tokens) {
+    ExpressionParser(TokenReader tokens, NamesRead names) {
         this.tokens = tokens;
-    }
-
-    final Token peek() {
-        return tokens.get(at);
-    }
-
-    final Token next() {
-        return tokens.get(at == tokens.size() - 1 ? at : at++);
-    }
-
-    private boolean ahead(Kind kind, String text) {
-        return at + 1 < tokens.size() && tokens.get(at + 1).is(kind, text);
-    }
-
-    final boolean takes(Kind kind, String text) {
-        boolean is = peek().is(kind, text);
-        at += is ? 1 : 0;
-        return is;
-    }
-
-    final boolean takesOperator(String text) {
-        return takes(Kind.OPERATOR, text);
-    }
-
-    final void expect(Kind kind, String text) {
-        if (!takes(kind, text)) {
-            throw unexpected(text);
-        }
-    }
-
-    final String name() {
-        Token token = next();
-        if (token.kind() != Kind.NAME) {
-            throw new TemplateException(token.line(), "expected a name, not " + token.text());
-        }
-        return token.text();
-    }
-
-    final TemplateException unexpected(String expected) {
-        return new TemplateException(
-                peek().line(), "expected %s, not %s".formatted(expected, peek().text()));
-    }
-
-    /// How many names of filters and tests that do not exist stand in what was read so far. Jinja
-    /// forgives them in branches, where they may not be reached.
-    final int unknown() {
-        return unknown.size();
-    }
-
-    /// Forgives those behind a mark.
-    final void forgive(int mark) {
-        unknown.subList(mark, unknown.size()).clear();
-    }
-
-    /// Forgives none behind a mark.
-    final void require(int mark) {
-        if (unknown.size() > mark) {
-            throw unknown.get(mark);
-        }
-    }
-
-    /// The variables that are read in what `body` parses.
-    final Set<String> namesIn(Runnable body) {
-        Set<String> before = names;
-        names = new HashSet<>();
-        body.run();
-        Set<String> inside = names;
-        names = before;
-        names.addAll(inside);
-        return inside;
+        this.names = names;
     }
 
     /// An expression, or several with commas as a tuple.
     ///
     /// @param conditional whether it may be `a if b`, without brackets
-    final Expr tuple(boolean conditional) {
+    Expr tuple(boolean conditional) {
         Expr first = conditional ? expression() : or();
-        if (!peek().is(Kind.OPERATOR, ",")) {
+        if (!tokens.peek().is(Kind.OPERATOR, ",")) {
             return first;
         }
         List<Expr> items = new ArrayList<>(List.of(first));
-        while (takesOperator(",")) {
-            if (peek().kind() == Kind.CLOSE_TAG
-                    || peek().kind() == Kind.CLOSE_OUTPUT
-                    || peek().is(Kind.OPERATOR, ")")) {
+        while (tokens.takesOperator(",")) {
+            if (tokens.peek().kind() == Kind.CLOSE_TAG
+                    || tokens.peek().kind() == Kind.CLOSE_OUTPUT
+                    || tokens.peek().is(Kind.OPERATOR, ")")) {
                 break;
             }
             items.add(conditional ? expression() : or());
@@ -116,26 +44,26 @@ class ExpressionParser {
         return new Expr.Items(items, true);
     }
 
-    final Expr expression() {
+    Expr expression() {
         if (++depth > DEEPEST) {
-            throw new TemplateException(peek().line(), "an expression is too deeply nested");
+            throw new TemplateException(tokens.peek().line(), "an expression is too deeply nested");
         }
-        int mark = unknown();
+        int mark = names.unknown();
         Expr value = or();
-        while (takes(Kind.NAME, "if")) {
+        while (tokens.takes(Kind.NAME, "if")) {
             Expr condition = or();
             value =
                     new Expr.Conditional(
-                            condition, value, takes(Kind.NAME, "else") ? expression() : null);
-            forgive(mark);
+                            condition, value, tokens.takes(Kind.NAME, "else") ? expression() : null);
+            names.forgive(mark);
         }
         depth--;
         return value;
     }
 
-    final Expr or() {
+    Expr or() {
         Expr left = and();
-        while (takes(Kind.NAME, "or")) {
+        while (tokens.takes(Kind.NAME, "or")) {
             left = new Expr.Or(left, and());
         }
         return left;
@@ -143,7 +71,7 @@ class ExpressionParser {
 
     private Expr and() {
         Expr left = not();
-        while (takes(Kind.NAME, "and")) {
+        while (tokens.takes(Kind.NAME, "and")) {
             left = new Expr.And(left, not());
         }
         return left;
@@ -151,7 +79,7 @@ class ExpressionParser {
 
     private Expr not() {
         int times = 0;
-        while (takes(Kind.NAME, "not")) {
+        while (tokens.takes(Kind.NAME, "not")) {
             times++;
         }
         Expr value = compare();
@@ -165,12 +93,13 @@ class ExpressionParser {
         Expr first = sum();
         List<Expr.Link> links = new ArrayList<>();
         while (true) {
-            if (peek().kind() == Kind.OPERATOR && COMPARISONS.contains(peek().text())) {
-                links.add(new Expr.Link(next().text(), sum()));
-            } else if (takes(Kind.NAME, "in")) {
+            if (tokens.peek().kind() == Kind.OPERATOR && COMPARISONS.contains(tokens.peek().text())) {
+                links.add(new Expr.Link(tokens.next().text(), sum()));
+            } else if (tokens.takes(Kind.NAME, "in")) {
                 links.add(new Expr.Link("in", sum()));
-            } else if (peek().is(Kind.NAME, "not") && ahead(Kind.NAME, "in")) {
-                at += 2;
+            } else if (tokens.peek().is(Kind.NAME, "not") && tokens.ahead(Kind.NAME, "in")) {
+                tokens.next();
+                tokens.next();
                 links.add(new Expr.Link("not in", sum()));
             } else {
                 return links.isEmpty() ? first : new Expr.Compare(first, links);
@@ -180,15 +109,15 @@ class ExpressionParser {
 
     private Expr sum() {
         Expr left = concatenation();
-        while (peek().is(Kind.OPERATOR, "+") || peek().is(Kind.OPERATOR, "-")) {
-            left = new Expr.Arithmetic(next().text(), left, concatenation());
+        while (tokens.peek().is(Kind.OPERATOR, "+") || tokens.peek().is(Kind.OPERATOR, "-")) {
+            left = new Expr.Arithmetic(tokens.next().text(), left, concatenation());
         }
         return left;
     }
 
     private Expr concatenation() {
         Expr left = product();
-        while (takesOperator("~")) {
+        while (tokens.takesOperator("~")) {
             left = new Expr.Arithmetic("~", left, product());
         }
         return left;
@@ -196,16 +125,16 @@ class ExpressionParser {
 
     private Expr product() {
         Expr left = power();
-        while (peek().kind() == Kind.OPERATOR
-                && Set.of("*", "/", "//", "%").contains(peek().text())) {
-            left = new Expr.Arithmetic(next().text(), left, power());
+        while (tokens.peek().kind() == Kind.OPERATOR
+                && Set.of("*", "/", "//", "%").contains(tokens.peek().text())) {
+            left = new Expr.Arithmetic(tokens.next().text(), left, power());
         }
         return left;
     }
 
     private Expr power() {
         Expr left = signed(true);
-        while (takesOperator("**")) {
+        while (tokens.takesOperator("**")) {
             left = new Expr.Arithmetic("**", left, signed(true));
         }
         return left;
@@ -213,12 +142,12 @@ class ExpressionParser {
 
     private Expr signed(boolean filtered) {
         if (++depth > DEEPEST) {
-            throw new TemplateException(peek().line(), "an expression is too deeply nested");
+            throw new TemplateException(tokens.peek().line(), "an expression is too deeply nested");
         }
         Expr value;
-        if (takesOperator("-")) {
+        if (tokens.takesOperator("-")) {
             value = new Expr.Minus(signed(false));
-        } else if (takesOperator("+")) {
+        } else if (tokens.takesOperator("+")) {
             value = new Expr.Plus(signed(false));
         } else {
             value = primary();
@@ -229,7 +158,7 @@ class ExpressionParser {
     }
 
     private Expr primary() {
-        Token token = next();
+        Token token = tokens.next();
         return switch (token.kind()) {
             case NAME ->
                     switch (token.text()) {
@@ -243,8 +172,8 @@ class ExpressionParser {
                     };
             case STRING -> {
                 StringBuilder text = new StringBuilder(token.text());
-                while (peek().kind() == Kind.STRING) {
-                    text.append(next().text());
+                while (tokens.peek().kind() == Kind.STRING) {
+                    text.append(tokens.next().text());
                 }
                 yield new Expr.Literal(text.toString());
             }
@@ -253,10 +182,10 @@ class ExpressionParser {
                     switch (token.text()) {
                         case "(" -> {
                             Expr inner =
-                                    takesOperator(")") ? new Expr.Items(List.of(), true) : null;
+                                    tokens.takesOperator(")") ? new Expr.Items(List.of(), true) : null;
                             if (inner == null) {
                                 inner = tuple(true);
-                                expect(Kind.OPERATOR, ")");
+                                tokens.expect(Kind.OPERATOR, ")");
                             }
                             yield inner;
                         }
@@ -285,10 +214,10 @@ class ExpressionParser {
 
     private List<Expr> list(String close) {
         List<Expr> items = new ArrayList<>();
-        while (!takesOperator(close)) {
+        while (!tokens.takesOperator(close)) {
             if (!items.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
-                if (takesOperator(close)) {
+                tokens.expect(Kind.OPERATOR, ",");
+                if (tokens.takesOperator(close)) {
                     break;
                 }
             }
@@ -299,15 +228,15 @@ class ExpressionParser {
 
     private Expr pairs() {
         List<Expr.Pair> pairs = new ArrayList<>();
-        while (!takesOperator("}")) {
+        while (!tokens.takesOperator("}")) {
             if (!pairs.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
-                if (takesOperator("}")) {
+                tokens.expect(Kind.OPERATOR, ",");
+                if (tokens.takesOperator("}")) {
                     break;
                 }
             }
             Expr key = expression();
-            expect(Kind.OPERATOR, ":");
+            tokens.expect(Kind.OPERATOR, ":");
             pairs.add(new Expr.Pair(key, expression()));
         }
         return new Expr.Pairs(pairs);
@@ -316,14 +245,14 @@ class ExpressionParser {
     private Expr postfix(Expr start) {
         Expr value = start;
         while (true) {
-            if (takesOperator(".")) {
+            if (tokens.takesOperator(".")) {
                 value =
-                        peek().kind() == Kind.INTEGER
-                                ? new Expr.Item(value, number(next()))
-                                : new Expr.Attribute(value, name());
-            } else if (takesOperator("[")) {
+                        tokens.peek().kind() == Kind.INTEGER
+                                ? new Expr.Item(value, number(tokens.next()))
+                                : new Expr.Attribute(value, tokens.name());
+            } else if (tokens.takesOperator("[")) {
                 value = subscript(value);
-            } else if (takesOperator("(")) {
+            } else if (tokens.takesOperator("(")) {
                 value = new Expr.Call(value, given());
             } else {
                 return value;
@@ -333,17 +262,17 @@ class ExpressionParser {
 
     private Expr subscript(Expr of) {
         List<Expr> keys = new ArrayList<>();
-        while (!takesOperator("]")) {
+        while (!tokens.takesOperator("]")) {
             if (!keys.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
+                tokens.expect(Kind.OPERATOR, ",");
             }
-            Expr first = peek().is(Kind.OPERATOR, ":") ? null : expression();
-            if (peek().is(Kind.OPERATOR, ":")) {
+            Expr first = tokens.peek().is(Kind.OPERATOR, ":") ? null : expression();
+            if (tokens.peek().is(Kind.OPERATOR, ":")) {
                 Expr to = bound();
                 Expr step = bound();
-                expect(Kind.OPERATOR, "]");
+                tokens.expect(Kind.OPERATOR, "]");
                 if (!keys.isEmpty()) {
-                    throw unexpected("one key");
+                    throw tokens.unexpected("one key");
                 }
                 return new Expr.Slice(of, first, to, step);
             }
@@ -354,8 +283,8 @@ class ExpressionParser {
 
     /// Behind a colon, if there is one and something behind it.
     private Expr bound() {
-        boolean given = takesOperator(":");
-        return given && !peek().is(Kind.OPERATOR, ":") && !peek().is(Kind.OPERATOR, "]")
+        boolean given = tokens.takesOperator(":");
+        return given && !tokens.peek().is(Kind.OPERATOR, ":") && !tokens.peek().is(Kind.OPERATOR, "]")
                 ? expression()
                 : null;
     }
@@ -367,28 +296,28 @@ class ExpressionParser {
         Expr more = null;
         Expr moreNamed = null;
         boolean any = false;
-        while (!takesOperator(")")) {
+        while (!tokens.takesOperator(")")) {
             if (any) {
-                expect(Kind.OPERATOR, ",");
-                if (takesOperator(")")) {
+                tokens.expect(Kind.OPERATOR, ",");
+                if (tokens.takesOperator(")")) {
                     break;
                 }
             }
             any = true;
-            if (moreNamed == null && takesOperator("**")) {
+            if (moreNamed == null && tokens.takesOperator("**")) {
                 moreNamed = expression();
-            } else if (more == null && moreNamed == null && takesOperator("*")) {
+            } else if (more == null && moreNamed == null && tokens.takesOperator("*")) {
                 more = expression();
             } else if (moreNamed == null
-                    && peek().kind() == Kind.NAME
-                    && ahead(Kind.OPERATOR, "=")) {
-                String name = name();
-                next();
+                    && tokens.peek().kind() == Kind.NAME
+                    && tokens.ahead(Kind.OPERATOR, "=")) {
+                String name = tokens.name();
+                tokens.next();
                 if (named.put(name, expression()) != null) {
-                    throw new TemplateException(peek().line(), "two arguments " + name);
+                    throw new TemplateException(tokens.peek().line(), "two arguments " + name);
                 }
             } else if (!named.isEmpty() || more != null || moreNamed != null) {
-                throw unexpected("a named argument");
+                throw tokens.unexpected("a named argument");
             } else {
                 args.add(expression());
             }
@@ -402,16 +331,16 @@ class ExpressionParser {
         return new Expr.Given(args, new LinkedHashMap<>(), null, null);
     }
 
-    final Expr filters(Expr start) {
+    Expr filters(Expr start) {
         Expr value = start;
         while (true) {
-            if (takesOperator("|")) {
+            if (tokens.takesOperator("|")) {
                 value = filter(value);
-            } else if (takes(Kind.NAME, "is")) {
-                boolean not = takes(Kind.NAME, "not");
+            } else if (tokens.takes(Kind.NAME, "is")) {
+                boolean not = tokens.takes(Kind.NAME, "not");
                 Expr test = test(value);
                 value = not ? new Expr.Not(test) : test;
-            } else if (takesOperator("(")) {
+            } else if (tokens.takesOperator("(")) {
                 value = new Expr.Call(value, given());
             } else {
                 return value;
@@ -419,39 +348,39 @@ class ExpressionParser {
         }
     }
 
-    final Expr filter(Expr of) {
-        int line = peek().line();
+    Expr filter(Expr of) {
+        int line = tokens.peek().line();
         String name = dotted();
         if (!Filters.NAMES.contains(name)) {
-            unknown.add(new TemplateException(line, "there is no filter " + name));
+            names.lacks(new TemplateException(line, "there is no filter " + name));
         }
-        return new Expr.Filter(of, name, takesOperator("(") ? given() : NOTHING);
+        return new Expr.Filter(of, name, tokens.takesOperator("(") ? given() : NOTHING);
     }
 
     private Expr test(Expr of) {
-        int line = peek().line();
+        int line = tokens.peek().line();
         String name = dotted();
         if (!Tests.NAMES.contains(name)) {
-            unknown.add(new TemplateException(line, "there is no test " + name));
+            names.lacks(new TemplateException(line, "there is no test " + name));
         }
         return new Expr.Test(of, name, testGiven());
     }
 
     private String dotted() {
-        StringBuilder name = new StringBuilder(name());
-        while (takesOperator(".")) {
-            name.append('.').append(name());
+        StringBuilder name = new StringBuilder(tokens.name());
+        while (tokens.takesOperator(".")) {
+            name.append('.').append(tokens.name());
         }
         return name.toString();
     }
 
     private Expr.Given testGiven() {
-        if (takesOperator("(")) {
+        if (tokens.takesOperator("(")) {
             return given();
         }
-        Token t = peek();
+        Token t = tokens.peek();
         if (t.is(Kind.NAME, "is")) {
-            throw unexpected("one test");
+            throw tokens.unexpected("one test");
         }
         boolean value =
                 switch (t.kind()) {

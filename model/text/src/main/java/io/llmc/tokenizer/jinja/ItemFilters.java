@@ -3,24 +3,17 @@ package io.llmc.tokenizer.jinja;
 
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.Comparator;
-import java.util.HashMap;
 import java.util.Iterator;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
-import java.util.NoSuchElementException;
-import java.util.function.Supplier;
-import java.util.function.UnaryOperator;
+import java.util.function.Function;
 
 /// The filters over the items of a value. Those that are generators in Jinja do nothing until
 /// something runs over them.
 record ItemFilters(Budget budget, Filters filters) {
-    /// What a generator ends with.
-    private static final Object END = new Object();
-
     Object apply(String name, Object v, Arguments given) {
         Sequences sequences = new Sequences(budget);
+        OrderFilters order = new OrderFilters(budget);
         return switch (name) {
             case "first" -> {
                 Iterator<Object> items = sequences.iterator(plain(v, given));
@@ -36,18 +29,13 @@ record ItemFilters(Budget budget, Filters filters) {
             case "reverse" -> reversed(plain(v, given));
             case "join" -> join(v, given.named(0, "d", "attribute"));
             case "items" -> pairs(plain(v, given));
-            case "dictsort" -> sortedPairs(v, given.named(0, "case_sensitive", "by", "reverse"));
-            case "sort" -> {
-                given.named(0, "reverse", "case_sensitive", "attribute");
-                UnaryOperator<Object> key =
-                        keys(given.get(2, "attribute", null), given.flag(1, "case_sensitive"));
-                yield sorted(sequences.items(v), key, given.flag(0, "reverse"));
-            }
-            case "unique" -> unique(v, given.named(0, "case_sensitive", "attribute"));
+            case "dictsort" -> order.sortedPairs(v, given.named(0, "case_sensitive", "by", "reverse"));
+            case "sort" -> order.sort(v, given.named(0, "reverse", "case_sensitive", "attribute"));
+            case "unique" -> order.unique(v, given.named(0, "case_sensitive", "attribute"));
             case "min", "max" ->
-                    extreme(v, given.named(0, "case_sensitive", "attribute"), name.equals("min"));
+                    order.extreme(v, given.named(0, "case_sensitive", "attribute"), name.equals("min"));
             case "sum" -> sum(v, given.named(0, "attribute", "start"));
-            case "groupby" -> groups(v, given.named(1, "attribute", "default", "case_sensitive"));
+            case "groupby" -> order.groups(v, given.named(1, "attribute", "default", "case_sensitive"));
             case "batch" -> batches(v, given.named(1, "linecount", "fill_with"));
             case "slice" -> slices(v, given.named(1, "slices", "fill_with"));
             case "map" -> map(v, given);
@@ -68,46 +56,6 @@ record ItemFilters(Budget budget, Filters filters) {
         return v;
     }
 
-    /// A generator of what a supplier gives until [#END]; each item costs a step.
-    private Values.Stream stream(Supplier<Object> supplier) {
-        return new Values.Stream(
-                new Iterator<>() {
-                    private Object ahead;
-                    private boolean looked;
-
-                    @Override
-                    public boolean hasNext() {
-                        if (!looked) {
-                            budget.spend(1);
-                            ahead = supplier.get();
-                            looked = true;
-                        }
-                        return ahead != END;
-                    }
-
-                    @Override
-                    public Object next() {
-                        if (!hasNext()) {
-                            throw new NoSuchElementException();
-                        }
-                        looked = false;
-                        return ahead;
-                    }
-                });
-    }
-
-    /// A generator over items that are found when the first is wanted.
-    private Values.Stream later(Supplier<Iterator<Object>> items) {
-        Object[] iterator = new Object[1];
-        return stream(() -> {
-            if (iterator[0] == null) {
-                iterator[0] = items.get();
-            }
-            Iterator<?> all = (Iterator<?>) iterator[0];
-            return all.hasNext() ? all.next() : END;
-        });
-    }
-
     private Object reversed(Object v) {
         String s = Values.string(v);
         if (s != null) {
@@ -123,13 +71,13 @@ record ItemFilters(Budget budget, Filters filters) {
         Object attribute = given.get(1, "attribute", null);
         List<Object> texts = new ArrayList<>();
         for (Object item : new Sequences(budget).items(v)) {
-            texts.add(filters.text(attribute == null ? item : path(item, attribute)));
+            texts.add(filters.text(attribute == null ? item : attributes().path(item, attribute)));
         }
         return new StringMethods(budget).join(texts, filters.text(given.get(0, "d", "")));
     }
 
     private Values.Stream pairs(Object v) {
-        return later(() -> {
+        return new Generators(budget).later(() -> {
             if (v instanceof Map<?, ?> m) {
                 return new Sequences(budget).pairs(m).iterator();
             }
@@ -140,129 +88,6 @@ record ItemFilters(Budget budget, Filters filters) {
         });
     }
 
-    private List<Object> sortedPairs(Object v, Arguments given) {
-        if (!(v instanceof Map<?, ?> m)) {
-            throw new Refusal("expected a mapping, not " + Values.type(v));
-        }
-        String by = Arguments.text(given.get(1, "by", "key"));
-        if (!by.equals("key") && !by.equals("value")) {
-            throw new Refusal("dictsort knows key and value, not " + by);
-        }
-        boolean exact = given.flag(0, "case_sensitive");
-        int place = by.equals("key") ? 0 : 1;
-        return sorted(
-                new Sequences(budget).pairs(m),
-                pair -> {
-                    Object key = ((Values.Tuple) pair).items().get(place);
-                    return exact ? key : folded(key);
-                },
-                given.flag(2, "reverse"));
-    }
-
-    private List<Object> sorted(List<Object> items, UnaryOperator<Object> key, boolean down) {
-        Comparison comparison = new Comparison(budget);
-        record Keyed(Object key, Object item) {}
-        List<Keyed> keyed = new ArrayList<>();
-        items.forEach(item -> keyed.add(new Keyed(key.apply(item), item)));
-        Comparator<Keyed> order = (a, b) -> comparison.order(a.key(), b.key());
-        try {
-            keyed.sort(down ? order.reversed() : order);
-        } catch (IllegalArgumentException e) {
-            throw new Refusal("these items have no order");
-        }
-        List<Object> sorted = new ArrayList<>();
-        keyed.forEach(k -> sorted.add(k.item()));
-        return sorted;
-    }
-
-    /// Jinja sorts without regard to case.
-    private static Object folded(Object v) {
-        String s = Values.string(v);
-        return s == null ? v : s.toLowerCase(Locale.ROOT);
-    }
-
-    /// A list of what several paths with commas lead to.
-    private UnaryOperator<Object> keys(Object paths, boolean exact) {
-        return item -> {
-            List<Object> all = new ArrayList<>();
-            for (Object path :
-                    paths instanceof String s ? s.split(",", -1) : new Object[] {paths}) {
-                Object at = path == null ? item : path(item, path);
-                all.add(exact ? at : folded(at));
-            }
-            return all;
-        };
-    }
-
-    private UnaryOperator<Object> key(Object path, boolean exact) {
-        return item -> {
-            Object at = path == null ? item : path(item, path);
-            return exact ? at : folded(at);
-        };
-    }
-
-    /// `a.b.0` of an item.
-    private Object path(Object item, Object path) {
-        Attributes attributes = new Attributes(budget);
-        if (!(path instanceof String names)) {
-            return attributes.itemOr(item, path);
-        }
-        Object at = item;
-        for (String name : names.split("\\.", -1)) {
-            boolean place =
-                    !name.isEmpty()
-                            && name.length() < 10
-                            && name.chars().allMatch(Character::isDigit);
-            at = attributes.itemOr(at, place ? (Object) Long.valueOf(name) : name);
-        }
-        return at;
-    }
-
-    private Values.Stream unique(Object v, Arguments given) {
-        UnaryOperator<Object> key =
-                key(given.get(1, "attribute", null), given.flag(0, "case_sensitive"));
-        Comparison comparison = new Comparison(budget);
-        Map<Object, Object> seen = new HashMap<>();
-        Iterator<Object>[] items = iterator();
-        return stream(() -> {
-            if (items[0] == null) {
-                items[0] = new Sequences(budget).iterator(v);
-            }
-            while (items[0].hasNext()) {
-                budget.spend(1);
-                Object item = items[0].next();
-                Object k = key.apply(item);
-                if (Comparison.ABSENT.equals(comparison.find(seen, k))) {
-                    comparison.put(seen, k, true);
-                    return item;
-                }
-            }
-            return END;
-        });
-    }
-
-    @SuppressWarnings("unchecked") // an empty place
-    private static Iterator<Object>[] iterator() {
-        return (Iterator<Object>[]) new Iterator<?>[1];
-    }
-
-    private Object extreme(Object v, Arguments given, boolean least) {
-        UnaryOperator<Object> key =
-                key(given.get(1, "attribute", null), given.flag(0, "case_sensitive"));
-        Comparison comparison = new Comparison(budget);
-        List<Object> items = new Sequences(budget).items(v);
-        if (items.isEmpty()) {
-            return new Values.Undefined("the least or greatest of nothing");
-        }
-        Object best = items.getFirst();
-        for (Object item : items.subList(1, items.size())) {
-            if (comparison.holds(least ? "<" : ">", key.apply(item), key.apply(best))) {
-                best = item;
-            }
-        }
-        return best;
-    }
-
     private Object sum(Object v, Arguments given) {
         Object attribute = given.get(0, "attribute", null);
         Object sum = given.get(1, "start", 0L);
@@ -270,40 +95,16 @@ record ItemFilters(Budget budget, Filters filters) {
             throw new Refusal("strings are joined, not summed");
         }
         for (Object item : new Sequences(budget).items(v)) {
-            Object at = attribute == null ? item : path(item, attribute);
+            Object at = attribute == null ? item : attributes().path(item, attribute);
             sum = new Arithmetic(budget).apply("+", sum, at);
         }
         return sum;
     }
 
-    private List<Object> groups(Object v, Arguments given) {
-        Object attribute = given.get(0, "attribute", null);
-        Object absent = given.get(1, "default", null);
-        boolean exact = given.flag(2, "case_sensitive");
-        UnaryOperator<Object> real =
-                item -> {
-                    Object at = path(item, attribute);
-                    return absent != null && at instanceof Values.Undefined ? absent : at;
-                };
-        UnaryOperator<Object> key = item -> exact ? real.apply(item) : folded(real.apply(item));
-        Comparison comparison = new Comparison(budget);
-        List<Object> groups = new ArrayList<>();
-        List<Object> group = new ArrayList<>();
-        for (Object item : sorted(new Sequences(budget).items(v), key, false)) {
-            if (group.isEmpty() || !comparison.same(key.apply(group.getFirst()), key.apply(item))) {
-                group = new ArrayList<>();
-                groups.add(
-                        new Values.Tuple(java.util.Arrays.asList(real.apply(item), group), true));
-            }
-            group.add(item);
-        }
-        return groups;
-    }
-
     private Values.Stream batches(Object v, Arguments given) {
         long size = given.whole(0, "linecount", 0);
         Object fill = given.get(1, "fill_with", null);
-        return later(() -> {
+        return new Generators(budget).later(() -> {
             List<Object> batches = new ArrayList<>();
             List<Object> batch = new ArrayList<>();
             for (Object item : new Sequences(budget).items(v)) {
@@ -327,7 +128,7 @@ record ItemFilters(Budget budget, Filters filters) {
     private Values.Stream slices(Object v, Arguments given) {
         long count = given.whole(0, "slices", 0);
         Object fill = given.get(1, "fill_with", null);
-        return later(() -> {
+        return new Generators(budget).later(() -> {
             List<Object> items = new Sequences(budget).items(v);
             if (count <= 0) {
                 throw new Refusal("slice wants a number of slices");
@@ -351,16 +152,22 @@ record ItemFilters(Budget budget, Filters filters) {
     }
 
     private Values.Stream map(Object v, Arguments given) {
-        Iterator<Object>[] items = iterator();
-        return stream(() -> {
-            if (!Values.isTrue(v)) {
-                return END;
-            }
-            if (items[0] == null) {
-                items[0] = new Sequences(budget).iterator(v);
-            }
-            return items[0].hasNext() ? mapped(items[0].next(), given) : END;
-        });
+        return over(v, items -> items.hasNext() ? mapped(items.next(), given) : Generators.END);
+    }
+
+    /// Over the items of a value; of one that is false, as what is undefined, there are none.
+    private Values.Stream over(Object v, Function<Iterator<Object>, Object> next) {
+        return new Generators(budget)
+                .later(
+                        () ->
+                                Values.isTrue(v)
+                                        ? new Sequences(budget).iterator(v)
+                                        : Collections.emptyIterator(),
+                        next);
+    }
+
+    private Attributes attributes() {
+        return new Attributes(budget);
     }
 
     private Object mapped(Object item, Arguments given) {
@@ -376,11 +183,11 @@ record ItemFilters(Budget budget, Filters filters) {
         Object at = item;
         Object path = given.named().get("attribute");
         if (absent == null || !(path instanceof String s)) {
-            at = path(at, path);
+            at = attributes().path(at, path);
             return at instanceof Values.Undefined && absent != null ? absent : at;
         }
         for (String name : s.split("\\.", -1)) {
-            at = path(at, name);
+            at = attributes().path(at, name);
             at = at instanceof Values.Undefined ? absent : at;
         }
         return at;
@@ -388,31 +195,26 @@ record ItemFilters(Budget budget, Filters filters) {
 
     /// @param attributes 1 where the first argument names an attribute, else 0
     private Values.Stream select(Object v, Arguments given, int attributes, boolean keep) {
-        Iterator<Object>[] items = iterator();
-        return stream(() -> {
-            if (!Values.isTrue(v)) {
-                return END;
-            }
-            if (items[0] == null) {
-                items[0] = new Sequences(budget).iterator(v);
-            }
-            while (items[0].hasNext()) {
-                budget.spend(1);
-                Object item = items[0].next();
-                Object tested = attributes == 0 ? item : path(item, given.get(0));
-                boolean holds =
-                        given.args().size() > attributes
-                                ? new Tests(budget)
-                                        .holds(
-                                                given.text(attributes),
-                                                tested,
-                                                given.from(attributes + 1))
-                                : Values.isTrue(tested);
-                if (holds == keep) {
-                    return item;
-                }
-            }
-            return END;
-        });
+        return over(
+                v,
+                items -> {
+                    while (items.hasNext()) {
+                        budget.spend(1);
+                        Object item = items.next();
+                        Object tested =
+                                attributes == 0 ? item : attributes().path(item, given.get(0));
+                        if (holds(tested, given.from(attributes)) == keep) {
+                            return item;
+                        }
+                    }
+                    return Generators.END;
+                });
+    }
+
+    /// @param test its name and its arguments; empty for the value's own truth
+    private boolean holds(Object tested, Arguments test) {
+        return test.args().isEmpty()
+                ? Values.isTrue(tested)
+                : new Tests(budget).holds(test.text(0), tested, test.from(1));
     }
 }

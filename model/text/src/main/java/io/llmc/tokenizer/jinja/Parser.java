@@ -7,21 +7,25 @@ import java.util.List;
 import java.util.Set;
 
 /// Statements. Whatever would read another file (`include`, `import`, `extends`) does not exist.
-final class Parser extends ExpressionParser {
+final class Parser {
     private static final int DEEPEST = 100;
 
+    private final TokenReader tokens;
+    private final NamesRead names = new NamesRead();
+    private final ExpressionParser expressions;
     private int depth;
 
-    private Parser(List<Token> tokens) {
-        super(tokens);
+    private Parser(TokenReader tokens) {
+        this.tokens = tokens;
+        this.expressions = new ExpressionParser(tokens, names);
     }
 
     static List<Node> parse(String source) {
-        Parser parser = new Parser(Lexer.tokens(source));
+        Parser parser = new Parser(new TokenReader(Lexer.tokens(source)));
         List<Node> all = parser.body(Set.of());
-        parser.require(0);
-        if (parser.peek().kind() != Kind.END) {
-            throw parser.unexpected("the end of the template");
+        parser.names.require(0);
+        if (parser.tokens.peek().kind() != Kind.END) {
+            throw parser.tokens.unexpected("the end of the template");
         }
         return all;
     }
@@ -29,23 +33,23 @@ final class Parser extends ExpressionParser {
     /// Up to a tag of one of these names, whose name is next then, or to the end of the template.
     private List<Node> body(Set<String> ends) {
         if (++depth > DEEPEST) {
-            throw new TemplateException(peek().line(), "blocks are too deeply nested");
+            throw new TemplateException(tokens.peek().line(), "blocks are too deeply nested");
         }
         List<Node> nodes = new ArrayList<>();
         while (true) {
-            Token token = next();
+            Token token = tokens.next();
             switch (token.kind()) {
                 case TEXT -> nodes.add(new Node.Text(token.line(), token.text()));
                 case OPEN_OUTPUT -> {
-                    nodes.add(new Node.Output(token.line(), tuple(true)));
-                    expect(Kind.CLOSE_OUTPUT, "}}");
+                    nodes.add(new Node.Output(token.line(), expressions.tuple(true)));
+                    tokens.expect(Kind.CLOSE_OUTPUT, "}}");
                 }
                 case OPEN_TAG -> {
-                    if (ends.contains(peek().text())) {
+                    if (ends.contains(tokens.peek().text())) {
                         depth--;
                         return nodes;
                     }
-                    nodes.add(tag(token.line(), name()));
+                    nodes.add(tag(token.line(), tokens.name()));
                 }
                 case END -> {
                     if (!ends.isEmpty()) {
@@ -74,14 +78,14 @@ final class Parser extends ExpressionParser {
             case "call" -> callBlock(line);
             case "with" -> with(line);
             case "filter" -> {
-                Expr filters = filters(filter(new Expr.Name(Renderer.CAPTURED)));
+                Expr filters = expressions.filters(expressions.filter(new Expr.Name(Renderer.CAPTURED)));
                 yield new Node.FilterBlock(line, filters, until("endfilter"));
             }
             case "block" -> block(line);
             case "print" -> print(line);
             case "generation" -> new Node.Body(line, until("endgeneration"), false);
             case "autoescape" -> {
-                if (!(expression() instanceof Expr.Literal l) || Values.isTrue(l.value())) {
+                if (!(expressions.expression() instanceof Expr.Literal l) || Values.isTrue(l.value())) {
                     throw new TemplateException(line, "autoescape is not known here");
                 }
                 yield new Node.Body(line, until("endautoescape"), false);
@@ -95,8 +99,8 @@ final class Parser extends ExpressionParser {
                 yield new Node.Continue(line);
             }
             case "include", "import", "from", "extends" -> {
-                while (peek().kind() != Kind.CLOSE_TAG) {
-                    next();
+                while (tokens.peek().kind() != Kind.CLOSE_TAG) {
+                    tokens.next();
                 }
                 closeTag();
                 yield new Node.Elsewhere(line, name);
@@ -106,33 +110,33 @@ final class Parser extends ExpressionParser {
     }
 
     private void closeTag() {
-        expect(Kind.CLOSE_TAG, "%}");
+        tokens.expect(Kind.CLOSE_TAG, "%}");
     }
 
     /// What follows a tag that opens a body, up to tags of these names.
     private List<Node> within(Set<String> ends) {
-        takesOperator(":");
+        tokens.takesOperator(":");
         closeTag();
         return body(ends);
     }
 
     /// A body with variables of its own, in which every filter must exist.
     private List<Node> inner(Set<String> ends) {
-        int mark = unknown();
+        int mark = names.unknown();
         List<Node> body = within(ends);
-        require(mark);
+        names.require(mark);
         return body;
     }
 
     private List<Node> until(String end) {
         List<Node> body = inner(Set.of(end));
-        next();
+        tokens.next();
         closeTag();
         return body;
     }
 
     private Node branches(int line) {
-        int mark = unknown();
+        int mark = names.unknown();
         List<Node.Branch> branches = new ArrayList<>();
         List<Node> otherwise = List.of();
         String word = "if";
@@ -140,29 +144,29 @@ final class Parser extends ExpressionParser {
             if (word.equals("else")) {
                 otherwise = within(Set.of("endif"));
             } else {
-                Expr condition = tuple(false);
+                Expr condition = expressions.tuple(false);
                 branches.add(new Node.Branch(condition, within(Set.of("elif", "else", "endif"))));
             }
-            word = name();
+            word = tokens.name();
         }
         closeTag();
-        forgive(mark);
+        names.forgive(mark);
         return new Node.If(line, branches, otherwise);
     }
 
     private Node loop(int line) {
         Target target = target(false);
-        expect(Kind.NAME, "in");
-        Expr over = tuple(false);
-        int mark = unknown();
-        Expr condition = takes(Kind.NAME, "if") ? expression() : null;
-        require(mark);
-        boolean recursive = takes(Kind.NAME, "recursive");
+        tokens.expect(Kind.NAME, "in");
+        Expr over = expressions.tuple(false);
+        int mark = names.unknown();
+        Expr condition = tokens.takes(Kind.NAME, "if") ? expressions.expression() : null;
+        names.require(mark);
+        boolean recursive = tokens.takes(Kind.NAME, "recursive");
         List<Node> body = inner(Set.of("else", "endfor"));
         List<Node> otherwise = List.of();
-        if (name().equals("else")) {
+        if (tokens.name().equals("else")) {
             otherwise = inner(Set.of("endfor"));
-            next();
+            tokens.next();
         }
         closeTag();
         return new Node.For(line, target, over, condition, body, otherwise, recursive);
@@ -171,15 +175,15 @@ final class Parser extends ExpressionParser {
     /// @param namespaces whether it may be an attribute of one
     private Target target(boolean namespaces) {
         Target first = one(namespaces);
-        if (!peek().is(Kind.OPERATOR, ",")) {
+        if (!tokens.peek().is(Kind.OPERATOR, ",")) {
             return first;
         }
         List<Target> parts = new ArrayList<>(List.of(first));
-        while (takesOperator(",")) {
+        while (tokens.takesOperator(",")) {
             boolean ends =
-                    peek().is(Kind.NAME, "in")
-                            || peek().is(Kind.OPERATOR, "=")
-                            || peek().is(Kind.OPERATOR, ")");
+                    tokens.peek().is(Kind.NAME, "in")
+                            || tokens.peek().is(Kind.OPERATOR, "=")
+                            || tokens.peek().is(Kind.OPERATOR, ")");
             if (ends) {
                 break;
             }
@@ -189,54 +193,54 @@ final class Parser extends ExpressionParser {
     }
 
     private Target one(boolean namespaces) {
-        if (takesOperator("(")) {
+        if (tokens.takesOperator("(")) {
             if (++depth > DEEPEST) {
-                throw new TemplateException(peek().line(), "a target is too deeply nested");
+                throw new TemplateException(tokens.peek().line(), "a target is too deeply nested");
             }
             Target inner = target(namespaces);
             depth--;
-            expect(Kind.OPERATOR, ")");
+            tokens.expect(Kind.OPERATOR, ")");
             return inner;
         }
-        Token token = peek();
-        String name = name();
+        Token token = tokens.peek();
+        String name = tokens.name();
         if (Set.of("true", "false", "none", "True", "False", "None").contains(name)) {
             throw new TemplateException(token.line(), "nothing can be assigned to " + name);
         }
-        return namespaces && takesOperator(".")
-                ? new Target.Attribute(name, name())
+        return namespaces && tokens.takesOperator(".")
+                ? new Target.Attribute(name, tokens.name())
                 : new Target.Name(name);
     }
 
     private Node set(int line) {
         Target target = target(true);
-        if (takesOperator("=")) {
-            Expr value = tuple(true);
+        if (tokens.takesOperator("=")) {
+            Expr value = expressions.tuple(true);
             closeTag();
             return new Node.Set(line, target, value);
         }
         if (target instanceof Target.Parts) {
-            throw unexpected("=");
+            throw tokens.unexpected("=");
         }
         Expr filters = new Expr.Name(Renderer.CAPTURED);
-        while (takesOperator("|")) {
-            filters = filter(filters);
+        while (tokens.takesOperator("|")) {
+            filters = expressions.filter(filters);
         }
         return new Node.SetBlock(line, target, filters, until("endset"));
     }
 
     private Node.Signature signature() {
-        expect(Kind.OPERATOR, "(");
+        tokens.expect(Kind.OPERATOR, "(");
         List<String> parameters = new ArrayList<>();
         List<Expr> defaults = new ArrayList<>();
-        while (!takesOperator(")")) {
+        while (!tokens.takesOperator(")")) {
             if (!parameters.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
+                tokens.expect(Kind.OPERATOR, ",");
             }
-            parameters.add(name());
-            Expr absent = takesOperator("=") ? expression() : null;
+            parameters.add(tokens.name());
+            Expr absent = tokens.takesOperator("=") ? expressions.expression() : null;
             if (absent == null && !defaults.isEmpty() && defaults.getLast() != null) {
-                throw unexpected("a default");
+                throw tokens.unexpected("a default");
             }
             defaults.add(absent);
         }
@@ -244,23 +248,23 @@ final class Parser extends ExpressionParser {
     }
 
     private Node.Macro macro(int line) {
-        String name = name();
+        String name = tokens.name();
         return macro(line, name, signature(), "endmacro");
     }
 
     private Node.Macro macro(int line, String name, Node.Signature signature, String end) {
         List<Node> body = new ArrayList<>();
-        Set<String> uses = namesIn(() -> body.addAll(until(end)));
+        Set<String> uses = names.namesIn(() -> body.addAll(until(end)));
         uses.retainAll(Set.of("caller", "varargs", "kwargs"));
         return new Node.Macro(line, name, signature, body, uses);
     }
 
     private Node callBlock(int line) {
         Node.Signature signature =
-                peek().is(Kind.OPERATOR, "(")
+                tokens.peek().is(Kind.OPERATOR, "(")
                         ? signature()
                         : new Node.Signature(List.of(), List.of());
-        if (!(expression() instanceof Expr.Call call)) {
+        if (!(expressions.expression() instanceof Expr.Call call)) {
             throw new TemplateException(line, "expected a call");
         }
         return new Node.CallBlock(line, macro(line, "caller", signature, "endcall"), call);
@@ -269,37 +273,37 @@ final class Parser extends ExpressionParser {
     private Node with(int line) {
         List<Target> targets = new ArrayList<>();
         List<Expr> values = new ArrayList<>();
-        while (peek().kind() != Kind.CLOSE_TAG) {
+        while (tokens.peek().kind() != Kind.CLOSE_TAG) {
             if (!targets.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
+                tokens.expect(Kind.OPERATOR, ",");
             }
             targets.add(target(false));
-            expect(Kind.OPERATOR, "=");
-            values.add(expression());
+            tokens.expect(Kind.OPERATOR, "=");
+            values.add(expressions.expression());
         }
         return new Node.With(line, targets, values, until("endwith"));
     }
 
     private Node block(int line) {
-        String name = name();
-        boolean scoped = takes(Kind.NAME, "scoped");
-        if (takes(Kind.NAME, "required")) {
+        String name = tokens.name();
+        boolean scoped = tokens.takes(Kind.NAME, "scoped");
+        if (tokens.takes(Kind.NAME, "required")) {
             throw new TemplateException(line, "required blocks are not known here");
         }
         List<Node> body = inner(Set.of("endblock"));
-        next();
-        takes(Kind.NAME, name);
+        tokens.next();
+        tokens.takes(Kind.NAME, name);
         closeTag();
         return new Node.Body(line, body, !scoped);
     }
 
     private Node print(int line) {
         List<Node> values = new ArrayList<>();
-        while (peek().kind() != Kind.CLOSE_TAG) {
+        while (tokens.peek().kind() != Kind.CLOSE_TAG) {
             if (!values.isEmpty()) {
-                expect(Kind.OPERATOR, ",");
+                tokens.expect(Kind.OPERATOR, ",");
             }
-            values.add(new Node.Output(line, expression()));
+            values.add(new Node.Output(line, expressions.expression()));
         }
         closeTag();
         return new Node.Body(line, values, false);

@@ -4,14 +4,15 @@ package io.llmc.tokenizer.jinja;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// What stands behind `is`.
 record Tests(Budget budget) {
-    static final Set<String> NAMES =
+    private static final Set<String> ALONE =
             Set.of(
                     "odd",
                     "even",
-                    "divisibleby",
                     "defined",
                     "undefined",
                     "filter",
@@ -30,24 +31,7 @@ record Tests(Budget budget) {
                     "sequence",
                     "iterable",
                     "callable",
-                    "sameas",
-                    "escaped",
-                    "in",
-                    "==",
-                    "eq",
-                    "equalto",
-                    "!=",
-                    "ne",
-                    ">",
-                    "gt",
-                    "greaterthan",
-                    "ge",
-                    ">=",
-                    "<",
-                    "lt",
-                    "lessthan",
-                    "<=",
-                    "le");
+                    "escaped");
 
     private static final Set<String> WITH_ONE =
             Set.of(
@@ -69,6 +53,9 @@ record Tests(Budget budget) {
                     "lessthan",
                     "<=",
                     "le");
+
+    static final Set<String> NAMES =
+            Stream.of(ALONE, WITH_ONE).flatMap(Set::stream).collect(Collectors.toUnmodifiableSet());
 
     boolean holds(String name, Object v, Arguments given) {
         if (!NAMES.contains(name)) {
