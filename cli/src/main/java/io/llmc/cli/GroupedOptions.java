@@ -24,8 +24,7 @@ final class GroupedOptions implements IHelpSectionRenderer {
     }
 
     // Loops, not streams: this runs at every --help, and picocli's old class files keep what
-    // touches
-    // them out of the archive of parsed classes.
+    // touches them out of the archive of parsed classes.
     @Override
     public String render(Help help) {
         CommandSpec command = help.commandSpec();

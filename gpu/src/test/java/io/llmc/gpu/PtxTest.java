@@ -59,8 +59,7 @@ class PtxTest {
         assertThat(ptx).contains(".version 7.0").contains(".target sm_80");
         String log = assemble(ptx, architecture);
         // A few registers that do not fit wait in memory while a loop goes on; a kernel that spills
-        // more
-        // works through memory, and would be faster with smaller tiles.
+        // more works through memory, and would be faster with smaller tiles.
         assertThat(
                         SPILLS.matcher(log)
                                 .results()

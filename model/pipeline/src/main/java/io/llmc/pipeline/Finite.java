@@ -127,8 +127,7 @@ public final class Finite {
     /// The lane of a word whose exponent is all ones, or -1.
     private static long lane(long word, long exponents, int width) {
         // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test then
-        // finds
-        // candidates fast, and only they are looked at one by one.
+        // finds candidates fast, and only they are looked at one by one.
         long rest = ~word & exponents;
         long ones = width == 32 ? 0x0000_0001_0000_0001L : 0x0001_0001_0001_0001L;
         if (((rest - ones) & ~rest & (ones << (width - 1))) == 0) {
