@@ -3,7 +3,7 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.pipeline.Provenance;
+import io.llmc.formats.Sha256;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -159,7 +159,7 @@ class FingerprintsIT {
         Path output = work.resolve(name);
         SequencedMap<String, String> sums = new LinkedHashMap<>();
         if (Files.isRegularFile(output)) {
-            sums.put(name, Provenance.hash(output));
+            sums.put(name, Sha256.of(output));
             return sums;
         }
         try (Stream<Path> files = Files.list(output)) {
@@ -177,9 +177,9 @@ class FingerprintsIT {
     /// Of JSON without the version and the working directory's path.
     private static String sum(Path file) throws IOException {
         if (!file.toString().endsWith(".json")) {
-            return Provenance.hash(file);
+            return Sha256.of(file);
         }
-        return Provenance.hash(
+        return Sha256.of(
                 Files.readAllLines(file).stream()
                         .filter(line -> !line.contains("\"llmc_version\""))
                         .map(line -> line.replace(work.toString(), ""))

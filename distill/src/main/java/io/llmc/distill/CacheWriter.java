@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.Sha256;
 import io.llmc.formats.UserException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -12,9 +13,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
 import java.util.zip.CRC32C;
 
 /// Writes `tokens.bin` and `logits.bin`, window after window, and goes on behind the last window
@@ -148,15 +146,11 @@ final class CacheWriter implements AutoCloseable {
 
     /// SHA-256 of `tokens.bin`.
     static String hash(int[] ids, int count) {
-        try {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            for (int from = 0; from < count; from += CHUNK) {
-                digest.update(bytes(ids, from, Math.min(CHUNK, count - from)));
-            }
-            return HexFormat.of().formatHex(digest.digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
+        Sha256 sum = new Sha256();
+        for (int from = 0; from < count; from += CHUNK) {
+            sum.add(bytes(ids, from, Math.min(CHUNK, count - from)));
         }
+        return sum.hex();
     }
 
     @Override

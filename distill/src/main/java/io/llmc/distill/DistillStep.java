@@ -273,13 +273,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     }
 
     private void requirePositions(Checkpoint c) {
-        int positions = Architectures.specOf(c).maxPositions();
-        if (spec.length() > positions) {
-            throw new UserException(
-                    "windows of %,d tokens are longer than the %,d positions of %s"
-                            .formatted(spec.length(), positions, c.directory()),
-                    "lower --length");
-        }
+        Architectures.specOf(c).requirePositions(spec.length(), c.directory(), "lower --length");
     }
 
     private static List<Path> inputs(Checkpoint student, Checkpoint teacher, TeacherCache cache) {

@@ -5,7 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
-import io.llmc.model.LanguageModel;
+import io.llmc.model.Head;
 import io.llmc.model.ResidentModel;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
@@ -61,7 +61,7 @@ final class PredictionLoss {
 
     /// Rows whose logits exist at once.
     static int pieceRows(long vocabulary) {
-        return (int) Math.clamp(LOGITS / (4 * vocabulary), 16, 512);
+        return Head.rows(LOGITS, vocabulary, 512);
     }
 
     /// @param normed what the student's head reads
@@ -78,14 +78,22 @@ final class PredictionLoss {
         if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
             return new Losses(0, 0, 0, 0, 0, 0, rows);
         }
-        int piece = pieceRows(vocabulary);
         double[] sums = new double[4];
-        for (int from = 0; from < rows; from += piece) {
-            int to = Math.min(rows, from + piece);
-            try (TensorArena scratch = step.scratch()) {
-                piece(windows, normed, dnormed, teachers, from, to, scale / rows, scratch, sums);
-            }
-        }
+        Head.inPieces(
+                rows,
+                pieceRows(vocabulary),
+                step,
+                (from, to, scratch) ->
+                        piece(
+                                windows,
+                                normed,
+                                dnormed,
+                                teachers,
+                                from,
+                                to,
+                                scale / rows,
+                                scratch,
+                                sums));
         long next = (long) rows - windows.count();
         return new Losses(
                 sums[0] / rows,
@@ -107,22 +115,19 @@ final class PredictionLoss {
             float scale,
             TensorArena scratch,
             double[] sums) {
-        LanguageModel model = student.model();
         int n = to - from;
         Tape tape = new Tape(backend, scratch, List.of());
         if (dnormed != null) {
             student.watch(tape);
             tape.source(normed, dnormed);
         }
-        Shape shape = new Shape(n, vocabulary);
-        Tensor logits = tape.kept().allocate(DType.F32, shape);
         Forward f = new Forward(backend, tape, tape.kept(), student.positions(), Tap.NONE, false);
-        model.logits(f, logits, normed.rows(from, to));
+        Tensor logits = new Head(student.model()).logits(f, normed.rows(from, to), vocabulary);
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
         Tensor targets = targets(windows, from, to, scratch);
         if (teachers.top == null) {
-            Tensor theirs = logits(teachers, from, to, shape, scratch);
+            Tensor theirs = logits(teachers, from, to, scratch);
             backend.run(
                     new LossOp.DistillLoss(
                             dlogits, losses, logits, theirs, targets, weights, scale));
@@ -156,13 +161,11 @@ final class PredictionLoss {
     }
 
     /// Of the teacher; null where it is not asked.
-    private Tensor logits(Asked teachers, int from, int to, Shape shape, TensorArena scratch) {
-        if (teachers.normed == null) {
-            return null;
-        }
-        Tensor theirs = scratch.allocate(DType.F32, shape);
-        teacher.logits(theirs, teachers.normed.rows(from, to), scratch);
-        return theirs;
+    private Tensor logits(Asked teachers, int from, int to, TensorArena scratch) {
+        return teachers.normed == null
+                ? null
+                : new Head(teacher.model())
+                        .logits(teachers.normed.rows(from, to), vocabulary, scratch);
     }
 
     /// The token after each row, -1 behind a window's last.

@@ -7,6 +7,7 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
+import io.llmc.model.Head;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.ResidentModel;
 import io.llmc.model.arch.Architectures;
@@ -107,12 +108,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     private void requireFits(Checkpoint teacher) {
         ModelSpec spec = Architectures.specOf(teacher);
-        if (length > spec.maxPositions()) {
-            throw new UserException(
-                    "windows of %,d tokens are longer than the %,d positions of %s"
-                            .formatted(length, spec.maxPositions(), teacher.directory()),
-                    "lower --length");
-        }
+        spec.requirePositions(length, teacher.directory(), "lower --length");
         if (topK > spec.vocabulary()) {
             throw new UserException(
                     "the top %,d of %,d tokens are asked for".formatted(topK, spec.vocabulary()),
@@ -133,7 +129,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     /// Rows whose logits exist at once.
     private static int pieceRows(ModelSpec spec) {
-        return (int) Math.clamp(LOGITS / (4L * spec.vocabulary()), 16, 512);
+        return Head.rows(LOGITS, spec.vocabulary(), 512);
     }
 
     private long arenaBytes(Checkpoint teacher, int rows) {
@@ -297,17 +293,22 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
             int rows = Math.toIntExact(normed.rows());
             Tensor ids = step.allocate(DType.I32, new Shape(rows, topK));
             Tensor logs = step.allocate(DType.F32, new Shape(rows, topK));
-            for (int from = 0; from < rows; from += piece) {
-                int to = Math.min(rows, from + piece);
-                try (TensorArena scratch = step.scratch()) {
-                    Tensor logits =
-                            scratch.allocate(DType.F32, new Shape(to - from, teacher.model().spec().vocabulary()));
-                    teacher.logits(logits, normed.rows(from, to), scratch);
-                    backend.run(
-                            new LossOp.TopLogProbabilities(
-                                    logs.rows(from, to), ids.rows(from, to), logits, temperature));
-                }
-            }
+            int vocabulary = teacher.model().spec().vocabulary();
+            Head.inPieces(
+                    rows,
+                    piece,
+                    step,
+                    (from, to, scratch) -> {
+                        Tensor logits =
+                                new Head(teacher.model())
+                                        .logits(normed.rows(from, to), vocabulary, scratch);
+                        backend.run(
+                                new LossOp.TopLogProbabilities(
+                                        logs.rows(from, to),
+                                        ids.rows(from, to),
+                                        logits,
+                                        temperature));
+                    });
             MemorySegment copy = host.allocate(ids.byteSize(), 8);
             backend.download(copy, ids);
             MemorySegment.copy(copy, ValueLayout.JAVA_INT, 0, top, 0, rows * topK);

@@ -174,8 +174,7 @@ final class Models {
                     Arena host = Arena.ofConfined()) {
                 Tensor normed =
                         teacher.normed(Windows.of(ids, length).ids(), memory, ResidentModel.Listener.NONE);
-                Tensor logits = memory.allocate(DType.F32, new Shape(length, vocabulary));
-                teacher.logits(logits, normed, memory);
+                Tensor logits = new Head(teacher.model()).logits(normed, vocabulary, memory);
                 MemorySegment copy = host.allocate(logits.byteSize(), 8);
                 backend.download(copy, logits);
                 return copy.toArray(ValueLayout.JAVA_FLOAT);

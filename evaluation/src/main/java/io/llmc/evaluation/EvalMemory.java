@@ -2,6 +2,7 @@
 package io.llmc.evaluation;
 
 import io.llmc.backend.Backend;
+import io.llmc.model.Head;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.StreamMemory;
 import java.util.List;
@@ -26,8 +27,8 @@ record EvalMemory(Portions portions, long bytes) {
         int rows = most.pieceRows(vocabulary);
         EvalMemory found = of(batch, rows, models, length, backend);
         // Fewer windows a batch read the model more often, fewer rows a piece only the head.
-        while (found.bytes > cap && rows > Portions.MIN_PIECE_ROWS) {
-            rows = Math.max(Portions.MIN_PIECE_ROWS, rows / 2);
+        while (found.bytes > cap && rows > Head.MIN_ROWS) {
+            rows = Math.max(Head.MIN_ROWS, rows / 2);
             found = of(batch, rows, models, length, backend);
         }
         while (found.bytes > cap && batch > 1) {
@@ -53,7 +54,7 @@ record EvalMemory(Portions portions, long bytes) {
             stream = Math.max(stream, s.block() + s.pass() + s.states() + s.spill());
             finals += 4L * batch * length * m.spec().hidden() + 64;
             // A dump copies them once more.
-            logits += m.bytes(rows) + 4L * rows * m.spec().vocabulary();
+            logits += Head.bytes(m.checkpoint(), m.spec(), rows) + 4L * rows * m.spec().vocabulary();
             kernels =
                     Math.max(
                             kernels,

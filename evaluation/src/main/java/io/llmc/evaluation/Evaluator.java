@@ -8,6 +8,7 @@ import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
+import io.llmc.model.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -176,32 +177,31 @@ public final class Evaluator {
             model.stream(batch, progress);
             int[] targets = batch.targets();
             int rows = portions.pieceRows(model.spec().vocabulary());
-            long bytes = model.bytes(rows) + (original == null ? 0 : original.bytes(rows));
+            long bytes = bytes(model, rows) + (original == null ? 0 : bytes(original, rows));
             try (TensorArena arena = backend.newArena(bytes);
                     Arena host = Arena.ofConfined()) {
                 MemorySegment buffer = host.allocate(4L * rows, 4);
-                for (int from = 0; from < targets.length; from += rows) {
-                    try (TensorArena scratch = arena.scratch()) {
-                        piece(
-                                scratch,
-                                targets,
-                                from,
-                                Math.min(rows, targets.length - from),
-                                buffer);
-                    }
-                }
+                Head.inPieces(
+                        targets.length,
+                        rows,
+                        arena,
+                        (from, to, scratch) -> piece(scratch, targets, from, to, buffer));
             }
             done += targets.length;
             progress.advance(1, "logits");
         }
 
+        private static long bytes(ModelRun run, int rows) {
+            return Head.bytes(run.checkpoint(), run.spec(), rows);
+        }
+
         private void piece(
-                TensorArena arena, int[] targets, int from, int rows, MemorySegment buffer) {
-            Tensor wanted = Rows.upload(backend, arena, targets, from, rows, buffer);
-            Tensor ours = model.logits(arena, from, rows, vocabulary);
+                TensorArena arena, int[] targets, int from, int to, MemorySegment buffer) {
+            Tensor wanted = Rows.upload(backend, arena, targets, from, to - from, buffer);
+            Tensor ours = model.logits(arena, from, to, vocabulary);
             model.losses(arena, ours, wanted, buffer, losses, done + from);
             if (original != null) {
-                Tensor theirs = original.logits(arena, from, rows, vocabulary);
+                Tensor theirs = original.logits(arena, from, to, vocabulary);
                 original.losses(arena, theirs, wanted, buffer, originalLosses, done + from);
                 compare(arena, ours, theirs, buffer, done + from);
             }

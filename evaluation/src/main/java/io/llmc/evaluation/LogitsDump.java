@@ -10,6 +10,7 @@ import io.llmc.formats.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.model.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -175,23 +176,22 @@ public final class LogitsDump {
 
     private void write(ModelRun run, int rows, Portions portions, TensorFileWriter out)
             throws IOException {
-        int piece = portions.pieceRows(run.spec().vocabulary());
-        try (TensorArena arena = backend.newArena(run.bytes(piece));
+        int vocabulary = run.spec().vocabulary();
+        int piece = portions.pieceRows(vocabulary);
+        try (TensorArena arena =
+                        backend.newArena(Head.bytes(run.checkpoint(), run.spec(), piece));
                 Arena host = backend.host().newArena()) {
-            MemorySegment copy = host.allocate(4L * piece * run.spec().vocabulary(), 64);
-            for (int from = 0; from < rows; from += piece) {
-                try (TensorArena scratch = arena.scratch()) {
-                    Tensor logits =
-                            run.logits(
-                                    scratch,
-                                    from,
-                                    Math.min(piece, rows - from),
-                                    run.spec().vocabulary());
-                    MemorySegment bytes = copy.asSlice(0, logits.byteSize());
-                    backend.download(bytes, logits);
-                    out.append(bytes);
-                }
-            }
+            MemorySegment copy = host.allocate(4L * piece * vocabulary, 64);
+            Head.inPieces(
+                    rows,
+                    piece,
+                    arena,
+                    (from, to, scratch) -> {
+                        Tensor logits = run.logits(scratch, from, to, vocabulary);
+                        MemorySegment bytes = copy.asSlice(0, logits.byteSize());
+                        backend.download(bytes, logits);
+                        out.append(bytes);
+                    });
         }
     }
 }

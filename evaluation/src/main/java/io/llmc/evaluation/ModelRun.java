@@ -7,10 +7,9 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
-import io.llmc.model.Forward;
+import io.llmc.model.Head;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.HiddenStates;
@@ -34,7 +33,6 @@ final class ModelRun implements AutoCloseable {
     private final Backend backend;
     private Arena host;
     private MemorySegment finals;
-    private Positions positions;
     private long nanos;
     private long tokens;
 
@@ -61,12 +59,7 @@ final class ModelRun implements AutoCloseable {
 
     /// @throws UserException where the model has fewer positions than a window
     void requirePositions(int window) {
-        if (window > spec().maxPositions()) {
-            throw new UserException(
-                    "windows of %,d tokens are longer than the %,d positions of %s"
-                            .formatted(window, spec().maxPositions(), checkpoint.directory()),
-                    "lower --window");
-        }
+        spec.requirePositions(window, checkpoint.directory(), "lower --window");
     }
 
     /// Steps of progress that [#stream] reports.
@@ -88,7 +81,6 @@ final class ModelRun implements AutoCloseable {
                 states.advance(i);
                 progress.advance(1, spec().layers().get(i).prefix());
             }
-            positions = states.positions();
             keepFinals(states, batch);
         }
         nanos += System.nanoTime() - start;
@@ -106,8 +98,7 @@ final class ModelRun implements AutoCloseable {
         try (TensorArena arena = backend.newArena(4L * states.chunkRows() * hidden + 1024)) {
             states.forEach((x, chunk) -> {
                 try (TensorArena scratch = arena.scratch()) {
-                    Tensor normed = scratch.allocate(DType.F32, x.shape());
-                    model.finalNorm(new Forward(backend, scratch, positions), normed, x);
+                    Tensor normed = new Head(model).norm(x, scratch);
                     int window = states.firstWindow(chunk);
                     for (long row = 0; row < x.rows(); row += length, window++) {
                         int first = batch.firstRow()[window];
@@ -123,29 +114,14 @@ final class ModelRun implements AutoCloseable {
         }
     }
 
-    /// Arena bytes that [#logits] and [#losses] of `rows` rows take, results included.
-    long bytes(int rows) {
-        ModelSpec spec = spec();
-        int copies = 1;
-        copies += spec.logitSoftcap() == 0 ? 0 : 1;
-        copies += checkpoint.has(spec.head() + ".bias") ? 1 : 0;
-        return copies * (4L * rows * spec.vocabulary() + 256)
-                + 4L * rows * spec.hidden()
-                + 16L * rows
-                + 4096;
-    }
-
-    /// Logits of rows `[from, from + rows)` of the batch's rows that count, `[rows, vocabulary]`.
+    /// Logits of rows `[from, to)` of the batch's rows that count, `[rows, vocabulary]`.
     ///
     /// @param vocabulary of the model, or its first ids
-    Tensor logits(TensorArena arena, int from, int rows, int vocabulary) {
+    Tensor logits(TensorArena arena, int from, int to, int vocabulary) {
         long start = System.nanoTime();
-        Tensor out = arena.allocate(DType.F32, new Shape(rows, vocabulary));
-        try (TensorArena scratch = arena.scratch()) {
-            Tensor normed = scratch.allocate(DType.F32, new Shape(rows, spec().hidden()));
-            backend.upload(normed, finals.asSlice(4L * from * spec().hidden(), normed.byteSize()));
-            model.logits(new Forward(backend, scratch, positions), out, normed);
-        }
+        Tensor normed = arena.allocate(DType.F32, new Shape(to - from, spec().hidden()));
+        backend.upload(normed, finals.asSlice(4L * from * spec().hidden(), normed.byteSize()));
+        Tensor out = new Head(model).logits(normed, vocabulary, arena);
         nanos += System.nanoTime() - start;
         return out;
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import io.llmc.model.Head;
+
 /// How much of a text is worked on at a time. Depends on sizes alone, never on threads.
 ///
 /// @param batchBytes hidden states of each model, about
@@ -9,8 +11,6 @@ package io.llmc.evaluation;
 /// @param maxPieceRows more would not be faster
 record Portions(long batchBytes, int minBatchRows, long pieceBytes, int maxPieceRows) {
     static final Portions DEFAULT = new Portions(128L << 20, 8192, 64L << 20, 256);
-
-    static final int MIN_PIECE_ROWS = 16;
 
     /// Most hidden states at a time on a device with memory of its own.
     private static final long MAX_DEVICE_BATCH = 2L << 30;
@@ -44,7 +44,6 @@ record Portions(long batchBytes, int minBatchRows, long pieceBytes, int maxPiece
 
     /// Rows whose logits are made together.
     int pieceRows(int vocabulary) {
-        long rows = Math.max(MIN_PIECE_ROWS, pieceBytes / (4L * vocabulary));
-        return (int) Math.min(rows, maxPieceRows);
+        return Head.rows(pieceBytes, vocabulary, maxPieceRows);
     }
 }

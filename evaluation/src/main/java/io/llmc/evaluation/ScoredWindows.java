@@ -127,14 +127,11 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
 
     /// @throws UserException where a token is outside of a model's vocabulary
     void requireBelow(int vocabulary, Object model) {
-        for (long i = 0; i < (long) count() * windows.length(); i++) {
-            int id = windows.ids().getAtIndex(ValueLayout.JAVA_INT, i);
-            if (id < 0 || id >= vocabulary) {
-                throw new UserException(
-                        "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
-                                .formatted(id, i, model, vocabulary - 1),
-                        "the tokenizer must be the one that belongs to the model");
-            }
-        }
+        windows.firstOutside(vocabulary).ifPresent(at -> {
+            throw new UserException(
+                    "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
+                            .formatted(windows.id(at), at, model, vocabulary - 1),
+                    "the tokenizer must be the one that belongs to the model");
+        });
     }
 }

@@ -5,7 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
-import io.llmc.model.Forward;
+import io.llmc.model.Head;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.ModelSpec;
 import io.llmc.tensor.DType;
@@ -21,10 +21,7 @@ public final class HeadLoss {
     /// Bytes of the logits of a piece, about.
     private static final long PIECE_BYTES = 64L << 20;
 
-    /// More rows would not be multiplied faster, fewer would read the head too often.
     private static final int MAX_ROWS = 256;
-
-    private static final int MIN_ROWS = 16;
 
     private final LanguageModel model;
     private final HiddenStates states;
@@ -61,36 +58,36 @@ public final class HeadLoss {
 
     private void add(Tensor x, int chunk) {
         int length = states.windows().length();
-        int step = pieceRows(model.spec().vocabulary(), length - 1);
-        try (TensorArena arena = model.backend().newArena(bytes(step))) {
+        // The last token of a window has nothing to predict.
+        int rows = length - 1;
+        int piece = Math.min(rows, Head.rows(PIECE_BYTES, model.spec().vocabulary(), MAX_ROWS));
+        long bytes = Head.bytes(model.checkpoint(), model.spec(), piece);
+        try (TensorArena arena = model.backend().newArena(bytes)) {
             int window = states.firstWindow(chunk);
             for (long first = 0; first < x.rows(); first += length, window++) {
                 MemorySegment ids = states.windows().range(window, window + 1);
-                // The last token of a window has nothing to predict.
-                for (int from = 0; from < length - 1; from += step) {
-                    int rows = Math.min(step, length - 1 - from);
-                    try (TensorArena scratch = arena.scratch()) {
-                        add(
-                                scratch,
-                                x.rows(first + from, first + from + rows),
-                                ids.asSlice(4L * (from + 1), 4L * rows));
-                    }
-                }
+                Tensor mine = x.rows(first, first + length);
+                Head.inPieces(
+                        rows,
+                        piece,
+                        arena,
+                        (from, to, scratch) ->
+                                add(
+                                        mine.rows(from, to),
+                                        ids.asSlice(4L * (from + 1), 4L * (to - from)),
+                                        scratch));
             }
         }
     }
 
-    private void add(TensorArena arena, Tensor x, MemorySegment next) {
+    private void add(Tensor x, MemorySegment next, TensorArena arena) {
         Backend backend = model.backend();
-        Forward f = new Forward(backend, arena, states.positions());
-        Tensor normed = arena.allocate(DType.F32, x.shape());
-        Tensor logits = arena.allocate(DType.F32, new Shape(x.rows(), model.spec().vocabulary()));
+        Head head = new Head(model);
         Tensor targets = arena.allocate(DType.I32, new Shape(x.rows()));
         Tensor losses = arena.allocate(DType.F32, new Shape(x.rows()));
         backend.upload(targets, next);
-        model.finalNorm(f, normed, x);
-        model.logits(f, logits, normed);
-        f.run(new LossOp.NegativeLogLikelihood(losses, logits, targets));
+        Tensor logits = head.logits(head.norm(x, arena), model.spec().vocabulary(), arena);
+        backend.run(new LossOp.NegativeLogLikelihood(losses, logits, targets));
         try (Arena host = Arena.ofConfined()) {
             MemorySegment copy = host.allocate(losses.byteSize(), 4);
             backend.download(copy, losses);
@@ -98,21 +95,5 @@ public final class HeadLoss {
                 sum += loss;
             }
         }
-    }
-
-    private static int pieceRows(int vocabulary, int most) {
-        long rows = Math.clamp(PIECE_BYTES / (4L * vocabulary), MIN_ROWS, MAX_ROWS);
-        return (int) Math.min(rows, most);
-    }
-
-    /// Of a piece: logits, before and after a bias or a cap too, and what is small beside them.
-    private long bytes(int rows) {
-        ModelSpec spec = model.spec();
-        int copies = spec.logitSoftcap() == 0 ? 1 : 2;
-        copies += model.checkpoint().has(spec.head() + ".bias") ? 1 : 0;
-        return copies * (4L * rows * spec.vocabulary() + 256)
-                + 4L * rows * spec.hidden()
-                + 16L * rows
-                + 4096;
     }
 }

@@ -17,7 +17,6 @@ import io.llmc.model.Tap;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -130,15 +129,12 @@ public final class HiddenStates implements AutoCloseable {
 
     private void requireKnown() {
         int vocabulary = model.spec().vocabulary();
-        for (long i = 0; i < windows.ids().byteSize() / 4; i++) {
-            int id = windows.ids().getAtIndex(ValueLayout.JAVA_INT, i);
-            if (id < 0 || id >= vocabulary) {
-                throw new UserException(
-                        "token id %d is outside the model's vocabulary of %d"
-                                .formatted(id, vocabulary),
-                        "tokenizer.json or the ids are those of another model");
-            }
-        }
+        windows.firstOutside(vocabulary).ifPresent(at -> {
+            throw new UserException(
+                    "token id %d is outside the model's vocabulary of %d"
+                            .formatted(windows.id(at), vocabulary),
+                    "tokenizer.json or the ids are those of another model");
+        });
     }
 
     /// Makes room for passes through this block. Stages that are run from now on are this block's.

@@ -3,6 +3,7 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.Formats;
+import io.llmc.formats.Sha256;
 import io.llmc.formats.UserException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
@@ -109,7 +110,7 @@ public final class Inputs {
 
     private CompletableFuture<String> begun(Path file) {
         return hashes.computeIfAbsent(
-                file, f -> CompletableFuture.supplyAsync(() -> Provenance.hash(f)));
+                file, f -> CompletableFuture.supplyAsync(() -> Sha256.of(f)));
     }
 
     /// SHA-256 of everything that decides, by role and file name.

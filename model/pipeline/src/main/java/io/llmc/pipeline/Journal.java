@@ -6,6 +6,7 @@ import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import io.llmc.formats.Sha256;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -52,7 +53,7 @@ public final class Journal {
             try {
                 String text = JSON.writeValueAsString(Provenance.essence(recipe));
                 int index = recipe.steps().indexOf(step);
-                return new Head(Provenance.hash(index + version + text), version);
+                return new Head(Sha256.of(index + version + text), version);
             } catch (JsonProcessingException e) {
                 throw new IllegalStateException(e);
             }

@@ -4,10 +4,8 @@ package io.llmc.pipeline;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.Forward;
+import io.llmc.model.Head;
 import io.llmc.model.LanguageModel;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.lang.foreign.Arena;
@@ -63,11 +61,8 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
         long bytes = 4 * (x.shape().size() + 2 * x.rows() * vocabulary) + 4096;
         try (TensorArena arena = model.backend().newArena(bytes);
                 Arena host = model.backend().host().newArena()) {
-            Forward f = new Forward(model.backend(), arena, states.positions());
-            Tensor normed = arena.allocate(DType.F32, x.shape());
-            Tensor logits = arena.allocate(DType.F32, new Shape(x.rows(), vocabulary));
-            model.finalNorm(f, normed, x);
-            model.logits(f, logits, normed);
+            Head head = new Head(model);
+            Tensor logits = head.logits(head.norm(x, arena), vocabulary, arena);
             MemorySegment copy = host.allocate(logits.byteSize(), 8);
             model.backend().download(copy, logits);
             return copy.toArray(ValueLayout.JAVA_FLOAT);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
+import java.nio.file.Path;
 import java.util.List;
 
 /// A decoder model as data: what an architecture makes of a config.json.
@@ -63,5 +65,16 @@ public record ModelSpec(
 
     public boolean tied() {
         return head.equals(embedding);
+    }
+
+    /// @param model as a sentence calls it
+    /// @throws UserException where sequences are longer than the model's positions
+    public void requirePositions(int length, Path model, String remedy) {
+        if (length > maxPositions) {
+            throw new UserException(
+                    "windows of %,d tokens are longer than the %,d positions of %s"
+                            .formatted(length, maxPositions, model),
+                    remedy);
+        }
     }
 }

@@ -122,9 +122,7 @@ public final class ResidentModel implements AutoCloseable {
             }
             listener.output(i, x);
         }
-        Tensor normed = memory.allocate(DType.F32, shape);
-        model.finalNorm(new Forward(backend, memory, positions), normed, x);
-        return normed;
+        return new Head(model).norm(x, memory);
     }
 
     /// A runner that tells a listener of a block's attention.
@@ -135,13 +133,6 @@ public final class ResidentModel implements AutoCloseable {
                 listener.attention(block, attention);
             }
         };
-    }
-
-    /// Scores of every token of the vocabulary, or of its first ones.
-    ///
-    /// @param out `[rows, vocabulary]`, or fewer columns
-    public void logits(Tensor out, Tensor normed, TensorArena scratch) {
-        model.logits(new Forward(model.backend(), scratch, positions), out, normed);
     }
 
     @Override

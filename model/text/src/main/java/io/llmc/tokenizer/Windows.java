@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer;
 
+import io.llmc.formats.Sha256;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
-import java.util.HexFormat;
+import java.util.OptionalLong;
+import java.util.stream.LongStream;
 
 /// Token ids cut into windows of one length.
 ///
@@ -25,7 +26,7 @@ public record Windows(MemorySegment ids, int count, int length) {
     /// Windows over ids in native memory that lives as long as the windows are reachable.
     public static Windows of(int[] ids, int length) {
         MemorySegment copy = java.lang.foreign.Arena.ofAuto().allocate(4L * ids.length, 8);
-        MemorySegment.copy(ids, 0, copy, java.lang.foreign.ValueLayout.JAVA_INT, 0, ids.length);
+        MemorySegment.copy(ids, 0, copy, ValueLayout.JAVA_INT, 0, ids.length);
         return new Windows(copy, ids.length / length, length);
     }
 
@@ -34,17 +35,22 @@ public record Windows(MemorySegment ids, int count, int length) {
         return ids.asSlice(4L * from * length, 4L * (to - from) * length);
     }
 
+    /// Where the first id is that a model with such a vocabulary does not know.
+    public OptionalLong firstOutside(int vocabulary) {
+        return LongStream.range(0, (long) count * length)
+                .filter(i -> id(i) < 0 || id(i) >= vocabulary)
+                .findFirst();
+    }
+
+    /// Of all windows, one after another.
+    public int id(long at) {
+        return ids.getAtIndex(ValueLayout.JAVA_INT, at);
+    }
+
     /// SHA-256 of length and ids, little-endian: names the data in a provenance file.
     public String hash() {
-        try {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            ByteBuffer head =
-                    ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
-            digest.update(head);
-            digest.update(ids.asByteBuffer());
-            return HexFormat.of().formatHex(digest.digest());
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException(e);
-        }
+        ByteBuffer head =
+                ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
+        return new Sha256().add(head).add(ids.asByteBuffer()).hex();
     }
 }
