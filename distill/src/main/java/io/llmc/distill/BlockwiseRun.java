@@ -146,7 +146,8 @@ final class BlockwiseRun {
     /// Learns a block, or takes it from the file that an earlier run has left.
     @SuppressWarnings("MustBeClosed") // all are resources of the try
     private void heal(int block, HealedBlocks healed, HiddenStates inputs, HiddenStates targets) {
-        try (TrainedModel student = TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
+        try (TrainedModel student =
+                TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
             TrainState state = TrainState.restoreWeights(healed.file(block), student);
             if (state == null) {
                 state = learned(block, student, inputs, targets);
@@ -234,7 +235,8 @@ final class BlockwiseRun {
     private TrainState judged(int block, TrainState state, double error, TrainedModel student) {
         boolean keeps = held.length == 0 || error < state.best();
         if (!keeps) {
-            try (TrainedModel untouched = TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
+            try (TrainedModel untouched =
+                    TrainedModel.ofBlock(this.student, scope.backend(), spec, block)) {
                 student.copyFrom(untouched);
             }
         }

@@ -47,7 +47,8 @@ record DistillRun(
     }
 
     @SuppressWarnings("MustBeClosed") // all are resources of the try
-    private SequencedMap<String, Object> learn(TrainedModel model, StepMemory memory, Batches batches) {
+    private SequencedMap<String, Object> learn(
+            TrainedModel model, StepMemory memory, Batches batches) {
         Backend backend = scope.backend();
         TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
         try (ResidentModel asked =

@@ -90,13 +90,16 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
     /// @param w `[out, in]`
     Tensor merged(Tensor w, Tensor down, Tensor up, Backend backend, Arena memory) {
         try (TensorArena scratch =
-                backend.newArena(mergingBytes(w.shape().size(), down.shape().size() + up.shape().size()))) {
+                backend.newArena(
+                        mergingBytes(w.shape().size(), down.shape().size() + up.shape().size()))) {
             Tensor turnedDown = scratch.allocate(DType.F32, new Shape(down.cols(), down.rows()));
             Tensor added = scratch.allocate(DType.F32, w.shape());
             Tensor base = scratch.allocate(DType.F32, w.shape());
             Tensor sum = scratch.allocate(DType.F32, w.shape());
             backend.run(new StatisticOp.Transpose(turnedDown, backend.adopt(down, scratch)));
-            backend.run(new ForwardOp.Matmul(added, backend.adopt(up, scratch), new Weight.Dense(turnedDown)));
+            backend.run(
+                    new ForwardOp.Matmul(
+                            added, backend.adopt(up, scratch), new Weight.Dense(turnedDown)));
             backend.run(new ForwardOp.Scale(base, backend.adopt(w, scratch), 1));
             backend.run(new ForwardOp.Add(sum, base, added, scale()));
             MemorySegment host = memory.allocate(sum.byteSize(), 64);

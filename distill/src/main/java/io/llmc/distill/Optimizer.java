@@ -41,9 +41,7 @@ final class Optimizer {
         List<Parameter> sorted =
                 parameters.stream().sorted(Comparator.comparing(Parameter::name)).toList();
         Optional<String> values = unsound(sorted, Parameter::values, "values");
-        return values.isPresent()
-                ? values
-                : unsound(sorted, Parameter::gradient, "gradients");
+        return values.isPresent() ? values : unsound(sorted, Parameter::gradient, "gradients");
     }
 
     private Optional<String> unsound(

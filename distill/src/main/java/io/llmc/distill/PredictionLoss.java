@@ -35,11 +35,7 @@ final class PredictionLoss {
 
     /// @param teacher null where none is asked now
     /// @param vocabulary ids that student and teacher share, the first of both
-    PredictionLoss(
-            TrainedModel student,
-            ResidentModel teacher,
-            DistillSpec spec,
-            int vocabulary) {
+    PredictionLoss(TrainedModel student, ResidentModel teacher, DistillSpec spec, int vocabulary) {
         this.vocabulary = vocabulary;
         this.student = student;
         this.teacher = teacher;

@@ -135,7 +135,10 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     private long arenaBytes(Checkpoint teacher, int rows) {
         ModelSpec spec = Architectures.specOf(teacher);
         long logits = 4L * pieceRows(spec) * spec.vocabulary() + (1 << 16);
-        return TeacherMemory.pass(teacher, rows, length) + 3 * logits + 8L * rows * topK + (1 << 16);
+        return TeacherMemory.pass(teacher, rows, length)
+                + 3 * logits
+                + 8L * rows * topK
+                + (1 << 16);
     }
 
     @Override

@@ -174,7 +174,8 @@ record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Backend ba
     /// The arena that a weight takes its adapter up in.
     private long merging() {
         return adapters()
-                .mapToLong(l -> Lora.mergingBytes((long) l.in() * l.out(), rank() * (l.in() + l.out())))
+                .mapToLong(l ->
+                        Lora.mergingBytes((long) l.in() * l.out(), rank() * (l.in() + l.out())))
                 .max()
                 .orElse(0);
     }

@@ -64,9 +64,7 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : c.names()) {
             TensorInfo info = c.info(name);
-            infos.put(
-                    name,
-                    selects(info) ? new TensorInfo(name, DType.F32, info.shape()) : info);
+            infos.put(name, selects(info) ? new TensorInfo(name, DType.F32, info.shape()) : info);
         }
         return c.derived(
                 c.config(),

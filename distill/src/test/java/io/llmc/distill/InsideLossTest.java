@@ -34,7 +34,8 @@ class InsideLossTest {
     @TempDir Path temp;
 
     /// A trainer and what it consists of.
-    private record Parts(TrainedModel student, Trainer trainer, DistillSpec spec, Backend backend) {}
+    private record Parts(
+            TrainedModel student, Trainer trainer, DistillSpec spec, Backend backend) {}
 
     @SuppressWarnings("MustBeClosed") // all are resources of the try
     private static void with(

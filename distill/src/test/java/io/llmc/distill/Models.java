@@ -170,10 +170,12 @@ final class Models {
             }
             long size = (long) length * vocabulary;
             try (TensorArena memory =
-                            backend.newArena(TeacherMemory.pass(c, length, length) + 16 * size + 65536);
+                            backend.newArena(
+                                    TeacherMemory.pass(c, length, length) + 16 * size + 65536);
                     Arena host = Arena.ofConfined()) {
                 Tensor normed =
-                        teacher.normed(Windows.of(ids, length).ids(), memory, ResidentModel.Listener.NONE);
+                        teacher.normed(
+                                Windows.of(ids, length).ids(), memory, ResidentModel.Listener.NONE);
                 Tensor logits = new Head(teacher.model()).logits(normed, vocabulary, memory);
                 MemorySegment copy = host.allocate(logits.byteSize(), 8);
                 backend.download(copy, logits);

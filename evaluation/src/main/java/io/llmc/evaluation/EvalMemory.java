@@ -54,7 +54,8 @@ record EvalMemory(Portions portions, long bytes) {
             stream = Math.max(stream, s.block() + s.pass() + s.states() + s.spill());
             finals += 4L * batch * length * m.spec().hidden() + 64;
             // A dump copies them once more.
-            logits += Head.bytes(m.checkpoint(), m.spec(), rows) + 4L * rows * m.spec().vocabulary();
+            logits +=
+                    Head.bytes(m.checkpoint(), m.spec(), rows) + 4L * rows * m.spec().vocabulary();
             kernels =
                     Math.max(
                             kernels,

@@ -178,8 +178,7 @@ public final class LogitsDump {
             throws IOException {
         int vocabulary = run.spec().vocabulary();
         int piece = portions.pieceRows(vocabulary);
-        try (TensorArena arena =
-                        backend.newArena(Head.bytes(run.checkpoint(), run.spec(), piece));
+        try (TensorArena arena = backend.newArena(Head.bytes(run.checkpoint(), run.spec(), piece));
                 Arena host = backend.host().newArena()) {
             MemorySegment copy = host.allocate(4L * piece * vocabulary, 64);
             Head.inPieces(

@@ -127,11 +127,12 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
 
     /// @throws UserException where a token is outside of a model's vocabulary
     void requireBelow(int vocabulary, Object model) {
-        windows.firstOutside(vocabulary).ifPresent(at -> {
-            throw new UserException(
-                    "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
-                            .formatted(windows.id(at), at, model, vocabulary - 1),
-                    "the tokenizer must be the one that belongs to the model");
-        });
+        windows.firstOutside(vocabulary)
+                .ifPresent(at -> {
+                    throw new UserException(
+                            "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
+                                    .formatted(windows.id(at), at, model, vocabulary - 1),
+                            "the tokenizer must be the one that belongs to the model");
+                });
     }
 }

@@ -109,8 +109,7 @@ public final class Inputs {
     }
 
     private CompletableFuture<String> begun(Path file) {
-        return hashes.computeIfAbsent(
-                file, f -> CompletableFuture.supplyAsync(() -> Sha256.of(f)));
+        return hashes.computeIfAbsent(file, f -> CompletableFuture.supplyAsync(() -> Sha256.of(f)));
     }
 
     /// SHA-256 of everything that decides, by role and file name.

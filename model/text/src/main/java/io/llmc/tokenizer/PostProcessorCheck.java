@@ -17,7 +17,8 @@ record PostProcessorCheck(Path file) {
         processor.path("processors").forEach(this::check);
         for (String end : List.of("sep", "cls")) {
             if (processor.path(end).isArray()) {
-                TokenizerCheck.requireId(file, "post_processor." + end, processor.path(end).path(1));
+                TokenizerCheck.requireId(
+                        file, "post_processor." + end, processor.path(end).path(1));
             }
         }
         if (!processor.path("type").asText("").equals("TemplateProcessing")) {
@@ -54,13 +55,14 @@ record PostProcessorCheck(Path file) {
                 texts += sequence.equals("A") ? 1 : 0;
                 if (second || texts > 1) {
                     throw TokenizerCheck.wrong(
-                            file,"post_processor." + key, "expected the text A, and once");
+                            file, "post_processor." + key, "expected the text A, and once");
                 }
             }
             if (parts.size() > MOST_SPECIALS || ids > MOST_SPECIALS) {
                 throw TokenizerCheck.wrong(
-                            file,
-                        "post_processor." + key, "more than %,d parts".formatted(MOST_SPECIALS));
+                        file,
+                        "post_processor." + key,
+                        "more than %,d parts".formatted(MOST_SPECIALS));
             }
         }
     }

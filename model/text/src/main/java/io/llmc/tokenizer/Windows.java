@@ -49,8 +49,7 @@ public record Windows(MemorySegment ids, int count, int length) {
 
     /// SHA-256 of length and ids, little-endian: names the data in a provenance file.
     public String hash() {
-        ByteBuffer head =
-                ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
+        ByteBuffer head = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(0, length);
         return new Sha256().add(head).add(ids.asByteBuffer()).hex();
     }
 }

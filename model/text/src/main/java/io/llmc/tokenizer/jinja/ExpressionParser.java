@@ -54,7 +54,9 @@ final class ExpressionParser {
             Expr condition = or();
             value =
                     new Expr.Conditional(
-                            condition, value, tokens.takes(Kind.NAME, "else") ? expression() : null);
+                            condition,
+                            value,
+                            tokens.takes(Kind.NAME, "else") ? expression() : null);
             names.forgive(mark);
         }
         depth--;
@@ -93,7 +95,8 @@ final class ExpressionParser {
         Expr first = sum();
         List<Expr.Link> links = new ArrayList<>();
         while (true) {
-            if (tokens.peek().kind() == Kind.OPERATOR && COMPARISONS.contains(tokens.peek().text())) {
+            if (tokens.peek().kind() == Kind.OPERATOR
+                    && COMPARISONS.contains(tokens.peek().text())) {
                 links.add(new Expr.Link(tokens.next().text(), sum()));
             } else if (tokens.takes(Kind.NAME, "in")) {
                 links.add(new Expr.Link("in", sum()));
@@ -182,7 +185,9 @@ final class ExpressionParser {
                     switch (token.text()) {
                         case "(" -> {
                             Expr inner =
-                                    tokens.takesOperator(")") ? new Expr.Items(List.of(), true) : null;
+                                    tokens.takesOperator(")")
+                                            ? new Expr.Items(List.of(), true)
+                                            : null;
                             if (inner == null) {
                                 inner = tuple(true);
                                 tokens.expect(Kind.OPERATOR, ")");
@@ -284,7 +289,9 @@ final class ExpressionParser {
     /// Behind a colon, if there is one and something behind it.
     private Expr bound() {
         boolean given = tokens.takesOperator(":");
-        return given && !tokens.peek().is(Kind.OPERATOR, ":") && !tokens.peek().is(Kind.OPERATOR, "]")
+        return given
+                        && !tokens.peek().is(Kind.OPERATOR, ":")
+                        && !tokens.peek().is(Kind.OPERATOR, "]")
                 ? expression()
                 : null;
     }

@@ -47,8 +47,7 @@ record Generators(Budget budget) {
     }
 
     /// The same, with what `next` makes of the items that are left.
-    Values.Stream later(
-            Supplier<Iterator<Object>> items, Function<Iterator<Object>, Object> next) {
+    Values.Stream later(Supplier<Iterator<Object>> items, Function<Iterator<Object>, Object> next) {
         List<Iterator<Object>> found = new ArrayList<>(1);
         return stream(() -> {
             if (found.isEmpty()) {

@@ -29,13 +29,16 @@ record ItemFilters(Budget budget, Filters filters) {
             case "reverse" -> reversed(plain(v, given));
             case "join" -> join(v, given.named(0, "d", "attribute"));
             case "items" -> pairs(plain(v, given));
-            case "dictsort" -> order.sortedPairs(v, given.named(0, "case_sensitive", "by", "reverse"));
+            case "dictsort" ->
+                    order.sortedPairs(v, given.named(0, "case_sensitive", "by", "reverse"));
             case "sort" -> order.sort(v, given.named(0, "reverse", "case_sensitive", "attribute"));
             case "unique" -> order.unique(v, given.named(0, "case_sensitive", "attribute"));
             case "min", "max" ->
-                    order.extreme(v, given.named(0, "case_sensitive", "attribute"), name.equals("min"));
+                    order.extreme(
+                            v, given.named(0, "case_sensitive", "attribute"), name.equals("min"));
             case "sum" -> sum(v, given.named(0, "attribute", "start"));
-            case "groupby" -> order.groups(v, given.named(1, "attribute", "default", "case_sensitive"));
+            case "groupby" ->
+                    order.groups(v, given.named(1, "attribute", "default", "case_sensitive"));
             case "batch" -> batches(v, given.named(1, "linecount", "fill_with"));
             case "slice" -> slices(v, given.named(1, "slices", "fill_with"));
             case "map" -> map(v, given);
@@ -77,15 +80,17 @@ record ItemFilters(Budget budget, Filters filters) {
     }
 
     private Values.Stream pairs(Object v) {
-        return new Generators(budget).later(() -> {
-            if (v instanceof Map<?, ?> m) {
-                return new Sequences(budget).pairs(m).iterator();
-            }
-            if (v instanceof Values.Undefined) {
-                return Collections.emptyIterator();
-            }
-            throw new Refusal("%s has no items, expected a mapping".formatted(Values.type(v)));
-        });
+        return new Generators(budget)
+                .later(() -> {
+                    if (v instanceof Map<?, ?> m) {
+                        return new Sequences(budget).pairs(m).iterator();
+                    }
+                    if (v instanceof Values.Undefined) {
+                        return Collections.emptyIterator();
+                    }
+                    throw new Refusal(
+                            "%s has no items, expected a mapping".formatted(Values.type(v)));
+                });
     }
 
     private Object sum(Object v, Arguments given) {
@@ -104,51 +109,53 @@ record ItemFilters(Budget budget, Filters filters) {
     private Values.Stream batches(Object v, Arguments given) {
         long size = given.whole(0, "linecount", 0);
         Object fill = given.get(1, "fill_with", null);
-        return new Generators(budget).later(() -> {
-            List<Object> batches = new ArrayList<>();
-            List<Object> batch = new ArrayList<>();
-            for (Object item : new Sequences(budget).items(v)) {
-                if (batch.size() == size) {
-                    batches.add(batch);
-                    batch = new ArrayList<>();
-                }
-                batch.add(item);
-            }
-            if (!batch.isEmpty()) {
-                while (fill != null && batch.size() < size) {
-                    budget.spend(1);
-                    batch.add(fill);
-                }
-                batches.add(batch);
-            }
-            return batches.iterator();
-        });
+        return new Generators(budget)
+                .later(() -> {
+                    List<Object> batches = new ArrayList<>();
+                    List<Object> batch = new ArrayList<>();
+                    for (Object item : new Sequences(budget).items(v)) {
+                        if (batch.size() == size) {
+                            batches.add(batch);
+                            batch = new ArrayList<>();
+                        }
+                        batch.add(item);
+                    }
+                    if (!batch.isEmpty()) {
+                        while (fill != null && batch.size() < size) {
+                            budget.spend(1);
+                            batch.add(fill);
+                        }
+                        batches.add(batch);
+                    }
+                    return batches.iterator();
+                });
     }
 
     private Values.Stream slices(Object v, Arguments given) {
         long count = given.whole(0, "slices", 0);
         Object fill = given.get(1, "fill_with", null);
-        return new Generators(budget).later(() -> {
-            List<Object> items = new Sequences(budget).items(v);
-            if (count <= 0) {
-                throw new Refusal("slice wants a number of slices");
-            }
-            budget.spend(count);
-            List<Object> slices = new ArrayList<>();
-            long each = items.size() / count;
-            long more = items.size() % count;
-            int from = 0;
-            for (long i = 0; i < count; i++) {
-                int to = (int) (from + each + (i < more ? 1 : 0));
-                List<Object> slice = new ArrayList<>(items.subList(from, to));
-                if (fill != null && i >= more) {
-                    slice.add(fill);
-                }
-                slices.add(slice);
-                from = to;
-            }
-            return slices.iterator();
-        });
+        return new Generators(budget)
+                .later(() -> {
+                    List<Object> items = new Sequences(budget).items(v);
+                    if (count <= 0) {
+                        throw new Refusal("slice wants a number of slices");
+                    }
+                    budget.spend(count);
+                    List<Object> slices = new ArrayList<>();
+                    long each = items.size() / count;
+                    long more = items.size() % count;
+                    int from = 0;
+                    for (long i = 0; i < count; i++) {
+                        int to = (int) (from + each + (i < more ? 1 : 0));
+                        List<Object> slice = new ArrayList<>(items.subList(from, to));
+                        if (fill != null && i >= more) {
+                            slice.add(fill);
+                        }
+                        slices.add(slice);
+                        from = to;
+                    }
+                    return slices.iterator();
+                });
     }
 
     private Values.Stream map(Object v, Arguments given) {

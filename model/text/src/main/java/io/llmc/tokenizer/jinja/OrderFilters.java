@@ -138,8 +138,7 @@ record OrderFilters(Budget budget, Attributes attributes) {
         for (Object item : sorted(new Sequences(budget).items(v), key, false)) {
             if (group.isEmpty() || !comparison.same(key.apply(group.getFirst()), key.apply(item))) {
                 group = new ArrayList<>();
-                groups.add(
-                        new Values.Tuple(Arrays.asList(real.apply(item), group), true));
+                groups.add(new Values.Tuple(Arrays.asList(real.apply(item), group), true));
             }
             group.add(item);
         }

@@ -78,14 +78,16 @@ final class Parser {
             case "call" -> callBlock(line);
             case "with" -> with(line);
             case "filter" -> {
-                Expr filters = expressions.filters(expressions.filter(new Expr.Name(Renderer.CAPTURED)));
+                Expr filters =
+                        expressions.filters(expressions.filter(new Expr.Name(Renderer.CAPTURED)));
                 yield new Node.FilterBlock(line, filters, until("endfilter"));
             }
             case "block" -> block(line);
             case "print" -> print(line);
             case "generation" -> new Node.Body(line, until("endgeneration"), false);
             case "autoescape" -> {
-                if (!(expressions.expression() instanceof Expr.Literal l) || Values.isTrue(l.value())) {
+                if (!(expressions.expression() instanceof Expr.Literal l)
+                        || Values.isTrue(l.value())) {
                     throw new TemplateException(line, "autoescape is not known here");
                 }
                 yield new Node.Body(line, until("endautoescape"), false);
