@@ -16,6 +16,7 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Head;
 import io.llmc.model.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Codes;

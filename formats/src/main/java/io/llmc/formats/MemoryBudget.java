@@ -16,7 +16,6 @@ public final class MemoryBudget {
     private final long cap;
     private final boolean counts;
     private long held;
-    private long peak;
 
     /// @param cap bytes at most; `Long.MAX_VALUE` for no cap
     public MemoryBudget(long cap) {
@@ -26,15 +25,6 @@ public final class MemoryBudget {
     private MemoryBudget(long cap, boolean counts) {
         this.cap = cap;
         this.counts = counts;
-    }
-
-    public long cap() {
-        return cap;
-    }
-
-    /// The most bytes that were held at once.
-    public synchronized long peak() {
-        return peak;
     }
 
     /// Before memory is taken.
@@ -51,7 +41,6 @@ public final class MemoryBudget {
                     "raise it");
         }
         held += bytes;
-        peak = Math.max(peak, held);
     }
 
     /// After memory was given back.
