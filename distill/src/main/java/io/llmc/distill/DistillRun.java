@@ -110,7 +110,7 @@ record DistillRun(
 
     /// The model with what it has learnt, or the adapter alone.
     static void write(
-            Work.Scope scope,
+            Step.Context scope,
             DistillSpec spec,
             Checkpoint student,
             WriteBack.Learnt learnt,
