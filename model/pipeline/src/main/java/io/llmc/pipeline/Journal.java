@@ -6,7 +6,6 @@ import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
-import io.llmc.formats.Sha256;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -46,19 +45,8 @@ public final class Journal {
 
     /// Who writes a journal: two runs with one command may share it.
     ///
-    /// @param command a hash of the recipe and of the step in it
-    public record Head(String command, String version) {
-        /// @param step one of the recipe's
-        public static Head of(String version, Recipe recipe, Step step) {
-            try {
-                String text = JSON.writeValueAsString(Provenance.essence(recipe));
-                int index = recipe.steps().indexOf(step);
-                return new Head(Sha256.of(index + version + text), version);
-            } catch (JsonProcessingException e) {
-                throw new IllegalStateException(e);
-            }
-        }
-    }
+    /// @param command SHA-256 of what a recipe asks for, and of the step in it
+    public record Head(String command, String version) {}
 
     private final Path file;
     private final List<Entry> entries = new ArrayList<>();
@@ -86,12 +74,12 @@ public final class Journal {
     }
 
     /// Begins a journal in the place of any other.
-    static Journal begin(Path directory, Head head, Inputs inputs) {
+    static Journal begin(Path directory, RunKey key) {
         Journal journal = new Journal(directory.resolve(FILE));
-        journal.head = head;
-        journal.inputs = inputs;
+        journal.head = key.head();
+        journal.inputs = key.inputs();
         try {
-            Files.writeString(journal.file, line(Map.of("head", head)));
+            Files.writeString(journal.file, line(Map.of("head", key.head())));
             return journal;
         } catch (IOException e) {
             throw new UncheckedIOException(e);

@@ -59,14 +59,14 @@ public record OutputDirectory(Path output, boolean force) {
     ///
     /// @throws UserException where an input, something that llmc has not made or unfinished work of
     ///   another command is in the way
-    public void requireUsable(Head head, Inputs inputs) {
-        requirePlace(inputs);
-        if (finished(head).isEmpty()) {
-            requireReplaceable(head);
+    public void requireUsable(RunKey key) {
+        requirePlace(key.inputs());
+        if (finished(key).isEmpty()) {
+            requireReplaceable(key.head());
         }
         requireOwn(work());
         requireOwn(old());
-        Journal.read(work()).ifPresent(left -> requireSame(left, head));
+        Journal.read(work()).ifPresent(left -> requireSame(left, key.head()));
     }
 
     private void requireReplaceable(Head head) {
@@ -143,21 +143,21 @@ public record OutputDirectory(Path output, boolean force) {
 
     /// The journal of a run of this command that has published the output, and was killed before
     /// its end.
-    private Optional<Journal> finished(Head head) {
-        return own(target(), head).filter(Journal::isFinished);
+    private Optional<Journal> finished(RunKey key) {
+        return own(target(), key).filter(Journal::isFinished);
     }
 
     /// Whether a run of this command has published the output, and has not concluded it.
     ///
     /// @throws UserException where the inputs of that run have changed
-    public boolean isFinished(Head head, Inputs inputs) {
-        return finished(head).flatMap(left -> continuing(left, inputs)).isPresent();
+    public boolean isFinished(RunKey key) {
+        return finished(key).flatMap(left -> continuing(left, key)).isPresent();
     }
 
     /// Empty where the inputs have changed and what was made of them is to be replaced.
-    private Optional<Journal> continuing(Journal left, Inputs inputs) {
+    private Optional<Journal> continuing(Journal left, RunKey key) {
         try {
-            return Optional.of(left.continuing(inputs));
+            return Optional.of(left.continuing(key.inputs()));
         } catch (UserException e) {
             if (force) {
                 return Optional.empty();
@@ -167,9 +167,9 @@ public record OutputDirectory(Path output, boolean force) {
     }
 
     /// Of a run that may have left something to go on from.
-    private static Optional<Journal> own(Path directory, Head head) {
+    private static Optional<Journal> own(Path directory, RunKey key) {
         return Journal.read(directory)
-                .filter(j -> j.isSealed() && j.head().equals(Optional.of(head)));
+                .filter(j -> j.isSealed() && j.head().equals(Optional.of(key.head())));
     }
 
     /// Makes the working directory, or goes on where a run of the same command was interrupted:
@@ -178,21 +178,21 @@ public record OutputDirectory(Path output, boolean force) {
     /// @param bytes that the output will take, about
     /// @throws UserException as [#requireUsable], where the inputs of that run have changed, or
     ///   where the disk has no room
-    public Journal begin(Head head, Inputs inputs, long bytes) {
-        requireUsable(head, inputs);
+    public Journal begin(RunKey key, long bytes) {
+        requireUsable(key);
         try {
-            restore(head);
-            requireUsable(head, inputs);
+            restore(key);
+            requireUsable(key);
             Optional<Journal> left =
-                    finished(head).or(() -> own(work(), head)).flatMap(j -> continuing(j, inputs));
+                    finished(key).or(() -> own(work(), key)).flatMap(j -> continuing(j, key));
             if (left.isPresent()) {
                 return left.get();
             }
             delete(work());
             CheckpointWriter.requireSpace(work(), bytes);
             Files.createDirectories(work());
-            inputs.begin();
-            return Journal.begin(work(), head, inputs);
+            key.inputs().begin();
+            return Journal.begin(work(), key);
         } catch (IOException e) {
             throw new UncheckedIOException(e);
         }
@@ -200,13 +200,13 @@ public record OutputDirectory(Path output, boolean force) {
 
     /// After a swap that was interrupted: deletes what was replaced, or gives it its name back
     /// where what would have replaced it is not wanted any more.
-    private void restore(Head head) throws IOException {
+    private void restore(RunKey key) throws IOException {
         if (!Files.exists(old())) {
             return;
         }
         if (!isMissingOrEmpty(target()) || isDiscarded(old())) {
             delete(old());
-        } else if (own(work(), head).filter(Journal::isFinished).isEmpty()) {
+        } else if (own(work(), key).filter(Journal::isFinished).isEmpty()) {
             move(old(), target());
         }
     }

@@ -132,8 +132,7 @@ public interface Step {
         ///
         /// @param bytes that the output will take
         public Journal begin(OutputDirectory directory, Step step, long bytes) {
-            return directory.begin(
-                    Journal.Head.of(run.version(), run.recipe(), step), run.inputs(), bytes);
+            return directory.begin(RunKey.of(run, step), bytes);
         }
 
         Context quietly(long cap) {

@@ -13,7 +13,7 @@ final class StepOutputs {
     private final Recipe recipe;
     private final Inputs inputs;
     private final List<OutputDirectory> directories = new ArrayList<>();
-    private final List<Journal.Head> heads = new ArrayList<>();
+    private final List<RunKey> keys = new ArrayList<>();
 
     StepOutputs(RecipeRun run) {
         this.recipe = run.recipe();
@@ -22,7 +22,7 @@ final class StepOutputs {
         OutputDirectory output = new OutputDirectory(recipe.output(), run.force());
         for (int i = 0; i < writers.size(); i++) {
             directories.add(i + 1 < writers.size() ? output.beside("step-" + (i + 1)) : output);
-            heads.add(Journal.Head.of(run.version(), recipe, writers.get(i)));
+            keys.add(RunKey.of(run, writers.get(i)));
         }
     }
 
@@ -34,7 +34,7 @@ final class StepOutputs {
     /// Refuses before the first step what any step would refuse.
     void requireUsable() {
         for (int i = 0; i < directories.size(); i++) {
-            directories.get(i).requireUsable(heads.get(i), inputs);
+            directories.get(i).requireUsable(keys.get(i));
         }
     }
 
@@ -71,7 +71,7 @@ final class StepOutputs {
     }
 
     private boolean isFinished(int step) {
-        return directories.get(step - 1).isFinished(heads.get(step - 1), inputs);
+        return directories.get(step - 1).isFinished(keys.get(step - 1));
     }
 
     /// Whether the recipe writes nothing.
