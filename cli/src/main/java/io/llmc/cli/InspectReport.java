@@ -160,7 +160,7 @@ record InspectReport(
                     .filter(layout -> layout.matches(reader.checkpoint(), linear))
                     .findFirst()
                     .filter(layout ->
-                            !layout.name().equals("dense")
+                            layout.packs()
                                     || reader.checkpoint().blocks(linear + ".weight").isPresent())
                     .map(layout -> layout.decode(reader, linear))
                     .filter(w -> !(w instanceof Weight.Dense))

@@ -7,7 +7,10 @@ import io.llmc.pipeline.RecipeRun.Preview;
 import io.llmc.pipeline.Sizes;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tiles;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -91,7 +94,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
                 verbose ? m.name() : m.name().substring(m.name().lastIndexOf('.') + 1),
                 m.out() + " x " + m.in(),
                 m.method().isEmpty() ? "-" : m.method(),
-                m.encoding().map(Encoding::describe).orElse("as it is"));
+                m.scheme().map(Scheme::describe).orElse("as it is"));
     }
 
     private static Table sizes(SweepPlan plan) {
@@ -147,13 +150,22 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
         json.put("module", m.name());
         json.put("shape", List.of(m.out(), m.in()));
         json.put("method", m.method());
-        m.encoding()
-                .ifPresent(e -> {
-                    json.put("bits", e.codes().bits());
-                    json.put("group_size", e.tiles().cols());
-                    json.put("symmetric", e.codes().symmetric());
-                });
+        m.scheme().ifPresent(s -> json.putAll(json(s)));
         json.put("bytes", m.bytes());
+        return json;
+    }
+
+    private static Map<String, Object> json(Scheme scheme) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        if (scheme.weights() instanceof Encoding.Grid<?>(Codes codes, Tiles tiles)) {
+            json.put("bits", codes.bits());
+            json.put("group_size", tiles.cols());
+            switch (codes) {
+                case Codes.Ints ints -> json.put("symmetric", ints.symmetric());
+                case Codes.Floats floats -> json.put("type", floats.type().toString());
+            }
+        }
+        scheme.inputs().ifPresent(inputs -> json.put("inputs", inputs.describe()));
         return json;
     }
 }

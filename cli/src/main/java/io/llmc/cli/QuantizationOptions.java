@@ -9,18 +9,24 @@ final class QuantizationOptions {
     @Option(
             names = "--bits",
             paramLabel = "N",
-            defaultValue = "4",
-            description = "Bits a weight: 2, 3, 4 or 8 (default: ${DEFAULT-VALUE}).")
-    private int bits;
+            description = "Bits a weight: 2, 3, 4 or 8 (default: 4).")
+    private Integer bits;
 
     @Option(
             names = "--group-size",
             paramLabel = "N",
-            defaultValue = "128",
             description =
                     "Weights of a row that share a scale, or channel for the whole row (default:"
-                            + " ${DEFAULT-VALUE}).")
+                            + " 128).")
     private String groupSize;
+
+    @Option(
+            names = "--scheme",
+            paramLabel = "NAME",
+            description =
+                    "rtn: fp8-dynamic, 8-bit floats for weights and inputs, in the place of an integer"
+                            + " grid.")
+    private String scheme;
 
     @Option(names = "--asymmetric", description = "Give every group a zero point.")
     private boolean asymmetric;
@@ -85,9 +91,14 @@ final class QuantizationOptions {
     private Double sparsity;
 
     List<Setting> toSettings() {
+        boolean grid = scheme == null;
         return List.of(
-                new Setting("bits", bits, "--bits"),
-                new Setting("groupSize", number(groupSize), "--group-size"),
+                new Setting("scheme", scheme, "--scheme"),
+                new Setting("bits", bits == null && grid ? (Integer) 4 : bits, "--bits"),
+                new Setting(
+                        "groupSize",
+                        number(groupSize == null && grid ? "128" : groupSize),
+                        "--group-size"),
                 new Setting("symmetric", asymmetric ? false : null, "--asymmetric"),
                 new Setting("clip", clip, "--clip"),
                 new Setting("actOrder", actOrder, "--act-order"),
@@ -100,6 +111,6 @@ final class QuantizationOptions {
     }
 
     private static Object number(String text) {
-        return text.matches("[0-9]{1,9}") ? (Object) Integer.valueOf(text) : text;
+        return text != null && text.matches("[0-9]{1,9}") ? (Object) Integer.valueOf(text) : text;
     }
 }

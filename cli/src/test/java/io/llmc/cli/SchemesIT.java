@@ -9,7 +9,10 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import io.llmc.formats.Checkpoint;
+import io.llmc.tensor.Scheme;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -55,55 +58,86 @@ class SchemesIT {
         }
     }
 
+    /// What each layer's config says, read by its own reader.
+    private Optional<String> scheme(String linear) {
+        try (Checkpoint c = Checkpoint.open(out())) {
+            return c.scheme(linear).map(Scheme::describe);
+        }
+    }
+
     @ParameterizedTest
     @CsvSource({
-        "'bits: 8, groupSize: 32','rtn 8 bits, groups of 32, symmetric'",
-        "'bits: 4, groupSize: 64','rtn 4 bits, groups of 64, symmetric'",
-        "'bits: 4, groupSize: channel','rtn 4 bits, whole rows, symmetric'",
-        "'bits: 4, groupSize: 32, symmetric: false','rtn 4 bits, groups of 32, asymmetric'",
+        "'bits: 8, groupSize: 32','8 bits, groups of 32, symmetric'",
+        "'bits: 4, groupSize: 64','4 bits, groups of 64, symmetric'",
+        "'bits: 4, groupSize: channel','4 bits, whole rows, symmetric'",
+        "'bits: 4, groupSize: 32, symmetric: false','4 bits, groups of 32, asymmetric'",
     })
     void twoGridsInOneSweep(String other, String grid) throws IOException {
         List<String> passes =
                 List.of(
-                        "rtn: {bits: 4, groupSize: 32, ignore: [down_proj]}",
-                        "rtn: {%s, targets: [down_proj]}".formatted(other));
+                        "rtn: {bits: 4, groupSize: 32, targets: ['*.mlp.*']}",
+                        "rtn: {%s, targets: ['*.self_attn.*'], ignore: [o_proj, '*.1.*.k_proj']}"
+                                .formatted(other));
         for (String layout : List.of("compressed-tensors", "gptq", "gptq_v2")) {
-            Path recipe = recipe(Cli.TINY_LLAMA, layout, passes);
-            refused(
-                    Cli.run("run", recipe, "--dry-run"),
-                    "rtn 4 bits, groups of 32, symmetric, and " + grid,
-                    "layout dense");
-            refused(Cli.run("run", recipe), "two grids");
+            done(recipe(Cli.TINY_LLAMA, layout, passes));
+            String prefix = "model.layers.";
+            assertThat(scheme(prefix + "0.mlp.up_proj")).contains("4 bits, groups of 32, symmetric");
+            assertThat(scheme(prefix + "1.self_attn.q_proj")).contains(grid);
+            assertThat(scheme(prefix + "0.self_attn.k_proj")).contains(grid);
+            assertThat(scheme(prefix + "1.self_attn.k_proj")).isEmpty();
+            assertThat(scheme("lm_head")).isEmpty();
+            Files.move(out(), dir.resolve(layout));
         }
+        String anyQ = "^model\\.layers\\.\\d+\\.self_attn\\.q_proj$";
+        String firstK = "^model\\.layers\\.0\\.self_attn\\.k_proj$";
+        String anyV = anyQ.replace("q_proj", "v_proj");
+        assertThat(config("compressed-tensors").at("/config_groups/group_0/targets"))
+                .extracting(JsonNode::asText)
+                .containsExactly("re:" + anyQ, "re:" + firstK, "re:" + anyV);
+        assertThat(config("gptq").path("dynamic").fieldNames())
+                .toIterable()
+                .contains("-:" + firstK.replace("0", "1"))
+                .filteredOn(key -> key.startsWith("+:"))
+                .containsExactly(
+                        "+:" + anyQ,
+                        "+:" + firstK,
+                        "+:" + anyV,
+                        "+:" + anyQ.replace("q_proj", "qkv_proj"));
         done(recipe(Cli.TINY_LLAMA, "dense", passes));
     }
 
+    private JsonNode config(String output) throws IOException {
+        return new ObjectMapper()
+                .readTree(dir.resolve(output).resolve("config.json").toFile())
+                .path("quantization_config");
+    }
+
     @Test
-    void twoGridsInALaterSweepAreFoundBeforeTheFirst() throws IOException {
+    void twoOrdersInOneSweep() throws IOException {
+        done(
+                recipe(
+                        Cli.TALE_LLAMA,
+                        "gptq",
+                        List.of(
+                                "gptq: {groupSize: 64, actOrder: group, targets: [down_proj]}",
+                                "rtn: {groupSize: 64, ignore: [down_proj]}")));
+        JsonNode q = config("out");
+        assertThat(q.path("desc_act").asBoolean()).isFalse();
+        assertThat(q.path("dynamic")).hasSize(1);
+        assertThat(q.path("dynamic").elements().next().path("desc_act").asBoolean()).isTrue();
+    }
+
+    @Test
+    void layersThatReadersLoadAsOneWantOneScheme() throws IOException {
         Path recipe =
                 recipe(
                         Cli.TINY_LLAMA,
-                        "compressed-tensors",
-                        List.of("magnitude: {pattern: '2:4'}"),
+                        "gptq",
                         List.of(
-                                "rtn: {bits: 4, groupSize: 32, ignore: [down_proj]}",
-                                "rtn: {bits: 8, groupSize: 32, targets: [down_proj]}"));
-        refused(Cli.run("run", recipe), "two grids");
-    }
-
-    /// A group index is part of the grid: config and tensors say it of all layers.
-    @Test
-    void twoOrdersInOneSweep() throws IOException {
-        for (String layout : List.of("compressed-tensors", "gptq")) {
-            Path recipe =
-                    recipe(
-                            Cli.TALE_LLAMA,
-                            layout,
-                            List.of(
-                                    "gptq: {groupSize: 64, actOrder: group, targets: [down_proj]}",
-                                    "rtn: {groupSize: 64, ignore: [down_proj]}"));
-            refused(Cli.run("run", recipe), "two grids", "in the order of activations");
-        }
+                                "rtn: {bits: 4, groupSize: 32, ignore: [k_proj]}",
+                                "rtn: {bits: 8, groupSize: 32, targets: [k_proj]}"));
+        assertThat(Cli.run("run", recipe, "--dry-run").out())
+                .contains("q_proj, k_proj, v_proj as one layer and reads one scheme for it: in 2");
     }
 
     @Test

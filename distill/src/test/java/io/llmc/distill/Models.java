@@ -11,7 +11,11 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Layouts;
-import io.llmc.formats.QuantSummary;
+import io.llmc.formats.QuantPlan;
+import io.llmc.formats.Solver;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Schemes;
+import java.util.Optional;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.Head;
@@ -73,22 +77,29 @@ final class Models {
                 Arena memory = Arena.ofShared()) {
             ModelSpec spec = Architectures.specOf(c);
             SequencedMap<String, Tensor> made = new LinkedHashMap<>();
+            SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
             c.names().forEach(name -> made.put(name, reader.tensor(name)));
             for (var layer : spec.layers()) {
                 for (LinearSpec l : layer.linears(spec.hidden())) {
                     Tensor w = made.remove(l.name() + ".weight");
-                    Weight packed = packed(w, quant, layout.scaleDtype(w.dtype()), memory);
+                    Weight packed = packed(w, quant, layout.grid(quant, w.dtype()).scaleType(), memory);
+                    schemes.put(l.name(), Scheme.of(quant));
                     made.putAll(layout.encode(l.name(), packed, memory));
                 }
             }
-            QuantSummary summary =
-                    new QuantSummary(
-                            quant, "rtn", false, true, 0, false, List.of("lm_head"), "test");
+            Solver rtn = new Solver("rtn", 0, Solver.Order.STORED, false, false);
+            QuantPlan plan =
+                    new QuantPlan(
+                            new Schemes(schemes, Optional.empty()),
+                            List.of(new QuantPlan.Solved(rtn, schemes.keySet())),
+                            List.of("lm_head"),
+                            spec.modelType(),
+                            false);
             HfConfig config =
                     c.config()
                             .with(
                                     "quantization_config",
-                                    layout.quantizationConfig(summary).orElseThrow());
+                                    layout.quantizationConfig(plan, "test").orElseThrow());
             write(c, config, made, target);
         }
     }

@@ -4,6 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.tensor.BlockType;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
@@ -30,7 +31,7 @@ public final class Checkpoint implements AutoCloseable {
     private final View view;
 
     /// Null until asked for.
-    private Optional<Quantization> scheme;
+    private Optional<Quantization> quantized;
 
     /// How a checkpoint is made of another one.
     private record View(Checkpoint base, Derivation derivation) {}
@@ -86,7 +87,7 @@ public final class Checkpoint implements AutoCloseable {
     public static Checkpoint open(Path path) {
         Checkpoint checkpoint = inspect(path);
         try {
-            checkpoint.scheme();
+            checkpoint.quantized();
             return checkpoint;
         } catch (RuntimeException e) {
             checkpoint.close();
@@ -206,13 +207,13 @@ public final class Checkpoint implements AutoCloseable {
 
     /// @throws UserException where llmc cannot read the linear layers
     public void requireReadable() {
-        scheme();
+        quantized();
     }
 
     /// Whether llmc can read the linear layers.
     public boolean isReadable() {
         try {
-            scheme();
+            quantized();
             return true;
         } catch (UserException e) {
             return false;
@@ -226,20 +227,27 @@ public final class Checkpoint implements AutoCloseable {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
             if (blocks(name).isPresent()
                     || Layouts.ALL.stream()
-                            .anyMatch(l -> !l.name().equals("dense") && l.matches(this, linear))) {
+                            .anyMatch(l -> l.packs() && l.matches(this, linear))) {
                 linears.add(linear);
             }
         }
         return linears;
     }
 
+    /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
+    ///
     /// @throws UserException where linear layers are encoded in a way that llmc does not read
-    Optional<Quantization> scheme() {
+    public Optional<Scheme> scheme(String linear) {
+        return quantized().flatMap(q -> q.scheme(linear));
+    }
+
+    /// @throws UserException where linear layers are encoded in a way that llmc does not read
+    Optional<Quantization> quantized() {
         synchronized (infos) {
-            if (scheme == null) {
-                scheme = quantizationSection().flatMap(Quantization::of);
+            if (quantized == null) {
+                quantized = quantizationSection().flatMap(Quantization::of);
             }
-            return scheme;
+            return quantized;
         }
     }
 

@@ -7,39 +7,32 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
-import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
 
-/// compressed-tensors' `pack-quantized`: what vLLM and transformers read.
-///
-/// | tensor | |
-/// |---|---|
-/// | `weight_packed` | I32 `[out, ceil(in*bits/32)]`, one bit stream a row: [Weight.Grouped]'s codes |
-/// | `weight_scale` | `[out, groups]` in the model's type |
-/// | `weight_zero_point` | I32 `[ceil(out*bits/32), groups]`, a bit stream along the outputs; absent where symmetric |
-/// | `weight_shape` | I64 `[2]`: out, in |
-/// | `weight_g_idx` | I32 `[in]`; only where groups are not contiguous |
-///
-/// compressed-tensors 0.19 and later refuse a config with a group index (`actorder: group`). Up to
-/// 0.16, 3-bit values were packed ten to a word; such files are read, and written the new way.
+/// compressed-tensors: what vLLM and transformers read. Integers are spelled as [PackQuantized]
+/// says, small floats as [FloatQuantized] does; each layer belongs to one group of the config.
 final class CompressedTensorsLayout implements WeightLayout {
-    /// The version whose config this writes.
-    private static final String VERSION = "0.19.0";
-
-    private static final String PACKED = ".weight_packed";
-    private static final String SCALE = ".weight_scale";
-    private static final String ZERO = ".weight_zero_point";
-    private static final String SHAPE = ".weight_shape";
-    private static final String INDEX = ".weight_g_idx";
+    /// What stands beside weights in any of the library's formats.
+    private static final List<String> BESIDE =
+            List.of(
+                    ".weight_scale",
+                    ".weight_scale_inv",
+                    ".weight_zero_point",
+                    ".weight_global_scale",
+                    ".weight_g_idx",
+                    ".weight_shape",
+                    ".input_scale",
+                    ".input_zero_point",
+                    ".input_global_scale",
+                    ".output_scale",
+                    ".k_scale",
+                    ".v_scale");
 
     @Override
     public String name() {
@@ -47,289 +40,130 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
-    public boolean matches(Checkpoint checkpoint, String linear) {
-        return checkpoint.has(linear + PACKED)
-                && checkpoint.scheme().orElse(null) instanceof CompressedTensorsConfig;
+    public boolean packs() {
+        return true;
     }
 
-    /// Everything of a weight; codes as they are in the file.
-    private record Parts(
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long in,
-            boolean dense,
-            Tensor scales,
-            Tensor zeros,
-            Tensor index) {}
+    @Override
+    public boolean matches(Checkpoint checkpoint, String linear) {
+        boolean packed = checkpoint.has(linear + PackQuantized.PACKED);
+        boolean floats =
+                checkpoint.has(linear + FloatQuantized.CODES)
+                        && checkpoint.info(linear + FloatQuantized.CODES).dtype() == DType.F8_E4M3;
+        return (packed || floats)
+                && checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig;
+    }
+
+    @Override
+    public OptionalLong parameters(TensorReader reader, TensorInfo info) {
+        return BESIDE.stream().anyMatch(info.name()::endsWith)
+                ? OptionalLong.of(0)
+                : PackQuantized.parameters(reader, info);
+    }
+
+    private static CompressedTensorsConfig config(TensorReader reader) {
+        return (CompressedTensorsConfig) reader.checkpoint().quantized().orElseThrow();
+    }
 
     @Override
     public Weight decode(TensorReader reader, String linear) {
-        Parts p = parts(reader, linear);
-        return new Weight.Grouped(
-                Groups.withZeros(p.spec, p.zeros),
-                p.in,
-                codes(reader, linear, p.spec, p.out, p.in, p.dense),
-                p.scales,
-                p.zeros,
-                p.index);
+        CompressedTensorsConfig config = config(reader);
+        Encoding.Grid<?> grid = config.grid(linear);
+        return switch (grid.codes()) {
+            case Codes.Ints ints ->
+                    PackQuantized.decode(
+                            reader,
+                            linear,
+                            new Encoding.Grid<>(ints, grid.tiles()),
+                            config.packsDenseStream());
+            case Codes.Floats floats ->
+                    FloatQuantized.decode(
+                            reader, linear, new Encoding.Grid<>(floats, grid.tiles()));
+        };
     }
 
     @Override
     public Shape require(TensorReader reader, String linear) {
-        Parts p = parts(reader, linear);
-        return new Shape(p.out, p.in);
+        CompressedTensorsConfig config = config(reader);
+        Encoding.Grid<?> grid = config.grid(linear);
+        return switch (grid.codes()) {
+            case Codes.Ints ints ->
+                    PackQuantized.require(
+                            reader,
+                            linear,
+                            new Encoding.Grid<>(ints, grid.tiles()),
+                            config.packsDenseStream());
+            case Codes.Floats floats ->
+                    FloatQuantized.require(
+                            reader, linear, new Encoding.Grid<>(floats, grid.tiles()));
+        };
     }
 
-    private static Parts parts(TensorReader reader, String linear) {
-        Checkpoint checkpoint = reader.checkpoint();
-        CompressedTensorsConfig config =
-                (CompressedTensorsConfig) checkpoint.scheme().orElseThrow();
-        Encoding.Grid<Codes.Ints> spec = config.spec(linear);
-        Path file = checkpoint.file(linear + PACKED);
-        TensorInfo packed = checkpoint.info(linear + PACKED);
-        MemorySegment shape = reader.tensor(linear + SHAPE, DType.I64, 2).bytes();
-        long out = shape.getAtIndex(BitStream.LONG, 0);
-        long in = shape.getAtIndex(BitStream.LONG, 1);
-        if (packed.shape().rank() != 2
-                || packed.shape().dim(0) != out
-                || in <= 0
-                || in > packed.shape().dim(1) * 32) {
-            throw new FormatException(
-                    file, "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
-        }
-        boolean dense = densePacking(config, spec, in, packed.shape().dim(1));
-        long words =
-                dense
-                        ? spec.codes().words(in)
-                        : Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
-        MemorySegment codes = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
-        DType dtype = checkpoint.info(linear + SCALE).dtype();
-        long groups = spec.tiles().across(in);
-        Tensor scales =
-                Groups.requireFinite(
-                        file,
-                        linear + SCALE,
-                        reader.tensor(
-                                linear + SCALE, dtype.isFloat() ? dtype : DType.F32, out, groups));
-        Tensor zeros = zeros(reader, linear, spec, out, groups, dense);
-        Tensor index =
-                Groups.index(
-                        file,
-                        linear + INDEX,
-                        checkpoint.has(linear + INDEX)
-                                ? reader.tensor(linear + INDEX, DType.I32, in)
-                                : null,
-                        spec);
-        Groups.requireScaled(
-                file,
-                linear + SCALE,
-                scales,
-                spec,
-                in,
-                index,
-                (o, i) ->
-                        dense
-                                ? BitStream.get(codes, o * words, 1, i, spec.codes().bits())
-                                : gapped(codes, o * words, 1, i, spec.codes().bits()));
-        return new Parts(spec, out, in, dense, scales, zeros, index);
+    @Override
+    public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
+        return new GridSpec<>(grid, modelType, 0);
     }
 
-    /// Whether values follow each other without gaps: told by the width, or by the version where
-    /// both widths are equal.
-    private static boolean densePacking(
-            CompressedTensorsConfig config, Encoding.Grid<Codes.Ints> spec, long in, long words) {
-        boolean dense = words == spec.codes().words(in);
-        boolean gaps = words == Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
-        return dense && gaps ? 32 % spec.codes().bits() == 0 || config.packsDenseStream() : !gaps;
-    }
-
-    private static Tensor codes(
-            TensorReader reader,
-            String linear,
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long in,
-            boolean dense) {
-        if (dense) {
-            return reader.tensor(linear + PACKED, DType.I32, out, spec.codes().words(in));
+    @Override
+    public List<String> check(QuantPlan plan) {
+        // Readers look for Linear modules and would leave GPT-2's Conv1D at random.
+        if (plan.conv1d() && !plan.isEmpty()) {
+            throw new UserException(
+                    "no reader of compressed-tensors loads the Conv1D layers of "
+                            + plan.modelType(),
+                    "pass --layout gptq or --layout dense");
         }
-        int perWord = 32 / spec.codes().bits();
-        long words = Math.ceilDiv(in, (long) perWord);
-        MemorySegment from = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
-        Tensor codes = Dequantizer.allocate(reader.arena(), DType.I32, out, spec.codes().words(in));
-        MemorySegment to = codes.bytes();
-        for (long o = 0; o < out; o++) {
-            for (long i = 0; i < in; i++) {
-                int value = gapped(from, o * words, 1, i, spec.codes().bits());
-                BitStream.put(to, o * codes.cols(), 1, i, spec.codes().bits(), value);
-            }
-        }
-        return codes;
-    }
-
-    /// Value `i` where a word holds `32 / bits` values and leaves its top bits unused.
-    private static int gapped(MemorySegment words, long first, long stride, long i, int bits) {
-        int perWord = 32 / bits;
-        int word = words.getAtIndex(BitStream.WORD, first + i / perWord * stride);
-        return word >>> (int) (i % perWord) * bits & (1 << bits) - 1;
-    }
-
-    private static Tensor zeros(
-            TensorReader reader,
-            String linear,
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long groups,
-            boolean dense) {
-        if (!reader.checkpoint().has(linear + ZERO)) {
-            return Groups.middleZeros(spec, out, groups, reader.arena());
-        }
-        TensorInfo info = reader.checkpoint().info(linear + ZERO);
-        Tensor zeros = Dequantizer.allocate(reader.arena(), DType.U8, out, groups);
-        if (info.dtype() == DType.I8) {
-            // Older files hold them as they are: signed, one a byte.
-            MemorySegment from = reader.tensor(linear + ZERO, DType.I8, out, groups).bytes();
-            for (long i = 0; i < from.byteSize(); i++) {
-                int zero = from.get(ValueLayout.JAVA_BYTE, i) + spec.codes().middleCode();
-                if (zero < 0 || zero > spec.codes().maxCode()) {
-                    throw new FormatException(
-                            reader.checkpoint().file(linear + ZERO),
-                            "'%s' is %d at element %d, expected %d to %d for %d bits"
-                                    .formatted(
-                                            linear + ZERO,
-                                            zero - spec.codes().middleCode(),
-                                            i,
-                                            -spec.codes().middleCode(),
-                                            spec.codes().maxCode() - spec.codes().middleCode(),
-                                            spec.codes().bits()));
-                }
-                zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
-            }
-            return zeros;
-        }
-        long rows =
-                dense
-                        ? spec.codes().words(out)
-                        : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
-        MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
-        if (dense) {
-            return Groups.unpackZeros(words, spec, out, groups, 1, groups, 0, reader.arena());
-        }
-        for (long o = 0; o < out; o++) {
-            for (long g = 0; g < groups; g++) {
-                int zero = gapped(words, g, groups, o, spec.codes().bits());
-                zeros.bytes().set(ValueLayout.JAVA_BYTE, o * groups + g, (byte) zero);
-            }
-        }
-        return zeros;
+        return plan.groups().stream().anyMatch(g -> g.solver().groupIndex())
+                ? List.of(
+                        "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a"
+                                + " model with a group index; actOrder static is read by all, and so"
+                                + " is layout gptq")
+                : List.of();
     }
 
     @Override
     public List<TensorInfo> plan(
-            String linear,
-            long out,
-            long in,
-            Encoding.Grid<Codes.Ints> spec,
-            DType dtype,
-            boolean groupIndex) {
-        long groups = spec.tiles().across(in);
-        List<TensorInfo> plan = new ArrayList<>();
-        plan.add(TensorInfo.of(linear + PACKED, DType.I32, out, spec.codes().words(in)));
-        plan.add(TensorInfo.of(linear + SCALE, dtype, out, groups));
-        if (!spec.codes().symmetric()) {
-            plan.add(TensorInfo.of(linear + ZERO, DType.I32, spec.codes().words(out), groups));
-        }
-        plan.add(TensorInfo.of(linear + SHAPE, DType.I64, 2));
-        if (groupIndex) {
-            plan.add(TensorInfo.of(linear + INDEX, DType.I32, in));
-        }
-        return List.copyOf(plan);
+            String linear, long out, long in, GridSpec<?> spec, boolean groupIndex) {
+        Encoding.Grid<?> grid = spec.grid();
+        return switch (grid.codes()) {
+            case Codes.Ints ints ->
+                    PackQuantized.plan(
+                            linear,
+                            out,
+                            in,
+                            new Encoding.Grid<>(ints, grid.tiles()),
+                            spec.scaleType(),
+                            groupIndex);
+            case Codes.Floats floats ->
+                    FloatQuantized.plan(
+                            linear,
+                            out,
+                            in,
+                            new Encoding.Grid<>(floats, grid.tiles()),
+                            spec.scaleType());
+        };
     }
 
     @Override
     public SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory) {
-        Weight.Grouped w = Groups.grouped(name(), linear, weight);
-        Encoding.Grid<Codes.Ints> spec = w.grid();
-        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        tensors.put(linear + PACKED, w.codes());
-        tensors.put(linear + SCALE, Groups.scales(w, dtype, memory));
-        if (!spec.codes().symmetric()) {
-            long groups = w.zeros().cols();
-            Tensor packed =
-                    Dequantizer.allocate(
-                            memory, DType.I32, spec.codes().words(w.outFeatures()), groups);
-            Groups.packZeros(packed.bytes(), w, 1, groups, 0);
-            tensors.put(linear + ZERO, packed);
-        }
-        Tensor shape = Dequantizer.allocate(memory, DType.I64, 2);
-        shape.bytes().setAtIndex(BitStream.LONG, 0, w.outFeatures());
-        shape.bytes().setAtIndex(BitStream.LONG, 1, w.inFeatures());
-        tensors.put(linear + SHAPE, shape);
-        if (w.groupIndex() != null) {
-            tensors.put(linear + INDEX, w.groupIndex());
-        }
-        return tensors;
+        return switch (weight) {
+            case Weight.Grouped w -> PackQuantized.encode(linear, w, dtype, memory);
+            case Weight.Scaled w -> FloatQuantized.encode(linear, w, dtype, memory);
+            case Weight.Dense _, Weight.Blocks _ ->
+                    throw Groups.notPacked(name(), linear, weight);
+        };
     }
 
     @Override
-    public DType scaleDtype(DType modelDtype) {
-        return modelDtype;
+    public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
+        return plan.isEmpty()
+                ? Optional.empty()
+                : Optional.of(CompressedTensorsEntries.config(plan));
     }
 
     @Override
-    public int minZero(Encoding.Grid<Codes.Ints> spec) {
-        return 0;
-    }
-
-    /// The library refuses keys that it does not know: these are exactly those that it writes.
-    @Override
-    public Optional<ObjectNode> quantizationConfig(QuantSummary summary) {
-        ObjectNode config = Json.object();
-        ObjectNode group = config.putObject("config_groups").putObject("group_0");
-        group.put("format", "pack-quantized");
-        group.putNull("input_activations");
-        group.putNull("output_activations");
-        group.putArray("targets").add("Linear");
-        group.set("weights", weights(summary));
-        config.put("format", "pack-quantized");
-        config.putNull("global_compression_ratio");
-        summary.ignored().forEach(config.putArray("ignore")::add);
-        config.putNull("kv_cache_scheme");
-        config.put("quant_method", "compressed-tensors");
-        config.put("quantization_status", "compressed");
-        config.putObject("sparsity_config");
-        config.putObject("transform_config");
-        config.put("version", VERSION);
-        return Optional.of(config);
-    }
-
-    private static ObjectNode weights(QuantSummary summary) {
-        Encoding.Grid<Codes.Ints> spec = summary.spec();
-        boolean channel = spec.tiles().cols() == Tiles.ALL;
-        ObjectNode weights = Json.object();
-        if (summary.descAct() && !channel) {
-            // Readers refuse an order of columns where there are no groups.
-            weights.put("actorder", summary.groupIndex() ? "group" : "static");
-        } else {
-            weights.putNull("actorder");
-        }
-        weights.putNull("block_structure");
-        weights.put("dynamic", false);
-        weights.put("group_size", channel ? null : (Integer) spec.tiles().cols());
-        weights.put("num_bits", spec.codes().bits());
-        weights.put("observer", "memoryless_minmax");
-        weights.putObject("observer_kwargs");
-        weights.putNull("scale_dtype");
-        weights.put("strategy", channel ? "channel" : "group");
-        weights.put("symmetric", spec.codes().symmetric());
-        weights.put("type", "int");
-        weights.put("zp_dtype", spec.codes().symmetric() ? null : "torch.int8");
-        return weights;
-    }
-
-    @Override
-    public void writeExtraFiles(Path directory, QuantSummary summary) {
+    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
         // Everything is in config.json.
     }
 }

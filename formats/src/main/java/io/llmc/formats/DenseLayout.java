@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
@@ -13,6 +14,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
 
 /// A plain matrix: `<linear>.weight` F32, F16 or BF16 `[out, in]`. Packed weights are written as
@@ -48,14 +50,30 @@ final class DenseLayout implements WeightLayout {
     }
 
     @Override
+    public OptionalLong parameters(TensorReader reader, TensorInfo info) {
+        return OptionalLong.empty();
+    }
+
+    @Override
+    public boolean packs() {
+        return false;
+    }
+
+    /// Scales are not written, so nothing is lost of them.
+    @Override
+    public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
+        return new GridSpec<>(grid, DType.F32, 0);
+    }
+
+    @Override
+    public List<String> check(QuantPlan plan) {
+        return List.of();
+    }
+
+    @Override
     public List<TensorInfo> plan(
-            String linear,
-            long out,
-            long in,
-            Encoding.Grid<Codes.Ints> spec,
-            DType dtype,
-            boolean groupIndex) {
-        return List.of(TensorInfo.of(linear + WEIGHT, dtype, out, in));
+            String linear, long out, long in, GridSpec<?> grid, boolean groupIndex) {
+        return List.of(TensorInfo.of(linear + WEIGHT, grid.scaleType(), out, in));
     }
 
     @Override
@@ -67,22 +85,12 @@ final class DenseLayout implements WeightLayout {
     }
 
     @Override
-    public DType scaleDtype(DType modelDtype) {
-        return DType.F32;
-    }
-
-    @Override
-    public int minZero(Encoding.Grid<Codes.Ints> spec) {
-        return 0;
-    }
-
-    @Override
-    public Optional<ObjectNode> quantizationConfig(QuantSummary summary) {
+    public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
         return Optional.empty();
     }
 
     @Override
-    public void writeExtraFiles(Path directory, QuantSummary summary) {
+    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
         // A dense model has none.
     }
 }

@@ -16,8 +16,9 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
-import java.util.regex.Pattern;
+import java.util.stream.Stream;
 
 /// GPTQ as AutoGPTQ, GPTQModel, vLLM and transformers spell it.
 ///
@@ -41,6 +42,10 @@ final class GptqLayout implements WeightLayout {
         Version(String format) {
             this.format = format;
         }
+
+        String format() {
+            return format;
+        }
     }
 
     private static final String CODES = ".qweight";
@@ -59,10 +64,27 @@ final class GptqLayout implements WeightLayout {
         return version.format;
     }
 
+    /// Codes fill whole 32-bit words, so their number follows from the bits, either way round.
+    @Override
+    public OptionalLong parameters(TensorReader reader, TensorInfo info) {
+        if (info.name().endsWith(CODES)) {
+            Optional<ObjectNode> config = reader.checkpoint().quantization();
+            int bits = config.map(q -> q.path("bits").asInt(4)).orElse(4);
+            return OptionalLong.of(info.byteSize() * 8 / Math.max(1, bits));
+        }
+        boolean beside = Stream.of(ZEROS, SCALES, INDEX).anyMatch(info.name()::endsWith);
+        return beside ? OptionalLong.of(0) : OptionalLong.empty();
+    }
+
+    @Override
+    public boolean packs() {
+        return true;
+    }
+
     @Override
     public boolean matches(Checkpoint checkpoint, String linear) {
         return checkpoint.has(linear + CODES)
-                && checkpoint.scheme().orElse(null) instanceof GptqConfig config
+                && checkpoint.quantized().orElse(null) instanceof GptqConfig config
                 && config.version() == version;
     }
 
@@ -97,7 +119,8 @@ final class GptqLayout implements WeightLayout {
     private Parts parts(TensorReader reader, String linear) {
         Checkpoint checkpoint = reader.checkpoint();
         Path file = checkpoint.file(linear + CODES);
-        GptqConfig config = (GptqConfig) checkpoint.scheme().orElseThrow();
+        GptqConfig config = (GptqConfig) checkpoint.quantized().orElseThrow();
+        Encoding.Grid<Codes.Ints> said = config.grid(linear);
         TensorInfo packed = matrix(checkpoint, linear + CODES);
         TensorInfo scaleInfo = matrix(checkpoint, linear + SCALES);
         long words = packed.shape().dim(0);
@@ -106,14 +129,14 @@ final class GptqLayout implements WeightLayout {
         long in =
                 checkpoint.has(linear + INDEX)
                         ? checkpoint.info(linear + INDEX).shape().size()
-                        : words * 32 / config.bits();
-        int bits = bits(file, packed, in, config);
+                        : words * 32 / said.codes().bits();
+        int bits = bits(file, packed, in, said.codes().bits(), config.mixed());
         Tensor index =
                 checkpoint.has(linear + INDEX)
                         ? reader.tensor(linear + INDEX, DType.I32, in)
                         : null;
-        int groupSize = groupSize(file, linear, config, in, groups, index);
-        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, config.symmetric());
+        int groupSize = groupSize(file, linear, said, config.mixed(), in, groups, index);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, said.codes().symmetric());
         Tensor packedZeros =
                 reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
         Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
@@ -144,10 +167,13 @@ final class GptqLayout implements WeightLayout {
         return info;
     }
 
-    /// From the sizes, because single layers may have another width than the config says.
-    private static int bits(Path file, TensorInfo packed, long in, GptqConfig config) {
+    /// As configured, or where that does not fit and layers may differ, from the sizes.
+    private static int bits(Path file, TensorInfo packed, long in, int said, boolean mixed) {
         long total = packed.shape().dim(0) * 32;
-        for (int bits : config.mixed() ? Quantization.BITS : List.of(config.bits())) {
+        if (in > 0 && in * said == total) {
+            return said;
+        }
+        for (int bits : mixed ? Quantization.BITS : List.<Integer>of()) {
             if (in > 0 && in * bits == total) {
                 return bits;
             }
@@ -155,21 +181,26 @@ final class GptqLayout implements WeightLayout {
         throw new FormatException(
                 file,
                 "%s does not hold %s bits for each of %d inputs"
-                        .formatted(packed, config.mixed() ? "2, 3, 4 or 8" : config.bits(), in));
+                        .formatted(packed, mixed ? "2, 3, 4 or 8" : said, in));
     }
 
-    /// As configured, or where that does not fit, as long as group 0 is.
+    /// As configured, or where that does not fit and layers may differ, as long as group 0 is.
     private static int groupSize(
-            Path file, String linear, GptqConfig config, long in, long groups, Tensor index) {
-        Encoding.Grid<Codes.Ints> spec = Encoding.ints(config.bits(), config.groupSize(), true);
-        if (spec.tiles().across(in) == groups) {
-            return config.groupSize();
+            Path file,
+            String linear,
+            Encoding.Grid<Codes.Ints> said,
+            boolean mixed,
+            long in,
+            long groups,
+            Tensor index) {
+        if (said.tiles().across(in) == groups) {
+            return said.tiles().cols();
         }
-        if (groups == 1 && config.mixed()) {
+        if (groups == 1 && mixed) {
             return Tiles.ALL;
         }
         int length = 0;
-        for (long i = 0; config.mixed() && index != null && i < in; i++) {
+        for (long i = 0; mixed && index != null && i < in; i++) {
             length += index.bytes().getAtIndex(BitStream.WORD, i) == 0 ? 1 : 0;
         }
         if (length > 0 && Math.ceilDiv(in, (long) length) == groups) {
@@ -178,11 +209,7 @@ final class GptqLayout implements WeightLayout {
         throw new FormatException(
                 file,
                 "'%s' has %d groups for %d inputs, expected groups of %d"
-                        .formatted(
-                                linear + SCALES,
-                                groups,
-                                in,
-                                config.groupSize() == Tiles.ALL ? in : config.groupSize()));
+                        .formatted(linear + SCALES, groups, in, said.tiles().width(in)));
     }
 
     private Tensor zeros(
@@ -224,29 +251,51 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
+    public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
+        boolean asymmetric = grid.codes() instanceof Codes.Ints ints && !ints.symmetric();
+        return new GridSpec<>(grid, DType.F16, version == Version.V1 && asymmetric ? 1 : 0);
+    }
+
+    @Override
+    public List<String> check(QuantPlan plan) {
+        plan.schemes()
+                .byLinear()
+                .forEach((linear, scheme) -> {
+                    if (scheme.inputs().isPresent()) {
+                        throw cannotSay(linear, scheme.describe());
+                    }
+                });
+        return List.of();
+    }
+
+    private UserException cannotSay(String linear, String what) {
+        return new UserException(
+                "%s holds integers and leaves inputs as they are, but '%s' is to be %s"
+                        .formatted(name(), linear, what),
+                "use --layout compressed-tensors");
+    }
+
+    @Override
     public List<TensorInfo> plan(
-            String linear,
-            long out,
-            long in,
-            Encoding.Grid<Codes.Ints> spec,
-            DType dtype,
-            boolean groupIndex) {
-        requireWholeWords(linear, out, in, spec);
-        long groups = spec.tiles().across(in);
+            String linear, long out, long in, GridSpec<?> spec, boolean groupIndex) {
+        if (!(spec.grid().codes() instanceof Codes.Ints codes)) {
+            throw cannotSay(linear, spec.grid().describe());
+        }
+        requireWholeWords(linear, out, in, codes);
+        long groups = spec.grid().tiles().across(in);
         return List.of(
-                TensorInfo.of(linear + CODES, DType.I32, spec.codes().words(in), out),
-                TensorInfo.of(linear + ZEROS, DType.I32, groups, spec.codes().words(out)),
-                TensorInfo.of(linear + SCALES, dtype, groups, out),
+                TensorInfo.of(linear + CODES, DType.I32, codes.words(in), out),
+                TensorInfo.of(linear + ZEROS, DType.I32, groups, codes.words(out)),
+                TensorInfo.of(linear + SCALES, spec.scaleType(), groups, out),
                 TensorInfo.of(linear + INDEX, DType.I32, in));
     }
 
-    private void requireWholeWords(
-            String linear, long out, long in, Encoding.Grid<Codes.Ints> spec) {
-        if (out * spec.codes().bits() % 32 != 0 || in * spec.codes().bits() % 32 != 0) {
-            int multiple = spec.codes().bits() == 3 ? 32 : 32 / spec.codes().bits();
+    private void requireWholeWords(String linear, long out, long in, Codes.Ints codes) {
+        if (out * codes.bits() % 32 != 0 || in * codes.bits() % 32 != 0) {
+            int multiple = codes.bits() == 3 ? 32 : 32 / codes.bits();
             throw new UserException(
                     "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
-                            .formatted(linear, out, in, name(), spec.codes().bits(), multiple),
+                            .formatted(linear, out, in, name(), codes.bits(), multiple),
                     "leave this layer out with --ignore, or use --layout compressed-tensors");
         }
     }
@@ -256,7 +305,7 @@ final class GptqLayout implements WeightLayout {
             String linear, Weight weight, DType dtype, SegmentAllocator memory) {
         Weight.Grouped w = Groups.grouped(name(), linear, weight);
         Encoding.Grid<Codes.Ints> spec = w.grid();
-        requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec);
+        requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec.codes());
         int less = version == Version.V1 ? 1 : 0;
         requireZerosFrom(less, linear, w.zeros());
         long words = spec.codes().words(w.outFeatures());
@@ -265,7 +314,7 @@ final class GptqLayout implements WeightLayout {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.put(linear + CODES, transposed(w.codes(), memory));
         tensors.put(linear + ZEROS, zeros);
-        tensors.put(linear + SCALES, transposed(Groups.scales(w, dtype, memory), memory));
+        tensors.put(linear + SCALES, transposed(Groups.scales(w.scales(), dtype, memory), memory));
         tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
         return tensors;
     }
@@ -283,53 +332,13 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
-    public DType scaleDtype(DType modelDtype) {
-        return DType.F16;
+    public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
+        return plan.isEmpty() ? Optional.empty() : Optional.of(GptqConfig.write(plan, version, toolVersion));
     }
 
     @Override
-    public int minZero(Encoding.Grid<Codes.Ints> spec) {
-        return version == Version.V1 && !spec.codes().symmetric() ? 1 : 0;
-    }
-
-    @Override
-    public Optional<ObjectNode> quantizationConfig(QuantSummary summary) {
-        Encoding.Grid<Codes.Ints> spec = summary.spec();
-        ObjectNode config = Json.object();
-        config.put("bits", spec.codes().bits());
-        config.put("checkpoint_format", version.format);
-        // Runtimes take this to mean that g_idx is not sorted, and choose a slower kernel.
-        config.put("desc_act", summary.groupIndex());
-        List<String> dense =
-                summary.ignored().stream().filter(n -> !n.equals("lm_head")).sorted().toList();
-        if (!dense.isEmpty()) {
-            ObjectNode dynamic = config.putObject("dynamic");
-            dense.forEach(n -> dynamic.putObject("-:^" + escaped(n) + "$"));
-        }
-        config.put("format", version.format);
-        config.put("group_size", spec.tiles().cols());
-        config.put("lm_head", false);
-        ObjectNode meta = config.putObject("meta");
-        meta.put("act_order", summary.descAct());
-        meta.put("damp_percent", summary.damp());
-        meta.putArray("quantizer").add("llmc:" + summary.toolVersion());
-        meta.put("solver", summary.method());
-        meta.put("static_groups", summary.staticGroups());
-        meta.put("true_sequential", summary.trueSequential());
-        config.put("method", "gptq");
-        config.put("pack_dtype", "int32");
-        config.put("quant_method", "gptq");
-        config.put("sym", spec.codes().symmetric());
-        return Optional.of(config);
-    }
-
-    /// A name as a regular expression, for Python as for anyone.
-    private static String escaped(String name) {
-        return Pattern.compile("[^A-Za-z0-9_]").matcher(name).replaceAll("\\\\$0");
-    }
-
-    @Override
-    public void writeExtraFiles(Path directory, QuantSummary summary) {
-        Json.write(directory.resolve(GptqConfig.FILE), quantizationConfig(summary).orElseThrow());
+    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
+        quantizationConfig(plan, toolVersion)
+                .ifPresent(config -> Json.write(directory.resolve(GptqConfig.FILE), config));
     }
 }

@@ -205,8 +205,7 @@ final class Groups {
     }
 
     /// Scales `[out, groups]` in another type, or as they are.
-    static Tensor scales(Weight.Grouped weight, DType dtype, SegmentAllocator memory) {
-        Tensor scales = weight.scales();
+    static Tensor scales(Tensor scales, DType dtype, SegmentAllocator memory) {
         if (scales.dtype() == dtype) {
             return scales;
         }
@@ -219,7 +218,17 @@ final class Groups {
         if (weight instanceof Weight.Grouped grouped) {
             return grouped;
         }
-        throw new IllegalArgumentException(
-                "'%s' is dense, but %s holds packed weights".formatted(linear, layout));
+        throw notPacked(layout, linear, weight);
+    }
+
+    static IllegalArgumentException notPacked(String layout, String linear, Weight weight) {
+        return new IllegalArgumentException(
+                "'%s' is %s, but %s holds packed weights"
+                        .formatted(
+                                linear,
+                                weight instanceof Weight.Dense
+                                        ? "dense"
+                                        : weight.encoding().describe(),
+                                layout));
     }
 }

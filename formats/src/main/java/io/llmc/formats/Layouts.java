@@ -15,6 +15,14 @@ public final class Layouts {
 
     private Layouts() {}
 
+    /// Numbers of the model that a stored tensor stands for.
+    public static long parameters(TensorReader reader, TensorInfo info) {
+        return ALL.stream()
+                .flatMapToLong(layout -> layout.parameters(reader, info).stream())
+                .findFirst()
+                .orElse(info.shape().size());
+    }
+
     /// @throws UserException where there is none of this name; names those that there are
     public static WeightLayout named(String name) {
         return ALL.stream()

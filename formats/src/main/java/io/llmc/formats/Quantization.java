@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;
 import java.util.Optional;
@@ -8,6 +9,9 @@ import java.util.Optional;
 /// A `quantization_config` that llmc can read weights of.
 sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
     List<Integer> BITS = List.of(2, 3, 4, 8);
+
+    /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
+    Optional<Scheme> scheme(String linear);
 
     /// @return empty where the model is dense
     /// @throws FormatException where a key has another type than expected, or a word is unknown

@@ -121,7 +121,7 @@ public final class TensorReader implements AutoCloseable {
     }
 
     private WeightLayout layout(String linear) {
-        checkpoint.scheme();
+        checkpoint.quantized();
         for (WeightLayout layout : Layouts.ALL) {
             if (layout.matches(checkpoint, linear)) {
                 return layout;

@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
@@ -12,6 +13,7 @@ import java.lang.foreign.SegmentAllocator;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
 
 /// How a linear layer's weight is spelled on disk. Encoding what was decoded gives the same bytes.
@@ -32,18 +34,31 @@ public interface WeightLayout {
     /// @throws FormatException where the tensors do not fit together
     Shape require(TensorReader reader, String linear);
 
+    /// Numbers of the model that a tensor stands for: 0 for one that stands beside codes.
+    ///
+    /// @return empty where it is none of this layout's own
+    OptionalLong parameters(TensorReader reader, TensorInfo info);
+
+    /// Whether codes stay codes; otherwise weights are written as the values that they stand for.
+    boolean packs();
+
+    /// A grid as weights must lie on it to be written this way.
+    ///
+    /// @param modelType of the model's own weights
+    <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType);
+
+    /// Looks at everything that is to be written, before any work.
+    ///
+    /// @return sentences that the user should see
+    /// @throws UserException where this layout cannot say it
+    List<String> check(QuantPlan plan);
+
     /// What [#encode] will produce, known before any weight is read.
     ///
-    /// @param dtype of the scales or, for a dense layout, of the weight
+    /// @param grid as [#grid] gave it
     /// @param groupIndex whether inputs are assigned to groups one by one
     /// @throws UserException where a weight of these sizes cannot be spelled this way
-    List<TensorInfo> plan(
-            String linear,
-            long out,
-            long in,
-            Encoding.Grid<Codes.Ints> spec,
-            DType dtype,
-            boolean groupIndex);
+    List<TensorInfo> plan(String linear, long out, long in, GridSpec<?> grid, boolean groupIndex);
 
     /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
     /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.
@@ -59,15 +74,9 @@ public interface WeightLayout {
         return encode(linear, weight, weight.valueType(), memory);
     }
 
-    /// The type in which scales of a new weight should be made.
-    DType scaleDtype(DType modelDtype);
-
-    /// The smallest true zero point that this layout can hold.
-    int minZero(Encoding.Grid<Codes.Ints> spec);
-
     /// The value of `quantization_config` in `config.json`; empty for a dense layout.
-    Optional<ObjectNode> quantizationConfig(QuantSummary summary);
+    Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion);
 
     /// Writes what this layout has beside weights and config.
-    void writeExtraFiles(Path directory, QuantSummary summary);
+    void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion);
 }

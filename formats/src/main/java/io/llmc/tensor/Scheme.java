@@ -11,4 +11,10 @@ public record Scheme(Encoding weights, Optional<ActivationScheme> inputs) {
     public static Scheme of(Encoding weights) {
         return new Scheme(weights, Optional.empty());
     }
+
+    /// For people: `4 bits, groups of 64, symmetric`, with what happens to inputs.
+    public String describe() {
+        return weights.describe()
+                + inputs.map(a -> ", inputs " + a.describe()).orElse("");
+    }
 }

@@ -4,6 +4,8 @@ package io.llmc.formats;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Schemes;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -21,6 +23,10 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.Set;
+import java.util.SequencedMap;
+import java.util.Optional;
+import java.util.LinkedHashMap;
 import java.util.stream.IntStream;
 
 /// Small files and weights for tests.
@@ -118,5 +124,18 @@ final class Fixture {
             index.bytes().setAtIndex(BitStream.WORD, i, group);
         }
         return index;
+    }
+
+    /// A plan that quantizes one layer.
+    static QuantPlan plan(
+            Encoding.Grid<Codes.Ints> grid, Solver solver, String linear, String... plain) {
+        SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
+        schemes.put(linear, Scheme.of(grid));
+        return new QuantPlan(
+                new Schemes(schemes, Optional.empty()),
+                List.of(new QuantPlan.Solved(solver, Set.of(linear))),
+                List.of(plain),
+                "llama",
+                false);
     }
 }

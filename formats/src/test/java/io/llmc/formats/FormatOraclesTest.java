@@ -8,6 +8,8 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Schemes;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -20,7 +22,9 @@ import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeSet;
@@ -36,7 +40,10 @@ class FormatOraclesTest {
 
     private static final List<String> READ =
             List.of(
+                    "compressed-tensors/fp8_dynamic_channel_bf16",
+                    "compressed-tensors/fp8_weightonly_channel_bf16",
                     "compressed-tensors/kv_fp8_w4a16_g64_bf16",
+                    "compressed-tensors/mixed_attn_fp8_mlp_w4_bf16",
                     "compressed-tensors/mixed_attn_w8_channel_mlp_w4asym_g64_bf16",
                     "compressed-tensors/real_tinystories_w4a16_asym_g64_gptq_f32",
                     "compressed-tensors/w2a16_sym_g32_f32",
@@ -100,7 +107,7 @@ class FormatOraclesTest {
                 TensorReader r = c.reader()) {
             for (String linear : linears(directory)) {
                 Weight w = r.weight(linear);
-                assertThat(w).as(linear).isInstanceOf(Weight.Grouped.class);
+                assertThat(w.encoding()).as(linear).isEqualTo(c.scheme(linear).orElseThrow().weights());
                 Tensor values = Dequantizer.values(w, DType.F32, r.arena());
                 assertThat(sha256(values))
                         .as(linear)
@@ -141,7 +148,7 @@ class FormatOraclesTest {
                 TensorReader r = c.reader();
                 Arena memory = Arena.ofConfined()) {
             for (String linear : linears(directory)) {
-                Weight.Grouped w = (Weight.Grouped) r.weight(linear);
+                Weight w = r.weight(linear);
                 WeightLayout layout = layout(c, linear);
                 var tensors = layout.encode(linear, w, memory);
                 assertThat(infos(tensors))
@@ -150,9 +157,8 @@ class FormatOraclesTest {
                                         linear,
                                         w.outFeatures(),
                                         w.inFeatures(),
-                                        w.grid(),
-                                        w.scales().dtype(),
-                                        w.groupIndex() != null));
+                                        new GridSpec<>((Encoding.Grid<?>) w.encoding(), scaleType(w), 0),
+                                        w instanceof Weight.Grouped g && g.groupIndex() != null));
                 assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
                 tensors.forEach((tensor, written) -> {
                     if (!relaid || !tensor.endsWith("weight_packed")) {
@@ -161,6 +167,14 @@ class FormatOraclesTest {
                 });
             }
         }
+    }
+
+    private static DType scaleType(Weight w) {
+        return switch (w) {
+            case Weight.Grouped g -> g.scales().dtype();
+            case Weight.Scaled scaled -> scaled.scales().dtype();
+            case Weight.Dense _, Weight.Blocks _ -> throw new AssertionError(w);
+        };
     }
 
     private static Set<String> tensorsOf(Checkpoint c, String linear) {
@@ -260,9 +274,6 @@ class FormatOraclesTest {
         }
         String sparsity = q.path("sparsity_config").path("format").asText("dense");
         String format = q.path("format").asText();
-        if (format.equals("mixed-precision")) {
-            format = "float-quantized";
-        }
         return sparsity.equals("dense") ? format : sparsity;
     }
 
@@ -282,39 +293,66 @@ class FormatOraclesTest {
                 TensorReader r = c.reader()) {
             Encoding.Grid<Codes.Ints> spec =
                     ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).grid();
-            QuantSummary summary =
-                    new QuantSummary(
-                            spec, "gptq", ordered, ordered, 0.01, true, List.of("lm_head"), "1");
+            Solver.Order order = ordered ? Solver.Order.ACTIVATIONS : Solver.Order.STORED;
+            QuantPlan summary =
+                    Fixture.plan(
+                            spec, new Solver("gptq", 0.01, order, false, true), "up_proj", "lm_head");
             ObjectNode expected = c.config().quantization().orElseThrow();
             // The observer is how scales were found, which readers do not use.
             ObjectNode weights = (ObjectNode) expected.at("/config_groups/group_0/weights");
             weights.put("observer", "memoryless_minmax");
-            assertThat(Layouts.named("compressed-tensors").quantizationConfig(summary))
+            assertThat(Layouts.named("compressed-tensors").quantizationConfig(summary, "1"))
                     .contains(expected);
+        }
+    }
+
+    /// Schemes as the config says them, and written again as they are.
+    @ParameterizedTest
+    @ValueSource(strings = {"fp8_dynamic_channel_bf16", "mixed_attn_fp8_mlp_w4_bf16"})
+    void writesTheConfigOfSchemesWithFloats(String name) {
+        Path directory = Oracles.require("formats/compressed-tensors/" + name);
+        try (Checkpoint c = Checkpoint.open(directory)) {
+            SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
+            linears(directory).forEach(l -> schemes.put(l, c.scheme(l).orElseThrow()));
+            assertThat(c.scheme("lm_head")).isEmpty();
+            Solver solver = new Solver("rtn", 0, Solver.Order.STORED, false, false);
+            QuantPlan plan =
+                    new QuantPlan(
+                            new Schemes(schemes, Optional.empty()),
+                            List.of(new QuantPlan.Solved(solver, schemes.keySet())),
+                            List.of("lm_head"),
+                            "llama",
+                            false);
+            ObjectNode expected = c.config().quantization().orElseThrow();
+            ObjectNode ours =
+                    Layouts.named("compressed-tensors")
+                            .quantizationConfig(plan, "1")
+                            .orElseThrow();
+            // Other words for the same layers.
+            for (ObjectNode q : List.of(expected, ours)) {
+                q.path("config_groups").forEach(g -> ((ObjectNode) g).remove("targets"));
+            }
+            assertThat(ours).isEqualTo(expected);
         }
     }
 
     @Test
     void gptqConfigHasTheKeysOfGptqModel() throws Exception {
         Path directory = Oracles.require("formats/gptqmodel/gptq_v2_w4_g128_asym_descact0");
-        QuantSummary summary =
-                new QuantSummary(
+        QuantPlan summary =
+                Fixture.plan(
                         Encoding.ints(4, 128, false),
-                        "gptq",
-                        false,
-                        false,
-                        0.05,
-                        true,
-                        List.of("lm_head"),
-                        "1");
-        ObjectNode ours = Layouts.named("gptq_v2").quantizationConfig(summary).orElseThrow();
+                        new Solver("gptq", 0.05, Solver.Order.STORED, false, true),
+                        "up_proj",
+                        "lm_head");
+        ObjectNode ours = Layouts.named("gptq_v2").quantizationConfig(summary, "1").orElseThrow();
         ObjectNode theirs = Json.readObject(directory.resolve("quantize_config.json"));
         assertThat(ours.remove("meta").get("quantizer").get(0).asText()).isEqualTo("llmc:1");
         theirs.remove("meta");
         assertThat(ours).isEqualTo(theirs);
         Path out = Files.createTempDirectory("llmc");
         try {
-            Layouts.named("gptq_v2").writeExtraFiles(out, summary);
+            Layouts.named("gptq_v2").writeExtraFiles(out, summary, "1");
             ObjectNode file = Json.readObject(out.resolve("quantize_config.json"));
             file.remove("meta");
             assertThat(file).isEqualTo(theirs);

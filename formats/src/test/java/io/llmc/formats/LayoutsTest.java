@@ -77,15 +77,17 @@ class LayoutsTest {
                 memory, random, c.spec, c.out, c.in, c.scales, c.groupIndex, c.minZero);
     }
 
-    private static QuantSummary summary(
-            Encoding.Grid<Codes.Ints> spec, boolean descAct, String... ignored) {
-        return new QuantSummary(spec, "gptq", descAct, false, 0.01, true, List.of(ignored), "9");
+    private static QuantPlan summary(
+            Encoding.Grid<Codes.Ints> spec, boolean groupIndex, String... ignored) {
+        Solver.Order order = groupIndex ? Solver.Order.ACTIVATIONS : Solver.Order.STORED;
+        return Fixture.plan(
+                spec, new Solver("gptq", 0.01, order, groupIndex, true), LINEAR, ignored);
     }
 
-    private Path save(WeightLayout layout, QuantSummary summary, Map<String, Tensor> tensors)
+    private Path save(WeightLayout layout, QuantPlan summary, Map<String, Tensor> tensors)
             throws IOException {
         ObjectNode config = Json.object().put("model_type", "llama");
-        layout.quantizationConfig(summary).ifPresent(q -> config.set("quantization_config", q));
+        layout.quantizationConfig(summary, "9").ifPresent(q -> config.set("quantization_config", q));
         return Fixture.model(directory, config.toString(), tensors);
     }
 
@@ -103,7 +105,7 @@ class LayoutsTest {
                                                 e.getValue().dtype(),
                                                 e.getValue().shape())))
                 .containsExactlyElementsOf(
-                        layout.plan(LINEAR, c.out, c.in, c.spec, c.scales, c.groupIndex));
+                        layout.plan(LINEAR, c.out, c.in, new GridSpec<>(c.spec, c.scales, 0), c.groupIndex));
         save(layout, summary(c.spec, c.groupIndex, "lm_head"), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
@@ -155,7 +157,7 @@ class LayoutsTest {
         Weight.Grouped w = weight(c);
         WeightLayout layout = Layouts.named("dense");
         var tensors = layout.encode(LINEAR, w, dtype, memory);
-        assertThat(layout.plan(LINEAR, 5, 40, c.spec, dtype, false))
+        assertThat(layout.plan(LINEAR, 5, 40, new GridSpec<>(c.spec, dtype, 0), false))
                 .containsExactly(TensorInfo.of(LINEAR + ".weight", dtype, 5, 40));
         save(layout, summary(c.spec, false), tensors);
         Tensor exact = Dequantizer.values(w, DType.F32, memory);
@@ -216,10 +218,14 @@ class LayoutsTest {
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("zero point of 0");
         assertThat(zeros("gptq_v2", w)[0] >>> 12 & 15).isZero();
-        assertThat(Layouts.named("gptq").minZero(spec)).isEqualTo(1);
-        assertThat(Layouts.named("gptq").minZero(Encoding.ints(4, 32, true))).isZero();
-        assertThat(Layouts.named("gptq_v2").minZero(spec)).isZero();
-        assertThat(Layouts.named("compressed-tensors").minZero(spec)).isZero();
+        assertThat(minZero("gptq", spec)).isEqualTo(1);
+        assertThat(minZero("gptq", Encoding.ints(4, 32, true))).isZero();
+        assertThat(minZero("gptq_v2", spec)).isZero();
+        assertThat(minZero("compressed-tensors", spec)).isZero();
+    }
+
+    private static int minZero(String layout, Encoding.Grid<Codes.Ints> grid) {
+        return Layouts.named(layout).grid(grid, DType.F16).minZero();
     }
 
     /// GPTQModel subtracts from the whole word, so a zero point of 0 borrows from its neighbour.
@@ -262,10 +268,11 @@ class LayoutsTest {
     void gptqNeedsWholeWords(int bits) {
         Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, Tiles.ALL, true);
         WeightLayout gptq = Layouts.named("gptq");
+        var target = new GridSpec<>(spec, DType.F16, 0);
         int multiple = Map.of(2, 16, 3, 32, 4, 8, 8, 4).get(bits);
-        assertThat(gptq.plan(LINEAR, multiple, multiple, spec, DType.F16, false)).hasSize(4);
+        assertThat(gptq.plan(LINEAR, multiple, multiple, target, false)).hasSize(4);
         for (int[] size : new int[][] {{multiple + 1, multiple}, {multiple, multiple - 1}}) {
-            assertThatThrownBy(() -> gptq.plan(LINEAR, size[0], size[1], spec, DType.F16, false))
+            assertThatThrownBy(() -> gptq.plan(LINEAR, size[0], size[1], target, false))
                     .isInstanceOf(UserException.class)
                     .hasMessageContainingAll(LINEAR, "multiples of " + multiple);
             Weight.Grouped w =
@@ -306,27 +313,34 @@ class LayoutsTest {
                 .toIterable()
                 .containsExactly("-:^model\\.layers\\.0\\.mlp\\.gate$");
         assertThat(gptq.get("desc_act").asBoolean()).isTrue();
-        QuantSummary fixed =
-                new QuantSummary(spec, "gptq", true, true, 0.1, true, List.of("lm_head"), "9");
+        QuantPlan fixed =
+                Fixture.plan(
+                        spec,
+                        new Solver("gptq", 0.1, Solver.Order.ACTIVATIONS, false, true),
+                        LINEAR,
+                        "lm_head");
         assertThat(config("gptq", fixed).get("desc_act").asBoolean()).isFalse();
         assertThat(config("gptq", fixed).has("dynamic")).isFalse();
         assertThat(
                         config("compressed-tensors", fixed)
                                 .at("/config_groups/group_0/weights/actorder"))
                 .hasToString("\"static\"");
-        assertThat(Layouts.named("dense").quantizationConfig(fixed)).isEmpty();
+        assertThat(Layouts.named("dense").quantizationConfig(fixed, "9")).isEmpty();
     }
 
-    private static ObjectNode config(String layout, QuantSummary summary) {
-        return Layouts.named(layout).quantizationConfig(summary).orElseThrow();
+    private static ObjectNode config(String layout, QuantPlan summary) {
+        return Layouts.named(layout).quantizationConfig(summary, "9").orElseThrow();
     }
 
     @Test
     void scaleTypesSuitTheReaders() {
-        assertThat(Layouts.named("compressed-tensors").scaleDtype(DType.BF16))
-                .isEqualTo(DType.BF16);
-        assertThat(Layouts.named("gptq").scaleDtype(DType.BF16)).isEqualTo(DType.F16);
-        assertThat(Layouts.named("dense").scaleDtype(DType.BF16)).isEqualTo(DType.F32);
+        assertThat(scaleType("compressed-tensors")).isEqualTo(DType.BF16);
+        assertThat(scaleType("gptq")).isEqualTo(DType.F16);
+        assertThat(scaleType("dense")).isEqualTo(DType.F32);
+    }
+
+    private static DType scaleType(String layout) {
+        return Layouts.named(layout).grid(Encoding.ints(4, 32, true), DType.BF16).scaleType();
     }
 
     // ------------------------------------------------------------------ hostile tensors
@@ -441,7 +455,7 @@ class LayoutsTest {
                     .hasMessageContaining("does not hold 4 bits for each of 64 inputs");
         }
         ObjectNode quantization =
-                layout.quantizationConfig(summary(four.grid(), false)).orElseThrow();
+                layout.quantizationConfig(summary(four.grid(), false), "9").orElseThrow();
         quantization.putObject("dynamic").putObject("+:eight").put("bits", 8);
         ObjectNode config = Json.object().put("model_type", "llama");
         config.set("quantization_config", quantization);
@@ -504,7 +518,7 @@ class LayoutsTest {
             tensors.put(LINEAR + ".weight_packed", gapped);
         }
         WeightLayout layout = Layouts.named("compressed-tensors");
-        ObjectNode q = layout.quantizationConfig(summary(spec, false)).orElseThrow();
+        ObjectNode q = layout.quantizationConfig(summary(spec, false), "9").orElseThrow();
         q.put("version", version);
         ObjectNode config = Json.object();
         config.set("quantization_config", q);

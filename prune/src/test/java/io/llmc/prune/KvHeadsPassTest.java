@@ -23,8 +23,10 @@ import io.llmc.pipeline.Step;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.pipeline.SweepStep;
 import io.llmc.pipeline.Targets;
-import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec.LinearSpec;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -356,8 +358,13 @@ class KvHeadsPassTest {
         }
 
         @Override
-        public Optional<Encoding.Grid<Codes.Ints>> encoding() {
-            return Optional.of(Encoding.ints(4, 16, true));
+        public Optional<Scheme> scheme(LinearSpec linear) {
+            return Optional.of(Scheme.of(Encoding.ints(4, 16, true)));
+        }
+
+        @Override
+        public Optional<Solver> solver() {
+            return Optional.of(new Solver("rtn", 0, Solver.Order.STORED, false, false));
         }
 
         @Override

@@ -5,6 +5,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
+import io.llmc.formats.GridSpec;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
@@ -28,13 +29,17 @@ final class GptqMath {
     ///   for none
     /// @param keepZeros weights that are zero stay zero
     record Settings(
-            Encoding.Grid<Codes.Ints> spec,
+            GridSpec<Codes.Ints> target,
             ActOrder order,
             int blockSize,
             CompressionOp.GridSearch search,
             boolean weigh,
             Pattern pattern,
             boolean keepZeros) {
+        Encoding.Grid<Codes.Ints> spec() {
+            return target.grid();
+        }
+
         boolean masks() {
             return pattern != null || keepZeros;
         }
@@ -61,11 +66,11 @@ final class GptqMath {
 
     /// @param d receives the packed weight
     static Result quantize(
-            Desk d, Weight w, Tensor h, Factor factor, Settings s, DType scaleDtype, int minZero) {
+            Desk d, Weight w, Tensor h, Factor factor, Settings s) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
         int[] groupOf = groupOf(s, factor.order(), in);
-        Grid grid = Grid.allocate(d, s.spec(), out, in, scaleDtype);
+        Grid grid = Grid.allocate(d, s.spec(), out, in, s.target().scaleType());
         Tensor groupIndex =
                 s.order() == ActOrder.GROUP ? d.ints(inverse(groupOf, factor.order())) : null;
         Weight.Grouped packed = grid.weight(d, in, groupIndex);
@@ -76,7 +81,7 @@ final class GptqMath {
             try (Desk inner = scratch.scratch()) {
                 norm = squared(inner, dense, h);
             }
-            Search search = new Search(s, factor, minZero);
+            Search search = new Search(s, factor);
             if (s.order() == ActOrder.STATIC) {
                 search.whole(scratch, grid, dense);
             }
@@ -100,7 +105,7 @@ final class GptqMath {
     }
 
     /// How groups get their scales and zero points.
-    private record Search(Settings s, Factor factor, int minZero) {
+    private record Search(Settings s, Factor factor) {
         /// Chooses all of a grid from the weights as they were.
         void whole(Desk scratch, Grid grid, Tensor dense) {
             try (Desk inner = scratch.scratch()) {
@@ -127,7 +132,7 @@ final class GptqMath {
                                 w,
                                 importance,
                                 s.spec(),
-                                minZero,
+                                s.target().minZero(),
                                 s.search(),
                                 from,
                                 to));

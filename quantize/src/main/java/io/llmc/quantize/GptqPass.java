@@ -5,6 +5,8 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
 import io.llmc.formats.UserException;
+import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
@@ -21,6 +23,7 @@ import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -138,12 +141,18 @@ public record GptqPass(
     }
 
     @Override
-    public Optional<Encoding.Grid<Codes.Ints>> encoding() {
-        return Optional.of(spec);
+    public Optional<Scheme> scheme(LinearSpec linear) {
+        return Optional.of(Scheme.of(spec));
     }
 
     @Override
-    public boolean groupIndex() {
+    public Optional<Solver> solver() {
+        Solver.Order order =
+                order() == ActOrder.NONE ? Solver.Order.STORED : Solver.Order.ACTIVATIONS;
+        return Optional.of(new Solver("gptq", damping, order, groupIndex(), true));
+    }
+
+    private boolean groupIndex() {
         return actOrder == ActOrder.GROUP && spec.tiles().cols() != Tiles.ALL;
     }
 
@@ -168,7 +177,7 @@ public record GptqPass(
 
     private GptqMath.Settings settings(BlockScope scope, Linear layer) {
         return new GptqMath.Settings(
-                spec,
+                scope.grid(layer, spec),
                 order(),
                 blockSize,
                 clip == Clip.NONE ? null : search,
@@ -265,9 +274,7 @@ public record GptqPass(
                         layer.weight(),
                         g.sum().h(),
                         factor,
-                        settings(scope, layer),
-                        scope.scaleDtype(layer),
-                        scope.minZero());
+                        settings(scope, layer));
         scope.replace(layer, result.weight());
         scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
     }
@@ -310,9 +317,7 @@ public record GptqPass(
                 RtnMath.quantize(
                         scope.desk(),
                         layer.weight(),
-                        spec,
-                        scope.scaleDtype(layer),
-                        scope.minZero(),
+                        scope.grid(layer, spec),
                         clip == Clip.NONE ? null : search,
                         groupIndex());
         scope.replace(layer, result.weight());

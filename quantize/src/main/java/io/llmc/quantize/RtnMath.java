@@ -4,6 +4,7 @@ package io.llmc.quantize;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.solver.RelativeError;
+import io.llmc.formats.GridSpec;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -28,14 +29,13 @@ final class RtnMath {
     static Result quantize(
             Desk d,
             Weight w,
-            Encoding.Grid<Codes.Ints> spec,
-            DType scaleDtype,
-            int minZero,
+            GridSpec<Codes.Ints> target,
             CompressionOp.GridSearch search,
             boolean groupIndex) {
         long out = w.outFeatures();
         long in = w.inFeatures();
-        Grid grid = Grid.allocate(d, spec, out, in, scaleDtype);
+        Encoding.Grid<Codes.Ints> spec = target.grid();
+        Grid grid = Grid.allocate(d, spec, out, in, target.scaleType());
         Tensor groupOf = d.ints(groupOf(spec, (int) in));
         Weight.Grouped packed = grid.weight(d, in, groupIndex ? groupOf : null);
         if (!(w instanceof Weight.Dense(Tensor dense))) {
@@ -49,7 +49,7 @@ final class RtnMath {
                         dense,
                         null,
                         spec,
-                        minZero,
+                        target.minZero(),
                         search,
                         0,
                         groups));

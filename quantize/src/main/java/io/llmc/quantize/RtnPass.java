@@ -2,6 +2,8 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
+import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
@@ -11,6 +13,9 @@ import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tiles;
+import io.llmc.tensor.Weight;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -20,10 +25,10 @@ import java.util.SequencedMap;
 ///
 ///     - rtn: {bits: 4, groupSize: 128, symmetric: true, clip: none, clipSteps: 9,
 ///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
+///     - rtn: {scheme: fp8-dynamic, targets: [], ignore: []}
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
-public record RtnPass(
-        Encoding.Grid<Codes.Ints> spec, Clip clip, CompressionOp.GridSearch search, Targets targets)
+public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
     static final PassFactory FACTORY =
             new PassFactory(
@@ -40,12 +45,16 @@ public record RtnPass(
                     RtnPass::read);
 
     private static BlockPass read(Options o) {
-        Encoding.Grid<Codes.Ints> spec = GridOptions.spec(o);
+        NamedScheme named = o.choice("scheme", NamedScheme.class, null);
+        if (named != null) {
+            return new RtnPass(named.scheme(), Clip.NONE, null, Targets.read(o));
+        }
+        Scheme scheme = Scheme.of(GridOptions.spec(o));
         Clip clip = o.choice("clip", Clip.class, Clip.NONE);
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
         }
-        return new RtnPass(spec, clip, GridOptions.search(o), Targets.read(o));
+        return new RtnPass(scheme, clip, GridOptions.search(o), Targets.read(o));
     }
 
     @Override
@@ -59,8 +68,13 @@ public record RtnPass(
     }
 
     @Override
-    public Optional<Encoding.Grid<Codes.Ints>> encoding() {
-        return Optional.of(spec);
+    public Optional<Scheme> scheme(LinearSpec linear) {
+        return Optional.of(scheme);
+    }
+
+    @Override
+    public Optional<Solver> solver() {
+        return Optional.of(new Solver("rtn", 0, Solver.Order.STORED, false, false));
     }
 
     @Override
@@ -84,22 +98,43 @@ public record RtnPass(
                         .toList();
         for (Linear layer : layers) {
             long start = System.nanoTime();
-            RtnMath.Result result =
-                    RtnMath.quantize(
-                            scope.desk(),
-                            layer.weight(),
-                            spec,
-                            scope.scaleDtype(layer),
-                            scope.minZero(),
-                            clip == Clip.MSE ? search : null,
-                            false);
-            scope.replace(layer, result.weight());
+            double error = round(scope, layer);
             SequencedMap<String, Object> values = new LinkedHashMap<>();
             values.put("method", "rtn");
-            values.put("relative_weight_error", result.error());
+            values.put("relative_weight_error", error);
             scope.report(
                     new ModuleReport(
                             layer.name(), values, (System.nanoTime() - start) / 1e9, List.of()));
         }
+    }
+
+    /// @return squared error over squared weights
+    private double round(BlockScope scope, Linear layer) {
+        if (!(layer.weight() instanceof Weight.Dense dense
+                && scheme.weights() instanceof Encoding.Grid<?>(Codes codes, Tiles tiles))) {
+            throw new IllegalArgumentException(layer.name() + " is already on a grid");
+        }
+        return switch (codes) {
+            case Codes.Ints ints -> {
+                RtnMath.Result result =
+                        RtnMath.quantize(
+                                scope.desk(),
+                                dense,
+                                scope.grid(layer, new Encoding.Grid<>(ints, tiles)),
+                                clip == Clip.MSE ? search : null,
+                                false);
+                scope.replace(layer, result.weight());
+                yield result.error();
+            }
+            case Codes.Floats floats -> {
+                FloatMath.Result result =
+                        FloatMath.quantize(
+                                scope.desk(),
+                                dense,
+                                scope.grid(layer, new Encoding.Grid<>(floats, tiles)));
+                scope.replace(layer, result.weight());
+                yield result.error();
+            }
+        };
     }
 }

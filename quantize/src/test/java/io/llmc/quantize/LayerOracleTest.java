@@ -14,6 +14,7 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Npy;
+import io.llmc.formats.GridSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
@@ -60,7 +61,7 @@ class LayerOracleTest {
         var spec = Encoding.ints(bits, group, symmetric);
         var settings =
                 new GptqMath.Settings(
-                        spec, order, 128, mse ? REFERENCE_MSE : null, false, null, false);
+                        new GridSpec<>(spec, DType.F32, 0), order, 128, mse ? REFERENCE_MSE : null, false, null, false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26)) {
             Desk d = new Desk(backend, arena);
@@ -68,7 +69,7 @@ class LayerOracleTest {
             Weight dense = new Weight.Dense(put(backend, arena, w));
             Factor factor = Factor.of(d, hessian, 0.01, order != ActOrder.NONE);
             GptqMath.Result result =
-                    GptqMath.quantize(d, dense, hessian, factor, settings, DType.F32, 0);
+                    GptqMath.quantize(d, dense, hessian, factor, settings);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
             assertThat(squaredError(got) / squaredError(want))
@@ -98,9 +99,8 @@ class LayerOracleTest {
                     RtnMath.quantize(
                             new Desk(backend, arena),
                             new Weight.Dense(put(backend, arena, w)),
-                            Encoding.ints(bits, group, symmetric),
-                            DType.F32,
-                            0,
+                            new GridSpec<>(
+                                    Encoding.ints(bits, group, symmetric), DType.F32, 0),
                             null,
                             false);
             float[] got = values(backend, arena, result.weight());

@@ -14,6 +14,7 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
+import io.llmc.formats.GridSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
@@ -81,7 +82,7 @@ class ZerosTest {
             boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
-                        spec,
+                        new GridSpec<>(spec, DType.F16, 0),
                         order,
                         64,
                         CompressionOp.GridSearch.DEFAULT,
@@ -91,7 +92,7 @@ class ZerosTest {
         Desk desk = new Desk(backend, arena);
         Factor factor = Factor.of(desk, hessian, 0.01, order != ActOrder.NONE);
         return GptqMath.quantize(
-                desk, new Weight.Dense(put(w, OUT, IN)), hessian, factor, settings, DType.F16, 0);
+                desk, new Weight.Dense(put(w, OUT, IN)), hessian, factor, settings);
     }
 
     private float[] values(Weight q) {

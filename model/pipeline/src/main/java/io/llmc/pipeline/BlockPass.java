@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
-import io.llmc.tensor.Codes;
-import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import java.util.Map;
 import java.util.Optional;
 
@@ -13,14 +14,14 @@ public non-sealed interface BlockPass extends Pass {
     /// Which of a block's linear layers it works on.
     Targets targets();
 
-    /// The grid of the weights that it leaves behind; empty where they stay dense.
-    default Optional<Encoding.Grid<Codes.Ints>> encoding() {
+    /// How it quantizes a layer that it works on; empty where weights stay plain.
+    default Optional<Scheme> scheme(LinearSpec linear) {
         return Optional.empty();
     }
 
-    /// Whether codes keep an order of their own: the output then has a group index.
-    default boolean groupIndex() {
-        return false;
+    /// How it finds the codes of layers that it quantizes; empty where it quantizes none.
+    default Optional<Solver> solver() {
+        return Optional.empty();
     }
 
     /// Looks at a model before any work.

@@ -6,12 +6,14 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
 import io.llmc.backend.Op;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.GridSpec;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
-import io.llmc.tensor.DType;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Weight;
 import java.util.List;
 
@@ -62,11 +64,8 @@ public interface BlockScope {
     /// What [BlockPass#survey] said of every block; null where the pass does not survey.
     double[] survey();
 
-    /// Element type of a layer's scales in the output, and the smallest zero point that it can
-    /// hold.
-    DType scaleDtype(Linear layer);
-
-    int minZero();
+    /// A grid as the output will hold it for a layer.
+    <C extends Codes> GridSpec<C> grid(Linear layer, Encoding.Grid<C> grid);
 
     /// Tokens of one calibration sequence; the inputs of a stage are whole sequences, but those of
     /// experts are not.

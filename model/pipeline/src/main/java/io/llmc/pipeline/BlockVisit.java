@@ -6,13 +6,16 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.GridSpec;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
 import io.llmc.model.Stage;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -141,13 +144,8 @@ final class BlockVisit implements BlockScope {
     }
 
     @Override
-    public DType scaleDtype(Linear layer) {
-        return plan.scaleDtype(layer.name());
-    }
-
-    @Override
-    public int minZero() {
-        return plan.minZero(pass);
+    public <C extends Codes> GridSpec<C> grid(Linear layer, Encoding.Grid<C> grid) {
+        return plan.grid(layer.name(), grid);
     }
 
     @Override

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.WeightLayout;
 import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Size;
-import java.util.ArrayList;
+import io.llmc.tensor.Scheme;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -19,31 +18,17 @@ import java.util.stream.IntStream;
 final class Consumers {
     private Consumers() {}
 
-    /// @param packed layers that are written packed
-    static List<String> notes(
-            ModelSpec source,
-            ModelSpec target,
-            Set<String> packed,
-            List<BlockPass> passes,
-            WeightLayout layout) {
-        List<String> notes = new ArrayList<>();
-        if (!packed.isEmpty()) {
-            notes.addAll(split(target, packed));
-        }
-        boolean groupIndex = passes.stream().anyMatch(BlockPass::groupIndex);
-        if (!packed.isEmpty() && groupIndex && layout.name().equals("compressed-tensors")) {
-            notes.add(
-                    "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a"
-                            + " model with a group index; actOrder static is read by all, and so is"
-                            + " layout gptq");
-        }
+    /// Readers that want the heads to divide the stream's channels.
+    static List<String> heads(ModelSpec source, ModelSpec target) {
         int heads = heads(target);
-        if (heads > 0 && target.hidden() % heads != 0 && source.hidden() % heads(source) == 0) {
-            notes.add(
-                    "%d heads do not divide the %d channels of the stream, which transformers asks of some families (llama, gemma3); %s would"
-                            .formatted(heads, target.hidden(), divisors(target, heads(source))));
-        }
-        return notes;
+        boolean unusual =
+                heads > 0 && target.hidden() % heads != 0 && source.hidden() % heads(source) == 0;
+        return unusual
+                ? List.of(
+                        "%d heads do not divide the %d channels of the stream, which transformers asks of some families (llama, gemma3); %s would"
+                                .formatted(
+                                        heads, target.hidden(), divisors(target, heads(source))))
+                : List.of();
     }
 
     private static int heads(ModelSpec spec) {
@@ -57,16 +42,26 @@ final class Consumers {
                 .collect(Collectors.joining(", "));
     }
 
-    /// vLLM loads some layers as one, which then is packed or is not.
-    private static List<String> split(ModelSpec spec, Set<String> packed) {
+    private static final String SCHEMES =
+            "vLLM loads %s as one layer and reads one scheme for it: in %%d blocks they differ;"
+                    + " give all of them the same";
+
+    /// vLLM loads some layers as one, which then is packed or is not, in one way.
+    ///
+    /// @param schemes of layers that are written packed
+    static List<String> split(ModelSpec spec, Map<String, Scheme> schemes) {
+        Set<String> packed = schemes.keySet();
         Map<String, Integer> blocks = new LinkedHashMap<>();
         spec.layers().stream()
                 .flatMap(LayerSpec::bodies)
                 .flatMap(body -> body.joints().stream())
                 .forEach(joint -> {
-                    long some = joint.linears().stream().filter(packed::contains).count();
-                    if (some > 0 && some < joint.linears().size()) {
+                    List<String> names = joint.linears();
+                    long some = names.stream().filter(packed::contains).count();
+                    if (some > 0 && some < names.size()) {
                         blocks.merge(sentence(joint, packed), 1, Integer::sum);
+                    } else if (names.stream().map(schemes::get).distinct().count() > 1) {
+                        blocks.merge(SCHEMES.formatted(last(names, _ -> true)), 1, Integer::sum);
                     }
                 });
         return blocks.entrySet().stream().map(e -> e.getKey().formatted(e.getValue())).toList();

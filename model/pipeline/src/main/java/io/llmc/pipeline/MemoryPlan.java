@@ -11,6 +11,8 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tiles;
+import io.llmc.tensor.BlockType;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.List;
 
@@ -174,9 +176,10 @@ record MemoryPlan(long bytes, boolean spills) {
             if (!pass.targets().selects(m.name()) && !output.reshapes()) {
                 continue;
             }
+            boolean quantizes = pass.solver().isPresent() && m.scheme().isPresent();
             long made =
-                    pass.encoding().map(grid -> grouped(grid, m.out(), m.in())).orElse(4 * size);
-            long unpacked = pass.encoding().isPresent() && dense ? 4 * size : 0;
+                    quantizes ? bytes(m.scheme().orElseThrow().weights(), m.out(), m.in()) : 4 * size;
+            long unpacked = quantizes && dense ? 4 * size : 0;
             // A block of another size is made of parts that are cut once more.
             bytes += made + unpacked + (dense ? rounded : 0) + (output.reshapes() ? 4 * size : 0);
             bytes += 2048;
@@ -184,8 +187,16 @@ record MemoryPlan(long bytes, boolean spills) {
         return bytes;
     }
 
-    private static long grouped(Encoding.Grid<Codes.Ints> grid, long out, long in) {
-        return out * (4 * grid.codes().words(in) + 5 * grid.tiles().across(in)) + 8 * in;
+    private static long bytes(Encoding encoding, long out, long in) {
+        return switch (encoding) {
+            case Encoding.Dense(DType type) -> type.bytesFor(out * in);
+            case Encoding.Grid<?>(Codes.Ints codes, Tiles tiles) ->
+                    out * (4 * codes.words(in) + 5 * tiles.across(in)) + 8 * in;
+            case Encoding.Grid<?>(Codes.Floats codes, Tiles tiles) ->
+                    codes.type().bytesFor(out * in) + 4 * tiles.down(out) * tiles.across(in);
+            case Encoding.Blocks(BlockType type) ->
+                    out * Math.ceilDiv(in, (long) type.length()) * type.bytes();
+        };
     }
 
     /// Channels a token that stages of any block hand on beside the residual stream.

@@ -3,8 +3,10 @@ package io.llmc.pipeline;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.GridSpec;
 import io.llmc.formats.HfConfig;
-import io.llmc.formats.QuantSummary;
+import io.llmc.formats.QuantPlan;
+import io.llmc.formats.Solver;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
@@ -16,6 +18,8 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Schemes;
 import io.llmc.tensor.Tiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -77,8 +81,9 @@ final class OutputPlan {
                 plan(i, linear);
             }
         }
-        refuseConv1d();
-        notes.addAll(Consumers.notes(source(), target(), packs(), passes, layout));
+        notes.addAll(Consumers.split(target(), quantPlan().schemes().byLinear()));
+        notes.addAll(layout.check(quantPlan()));
+        notes.addAll(Consumers.heads(source(), target()));
     }
 
     /// What a tensor belongs to.
@@ -89,7 +94,7 @@ final class OutputPlan {
     /// A block cannot take another size once its weights have a grid.
     private void requireDense(BlockPass pass) {
         for (BlockPass before : passes.subList(0, specs.size() - 1)) {
-            if (before.encoding().isPresent()) {
+            if (before.solver().isPresent()) {
                 throw new UserException(
                         "%s changes the model's sizes, so it must stand before %s"
                                 .formatted(pass.name(), before.name()),
@@ -102,8 +107,8 @@ final class OutputPlan {
     private void requireDense(String layer, List<BlockPass> mine) {
         BlockPass quantizer = null;
         for (BlockPass pass : mine) {
-            boolean quantizes = pass.encoding().isPresent();
-            if (quantizer != null && (quantizes || !layout.name().equals("dense"))) {
+            boolean quantizes = pass.solver().isPresent();
+            if (quantizer != null && (quantizes || layout.packs())) {
                 throw new UserException(
                         "%s would work on %s, which %s has quantized before it"
                                 .formatted(pass.name(), layer, quantizer.name()),
@@ -133,19 +138,6 @@ final class OutputPlan {
         return reshapes;
     }
 
-    /// Readers of compressed-tensors look for Linear modules and would leave GPT-2's Conv1D at
-    /// random.
-    private void refuseConv1d() {
-        if (source().inOutLinears()
-                && layout.name().equals("compressed-tensors")
-                && modules.values().stream().anyMatch(m -> m.encoding().isPresent())) {
-            throw new UserException(
-                    "no reader of compressed-tensors loads the Conv1D layers of "
-                            + source().modelType(),
-                    "pass --layout gptq or --layout dense");
-        }
-    }
-
     private void requireMatrices(LayerSpec layer) {
         for (LinearSpec linear : layer.linears(source().hidden())) {
             TensorInfo weight = checkpoint.info(linear.name() + ".weight");
@@ -163,15 +155,15 @@ final class OutputPlan {
         TensorInfo weight = checkpoint.info(name + ".weight");
         List<BlockPass> mine = passes.stream().filter(p -> selects(p, name)).toList();
         requireDense(name, mine);
-        Optional<Encoding.Grid<Codes.Ints>> encoding =
+        Optional<Scheme> scheme =
                 mine.stream()
-                        .map(BlockPass::encoding)
+                        .map(pass -> pass.scheme(linear))
                         .flatMap(Optional::stream)
                         .reduce((_, b) -> b);
-        encoding.ifPresent(grid -> requireDivides(name, grid, linear.in()));
+        scheme.ifPresent(s -> requireDivides(name, grid(s), linear.in()));
         List<TensorInfo> tensors =
-                encoding.isPresent() && !layout.name().equals("dense")
-                        ? spell(linear, encoding.get(), weight.dtype())
+                scheme.isPresent() && layout.packs()
+                        ? spell(linear, scheme.get(), mine)
                         : List.of(dense(linear, weight.dtype()));
         if (!mine.isEmpty() || reshapes) {
             encoded.put(name, tensors);
@@ -181,18 +173,25 @@ final class OutputPlan {
         modules.put(
                 name,
                 new SweepPlan.Module(
-                        name, block, linear.out(), linear.in(), method, encoding, bytes));
+                        name, block, linear.out(), linear.in(), method, scheme, bytes));
     }
 
-    private List<TensorInfo> spell(LinearSpec linear, Encoding.Grid<Codes.Ints> grid, DType dtype) {
-        boolean groupIndex = passes.stream().anyMatch(BlockPass::groupIndex);
+    private List<TensorInfo> spell(LinearSpec linear, Scheme scheme, List<BlockPass> passes) {
+        boolean groupIndex =
+                passes.stream()
+                        .flatMap(p -> p.solver().stream())
+                        .anyMatch(Solver::groupIndex);
         return layout.plan(
                 linear.name(),
                 linear.out(),
                 linear.in(),
-                grid,
-                layout.scaleDtype(dtype),
+                layout.grid(grid(scheme), dtype(linear.name())),
                 groupIndex);
+    }
+
+    /// Passes make no other encoding than grids.
+    private static Encoding.Grid<?> grid(Scheme scheme) {
+        return (Encoding.Grid<?>) scheme.weights();
     }
 
     private TensorInfo dense(LinearSpec linear, DType dtype) {
@@ -201,7 +200,7 @@ final class OutputPlan {
                 : TensorInfo.of(linear.name() + ".weight", dtype, linear.out(), linear.in());
     }
 
-    private static void requireDivides(String name, Encoding.Grid<Codes.Ints> grid, long in) {
+    private static void requireDivides(String name, Encoding.Grid<?> grid, long in) {
         if (grid.tiles().cols() == Tiles.ALL || in % grid.tiles().cols() == 0) {
             return;
         }
@@ -222,13 +221,6 @@ final class OutputPlan {
                 .anyMatch(p -> passes.get(p).equals(pass) && selected.get(p).contains(linear));
     }
 
-    /// Layers that are written packed.
-    private Set<String> packs() {
-        return modules.keySet().stream()
-                .filter(linear -> !isDense(linear))
-                .collect(Collectors.toSet());
-    }
-
     /// What a user should know before any work.
     List<String> notes() {
         return List.copyOf(notes);
@@ -236,11 +228,6 @@ final class OutputPlan {
 
     WeightLayout layout() {
         return layout;
-    }
-
-    /// The smallest zero point that the layout can hold of what a pass makes.
-    int minZero(BlockPass pass) {
-        return pass.encoding().map(layout::minZero).orElse(0);
     }
 
     /// The output's config, but for what the layout adds.
@@ -251,36 +238,23 @@ final class OutputPlan {
     /// config.json and what the layout keeps beside it.
     void writeConfig(String toolVersion, Path work) {
         HfConfig written = config;
-        Optional<QuantSummary> summary = summary(toolVersion);
-        if (summary.isPresent()) {
-            Optional<ObjectNode> quantization = layout.quantizationConfig(summary.get());
-            if (quantization.isPresent()) {
-                written = written.with("quantization_config", quantization.get());
-            }
-            layout.writeExtraFiles(work, summary.get());
+        QuantPlan quantized = quantPlan();
+        Optional<ObjectNode> quantization = layout.quantizationConfig(quantized, toolVersion);
+        if (quantization.isPresent()) {
+            written = written.with("quantization_config", quantization.get());
         }
+        layout.writeExtraFiles(work, quantized, toolVersion);
         written.write(work.resolve("config.json"));
     }
 
-    private Optional<QuantSummary> summary(String toolVersion) {
-        return passes.stream()
-                .filter(p -> p.encoding().isPresent())
-                .reduce((_, b) -> b)
-                .map(p ->
-                        new QuantSummary(
-                                p.encoding().get(),
-                                p.name(),
-                                p.groupIndex() || "static".equals(p.describe().get("act_order")),
-                                !p.groupIndex(),
-                                p.describe().get("damping") instanceof Double d ? d : 0,
-                                p.calibrates(),
-                                denseLinears(),
-                                toolVersion));
+    /// A layer's grid as it will be written.
+    <C extends Codes> GridSpec<C> grid(String linear, Encoding.Grid<C> grid) {
+        return layout.grid(grid, dtype(linear));
     }
 
-    /// The type in which a layer's scales are made.
-    DType scaleDtype(String linear) {
-        return layout.scaleDtype(dtype(linear));
+    /// How a layer will be quantized in the output; empty where it is plain there.
+    Optional<Scheme> scheme(String linear) {
+        return layout.packs() ? modules.get(linear).scheme() : Optional.empty();
     }
 
     /// The type of a layer's plain weight.
@@ -290,7 +264,7 @@ final class OutputPlan {
 
     /// Whether a layer's weight is written as plain numbers.
     boolean isDense(String linear) {
-        return layout.name().equals("dense") || modules.get(linear).encoding().isEmpty();
+        return scheme(linear).isEmpty();
     }
 
     /// Names of a layer's tensors in the output; empty where it stays as it is.
@@ -302,19 +276,31 @@ final class OutputPlan {
         return modules;
     }
 
-    /// Linear layers that stay dense, the output layer and routers among them.
-    List<String> denseLinears() {
-        ModelSpec spec = target();
-        Stream<String> outside = spec.tied() ? Stream.of("lm_head") : Stream.of(spec.head());
-        Stream<String> routers =
-                spec.layers().stream()
-                        .flatMap(l -> l.routers(spec.hidden()).stream())
-                        .map(LinearSpec::name);
-        Stream<String> unselected =
-                modules.values().stream()
-                        .filter(m -> m.encoding().isEmpty())
-                        .map(SweepPlan.Module::name);
-        return Stream.of(outside, routers, unselected).flatMap(s -> s).toList();
+    /// What the layout is asked to write.
+    QuantPlan quantPlan() {
+        SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
+        List<String> plain = new ArrayList<>();
+        plain.add(target().tied() ? "lm_head" : target().head());
+        target().layers().stream()
+                .flatMap(l -> l.routers(target().hidden()).stream())
+                .map(LinearSpec::name)
+                .forEach(plain::add);
+        for (String linear : modules.keySet()) {
+            scheme(linear).ifPresentOrElse(s -> schemes.put(linear, s), () -> plain.add(linear));
+        }
+        List<QuantPlan.Solved> solved = new ArrayList<>();
+        for (int p = 0; p < passes.size(); p++) {
+            Set<String> linears = selected.get(p);
+            passes.get(p)
+                    .solver()
+                    .ifPresent(solver -> solved.add(new QuantPlan.Solved(solver, linears)));
+        }
+        return new QuantPlan(
+                new Schemes(schemes, Optional.empty()),
+                solved,
+                plain,
+                target().modelType(),
+                target().inOutLinears());
     }
 
     /// Every tensor of the output in the order of the model's files.

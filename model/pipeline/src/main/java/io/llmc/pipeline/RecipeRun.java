@@ -120,12 +120,12 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                 sweeps.stream()
                         .limit(Math.max(0, sweeps.size() - 1))
                         .flatMap(sweep -> sweep.passes().stream())
-                        .anyMatch(pass -> pass.encoding().isPresent());
-        if (packs && !recipe.save().layout().name().equals("dense")) {
+                        .anyMatch(pass -> pass.solver().isPresent());
+        if (packs && recipe.save().layout().packs()) {
             throw new UserException(
                     "a sweep follows one that quantizes, but a packed model is not compressed"
                             + " again",
-                    "put the methods into one sweep, each with its targets and all with one grid,"
+                    "put the methods into one sweep, each with its targets,"
                             + " or save with layout dense");
         }
     }

@@ -6,6 +6,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.Dequantizer;
+import io.llmc.formats.GridSpec;
 import io.llmc.formats.Layouts;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.UserException;
@@ -13,6 +14,8 @@ import io.llmc.formats.WeightLayout;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -61,23 +64,31 @@ final class Scales {
                 sweep.views().isEmpty()
                         && !plan.target().inOutLinears()
                         && sweep.passes().stream()
-                                .allMatch(p -> p.encoding().isPresent() && !p.groupIndex());
+                                .allMatch(p -> p.solver().filter(s -> !s.groupIndex()).isPresent());
         if (!asTheyAre) {
             return;
         }
         for (SweepPlan.Module m : plan.modules().values()) {
             // The other types have the range of the weights themselves, but for the rarest.
-            if (!plan.isDense(m.name()) && plan.scaleDtype(m.name()) == DType.F16) {
+            if (plan.scheme(m.name()).orElse(null)
+                            instanceof Scheme(Encoding.Grid<?>(Codes.Ints codes, Tiles tiles), _)
+                    && plan.grid(m.name(), new Encoding.Grid<>(codes, tiles))
+                            instanceof GridSpec<Codes.Ints> target
+                    && target.scaleType() == DType.F16) {
                 try (TensorReader reader = c.reader()) {
-                    requireHeld(backend, plan, m, reader.tensor(m.name() + ".weight"));
+                    requireHeld(backend, plan, m, target, reader.tensor(m.name() + ".weight"));
                 }
             }
         }
     }
 
     private static void requireHeld(
-            Backend backend, OutputPlan plan, SweepPlan.Module m, Tensor stored) {
-        Encoding.Grid<Codes.Ints> spec = m.encoding().orElseThrow();
+            Backend backend,
+            OutputPlan plan,
+            SweepPlan.Module m,
+            GridSpec<Codes.Ints> target,
+            Tensor stored) {
+        Encoding.Grid<Codes.Ints> spec = target.grid();
         Shape groups = new Shape(m.out(), spec.tiles().across(m.in()));
         try (TensorArena arena =
                 backend.newArena(stored.byteSize() + 5 * groups.size() + (1 << 12))) {
@@ -92,7 +103,7 @@ final class Scales {
                             m.name(),
                             plan.layout(),
                             stored.dtype(),
-                            plan.scaleDtype(m.name()),
+                            target.scaleType(),
                             spec);
             try (Arena memory = Arena.ofConfined()) {
                 MemorySegment meant = memory.allocate(scales.byteSize(), 8);
@@ -166,7 +177,7 @@ final class Scales {
     private String remedy() {
         List<String> wider =
                 Layouts.ALL.stream()
-                        .filter(l -> range(l.scaleDtype(modelDtype)) > range(dtype))
+                        .filter(l -> range(l.grid(spec, modelDtype).scaleType()) > range(dtype))
                         .map(WeightLayout::name)
                         .toList();
         String ignore = "leave the layer out with --ignore";

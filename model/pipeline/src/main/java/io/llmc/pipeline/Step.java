@@ -39,7 +39,7 @@ public interface Step {
     ///
     /// @param context with the recipe's own model
     /// @throws io.llmc.formats.UserException where it could never run
-    void check(Context context);
+    default void check(Context context) {}
 
     /// What it will do with a model that is there, from headers alone.
     ///

@@ -252,6 +252,7 @@ public final class Sweep implements Step.Plan {
             checksums = output.checksums();
         }
         context.progress().begin("verifying", 1);
+        Verifier.requireSchemes(directory.work(), plan.quantPlan());
         int verified = Verifier.verify(directory.work(), checksums, logits, context.backend());
         context.progress().end();
         return verified;

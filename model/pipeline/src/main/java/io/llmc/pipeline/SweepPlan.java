@@ -3,8 +3,7 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorInfo;
-import io.llmc.tensor.Codes;
-import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import java.util.List;
 import java.util.Optional;
 
@@ -44,13 +43,13 @@ public record SweepPlan(
                 List.copyOf(notes));
     }
 
-    /// @param encoding the grid it will lie on; empty where it stays as it is
+    /// @param scheme empty where it stays plain
     public record Module(
             String name,
             int block,
             long out,
             long in,
             String method,
-            Optional<Encoding.Grid<Codes.Ints>> encoding,
+            Optional<Scheme> scheme,
             long bytes) {}
 }

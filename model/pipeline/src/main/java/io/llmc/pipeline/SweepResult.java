@@ -29,7 +29,7 @@ public record SweepResult(
         implements Step.Outcome {
     /// Whether some layer lies on a grid.
     public boolean packs() {
-        return plan.modules().stream().anyMatch(m -> m.encoding().isPresent());
+        return plan.modules().stream().anyMatch(m -> m.scheme().isPresent());
     }
 
     /// Weights that were pruned.
@@ -48,7 +48,7 @@ public record SweepResult(
     /// Over the layers that a method worked on, scales and zero points included.
     public double bitsPerWeight() {
         List<SweepPlan.Module> modules =
-                plan.modules().stream().filter(m -> m.encoding().isPresent()).toList();
+                plan.modules().stream().filter(m -> m.scheme().isPresent()).toList();
         double weights = modules.stream().mapToDouble(m -> (double) m.out() * m.in()).sum();
         return 8.0 * modules.stream().mapToLong(SweepPlan.Module::bytes).sum() / weights;
     }

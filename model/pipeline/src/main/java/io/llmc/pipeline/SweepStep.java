@@ -86,41 +86,6 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
     }
 
     @Override
-    public void check(Context context) {
-        requireOneGrid(context.recipe().save().layout());
-    }
-
-    /// A layout's config says one scheme for all packed layers; another grid beside it would be
-    /// read as that one.
-    ///
-    /// @throws UserException where two passes pack layers on different grids
-    private void requireOneGrid(WeightLayout layout) {
-        List<BlockPass> packing =
-                layout.name().equals("dense")
-                        ? List.of()
-                        : passes.stream().filter(p -> p.encoding().isPresent()).toList();
-        for (BlockPass pass : packing) {
-            BlockPass first = packing.getFirst();
-            if (!pass.encoding().equals(first.encoding())
-                    || pass.groupIndex() != first.groupIndex()) {
-                throw new UserException(
-                        "one sweep puts two grids on the model: %s, and %s"
-                                .formatted(grid(first), grid(pass)),
-                        "all packed layers of a model have one grid: give both the same bits,"
-                                + " groupSize, symmetric and actOrder, or save with layout dense");
-            }
-        }
-    }
-
-    private static String grid(BlockPass pass) {
-        return "%s %s%s"
-                .formatted(
-                        pass.name(),
-                        pass.encoding().orElseThrow().describe(),
-                        pass.groupIndex() ? " in the order of activations" : "");
-    }
-
-    @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the sweep closes it
     public Sweep plan(Context context) {
@@ -144,7 +109,6 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
             pass.note(last).ifPresent(notes::add);
             models.add(pass.outline(last));
         }
-        requireOneGrid(context.recipe().save().layout());
         OutputPlan output = output(context, models.getLast());
         CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
         MemoryPlan memory =

@@ -5,12 +5,15 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.CheckpointWriter;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.QuantPlan;
 import io.llmc.formats.TensorReader;
 import io.llmc.model.LanguageModel;
 import io.llmc.model.arch.Architectures;
+import io.llmc.tensor.Scheme;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
+import java.util.Optional;
 
 /// Opens what was written as a stranger would, and compares it with what was in memory.
 final class Verifier {
@@ -68,5 +71,31 @@ final class Verifier {
             }
             return checksums.size();
         }
+    }
+
+    /// Whether the config alone, without a look at tensors, says how each layer is quantized.
+    ///
+    /// @throws FormatException where it says something else than the plan
+    static void requireSchemes(Path directory, QuantPlan plan) {
+        try (Checkpoint written = Checkpoint.open(directory)) {
+            plan.schemes()
+                    .byLinear()
+                    .forEach((linear, s) -> requireScheme(written, linear, Optional.of(s)));
+            plan.plain().forEach(linear -> requireScheme(written, linear, Optional.empty()));
+        }
+    }
+
+    private static void requireScheme(Checkpoint c, String linear, Optional<Scheme> planned) {
+        Optional<Scheme> said = c.scheme(linear);
+        if (!said.equals(planned)) {
+            throw new FormatException(
+                    c.directory(),
+                    "read back, its config says of '%s' %s and not %s; please report this"
+                            .formatted(linear, describe(said), describe(planned)));
+        }
+    }
+
+    private static String describe(Optional<Scheme> scheme) {
+        return scheme.map(Scheme::describe).orElse("that it is plain");
     }
 }
