@@ -6,11 +6,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.llmc.formats.Checkpoint;
+import io.llmc.tensor.Scheme;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import io.llmc.formats.Checkpoint;
-import io.llmc.tensor.Scheme;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -81,7 +81,8 @@ class SchemesIT {
         for (String layout : List.of("compressed-tensors", "gptq", "gptq_v2")) {
             done(recipe(Cli.TINY_LLAMA, layout, passes));
             String prefix = "model.layers.";
-            assertThat(scheme(prefix + "0.mlp.up_proj")).contains("4 bits, groups of 32, symmetric");
+            assertThat(scheme(prefix + "0.mlp.up_proj"))
+                    .contains("4 bits, groups of 32, symmetric");
             assertThat(scheme(prefix + "1.self_attn.q_proj")).contains(grid);
             assertThat(scheme(prefix + "0.self_attn.k_proj")).contains(grid);
             assertThat(scheme(prefix + "1.self_attn.k_proj")).isEmpty();

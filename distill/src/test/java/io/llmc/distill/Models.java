@@ -13,9 +13,6 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Layouts;
 import io.llmc.formats.QuantPlan;
 import io.llmc.formats.Solver;
-import io.llmc.tensor.Scheme;
-import io.llmc.tensor.Schemes;
-import java.util.Optional;
 import io.llmc.formats.TensorReader;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.Head;
@@ -27,6 +24,8 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Floats;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Schemes;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -43,6 +42,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.function.BiFunction;
 
@@ -82,7 +82,8 @@ final class Models {
             for (var layer : spec.layers()) {
                 for (LinearSpec l : layer.linears(spec.hidden())) {
                     Tensor w = made.remove(l.name() + ".weight");
-                    Weight packed = packed(w, quant, layout.grid(quant, w.dtype()).scaleType(), memory);
+                    Weight packed =
+                            packed(w, quant, layout.grid(quant, w.dtype()).scaleType(), memory);
                     schemes.put(l.name(), Scheme.of(quant));
                     made.putAll(layout.encode(l.name(), packed, memory));
                 }

@@ -226,8 +226,7 @@ public final class Checkpoint implements AutoCloseable {
         for (String name : names()) {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
             if (blocks(name).isPresent()
-                    || Layouts.ALL.stream()
-                            .anyMatch(l -> l.packs() && l.matches(this, linear))) {
+                    || Layouts.ALL.stream().anyMatch(l -> l.packs() && l.matches(this, linear))) {
                 linears.add(linear);
             }
         }

@@ -4,9 +4,9 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.tensor.ActivationScheme;
-import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -104,7 +104,10 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
                 ? Optional.empty()
                 : Optional.of(
                         new CompressedTensorsConfig(
-                                q.file(), List.copyOf(groups), ignored, version(q.text("version", ""))));
+                                q.file(),
+                                List.copyOf(groups),
+                                ignored,
+                                version(q.text("version", ""))));
     }
 
     /// Empty where the weights of the group are dense.
@@ -151,8 +154,8 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
                         .formatted(floats ? " " + format : "", strategy));
     }
 
-    /// How inputs are rounded. Beside packed integers other ways than ours are a runtime's business;
-    /// of float weights they are refused.
+    /// How inputs are rounded. Beside packed integers other ways than ours are a runtime's
+    /// business; of float weights they are refused.
     private static Optional<ActivationScheme> inputs(
             ConfigSection group, Encoding.Grid<?> weights, String format) {
         Optional<ConfigSection> inputs = group.optional("input_activations");
@@ -167,7 +170,9 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
                         && values.path("dynamic").asBoolean();
         if (!ours && weights.codes() instanceof Codes.Floats) {
             return Quantization.refuse(
-                    inputs.get(), "compressed-tensors %s with inputs rounded otherwise than by token".formatted(format));
+                    inputs.get(),
+                    "compressed-tensors %s with inputs rounded otherwise than by token"
+                            .formatted(format));
         }
         return ours
                 ? Optional.of(new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true))

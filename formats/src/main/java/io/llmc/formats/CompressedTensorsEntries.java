@@ -82,7 +82,8 @@ final class CompressedTensorsEntries {
     }
 
     private static ObjectNode inputs(ActivationScheme scheme) {
-        ObjectNode inputs = values(scheme.codes(), scheme.tiles(), strategy(scheme.tiles(), "token"));
+        ObjectNode inputs =
+                values(scheme.codes(), scheme.tiles(), strategy(scheme.tiles(), "token"));
         inputs.put("dynamic", scheme.dynamic());
         if (scheme.dynamic()) {
             inputs.putNull("observer");

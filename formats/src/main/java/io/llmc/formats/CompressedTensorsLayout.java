@@ -150,8 +150,7 @@ final class CompressedTensorsLayout implements WeightLayout {
         return switch (weight) {
             case Weight.Grouped w -> PackQuantized.encode(linear, w, dtype, memory);
             case Weight.Scaled w -> FloatQuantized.encode(linear, w, dtype, memory);
-            case Weight.Dense _, Weight.Blocks _ ->
-                    throw Groups.notPacked(name(), linear, weight);
+            case Weight.Dense _, Weight.Blocks _ -> throw Groups.notPacked(name(), linear, weight);
         };
     }
 

@@ -81,8 +81,7 @@ final class FloatQuantized {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.put(linear + CODES, w.codes());
         tensors.put(
-                linear + SCALE,
-                w.grid().tiles().equals(Tiles.TENSOR) ? scales.reshape(1) : scales);
+                linear + SCALE, w.grid().tiles().equals(Tiles.TENSOR) ? scales.reshape(1) : scales);
         return tensors;
     }
 }

@@ -110,7 +110,8 @@ record GptqConfig(
     @Override
     public Optional<Scheme> scheme(String linear) {
         Optional<Rule> rule = rule(linear);
-        boolean plain = rule.isPresent() ? rule.get().grid.isEmpty() : !head && linear.equals("lm_head");
+        boolean plain =
+                rule.isPresent() ? rule.get().grid.isEmpty() : !head && linear.equals("lm_head");
         return plain ? Optional.empty() : Optional.of(Scheme.of(grid(linear)));
     }
 

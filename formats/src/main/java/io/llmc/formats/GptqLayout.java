@@ -333,7 +333,9 @@ final class GptqLayout implements WeightLayout {
 
     @Override
     public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
-        return plan.isEmpty() ? Optional.empty() : Optional.of(GptqConfig.write(plan, version, toolVersion));
+        return plan.isEmpty()
+                ? Optional.empty()
+                : Optional.of(GptqConfig.write(plan, version, toolVersion));
     }
 
     @Override

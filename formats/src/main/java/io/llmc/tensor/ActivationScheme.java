@@ -15,7 +15,9 @@ public record ActivationScheme(Codes codes, Tiles tiles, boolean dynamic) {
                     case Codes.Floats(DType type) -> type.toString();
                 };
         String scale =
-                tiles.equals(Tiles.ROW) ? "token" : tiles.equals(Tiles.TENSOR) ? "tensor" : tiles.describe();
+                tiles.equals(Tiles.ROW)
+                        ? "token"
+                        : tiles.equals(Tiles.TENSOR) ? "tensor" : tiles.describe();
         return numbers + " by " + scale + (dynamic ? "" : ", static");
     }
 }

@@ -14,7 +14,6 @@ public record Scheme(Encoding weights, Optional<ActivationScheme> inputs) {
 
     /// For people: `4 bits, groups of 64, symmetric`, with what happens to inputs.
     public String describe() {
-        return weights.describe()
-                + inputs.map(a -> ", inputs " + a.describe()).orElse("");
+        return weights.describe() + inputs.map(a -> ", inputs " + a.describe()).orElse("");
     }
 }

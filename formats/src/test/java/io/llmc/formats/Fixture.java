@@ -4,9 +4,9 @@ package io.llmc.formats;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Schemes;
-import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.io.IOException;
@@ -20,13 +20,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Random;
-import java.util.Set;
-import java.util.SequencedMap;
 import java.util.Optional;
-import java.util.LinkedHashMap;
+import java.util.Random;
+import java.util.SequencedMap;
+import java.util.Set;
 import java.util.stream.IntStream;
 
 /// Small files and weights for tests.

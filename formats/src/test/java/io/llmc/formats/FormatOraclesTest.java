@@ -107,7 +107,9 @@ class FormatOraclesTest {
                 TensorReader r = c.reader()) {
             for (String linear : linears(directory)) {
                 Weight w = r.weight(linear);
-                assertThat(w.encoding()).as(linear).isEqualTo(c.scheme(linear).orElseThrow().weights());
+                assertThat(w.encoding())
+                        .as(linear)
+                        .isEqualTo(c.scheme(linear).orElseThrow().weights());
                 Tensor values = Dequantizer.values(w, DType.F32, r.arena());
                 assertThat(sha256(values))
                         .as(linear)
@@ -157,7 +159,8 @@ class FormatOraclesTest {
                                         linear,
                                         w.outFeatures(),
                                         w.inFeatures(),
-                                        new GridSpec<>((Encoding.Grid<?>) w.encoding(), scaleType(w), 0),
+                                        new GridSpec<>(
+                                                (Encoding.Grid<?>) w.encoding(), scaleType(w), 0),
                                         w instanceof Weight.Grouped g && g.groupIndex() != null));
                 assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
                 tensors.forEach((tensor, written) -> {
@@ -296,7 +299,10 @@ class FormatOraclesTest {
             Solver.Order order = ordered ? Solver.Order.ACTIVATIONS : Solver.Order.STORED;
             QuantPlan summary =
                     Fixture.plan(
-                            spec, new Solver("gptq", 0.01, order, false, true), "up_proj", "lm_head");
+                            spec,
+                            new Solver("gptq", 0.01, order, false, true),
+                            "up_proj",
+                            "lm_head");
             ObjectNode expected = c.config().quantization().orElseThrow();
             // The observer is how scales were found, which readers do not use.
             ObjectNode weights = (ObjectNode) expected.at("/config_groups/group_0/weights");
@@ -325,9 +331,7 @@ class FormatOraclesTest {
                             false);
             ObjectNode expected = c.config().quantization().orElseThrow();
             ObjectNode ours =
-                    Layouts.named("compressed-tensors")
-                            .quantizationConfig(plan, "1")
-                            .orElseThrow();
+                    Layouts.named("compressed-tensors").quantizationConfig(plan, "1").orElseThrow();
             // Other words for the same layers.
             for (ObjectNode q : List.of(expected, ours)) {
                 q.path("config_groups").forEach(g -> ((ObjectNode) g).remove("targets"));

@@ -87,7 +87,8 @@ class LayoutsTest {
     private Path save(WeightLayout layout, QuantPlan summary, Map<String, Tensor> tensors)
             throws IOException {
         ObjectNode config = Json.object().put("model_type", "llama");
-        layout.quantizationConfig(summary, "9").ifPresent(q -> config.set("quantization_config", q));
+        layout.quantizationConfig(summary, "9")
+                .ifPresent(q -> config.set("quantization_config", q));
         return Fixture.model(directory, config.toString(), tensors);
     }
 
@@ -105,7 +106,12 @@ class LayoutsTest {
                                                 e.getValue().dtype(),
                                                 e.getValue().shape())))
                 .containsExactlyElementsOf(
-                        layout.plan(LINEAR, c.out, c.in, new GridSpec<>(c.spec, c.scales, 0), c.groupIndex));
+                        layout.plan(
+                                LINEAR,
+                                c.out,
+                                c.in,
+                                new GridSpec<>(c.spec, c.scales, 0),
+                                c.groupIndex));
         save(layout, summary(c.spec, c.groupIndex, "lm_head"), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {

@@ -50,7 +50,8 @@ final class FloatMath {
                 for (int i = 0; i < in; i++) {
                     long at = (long) o * in + i;
                     float x = Floats.get(values, dense.dtype(), at);
-                    float scale = Floats.get(scales.bytes(), scales.dtype(), tile(tiles, dense, o, i));
+                    float scale =
+                            Floats.get(scales.bytes(), scales.dtype(), tile(tiles, dense, o, i));
                     int code = kind.code(x / scale);
                     codes.set(ValueLayout.JAVA_BYTE, at, (byte) code);
                     double lost = x - Floats.round(kind.value(code) * scale, scales.dtype());
@@ -72,8 +73,8 @@ final class FloatMath {
         return o / tiles.height(w.rows()) * tiles.across(w.cols()) + i / tiles.width(w.cols());
     }
 
-    /// `scale = amax / reach`, rounded to the type of the scales; 1 stands in for the amax of a tile
-    /// that is all zeros, or too small for a scale of that type.
+    /// `scale = amax / reach`, rounded to the type of the scales; 1 stands in for the amax of a
+    /// tile that is all zeros, or too small for a scale of that type.
     private static void chooseScales(
             Tensor scales, MemorySegment values, Tensor w, Codes.Floats kind, Tiles tiles) {
         float[] most = new float[Math.toIntExact(scales.shape().size())];

@@ -65,8 +65,7 @@ final class GptqMath {
     }
 
     /// @param d receives the packed weight
-    static Result quantize(
-            Desk d, Weight w, Tensor h, Factor factor, Settings s) {
+    static Result quantize(Desk d, Weight w, Tensor h, Factor factor, Settings s) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
         int[] groupOf = groupOf(s, factor.order(), in);

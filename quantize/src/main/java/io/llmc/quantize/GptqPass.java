@@ -4,8 +4,8 @@ package io.llmc.quantize;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
-import io.llmc.formats.UserException;
 import io.llmc.formats.Solver;
+import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
@@ -270,11 +270,7 @@ public record GptqPass(
         long start = System.nanoTime();
         GptqMath.Result result =
                 GptqMath.quantize(
-                        scope.desk(),
-                        layer.weight(),
-                        g.sum().h(),
-                        factor,
-                        settings(scope, layer));
+                        scope.desk(), layer.weight(), g.sum().h(), factor, settings(scope, layer));
         scope.replace(layer, result.weight());
         scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
     }

@@ -3,8 +3,8 @@ package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
-import io.llmc.solver.RelativeError;
 import io.llmc.formats.GridSpec;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

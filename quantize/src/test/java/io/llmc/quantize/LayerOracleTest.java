@@ -11,10 +11,10 @@ import io.llmc.backend.CompressionOp.GridSearch;
 import io.llmc.backend.Desk;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.GridSpec;
 import io.llmc.formats.TestFiles;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Npy;
-import io.llmc.formats.GridSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
@@ -61,15 +61,20 @@ class LayerOracleTest {
         var spec = Encoding.ints(bits, group, symmetric);
         var settings =
                 new GptqMath.Settings(
-                        new GridSpec<>(spec, DType.F32, 0), order, 128, mse ? REFERENCE_MSE : null, false, null, false);
+                        new GridSpec<>(spec, DType.F32, 0),
+                        order,
+                        128,
+                        mse ? REFERENCE_MSE : null,
+                        false,
+                        null,
+                        false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26)) {
             Desk d = new Desk(backend, arena);
             Tensor hessian = put(backend, arena, h);
             Weight dense = new Weight.Dense(put(backend, arena, w));
             Factor factor = Factor.of(d, hessian, 0.01, order != ActOrder.NONE);
-            GptqMath.Result result =
-                    GptqMath.quantize(d, dense, hessian, factor, settings);
+            GptqMath.Result result = GptqMath.quantize(d, dense, hessian, factor, settings);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
             assertThat(squaredError(got) / squaredError(want))
@@ -99,8 +104,7 @@ class LayerOracleTest {
                     RtnMath.quantize(
                             new Desk(backend, arena),
                             new Weight.Dense(put(backend, arena, w)),
-                            new GridSpec<>(
-                                    Encoding.ints(bits, group, symmetric), DType.F32, 0),
+                            new GridSpec<>(Encoding.ints(bits, group, symmetric), DType.F32, 0),
                             null,
                             false);
             float[] got = values(backend, arena, result.weight());

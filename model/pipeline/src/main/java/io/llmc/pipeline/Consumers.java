@@ -26,8 +26,7 @@ final class Consumers {
         return unusual
                 ? List.of(
                         "%d heads do not divide the %d channels of the stream, which transformers asks of some families (llama, gemma3); %s would"
-                                .formatted(
-                                        heads, target.hidden(), divisors(target, heads(source))))
+                                .formatted(heads, target.hidden(), divisors(target, heads(source))))
                 : List.of();
     }
 

@@ -8,11 +8,11 @@ import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tiles;
-import io.llmc.tensor.BlockType;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.List;
 
@@ -178,7 +178,9 @@ record MemoryPlan(long bytes, boolean spills) {
             }
             boolean quantizes = pass.solver().isPresent() && m.scheme().isPresent();
             long made =
-                    quantizes ? bytes(m.scheme().orElseThrow().weights(), m.out(), m.in()) : 4 * size;
+                    quantizes
+                            ? bytes(m.scheme().orElseThrow().weights(), m.out(), m.in())
+                            : 4 * size;
             long unpacked = quantizes && dense ? 4 * size : 0;
             // A block of another size is made of parts that are cut once more.
             bytes += made + unpacked + (dense ? rounded : 0) + (output.reshapes() ? 4 * size : 0);

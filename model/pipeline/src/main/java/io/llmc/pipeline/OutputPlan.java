@@ -36,7 +36,6 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.LongStream;
-import java.util.stream.Stream;
 
 /// What the tensors of a sweep's output are called, and how large they are, from headers alone.
 final class OutputPlan {
@@ -178,9 +177,7 @@ final class OutputPlan {
 
     private List<TensorInfo> spell(LinearSpec linear, Scheme scheme, List<BlockPass> passes) {
         boolean groupIndex =
-                passes.stream()
-                        .flatMap(p -> p.solver().stream())
-                        .anyMatch(Solver::groupIndex);
+                passes.stream().flatMap(p -> p.solver().stream()).anyMatch(Solver::groupIndex);
         return layout.plan(
                 linear.name(),
                 linear.out(),

@@ -14,11 +14,11 @@ import io.llmc.formats.WeightLayout;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Scheme;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Floats;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -99,12 +99,7 @@ final class Scales {
                     new CompressionOp.ChooseGrid(
                             scales, zeros, w, null, spec, 0, null, 0, (int) groups.dim(1)));
             Scales held =
-                    new Scales(
-                            m.name(),
-                            plan.layout(),
-                            stored.dtype(),
-                            target.scaleType(),
-                            spec);
+                    new Scales(m.name(), plan.layout(), stored.dtype(), target.scaleType(), spec);
             try (Arena memory = Arena.ofConfined()) {
                 MemorySegment meant = memory.allocate(scales.byteSize(), 8);
                 backend.download(meant, scales);
