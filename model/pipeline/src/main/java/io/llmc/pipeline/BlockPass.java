@@ -37,6 +37,12 @@ public non-sealed interface BlockPass extends Pass {
         return Map.of();
     }
 
+    /// Whether it scales channels by [BlockScope#rescale]: then all weights of a block are written
+    /// anew.
+    default boolean rescales() {
+        return false;
+    }
+
     /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
     /// what replaces them.
     long workBytes(long out, long in);

@@ -11,6 +11,7 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
+import io.llmc.model.ScaleGroup;
 import io.llmc.model.Stage;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
@@ -60,6 +61,13 @@ public interface BlockScope {
 
     /// A replacement that so far equals the block.
     Replacement replacement();
+
+    /// Multiplies channels where they are made and divides them where they are read. The sequences
+    /// stay where they are, so the stages that make and read the channels must be ahead of them;
+    /// [#stages] are others from here on.
+    ///
+    /// @param factors of the channels; none is 0
+    void rescale(ScaleGroup group, float[] factors);
 
     /// What [BlockPass#survey] said of every block; null where the pass does not survey.
     double[] survey();

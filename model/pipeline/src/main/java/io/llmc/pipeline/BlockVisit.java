@@ -9,9 +9,11 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.GridSpec;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Replacement;
+import io.llmc.model.ScaleGroup;
 import io.llmc.model.Stage;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -22,6 +24,7 @@ import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 
 /// A block under work: how far into it the sequences are, and what the pass whose turn it is may
 /// touch. Stages are advanced in order, each once.
@@ -188,7 +191,31 @@ final class BlockVisit implements BlockScope {
     @Override
     public void reshape(Replacement parameters) {
         rewind();
-        block = model.block(plan.spec(passesDone + 1).layers().get(index), parameters);
+        rebuild(plan.spec(passesDone + 1).layers().get(index), parameters);
+    }
+
+    @Override
+    public void rescale(ScaleGroup group, float[] factors) {
+        Stream<String> makes =
+                group.source() instanceof ScaleGroup.Rows rows
+                        ? Stream.of(rows.rows().linear())
+                        : Stream.of();
+        List<String> touched = Stream.concat(makes, group.readers().stream()).toList();
+        boolean behind =
+                block.stages().subList(0, advanced).stream()
+                        .flatMap(stage -> stage.linears().stream())
+                        .anyMatch(layer -> touched.contains(layer.name()));
+        if (behind) {
+            throw new IllegalStateException(
+                    pass.name() + " must scale channels before the sequences have met them");
+        }
+        Replacement parameters = replacement();
+        parameters.rescale(group, factors, desk);
+        rebuild(block.spec(), parameters);
+    }
+
+    private void rebuild(LayerSpec layer, Replacement parameters) {
+        block = model.block(layer, parameters);
         for (Linear linear : block.linears()) {
             replace(linear, linear.weight());
         }

@@ -69,8 +69,8 @@ final class OutputPlan {
             if (!sizes.isEmpty()) {
                 requireDense(pass);
                 changed = Architectures.of(changed).resized(changed, specs.getLast(), sizes);
-                reshapes = true;
             }
+            reshapes |= !sizes.isEmpty() || pass.rescales();
             specs.add(Architectures.specOf(changed, checkpoint.names()));
         }
         this.config = changed;
@@ -132,7 +132,8 @@ final class OutputPlan {
         return specs.get(passesDone);
     }
 
-    /// Whether some pass puts blocks of other sizes in the place of the model's.
+    /// Whether some pass puts other blocks in the place of the model's, so that all of their weights
+    /// are written anew.
     boolean reshapes() {
         return reshapes;
     }
