@@ -132,8 +132,8 @@ final class OutputPlan {
         return specs.get(passesDone);
     }
 
-    /// Whether some pass puts other blocks in the place of the model's, so that all of their weights
-    /// are written anew.
+    /// Whether some pass puts other blocks in the place of the model's, so that all of their
+    /// weights are written anew.
     boolean reshapes() {
         return reshapes;
     }
