@@ -5,7 +5,7 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.solver.Factor;
-import io.llmc.tensor.DType;
+import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.Arrays;
@@ -102,9 +102,7 @@ final class Refit {
                 e = scratch.f32(a.rows(), a.cols());
                 d.run(new ForwardOp.Add(e, a, b, -1));
             }
-            Tensor rows = scratch.allocate(DType.F64, a.rows());
-            d.run(new StatisticOp.QuadraticForm(rows, e, h));
-            return d.backend().sum(rows);
+            return RelativeError.squared(scratch, e, h);
         }
     }
 }

@@ -4,11 +4,10 @@ package io.llmc.prune;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.StatisticOp;
 import io.llmc.solver.Factor;
+import io.llmc.solver.ObsSolver;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
@@ -41,66 +40,29 @@ final class SparseGptMath {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
         Tensor work = d.f32(out, in);
+        Pattern pattern =
+                s.pattern() instanceof Pattern.Unstructured
+                        ? new Pattern.Unstructured(s.sparsity())
+                        : s.pattern();
         try (Desk scratch = d.fresh(scratchBytes(out, in, s.blockSize()))) {
             Tensor dense = scratch.f32(out, in);
-            Tensor mask = scratch.allocate(DType.U8, out, in);
             d.run(new CompressionOp.Dequantize(dense, w));
             d.run(new ForwardOp.Scale(work, dense, 1));
-            try (Desk inner = scratch.scratch()) {
-                Tensor costs = factor.costs(inner);
-                for (int from = 0; from < in; from += s.blockSize()) {
-                    int to = Math.min(in, from + s.blockSize());
-                    if (s.pattern() instanceof Pattern.Unstructured) {
-                        var pattern = new Pattern.Unstructured(s.sparsity());
-                        var rule =
-                                new CompressionOp.MaskRule.Together(
-                                        pattern.zeros(out * (to - from)));
-                        d.run(new CompressionOp.ChooseMask(mask, work, costs, rule, from, to));
-                    }
-                    block(inner, work, mask, factor, s.pattern(), from, to);
-                }
-            }
+            ObsSolver.Mask mask = ObsSolver.Mask.of(scratch, factor, out, pattern);
+            new ObsSolver(factor, s.blockSize(), null, mask).solve(scratch, work);
             Tensor difference = scratch.f32(out, in);
-            double norm = squared(scratch, dense, h);
+            double norm = RelativeError.squared(scratch, dense, h);
             d.run(new ForwardOp.Add(difference, work, dense, -1));
-            double error = squared(scratch, difference, h);
+            double error = RelativeError.squared(scratch, difference, h);
             Tensor masked = scratch.f32(out, in);
-            d.run(new CompressionOp.ApplyMask(masked, dense, mask));
+            d.run(new CompressionOp.ApplyMask(masked, dense, mask.zeroed()));
             d.run(new ForwardOp.Add(difference, masked, dense, -1));
-            double uncompensated = squared(scratch, difference, h);
+            double uncompensated = RelativeError.squared(scratch, difference, h);
             return new Result(
                     work,
-                    Pattern.share(d.backend(), mask),
+                    mask.share(d),
                     RelativeError.of(error, norm),
                     RelativeError.of(uncompensated, norm));
-        }
-    }
-
-    private static void block(
-            Desk d, Tensor work, Tensor mask, Factor factor, Pattern pattern, int from, int to) {
-        var chosen = pattern instanceof Pattern.NOfM p ? p.rule() : null;
-        try (Desk inner = d.scratch()) {
-            Tensor errors = inner.f32(work.rows(), to - from);
-            d.run(
-                    new CompressionOp.AccumulateObsBlock(
-                            errors,
-                            work,
-                            factor.u(),
-                            null,
-                            new CompressionOp.AccumulateObsBlock.Pruning(mask, chosen),
-                            from,
-                            to));
-            if (to < work.cols()) {
-                d.run(new CompressionOp.AccumulateObsSpread(work, errors, factor.u(), from, to));
-            }
-        }
-    }
-
-    private static double squared(Desk d, Tensor e, Tensor h) {
-        try (Desk inner = d.scratch()) {
-            Tensor rows = inner.allocate(DType.F64, e.rows());
-            d.run(new StatisticOp.QuadraticForm(rows, e, h));
-            return d.backend().sum(rows);
         }
     }
 }

@@ -7,6 +7,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.formats.GridSpec;
 import io.llmc.solver.Factor;
+import io.llmc.solver.ObsSolver;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Codes;
@@ -78,7 +79,7 @@ final class GptqMath {
             d.run(new CompressionOp.Dequantize(dense, w));
             double norm;
             try (Desk inner = scratch.scratch()) {
-                norm = squared(inner, dense, h);
+                norm = RelativeError.squared(inner, dense, h);
             }
             Search search = new Search(s, factor);
             if (s.order() == ActOrder.STATIC) {
@@ -169,70 +170,40 @@ final class GptqMath {
         } else {
             d.run(new ForwardOp.Scale(work, dense, 1));
         }
-        Tensor groups = d.ints(groupOf);
         Tensor rounded = permuted ? d.allocate(DType.U8, codes.rows(), in) : codes;
-        Tensor mask = s.masks() ? d.allocate(DType.U8, codes.rows(), in) : null;
-        CompressionOp.AccumulateObsBlock.Pruning pruning = null;
-        Tensor costs = null;
-        if (mask != null) {
-            var chosen = s.pattern() instanceof Pattern.NOfM p ? p.rule() : null;
-            pruning = new CompressionOp.AccumulateObsBlock.Pruning(mask, chosen);
-            costs = factor.costs(d);
+        var codesOn =
+                new CompressionOp.AccumulateObsBlock.Grid(
+                        rounded, grid.scales(), grid.zeros(), d.ints(groupOf), s.spec());
+        int length = (int) s.spec().tiles().width(in);
+        // Groups that begin in a block see what earlier blocks spread, and nothing of the block's
+        // own: as the reference implementation has it.
+        ObsSolver.Ranges ranges =
+                (from, to) ->
+                        search.groups(
+                                d,
+                                grid,
+                                work,
+                                importance,
+                                Math.ceilDiv(from, length),
+                                Math.ceilDiv(to, length));
+        if (s.order() == ActOrder.STATIC) {
+            ranges = (_, _) -> {};
+        }
+        ObsSolver.Mask mask = null;
+        if (s.masks()) {
+            mask = ObsSolver.Mask.of(d, factor, codes.rows(), s.pattern());
             // The order of the columns makes no difference to which weights are zero now.
-            d.run(
-                    new CompressionOp.ChooseMask(
-                            mask, work, null, new CompressionOp.MaskRule.Zeros(), 0, in));
+            var zeros = new CompressionOp.MaskRule.Zeros();
+            d.run(new CompressionOp.ChooseMask(mask.zeroed(), work, null, zeros, 0, in));
         }
-        for (int from = 0; from < in; from += s.blockSize()) {
-            int to = Math.min(in, from + s.blockSize());
-            if (s.order() != ActOrder.STATIC) {
-                // Groups that begin in this block see what earlier blocks spread, and nothing of
-                // this block's own: as the reference implementation has it.
-                int length = (int) s.spec().tiles().width(in);
-                search.groups(
-                        d,
-                        grid,
-                        work,
-                        importance,
-                        Math.ceilDiv(from, length),
-                        Math.ceilDiv(to, length));
-            }
-            if (s.pattern() instanceof Pattern.Unstructured p) {
-                long zeros = p.zeros(dense.rows() * (to - from));
-                d.run(
-                        new CompressionOp.ChooseMask(
-                                mask,
-                                work,
-                                costs,
-                                new CompressionOp.MaskRule.Together(zeros),
-                                from,
-                                to));
-            }
-            try (Desk block = d.scratch()) {
-                Tensor errors = block.f32(dense.rows(), to - from);
-                d.run(
-                        new CompressionOp.AccumulateObsBlock(
-                                errors,
-                                work,
-                                factor.u(),
-                                new CompressionOp.AccumulateObsBlock.Grid(
-                                        rounded, grid.scales(), grid.zeros(), groups, s.spec()),
-                                pruning,
-                                from,
-                                to));
-                if (to < in) {
-                    d.run(
-                            new CompressionOp.AccumulateObsSpread(
-                                    work, errors, factor.u(), from, to));
-                }
-            }
-        }
+        var rounding = new ObsSolver.Rounding(codesOn, ranges);
+        new ObsSolver(factor, s.blockSize(), rounding, mask).solve(d, work);
         if (permuted) {
             d.run(
                     new StatisticOp.GatherColumns(
                             codes, rounded, d.ints(inverse(identity(in), factor.order()))));
         }
-        return mask == null ? 0 : Pattern.share(d.backend(), mask);
+        return mask == null ? 0 : mask.share(d);
     }
 
     /// The group of each column of the solver.
@@ -281,12 +252,6 @@ final class GptqMath {
         Tensor difference = d.f32(dense.rows(), dense.cols());
         d.run(new CompressionOp.Dequantize(values, q));
         d.run(new ForwardOp.Add(difference, values, dense, -1));
-        return squared(d, difference, h);
-    }
-
-    private static double squared(Desk d, Tensor e, Tensor h) {
-        Tensor rows = d.allocate(DType.F64, e.rows());
-        d.run(new StatisticOp.QuadraticForm(rows, e, h));
-        return d.backend().sum(rows);
+        return RelativeError.squared(d, difference, h);
     }
 }
