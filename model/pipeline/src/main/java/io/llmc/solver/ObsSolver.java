@@ -61,8 +61,8 @@ public record ObsSolver(Factor factor, int blockSize, Rounding rounding, Mask ma
         }
     }
 
-    /// @param w F32 `[out, in]` in the order of the factor; becomes what the weights are, those that
-    ///   are rounded in their codes
+    /// @param w F32 `[out, in]` in the order of the factor; becomes what the weights are, those
+    ///   that are rounded in their codes
     public void solve(Desk d, Tensor w) {
         int in = (int) w.cols();
         for (int from = 0; from < in; from += blockSize) {
