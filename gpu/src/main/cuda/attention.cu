@@ -43,6 +43,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
   f.of(w.head);
   i64 rows = (i64)sequences * kv_heads * padded;
   i64 first_row = ((i64)w.sequence * kv_heads + w.head / (heads / kv_heads)) * padded;
+  // Of keys a block shares all, of queries a warp has its own: nothing is reduced between warps.
   int q0 = w.tile * TILE + 16 * (threadIdx.x >> 5);  // the warp's first query
   Range range = f.keys_of(w.tile * TILE, TILE);
   int first = range.first / KEYS, last = range.last / KEYS;
@@ -60,6 +61,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
   for (int h = 0; h < 2; h++) {
     int t = q0 + g + 8 * h;
     const float* x = q + (((i64)w.sequence * f.length + t) * heads + w.head) * dim;
+    // Four lanes share a row, and need its largest magnitude: it decides the power of two of all its halves.
     float row[WIDE / 8][2];
     float most = 0.f;
 #pragma unroll
@@ -80,9 +82,11 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       q_hi[i / 2][i % 2 * 2 + h] = x2.hi;
       q_lo[i / 2][i % 2 * 2 + h] = x2.lo;
     }
+    // The softmax is of powers of two, whose function the hardware has; a cap is of the score itself, before.
     q_factor[h] = power_of_two(e - TOP) * (f.softcap > 0.f ? f.scale : f.scale * LOG2_E);
   }
 
+  // Of the outputs, still to be divided by `sum`; both are relative to 2^most, which grows.
   float o[WIDE / 8][4];
 #pragma unroll
   for (int i = 0; i < WIDE / 8; i++)
@@ -92,6 +96,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
 
   for (int tile = first; tile <= last; tile++) {
     int k0 = tile * KEYS;
+    // Values come while keys are multiplied, the next keys while values are: one tile of each is enough.
     values.fetch(halves + 2 * rows * WIDE, factors + rows, rows);
     halves += KEYS * WIDE;
     factors += KEYS;
@@ -117,6 +122,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
       }
     }
 
+    // Most tiles need no mask: those that all queries of the warp see whole.
     bool whole = f.whole(q0, 16, k0, KEYS);
     float top[2] = {most[0], most[1]};
 #pragma unroll
@@ -146,6 +152,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         for (int n = 0; n < 4; n++)
 #pragma unroll
           for (int r = 0; r < 4; r++) {
+            // In an int, since a float does not tell two late positions apart.
             int distance = k0 + 32 * j + 8 * n + c2 + (r & 1) - f.position(q0 + g + 8 * (r >> 1));
             s[j][n][r] = fmaf(f.slope * LOG2_E, (float)distance, s[j][n][r]);
           }
@@ -160,10 +167,12 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         for (int r = 0; r < 4; r++) {
           int col = 32 * j + 8 * n + c2 + (r & 1), h = r >> 1;
           float u = s[j][n][r] + values.factor[col];
+          // Minus infinity gives an exact 0, so that a hidden tile leaves no trace in a row's sums.
           if (!whole && !ranges[h].has(k0 + col)) u = -__uint_as_float(0x7f800000u);
           top[h] = fmaxf(top[h], u);
           s[j][n][r] = u;
         }
+    // A new maximum makes all that was summed before it smaller.
     float correction[2];
 #pragma unroll
     for (int h = 0; h < 2; h++) {
@@ -192,6 +201,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const u16* ha
         }
 #pragma unroll
     for (int j = 0; j < KEYS / 32; j++) {
+      // Zeros all: to skip them changes nothing.
       if (!seen[j]) continue;
       u32 p_hi[2][4], p_lo[2][4];
 #pragma unroll

@@ -81,9 +81,11 @@ __device__ __forceinline__ void products(Block& s, float* ta, float* tb, const S
     fetch(ta, a, a0, a_rows, chunk);
     fetch(tb, b, b0, b_rows, chunk);
     arrived();
+    // Past the operand's columns there are zeros, up to a multiple of 4.
     int depth = a.cols(chunk);
 #pragma unroll 1
     for (int d = 0; d < depth; d += 4) {
+      // Every element that is read takes part in four products: shared memory is the limit, not arithmetic.
       float4 u[4], v[4];
 #pragma unroll
       for (int i = 0; i < 4; i++) u[i] = *(const float4*)(ta + (4 * y + i) * LINE + d);
@@ -222,6 +224,7 @@ struct Scoring {
     if (chunk != 0) last = min(last, k / chunk * chunk + chunk - 1);
     return last - (keys - length);
   }
+  // A key past the last gets a range that begins behind the last query.
   __device__ Range queries_of(int k) const { return Range{k - (keys - length), last_query(k)}; }
 
   // For n rows from one on, the rows that any of them sees or is seen by.
@@ -231,6 +234,7 @@ struct Scoring {
   __device__ Range queries_of(int k, int n) const {
     return Range{max(0, k - (keys - length)), last_query(k + n - 1)};
   }
+  // Both ends of keys_of rise with q, so the first and the last query of a tile speak for all.
   // Whether any of n queries sees any of m keys, and whether all see all.
   __device__ bool some(int q, int n, int k, int m) const {
     return k <= position(q) + n - 1 && k + m - 1 >= first_key(position(q));
@@ -295,6 +299,7 @@ __device__ __forceinline__ void online_softmax(Block& s, const Scoring& f, int q
   for (int i = 0; i < 4; i++) {
     int q = q0 + 4 * y + i;
     Range range = f.keys_of(q);
+    // Of each thread's four keys, then of the 16 threads that have the row.
     float top = most[i];
     bool seen[4];
 #pragma unroll
@@ -339,6 +344,7 @@ __device__ __forceinline__ void score_stats(float2* stats, const float* q, const
   }
   for (int i = 0; i < 4; i++) {
     float all = row_reduce(sum[i], Sum());
+    // A sink is one more score, met last: everything is made relative to whichever is larger.
     if (sinks != nullptr) {
       float top = fmaxf(most[i], sinks[w.head]);
       all = fmaf(all, expf(most[i] - top), expf(sinks[w.head] - top));

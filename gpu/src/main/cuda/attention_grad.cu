@@ -40,17 +40,19 @@ extern "C" __global__ void attention_grad_delta(float* delta, const float* dout,
   if (row >= rows || t >= length) return;  // a whole warp
   i64 at = ((sequence * length + t) * heads + head) * dim;
   double sum = 0.;
+  // In F64: it is taken from products of about its size, and what is left over is the gradient.
   for (int c = threadIdx.x & 31; c < dim; c += 32) sum = fma((double)dout[at + c], (double)out[at + c], sum);
   sum = warp_reduce(sum, Sum());
   if ((threadIdx.x & 31) == 0) delta[row] = (float)sum;
 }
 
-// dsinks[h] += -sum_t p[t] delta[t], p the sink's probabilities: what it takes from keys, and gives nothing for. A block
-// a head. The rows of stats and delta are `row` apart in a sequence, `head` between heads, `sequence` between sequences;
-// `unit`: what makes natural logarithms theirs.
+// dsinks[h] += -sum_t p[t] delta[t], p the sink's probabilities: what it takes from keys, and gives nothing for. One
+// block a head. Stats and delta are `row` apart in a sequence, `head` between heads, `sequence` between sequences;
+// `unit` makes natural logarithms theirs.
 extern "C" __global__ void attention_grad_sinks(float* dsinks, const float* sinks, const float2* stats,
                                                 const float* delta, int sequences, int length, i64 row, i64 head,
                                                 i64 sequence, float unit) {
+  // Rows in strides of the block, then one tree: the same order on every device.
   int h = blockIdx.x;
   float sink = sinks[h] * unit;
   double sum = 0.;
@@ -69,6 +71,7 @@ struct Pair {
   const float* factors;
   int heads, padded, rows;
 
+  // rows: of all heads and sequences, which is how far apart the planes of hi and lo are.
   __device__ Pair(const u16* halves_, const float* factors_, int heads_, int sequences, int padded_)
       : halves(halves_), factors(factors_), heads(heads_), padded(padded_), rows(sequences * heads_ * padded_) {}
 
@@ -90,6 +93,7 @@ struct Left {
   // The first operand of a pair, from one row on.
   __device__ __forceinline__ void load(const Pair& x, int row) {
     int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
+    // The layout of an mma's left operand: two neighbouring columns a register, rows g and g + 8, then 8 columns on.
     const u16* from = x.halves + (i64)(row + g) * WIDE + c2;
     const u16* low = from + (i64)x.rows * WIDE;
 #pragma unroll
@@ -140,6 +144,7 @@ __device__ __forceinline__ void multiply(Product& s, const HalfTile<WIDE, TILE>&
 template <int WIDE>
 __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries, const Pair& keys, const float* sinks,
                                              int sequences, Scoring f) {
+  // Two tiles in turn: one is multiplied while the other arrives.
   __shared__ __align__(128) HalfTile<WIDE, WALK> tiles[2];
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3);
   Work w(queries.heads, sequences, f.query_tiles(), true);
@@ -164,6 +169,7 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
     cp_async_wait<1>();
     __syncthreads();
     int k0 = t * WALK;
+    // Other warps of the block may need a tile that this one does not.
     if (f.some(q0, 16, k0, WALK)) {
       const HalfTile<WIDE, WALK>& right = tiles[t & 1];
       Product s;
@@ -199,6 +205,7 @@ __device__ __forceinline__ void halves_stats(float2* stats, const Pair& queries,
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 1);
     sum[h] += __shfl_xor_sync(0xffffffffu, sum[h], 2);
     if (sinks != nullptr) {
+      // The sink takes its part of the sum; as for the keys, what is larger becomes the maximum.
       float sink = sinks[w.head] * LOG2_E, top = fmaxf(most[h], sink);
       sum[h] = fmaf(sum[h], exp2f(most[h] - top), exp2f(sink - top));
       most[h] = top;
@@ -212,6 +219,7 @@ enum Wanted { OF_QUERIES, OF_KEYS, OF_VALUES };
 template <int WIDE>
 struct Tiles {
   HalfTile<WIDE, WALK> first, second;
+  // What the first product of dq and dk reads on its left, dout or v, would not fit into registers beside the other.
   HalfTile<WIDE, TILE> left;  // not for values
 };
 
@@ -226,6 +234,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
   int lane = threadIdx.x & 31, g = lane >> 2, c2 = 2 * (lane & 3), row = 16 * (threadIdx.x >> 5);
   Work w(heads, sequences, KEYS_LEFT ? f.key_tiles() : f.query_tiles(), !KEYS_LEFT);
   f.of(w.head);
+  // From here on: l counts rows on the left, r those that are walked, whichever of them are queries.
   int t0 = w.tile * TILE, l0 = t0 + row;  // the block's first row, the warp's
   int left_row = lefts.row(w.sequence, w.head / (heads / lefts.heads)) + t0;
   // The tiles walked: none where no query sees any of the keys.
@@ -251,6 +260,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
 
   for (int r0 = first; r0 <= last; r0 += WALK) {
     int from = right_row + r0;
+    // s = q k^T needs the pair's first operands, dp = dout v^T its second.
     rights.fetch(late, VALUES ? 1 : 0, from);
     cp_async_commit();
     cp_async_wait<1>();
@@ -275,6 +285,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
     if (r0 + WALK <= last) rights.fetch(early, VALUES ? 0 : 1, from + WALK);
     cp_async_commit();
     if (some) {
+      // The gradient's second product; for values s is there already, and all that is wanted.
       if (!VALUES) multiply(s, left, late);
       float most[2] = {0.f, 0.f};
       Range ranges[2];
@@ -290,6 +301,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
           int col = 8 * n + c2 + e;
           float2 stat;
           float mean = 0.f;
+          // A query's maximum, logarithm and delta belong to columns here, to rows there.
           if (KEYS_LEFT) {
             stat = stats[from + col];
             if (!VALUES) mean = delta[from + col];
@@ -303,6 +315,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
             }
             float capped = f.capped(VALUES ? s[n][r] : s[n][r] * (left.factor[h] * late.factor[col]));
             float score = KEYS_LEFT ? f.score(capped, r0 + col, t0 + l) : f.score(capped, t0 + l, r0 + col);
+            // p = 2^(s - max - log sum); ds = p (dp - delta), through the cap, back to q . k.
             float x = exp2f((score * LOG2_E - stat.x) - stat.y);
             if (!VALUES) x = x * (dp[n][r] - mean) * f.scale * f.derivative(capped);
             // The right side's factor goes where the depth of the product is.
@@ -311,6 +324,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
             s[n][r] = x;
           }
         }
+      // As halves the rows need a power of two of their own again, for each tile: probabilities have any size.
       float up[2], down[2];
 #pragma unroll
       for (int h = 0; h < 2; h++) {
@@ -333,6 +347,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
         }
 #pragma unroll
       for (int d = 0; d < WIDE / 32; d++) {
+        // Each tile's product on its own: tensor cores cut off what does not fit into a long sum.
         Product part;
         clear_product(part);
 #pragma unroll
@@ -348,6 +363,7 @@ __device__ __forceinline__ void halves_gradient(float* sum, bool add, const Pair
 
   cp_async_wait<0>();  // where there was nothing to walk
   Work again(heads, sequences, KEYS_LEFT ? f.key_tiles() : f.query_tiles(), !KEYS_LEFT);
+  // A result has as many rows as the left side.
   int rows = KEYS_LEFT ? f.keys : f.length;
   bool pairs = dim % 2 == 0 && ((size_t)sum & 7) == 0;
 #pragma unroll

@@ -39,6 +39,7 @@ __device__ __forceinline__ void score_gradient(Block& s, Block& dp, const Scorin
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int q = q0 + 4 * y + i;
+    // Rows past the last query have no stats and see nothing.
     Range range = f.keys_of(q);
     float2 stat = make_float2(0.f, 0.f);
     float mean = 0.f;
@@ -51,6 +52,7 @@ __device__ __forceinline__ void score_gradient(Block& s, Block& dp, const Scorin
       int k = k0 + x + 16 * j;
       bool seen = range.has(k);
       float capped = f.capped(s[i][j]);
+      // A hidden score may be anything, an overflow too: it is not used, rather than multiplied by 0.
       float p = seen ? expf((f.score(capped, q, k) - stat.x) - stat.y) : 0.f;
       s[i][j] = p;
       dp[i][j] = seen ? p * (dp[i][j] - mean) * f.scale * f.derivative(capped) : 0.f;
@@ -74,6 +76,7 @@ __device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, Sco
   Block sum[CHUNKS];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
+  // Queries stay, keys pass: s, then dp, then dq += ds k.
   int q0 = w.tile * TILE;
   Range range = f.keys_of(q0, TILE);
   for (int t = range.first / TILE; t <= range.last / TILE; t++) {
@@ -84,6 +87,7 @@ __device__ __forceinline__ void query_gradient(float* dq, const Gradient& g, Sco
     products(dp, ta, tb, douts, q0, f.length, values, t * TILE, f.keys);
     score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, q0, t * TILE);
     __syncthreads();
+    // Only ds is needed from here on; p was on the way to it.
     put_scores(ta, dp);
     weigh<CHUNKS, false>(sum, ta, tb, keys, t * TILE, f.keys);
   }
@@ -96,6 +100,7 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
   __shared__ __align__(16) float tb[TILE * LINE];
   Work w(g.kv_heads, g.sequences, f.key_tiles(), false);
   i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
+  // One block adds up all query heads that share its keys, in their order.
   int group = g.heads / g.kv_heads;
   Side keys(g.k, key0, g.kv_heads, w.head, g.dim);
   Side values(g.v, key0, g.kv_heads, w.head, g.value_dim);
@@ -105,6 +110,7 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
     clear(of_keys[c]);
     clear(of_values[c]);
   }
+  // Keys stay, queries pass: those before the first key of the tile see none of it.
   int k0 = w.tile * TILE;
   Range range = f.queries_of(k0, TILE);
   for (int head = w.head * group; head < (w.head + 1) * group; head++) {
@@ -121,12 +127,14 @@ __device__ __forceinline__ void key_gradient(float* dk, float* dv, const Gradien
       score_gradient(s, dp, f, g.stats + at, g.delta + at, g.heads, t * TILE, k0);
       __syncthreads();
       put_scores(ta, s);
+      // dv += p^T dout, then dk += ds^T q, through the same tile of shared memory.
       weigh<CHUNKS, true>(of_values, ta, tb, douts, t * TILE, f.length);
       __syncthreads();
       put_scores(ta, dp);
       weigh<CHUNKS, true>(of_keys, ta, tb, queries, t * TILE, f.length);
     }
   }
+  // Keys and values may differ in width, so in where a head begins.
   i64 at = key0 * g.kv_heads + w.head;
   write_rows<CHUNKS, true>(dk + at * g.dim, keys, of_keys, k0, f.keys);
   write_rows<CHUNKS, true>(dv + at * g.value_dim, values, of_values, k0, f.keys);

@@ -4,6 +4,7 @@
 // are computed beside each other, against maxima and sums that each side's attention_score_stats has left.
 #include "attention.cuh"
 
+// A sink is no key, so the loss gives none.
 extern "C" __global__ void __launch_bounds__(ATTENTION_THREADS, 2)
     attention_score_stats(float2* stats, const float* q, const float* k, const float* sinks, int sequences, int heads,
                           int kv_heads, int dim, SCORING) {
@@ -34,11 +35,13 @@ __device__ __forceinline__ float divergence(float p, float q, float r) {
 __device__ __forceinline__ void loss_gradient(Block& s, Block& t, const Scores& student, const Scores& teacher, i64 at,
                                               int heads, int q0, int k0, float scale) {
   int x = tile_x(), y = tile_y();
+  // d loss / d score = q - p, times the slope of the cap; then to the product of q and k by its scale.
   float factor = scale * student.f.scale;
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     int row = q0 + 4 * y + i;
     Range range = student.f.keys_of(row);
+    // The same keys are seen by both: one range for student and teacher.
     float2 mine = make_float2(0.f, 0.f), theirs = mine;
     if (row < student.f.length) {
       mine = student.stats[at + (i64)row * heads];
@@ -51,6 +54,7 @@ __device__ __forceinline__ void loss_gradient(Block& s, Block& t, const Scores& 
       float capped = student.f.capped(s[i][j]);
       float log_q = (student.f.score(capped, row, k) - mine.x) - mine.y;
       float log_p = (teacher.f.score(teacher.f.capped(t[i][j]), row, k) - theirs.x) - theirs.y;
+      // Logarithms of probabilities are differences of scores: neither p nor q is divided by, however small.
       float q = expf(log_q), p = expf(log_p);
       t[i][j] = seen ? divergence(p, q, log_p - log_q) : 0.f;
       s[i][j] = seen ? (q - p) * factor * student.f.derivative(capped) : 0.f;
@@ -75,6 +79,7 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, Scores stu
   Side their_keys(teacher.k, key0, teacher.kv_heads, w.head / (heads / teacher.kv_heads), teacher.dim);
   i64 at = row0 * heads + w.head;
   Block sum[CHUNKS];
+  // A row's sum is over thousands of terms that are small beside the first few.
   double loss[4];
 #pragma unroll
   for (int c = 0; c < CHUNKS; c++) clear(sum[c]);
@@ -91,6 +96,7 @@ __device__ __forceinline__ void query_loss(float* dq, double* losses, Scores stu
     loss_gradient(s, u, student, teacher, at, heads, q0, t * TILE, scale);
 #pragma unroll
     for (int i = 0; i < 4; i++) loss[i] += (u[i][0] + u[i][1]) + (u[i][2] + u[i][3]);
+    // Without a gradient there is nothing to weigh with.
     if (dq != nullptr) {
       __syncthreads();
       put_scores(ta, s);
@@ -115,6 +121,7 @@ __device__ __forceinline__ void key_loss(float* dk, Scores student, Scores teach
   const Scoring& f = student.f;
   Work w(student.kv_heads, sequences, f.key_tiles(), false);
   i64 row0 = (i64)w.sequence * f.length, key0 = (i64)w.sequence * f.keys;
+  // Heads that share the student's keys; the teacher may share otherwise.
   int group = heads / student.kv_heads;
   Side keys(student.k, key0, student.kv_heads, w.head, student.dim);
   Block sum[CHUNKS];
@@ -127,6 +134,7 @@ __device__ __forceinline__ void key_loss(float* dk, Scores student, Scores teach
     teacher.f.of(head);
     Side queries(student.q, row0, heads, head, student.dim);
     Side their_queries(teacher.q, row0, heads, head, teacher.dim);
+    // The teacher's keys of this query head, which need not be those of the last one.
     Side their_keys(teacher.k, key0, teacher.kv_heads, head / (heads / teacher.kv_heads), teacher.dim);
     for (int t = range.first / TILE; t * TILE <= range.last; t++) {
       Block s, u;
@@ -137,6 +145,7 @@ __device__ __forceinline__ void key_loss(float* dk, Scores student, Scores teach
       loss_gradient(s, u, student, teacher, row0 * heads + head, heads, t * TILE, k0, scale);
       __syncthreads();
       put_scores(ta, s);
+      // dk += ds^T q
       weigh<CHUNKS, true>(sum, ta, tb, queries, t * TILE, f.length);
     }
   }

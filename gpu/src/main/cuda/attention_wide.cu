@@ -17,6 +17,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
   Side keys(k, key0, kv_heads, kv_head, dim);
   Side values(v, key0, kv_heads, kv_head, value_dim);
   Side outs(out, row0, heads, w.head, value_dim);
+  // A thread has a 4 x 4 block of scores and of each 64 columns of the output; blocks side by side in y have the rest.
   Block sum[CHUNKS];
   float most[4], all[4], correction[4];
 #pragma unroll
@@ -28,6 +29,7 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
   for (int t = range.first / TILE; t <= range.last / TILE; t++) {
     Block s;
     clear(s);
+    // Each of these blocks computes all scores again: they are shorter than the output is wide.
     products(s, ta, tb, queries, q0, f.length, keys, t * TILE, f.keys);
     online_softmax(s, f, q0, t * TILE, most, all, correction);
 #pragma unroll
@@ -37,12 +39,14 @@ __device__ __forceinline__ void attend(float* out, const float* q, const float* 
 #pragma unroll
         for (int j = 0; j < 4; j++) sum[c][i][j] *= correction[i];
     __syncthreads();
+    // Probabilities change hands through shared memory: the product needs whole rows of them.
     put_scores(ta, s);
     weigh<CHUNKS, false>(sum, ta, tb, values, t * TILE, f.keys);
   }
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     float l = row_reduce(all[i], Sum());
+    // The sink has no value: it is in the sum alone.
     if (sinks != nullptr) l += expf(sinks[w.head] - most[i]);
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++)

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.AttentionSpec.Heads;
+import io.llmc.backend.AttentionSpec.Reach;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -121,6 +123,55 @@ public abstract class BackendContract {
                         want.asSlice(4L * 11 * outs, 4L * rows * outs));
             }
             operands.assertGuardsAreWhole();
+        }
+    }
+
+    /// A decoder's last queries get the bits that they get in the whole sequence.
+    @TestFactory
+    Stream<DynamicTest> aQueryOfAttentionDoesNotDependOnTheOthers() {
+        return Stream.of(new Reach(100, 100, 0, 0), new Reach(100, 100, 23, 70))
+                .flatMap(
+                        reach ->
+                                Stream.of(new Heads(4, 2, 24, 40), new Heads(2, 1, 140, 20))
+                                        .map(heads -> new AttentionSpec(heads, reach, 0.2f, 0)))
+                .map(s -> DynamicTest.dynamicTest(s.toString(), () -> queriesAreAlone(s)));
+    }
+
+    private void queriesAreAlone(AttentionSpec spec) {
+        Heads heads = spec.heads();
+        Reach all = spec.reach();
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(SLAB)) {
+            var a = new Operands(backend, arena, SEED);
+            Tensor q = a.normal(all.length(), heads.queryWidth());
+            Tensor k = a.normal(all.keys(), heads.keyWidth());
+            Tensor v = a.normal(all.keys(), heads.valueWidth());
+            Tensor sinks = a.normal(heads.count());
+            Tensor slopes = a.of(DType.F32, i -> 0.1 * i, heads.count());
+            Tensor together = a.out(all.length(), heads.outWidth());
+            backend.run(new ForwardOp.Attention(together, q, k, v, sinks, slopes, spec));
+            MemorySegment want = a.download(together);
+            for (int queries : new int[] {1, 7, 70}) {
+                int first = all.keys() - queries;
+                Tensor few = a.out(queries, heads.outWidth());
+                backend.run(
+                        new ForwardOp.Attention(
+                                few,
+                                q.rows(first, all.length()),
+                                k,
+                                v,
+                                sinks,
+                                slopes,
+                                new AttentionSpec(
+                                        heads,
+                                        new Reach(queries, all.keys(), all.window(), all.chunk()),
+                                        spec.scale(),
+                                        spec.softcap())));
+                Agreement.assertSame(
+                        queries + " queries",
+                        a.download(few),
+                        want.asSlice(4L * first * heads.outWidth()));
+            }
         }
     }
 

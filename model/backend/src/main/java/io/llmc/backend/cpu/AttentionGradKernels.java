@@ -60,7 +60,7 @@ final class AttentionGradKernels {
     }
 
     /// A matrix in an array: element `(i, k)` is `x[i * line + k]`, or `x[k * line + i]` where
-    /// turned.
+    /// turned. Products take any of the matrices either way round; only how it is packed differs.
     private record View(float[] x, int line, boolean turned) {
         View transposed() {
             return new View(x, line, !turned);
@@ -86,6 +86,7 @@ final class AttentionGradKernels {
         }
     }
 
+    /// All queries of a KV head, and what they add to its keys and values.
     private static final class Head {
         private final GradientOp.AccumulateAttentionGrad op;
         private final ForwardOp.Attention forward;
@@ -99,16 +100,20 @@ final class AttentionGradKernels {
         private final float[] sinks;
         private final float[] slopes;
         private final double[] sinkSums;
+        /// `[keys, dim]` and `[keys, valueDim]`, the head's own, F32.
         private final View k;
         private final View v;
         private final View dk;
         private final View dv;
+        /// Of the tile: `[queries, dim]` or `[queries, valueDim]`.
         private final View q;
         private final View dout;
         private final View out;
         private final View dq;
+        /// Of the tile, `[queries, keys seen]`: scores, then probabilities; their gradients.
         private final View s;
         private final View dp;
+        /// A product's two sides in panels, and one piece of the result.
         private final float[] a;
         private final float[] b;
         private final float[] sums;
@@ -159,6 +164,7 @@ final class AttentionGradKernels {
             long key0 = (long) sequence * keys;
             read(k, forward.k(), heads.kv(), kvHead, key0, keys);
             read(v, forward.v(), heads.kv(), kvHead, key0, keys);
+            // Summed here and added to the tensors once: a key has all of its group's queries.
             Arrays.fill(dk.x, 0, keys * dk.line, 0);
             Arrays.fill(dv.x, 0, keys * dv.line, 0);
             int group = heads.group();
@@ -204,10 +210,12 @@ final class AttentionGradKernels {
             read(q, forward.q(), heads.count(), head, row0, n);
             read(dout, op.dout(), heads.count(), head, row0, n);
             read(out, forward.out(), heads.count(), head, row0, n);
+            // s = q k^T and dp = dout v^T, before scale, cap and softmax.
             View keysHere = from(k, s0);
             View valuesHere = from(v, s0);
             multiply(s, 0, q, keysHere, n, m, dim, false);
             multiply(dp, 0, dout, valuesHere, n, m, valueDim, false);
+            // Row by row from scores to the gradients of the products, in place.
             for (int i = 0; i < n; i++) {
                 row(head, i, t0 + i, s0, m);
             }
@@ -222,6 +230,7 @@ final class AttentionGradKernels {
             if (first == 0) {
                 return x;
             }
+            // A copy: packing starts at an array's first row.
             float[] rest = Arrays.copyOfRange(x.x, first * x.line, reach.keys() * x.line);
             return new View(rest, x.line, false);
         }
@@ -234,6 +243,7 @@ final class AttentionGradKernels {
             int end = reach.position(t) - s0 + 1;
             float[] p = s.x;
             float[] d = dp.x;
+            // In F64: it is subtracted from numbers of its own size.
             double mean = 0;
             for (int c = 0; c < valueDim; c++) {
                 mean += (double) dout.x[i * dout.line + c] * out.x[i * out.line + c];
@@ -241,6 +251,7 @@ final class AttentionGradKernels {
             for (int j = first; j < end; j++) {
                 p[base + j] *= spec.scale();
             }
+            // Of the cap by the scaled product: 1 - tanh^2.
             float[] ofCap = null;
             if (spec.softcap() > 0) {
                 ofCap = new float[end];
@@ -253,11 +264,13 @@ final class AttentionGradKernels {
             for (int j = first; slopes != null && j < end; j++) {
                 p[base + j] += slopes[head] * (j + 1 - end);
             }
+            // A sink stands in the softmax as a key's score would, so also in its maximum.
             float max = sinks == null ? Float.NEGATIVE_INFINITY : sinks[head];
             for (int j = first; j < end; j++) {
                 max = Math.max(max, p[base + j]);
             }
             exponentials(p, base, end, max);
+            // F64, since there may be thousands of terms.
             double sum = sinks == null ? 0 : Math.exp((double) sinks[head] - max);
             double sink = sum;
             for (int j = first; j < end; j++) {
@@ -265,6 +278,7 @@ final class AttentionGradKernels {
             }
             sinkSums[sequence * heads.count() + head] -= sink / sum * mean;
             float inverse = (float) (1 / sum);
+            // Keys that this query does not see, but others of the tile do, get exact zeros.
             for (int j = 0; j < m; j++) {
                 boolean seen = j >= first && j < end;
                 float probability = seen ? p[base + j] * inverse : 0;
@@ -275,6 +289,8 @@ final class AttentionGradKernels {
         }
 
         private static void exponentials(float[] p, int base, int n, float max) {
+            // Whole vectors, then the rest through one: a score's bits do not depend on where it
+            // stands.
             int j = 0;
             for (; j <= n - N; j += N) {
                 Exp.exp(FloatVector.fromArray(F, p, base + j).sub(max)).intoArray(p, base + j);
@@ -290,6 +306,7 @@ final class AttentionGradKernels {
         /// `c[row0 + i, j] = sum_k x[i,k] y[j,k]`, or added to it.
         private void multiply(
                 View c, int first, View x, View y, int m, int n, int depth, boolean accumulate) {
+            // Both sides in panels, as the portable product's kernel reads them.
             x.pack(a, MR, m, depth);
             y.pack(b, NR, n, depth);
             for (int j = 0; j < n; j += NR) {

@@ -44,6 +44,7 @@ final class AttentionKernels {
     void attention(ForwardOp.Attention op) {
         AttentionSpec.Heads heads = op.spec().heads();
         int length = op.spec().reach().length();
+        // Heads of a group ask the same keys, so they go together.
         int positions = Math.max(1, QUERIES / heads.group());
         int perSequence = Math.ceilDiv(length, positions);
         int perHead = perSequence * Math.toIntExact(op.q().rows() / length);
@@ -61,6 +62,7 @@ final class AttentionKernels {
     }
 
     /// @param sinks and slopes null for none
+    /// Taken from the tensors once, and not for every tile.
     private record Operands(
             MemorySegment out,
             MemorySegment q,
@@ -166,6 +168,7 @@ final class AttentionKernels {
             int end = reach.position(t1 - 1) + 1;
             // Blocks of keys are those of the sequence, whoever asks.
             for (int s0 = reach.first(t0) / KEYS * KEYS; s0 < end; s0 += KEYS) {
+                // Past `end` nobody of the tile sees anything.
                 int keys = Math.min(KEYS, end - s0);
                 scores(s0, keys);
                 if (spec.softcap() > 0) {
@@ -176,6 +179,7 @@ final class AttentionKernels {
                 if (x.slopes != null) {
                     slant(s0, keys);
                 }
+                // The first query sees the fewest late keys, the last one the fewest early ones.
                 if (s0 + keys - 1 > reach.position(t0) || s0 < reach.first(t1 - 1)) {
                     mask(s0, keys);
                 }
@@ -227,6 +231,7 @@ final class AttentionKernels {
                 }
                 Panels.transpose(q, p * dim * NR, NR, rows, line, count, dim);
             }
+            // Scaled here, once a query and not once a score.
             float scale = spec.scale();
             for (int i = 0; i < panels * dim * NR; i += N) {
                 FloatVector.fromArray(F, q, i).mul(scale).intoArray(q, i);
@@ -258,6 +263,7 @@ final class AttentionKernels {
             int all = panels * NR;
             for (int p = 0; p < panels; p++) {
                 for (int l = 0; l < NR; l += N) {
+                    // Whole numbers up to 2^24 are exact as floats.
                     FloatVector t = FloatVector.fromArray(F, at, p * NR + l);
                     FloatVector slope = FloatVector.fromArray(F, at, 2 * all + p * NR + l);
                     for (int j = 0; j < keys; j++) {
@@ -277,6 +283,7 @@ final class AttentionKernels {
                     FloatVector first = FloatVector.fromArray(F, at, all + p * NR + l);
                     for (int j = 0; j < keys; j++) {
                         float key = s0 + j;
+                        // Minus infinity, whose exponential is exactly 0.
                         VectorMask<Float> hidden =
                                 last.compare(VectorOperators.LT, key)
                                         .or(first.compare(VectorOperators.GT, key));
@@ -296,12 +303,14 @@ final class AttentionKernels {
                 for (int l = 0; l < NR; l += N) {
                     int column = p * NR + l;
                     int base = p * KEYS * NR + l;
+                    // A column is a query: lanes never meet.
                     FloatVector old = FloatVector.fromArray(F, m, column);
                     FloatVector max = old;
                     for (int j = 0; j < keys; j++) {
                         FloatVector v = FloatVector.fromArray(F, s, base + j * NR);
                         max = max.blend(v, max.compare(VectorOperators.LT, v));
                     }
+                    // These keys' own sum first; that of earlier keys is corrected and added.
                     FloatVector sum = FloatVector.zero(F);
                     for (int j = 0; j < keys; j++) {
                         int i = base + j * NR;
@@ -324,6 +333,7 @@ final class AttentionKernels {
             long stride = heads.valueWidth();
             long from = (firstKey() + s0) * stride + (long) kvHead * valueDim;
             int all = panels * NR;
+            // Values are the left factor as they lie: `V^T` has their columns as rows.
             Panels.copy(panel, 0, MR, keys * MR, x.v, from, stride, valueDim, keys);
             for (int p = 0; p < panels; p++) {
                 for (int d = 0; d < valueDim; d += MR) {
@@ -346,6 +356,7 @@ final class AttentionKernels {
             int all = panels * NR;
             for (int query = 0; query < queries; query++) {
                 long to = row(query) * heads.outWidth() + (long) head(query) * valueDim;
+                // The division by the sum, left until all keys are in it.
                 int column = query / NR * dims * NR + query % NR;
                 float sum = m[all + query];
                 for (int d = 0; d < valueDim; d++) {

@@ -40,7 +40,9 @@ public final class CpuBackend implements Backend {
     private final QuantKernels quant;
     private final ObsKernels obs;
     private final MaskKernels masks;
-    private final GradKernels gradients;
+    private final ElementGradKernels elementGradients;
+    private final NormGradKernels normGradients;
+    private final RowGradKernels rowGradients;
     private final AttentionGradKernels attentionGrad;
     private final ProductGradKernels products;
     private final DistillLossKernel distillLosses;
@@ -67,7 +69,9 @@ public final class CpuBackend implements Backend {
         quant = new QuantKernels(workers);
         obs = new ObsKernels(workers, portable);
         masks = new MaskKernels(workers);
-        gradients = new GradKernels(workers);
+        elementGradients = new ElementGradKernels(workers);
+        normGradients = new NormGradKernels(workers);
+        rowGradients = new RowGradKernels(workers);
         attentionGrad = new AttentionGradKernels(workers);
         products = new ProductGradKernels(workers, budget);
         distillLosses = new DistillLossKernel(workers);
@@ -214,14 +218,14 @@ public final class CpuBackend implements Backend {
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
                     products.outer(dense(), dw, dout, x);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
-                    gradients.scaled(sum, x, factor);
-            case GradientOp.AccumulateColumnSums(var sum, var x) -> gradients.columnSums(sum, x);
+                    elementGradients.scaled(sum, x, factor);
+            case GradientOp.AccumulateColumnSums(var sum, var x) -> normGradients.columnSums(sum, x);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
-                    gradients.columns(dx, dout, from);
+                    rowGradients.columns(dx, dout, from);
             case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
-                    gradients.softcap(dx, dout, out, cap);
-            case GradientOp.AccumulateRmsNormGrad norm -> gradients.rmsNorm(norm);
-            case GradientOp.AccumulateLayerNormGrad norm -> gradients.layerNorm(norm);
+                    elementGradients.softcap(dx, dout, out, cap);
+            case GradientOp.AccumulateRmsNormGrad norm -> normGradients.rmsNorm(norm);
+            case GradientOp.AccumulateLayerNormGrad norm -> normGradients.layerNorm(norm);
             case GradientOp.AccumulateRopeGrad(
                             var dx,
                             var dout,
@@ -229,10 +233,10 @@ public final class CpuBackend implements Backend {
                             int dim,
                             int length,
                             boolean interleaved) ->
-                    gradients.rope(dx, dout, cosSin, dim, length, interleaved);
+                    rowGradients.rope(dx, dout, cosSin, dim, length, interleaved);
             case GradientOp.AccumulateAttentionGrad grad -> attentionGrad.run(grad);
             case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
-                    gradients.activate(dx, dout, x, activation);
+                    elementGradients.activate(dx, dout, x, activation);
             case GradientOp.AccumulateGatedGrad(
                             var dgate,
                             var dup,
@@ -240,16 +244,16 @@ public final class CpuBackend implements Backend {
                             var gate,
                             var up,
                             var activation) ->
-                    gradients.gated(dgate, dup, dout, gate, up, activation);
-            case GradientOp.AccumulateRowsGrad grad -> gradients.rows(grad);
-            case GradientOp.AccumulateRouteGrad grad -> gradients.route(grad);
+                    elementGradients.gated(dgate, dup, dout, gate, up, activation);
+            case GradientOp.AccumulateRowsGrad grad -> rowGradients.rows(grad);
+            case GradientOp.AccumulateRouteGrad grad -> rowGradients.route(grad);
             case LossOp.DistillLoss loss -> distillLosses.run(loss);
             case LossOp.AccumulateHiddenLoss loss -> stateLosses.hidden(loss);
             case LossOp.AccumulateAttentionLoss loss -> stateLosses.attention(loss);
             case LossOp.DistillTopLoss loss -> tops.loss(loss);
             case LossOp.TopLogProbabilities top -> tops.logProbabilities(top);
             case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
-                    gradients.adamW(w, m, v, g, spec);
+                    elementGradients.adamW(w, m, v, g, spec);
             case OptimizerOp.AccumulateAdamW8 step -> adamW8.run(step);
             case LossOp.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);

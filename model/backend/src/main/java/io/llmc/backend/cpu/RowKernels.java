@@ -10,29 +10,10 @@ import java.lang.foreign.MemorySegment;
 
 /// Moves rows and columns: embeddings, experts, permutations.
 final class RowKernels {
-    /// Elements of a tile, in whole rows.
-    private static final int TILE = 16384;
-
     private final Workers workers;
 
     RowKernels(Workers workers) {
         this.workers = workers;
-    }
-
-    private interface Body {
-        void run(long row, Scratch scratch);
-    }
-
-    private void forEachRow(long rows, long cols, Body body) {
-        long perTile = Math.max(1, TILE / Math.max(1, cols));
-        workers.forEach(
-                Math.toIntExact(Math.ceilDiv(rows, perTile)),
-                (tile, scratch) -> {
-                    long end = Math.min(rows, (tile + 1L) * perTile);
-                    for (long r = tile * perTile; r < end; r++) {
-                        body.run(r, scratch);
-                    }
-                });
     }
 
     void embed(Tensor out, Tensor ids, Tensor table, float scale) {
@@ -40,7 +21,7 @@ final class RowKernels {
         MemorySegment outs = out.bytes();
         MemorySegment idBytes = ids.bytes();
         MemorySegment rows = table.bytes();
-        forEachRow(
+        workers.forEachRow(
                 out.rows(),
                 cols,
                 (t, scratch) -> {
@@ -58,7 +39,7 @@ final class RowKernels {
         long cols = out.cols();
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
-        forEachRow(
+        workers.forEachRow(
                 out.rows(),
                 cols,
                 (r, _) ->
@@ -71,7 +52,7 @@ final class RowKernels {
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
         MemorySegment index = rows.bytes();
-        forEachRow(
+        workers.forEachRow(
                 out.rows(),
                 out.cols(),
                 (r, _) ->
@@ -109,7 +90,7 @@ final class RowKernels {
         int n = Math.toIntExact(h.cols());
         MemorySegment outs = out.bytes();
         MemorySegment hs = h.bytes();
-        forEachRow(
+        workers.forEachRow(
                 out.rows(),
                 n,
                 (r, scratch) -> gatherRow(outs, r, hs, index[(int) r], n, index, scratch));
@@ -121,7 +102,7 @@ final class RowKernels {
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
         int size = x.dtype().bytes();
-        forEachRow(
+        workers.forEachRow(
                 x.rows(),
                 cols,
                 (r, scratch) -> {
@@ -183,7 +164,7 @@ final class RowKernels {
         MemorySegment chosen = experts.bytes();
         MemorySegment shares = weights.bytes();
         MemorySegment scores = logits.bytes();
-        forEachRow(
+        workers.forEachRow(
                 logits.rows(),
                 n,
                 (t, scratch) -> {

@@ -41,9 +41,10 @@ final class StateLossKernels {
         Lanes.write(op.dx().bytes(), DType.F32, (long) row * n, d, 0, n);
     }
 
-    /// A loss and its gradient, `ofX x + ofT t`.
+    /// A loss and its gradient `ofX x + ofT t` with respect to the row x; t is the target.
     private record Slope(double loss, double ofX, double ofT) {}
 
+    /// `mean (x - t)^2`: `2 (x - t) / n`.
     private static Slope meanSquare(float[] x, float[] t, int n, double scale) {
         double squares = 0;
         for (int i = 0; i < n; i++) {
@@ -53,6 +54,7 @@ final class StateLossKernels {
         return new Slope(squares / n, 2 * scale / n, -2 * scale / n);
     }
 
+    /// `1 - x t / (|x| |t|)`: `(x t / |x|^2 x - t) / (|x| |t|)`.
     private static Slope cosine(float[] x, float[] t, int n, double scale) {
         double xx = dot(x, x, n);
         double xt = dot(x, t, n);
@@ -123,6 +125,7 @@ final class StateLossKernels {
             long row = (long) sequence * reach.length() + t;
             long at = row * heads.queryWidth() + (long) head * dim;
             Lanes.read(query, 0, scores.q().bytes(), DType.F32, at, dim);
+            // A probability's logarithm is its score less log sum exp, the maximum taken out first.
             double max = Double.NEGATIVE_INFINITY;
             int first = reach.first(t);
             int position = reach.position(t);
@@ -139,6 +142,7 @@ final class StateLossKernels {
                     s = spec.softcap() * tanh;
                     slopes[j] = 1 - tanh * tanh;
                 }
+                // Added after the cap, so it has no part in the slope.
                 if (alibi != null) {
                     s += (double) alibi[head] * (j - position);
                 }
@@ -156,6 +160,7 @@ final class StateLossKernels {
             return values;
         }
 
+        /// Keys stay while head after head of a group asks them.
         private void readKeys(int head) {
             if (head == kvHead) {
                 return;
@@ -196,6 +201,7 @@ final class StateLossKernels {
             this.dq = new double[heads.dim()];
         }
 
+        /// Head by head of the group, query by query: keys' sums run in that order.
         void run() {
             int group = heads.group();
             for (int head = kvHead * group; head < (kvHead + 1) * group; head++) {
@@ -211,6 +217,7 @@ final class StateLossKernels {
             }
         }
 
+        /// `KL(p, q)`, and its gradient: `q - p` by a score, then through cap and scale to q and k.
         private void query(int head, int t) {
             double[] logQ = student.logs(head, t);
             double[] logP = teacher.logs(head, t);
@@ -218,6 +225,7 @@ final class StateLossKernels {
             long row = (long) sequence * reach.length() + t;
             double loss = 0;
             Arrays.fill(dq, 0);
+            // A key out of sight has p = q = 0, and adds nothing.
             for (int j = 0; j <= reach.position(t); j++) {
                 double p = Math.exp(logP[j]);
                 loss += p == 0 ? 0 : p * (logP[j] - logQ[j]);
@@ -237,6 +245,7 @@ final class StateLossKernels {
             }
         }
 
+        /// Adds a head's F64 sums to the F32 gradient, in one rounding.
         private void add(Tensor to, long row, int head, double[] x, int from) {
             int dim = heads.dim();
             long at = row * to.cols() + (long) head * dim;

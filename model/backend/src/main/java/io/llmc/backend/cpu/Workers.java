@@ -20,6 +20,9 @@ final class Workers implements AutoCloseable {
         void run(int tile, Scratch scratch);
     }
 
+    /// Elements of a tile of whole rows.
+    private static final int ROW_TILE = 1 << 14;
+
     private final Thread[] helpers;
     private final LinkedBlockingQueue<Job> jobs = new LinkedBlockingQueue<>();
     private final ConcurrentLinkedDeque<Scratch> idle = new ConcurrentLinkedDeque<>();
@@ -56,6 +59,27 @@ final class Workers implements AutoCloseable {
         }
         work(job);
         job.await();
+    }
+
+    /// The work on one row, which no other row's work touches.
+    @FunctionalInterface
+    interface RowBody {
+        void run(long row, Scratch scratch);
+    }
+
+    /// Tiles of whole rows.
+    ///
+    /// @param cols elements of a row
+    void forEachRow(long rows, long cols, RowBody body) {
+        long perTile = Math.max(1, ROW_TILE / Math.max(1, cols));
+        forEach(
+                Math.toIntExact(Math.ceilDiv(rows, perTile)),
+                (tile, scratch) -> {
+                    long end = Math.min(rows, (tile + 1L) * perTile);
+                    for (long r = tile * perTile; r < end; r++) {
+                        body.run(r, scratch);
+                    }
+                });
     }
 
     /// A buffer that outlives one tile; give it back with [#giveBack].
