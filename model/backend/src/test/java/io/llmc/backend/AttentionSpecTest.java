@@ -38,9 +38,11 @@ class AttentionSpecTest {
 
     @Test
     void whatCannotBeIsRefused() {
-        assertThatThrownBy(() -> new Reach(3, 2, 0, 0)).hasMessage("3 queries of 2 keys, window 0, chunk 0");
+        assertThatThrownBy(() -> new Reach(3, 2, 0, 0))
+                .hasMessage("3 queries of 2 keys, window 0, chunk 0");
         assertThatThrownBy(() -> new Reach(0, 2, 0, 0)).hasMessageStartingWith("0 queries");
         assertThatThrownBy(() -> new Reach(1, 2, 0, -1)).hasMessageEndingWith("chunk -1");
-        assertThatThrownBy(() -> new Heads(3, 2, 8, 8)).hasMessage("3 heads of 8 and 8 columns over 2");
+        assertThatThrownBy(() -> new Heads(3, 2, 8, 8))
+                .hasMessage("3 heads of 8 and 8 columns over 2");
     }
 }

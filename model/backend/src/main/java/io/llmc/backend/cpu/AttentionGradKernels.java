@@ -100,21 +100,29 @@ final class AttentionGradKernels {
         private final float[] sinks;
         private final float[] slopes;
         private final double[] sinkSums;
+
         /// `[keys, dim]` and `[keys, valueDim]`, the head's own, F32.
         private final View k;
+
         private final View v;
         private final View dk;
         private final View dv;
+
         /// Of the tile: `[queries, dim]` or `[queries, valueDim]`.
         private final View q;
+
         private final View dout;
         private final View out;
         private final View dq;
+
         /// Of the tile, `[queries, keys seen]`: scores, then probabilities; their gradients.
         private final View s;
+
         private final View dp;
+
         /// A product's two sides in panels, and one piece of the result.
         private final float[] a;
+
         private final float[] b;
         private final float[] sums;
 

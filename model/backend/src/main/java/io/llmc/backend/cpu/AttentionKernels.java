@@ -61,8 +61,7 @@ final class AttentionKernels {
                 });
     }
 
-    /// @param sinks and slopes null for none
-    /// Taken from the tensors once, and not for every tile.
+    /// @param sinks and slopes null for none Taken from the tensors once, and not for every tile.
     private record Operands(
             MemorySegment out,
             MemorySegment q,

@@ -219,7 +219,8 @@ public final class CpuBackend implements Backend {
                     products.outer(dense(), dw, dout, x);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elementGradients.scaled(sum, x, factor);
-            case GradientOp.AccumulateColumnSums(var sum, var x) -> normGradients.columnSums(sum, x);
+            case GradientOp.AccumulateColumnSums(var sum, var x) ->
+                    normGradients.columnSums(sum, x);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     rowGradients.columns(dx, dout, from);
             case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->

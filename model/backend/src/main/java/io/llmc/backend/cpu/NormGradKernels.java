@@ -65,7 +65,12 @@ final class NormGradKernels {
                                     F, (float) (-cross / cols * inverse * inverse * inverse));
                     FloatVector scale = FloatVector.broadcast(F, (float) inverse);
                     for (int i = 0; i < cols; i += N) {
-                        FloatVector.fromArray(F, x, i).fma(back, FloatVector.fromArray(F, g, i).fma(scale, FloatVector.fromArray(F, a, i))).intoArray(a, i);
+                        FloatVector.fromArray(F, x, i)
+                                .fma(
+                                        back,
+                                        FloatVector.fromArray(F, g, i)
+                                                .fma(scale, FloatVector.fromArray(F, a, i)))
+                                .intoArray(a, i);
                     }
                     Lanes.write(sums, DType.F32, t * cols, a, 0, cols);
                 });

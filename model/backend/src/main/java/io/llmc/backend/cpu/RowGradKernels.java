@@ -36,7 +36,9 @@ final class RowGradKernels {
                     Lanes.read(a, 0, sums, DType.F32, at, n);
                     Lanes.read(b, 0, douts, DType.F32, r * n, n);
                     for (int i = 0; i < n; i += N) {
-                        FloatVector.fromArray(F, a, i).add(FloatVector.fromArray(F, b, i)).intoArray(a, i);
+                        FloatVector.fromArray(F, a, i)
+                                .add(FloatVector.fromArray(F, b, i))
+                                .intoArray(a, i);
                     }
                     Lanes.write(sums, DType.F32, at, a, 0, n);
                 });
@@ -97,7 +99,9 @@ final class RowGradKernels {
                     float f = op.factor() * (weights == null ? 1 : weights.get(F32, 4 * r));
                     FloatVector factor = FloatVector.broadcast(F, f);
                     for (int i = 0; i < cols; i += N) {
-                        FloatVector.fromArray(F, d, i).fma(factor, FloatVector.fromArray(F, a, i)).intoArray(a, i);
+                        FloatVector.fromArray(F, d, i)
+                                .fma(factor, FloatVector.fromArray(F, a, i))
+                                .intoArray(a, i);
                     }
                     Lanes.write(dxs, DType.F32, r * cols, a, 0, cols);
                     if (dweights != null) {
