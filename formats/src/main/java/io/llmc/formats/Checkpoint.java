@@ -180,6 +180,11 @@ public final class Checkpoint implements AutoCloseable {
         return SideFiles.of(directory());
     }
 
+    /// What a file of the hub, as `tokenizer.json`, would say, where the weights' own file holds it.
+    public Optional<String> text(String file) {
+        return container.text(file);
+    }
+
     /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
     /// tools left instead.
     public Optional<ObjectNode> quantization() {

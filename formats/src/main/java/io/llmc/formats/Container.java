@@ -32,6 +32,12 @@ public interface Container extends AutoCloseable {
         return Optional.empty();
     }
 
+    /// What a file of the hub, as `tokenizer.json`, would say, where this container holds it inside
+    /// of its own.
+    default Optional<String> text(String file) {
+        return Optional.empty();
+    }
+
     @Override
     default void close() {
         files().forEach(OpenFile::close);

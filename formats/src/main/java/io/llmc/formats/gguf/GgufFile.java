@@ -12,6 +12,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 
 /// An open GGUF file, in the words of the hub.
@@ -60,6 +61,14 @@ final class GgufFile implements Container {
     @Override
     public List<String> remarks() {
         return List.of();
+    }
+
+    /// Reads the head again: vocabularies are large, and few ask for them.
+    @Override
+    public Optional<String> text(String name) {
+        return name.equals("tokenizer.json")
+                ? new GgufTokenizer(GgufHeader.read(file).metadata()).json()
+                : Optional.empty();
     }
 
     @Override

@@ -25,6 +25,7 @@ import java.util.stream.Stream;
 /// @param force replaces an output that llmc has made, and discards unfinished work of other
 ///   commands
 public record OutputDirectory(Path output, boolean force) {
+    private static final String TOKENIZER = "tokenizer.json";
     private static final ObjectMapper JSON = new ObjectMapper();
 
     private OutputPlace place() {
@@ -222,11 +223,16 @@ public record OutputDirectory(Path output, boolean force) {
         }
     }
 
-    /// Copies what must travel with a model.
+    /// Copies what must travel with a model, and writes the tokenizer that only the weights' own
+    /// file has.
     ///
     /// @return the originals
     public List<Path> copySideFiles(Checkpoint c) {
         try {
+            Optional<String> inside = c.text(TOKENIZER);
+            if (inside.isPresent()) {
+                Files.writeString(work().resolve(TOKENIZER), inside.get());
+            }
             for (Path file : c.sideFiles()) {
                 Files.copy(
                         file,

@@ -42,28 +42,37 @@ public final class Tokenizer implements AutoCloseable {
         this.bos = findBos();
     }
 
-    /// @throws UserException where the checkpoint has no tokenizer.json, or the native library does
-    ///   not load
+    /// The tokenizer.json beside the weights, else what their own file says.
+    ///
+    /// @throws UserException where the checkpoint has neither, or the native library does not load
     /// @throws FormatException where the file is not a tokenizer
     @MustBeClosed
     public static Tokenizer open(Checkpoint c) {
         Path file = c.directory().resolve("tokenizer.json");
         if (!Files.isRegularFile(file)) {
-            throw new UserException(
+            String inside = c.text(file.getFileName().toString()).orElseThrow(() -> missing(c));
+            return open(c.config().file(), inside);
+        }
+        return open(file);
+    }
+
+    private static UserException missing(Checkpoint c) {
+        return new UserException(
                     c.directory() + " has no tokenizer.json",
                     Files.exists(c.directory().resolve("tokenizer.model"))
                             ? "make one from tokenizer.model: load the tokenizer with transformers"
                                     + " and save it with save_pretrained"
                             : "copy the tokenizer.json that was published with the model into it");
-        }
-        return open(file);
     }
 
     /// Opens a tokenizer.json.
     ///
     /// @throws FormatException where it is none, or what the native library may not see
     public static Tokenizer open(Path file) {
-        String json = TextFiles.read(file);
+        return open(file, TextFiles.read(file));
+    }
+
+    private static Tokenizer open(Path file, String json) {
         TokenizerCheck.Passed passed = TokenizerCheck.check(file, json);
         loadLibrary();
         requireContent(file, passed);
