@@ -180,7 +180,8 @@ public final class Checkpoint implements AutoCloseable {
         return SideFiles.of(directory());
     }
 
-    /// What a file of the hub, as `tokenizer.json`, would say, where the weights' own file holds it.
+    /// What a file of the hub, as `tokenizer.json`, would say, where the weights' own file holds
+    /// it.
     public Optional<String> text(String file) {
         return container.text(file);
     }

@@ -75,7 +75,11 @@ record GgufTokenizer(ConfigSection metadata) {
         root.set("decoder", bytes(true));
         ObjectNode bpe = root.putObject("model").put("type", "BPE");
         for (String absent :
-                List.of("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix")) {
+                List.of(
+                        "dropout",
+                        "unk_token",
+                        "continuing_subword_prefix",
+                        "end_of_word_suffix")) {
             bpe.putNull(absent);
         }
         bpe.put("fuse_unk", false).put("byte_fallback", false).put("ignore_merges", pre.whole);
@@ -124,7 +128,12 @@ record GgufTokenizer(ConfigSection metadata) {
         if (metadata.flag(PREFIX + "add_eos_token", false)) {
             special(single, specials, "eos");
         }
-        template.putArray("pair").addAll(single).addObject().putObject("Sequence").put("id", "B").put("type_id", 1);
+        template.putArray("pair")
+                .addAll(single)
+                .addObject()
+                .putObject("Sequence")
+                .put("id", "B")
+                .put("type_id", 1);
         template.set("special_tokens", specials);
         return specials.isEmpty() ? JSON.nullNode() : template;
     }

@@ -58,11 +58,11 @@ public final class Tokenizer implements AutoCloseable {
 
     private static UserException missing(Checkpoint c) {
         return new UserException(
-                    c.directory() + " has no tokenizer.json",
-                    Files.exists(c.directory().resolve("tokenizer.model"))
-                            ? "make one from tokenizer.model: load the tokenizer with transformers"
-                                    + " and save it with save_pretrained"
-                            : "copy the tokenizer.json that was published with the model into it");
+                c.directory() + " has no tokenizer.json",
+                Files.exists(c.directory().resolve("tokenizer.model"))
+                        ? "make one from tokenizer.model: load the tokenizer with transformers"
+                                + " and save it with save_pretrained"
+                        : "copy the tokenizer.json that was published with the model into it");
     }
 
     /// Opens a tokenizer.json.

@@ -58,7 +58,8 @@ class GgufTokenizerTest {
     }
 
     private static GgufBytes model(String pre) {
-        ByteBuffer types = ByteBuffer.allocate(12 + 4 * TOKENS.size()).order(ByteOrder.LITTLE_ENDIAN);
+        ByteBuffer types =
+                ByteBuffer.allocate(12 + 4 * TOKENS.size()).order(ByteOrder.LITTLE_ENDIAN);
         types.putInt(5).putLong(TOKENS.size());
         for (int type : new int[] {1, 1, 1, 1, 3, 4, 5}) {
             types.putInt(type);
