@@ -17,6 +17,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Weight;
 import java.util.List;
+import java.util.Map;
 
 /// Everything a pass may touch while it works on one block.
 public interface BlockScope {
@@ -83,6 +84,14 @@ public interface BlockScope {
     /// must have been advanced.
     @MustBeClosed
     <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer);
+
+    /// By how much what a stretch of stages hands on would change if some of their layers had other
+    /// weights: the loss of AWQ, https://arxiv.org/abs/2306.00978. A sum of squares over all
+    /// calibration sequences, which stay where they are.
+    ///
+    /// @param from the next stage that would be advanced
+    /// @param to the last one of the stretch
+    double compare(Stage from, Stage to, Map<Linear, Weight> trial);
 
     /// Moves every calibration sequence through the stage with the weights it has now.
     void advance(Stage stage);

@@ -24,6 +24,7 @@ import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.stream.Stream;
 
 /// A block under work: how far into it the sequences are, and what the pass whose turn it is may
@@ -232,6 +233,13 @@ final class BlockVisit implements BlockScope {
     public <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer) {
         requireNext(stage);
         return states.observe(stage, observer);
+    }
+
+    @Override
+    public double compare(Stage from, Stage to, Map<Linear, Weight> trial) {
+        requireNext(from);
+        int last = block.stages().indexOf(to);
+        return states.compare(block.stages().subList(advanced, last + 1), trial);
     }
 
     @Override

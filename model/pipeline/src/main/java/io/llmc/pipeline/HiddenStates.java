@@ -16,11 +16,14 @@ import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.function.ObjIntConsumer;
+import java.util.stream.Stream;
 
 /// Sequences on their way through a model's blocks: the residual stream of each, and what the next
 /// stage reads. They move chunk by chunk; the size of a chunk depends on the length of the
@@ -180,6 +183,34 @@ public final class HiddenStates implements AutoCloseable {
                 sums.see(chunk, new LayerInput(List.of(down), hidden, gates));
             }
         };
+    }
+
+    /// By how much what stages hand on would change, as a sum of squares over all sequences, if some
+    /// of their layers had other weights. The sequences stay where they are.
+    double compare(List<Stage> stages, Map<Linear, Weight> trial) {
+        double sum = 0;
+        for (int c = 0; c < chunks(); c++) {
+            // One after the other: the memory of a pass holds one of them.
+            List<float[]> now = outputs(stages, Map.of(), c);
+            List<float[]> then = outputs(stages, trial, c);
+            for (int t = 0; t < now.size(); t++) {
+                for (int i = 0; i < now.get(t).length; i++) {
+                    double d = (double) then.get(t)[i] - now.get(t)[i];
+                    sum += d * d;
+                }
+            }
+        }
+        return sum;
+    }
+
+    private List<float[]> outputs(List<Stage> stages, Map<Linear, Weight> trial, int chunk) {
+        Lane lane = lane(chunk);
+        try (TensorArena arena = lane.scratch()) {
+            Activations a = lane.run(stages, trial, store.load(chunk, arena), arena);
+            return Stream.concat(Stream.of(a.x()), a.kept().stream())
+                    .map(lane.backend()::floats)
+                    .toList();
+        }
     }
 
     /// Moves every sequence through a stage.

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
@@ -12,15 +13,19 @@ import io.llmc.formats.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LanguageModel;
+import io.llmc.model.Linear;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Random;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -100,6 +105,49 @@ class HiddenStatesTest {
                 block.stages().forEach(states::advance);
             }
         }
+    }
+
+    /// Against the difference of two blocks, of which one has the other weight.
+    @Test
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    void aTrialCostsWhatItWouldChange() {
+        Windows windows = Windows.of(new Random(3).ints(96, 0, 256).toArray(), 24);
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                Checkpoint c = Checkpoint.open(TestFiles.testdata().resolve("tiny-gpt_neox"));
+                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
+                HiddenStates states = new HiddenStates(model, windows, null);
+                TensorReader reader = c.reader();
+                TensorArena arena = model.newBlockArena(0)) {
+            DecoderBlock block = model.block(0, reader, arena);
+            states.embed();
+            states.prepare(block);
+            Linear first = block.linears().getFirst();
+            Weight own = first.weight();
+            Weight other = halved(own, backend, arena);
+            double found = states.compare(block.stages(), Map.of(first, other));
+            assertThat(first.weight()).isSameAs(own);
+            assertThat(states.compare(block.stages(), Map.of(first, own))).isZero();
+            states.saveTo(temp.resolve("states"));
+            states.advance(block.stages());
+            float[] now = only(states, backend);
+            first.replace(other);
+            states.restore(temp.resolve("states"));
+            states.advance(block.stages());
+            float[] then = only(states, backend);
+            double expected = 0;
+            for (int i = 0; i < now.length; i++) {
+                expected += Math.pow((double) then[i] - now[i], 2);
+            }
+            assertThat(expected).isGreaterThan(1);
+            assertThat(found).isCloseTo(expected, Offset.offset(1e-9 * expected));
+        }
+    }
+
+    private static Weight halved(Weight w, Backend backend, TensorArena arena) {
+        Tensor values = ((Weight.Dense) w).values();
+        Tensor half = arena.allocate(DType.F32, values.shape());
+        backend.run(new ForwardOp.Scale(half, values, 0.5f));
+        return new Weight.Dense(half);
     }
 
     private static float[] only(HiddenStates states, Backend backend) {
