@@ -185,8 +185,8 @@ public final class HiddenStates implements AutoCloseable {
         };
     }
 
-    /// By how much what stages hand on would change, as a sum of squares over all sequences, if some
-    /// of their layers had other weights. The sequences stay where they are.
+    /// By how much what stages hand on would change, as a sum of squares over all sequences, if
+    /// some of their layers had other weights. The sequences stay where they are.
     double compare(List<Stage> stages, Map<Linear, Weight> trial) {
         double sum = 0;
         for (int c = 0; c < chunks(); c++) {
