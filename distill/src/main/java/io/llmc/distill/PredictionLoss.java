@@ -55,6 +55,13 @@ final class PredictionLoss {
     /// @param top null where there is no cache
     record Asked(Tensor normed, TeacherCache.Top top) {}
 
+    /// What the losses of some windows are made of.
+    ///
+    /// @param dnormed null where nobody learns
+    /// @param scale of gradients
+    private record Batch(
+            Windows windows, Tensor normed, Tensor dnormed, Asked teachers, float scale) {}
+
     /// Rows whose logits exist at once.
     static int pieceRows(long vocabulary) {
         return Head.rows(LOGITS, vocabulary, 512);
@@ -74,22 +81,13 @@ final class PredictionLoss {
         if (!spec.loss().asksTeacher() && spec.loss().ce() == 0) {
             return new Losses(0, 0, 0, 0, 0, 0, rows);
         }
+        Batch batch = new Batch(windows, normed, dnormed, teachers, scale / rows);
         double[] sums = new double[4];
         Head.inPieces(
                 rows,
                 pieceRows(vocabulary),
                 step,
-                (from, to, scratch) ->
-                        piece(
-                                windows,
-                                normed,
-                                dnormed,
-                                teachers,
-                                from,
-                                to,
-                                scale / rows,
-                                scratch,
-                                sums));
+                (from, to, scratch) -> piece(batch, from, to, scratch, sums));
         long next = (long) rows - windows.count();
         return new Losses(
                 sums[0] / rows,
@@ -101,32 +99,24 @@ final class PredictionLoss {
                 rows);
     }
 
-    private void piece(
-            Windows windows,
-            Tensor normed,
-            Tensor dnormed,
-            Asked teachers,
-            int from,
-            int to,
-            float scale,
-            TensorArena scratch,
-            double[] sums) {
+    private void piece(Batch batch, int from, int to, TensorArena scratch, double[] sums) {
+        Asked teachers = batch.teachers;
         int n = to - from;
         Tape tape = new Tape(backend, scratch, List.of());
-        if (dnormed != null) {
+        if (batch.dnormed != null) {
             student.watch(tape);
-            tape.source(normed, dnormed);
+            tape.source(batch.normed, batch.dnormed);
         }
         Forward f = new Forward(backend, tape, tape.kept(), student.positions(), Tap.NONE, false);
-        Tensor logits = new Head(student.model()).logits(f, normed.rows(from, to), vocabulary);
+        Tensor logits = new Head(student.model()).logits(f, batch.normed.rows(from, to), vocabulary);
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
-        Tensor targets = targets(windows, from, to, scratch);
+        Tensor targets = targets(batch.windows, from, to, scratch);
         if (teachers.top == null) {
             Tensor theirs = logits(teachers, from, to, scratch);
             backend.run(
                     new LossOp.DistillLoss(
-                            dlogits, losses, logits, theirs, targets, weights, scale));
+                            dlogits, losses, logits, theirs, targets, weights, batch.scale));
         } else {
             for (TeacherCache.Part part : teachers.top.parts(from, to)) {
                 int first = part.from() - from;
@@ -141,7 +131,7 @@ final class PredictionLoss {
                                 targets.reshape(n, 1).rows(first, end).reshape(end - first),
                                 weights,
                                 spec.missing(),
-                                scale));
+                                batch.scale));
             }
         }
         try (Arena host = Arena.ofConfined()) {
@@ -151,7 +141,7 @@ final class PredictionLoss {
                 sums[i % 4] += copy.getAtIndex(ValueLayout.JAVA_DOUBLE, i);
             }
         }
-        if (dnormed != null) {
+        if (batch.dnormed != null) {
             tape.backward();
         }
     }

@@ -25,6 +25,8 @@ import java.util.stream.Stream;
 /// @param turned weights that the checkpoint stores as `[in, out]`
 record WriteBack(
         Checkpoint student, Lora lora, Learnt learnt, Set<String> turned, Backend backend) {
+    private static final String WEIGHT = ".weight";
+
     /// Where parameters are after they have learnt: in a model or in a file.
     interface Learnt {
         boolean has(String name);
@@ -48,8 +50,6 @@ record WriteBack(
         return new WriteBack(student, lora, learnt, turned, backend);
     }
 
-    private static final String WEIGHT = ".weight";
-
     /// The checkpoint with what is learnt at the time of each reading.
     Checkpoint checkpoint() {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
@@ -58,7 +58,7 @@ record WriteBack(
     }
 
     private Tensor tensor(String name, TensorReader original, Arena memory) {
-        String linear = name.endsWith(WEIGHT) ? name.substring(0, name.length() - 7) : name;
+        String linear = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
         if (lora != null && lora.merges() && learnt.has(linear + Lora.DOWN)) {
             return merged(name, linear, original.tensor(name), memory);
         }

@@ -5,6 +5,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Floats;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -156,21 +157,22 @@ final class Groups {
 
     /// Zero points from one stream along the outputs for each group.
     ///
+    /// @param shape of the zero points, `[out, groups]`
     /// @param groupStep words between the streams of two groups
     /// @param stride words between two words of one stream
     /// @param add to each value, modulo `2^bits`
     static Tensor unpackZeros(
             MemorySegment words,
             Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long groups,
+            Shape shape,
             long groupStep,
             long stride,
             int add,
             SegmentAllocator memory) {
-        Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
+        long groups = shape.dim(1);
+        Tensor zeros = Dequantizer.allocate(memory, DType.U8, shape.dims());
         MemorySegment bytes = zeros.bytes();
-        for (long o = 0; o < out; o++) {
+        for (long o = 0; o < shape.dim(0); o++) {
             for (long g = 0; g < groups; g++) {
                 int zero = BitStream.get(words, g * groupStep, stride, o, spec.codes().bits());
                 bytes.set(

@@ -153,11 +153,6 @@ public final class CpuBackend implements Backend {
                         OneDnn.describe());
     }
 
-    /// Which library does the dense products.
-    public String math() {
-        return dense().name();
-    }
-
     @Override
     public String device() {
         return "cpu";
