@@ -7,6 +7,7 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.UserException;
 import io.llmc.model.ResidentModel;
+import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.CheckpointCopy;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Step;
@@ -53,7 +54,11 @@ record DistillRun(
         TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
         try (ResidentModel asked =
                         teacher != null && spec.asks()
-                                ? new ResidentModel(teacher, backend, spec.length())
+                                ? new ResidentModel(
+                                        teacher,
+                                        Architectures.specOf(teacher),
+                                        backend,
+                                        spec.length())
                                 : null;
                 InsideLoss inside =
                         spec.inside().any()

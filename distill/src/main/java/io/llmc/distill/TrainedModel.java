@@ -73,7 +73,13 @@ final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
         long bytes =
                 trainable.bytes(checkpoint, algorithm)
                         + ResidentModel.copies(wide, trainable.prefix(), backend);
-        this.resident = new ResidentModel(wide, backend, spec.length(), blocks, bytes);
+        this.resident = new ResidentModel(
+                        wide,
+                        Architectures.specOf(checkpoint),
+                        backend,
+                        spec.length(),
+                        blocks,
+                        bytes);
     }
 
     private void addBlocks(DistillSpec spec) {

@@ -11,6 +11,7 @@ import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.model.ResidentModel;
+import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -51,7 +52,7 @@ class InsideLossTest {
                 Checkpoint own = Checkpoint.open(student);
                 Checkpoint other = Checkpoint.open(teacher);
                 TrainedModel model = TrainedModel.of(own, backend, spec);
-                ResidentModel asked = new ResidentModel(other, backend, 12);
+                ResidentModel asked = new ResidentModel(other, Architectures.specOf(other), backend, 12);
                 InsideLoss inside =
                         new InsideLoss(model, asked, LayerMap.of(own, other, List.of()), spec);
                 Trainer trainer =

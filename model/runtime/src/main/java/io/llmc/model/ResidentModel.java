@@ -8,7 +8,6 @@ import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Checkpoint;
 import io.llmc.formats.TensorReader;
-import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -30,8 +29,8 @@ public final class ResidentModel implements AutoCloseable {
     ///
     /// @param length tokens of a sequence
     @MustBeClosed
-    public ResidentModel(Checkpoint checkpoint, Backend backend, int length) {
-        this(checkpoint, backend, length, _ -> true, copies(checkpoint, "", backend));
+    public ResidentModel(Checkpoint checkpoint, ModelSpec spec, Backend backend, int length) {
+        this(checkpoint, spec, backend, length, _ -> true, copies(checkpoint, "", backend));
     }
 
     /// Some of its blocks.
@@ -41,8 +40,12 @@ public final class ResidentModel implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     public ResidentModel(
-            Checkpoint checkpoint, Backend backend, int length, IntPredicate chosen, long bytes) {
-        ModelSpec spec = Architectures.specOf(checkpoint);
+            Checkpoint checkpoint,
+            ModelSpec spec,
+            Backend backend,
+            int length,
+            IntPredicate chosen,
+            long bytes) {
         this.model = new LanguageModel(checkpoint, spec, backend);
         this.reader = checkpoint.reader(backend.host());
         this.arena = backend.newArena(bytes + Positions.bytes(spec, length) + (1 << 13));
