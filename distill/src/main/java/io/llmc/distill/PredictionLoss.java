@@ -108,7 +108,8 @@ final class PredictionLoss {
             tape.source(batch.normed, batch.dnormed);
         }
         Forward f = new Forward(backend, tape, tape.kept(), student.positions(), Tap.NONE, false);
-        Tensor logits = new Head(student.model()).logits(f, batch.normed.rows(from, to), vocabulary);
+        Tensor logits =
+                new Head(student.model()).logits(f, batch.normed.rows(from, to), vocabulary);
         Tensor dlogits = tape.gradient(logits);
         Tensor losses = scratch.allocate(DType.F64, new Shape(n, 4));
         Tensor targets = targets(batch.windows, from, to, scratch);

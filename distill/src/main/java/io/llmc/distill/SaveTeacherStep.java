@@ -263,11 +263,9 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         Backend backend = scope.backend();
         int piece = pieceRows(Architectures.specOf(checkpoint));
         int rows = batch * length;
-        try (ResidentModel teacher = new ResidentModel(
-                                checkpoint,
-                                Architectures.specOf(checkpoint),
-                                backend,
-                                length);
+        try (ResidentModel teacher =
+                        new ResidentModel(
+                                checkpoint, Architectures.specOf(checkpoint), backend, length);
                 TensorArena arena = backend.newArena(arenaBytes(checkpoint, rows))) {
             int[] top = new int[Math.multiplyExact(rows, topK)];
             float[] values = new float[top.length];

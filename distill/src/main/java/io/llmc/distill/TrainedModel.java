@@ -73,7 +73,8 @@ final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
         long bytes =
                 trainable.bytes(checkpoint, algorithm)
                         + ResidentModel.copies(wide, trainable.prefix(), backend);
-        this.resident = new ResidentModel(
+        this.resident =
+                new ResidentModel(
                         wide,
                         Architectures.specOf(checkpoint),
                         backend,

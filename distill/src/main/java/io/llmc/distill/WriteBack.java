@@ -58,7 +58,8 @@ record WriteBack(
     }
 
     private Tensor tensor(String name, TensorReader original, Arena memory) {
-        String linear = name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
+        String linear =
+                name.endsWith(WEIGHT) ? name.substring(0, name.length() - WEIGHT.length()) : name;
         if (lora != null && lora.merges() && learnt.has(linear + Lora.DOWN)) {
             return merged(name, linear, original.tensor(name), memory);
         }

@@ -52,7 +52,8 @@ class InsideLossTest {
                 Checkpoint own = Checkpoint.open(student);
                 Checkpoint other = Checkpoint.open(teacher);
                 TrainedModel model = TrainedModel.of(own, backend, spec);
-                ResidentModel asked = new ResidentModel(other, Architectures.specOf(other), backend, 12);
+                ResidentModel asked =
+                        new ResidentModel(other, Architectures.specOf(other), backend, 12);
                 InsideLoss inside =
                         new InsideLoss(model, asked, LayerMap.of(own, other, List.of()), spec);
                 Trainer trainer =

@@ -175,7 +175,8 @@ final class Models {
         int length = 32;
         try (Checkpoint c = Checkpoint.open(model);
                 Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
-                ResidentModel teacher = new ResidentModel(c, Architectures.specOf(c), backend, length)) {
+                ResidentModel teacher =
+                        new ResidentModel(c, Architectures.specOf(c), backend, length)) {
             int vocabulary = teacher.model().spec().vocabulary();
             int[] ids = new int[length];
             for (int i = 0; i < length; i++) {

@@ -220,17 +220,20 @@ final class GptqLayout implements WeightLayout {
             SegmentAllocator memory) {
         long words = stored.cols();
         if (version == Version.V2) {
-            return Groups.unpackZeros(stored.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
         }
         if (spec.codes().bits() == 3) {
-            return Groups.unpackZeros(stored.bytes(), spec, new Shape(out, groups), words, 1, 1, memory);
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, new Shape(out, groups), words, 1, 1, memory);
         }
         Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
         for (long i = 0; i < groups * words; i++) {
             int word = stored.bytes().getAtIndex(BitStream.WORD, i);
             raised.bytes().setAtIndex(BitStream.WORD, i, word + ones(spec));
         }
-        return Groups.unpackZeros(raised.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
+        return Groups.unpackZeros(
+                raised.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
     }
 
     /// A word of fields that are all 1: `0x11111111` for 4 bits.

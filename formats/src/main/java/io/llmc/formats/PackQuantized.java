@@ -219,7 +219,8 @@ final class PackQuantized {
                         : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
         MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
         if (dense) {
-            return Groups.unpackZeros(words, spec, new Shape(out, groups), 1, groups, 0, reader.arena());
+            return Groups.unpackZeros(
+                    words, spec, new Shape(out, groups), 1, groups, 0, reader.arena());
         }
         for (long o = 0; o < out; o++) {
             for (long g = 0; g < groups; g++) {
