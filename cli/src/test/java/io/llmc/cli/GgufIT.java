@@ -17,12 +17,14 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/// Commands on the bundled model as llama.cpp's converter would write it.
+/// Commands on the bundled model as llama.cpp's converter would write it: plain with the tokenizer
+/// beside it, and in blocks with the tokenizer inside.
 class GgufIT {
     private static final Map<String, String> PARTS =
             Map.ofEntries(
@@ -71,8 +73,26 @@ class GgufIT {
                 add(out, c.info(name), reader.tensor(name), blocks);
             }
         }
+        Path tokenizer = Cli.TALE_LLAMA.resolve("tokenizer.json");
+        if (blocks) {
+            addTokenizer(out, new ObjectMapper().readTree(tokenizer.toFile()).get("model"));
+        } else {
+            Files.copy(tokenizer, directory.resolve("tokenizer.json"));
+        }
         Files.write(directory.resolve("model.gguf"), out.toBytes());
-        Files.copy(Cli.TALE_LLAMA.resolve("tokenizer.json"), directory.resolve("tokenizer.json"));
+    }
+
+    private static void addTokenizer(GgufBytes out, JsonNode model) {
+        String[] tokens = new String[model.get("vocab").size()];
+        model.get("vocab").properties().forEach(e -> tokens[e.getValue().intValue()] = e.getKey());
+        List<String> merges =
+                model.get("merges").valueStream()
+                        .map(m -> m.isTextual() ? m.asText() : m.path(0).asText() + " " + m.path(1).asText())
+                        .toList();
+        out.text("tokenizer.ggml.model", "gpt2")
+                .text("tokenizer.ggml.pre", "gpt-2")
+                .texts("tokenizer.ggml.tokens", List.of(tokens))
+                .texts("tokenizer.ggml.merges", merges);
     }
 
     private static void add(GgufBytes out, TensorInfo info, Tensor tensor, boolean blocks) {
@@ -211,6 +231,7 @@ class GgufIT {
         assertThat(cli.exit()).isEqualTo(ExitCode.FAILED);
         assertThat(cli.err()).contains("is already quantized");
         done(Cli.run("quantize", blocks, "-o", out, "--layout", "dense", "-q"));
+        assertThat(out.resolve("tokenizer.json")).exists();
         assertThat(perplexity(out)).isEqualTo(perplexity(blocks));
     }
 }

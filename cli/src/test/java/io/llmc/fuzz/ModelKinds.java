@@ -263,7 +263,13 @@ final class ModelKinds {
         return new Kind.Reader() {
             @Override
             public Kind.Input make(SplittableRandom random) {
-                GgufBytes seed = GgufBytes.llama();
+                GgufBytes seed =
+                        GgufBytes.llama()
+                                .text("tokenizer.ggml.model", "gpt2")
+                                .text("tokenizer.ggml.pre", "llama-bpe")
+                                .texts("tokenizer.ggml.tokens", List.of("a", "b", "ab", "<s>"))
+                                .texts("tokenizer.ggml.merges", List.of("a b"))
+                                .u32("tokenizer.ggml.bos_token_id", 3);
                 for (String norm : List.of("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm")) {
                     seed.tensor(norm + ".weight", 0, new long[] {32}, ByteBuffer.allocate(128));
                 }
@@ -309,6 +315,7 @@ final class ModelKinds {
                     Verdict.describe(c);
                     Architectures.specOf(c);
                     c.names().forEach(reader::tensor);
+                    c.text("tokenizer.json");
                     reader.weight("model.layers.0.mlp.up_proj");
                 }
             }
