@@ -86,8 +86,12 @@ class GgufIT {
         String[] tokens = new String[model.get("vocab").size()];
         model.get("vocab").properties().forEach(e -> tokens[e.getValue().intValue()] = e.getKey());
         List<String> merges =
-                model.get("merges").valueStream()
-                        .map(m -> m.isTextual() ? m.asText() : m.path(0).asText() + " " + m.path(1).asText())
+                model.get("merges")
+                        .valueStream()
+                        .map(m ->
+                                m.isTextual()
+                                        ? m.asText()
+                                        : m.path(0).asText() + " " + m.path(1).asText())
                         .toList();
         out.text("tokenizer.ggml.model", "gpt2")
                 .text("tokenizer.ggml.pre", "gpt-2")
