@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
 
@@ -19,7 +20,13 @@ sealed interface Expr {
 
     /// @param more `*more`, or null
     /// @param moreNamed `**moreNamed`, or null
-    record Given(List<Expr> args, SequencedMap<String, Expr> named, Expr more, Expr moreNamed) {}
+    record Given(List<Expr> args, SequencedMap<String, Expr> named, Expr more, Expr moreNamed) {
+        static final Given NOTHING = of(List.of());
+
+        static Given of(List<Expr> args) {
+            return new Given(args, new LinkedHashMap<>(), null, null);
+        }
+    }
 
     record Call(Expr of, Given given) implements Expr {}
 

@@ -332,12 +332,6 @@ final class ExpressionParser {
         return new Expr.Given(args, named, more, moreNamed);
     }
 
-    private static final Expr.Given NOTHING = only(List.of());
-
-    private static Expr.Given only(List<Expr> args) {
-        return new Expr.Given(args, new LinkedHashMap<>(), null, null);
-    }
-
     Expr filters(Expr start) {
         Expr value = start;
         while (true) {
@@ -361,7 +355,7 @@ final class ExpressionParser {
         if (!Filters.NAMES.contains(name)) {
             names.lacks(new TemplateException(line, "there is no filter " + name));
         }
-        return new Expr.Filter(of, name, tokens.takesOperator("(") ? given() : NOTHING);
+        return new Expr.Filter(of, name, tokens.takesOperator("(") ? given() : Expr.Given.NOTHING);
     }
 
     private Expr test(Expr of) {
@@ -396,6 +390,6 @@ final class ExpressionParser {
                     case OPERATOR -> t.text().equals("[") || t.text().equals("{");
                     case TEXT, OPEN_OUTPUT, CLOSE_OUTPUT, OPEN_TAG, CLOSE_TAG, END -> false;
                 };
-        return value ? only(List.of(postfix(primary()))) : NOTHING;
+        return value ? Expr.Given.of(List.of(postfix(primary()))) : Expr.Given.NOTHING;
     }
 }
