@@ -34,7 +34,7 @@ final class DevicesCommand implements Callable<Integer> {
         List<Device> devices = wiring.devices().all();
         Table table = new Table("lll");
         devices.forEach(
-                d -> table.row(d.name(), d.usable() ? "usable" : "not usable", d.description()));
+                d -> table.row(d.name(), d.usable() ? "usable" : "not usable", Spelling.asFlags(d.description())));
         List<String> names = Op.all().map(Class::getSimpleName).sorted().toList();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("devices", devices.stream().map(DevicesCommand::json).toList());
@@ -51,6 +51,6 @@ final class DevicesCommand implements Callable<Integer> {
         return Map.of(
                 "name", device.name(),
                 "usable", device.usable(),
-                "description", device.description());
+                "description", Spelling.asFlags(device.description()));
     }
 }

@@ -2,10 +2,14 @@
 package io.llmc.cli;
 
 import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.distill.DistillStep;
 import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
@@ -21,11 +25,13 @@ import picocli.CommandLine.Parameters;
             "  llmc distill testdata/tale-llama -o out --teacher testdata/tale-llama --steps 2 --batch 2 \\",
             "      --length 64 --data testdata/tale-llama/calibration.txt"
         })
-final class DistillCommand implements Callable<Integer> {
+final class DistillCommand implements Callable<Integer>, Declaring {
     private static final String STEP = "steps.0.distill";
 
     private final Wiring wiring;
     private final LogOptions log;
+    private final DeclaredOptions training =
+            new DeclaredOptions(Map.of("distill", DistillStep.FACTORY.options()));
 
     @Parameters(
             index = "0",
@@ -35,7 +41,6 @@ final class DistillCommand implements Callable<Integer> {
                     "The student: a directory with config.json and .safetensors files, or a .gguf file.")
     private String model;
 
-    @Mixin private TrainingOptions training;
     @Mixin private TeacherCacheOptions cache;
 
     @Option(
@@ -54,6 +59,11 @@ final class DistillCommand implements Callable<Integer> {
     }
 
     @Override
+    public void declare(CommandSpec command) {
+        training.addTo(command, "training");
+    }
+
+    @Override
     public Integer call() {
         Request request = run.toRequest();
         RecipeTree tree = cache.saves() ? saving() : learning();
@@ -67,10 +77,15 @@ final class DistillCommand implements Callable<Integer> {
         TeacherCacheOptions.refuse(new Setting("model", model, "MODEL"));
         TeacherCacheOptions.refuse(new Setting("output", output, "--output"));
         save.toSettings().forEach(TeacherCacheOptions::refuse);
-        return cache.toRecipe(training.toSettings());
+        return cache.toRecipe(settings());
+    }
+
+    private List<Setting> settings() {
+        return training.toSettings("distill");
     }
 
     private RecipeTree learning() {
+        cache.requireNone();
         RecipeTree tree = new RecipeTree("recipe");
         tree.expect("model", "MODEL");
         tree.expect("output", "--output");
@@ -80,8 +95,7 @@ final class DistillCommand implements Callable<Integer> {
         tree.put(STEP, new LinkedHashMap<>(), "distill");
         tree.expect(STEP + ".teacher", "--teacher");
         tree.expect(STEP + ".data", "--data");
-        tree.putAll(STEP, training.toSettings());
-        tree.putAll(STEP, cache.toSettings());
+        tree.putAll(STEP, settings());
         return tree;
     }
 }

@@ -48,8 +48,11 @@ record ErrorHandler(Wiring wiring, LogOptions log)
     int report(Throwable e, String command) {
         int code =
                 switch (shrunk(e).orElse(e)) {
-                    case UserException user -> failed(user.getMessage(), user.hint());
-                    case FormatException format -> failed(format.getMessage(), "");
+                    case UserException user ->
+                            failed(
+                                    spelled(user.getMessage(), command),
+                                    spelled(user.hint(), command));
+                    case FormatException format -> failed(spelled(format.getMessage(), command), "");
                     case OutOfDeviceMemoryException memory ->
                             failed(
                                     "out of memory: " + memory.getMessage(),
@@ -74,7 +77,7 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                                     "out of Java heap: " + heap.getMessage(),
                                     "set LLMC_JAVA_OPTS=-Xmx4g, or another size");
                     case RecipeException recipe -> {
-                        say(recipe.getMessage());
+                        say(spelled(recipe.getMessage(), command));
                         hint(command);
                         yield ExitCode.USAGE;
                     }
@@ -112,6 +115,11 @@ record ErrorHandler(Wiring wiring, LogOptions log)
         return e instanceof InternalError
                 && e.getMessage() != null
                 && e.getMessage().contains("unsafe memory access");
+    }
+
+    /// Who runs a recipe looks for a key; everybody else for a flag.
+    private static String spelled(String text, String command) {
+        return command.endsWith(" run") ? Spelling.asKeys(text) : Spelling.asFlags(text);
     }
 
     private int failed(String message, String hint) {

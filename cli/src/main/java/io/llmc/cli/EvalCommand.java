@@ -3,13 +3,16 @@ package io.llmc.cli;
 
 import io.llmc.backend.Backend;
 import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalSpec;
-import io.llmc.evaluation.Evaluator;
-import io.llmc.evaluation.LogitsDump;
+import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.SaveLogitsStep;
 import io.llmc.pipeline.Inputs;
-import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.Step;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -55,47 +58,43 @@ final class EvalCommand implements Callable<Integer> {
         Path directory = model.toPath();
         Optional<EvalSpec> spec = measure.toEvalSpec(directory);
         Optional<LogitsOptions.Files> files = logits.toFiles();
-        if (spec.isEmpty() && files.isEmpty()) {
+        List<Step> steps = new ArrayList<>();
+        files.ifPresent(f -> steps.add(new SaveLogitsStep(f.inputIds(), f.saveLogits())));
+        spec.ifPresent(s -> steps.add(EvaluateStep.of(s)));
+        if (steps.isEmpty()) {
             throw new RecipeException(
                     "--data", "a text is needed, or --input-ids and --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
-        Inputs inputs = inputs(directory, spec, files);
-        console.requireUnread(inputs);
-        files.ifPresent(f -> inputs.requireUnread(f.saveLogits(), "--save-logits"));
+        Recipe recipe = Recipe.measuring(directory, steps);
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), wiring.version(), false);
+        console.requireUnread(run.inputs());
+        files.ifPresent(f -> run.inputs().requireUnread(f.saveLogits(), "--save-logits"));
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
+        long memory = where.options().memory();
         try (Backend backend = wiring.devices().open(where, progress)) {
             if (dryRun) {
-                plan(console, backend, where, progress, directory, files, spec);
+                plan(console, directory, run.preview(backend, memory, progress));
                 return ExitCode.OK;
             }
-            files.ifPresent(f ->
-                    new LogitsDump(backend, progress, where.options().memory())
-                            .run(directory, f.inputIds(), f.saveLogits()));
-            spec.map(new Evaluator(backend, progress, where.options().memory())::evaluate)
-                    .map(EvalReport::new)
-                    .ifPresent(report -> console.result(report.text(), report.json()));
+            run.run(
+                    backend,
+                    memory,
+                    progress,
+                    outcomes -> {
+                        if (outcomes.getLast() instanceof EvalResult measured) {
+                            EvalReport report = new EvalReport(measured);
+                            console.result(report.text(), report.json());
+                        }
+                    });
         }
         return ExitCode.OK;
     }
 
-    private void plan(
-            Console console,
-            Backend backend,
-            DeviceSpec where,
-            Progress progress,
-            Path directory,
-            Optional<LogitsOptions.Files> files,
-            Optional<EvalSpec> spec) {
-        long cap = where.options().memory();
-        long dump =
-                files.map(f ->
-                                new LogitsDump(backend, progress, cap)
-                                        .bytes(directory, f.inputIds()))
-                        .orElse(0L);
+    private static void plan(Console console, Path directory, RecipeRun.Preview preview) {
         long bytes =
-                Math.max(dump, spec.map(new Evaluator(backend, progress, cap)::bytes).orElse(0L));
+                preview.needs().stream().mapToLong(n -> n.bytes().orElse(0)).max().orElse(0);
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", directory.toString());
         json.put("peak_bytes", bytes);
@@ -103,22 +102,5 @@ final class EvalCommand implements Callable<Integer> {
                 "dry run: nothing is measured\n\n"
                         + new Table("ll").row("memory", PlanReport.memory(bytes)),
                 json);
-    }
-
-    private static Inputs inputs(
-            Path model, Optional<EvalSpec> spec, Optional<LogitsOptions.Files> files) {
-        List<Input> all = new ArrayList<>(List.of(new Input("the model", model, false)));
-        spec.ifPresent(s -> {
-            add(all, "the original", s.against());
-            add(all, "the text", s.data());
-        });
-        files.ifPresent(f -> add(all, "the input ids", f.inputIds()));
-        return Inputs.of(all);
-    }
-
-    private static void add(List<Input> all, String role, Path path) {
-        if (path != null) {
-            all.add(new Input(role, path, false));
-        }
     }
 }

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import picocli.CommandLine.ParseResult;
 import picocli.CommandLine;
 import picocli.CommandLine.Help;
 import picocli.CommandLine.IHelpSectionRenderer;
@@ -12,7 +13,8 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 import picocli.CommandLine.Model.UsageMessageSpec;
 
-/// The list of options in `--help`: a heading a mixin, named after the mixin's field.
+/// The list of options in `--help`: a heading a mixin, named after the mixin's field. Beside
+/// `--method` the options of that method alone.
 final class GroupedOptions implements IHelpSectionRenderer {
     /// What picocli calls its own mixin of --help and --version.
     private static final String STANDARD_HELP = "mixinStandardHelpOptions";
@@ -30,10 +32,16 @@ final class GroupedOptions implements IHelpSectionRenderer {
         CommandSpec command = help.commandSpec();
         List<OptionSpec> rest = new ArrayList<>(command.options());
         StringBuilder text = new StringBuilder();
-        for (Map.Entry<String, CommandSpec> mixin : command.mixins().entrySet()) {
-            if (!mixin.getKey().equals(STANDARD_HELP) && command.parent() != null) {
-                rest.removeAll(mixin.getValue().options());
-                append(text, help, heading(mixin.getKey()), mixin.getValue().options());
+        // What a command is about comes first: it is declared beside the methods, in no class.
+        for (boolean declared : new boolean[] {true, false}) {
+            for (Map.Entry<String, CommandSpec> mixin : command.mixins().entrySet()) {
+                CommandSpec group = mixin.getValue();
+                if (!mixin.getKey().equals(STANDARD_HELP)
+                        && command.parent() != null
+                        && declared == (group.userObject() == null)) {
+                    rest.removeAll(group.options());
+                    append(text, help, heading(mixin.getKey()), group.options());
+                }
             }
         }
         List<OptionSpec> own = new ArrayList<>();
@@ -59,12 +67,20 @@ final class GroupedOptions implements IHelpSectionRenderer {
         return Character.toUpperCase(field.charAt(0)) + field.substring(1);
     }
 
+    /// The method that was named beside --help; empty for none.
+    private static String method(CommandSpec command) {
+        ParseResult parsed = command.commandLine().getParseResult();
+        return parsed == null ? "" : parsed.matchedOptionValue(MethodOptions.METHOD, "");
+    }
+
     private static void append(
             StringBuilder text, Help help, String heading, List<OptionSpec> options) {
-        List<OptionSpec> shown = new ArrayList<>(options);
+        List<OptionSpec> shown = new ArrayList<>();
+        String method = method(help.commandSpec());
         for (OptionSpec option : options) {
-            if (option.hidden()) {
-                shown.remove(option);
+            OptionSpec ofMethod = DeclaredOptions.of(option, method);
+            if (!option.hidden() && ofMethod != null) {
+                shown.add(ofMethod);
             }
         }
         if (shown.isEmpty()) {

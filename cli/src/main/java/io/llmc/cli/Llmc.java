@@ -71,7 +71,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new CompletionCommand(wiring));
         line.getCommandSpec().version("llmc " + wiring.version());
         format(line);
-        line.getSubcommands().values().forEach(Llmc::format);
+        line.getSubcommands().values().forEach(Llmc::prepare);
         ErrorHandler errors = new ErrorHandler(wiring, llmc.log);
         int columns = wiring.columns() == 0 ? WIDEST_HELP : wiring.columns();
         // Names that begin with @ are names.
@@ -91,6 +91,13 @@ public final class Llmc implements Callable<Integer> {
                 .setParameterExceptionHandler(errors)
                 .setUsageHelpWidth(Math.clamp(columns, NARROWEST_HELP, WIDEST_HELP))
                 .setHelpSectionMap(GroupedOptions.sections(line));
+    }
+
+    private static void prepare(CommandLine command) {
+        if (command.getCommand() instanceof Declaring declaring) {
+            declaring.declare(command.getCommandSpec());
+        }
+        format(command);
     }
 
     private static void format(CommandLine line) {

@@ -32,7 +32,7 @@ final class OnceProgress implements Progress {
     @Override
     public synchronized void note(String line) {
         if (noted.add(line)) {
-            progress.note(line);
+            progress.note(Spelling.asFlags(line));
         }
     }
 }

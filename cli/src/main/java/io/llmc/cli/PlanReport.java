@@ -31,8 +31,10 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
     String text(boolean verbose) {
         StringBuilder text = new StringBuilder();
         text.append(
-                "dry run: %s -> %s, nothing is written\n"
-                        .formatted(recipe.model(), recipe.output()));
+                recipe.output() == null
+                        ? "dry run: %s, nothing is measured\n".formatted(recipe.model())
+                        : "dry run: %s -> %s, nothing is written\n"
+                                .formatted(recipe.model(), recipe.output()));
         plan.ifPresent(p ->
                 text.append('\n')
                         .append(layers(p, verbose))
@@ -121,7 +123,9 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
     SequencedMap<String, Object> json() {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", recipe.model().toString());
-        json.put("output", recipe.output().toString());
+        if (recipe.output() != null) {
+            json.put("output", recipe.output().toString());
+        }
         plan.ifPresent(p -> {
             json.put("input_bytes", p.inputBytes());
             json.put("output_bytes", p.outputBytes());

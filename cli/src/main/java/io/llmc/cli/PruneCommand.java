@@ -2,10 +2,14 @@
 package io.llmc.cli;
 
 import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.Recipe;
+import io.llmc.prune.PrunePasses;
 import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 
 @Command(
         name = "prune",
@@ -20,14 +24,15 @@ import picocli.CommandLine.Mixin;
             "  llmc prune testdata/tale-llama -o out --method wanda --sparsity 0.5 \\",
             "      --calib-data testdata/tale-llama/calibration.txt"
         })
-final class PruneCommand implements Callable<Integer> {
+final class PruneCommand implements Callable<Integer>, Declaring {
     private final Wiring wiring;
     private final LogOptions log;
+    private final DeclaredOptions calibration =
+            new DeclaredOptions(Map.of("calibration", Recipe.CALIBRATION));
+    private final MethodOptions method = new MethodOptions(PrunePasses.ALL, "sparsegpt");
 
     @Mixin private ModelOptions model;
-    @Mixin private PruningOptions pruning;
-    @Mixin private TargetOptions layers;
-    @Mixin private CalibrationOptions calibration;
+    @Mixin private ComparisonOptions comparison;
     @Mixin private OutputOptions output;
     @Mixin private DeviceOptions device;
     @Mixin private RecipeOptions run;
@@ -38,21 +43,26 @@ final class PruneCommand implements Callable<Integer> {
     }
 
     @Override
+    public void declare(CommandSpec command) {
+        method.addTo(command);
+        calibration.addTo(command, "calibration");
+    }
+
+    @Override
     public Integer call() {
         Request request = run.toRequest();
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
-        tree.putAll("calibration", calibration.toSettings());
+        tree.putAll("calibration", calibration.toSettings("calibration"));
         tree.expect("calibration", "--calib-data");
-        String pass = "steps.0.sweep.0." + pruning.toMethod();
-        tree.put(pass, new LinkedHashMap<>(), "--method");
-        tree.putAll(pass, pruning.toSettings());
-        tree.putAll(pass, layers.toSettings());
-        tree.putAll("steps.1.evaluate", pruning.toEvaluation(model.toPath()));
+        String pass = "steps.0.sweep.0." + method.toMethod();
+        tree.put(pass, new LinkedHashMap<>(), MethodOptions.METHOD);
+        tree.putAll(pass, method.toSettings());
+        tree.putAll("steps.1.evaluate", comparison.toSettings(model.toPath()));
         request.changes().forEach(change -> tree.set(pass, change));
         // What a method lacks is named by its flag.
-        pruning.toSettings().forEach(s -> tree.expect(pass + "." + s.key(), s.flag()));
+        method.toSettings().forEach(s -> tree.expect(pass + "." + s.key(), s.flag()));
         tree.expect("steps.1.evaluate.data", "--data");
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);

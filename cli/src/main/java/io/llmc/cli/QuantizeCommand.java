@@ -2,10 +2,14 @@
 package io.llmc.cli;
 
 import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.pipeline.Recipe;
+import io.llmc.quantize.QuantizePasses;
 import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 
 @Command(
         name = "quantize",
@@ -19,15 +23,17 @@ import picocli.CommandLine.Mixin;
             "  llmc quantize testdata/tale-llama -o out --method gptq --bits 4 --group-size 64 \\",
             "      --calib-data testdata/tale-llama/calibration.txt"
         })
-final class QuantizeCommand implements Callable<Integer> {
+final class QuantizeCommand implements Callable<Integer>, Declaring {
+    /// What becomes of a packed model that is to be plain, whatever method is asked for.
+    private static final String UNPACK = "unpack";
+
     private final Wiring wiring;
     private final LogOptions log;
+    private final DeclaredOptions calibration =
+            new DeclaredOptions(Map.of("calibration", Recipe.CALIBRATION));
+    private final MethodOptions method = new MethodOptions(QuantizePasses.ALL, "gptq");
 
     @Mixin private ModelOptions model;
-    @Mixin private MethodOptions method;
-    @Mixin private QuantizationOptions quantization;
-    @Mixin private TargetOptions layers;
-    @Mixin private CalibrationOptions calibration;
     @Mixin private OutputOptions output;
     @Mixin private DeviceOptions device;
     @Mixin private RecipeOptions run;
@@ -38,24 +44,25 @@ final class QuantizeCommand implements Callable<Integer> {
     }
 
     @Override
+    public void declare(CommandSpec command) {
+        method.addTo(command);
+        calibration.addTo(command, "calibration");
+    }
+
+    @Override
     public Integer call() {
         Request request = run.toRequest();
-        boolean plain = output.toDense() && model.toPacked();
-        String name = plain ? MethodOptions.UNPACK : method.toName();
-        String pass = "steps.0.sweep.0." + name;
+        boolean rounds = !(output.toDense() && model.toPacked()); // what is packed is not again
+        String pass = "steps.0.sweep.0." + (rounds ? method.toMethod() : UNPACK);
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
-        boolean rounds = !plain; // what is packed is not rounded again
         if (rounds) {
-            tree.putAll("calibration", calibration.toSettings());
+            tree.putAll("calibration", calibration.toSettings("calibration"));
             tree.expect("calibration", "--calib-data");
         }
-        tree.put(pass, new LinkedHashMap<>(), "--method");
-        if (rounds) {
-            tree.putAll(pass, quantization.toSettings());
-        }
-        tree.putAll(pass, layers.toSettings());
+        tree.put(pass, new LinkedHashMap<>(), MethodOptions.METHOD);
+        tree.putAll(pass, rounds ? method.toSettings() : method.toTargets());
         request.changes().forEach(change -> tree.set(pass, change));
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);

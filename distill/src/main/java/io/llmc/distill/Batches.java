@@ -61,7 +61,7 @@ final class Batches {
                                         windows[s],
                                         spec.length(),
                                         held[s]),
-                        "give a longer text, lower --length or lower --holdout");
+                        "give a longer text, lower {length} or lower {holdout}");
             }
             sources[s] = new Source(texts.get(s), training, held[s], first);
             first = Math.addExact(first, windows[s]);

@@ -58,7 +58,7 @@ record BlockwiseMemory(boolean spills, long bytes) {
                         Math.max(
                                 writing,
                                 around + healing + mine.spill() + theirs.spill() + kernels));
-        Sizes.requireWithin(cap, Math.min(resident, spilled), "lower --batch or --length");
+        Sizes.requireWithin(cap, Math.min(resident, spilled), "lower {batch} or {length}");
         return new BlockwiseMemory(true, spilled);
     }
 }

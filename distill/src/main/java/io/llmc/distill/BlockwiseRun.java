@@ -91,7 +91,7 @@ final class BlockwiseRun {
             throw new UserException(
                     "the student's blocks give %,d channels and the teacher's %,d"
                             .formatted(mine, theirs),
-                    "leave --blockwise out, or learn with --hidden, which projects");
+                    "leave {blockwise} out, or learn with {hidden}, which projects");
         }
     }
 

@@ -112,7 +112,7 @@ final class CacheWriter implements AutoCloseable {
                                         (long) done * length + t,
                                         values[at + row.topK() - 1],
                                         values[at]),
-                        "check the teacher with llmc eval; a smaller --top-k leaves out tokens that it rules out");
+                        "check the teacher with llmc eval; a smaller {topK} leaves out tokens that it rules out");
             }
             row.encode(window, top, values, at);
         }

@@ -83,7 +83,7 @@ final class CachedText {
             throw new UserException(
                     "%s is not the text that the teacher of %s was asked about"
                             .formatted(data, cache.directory()),
-                    "leave --data out, or save the teacher's predictions of that text");
+                    "leave {data} out, or save the teacher's predictions of that text");
         }
     }
 }

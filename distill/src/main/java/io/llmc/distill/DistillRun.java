@@ -137,7 +137,7 @@ record DistillRun(
         if (Double.isInfinite(state.best())) {
             throw new UserException(
                     "the loss on the held-out windows was never a finite number",
-                    "lower --lr and pass --force to begin anew, or look at the teacher with llmc"
+                    "lower {lr} and pass {force} to begin anew, or look at the teacher with llmc"
                             + " eval");
         }
         if (TrainState.restoreWeights(bestFile(), model) == null) {
@@ -152,7 +152,7 @@ record DistillRun(
         StepMemory memory =
                 StepMemory.of(student, teacher, header, spec, scope.backend(), scope.memory());
         if (memory.checkpoints() && !spec.checkpointBlocks()) {
-            scope.progress().note("to keep to --memory, every block runs twice");
+            scope.progress().note("to keep to {memory}, every block runs twice");
         }
         return memory;
     }
@@ -206,7 +206,7 @@ record DistillRun(
             throw new UserException(
                     "step %d: the loss has risen to %.3g, more than %.0f times what it began with"
                             .formatted(step, loss, DIVERGED),
-                    "lower --lr and pass --force to begin anew; the last good state is kept in "
+                    "lower {lr} and pass {force} to begin anew; the last good state is kept in "
                             + work());
         }
     }

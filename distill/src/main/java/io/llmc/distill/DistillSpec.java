@@ -125,13 +125,13 @@ public record DistillSpec(
             throw new UserException(
                     "windows of %,d tokens are asked for, and those of %s have %,d"
                             .formatted(length, teacherCache, cache.length()),
-                    "leave --length out, or save the teacher's predictions with that --length");
+                    "leave {length} out, or save the teacher's predictions with that {length}");
         }
         if (loss.asksTeacher() && loss.temperature() != cache.temperature()) {
             throw new UserException(
                     "the temperature is %s, and that of %s is %s"
                             .formatted(loss.temperature(), teacherCache, cache.temperature()),
-                    "pass --temperature " + cache.temperature());
+                    "pass {temperature} " + cache.temperature());
         }
         return new DistillSpec(
                 teacher,

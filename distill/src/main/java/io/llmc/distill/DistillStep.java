@@ -29,11 +29,6 @@ import java.util.function.LongSupplier;
 
 /// A student learns the next-token predictions of its teacher.
 ///
-///     - distill: {teacher: DIR, data: train.txt, order: shuffled, steps: 500, batch: 8, length: 256, lr: 3e-4,
-///                 warmup: 20, schedule: cosine, lrEnd: 0.1, loss: {kl: 1, temperature: 1},
-///                 optimizer: adamw, weightDecay: 0, clip: 1, accumulate: 1, train: [], seed: 0, holdout: 8, every: 50,
-///                 patience: 0, saveEvery: 50, saveMinutes: 10, checkpointBlocks: false}
-///
 /// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be packed.
 /// `blockwise: true` lets every block learn on its own; `map: [0, 2]` names the teacher's blocks.
 /// `teacherCache: DIR` stands in the place of `teacher`, and may of `data`.
@@ -55,6 +50,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
                           steps: 20
                           length: 128
                     """,
+                    DistillOptions.ALL,
                     o -> new DistillStep(DistillSpec.read(o.section("distill")), System::nanoTime));
 
     private static final TypeReference<SequencedMap<String, Object>> SHOWN =
@@ -81,7 +77,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     @Override
     public void check(Context context) {
         for (DistillSpec.Part part : spec.data()) {
-            TextFiles.requireFile(part.file(), "--data and --mix name texts: .txt or .jsonl");
+            TextFiles.requireFile(part.file(), "{data} and {mix} name texts: .txt or .jsonl");
         }
         try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});
                 Checkpoint teacher = openTeacher(_ -> {});
@@ -95,6 +91,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
 
     @Override
     public Plan plan(Context context) {
+        check(context);
         long bytes = memory(context.model(), context.backend(), context.memory());
         return Plan.of(bytes, () -> run(context));
     }
@@ -273,7 +270,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     }
 
     private void requirePositions(Checkpoint c) {
-        Architectures.specOf(c).requirePositions(spec.length(), c.directory(), "lower --length");
+        Architectures.specOf(c).requirePositions(spec.length(), c.directory(), "lower {length}");
     }
 
     private static List<Path> inputs(Checkpoint student, Checkpoint teacher, TeacherCache cache) {

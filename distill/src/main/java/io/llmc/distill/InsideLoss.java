@@ -80,7 +80,7 @@ final class InsideLoss implements AutoCloseable {
                                         mine.window(),
                                         heads(theirs),
                                         theirs.window()),
-                        "attention can only be compared head by head: leave --attention out");
+                        "attention can only be compared head by head: leave {attention} out");
             }
         }
     }

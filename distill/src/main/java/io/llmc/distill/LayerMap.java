@@ -52,7 +52,7 @@ record LayerMap(List<Integer> counterparts, int teachers, String found) {
         boolean rising = IntStream.range(1, map.size()).allMatch(i -> map.get(i - 1) < map.get(i));
         if (map.size() != students || !rising || map.getFirst() < 0 || map.getLast() >= teachers) {
             throw new UserException(
-                    "--map %s is no rising list of %d blocks between 0 and %d"
+                    "{map} %s is no rising list of %d blocks between 0 and %d"
                             .formatted(map, students, teachers - 1),
                     "name one of the teacher's blocks for each of the student's");
         }

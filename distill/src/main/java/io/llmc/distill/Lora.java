@@ -35,12 +35,9 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
 
     /// Null where none is asked for.
     static Lora read(Options o) {
-        int rank = o.integer("lora", 0);
-        double alpha = o.decimal("loraAlpha", 2.0 * rank);
-        if (rank < 0) {
-            throw o.error("lora", "lora is %d, expected a rank of at least 1".formatted(rank));
-        }
-        boolean adapter = o.flag("adapter", false);
+        int rank = DistillOptions.LORA.read(o);
+        Double alpha = DistillOptions.LORA_ALPHA.read(o);
+        boolean adapter = DistillOptions.ADAPTER.read(o);
         if (adapter && rank == 0) {
             throw o.error("adapter", "an adapter is what lora trains; set lora to its rank");
         }
@@ -49,12 +46,14 @@ record Lora(int rank, double alpha, Targets targets, boolean merges) {
                 throw o.error(key, key + " would change nothing: lora is not given");
             }
         }
-        return rank == 0 ? null : new Lora(rank, alpha, targets(o), !adapter);
+        return rank == 0
+                ? null
+                : new Lora(rank, alpha == null ? 2.0 * rank : alpha, targets(o), !adapter);
     }
 
     private static Targets targets(Options o) {
         NamePatterns.read(o, "loraTargets");
-        return Targets.of("--lora-targets", o.texts("loraTargets"));
+        return Targets.of("{loraTargets}", DistillOptions.LORA_TARGETS.read(o));
     }
 
     /// The linear layers of a model that get one.

@@ -61,7 +61,7 @@ final class Optimizer {
         throw new UserException(
                 "%s: the loss is %s and the norm of the gradients %s%s"
                         .formatted(where, loss, norm, cause),
-                "lower --lr and pass --force to begin anew, or make the student again if its file"
+                "lower {lr} and pass {force} to begin anew, or make the student again if its file"
                         + " holds such values; the last good state is kept in "
                         + work);
     }
@@ -72,7 +72,7 @@ final class Optimizer {
                 .ifPresent(cause -> {
                     throw new UserException(
                             "%s: %s".formatted(where, cause),
-                            "lower --lr and pass --force to begin anew; the last good state is kept"
+                            "lower {lr} and pass {force} to begin anew; the last good state is kept"
                                     + " in "
                                     + work);
                 });

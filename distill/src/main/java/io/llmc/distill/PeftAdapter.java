@@ -40,7 +40,7 @@ record PeftAdapter(Checkpoint student, Lora lora, Path base) {
                     throw new UserException(
                             "peft cannot load an adapter of %s, because transformers keeps the experts of a block in one tensor"
                                     .formatted(name),
-                            "pass --lora-targets '*self_attn*', or leave --adapter out to merge them");
+                            "pass {loraTargets} '*self_attn*', or leave {adapter} out to merge them");
                 });
     }
 

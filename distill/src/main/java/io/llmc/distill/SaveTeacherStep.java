@@ -15,6 +15,7 @@ import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Journal;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
@@ -41,13 +42,26 @@ import java.util.SequencedMap;
 
 /// A teacher is asked once about a text; its answers are kept for any number of students.
 ///
-///     - save-teacher: {data: train.txt, topK: 64, length: 256, temperature: 1}
-///
 /// @param data text: .txt, or .jsonl with "text"
 /// @param topK log-probabilities kept of each prediction
 /// @param length tokens of a window
 /// @param temperature of the softmax that they are taken from
 public record SaveTeacherStep(Path data, int topK, int length, float temperature) implements Step {
+    private static final Option<Path> DATA =
+            Option.path(
+                    "data", "FILE", "Text: .txt, or .jsonl with \"text\" or \"messages\".");
+
+    private static final Option<Integer> TOP_K =
+            DistillOptions.count(
+                    "topK", 64, "Predictions to keep of each token (default: %s).");
+
+    private static final Option<Integer> LENGTH =
+            DistillOptions.count("length", 256, "Tokens of a window (default: %s).");
+
+    private static final Option<Double> TEMPERATURE =
+            DistillOptions.positive(
+                    "temperature", 1, "Of the softmax that they are taken from (default: %s).");
+
     public static final Step.Factory FACTORY =
             new Step.Factory(
                     "save-teacher",
@@ -61,6 +75,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                           topK: 64
                           length: 128
                     """,
+                    List.of(DATA, TOP_K, LENGTH, TEMPERATURE),
                     SaveTeacherStep::read);
 
     /// Tokens that the teacher sees at a time, about.
@@ -71,21 +86,9 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     private static SaveTeacherStep read(Options item) {
         Options o = item.section("saveTeacher");
-        double temperature = o.decimal("temperature", 1);
-        if (!(temperature > 0)) {
-            throw o.error(
-                    "temperature", "temperature is %s, expected above 0".formatted(temperature));
-        }
+        Path data = DATA.required(o);
         return new SaveTeacherStep(
-                o.path("data"), count(o, "topK", 64), count(o, "length", 256), (float) temperature);
-    }
-
-    private static int count(Options o, String key, int absent) {
-        int value = o.integer(key, absent);
-        if (value < 1) {
-            throw o.error(key, "%s is %d, expected at least 1".formatted(key, value));
-        }
-        return value;
+                data, TOP_K.read(o), LENGTH.read(o), TEMPERATURE.read(o).floatValue());
     }
 
     @Override
@@ -100,7 +103,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     @Override
     public void check(Context context) {
-        TextFiles.requireFile(data, "--data names a text: .txt or .jsonl");
+        TextFiles.requireFile(data, "{data} names a text: .txt or .jsonl");
         try (Checkpoint teacher = ModelDirectory.open(context.model(), _ -> {})) {
             requireFits(teacher);
         }
@@ -108,17 +111,17 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     private void requireFits(Checkpoint teacher) {
         ModelSpec spec = Architectures.specOf(teacher);
-        spec.requirePositions(length, teacher.directory(), "lower --length");
+        spec.requirePositions(length, teacher.directory(), "lower {length}");
         if (topK > spec.vocabulary()) {
             throw new UserException(
                     "the top %,d of %,d tokens are asked for".formatted(topK, spec.vocabulary()),
-                    "lower --top-k");
+                    "lower {topK}");
         }
         if (new CacheRow(spec.vocabulary(), topK).bytes() > CacheHeader.MAX_WINDOW / length) {
             throw new UserException(
                     "a window of %,d tokens with %,d predictions each takes more than 1 GiB"
                             .formatted(length, topK),
-                    "lower --top-k or --length");
+                    "lower {topK} or {length}");
         }
     }
 
@@ -143,6 +146,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
 
     @Override
     public Plan plan(Context context) {
+        check(context);
         long bytes = memory(context.model(), context.backend(), context.memory());
         return Plan.of(bytes, () -> run(context));
     }
@@ -203,7 +207,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                 throw new UserException(
                         "%s has %,d tokens, less than a window of %,d"
                                 .formatted(data, ids.length, length),
-                        "give a longer text or lower --length");
+                        "give a longer text or lower {length}");
             }
             return Arrays.copyOf(ids, ids.length / length * length);
         }

@@ -3,6 +3,7 @@ package io.llmc.distill;
 
 import io.llmc.backend.LossOp;
 import io.llmc.pipeline.NamePatterns;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
 import java.util.List;
@@ -19,7 +20,7 @@ final class SpecReader {
     private SpecReader() {}
 
     static DistillSpec read(Options o) {
-        boolean blockwise = o.flag("blockwise", false);
+        boolean blockwise = DistillOptions.BLOCKWISE.read(o);
         Options loss = o.section("loss");
         if (blockwise) {
             String why = "with blockwise every block learns its teacher's output";
@@ -29,18 +30,18 @@ final class SpecReader {
         boolean named = WEIGHTS.stream().anyMatch(loss::has);
         LossOp.LossWeights weights =
                 new LossOp.LossWeights(
-                        weight(loss, "kl", named ? 0 : 1),
-                        weight(loss, "reverseKl", 0),
-                        weight(loss, "jsd", 0),
-                        weight(loss, "ce", 0),
-                        positive(loss, "temperature", 1),
-                        between(loss, "beta", 0.5));
+                        named ? number(DistillOptions.KL, loss) : 1,
+                        number(DistillOptions.REVERSE_KL, loss),
+                        number(DistillOptions.JSD, loss),
+                        number(DistillOptions.CE, loss),
+                        number(DistillOptions.TEMPERATURE, loss),
+                        number(DistillOptions.BETA, loss));
         DistillSpec.Inside inside =
                 new DistillSpec.Inside(
-                        weight(loss, "hidden", 0),
-                        loss.choice("distance", LossOp.Distance.class, LossOp.Distance.MSE),
-                        weight(loss, "attention", 0),
-                        o.integers("map"));
+                        number(DistillOptions.HIDDEN, loss),
+                        DistillOptions.DISTANCE.read(loss),
+                        number(DistillOptions.ATTENTION, loss),
+                        DistillOptions.MAP.read(o));
         if (!weights.asksTeacher() && weights.ce() == 0 && !inside.any()) {
             throw loss.error("kl", "all losses have the weight 0, so there is nothing to learn");
         }
@@ -57,7 +58,7 @@ final class SpecReader {
             refuse(loss, List.of("temperature"), "no loss asks the teacher's predictions");
             refuse(o, List.of("missing"), "no loss asks the teacher's predictions");
         }
-        int holdout = notNegative(o, "holdout", 8);
+        int holdout = DistillOptions.HOLDOUT.read(o);
         if (holdout == 0) {
             refuse(o, List.of("patience"), "no window is held out");
         }
@@ -66,9 +67,9 @@ final class SpecReader {
         if (lora != null && o.has("train")) {
             throw o.error("train", "lora trains its adapters alone; leave train out");
         }
-        int steps = count(o, "steps", 500);
-        int batch = count(o, "batch", 8);
-        int length = o.has("length") ? count(o, "length", 256) : 256;
+        int steps = DistillOptions.STEPS.read(o);
+        int batch = DistillOptions.BATCH.read(o);
+        int length = DistillOptions.LENGTH.read(o);
         if ((long) batch * length > MOST_TOKENS) {
             throw o.error(
                     "batch",
@@ -88,43 +89,37 @@ final class SpecReader {
             o.text("teacher");
         }
         return new DistillSpec(
-                o.path("teacher", (Path) null),
-                o.path("teacherCache", (Path) null),
+                DistillOptions.TEACHER.read(o),
+                DistillOptions.TEACHER_CACHE.read(o),
                 missing(o, weights),
                 data(o, cached),
-                o.choice("order", DistillSpec.Order.class, DistillSpec.Order.SHUFFLED),
+                DistillOptions.ORDER.read(o),
                 steps,
                 batch,
                 cached && !o.has("length") ? 0 : length,
-                count(o, "accumulate", 1),
+                DistillOptions.ACCUMULATE.read(o),
                 weights,
                 new DistillSpec.Rate(
-                        positive(o, "lr", 3e-4),
-                        notNegative(o, "warmup", Math.min(20, steps / 10)),
-                        o.choice(
-                                "schedule",
-                                DistillSpec.Schedule.class,
-                                DistillSpec.Schedule.COSINE),
-                        within(o, "lrEnd", 0.1, 0, 1)),
+                        number(DistillOptions.LR, o),
+                        warmup(o, steps),
+                        DistillOptions.SCHEDULE.read(o),
+                        number(DistillOptions.LR_END, o)),
                 new DistillSpec.Adam(
-                        o.choice(
-                                "optimizer",
-                                DistillSpec.Algorithm.class,
-                                DistillSpec.Algorithm.ADAMW),
-                        within(o, "beta1", 0.9, 0, 0.9999999),
-                        within(o, "beta2", 0.999, 0, 0.9999999),
-                        positive(o, "eps", 1e-8),
-                        within(o, "weightDecay", 0, 0, Float.MAX_VALUE),
-                        within(o, "clip", 1, 0, Float.MAX_VALUE)),
-                o.texts("train"),
+                        DistillOptions.OPTIMIZER.read(o),
+                        number(DistillOptions.BETA1, o),
+                        number(DistillOptions.BETA2, o),
+                        number(DistillOptions.EPS, o),
+                        number(DistillOptions.WEIGHT_DECAY, o),
+                        number(DistillOptions.CLIP, o)),
+                DistillOptions.TRAIN.read(o),
                 lora,
-                o.whole("seed", 0),
+                DistillOptions.SEED.read(o),
                 holdout,
-                count(o, "every", 50),
-                notNegative(o, "patience", 0),
-                count(o, "saveEvery", 50),
-                minutes(o),
-                o.flag("checkpointBlocks", false),
+                DistillOptions.EVERY.read(o),
+                DistillOptions.PATIENCE.read(o),
+                DistillOptions.SAVE_EVERY.read(o),
+                DistillOptions.SAVE_MINUTES.read(o),
+                DistillOptions.CHECKPOINT_BLOCKS.read(o),
                 blockwise,
                 inside);
     }
@@ -142,7 +137,7 @@ final class SpecReader {
         if (o.has("data")) {
             throw o.error("mix", "data and mix are both given; leave one out");
         }
-        List<DistillSpec.Part> parts = o.texts("mix").stream().map(text -> part(o, text)).toList();
+        List<DistillSpec.Part> parts = DistillOptions.MIX.read(o).stream().map(text -> part(o, text)).toList();
         if (parts.isEmpty() || parts.size() > MOST) {
             throw o.error(
                     "mix", "mix has %d files, expected 1 to %d".formatted(parts.size(), MOST));
@@ -168,7 +163,7 @@ final class SpecReader {
         if (o.has("missing") && !o.has("teacherCache")) {
             throw o.error("missing", "only a teacherCache lacks probability");
         }
-        LossOp.Missing missing = o.choice("missing", LossOp.Missing.class, LossOp.Missing.REST);
+        LossOp.Missing missing = DistillOptions.MISSING.read(o);
         if (missing == LossOp.Missing.ZERO && weights.reverse() != 0) {
             throw o.error("missing", "with zero the reverse KL is infinite; choose rest");
         }
@@ -183,59 +178,12 @@ final class SpecReader {
         }
     }
 
-    private static float weight(Options loss, String key, double absent) {
-        double value = loss.decimal(key, absent);
-        if (!(value >= 0)) {
-            throw loss.error(key, "%s is %s, expected 0 or more".formatted(key, value));
-        }
-        return (float) value;
+    private static int warmup(Options o, int steps) {
+        Integer given = DistillOptions.WARMUP.read(o);
+        return given == null ? Math.min(20, steps / 10) : given;
     }
 
-    private static int count(Options o, String key, int absent) {
-        int value = o.integer(key, absent);
-        if (value < 1) {
-            throw o.error(key, "%s is %d, expected at least 1".formatted(key, value));
-        }
-        return value;
-    }
-
-    private static int notNegative(Options o, String key, int absent) {
-        int value = o.integer(key, absent);
-        if (value < 0) {
-            throw o.error(key, "%s is %d, expected 0 or more".formatted(key, value));
-        }
-        return value;
-    }
-
-    private static double minutes(Options o) {
-        double value = o.decimal("saveMinutes", 10);
-        if (!(value >= 0 && Double.isFinite(value))) {
-            throw o.error("saveMinutes", "saveMinutes is %s, expected 0 or more".formatted(value));
-        }
-        return value;
-    }
-
-    private static float positive(Options o, String key, double absent) {
-        double value = o.decimal(key, absent);
-        if (!((float) value > 0 && Float.isFinite((float) value))) {
-            throw o.error(key, "%s is %s, expected above 0".formatted(key, value));
-        }
-        return (float) value;
-    }
-
-    private static float within(Options o, String key, double absent, double least, double most) {
-        double value = o.decimal(key, absent);
-        if (!(value >= least && value <= most)) {
-            throw o.error(key, "%s is %s, expected %s to %s".formatted(key, value, least, most));
-        }
-        return (float) value;
-    }
-
-    private static float between(Options o, String key, double absent) {
-        double value = o.decimal(key, absent);
-        if (!(value > 0 && value < 1)) {
-            throw o.error(key, "%s is %s, expected between 0 and 1".formatted(key, value));
-        }
-        return (float) value;
+    private static float number(Option<Double> option, Options o) {
+        return option.read(o).floatValue();
     }
 }

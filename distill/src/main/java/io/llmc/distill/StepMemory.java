@@ -50,10 +50,10 @@ record StepMemory(boolean checkpoints, long arena, long bytes) {
                     cap,
                     least.bytes,
                     fits > 0
-                            ? "lower the batch: --batch %d fits, with --accumulate for the rest"
+                            ? "lower the batch: {batch} %d fits, with {accumulate} for the rest"
                                     .formatted(fits)
-                            : "train less at a time: --optimizer adamw8bit, --lora 16, --blockwise,"
-                                    + " a lower --length");
+                            : "train less at a time: {optimizer} adamw8bit, {lora} 16, {blockwise},"
+                                    + " a lower {length}");
         }
         return least;
     }

@@ -178,7 +178,7 @@ final class TeacherCache implements AutoCloseable {
             throw new UserException(
                     "%s: in window %,d all of the teacher's top %,d tokens are padding"
                             .formatted(directory, window, header.topK()),
-                    "save the teacher's predictions again with a higher --top-k, or name the"
+                    "save the teacher's predictions again with a higher {topK}, or name the"
                             + " teacher itself");
         }
         double rest = Math.log(Math.max(Double.MIN_NORMAL, 1 - lost));

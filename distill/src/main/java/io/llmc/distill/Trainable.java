@@ -21,9 +21,9 @@ import java.util.stream.Collectors;
 /// @param lora trained in their place; null for none
 /// @param prefix of the block that is trained; empty for all of the model
 record Trainable(NamePatterns globs, Lora lora, String prefix) {
-    private static final String TRAIN = "--train";
+    private static final String TRAIN = "{train}";
     private static final String REMEDY =
-            "use --lora RANK --adapter, or --train '*norm*', or distill first and quantize then;"
+            "use {lora} RANK {adapter}, or {train} '*norm*', or distill first and quantize then;"
                     + " llmc quantize with --layout dense makes a packed model plain";
 
     static Trainable of(DistillSpec spec) {
@@ -132,7 +132,7 @@ record Trainable(NamePatterns globs, Lora lora, String prefix) {
                 .findFirst()
                 .ifPresent(weight -> {
                     throw new UserException(
-                            "--train %s selects %s, which is packed in %s, and packed weights do not learn"
+                            "{train} %s selects %s, which is packed in %s, and packed weights do not learn"
                                     .formatted(
                                             String.join(",", spec.train()), weight, c.directory()),
                             REMEDY);

@@ -195,7 +195,7 @@ class AdapterTest {
         assertThatThrownBy(() -> new DistillStep(spec(List.of()), System::nanoTime).check(context))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("experts")
-                .satisfies(e -> assertThat(((UserException) e).hint()).contains("--lora-targets"));
+                .satisfies(e -> assertThat(((UserException) e).hint()).contains("{loraTargets}"));
     }
 
     @Test

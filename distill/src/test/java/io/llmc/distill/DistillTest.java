@@ -134,7 +134,7 @@ class DistillTest {
                 hint += e.hint();
             }
         }
-        assertThat(hint).contains("train less at a time", "--batch 1 fits");
+        assertThat(hint).contains("train less at a time", "{batch} 1 fits");
         assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
@@ -241,7 +241,7 @@ class DistillTest {
         refused(Map.of("length", 4096), "longer than the 1,024 positions");
         refused(Map.of("length", 1024, "holdout", 100_000), "are held out");
         refused(Map.of("data", "nowhere.txt"), "no such file");
-        refused(Map.of("lr", 1e6, "clip", 0, "steps", 60), "lower --lr");
+        refused(Map.of("lr", 1e6, "clip", 0, "steps", 60), "lower {lr}");
         assertThatThrownBy(() -> run(Map.of("optimizer", "sgd"), temp.resolve("x"), 2, 1))
                 .isInstanceOf(RecipeException.class)
                 .hasMessageContaining("one of adamw, adamw8bit");

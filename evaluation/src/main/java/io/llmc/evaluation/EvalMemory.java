@@ -35,7 +35,7 @@ record EvalMemory(Portions portions, long bytes) {
             batch /= 2;
             found = of(batch, rows, models, length, backend);
         }
-        Sizes.requireWithin(cap, found.bytes, length > 2 ? "lower --window" : "");
+        Sizes.requireWithin(cap, found.bytes, length > 2 ? "lower {window}" : "");
         return found;
     }
 

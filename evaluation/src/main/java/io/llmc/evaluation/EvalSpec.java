@@ -27,23 +27,23 @@ public record EvalSpec(
             throw new IllegalArgumentException("a model and a convention are needed");
         }
         if (data == null) {
-            throw new UserException("no text to evaluate on is given", "name one with --data FILE");
+            throw new UserException("no text to evaluate on is given", "name one with {data} FILE");
         }
         int smallest = convention == Convention.LLAMA_CPP ? 4 : 2;
         if (window < smallest) {
             throw new UserException(
-                    "--window is %d, expected at least %d".formatted(window, smallest), "");
+                    "{window} is %d, expected at least %d".formatted(window, smallest), "");
         }
         if (maxWindows < 0) {
             throw new UserException(
-                    "--max-windows is %d, expected 0 for all windows, or more"
+                    "{maxWindows} is %d, expected 0 for all windows, or more"
                             .formatted(maxWindows),
                     "");
         }
         stride = stride == 0 ? window / 2 : stride;
         if (convention == Convention.SLIDING && (stride < 1 || stride >= window)) {
             throw new UserException(
-                    "--stride is %d, expected 1 to %d: below the window, so that every token is scored"
+                    "{stride} is %d, expected 1 to %d: below the window, so that every token is scored"
                             .formatted(stride, window - 1),
                     "");
         }

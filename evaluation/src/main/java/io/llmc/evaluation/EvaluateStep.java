@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.pipeline.Inputs.Input;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import java.nio.file.Path;
@@ -11,11 +12,45 @@ import java.util.List;
 
 /// Measures the model as it is after the steps before.
 ///
-///     - evaluate: {data: test.txt, window: 512, convention: gptq, maxWindows: 0, against: DIR}
-///
+/// @param stride as in [EvalSpec]
 /// @param against null for none
-public record EvaluateStep(Path data, int window, String convention, int maxWindows, Path against)
+/// @param once whether the text is read once, so that it may be a pipe
+public record EvaluateStep(
+        Path data,
+        int window,
+        String convention,
+        int stride,
+        int maxWindows,
+        Path against,
+        boolean once)
         implements Step {
+    private static final Option<Path> DATA =
+            Option.path(
+                    "data",
+                    "FILE",
+                    "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).");
+
+    private static final Option<Path> AGAINST =
+            Option.path(
+                    "against",
+                    "ORIGINAL",
+                    "Model that this one was made from: shows what was lost.");
+
+    private static final Option<Integer> WINDOW =
+            Option.integer("window", 512, "Tokens that the model sees at once (default: %s).");
+
+    private static final Option<String> CONVENTION =
+            Option.text(
+                            "convention",
+                            "gptq",
+                            "Which tokens of a window count: gptq (all), llama.cpp (the second"
+                                    + " half), sliding (those that the window before did not reach)"
+                                    + " (default: %s).")
+                    .as("NAME");
+
+    private static final Option<Integer> MAX_WINDOWS =
+            Option.integer("maxWindows", 0, "Only the first windows of the text (default: all).");
+
     public static final Step.Factory FACTORY =
             new Step.Factory(
                     "evaluate",
@@ -26,16 +61,31 @@ public record EvaluateStep(Path data, int window, String convention, int maxWind
                     steps:
                       - evaluate: {data: testdata/tale-llama/test.txt, maxWindows: 2}
                     """,
+                    List.of(DATA, AGAINST, WINDOW, CONVENTION, MAX_WINDOWS),
                     EvaluateStep::read);
 
     private static EvaluateStep read(Options item) {
         Options o = item.section("evaluate");
         return new EvaluateStep(
-                o.path("data"),
-                o.integer("window", 512),
-                o.text("convention", "gptq"),
-                o.integer("maxWindows", 0),
-                o.path("against", (Path) null));
+                DATA.required(o),
+                WINDOW.read(o),
+                CONVENTION.read(o),
+                0,
+                MAX_WINDOWS.read(o),
+                AGAINST.read(o),
+                false);
+    }
+
+    /// What a command measures by itself.
+    public static EvaluateStep of(EvalSpec spec) {
+        return new EvaluateStep(
+                spec.data(),
+                spec.window(),
+                spec.convention().label(),
+                spec.stride(),
+                spec.maxWindows(),
+                spec.against(),
+                true);
     }
 
     @Override
@@ -59,36 +109,26 @@ public record EvaluateStep(Path data, int window, String convention, int maxWind
     /// What the step will measure, the model that is there already can be measured on.
     @Override
     public void check(Context context) {
-        TextFiles.requireFile(data, "evaluate.data names a text: .txt or .jsonl");
-        bytes(context);
+        plan(context).close();
     }
 
     @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
-        return new Ready(this, context, bytes(context));
-    }
-
-    private long bytes(Context context) {
-        return new Evaluator(context.backend(), Progress.NONE, context.memory())
-                .bytes(spec(context));
-    }
-
-    private EvalSpec spec(Context context) {
-        return new EvalSpec(
-                context.model(),
-                against,
-                data,
-                window,
-                Convention.parse(convention),
-                0,
-                maxWindows);
-    }
-
-    private record Ready(EvaluateStep step, Context context, long bytes) implements Plan {
-        @Override
-        public Outcome run() {
-            return new Evaluator(context.backend(), context.progress(), context.memory())
-                    .evaluate(step.spec(context));
+        if (!once) {
+            TextFiles.requireFile(data, "evaluate.data names a text: .txt or .jsonl");
         }
+        EvalSpec spec =
+                new EvalSpec(
+                        context.model(),
+                        against,
+                        data,
+                        window,
+                        Convention.parse(convention),
+                        stride,
+                        maxWindows);
+        return new Evaluator(context.backend(), context.progress(), context.memory())
+                .prepare(spec);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
@@ -10,6 +11,7 @@ import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.model.Head;
 import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Step;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -20,7 +22,6 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.function.Function;
 
 /// Measures a model on a text, by itself or against its original.
 ///
@@ -54,33 +55,29 @@ public final class Evaluator {
         this.fixed = fixed;
     }
 
-    /// Bytes outside the Java heap that [#evaluate] takes.
+    /// Opens everything, and looks at headers and text alone.
     ///
-    /// @throws UserException where it would fail before its first work
-    public long bytes(EvalSpec spec) {
-        return prepared(spec, job -> job.memory().bytes());
-    }
-
     /// @throws UserException where the text is too short, the models do not share a vocabulary, or
     ///   a model cannot be run
     /// @throws FormatException where a file is broken
-    public EvalResult evaluate(EvalSpec spec) {
-        return prepared(spec, Job::run);
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the job closes them
+    public Step.Plan prepare(EvalSpec spec) {
+        Job job = new Job(spec);
+        try {
+            job.prepare();
+            job.bytes();
+            return job;
+        } catch (RuntimeException e) {
+            job.close();
+            throw e;
+        }
     }
 
-    private <T> T prepared(EvalSpec spec, Function<Job, T> work) {
-        try (ModelRun model = new ModelRun(spec.model(), backend, progress)) {
-            if (spec.against() == null) {
-                int vocabulary = model.spec().vocabulary();
-                ScoredWindows windows = windows(spec, model, vocabulary);
-                return work.apply(new Job(spec, windows, model, null, vocabulary));
-            }
-            try (ModelRun original = new ModelRun(spec.against(), backend, progress)) {
-                int common = commonVocabulary(model, original);
-                ScoredWindows windows = windows(spec, model, common);
-                original.requirePositions(spec.window());
-                return work.apply(new Job(spec, windows, model, original, common));
-            }
+    /// One evaluation, at once.
+    public EvalResult evaluate(EvalSpec spec) {
+        try (Step.Plan job = prepare(spec)) {
+            return (EvalResult) job.run();
         }
     }
 
@@ -118,42 +115,69 @@ public final class Evaluator {
     }
 
     /// One evaluation on its way through the text.
-    private final class Job {
+    private final class Job implements Step.Plan {
         private final EvalSpec spec;
-        private final ScoredWindows windows;
         private final ModelRun model;
-        private final ModelRun original;
-        private final int vocabulary;
-        private final float[] losses;
-        private final float[] originalLosses;
-        private final float[] divergences;
+        private ModelRun original;
+
+        /// Ids that count, the first of both models.
+        private int vocabulary;
+
+        private ScoredWindows windows;
+        private float[] losses;
+        private float[] originalLosses;
+        private float[] divergences;
         private Portions portions;
         private long agreeing;
         private int done;
+        private boolean closed;
 
-        /// @param vocabulary ids that count, the first of both models
-        Job(
-                EvalSpec spec,
-                ScoredWindows windows,
-                ModelRun model,
-                ModelRun original,
-                int vocabulary) {
+        @MustBeClosed
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        Job(EvalSpec spec) {
             this.spec = spec;
-            this.vocabulary = vocabulary;
-            this.windows = windows;
-            this.model = model;
-            this.original = original;
-            this.losses = new float[windows.rows()];
-            this.originalLosses = original == null ? null : new float[losses.length];
-            this.divergences = original == null ? null : new float[losses.length];
+            this.model = new ModelRun(spec.model(), backend, progress);
         }
 
-        EvalMemory memory() {
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        void prepare() {
+            vocabulary = model.spec().vocabulary();
+            if (spec.against() != null) {
+                original = new ModelRun(spec.against(), backend, progress);
+                vocabulary = commonVocabulary(model, original);
+            }
+            windows = windows(spec, model, vocabulary);
+            losses = new float[windows.rows()];
+            if (original != null) {
+                original.requirePositions(spec.window());
+                originalLosses = new float[losses.length];
+                divergences = new float[losses.length];
+            }
+        }
+
+        private EvalMemory memory() {
             List<ModelRun> models = original == null ? List.of(model) : List.of(model, original);
             return EvalMemory.within(memory, models, windows.count(), spec.window(), backend);
         }
 
-        EvalResult run() {
+        @Override
+        public long bytes() {
+            return fixed == null ? memory().bytes() : 0;
+        }
+
+        @Override
+        public void close() {
+            if (!closed) {
+                closed = true;
+                model.close();
+                if (original != null) {
+                    original.close();
+                }
+            }
+        }
+
+        @Override
+        public Step.Outcome run() {
             portions = fixed == null ? memory().portions() : fixed;
             int hidden = model.spec().hidden();
             int steps = model.steps() + 1;

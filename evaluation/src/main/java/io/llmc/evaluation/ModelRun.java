@@ -59,7 +59,7 @@ final class ModelRun implements AutoCloseable {
 
     /// @throws UserException where the model has fewer positions than a window
     void requirePositions(int window) {
-        spec.requirePositions(window, checkpoint.directory(), "lower --window");
+        spec.requirePositions(window, checkpoint.directory(), "lower {window}");
     }
 
     /// Steps of progress that [#stream] reports.

@@ -39,7 +39,7 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
             throw new UserException(
                     "%s has %,d tokens, fewer than one window of %,d"
                             .formatted(spec.data(), ids.length, length),
-                    "lower --window to at most %d, or give a longer text".formatted(ids.length));
+                    "lower {window} to at most %d, or give a longer text".formatted(ids.length));
         }
         int[] first = new int[count];
         int[] end = new int[count];

@@ -107,7 +107,7 @@ class ScoredWindowsTest {
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("has 7 tokens, fewer than one window of 8")
                 .satisfies(e ->
-                        assertThat(((UserException) e).hint()).contains("--window to at most 7"));
+                        assertThat(((UserException) e).hint()).contains("{window} to at most 7"));
         assertThatThrownBy(() ->
                         scored(text(1), spec(Convention.SLIDING, 8, 0, 0), OptionalInt.empty()))
                 .isInstanceOf(UserException.class);
@@ -116,13 +116,13 @@ class ScoredWindowsTest {
     @Test
     void valuesThatCannotBe() {
         assertThatThrownBy(() -> spec(Convention.GPTQ, 1, 0, 0))
-                .hasMessageContaining("--window is 1");
+                .hasMessageContaining("{window} is 1");
         assertThatThrownBy(() -> spec(Convention.LLAMA_CPP, 3, 0, 0))
                 .hasMessageContaining("at least 4");
         assertThatThrownBy(() -> spec(Convention.SLIDING, 8, 8, 0))
-                .hasMessageContaining("--stride is 8");
+                .hasMessageContaining("{stride} is 8");
         assertThatThrownBy(() -> spec(Convention.GPTQ, 8, 0, -1))
-                .hasMessageContaining("--max-windows");
+                .hasMessageContaining("{maxWindows}");
         assertThatThrownBy(() -> Convention.parse("lm-eval"))
                 .isInstanceOf(UserException.class)
                 .satisfies(e ->

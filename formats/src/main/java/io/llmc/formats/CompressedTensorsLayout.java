@@ -111,7 +111,7 @@ final class CompressedTensorsLayout implements WeightLayout {
             throw new UserException(
                     "no reader of compressed-tensors loads the Conv1D layers of "
                             + plan.modelType(),
-                    "pass --layout gptq or --layout dense");
+                    "pass {save.layout} gptq or {save.layout} dense");
         }
         return plan.groups().stream().anyMatch(g -> g.solver().groupIndex())
                 ? List.of(

@@ -275,7 +275,7 @@ final class GptqLayout implements WeightLayout {
         return new UserException(
                 "%s holds integers and leaves inputs as they are, but '%s' is to be %s"
                         .formatted(name(), linear, what),
-                "use --layout compressed-tensors");
+                "use {save.layout} compressed-tensors");
     }
 
     @Override
@@ -299,7 +299,7 @@ final class GptqLayout implements WeightLayout {
             throw new UserException(
                     "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
                             .formatted(linear, out, in, name(), codes.bits(), multiple),
-                    "leave this layer out with --ignore, or use --layout compressed-tensors");
+                    "leave this layer out with {ignore}, or use {save.layout} compressed-tensors");
         }
     }
 
@@ -329,7 +329,7 @@ final class GptqLayout implements WeightLayout {
                 throw new UserException(
                         "'%s' has a zero point of 0, which %s cannot hold: its readers disagree about it"
                                 .formatted(linear, name()),
-                        "use --layout gptq_v2 or compressed-tensors");
+                        "use {save.layout} gptq_v2 or compressed-tensors");
             }
         }
     }

@@ -36,7 +36,7 @@ public final class MemoryBudget {
         }
         if (bytes > cap - held) {
             throw new UserException(
-                    "--memory is too little: %,d bytes are held, and %,d more would be above its %,d"
+                    "{memory} is too little: %,d bytes are held, and %,d more would be above its %,d"
                             .formatted(held, bytes, cap),
                     "raise it");
         }

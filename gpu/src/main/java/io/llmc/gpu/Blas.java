@@ -36,7 +36,7 @@ final class Blas implements AutoCloseable {
                 .ifPresent(why -> {
                     throw new UserException(
                             why,
-                            "set %s to the folder that holds it, or leave --math out: llmc has products of its own"
+                            "set %s to the folder that holds it, or leave {math} out: llmc has products of its own"
                                     .formatted(Natives.LIBRARIES));
                 });
         gpu.enter();

@@ -109,8 +109,8 @@ public final class CudaBackendProvider implements BackendProvider {
     public Backend open(String device, BackendOptions options) {
         if (options.math() == BackendOptions.Math.ONEDNN) {
             throw new UserException(
-                    "--math onednn is for the CPU, and the device is " + device,
-                    "leave it out, or pass --device cpu");
+                    "{math} onednn is for the CPU, and the device is " + device,
+                    "leave it out, or pass {device} cpu");
         }
         return new CudaBackend(Integer.parseInt(device.substring(NAME.length())), options);
     }

@@ -5,7 +5,7 @@ import io.llmc.formats.UserException;
 
 /// A call that the driver refused, or work that failed on the device.
 public final class CudaException extends UserException {
-    private static final String UPDATE = "update the NVIDIA driver, or pass --device cpu";
+    private static final String UPDATE = "update the NVIDIA driver, or pass {device} cpu";
 
     private final int code;
 
@@ -25,9 +25,9 @@ public final class CudaException extends UserException {
             case 35, 36, 218, 222, 803, 804 -> UPDATE;
             case 100, 101 -> "llmc devices lists the devices that there are";
             case 46 ->
-                    "another process holds the device for itself: wait for it, or pass --device cpu";
+                    "another process holds the device for itself: wait for it, or pass {device} cpu";
             default ->
-                    "what was finished is kept: the same command goes on there, and with --device cpu on"
+                    "what was finished is kept: the same command goes on there, and with {device} cpu on"
                             + " the processor";
         };
     }

@@ -185,7 +185,7 @@ class GpuTest {
                     .hasMessageContainingAll("cuda:0", "softcap", "LAUNCH_FAILED", "719")
                     .extracting(e -> ((UserException) e).hint())
                     .asString()
-                    .contains("--device cpu");
+                    .contains("{device} cpu");
         }
     }
 

@@ -3,6 +3,7 @@ package io.llmc.prune;
 
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.solver.Pattern;
 import java.util.Arrays;
@@ -15,10 +16,34 @@ import java.util.List;
 /// @param outlier a weight's score is an outlier where it is above so many times the block's mean
 /// @param spread sparsities differ from the one asked for by at most this
 record Allocation(List<Double> perBlock, boolean owl, double outlier, double spread) {
+    private static final Option<List<String>> SHARES =
+            Option.list(
+                    "allocation",
+                    "HOW",
+                    "Uniform (default), owl, which spares blocks with many outliers, or a sparsity"
+                            + " for each block, as 0.3,0.5,0.6.");
+
+    private static final Option<Double> OUTLIER =
+            Option.decimal(
+                            "owlM",
+                            5.0,
+                            "Owl: a score is an outlier above so many times its block's mean (default:"
+                                    + " %s).")
+                    .withoutFlag();
+
+    private static final Option<Double> SPREAD =
+            Option.decimal(
+                            "owlLambda",
+                            0.08,
+                            "Owl: no sparsity is further from the one asked for (default: %s).")
+                    .withoutFlag();
+
+    static final List<Option<?>> OPTIONS = List.of(SHARES, OUTLIER, SPREAD);
+
     static Allocation read(Options o, Pattern pattern) {
-        List<String> given = o.texts("allocation");
-        double outlier = o.decimal("owlM", 5);
-        double spread = o.decimal("owlLambda", 0.08);
+        List<String> given = SHARES.read(o);
+        double outlier = OUTLIER.read(o);
+        double spread = SPREAD.read(o);
         boolean owl = given.equals(List.of("owl"));
         boolean uniform = given.isEmpty() || given.equals(List.of("uniform"));
         List<Double> perBlock = List.of();

@@ -13,6 +13,7 @@ import io.llmc.model.Size;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
@@ -36,6 +37,9 @@ import java.util.stream.IntStream;
 ///
 /// @param keep experts of a block
 public record ExpertsPass(int keep) implements BlockPass {
+    private static final Option<Integer> KEEP =
+            Option.integer("keep", null, "How many stay in each block.");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "experts",
@@ -48,13 +52,11 @@ public record ExpertsPass(int keep) implements BlockPass {
                       - sweep:
                           - experts: {keep: 3}
                     """,
+                    List.of(KEEP),
                     ExpertsPass::read);
 
     private static BlockPass read(Options o) {
-        if (!o.has("keep")) {
-            throw o.error("keep", "keep is missing");
-        }
-        return new ExpertsPass(o.integer("keep", 0));
+        return new ExpertsPass(KEEP.required(o));
     }
 
     @Override

@@ -10,6 +10,7 @@ import io.llmc.model.Size;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
@@ -30,6 +31,15 @@ import java.util.stream.IntStream;
 /// @param weighted heads count by the mean square of their outputs on calibration data, K and V
 ///   each by their own
 public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
+    private static final Option<Integer> TO =
+            Option.integer("to", null, "How many there are in the end.");
+
+    private static final Option<Boolean> WEIGHTED =
+            Option.flag(
+                    "weighted",
+                    false,
+                    "Heads count by the activity of their outputs (default: all alike).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "kv-heads",
@@ -41,13 +51,11 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
                       - sweep:
                           - kv-heads: {to: 1}
                     """,
+                    List.of(TO, WEIGHTED),
                     KvHeadsPass::read);
 
     private static BlockPass read(Options o) {
-        if (!o.has("to")) {
-            throw o.error("to", "to is missing");
-        }
-        return new KvHeadsPass(o.integer("to", 0), o.flag("weighted", false));
+        return new KvHeadsPass(TO.required(o), WEIGHTED.read(o));
     }
 
     @Override

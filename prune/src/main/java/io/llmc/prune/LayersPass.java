@@ -9,6 +9,7 @@ import io.llmc.pipeline.HeadLoss;
 import io.llmc.pipeline.ModelPass;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import java.math.BigDecimal;
@@ -33,6 +34,27 @@ import java.util.stream.IntStream;
 public record LayersPass(int drop, LayerScore score, List<Integer> layers) implements ModelPass {
     private static final MathContext DIGITS = new MathContext(6, RoundingMode.HALF_EVEN);
 
+    private static final Option<Integer> DROP =
+            Option.integer("drop", null, "Number of blocks to drop.")
+                    .within("at least 1", n -> n >= 1);
+
+    private static final Option<LayerScore> SCORE =
+            Option.choice(
+                    "score",
+                    LayerScore.class,
+                    LayerScore.BLOCK_INFLUENCE,
+                    "Block-influence (default) drops the blocks that turn their input least; angular,"
+                            + " a run of blocks that does; greedy, one by one, the block without which"
+                            + " perplexity is best, each at the cost of about half as many passes as"
+                            + " there are blocks.");
+
+    private static final Option<List<String>> LAYERS =
+            Option.list(
+                    "layers",
+                    "LIST",
+                    "The blocks to drop, from 0, as 20,21,22; instead of a number to drop, and"
+                            + " without calibration data.");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "layers",
@@ -45,6 +67,7 @@ public record LayersPass(int drop, LayerScore score, List<Integer> layers) imple
                       - sweep:
                           - layers: {drop: 1, score: greedy}
                     """,
+                    List.of(DROP, SCORE, LAYERS),
                     LayersPass::read);
 
     private static ModelPass read(Options o) {
@@ -63,16 +86,11 @@ public record LayersPass(int drop, LayerScore score, List<Integer> layers) imple
         if (!counts) {
             throw o.error("drop", "either drop or layers is needed");
         }
-        int drop = o.integer("drop", 0);
-        if (drop < 1) {
-            throw o.error("drop", "drop is %d, expected at least 1".formatted(drop));
-        }
-        return new LayersPass(
-                drop, o.choice("score", LayerScore.class, LayerScore.BLOCK_INFLUENCE), List.of());
+        return new LayersPass(DROP.read(o), SCORE.read(o), List.of());
     }
 
     private static List<Integer> indices(Options o) {
-        List<String> given = o.texts("layers");
+        List<String> given = LAYERS.read(o);
         String list = String.join(",", given);
         try {
             List<Integer> indices = given.stream().map(Integer::valueOf).sorted().toList();

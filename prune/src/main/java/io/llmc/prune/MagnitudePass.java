@@ -8,6 +8,7 @@ import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
@@ -25,6 +26,13 @@ import java.util.SequencedMap;
 public record MagnitudePass(
         Pattern pattern, Compare compare, Allocation allocation, Targets targets)
         implements BlockPass {
+    private static final Option<Compare> COMPARE =
+            Option.choice(
+                    "compare",
+                    Compare.class,
+                    Compare.LAYER,
+                    "Weights compete within a row or a whole layer (default: %s).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "magnitude",
@@ -36,10 +44,11 @@ public record MagnitudePass(
                       - sweep:
                           - magnitude: {pattern: "2:4"}
                     """,
+                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE), Allocation.OPTIONS, Targets.OPTIONS),
                     MagnitudePass::read);
 
     private static BlockPass read(Options o) {
-        Pattern pattern = Pattern.read(o, 0.5);
+        Pattern pattern = Pattern.read(o, Pattern.FORM, Pattern.SPARSITY);
         Allocation allocation = Allocation.read(o, pattern);
         if (allocation.owl()) {
             throw o.error(
@@ -47,7 +56,7 @@ public record MagnitudePass(
         }
         return new MagnitudePass(
                 pattern,
-                o.choice("compare", Compare.class, Compare.LAYER),
+                COMPARE.read(o),
                 allocation,
                 Targets.read(o));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 
 /// How many of something stay: a part of them, up to 1, or a number of them.
@@ -8,9 +9,14 @@ import io.llmc.pipeline.Options;
 /// @param text as the user wrote it
 /// @param isFraction whether the value is a part
 record Part(String text, double value, boolean isFraction) {
+    static Option<String> option(String key, String summary) {
+        return Option.text(key, null, summary).as("X");
+    }
+
     /// Null where the option is absent.
-    static Part read(Options o, String key) {
-        String text = o.text(key, null);
+    static Part read(Options o, Option<String> option) {
+        String key = option.key();
+        String text = option.read(o);
         if (text == null) {
             return null;
         }

@@ -23,6 +23,7 @@ import io.llmc.pipeline.HiddenStates;
 import io.llmc.pipeline.ModelPass;
 import io.llmc.pipeline.ModelScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.SumTree;
@@ -42,6 +43,9 @@ import java.util.SequencedMap;
 ///
 /// @param hidden channels that stay
 public record SlicePass(int hidden) implements ModelPass {
+    private static final Option<Integer> HIDDEN =
+            Option.integer("hidden", 0, "Channels of the residual stream that stay.");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "slice",
@@ -54,10 +58,11 @@ public record SlicePass(int hidden) implements ModelPass {
                       - sweep:
                           - slice: {hidden: 224}
                     """,
+                    List.of(HIDDEN),
                     SlicePass::read);
 
     private static SlicePass read(Options o) {
-        int hidden = o.integer("hidden", 0);
+        int hidden = HIDDEN.read(o);
         if (hidden < 1) {
             throw o.error("hidden", "slice needs hidden: the channels that stay");
         }
@@ -93,7 +98,7 @@ public record SlicePass(int hidden) implements ModelPass {
         }
         if (hidden >= spec.hidden()) {
             throw new UserException(
-                    "--hidden %d is not smaller than the model's %d"
+                    "{hidden} %d is not smaller than the model's %d"
                             .formatted(hidden, spec.hidden()),
                     "ask for fewer channels");
         }

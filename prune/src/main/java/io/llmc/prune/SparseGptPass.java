@@ -8,6 +8,7 @@ import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.StageInputs;
@@ -32,6 +33,16 @@ import java.util.SequencedMap;
 public record SparseGptPass(
         Pattern pattern, int blockSize, double damping, Allocation allocation, Targets targets)
         implements BlockPass {
+    static final Option<Double> DAMPING =
+            Option.decimal(
+                            "damping",
+                            0.01,
+                            "Added to the Hessian's diagonal, as a part of its mean (default: %s).")
+                    .within("0 to 1", d -> d >= 0 && d < 1);
+
+    private static final Option<Integer> BLOCK_SIZE =
+            Option.integer("blockSize", 128, "Columns pruned at once (default: %s).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "sparsegpt",
@@ -44,20 +55,18 @@ public record SparseGptPass(
                       - sweep:
                           - sparsegpt: {pattern: "2:4", damping: 0.01}
                     """,
+                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM), Allocation.OPTIONS, List.of(BLOCK_SIZE, DAMPING), Targets.OPTIONS),
                     SparseGptPass::read);
 
     private static BlockPass read(Options o) {
-        Pattern pattern = Pattern.read(o, 0.5);
+        Pattern pattern = Pattern.read(o, Pattern.FORM, Pattern.SPARSITY);
         SparseGptPass pass =
                 new SparseGptPass(
                         pattern,
-                        o.integer("blockSize", 128),
-                        o.decimal("damping", 0.01),
+                        BLOCK_SIZE.read(o),
+                        DAMPING.read(o),
                         Allocation.read(o, pattern),
                         Targets.read(o));
-        if (!(pass.damping >= 0 && pass.damping < 1)) {
-            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
-        }
         int multiple = pattern instanceof Pattern.NOfM(_, int m) ? m : 1;
         if (pass.blockSize < 1 || pass.blockSize % multiple != 0) {
             throw o.error(

@@ -8,6 +8,7 @@ import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.StageInputs;
@@ -29,6 +30,13 @@ import java.util.SequencedMap;
 /// @param compare within each output, as the paper has it, or in the whole layer
 public record WandaPass(Pattern pattern, Compare compare, Allocation allocation, Targets targets)
         implements BlockPass {
+    private static final Option<Compare> COMPARE =
+            Option.choice(
+                    "compare",
+                    Compare.class,
+                    Compare.ROW,
+                    "Weights compete within a row or a whole layer (default: %s).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "wanda",
@@ -41,13 +49,14 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
                       - sweep:
                           - wanda: {sparsity: 0.5, allocation: owl}
                     """,
+                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE), Allocation.OPTIONS, Targets.OPTIONS),
                     WandaPass::read);
 
     private static BlockPass read(Options o) {
-        Pattern pattern = Pattern.read(o, 0.5);
+        Pattern pattern = Pattern.read(o, Pattern.FORM, Pattern.SPARSITY);
         return new WandaPass(
                 pattern,
-                o.choice("compare", Compare.class, Compare.ROW),
+                COMPARE.read(o),
                 Allocation.read(o, pattern),
                 Targets.read(o));
     }

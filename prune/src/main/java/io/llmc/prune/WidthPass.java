@@ -13,6 +13,7 @@ import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.StageInputs;
@@ -54,6 +55,37 @@ public record WidthPass(
         double damping,
         int multipleOf)
         implements BlockPass {
+    private static final Option<String> FFN =
+            Part.option(
+                    "ffn",
+                    "Feed-forward channels that stay: a part of them, as 0.75, or their number.");
+
+    private static final Option<String> HEADS =
+            Part.option("heads", "Query heads that stay, equally many of each KV head.");
+
+    private static final Option<String> KV_GROUPS =
+            Part.option("kvGroups", "KV heads that stay, each with its query heads.");
+
+    private static final Option<Importance> IMPORTANCE =
+            Option.choice(
+                    "importance",
+                    Importance.class,
+                    Importance.OBS,
+                    "What counts: obs (default), the error that a removal leaves when the rest makes"
+                            + " up for it; wanda; or activation.");
+
+    private static final Option<Integer> ROUNDS =
+            Option.integer("rounds", 4, "Rounds of removals, for obs (default: %s).")
+                    .withoutFlag();
+
+    private static final Option<Boolean> REFIT =
+            Option.flag("refit", true, "Leave the weights that stay as they are.")
+                    .flagged("--no-refit");
+
+    private static final Option<Integer> MULTIPLE_OF =
+            Option.integer(
+                    "multipleOf", 64, "Round the number of channels to it (default: %s).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "width",
@@ -66,24 +98,22 @@ public record WidthPass(
                       - sweep:
                           - width: {ffn: 0.75, importance: obs, multipleOf: 32}
                     """,
+                    List.of(SparseGptPass.DAMPING, FFN, HEADS, KV_GROUPS, IMPORTANCE, ROUNDS, REFIT, MULTIPLE_OF),
                     WidthPass::read);
 
     private static BlockPass read(Options o) {
         WidthPass pass =
                 new WidthPass(
-                        Part.read(o, "ffn"),
-                        Part.read(o, "heads"),
-                        Part.read(o, "kvGroups"),
-                        o.choice("importance", Importance.class, Importance.OBS),
-                        o.integer("rounds", 4),
-                        o.flag("refit", true),
-                        o.decimal("damping", 0.01),
-                        o.integer("multipleOf", 64));
+                        Part.read(o, FFN),
+                        Part.read(o, HEADS),
+                        Part.read(o, KV_GROUPS),
+                        IMPORTANCE.read(o),
+                        ROUNDS.read(o),
+                        REFIT.read(o),
+                        SparseGptPass.DAMPING.read(o),
+                        MULTIPLE_OF.read(o));
         if (pass.ffn == null && pass.heads == null && pass.kvGroups == null) {
             throw o.error("ffn", "width needs ffn, heads or kvGroups: what stays of them");
-        }
-        if (!(pass.damping >= 0 && pass.damping < 1)) {
-            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
         }
         if (pass.rounds < 1 || pass.multipleOf < 1) {
             throw o.error("rounds", "rounds and multipleOf must be positive");

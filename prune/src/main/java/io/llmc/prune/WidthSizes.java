@@ -21,16 +21,16 @@ record WidthSizes(Map<Size, Integer> kept) {
         int group = layer.count(Size.HEADS) / kvHeads;
         int intermediate = layer.count(Size.INTERMEDIATE);
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
-        int kv = kvGroups == null ? kvHeads : count(kvGroups, kvHeads, "--kv-groups", "KV heads");
+        int kv = kvGroups == null ? kvHeads : count(kvGroups, kvHeads, "{kvGroups}", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.
             if (kvGroups != null) {
                 throw new UserException(
-                        "--heads and --kv-groups are the same thing where every head has its own KV head",
+                        "{heads} and {kvGroups} are the same thing where every head has its own KV head",
                         "give one of them");
             }
-            kv = count(heads, kvHeads, "--heads", "heads");
+            kv = count(heads, kvHeads, "{heads}", "heads");
         } else if (heads != null) {
             each = headsOfEach(heads, group, kv);
         }
@@ -42,7 +42,7 @@ record WidthSizes(Map<Size, Integer> kept) {
         double wanted = ffn.of(all);
         if (wanted > all) {
             throw new UserException(
-                    "--ffn %s is more than the %d channels there are".formatted(ffn.text(), all),
+                    "{ffn} %s is more than the %d channels there are".formatted(ffn.text(), all),
                     "ask for fewer");
         }
         if (wanted == all) {
@@ -51,9 +51,9 @@ record WidthSizes(Map<Size, Integer> kept) {
         int kept = (int) Math.max(1, Math.round(wanted / multiple)) * multiple;
         if (kept >= all) {
             throw new UserException(
-                    "--ffn %s of %d channels is %d when rounded to a multiple of %d, so nothing would go"
+                    "{ffn} %s of %d channels is %d when rounded to a multiple of %d, so nothing would go"
                             .formatted(ffn.text(), all, kept, multiple),
-                    "lower --multiple-of");
+                    "lower {multipleOf}");
         }
         return kept;
     }
@@ -93,13 +93,13 @@ record WidthSizes(Map<Size, Integer> kept) {
                     kept,
                     wanted,
                     group,
-                    "--heads %s of the %d heads of each KV head".formatted(heads.text(), group));
+                    "{heads} %s of the %d heads of each KV head".formatted(heads.text(), group));
             return kept;
         }
         double each = heads.of(0) / kvHeads;
         if (each != Math.rint(each) || each > group) {
             throw new UserException(
-                    "--heads %s does not leave equally many, 1 to %d, for each of %d KV heads"
+                    "{heads} %s does not leave equally many, 1 to %d, for each of %d KV heads"
                             .formatted(heads.text(), group, kvHeads),
                     "ask for a multiple of %d up to %d".formatted(kvHeads, group * kvHeads));
         }

@@ -439,9 +439,9 @@ class SlicePassTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "tiny-llama|64|--hidden 64 is not smaller than the model's 64|ask for fewer"
+                "tiny-llama|64|{hidden} 64 is not smaller than the model's 64|ask for fewer"
                         + " channels",
-                "tiny-llama|65|--hidden 65 is not smaller than the model's 64|ask for fewer"
+                "tiny-llama|65|{hidden} 65 is not smaller than the model's 64|ask for fewer"
                         + " channels",
                 "tiny-gemma3_text|48|a gemma3_text cannot be sliced: its norms after attention and"
                         + " feed-forward scale single channels of what is added to the stream, which a"

@@ -652,7 +652,7 @@ class SparsePassesTest {
             value = {
                 "magnitude|pattern=2:5|pattern 2:5 does not divide the 64 inputs of"
                         + " model.layers.0.self_attn.q_proj"
-                        + "|choose another pattern, or leave this layer out with --ignore",
+                        + "|choose another pattern, or leave this layer out with {ignore}",
                 "wanda|allocation=0.5|allocation lists 1 sparsities, but the model has 2 blocks"
                         + "|list one for each block, the first block's first",
                 "sparsegpt|allocation=0.5,0.5,0.5|allocation lists 3 sparsities, but the model has"

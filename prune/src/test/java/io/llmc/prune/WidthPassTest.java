@@ -665,27 +665,27 @@ class WidthPassTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "tiny-llama|ffn=65|--ffn 65 is more than the 64 channels there are|ask for fewer",
-                "tiny-llama|ffn=0.9,multipleOf=16|--ffn 0.9 of 64 channels is 64 when rounded to a"
-                        + " multiple of 16, so nothing would go|lower --multiple-of",
-                "tiny-llama|ffn=0.5|--ffn 0.5 of 64 channels is 64 when rounded to a multiple of"
-                        + " 64, so nothing would go|lower --multiple-of",
-                "tiny-llama|heads=3|--heads 3 does not leave equally many, 1 to 2, for each of 2 KV"
+                "tiny-llama|ffn=65|{ffn} 65 is more than the 64 channels there are|ask for fewer",
+                "tiny-llama|ffn=0.9,multipleOf=16|{ffn} 0.9 of 64 channels is 64 when rounded to a"
+                        + " multiple of 16, so nothing would go|lower {multipleOf}",
+                "tiny-llama|ffn=0.5|{ffn} 0.5 of 64 channels is 64 when rounded to a multiple of"
+                        + " 64, so nothing would go|lower {multipleOf}",
+                "tiny-llama|heads=3|{heads} 3 does not leave equally many, 1 to 2, for each of 2 KV"
                         + " heads|ask for a multiple of 2 up to 4",
-                "tiny-llama|heads=6|--heads 6 does not leave equally many, 1 to 2, for each of 2 KV"
+                "tiny-llama|heads=6|{heads} 6 does not leave equally many, 1 to 2, for each of 2 KV"
                         + " heads|ask for a multiple of 2 up to 4",
-                "tiny-llama|heads=0.9|--heads 0.9 of the 2 heads of each KV head is 2 when rounded,"
+                "tiny-llama|heads=0.9|{heads} 0.9 of the 2 heads of each KV head is 2 when rounded,"
                         + " so nothing would go|ask for fewer",
-                "tiny-llama|kvGroups=3|--kv-groups 3 is more than the 2 KV heads there are"
+                "tiny-llama|kvGroups=3|{kvGroups} 3 is more than the 2 KV heads there are"
                         + "|ask for fewer",
-                "tiny-llama|kvGroups=0.1|--kv-groups 0.1 of 2 KV heads is 0 when rounded|ask for"
+                "tiny-llama|kvGroups=0.1|{kvGroups} 0.1 of 2 KV heads is 0 when rounded|ask for"
                         + " more",
-                "tiny-llama|kvGroups=0.9|--kv-groups 0.9 of 2 KV heads is 2 when rounded, so"
+                "tiny-llama|kvGroups=0.9|{kvGroups} 0.9 of 2 KV heads is 2 when rounded, so"
                         + " nothing would go|ask for fewer",
                 "tiny-gpt2|heads=0.5|the number of attention heads of a gpt2 cannot change: its"
                         + " readers take the size of a head to be n_embd / n_head|choose another method"
                         + " for this model",
-                "tiny-gpt2|heads=0.5,kvGroups=0.5|--heads and --kv-groups are the same thing where"
+                "tiny-gpt2|heads=0.5,kvGroups=0.5|{heads} and {kvGroups} are the same thing where"
                         + " every head has its own KV head|give one of them",
             })
     void refuses(String name, String options, String message, String hint) throws IOException {

@@ -13,6 +13,7 @@ import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.StageInputs;
@@ -37,10 +38,6 @@ import java.util.SequencedMap;
 /// GPTQ over calibration data, stage by stage, so that each layer sees the outputs of the quantized layers
 /// before it. https://arxiv.org/abs/2210.17323
 ///
-///     - gptq: {bits: 4, groupSize: 128, symmetric: true, actOrder: static, damping: 0.01,
-///              blockSize: 128, clip: hessian, clipSteps: 9, clipGrid: 20, clipNorm: 2, rareExperts: rtn, minExpertTokens: 128,
-///              keepZeros: auto, pattern: unstructured, targets: [], ignore: []}
-///
 /// Inputs that were never active keep their weights, rounded to nearest: they say nothing about the
 /// output, and zeroing them, as the reference does, would break inputs that calibration did not show.
 ///
@@ -62,6 +59,71 @@ public record GptqPass(
         Pattern pattern,
         Targets targets)
         implements BlockPass {
+    private static final Option<Clip> CLIP =
+            Option.choice(
+                    "clip",
+                    Clip.class,
+                    Clip.HESSIAN,
+                    "Search each group's range before rounding: hessian, mse or none (default:"
+                            + " %s).");
+
+    private static final Option<ActOrder> ACT_ORDER =
+            Option.choice(
+                    "actOrder",
+                    ActOrder.class,
+                    ActOrder.STATIC,
+                    "Round important columns first: static keeps groups contiguous, group does not,"
+                            + " none keeps the order of the columns (default: %s).");
+
+    private static final Option<Double> DAMPING =
+            Option.decimal(
+                            "damping",
+                            0.01,
+                            "Added to the Hessian's diagonal, as a part of its mean (default: %s).")
+                    .within("0 to 1", d -> d >= 0 && d < 1);
+
+    private static final Option<Integer> BLOCK_SIZE =
+            Option.integer("blockSize", 128, "Columns rounded at once (default: %s).")
+                    .withoutFlag()
+                    .within("a positive number", n -> n >= 1);
+
+    private static final Option<RareExperts> RARE_EXPERTS =
+            Option.choice(
+                    "rareExperts",
+                    RareExperts.class,
+                    RareExperts.RTN,
+                    "An expert that saw too few tokens is rounded to nearest (rtn) or is an error"
+                            + " (fail) (default: %s).");
+
+    private static final Option<Integer> MIN_EXPERT_TOKENS =
+            Option.integer(
+                    "minExpertTokens",
+                    128,
+                    "Fewer tokens than this make an expert rare (default: %s).");
+
+    private static final Option<KeepZeros> KEEP_ZEROS =
+            Option.choice(
+                    "keepZeros",
+                    KeepZeros.class,
+                    KeepZeros.AUTO,
+                    "Weights that are zero stay zero: auto, in layers that were pruned; always or"
+                            + " never (default: %s).");
+
+    private static final Option<String> FORM =
+            Option.text(
+                            "pattern",
+                            "unstructured",
+                            "Prune in the same loop: N:M, as 2:4, with act-order none; or unstructured,"
+                                    + " with a sparsity (default: do not prune).")
+                    .as("P");
+
+    private static final Option<Double> SPARSITY =
+            Option.decimal(
+                            "sparsity",
+                            null,
+                            "Part of the weights to zero in the same loop, 0 to 1.")
+                    .within("0 to 1", s -> s >= 0 && s <= 1);
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "gptq",
@@ -75,30 +137,23 @@ public record GptqPass(
                           - gptq: {bits: 4, groupSize: 64, actOrder: static, damping: 0.01, clip: hessian}
                     save: {layout: compressed-tensors}
                     """,
+                    Option.join(GridOptions.GRID, List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE), GridOptions.SEARCH, List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY), Targets.OPTIONS),
                     GptqPass::read);
 
     private static BlockPass read(Options o) {
         GptqPass pass =
                 new GptqPass(
                         GridOptions.spec(o),
-                        o.choice("actOrder", ActOrder.class, ActOrder.STATIC),
-                        o.decimal("damping", 0.01),
-                        o.integer("blockSize", 128),
-                        o.choice("clip", Clip.class, Clip.HESSIAN),
+                        ACT_ORDER.read(o),
+                        DAMPING.read(o),
+                        BLOCK_SIZE.read(o),
+                        CLIP.read(o),
                         GridOptions.search(o),
-                        o.choice("rareExperts", RareExperts.class, RareExperts.RTN),
-                        o.integer("minExpertTokens", 128),
-                        o.choice("keepZeros", KeepZeros.class, KeepZeros.AUTO),
-                        Pattern.read(o, null),
+                        RARE_EXPERTS.read(o),
+                        MIN_EXPERT_TOKENS.read(o),
+                        KEEP_ZEROS.read(o),
+                        Pattern.read(o, FORM, SPARSITY),
                         Targets.read(o));
-        if (!(pass.damping >= 0 && pass.damping < 1)) {
-            throw o.error("damping", "damping is %s, expected 0 to 1".formatted(pass.damping));
-        }
-        if (pass.blockSize < 1) {
-            throw o.error(
-                    "blockSize",
-                    "blockSize is %d, expected a positive number".formatted(pass.blockSize));
-        }
         if (pass.pattern instanceof Pattern.NOfM(_, int m)) {
             if (pass.actOrder != ActOrder.NONE) {
                 throw o.error(
@@ -223,56 +278,55 @@ public record GptqPass(
     @Override
     public void apply(BlockScope scope) {
         for (Stage stage : scope.stages()) {
-            quantize(scope, stage);
-            scope.advance(stage);
-        }
-    }
-
-    private void quantize(BlockScope scope, Stage stage) {
-        try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
-            for (StageInputs.Group<Gram.Sum> g : inputs.groups()) {
-                quantize(scope, g, stage.routed());
+            try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
+                for (StageInputs.Group<Gram.Sum> g : inputs.groups()) {
+                    quantize(scope, g, stage.routed());
+                }
             }
+            scope.advance(stage);
         }
     }
 
     private void quantize(BlockScope scope, StageInputs.Group<Gram.Sum> g, boolean expert) {
         if (expert && g.sum().tokens() < minExpertTokens) {
-            String what =
-                    "saw %d calibration tokens of at least %d"
-                            .formatted(g.sum().tokens(), minExpertTokens);
-            if (rareExperts == RareExperts.FAIL) {
-                throw new UserException(
-                        g.name() + " " + what,
-                        "add calibration data, lower --min-expert-tokens, or pass --rare-experts"
-                                + " rtn");
-            }
-            g.selected()
-                    .forEach(layer ->
-                            roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+            roundToNearest(scope, g, rare(g));
             return;
         }
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
             Factor factor = Factor.of(d, g.sum().h(), damping, actOrder != ActOrder.NONE);
             if (factor == null) {
-                String what = "the Hessian has no Cholesky factor at any damping";
-                g.selected()
-                        .forEach(layer ->
-                                roundToNearest(scope, g, layer, what + "; rounded to nearest"));
+                roundToNearest(scope, g, "the Hessian has no Cholesky factor at any damping");
                 return;
             }
-            g.selected().forEach(layer -> quantize(scope, g, factor, layer));
+            for (Linear layer : g.selected()) {
+                long start = System.nanoTime();
+                GptqMath.Result result =
+                        GptqMath.quantize(
+                                scope.desk(),
+                                layer.weight(),
+                                g.sum().h(),
+                                factor,
+                                settings(scope, layer));
+                scope.replace(layer, result.weight());
+                double seconds = (System.nanoTime() - start) / 1e9;
+                scope.report(report(layer, g, factor, result, seconds));
+            }
         }
     }
 
-    private void quantize(
-            BlockScope scope, StageInputs.Group<Gram.Sum> g, Factor factor, Linear layer) {
-        long start = System.nanoTime();
-        GptqMath.Result result =
-                GptqMath.quantize(
-                        scope.desk(), layer.weight(), g.sum().h(), factor, settings(scope, layer));
-        scope.replace(layer, result.weight());
-        scope.report(report(layer, g, factor, result, (System.nanoTime() - start) / 1e9));
+    private String rare(StageInputs.Group<Gram.Sum> g) {
+        String what =
+                "saw %d calibration tokens of at least %d".formatted(g.sum().tokens(), minExpertTokens);
+        if (rareExperts == RareExperts.FAIL) {
+            throw new UserException(
+                    g.name() + " " + what,
+                    "add calibration data, lower {minExpertTokens}, or pass {rareExperts} rtn");
+        }
+        return what;
+    }
+
+    private void roundToNearest(BlockScope scope, StageInputs.Group<Gram.Sum> g, String why) {
+        g.selected().forEach(layer -> roundToNearest(scope, g, layer, why + "; rounded to nearest"));
     }
 
     private ModuleReport report(

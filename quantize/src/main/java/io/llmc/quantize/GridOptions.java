@@ -2,20 +2,64 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tiles;
+import java.util.List;
 
 /// The options that every grid quantizer reads.
 final class GridOptions {
+    private static final Option<Integer> BITS =
+            Option.integer("bits", 4, "Bits a weight: 2, 3, 4 or 8 (default: %s).").statedUnless("scheme");
+
+    private static final Option<String> GROUP_SIZE =
+            Option.numberOrWord(
+                            "groupSize",
+                            "128",
+                            "Weights of a row that share a scale, or channel for the whole row"
+                                    + " (default: %s).")
+                    .statedUnless("scheme");
+
+    private static final Option<Boolean> SYMMETRIC =
+            Option.flag("symmetric", true, "Give every group a zero point.")
+                    .flagged("--asymmetric");
+
+    private static final Option<Integer> CLIP_STEPS =
+            Option.integer(
+                            "clipSteps",
+                            CompressionOp.GridSearch.DEFAULT.steps(),
+                            "Ranges that clip tries, the whole one first (default: %s).")
+                    .withoutFlag();
+
+    private static final Option<Integer> CLIP_GRID =
+            Option.integer(
+                            "clipGrid",
+                            CompressionOp.GridSearch.DEFAULT.grid(),
+                            "Each range that clip tries is shorter than the one before it by this"
+                                    + " part of the whole (default: %s).")
+                    .withoutFlag();
+
+    private static final Option<Double> CLIP_NORM =
+            Option.decimal(
+                            "clipNorm",
+                            (double) CompressionOp.GridSearch.DEFAULT.norm(),
+                            "Power of the errors that clip adds up (default: %s).")
+                    .withoutFlag();
+
+    /// Of the grid.
+    static final List<Option<?>> GRID = List.of(BITS, GROUP_SIZE, SYMMETRIC);
+
+    /// Of the search of each group's range.
+    static final List<Option<?>> SEARCH = List.of(CLIP_STEPS, CLIP_GRID, CLIP_NORM);
+
     private GridOptions() {}
 
-    /// `bits` (4), `groupSize` (128, or `channel`), `symmetric` (true).
     static Encoding.Grid<Codes.Ints> spec(Options o) {
-        int bits = o.integer("bits", 4);
-        String group = o.text("groupSize", "128");
-        boolean symmetric = o.flag("symmetric", true);
+        int bits = BITS.read(o);
+        String group = GROUP_SIZE.read(o);
+        boolean symmetric = SYMMETRIC.read(o);
         int size;
         try {
             size =
@@ -33,12 +77,11 @@ final class GridOptions {
         }
     }
 
-    /// `clipSteps` (9), `clipGrid` (20), `clipNorm` (2): factors 1.0 to 0.6. GPTQ's own `mse`
-    /// search is 80, 100 and 2.4.
+    /// GPTQ's own `mse` search is 80, 100 and 2.4.
     static CompressionOp.GridSearch search(Options o) {
-        int steps = o.integer("clipSteps", CompressionOp.GridSearch.DEFAULT.steps());
-        int grid = o.integer("clipGrid", CompressionOp.GridSearch.DEFAULT.grid());
-        double norm = o.decimal("clipNorm", CompressionOp.GridSearch.DEFAULT.norm());
+        int steps = CLIP_STEPS.read(o);
+        int grid = CLIP_GRID.read(o);
+        double norm = CLIP_NORM.read(o);
         try {
             return new CompressionOp.GridSearch(steps, grid, (float) norm);
         } catch (IllegalArgumentException e) {

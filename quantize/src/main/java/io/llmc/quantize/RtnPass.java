@@ -8,6 +8,7 @@ import io.llmc.model.Linear;
 import io.llmc.pipeline.BlockPass;
 import io.llmc.pipeline.BlockScope;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.PassFactory;
 import io.llmc.pipeline.Targets;
@@ -23,13 +24,25 @@ import java.util.SequencedMap;
 
 /// Round-to-nearest: needs no data, and is the baseline that every other quantizer must beat.
 ///
-///     - rtn: {bits: 4, groupSize: 128, symmetric: true, clip: none, clipSteps: 9,
-///             clipGrid: 20, clipNorm: 2, targets: [], ignore: []}
-///     - rtn: {scheme: fp8-dynamic, targets: [], ignore: []}
-///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
 public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
+    private static final Option<NamedScheme> SCHEME =
+            Option.choice(
+                            "scheme",
+                            NamedScheme.class,
+                            null,
+                            "fp8-dynamic, 8-bit floats for weights and inputs, in the place of an"
+                                    + " integer grid.")
+                    .as("NAME");
+
+    private static final Option<Clip> CLIP =
+            Option.choice(
+                    "clip",
+                    Clip.class,
+                    Clip.NONE,
+                    "Search each group's range before rounding: mse or none (default: %s).");
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "rtn",
@@ -42,15 +55,17 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                           - rtn: {bits: 4, groupSize: 64, symmetric: true, clip: mse}
                     save: {layout: compressed-tensors}
                     """,
+                    Option.join(
+                            List.of(SCHEME), GridOptions.GRID, List.of(CLIP), GridOptions.SEARCH, Targets.OPTIONS),
                     RtnPass::read);
 
     private static BlockPass read(Options o) {
-        NamedScheme named = o.choice("scheme", NamedScheme.class, null);
+        NamedScheme named = SCHEME.read(o);
         if (named != null) {
             return new RtnPass(named.scheme(), Clip.NONE, null, Targets.read(o));
         }
         Scheme scheme = Scheme.of(GridOptions.spec(o));
-        Clip clip = o.choice("clip", Clip.class, Clip.NONE);
+        Clip clip = CLIP.read(o);
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
         }

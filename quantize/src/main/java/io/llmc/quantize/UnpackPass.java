@@ -34,6 +34,7 @@ import java.util.stream.Stream;
 ///
 ///     - unpack: {}
 public record UnpackPass() implements ModelPass {
+
     static final PassFactory FACTORY =
             new PassFactory(
                     "unpack",
@@ -47,6 +48,7 @@ public record UnpackPass() implements ModelPass {
                           - unpack: {}
                           - rtn: {bits: 4, groupSize: 64}
                     """,
+                    List.of(),
                     _ -> new UnpackPass());
 
     /// What a linear layer keeps beside its weight.

@@ -169,7 +169,7 @@ class SweepTest {
             run(recipe, out, backend, free - 1, Progress.NONE);
             assertThatThrownBy(() -> plan(recipe, out, backend, 1 << 20))
                     .isInstanceOf(UserException.class)
-                    .hasMessageContaining("--memory 1.0 MiB is too little");
+                    .hasMessageContaining("{memory} 1.0 MiB is too little");
         }
         assertThat(hashes(out)).isEqualTo(undisturbed);
     }

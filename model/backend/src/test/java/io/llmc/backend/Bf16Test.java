@@ -107,6 +107,6 @@ class Bf16Test {
         var options = new BackendOptions(1, Math.PORTABLE, Long.MAX_VALUE, Compute.BF16);
         assertThatThrownBy(() -> new CpuBackend(options).close())
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("--compute bf16");
+                .hasMessageContaining("{compute} bf16");
     }
 }

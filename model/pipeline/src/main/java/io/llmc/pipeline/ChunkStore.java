@@ -226,7 +226,7 @@ final class ChunkStore implements AutoCloseable {
         } catch (IOException e) {
             throw new UserException(
                     "cannot write " + file + ": " + e.getMessage(),
-                    "free disk space, or raise --memory");
+                    "free disk space, or raise {memory}");
         }
     }
 

@@ -191,6 +191,6 @@ public final class Inputs {
                                 where,
                                 role + (several ? "'s files have changed" : " has changed"),
                                 what),
-                "put it back, or pass --force to start anew");
+                "put it back, or pass {force} to start anew");
     }
 }

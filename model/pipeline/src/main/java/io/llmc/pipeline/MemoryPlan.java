@@ -73,7 +73,7 @@ record MemoryPlan(long bytes, boolean spills) {
         Sizes.requireWithin(
                 cap,
                 Math.min(resident, spilled),
-                calibration == null ? "" : "lower --calib-length");
+                calibration == null ? "" : "lower {calibration.length}");
         return new MemoryPlan(spilled, true);
     }
 

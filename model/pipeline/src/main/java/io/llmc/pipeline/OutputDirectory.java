@@ -85,8 +85,8 @@ public record OutputDirectory(Path output, boolean force) {
             throw new UserException(
                     "output " + output + " exists and is not empty",
                     ours
-                            ? "choose another -o, or pass --force to replace it"
-                            : "choose another -o: even --force replaces only what llmc has made");
+                            ? "choose another -o, or pass {force} to replace it"
+                            : "choose another -o: even {force} replaces only what llmc has made");
         }
     }
 
@@ -101,7 +101,7 @@ public record OutputDirectory(Path output, boolean force) {
                                     ? "another command"
                                     : "llmc %s, and this is %s"
                                             .formatted(other.version(), head.version())),
-                    "delete that directory, or pass --force to discard it");
+                    "delete that directory, or pass {force} to discard it");
         }
     }
 

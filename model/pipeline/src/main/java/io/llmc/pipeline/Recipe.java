@@ -12,6 +12,7 @@ import java.util.stream.Collectors;
 
 /// What to do with a model: the program that the command line writes and a recipe file holds.
 ///
+/// @param output null where no step writes
 /// @param calibration null where nothing calibrates
 /// @param steps in order; each reads what the one before it wrote
 /// @param source the mapping that this was read from, for the provenance file
@@ -23,10 +24,45 @@ public record Recipe(
         Save save,
         Map<String, Object> source) {
 
+    private static final Option<Path> DATA =
+            Option.path(
+                            "data",
+                            "FILE",
+                            "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).")
+                    .flagged("--calib-data");
+
+    private static final Option<Integer> SAMPLES =
+            Option.integer("samples", 128, "Windows of text to use (default: %s).")
+                    .flagged("--calib-samples");
+
+    private static final Option<Integer> LENGTH =
+            Option.integer("length", 512, "Tokens in a window (default: %s).")
+                    .flagged("--calib-length");
+
+    private static final Option<CalibrationSpec.Order> ORDER =
+            Option.choice(
+                            "order",
+                            CalibrationSpec.Order.class,
+                            CalibrationSpec.Order.RANDOM,
+                            "Which windows: random, drawn with the seed, or first (default: %s).")
+                    .flagged("--calib-order")
+                    .as("ORDER");
+
+    private static final Option<Long> SEED =
+            Option.whole("seed", 0L, "Draws the windows (default: %s).");
+
+    /// The text that shows a method what the model's activations are like.
+    public static final List<Option<?>> CALIBRATION = List.of(DATA, SAMPLES, LENGTH, ORDER, SEED);
+
     /// How the result is written.
     ///
     /// @param shardSize bytes of data in a file, at most
     public record Save(WeightLayout layout, long shardSize) {}
+
+    /// Of a command that only measures.
+    public static Recipe measuring(Path model, List<Step> steps) {
+        return new Recipe(model, null, null, steps, null, Map.of("model", model.toString()));
+    }
 
     /// Reads a recipe strictly.
     ///
@@ -34,11 +70,14 @@ public record Recipe(
     /// @throws RecipeException naming the place of what is wrong
     public static Recipe read(Options o, List<Step.Factory> known, Map<String, Object> source) {
         Path model = o.path("model");
-        Path output = o.path("output");
+        Path output = o.path("output", (Path) null);
         Options c = o.section("calibration");
         List<Step> steps = new ArrayList<>();
         for (Options step : o.sections("steps")) {
             steps.add(step(step, known));
+        }
+        if (output == null && (steps.isEmpty() || steps.stream().anyMatch(Step::writes))) {
+            throw o.error("output", "output is missing");
         }
         if (steps.isEmpty()) {
             throw o.error("steps", "a recipe needs at least one step");
@@ -79,11 +118,7 @@ public record Recipe(
 
     private static CalibrationSpec calibration(Options o) {
         return new CalibrationSpec(
-                o.path("data"),
-                o.integer("samples", 128),
-                o.integer("length", 512),
-                o.choice("order", CalibrationSpec.Order.class, CalibrationSpec.Order.RANDOM),
-                o.whole("seed", 0));
+                DATA.required(o), SAMPLES.read(o), LENGTH.read(o), ORDER.read(o), SEED.read(o));
     }
 
     private static Step step(Options o, List<Step.Factory> known) {

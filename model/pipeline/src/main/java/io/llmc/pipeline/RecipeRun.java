@@ -86,12 +86,13 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
     }
 
     private void check(Step.Context start) {
-        recipe.steps().forEach(step -> step.check(start));
+        // Those before are planned in earnest.
+        recipe.steps().subList(own(), recipe.steps().size()).forEach(step -> step.check(start));
         requirePlainBetween();
         requireAlone();
         if (recipe.calibration() != null) {
             TextFiles.requireFile(
-                    recipe.calibration().data(), "--calib-data names a text: .txt or .jsonl");
+                    recipe.calibration().data(), "{calibration.data} names a text: .txt or .jsonl");
         }
     }
 

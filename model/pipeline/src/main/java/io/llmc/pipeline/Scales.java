@@ -175,11 +175,11 @@ final class Scales {
                         .filter(l -> range(l.grid(spec, modelDtype).scaleType()) > range(dtype))
                         .map(WeightLayout::name)
                         .toList();
-        String ignore = "leave the layer out with --ignore";
+        String ignore = "leave the layer out with {ignore}";
         return wider.isEmpty()
                 ? ignore
                 : Stream.concat(
-                                        Stream.of("use --layout " + wider.getFirst()),
+                                        Stream.of("use {save.layout} " + wider.getFirst()),
                                         wider.stream().skip(1))
                                 .collect(Collectors.joining(" or "))
                         + ", or "

@@ -39,7 +39,7 @@ public final class Sizes {
     public static void requireWithin(long cap, long least, String otherwise) {
         if (cap < least) {
             throw new UserException(
-                    "--memory %s is too little: the least that works here is %dM"
+                    "{memory} %s is too little: the least that works here is %dM"
                             .formatted(format(cap), least / MIB),
                     "raise it" + (otherwise.isEmpty() ? "" : ", or " + otherwise));
         }

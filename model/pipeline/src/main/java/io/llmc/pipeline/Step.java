@@ -35,7 +35,7 @@ public interface Step {
         return false;
     }
 
-    /// Refuses what cannot be, whatever the steps before it leave.
+    /// Refuses what cannot be, whatever the steps before it leave. [#plan] does so, too.
     ///
     /// @param context with the recipe's own model
     /// @throws io.llmc.formats.UserException where it could never run
@@ -147,8 +147,13 @@ public interface Step {
     /// A step by its name in a recipe.
     ///
     /// @param name the key, `save-teacher`
+    /// @param options of its mapping
     /// @param sample a recipe that uses it, as documentation and as a test
     /// @param read makes the step of the mapping that holds the key
     record Factory(
-            String name, String summary, String sample, Function<Options, ? extends Step> read) {}
+            String name,
+            String summary,
+            String sample,
+            List<Option<?>> options,
+            Function<Options, ? extends Step> read) {}
 }

@@ -77,7 +77,7 @@ public final class Sweep implements Step.Plan {
     private record Done(List<ModuleReport> reports, int verified) {}
 
     @Override
-    public SweepResult run() {
+    public Step.Outcome run() {
         long start = System.nanoTime();
         sizes.notes().forEach(context.progress()::note);
         directory = context.directory();
@@ -87,7 +87,16 @@ public final class Sweep implements Step.Plan {
         Done done = journal.result(new TypeReference<Done>() {}).orElse(null);
         if (done == null) {
             try {
-                done = new Done(reports, compress());
+                Checkpoint model = viewed();
+                // Which blocks are left, and how wide they are, views have decided only now.
+                OutputPlan plan = step.views().isEmpty() ? planned : step.output(context, model);
+                plan.writeConfig(context.toolVersion(), directory.work());
+                resumed = resume(plan);
+                try (LanguageModel source =
+                        new LanguageModel(
+                                model, Architectures.specOf(model), context.backend())) {
+                    done = finished(plan, compress(source, plan));
+                }
             } catch (RuntimeException | Error e) {
                 directory.abandon(journal);
                 throw e;
@@ -110,11 +119,8 @@ public final class Sweep implements Step.Plan {
                 (System.nanoTime() - start) / 1e9);
     }
 
-    /// Writes everything, and reads it back.
-    ///
-    /// @return tensors verified
-    private int compress() {
-        Path work = directory.work();
+    /// The model as its blocks are to be compressed: whole, and as the views make it.
+    private Checkpoint viewed() {
         windows = windows();
         Finite.requireAll(original, context.progress());
         Scales.requireAll(original, step, planned, context.backend());
@@ -122,19 +128,27 @@ public final class Sweep implements Step.Plan {
         for (int v = 0; v < step.views().size(); v++) {
             c = view(v, c);
         }
-        // Which blocks are left, and how wide they are, views have decided only now.
-        OutputPlan plan = step.views().isEmpty() ? planned : step.output(context, c);
-        plan.writeConfig(context.toolVersion(), work);
-        resumed = resume(plan);
-        int verified;
-        try (LanguageModel source =
-                new LanguageModel(c, Architectures.specOf(c), context.backend())) {
-            verified = blocks(source, plan);
-        }
+        return c;
+    }
+
+    /// What all blocks have left.
+    ///
+    /// @param checksums of every tensor as it was in memory
+    /// @param logits of the probe
+    private record Compressed(Map<String, Long> checksums, float[] logits) {}
+
+    /// Reads everything back, and writes what is known of it.
+    private Done finished(OutputPlan plan, Compressed made) {
+        Path work = directory.work();
+        context.progress().begin("verifying", 1);
+        Verifier.requireSchemes(work, plan.quantPlan());
+        int verified = Verifier.verify(work, made.checksums, made.logits, context.backend());
+        context.progress().end();
         reports.addAll(journal.reports());
-        Provenance.write(work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
+        Provenance.write(
+                work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
         directory.copySideFiles(original);
-        return verified;
+        return new Done(reports, verified);
     }
 
     /// The model as a pass wants it.
@@ -170,7 +184,7 @@ public final class Sweep implements Step.Plan {
                     "calibration windows of %d tokens are longer than the model's %d positions"
                             .formatted(
                                     context.recipe().calibration().length(), spec.maxPositions()),
-                    "lower --calib-length");
+                    "lower {calibration.length}");
         }
         try (Tokenizer tokenizer = Tokenizer.open(original)) {
             return CalibrationData.load(context.recipe().calibration(), tokenizer);
@@ -209,14 +223,10 @@ public final class Sweep implements Step.Plan {
     }
 
     /// One trip, from the first block that the journal lacks.
-    ///
-    /// @return tensors verified
-    private int blocks(LanguageModel source, OutputPlan plan) {
+    private Compressed compress(LanguageModel source, OutputPlan plan) {
         int layers = source.spec().layers().size();
         boolean calibrates =
                 resumed < layers && step.passes().stream().anyMatch(BlockPass::calibrates);
-        Map<String, Long> checksums;
-        float[] logits;
         try (CheckpointWriter writer = writer(plan, resumed > 0);
                 Probe probe = new Probe(source);
                 HiddenStates states =
@@ -247,15 +257,10 @@ public final class Sweep implements Step.Plan {
             }
             output.writeRest(source);
             writer.finish();
-            logits = probe.logits();
+            float[] logits = probe.logits();
             requireFinite(logits);
-            checksums = output.checksums();
+            return new Compressed(output.checksums(), logits);
         }
-        context.progress().begin("verifying", 1);
-        Verifier.requireSchemes(directory.work(), plan.quantPlan());
-        int verified = Verifier.verify(directory.work(), checksums, logits, context.backend());
-        context.progress().end();
-        return verified;
     }
 
     /// Shows the blocks as they are to the passes that want to see them first.
@@ -290,7 +295,7 @@ public final class Sweep implements Step.Plan {
             if (!Float.isFinite(logit)) {
                 throw new UserException(
                         "the compressed model gives NaN or infinite logits",
-                        "try more bits, smaller groups or --clip none, and check the original with"
+                        "try more bits, smaller groups or {clip} none, and check the original with"
                                 + " llmc eval");
             }
         }

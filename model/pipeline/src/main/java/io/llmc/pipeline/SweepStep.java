@@ -30,6 +30,7 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
                 KEY,
                 "methods that work block by block",
                 methods.getFirst().sample(),
+                List.of(),
                 o -> read(o, methods));
     }
 

@@ -21,6 +21,18 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
     private static final String INCLUDE = "targets";
     private static final String IGNORE = "ignore";
 
+    public static final List<Option<?>> OPTIONS =
+            List.of(
+                    Option.list(
+                            INCLUDE,
+                            "GLOBS",
+                            "Linear layers to work on, by name, as down_proj,*.self_attn.*, or by a"
+                                    + " regular expression, as re:.*mlp.* (default: all of the blocks)."),
+                    Option.list(
+                            IGNORE,
+                            "GLOBS",
+                            "Linear layers to leave as they are, named in the same way."));
+
     /// @throws UserException where one is no regular expression
     public static Targets of(List<String> include, List<String> ignore) {
         return new Targets(

@@ -6,6 +6,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Targets;
 import io.llmc.tensor.Tensor;
@@ -49,6 +50,18 @@ public sealed interface Pattern {
         }
     }
 
+    Option<String> FORM =
+            Option.text(
+                            "pattern",
+                            "unstructured",
+                            "Unstructured (default), or N:M, as 2:4, which keeps N of every M weights.")
+                    .as("P");
+
+    Option<Double> SPARSITY =
+            Option.decimal(
+                            "sparsity", 0.5, "Part of the weights to zero, 0 to 1 (default: %s).")
+                    .within("0 to 1", s -> s >= 0 && s <= 1);
+
     double sparsity();
 
     /// The share of ones in a mask.
@@ -66,18 +79,12 @@ public sealed interface Pattern {
 
     /// Reads `sparsity` and `pattern`.
     ///
-    /// @return null where the options have neither and `absent` is null
-    static Pattern read(Options o, Double absent) {
-        String text = o.text("pattern", "unstructured");
+    /// @return null where neither is given and the sparsity has no default
+    static Pattern read(Options o, Option<String> form, Option<Double> share) {
+        String text = form.read(o);
         if (text.equals("unstructured")) {
-            if (absent == null && !o.has("sparsity")) {
-                return null;
-            }
-            double sparsity = o.decimal("sparsity", absent == null ? 0 : absent);
-            if (!(sparsity >= 0 && sparsity <= 1)) {
-                throw o.error("sparsity", "sparsity is %s, expected 0 to 1".formatted(sparsity));
-            }
-            return new Unstructured(sparsity);
+            Double sparsity = share.read(o);
+            return sparsity == null ? null : new Unstructured(sparsity);
         }
         Matcher m = java.util.regex.Pattern.compile("(\\d{1,4}):(\\d{1,4})").matcher(text);
         if (!m.matches()) {
@@ -112,7 +119,7 @@ public sealed interface Pattern {
                     throw new UserException(
                             "pattern %s does not divide the %d inputs of %s"
                                     .formatted(this, linear.in(), linear.name()),
-                            "choose another pattern, or leave this layer out with --ignore");
+                            "choose another pattern, or leave this layer out with {ignore}");
                 }
             }
         }

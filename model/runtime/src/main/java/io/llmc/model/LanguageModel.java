@@ -114,8 +114,8 @@ public final class LanguageModel implements AutoCloseable {
                                     blockBytes(index),
                                     backend.device(),
                                     backend.room()),
-                    "raise --memory where it is given, free what else uses the device, or pass"
-                            + " --device cpu");
+                    "raise {memory} where it is given, free what else uses the device, or pass"
+                            + " {device} cpu");
         }
     }
 

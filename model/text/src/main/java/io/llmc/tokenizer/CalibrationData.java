@@ -37,9 +37,9 @@ public final class CalibrationData {
                 "%s has %,d tokens, but %,d windows of %,d need %,d"
                         .formatted(spec.data(), tokens, spec.samples(), spec.length(), needed),
                 windows > 0
-                        ? "lower --calib-samples to %d, lower --calib-length, or give a longer text"
+                        ? "lower {calibration.samples} to %d, lower {calibration.length}, or give a longer text"
                                 .formatted(windows)
-                        : "lower --calib-length to %d or less, or give a longer text"
+                        : "lower {calibration.length} to %d or less, or give a longer text"
                                 .formatted(tokens));
     }
 

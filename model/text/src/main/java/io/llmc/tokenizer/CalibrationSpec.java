@@ -24,20 +24,20 @@ public record CalibrationSpec(Path data, int samples, int length, Order order, l
     public CalibrationSpec {
         if (data == null) {
             throw new UserException(
-                    "no calibration text is given", "name one with --calib-data FILE");
+                    "no calibration text is given", "name one with {calibration.data} FILE");
         }
         if (samples < 1) {
             throw new UserException(
-                    "--calib-samples is %d, expected at least 1".formatted(samples), "");
+                    "{calibration.samples} is %d, expected at least 1".formatted(samples), "");
         }
         if (length < 2) {
             throw new UserException(
-                    "--calib-length is %d, expected at least 2".formatted(length), "");
+                    "{calibration.length} is %d, expected at least 2".formatted(length), "");
         }
         if ((long) samples * length > Integer.MAX_VALUE) {
             throw new UserException(
                     "%d windows of %d tokens are more than 2^31 tokens".formatted(samples, length),
-                    "lower --calib-samples or --calib-length");
+                    "lower {calibration.samples} or {calibration.length}");
         }
     }
 }

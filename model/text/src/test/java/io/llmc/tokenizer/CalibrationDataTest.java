@@ -99,11 +99,11 @@ class CalibrationDataTest {
                 .hasMessageContaining("has 7 tokens, but 4 windows of 2 need 8")
                 .satisfies(e ->
                         assertThat(((UserException) e).hint())
-                                .startsWith("lower --calib-samples to 3"));
+                                .startsWith("lower {calibration.samples} to 3"));
         assertThatThrownBy(() -> load(text, 1, 8, FIRST, 0))
                 .satisfies(e ->
                         assertThat(((UserException) e).hint())
-                                .startsWith("lower --calib-length to 7"));
+                                .startsWith("lower {calibration.length} to 7"));
     }
 
     @Test
@@ -134,9 +134,9 @@ class CalibrationDataTest {
     @Test
     void valuesThatCannotBe() {
         assertThatThrownBy(() -> new CalibrationSpec(directory, 0, 2, FIRST, 0))
-                .hasMessageContaining("--calib-samples is 0");
+                .hasMessageContaining("{calibration.samples} is 0");
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1, 1, FIRST, 0))
-                .hasMessageContaining("--calib-length is 1");
+                .hasMessageContaining("{calibration.length} is 1");
         assertThatThrownBy(() -> new CalibrationSpec(null, 1, 2, FIRST, 0))
                 .isInstanceOf(UserException.class);
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1 << 20, 1 << 20, FIRST, 0))

@@ -53,8 +53,8 @@ public final class CpuBackend implements Backend {
     public CpuBackend(BackendOptions options) {
         if (options.math() == BackendOptions.Math.CUBLAS) {
             throw new UserException(
-                    "--math cublas is for an NVIDIA GPU, and the device is cpu",
-                    "leave it out, or name a GPU by --device");
+                    "{math} cublas is for an NVIDIA GPU, and the device is cpu",
+                    "leave it out, or name a GPU by {device}");
         }
         budget = new MemoryBudget(options.memory());
         workers = new Workers(options.threads(), budget);
@@ -101,7 +101,7 @@ public final class CpuBackend implements Backend {
         }
         workers.close();
         throw new UserException(
-                "--compute bf16: " + missing, "leave it out, or name a GPU by --device");
+                "{compute} bf16: " + missing, "leave it out, or name a GPU by {device}");
     }
 
     /// Who asked for the library by name hears at once that it is not there.
@@ -110,7 +110,7 @@ public final class CpuBackend implements Backend {
             dense();
         } catch (IllegalStateException e) {
             workers.close();
-            throw new UserException(e.getMessage(), "pass --math portable");
+            throw new UserException(e.getMessage(), "pass {math} portable");
         }
     }
 
