@@ -33,7 +33,7 @@ class JournalTest {
     }
 
     private Journal withBlocks(int count) {
-        Journal journal = Journal.begin(dir, HEAD, inputs);
+        Journal journal = Journal.begin(dir, new RunKey(HEAD, inputs));
         for (int i = 0; i < count; i++) {
             SequencedMap<String, Long> checksums = new LinkedHashMap<>(Map.of("tensor" + i, 7L + i));
             journal.append(new Journal.Entry(i, checksums, List.of()));
@@ -102,7 +102,7 @@ class JournalTest {
 
     @Test
     void withoutContentNothingIsFinished() {
-        Journal.begin(dir, HEAD, inputs);
+        Journal.begin(dir, new RunKey(HEAD, inputs));
         assertThat(read().isSealed()).isFalse();
     }
 }

@@ -15,10 +15,14 @@ import org.junit.jupiter.api.io.TempDir;
 
 /// An output gets its name when it is whole, and what had the name goes last.
 class OutputDirectoryTest {
-    private static final Journal.Head HEAD = new Journal.Head("command", "test");
-    private static final Inputs NOTHING = Inputs.of(List.of());
+    private static final RunKey RUN = key("command");
+    private static final RunKey OTHER = key("another");
 
     @TempDir private Path dir;
+
+    private static RunKey key(String command) {
+        return new RunKey(new Journal.Head(command, "test"), Inputs.of(List.of()));
+    }
 
     private OutputDirectory directory(boolean force) {
         return new OutputDirectory(dir.resolve("out"), force);
@@ -29,9 +33,9 @@ class OutputDirectoryTest {
         Files.writeString(directory.work().resolve("llmc.json"), "{\"llmc_version\": \"test\"}");
     }
 
-    private void make(OutputDirectory directory, Journal.Head head, String text)
+    private void make(OutputDirectory directory, RunKey key, String text)
             throws IOException {
-        Journal journal = directory.begin(head, NOTHING, 0);
+        Journal journal = directory.begin(key, 0);
         fill(directory, text);
         directory.complete(journal, "done");
         directory.publish(journal);
@@ -46,28 +50,28 @@ class OutputDirectoryTest {
     @Test
     void hasItsNameOnceItIsWhole() throws IOException {
         OutputDirectory directory = directory(false);
-        Journal journal = directory.begin(HEAD, NOTHING, 0);
+        Journal journal = directory.begin(RUN, 0);
         fill(directory, "weights");
         assertThat(Files.exists(directory.output())).isFalse();
         directory.complete(journal, "done");
         directory.publish(journal);
         assertThat(directory.weightFiles()).hasSize(1);
-        assertThat(directory.isFinished(HEAD, NOTHING)).isTrue();
+        assertThat(directory.isFinished(RUN)).isTrue();
         directory.conclude();
-        assertThat(directory.isFinished(HEAD, NOTHING)).isFalse();
+        assertThat(directory.isFinished(RUN)).isFalse();
         assertThat(names()).containsExactly("out");
     }
 
     @Test
     void theSameCommandGoesOnWhereItWasKilled() throws IOException {
         OutputDirectory directory = directory(false);
-        Journal journal = directory.begin(HEAD, NOTHING, 0);
+        Journal journal = directory.begin(RUN, 0);
         journal.seal();
         fill(directory, "half");
-        assertThat(directory.begin(HEAD, NOTHING, 0).isSealed()).isTrue();
+        assertThat(directory.begin(RUN, 0).isSealed()).isTrue();
         assertThat(Files.exists(directory.work().resolve("model.safetensors"))).isTrue();
         assertThatThrownBy(() ->
-                        directory.begin(new Journal.Head("another", "test"), NOTHING, 0))
+                        directory.begin(OTHER, 0))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("unfinished work of another command");
     }
@@ -75,23 +79,22 @@ class OutputDirectoryTest {
     @Test
     void whatFailedBeforeItFinishedAnythingLeavesNothing() throws IOException {
         OutputDirectory directory = directory(false);
-        directory.abandon(directory.begin(HEAD, NOTHING, 0));
+        directory.abandon(directory.begin(RUN, 0));
         assertThat(names()).isEmpty();
     }
 
     @Test
     void onlyForceReplacesAndOnlyWhatLlmcMade() throws IOException {
-        make(directory(false), HEAD, "first");
+        make(directory(false), RUN, "first");
         directory(false).conclude();
-        Journal.Head other = new Journal.Head("another", "test");
-        assertThatThrownBy(() -> directory(false).begin(other, NOTHING, 0))
+        assertThatThrownBy(() -> directory(false).begin(OTHER, 0))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("exists and is not empty");
-        make(directory(true), other, "second");
+        make(directory(true), OTHER, "second");
         assertThat(dir.resolve("out/model.safetensors")).hasContent("second");
         directory(true).conclude();
         Files.delete(dir.resolve("out/llmc.json"));
-        assertThatThrownBy(() -> directory(true).begin(other, NOTHING, 0))
+        assertThatThrownBy(() -> directory(true).begin(OTHER, 0))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("llmc has not made it");
     }
