@@ -126,8 +126,7 @@ final class DeclaredOptions {
         for (Option<?> option : byOwner.getOrDefault(owner, List.of())) {
             if (option.flag() != null) {
                 Object value = flags.get(option.flag()).spec.getValue();
-                boolean isStated =
-                        option.statedUnless() != null && !isGiven(option.statedUnless());
+                boolean isStated = option.statedUnless() != null && !isGiven(option.statedUnless());
                 Object stated = isStated ? option.absent() : null;
                 own.add(setting(option, value == null ? stated : value));
             }

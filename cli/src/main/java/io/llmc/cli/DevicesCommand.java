@@ -33,8 +33,11 @@ final class DevicesCommand implements Callable<Integer> {
     public Integer call() {
         List<Device> devices = wiring.devices().all();
         Table table = new Table("lll");
-        devices.forEach(
-                d -> table.row(d.name(), d.usable() ? "usable" : "not usable", Spelling.asFlags(d.description())));
+        devices.forEach(d ->
+                table.row(
+                        d.name(),
+                        d.usable() ? "usable" : "not usable",
+                        Spelling.asFlags(d.description())));
         List<String> names = Op.all().map(Class::getSimpleName).sorted().toList();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("devices", devices.stream().map(DevicesCommand::json).toList());

@@ -52,7 +52,8 @@ record ErrorHandler(Wiring wiring, LogOptions log)
                             failed(
                                     spelled(user.getMessage(), command),
                                     spelled(user.hint(), command));
-                    case FormatException format -> failed(spelled(format.getMessage(), command), "");
+                    case FormatException format ->
+                            failed(spelled(format.getMessage(), command), "");
                     case OutOfDeviceMemoryException memory ->
                             failed(
                                     "out of memory: " + memory.getMessage(),

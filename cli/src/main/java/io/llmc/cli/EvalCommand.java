@@ -93,8 +93,7 @@ final class EvalCommand implements Callable<Integer> {
     }
 
     private static void plan(Console console, Path directory, RecipeRun.Preview preview) {
-        long bytes =
-                preview.needs().stream().mapToLong(n -> n.bytes().orElse(0)).max().orElse(0);
+        long bytes = preview.needs().stream().mapToLong(n -> n.bytes().orElse(0)).max().orElse(0);
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", directory.toString());
         json.put("peak_bytes", bytes);

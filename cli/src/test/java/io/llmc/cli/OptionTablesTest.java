@@ -66,7 +66,9 @@ class OptionTablesTest {
                                     o.key(),
                                     o.flag() == null
                                             ? ""
-                                            : "`%s`".formatted((o.flag() + " " + o.label()).strip()),
+                                            : "`%s`"
+                                                    .formatted(
+                                                            (o.flag() + " " + o.label()).strip()),
                                     o.spelledDefault(),
                                     Spelling.asKeys(o.text())));
         }

@@ -15,8 +15,7 @@ import org.junit.jupiter.api.Test;
 
 class SpellingTest {
     private static final List<String> LIBRARIES =
-            List.of(
-                    "formats", "model", "quantize", "prune", "distill", "evaluation", "gpu");
+            List.of("formats", "model", "quantize", "prune", "distill", "evaluation", "gpu");
 
     /// A setting in a sentence of a library, in a line of source.
     private static final Pattern SETTING =

@@ -51,7 +51,10 @@ public final class TracedDevice implements BackendProvider {
                     new ArrayList<>(
                             StackWalker.getInstance()
                                     .walk(stack ->
-                                            stack.map(f -> f.getClassName() + "." + f.getMethodName())
+                                            stack.map(f ->
+                                                            f.getClassName()
+                                                                    + "."
+                                                                    + f.getMethodName())
                                                     .filter(f -> !isOurs(f))
                                                     .toList()));
             all.addFirst("Backend.run"); // in the place of this class's own

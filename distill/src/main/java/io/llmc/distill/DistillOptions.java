@@ -12,8 +12,7 @@ final class DistillOptions {
     private static final String NOT_NEGATIVE = "0 or more";
     private static final String POSITIVE = "above 0";
 
-    static final Option<Path> TEACHER =
-            Option.path("teacher", "DIR", "The model to learn from.");
+    static final Option<Path> TEACHER = Option.path("teacher", "DIR", "The model to learn from.");
 
     static final Option<Path> DATA =
             Option.path(
@@ -40,8 +39,7 @@ final class DistillOptions {
 
     static final Option<Integer> BATCH = count("batch", 8, "Windows a step (default: %s).");
 
-    static final Option<Integer> LENGTH =
-            count("length", 256, "Tokens of a window (default: %s).");
+    static final Option<Integer> LENGTH = count("length", 256, "Tokens of a window (default: %s).");
 
     static final Option<Integer> ACCUMULATE =
             count(
@@ -49,8 +47,7 @@ final class DistillOptions {
                     1,
                     "Batches whose gradients are added before the weights change (default: %s).");
 
-    static final Option<Double> LR =
-            positive("lr", 3e-4, "Highest learning rate (default: 3e-4).");
+    static final Option<Double> LR = positive("lr", 3e-4, "Highest learning rate (default: 3e-4).");
 
     static final Option<Integer> WARMUP =
             notNegative(
@@ -79,24 +76,17 @@ final class DistillOptions {
                     .as("NAME");
 
     static final Option<Double> BETA1 =
-            within("beta1", 0.9, 0, 0.9999999, "Decay of Adam's mean (default: %s).")
-                    .withoutFlag();
+            within("beta1", 0.9, 0, 0.9999999, "Decay of Adam's mean (default: %s).").withoutFlag();
 
     static final Option<Double> BETA2 =
             within("beta2", 0.999, 0, 0.9999999, "Decay of Adam's mean of squares (default: %s).")
                     .withoutFlag();
 
     static final Option<Double> EPS =
-            positive("eps", 1e-8, "Added to the root of that mean (default: 1e-8).")
-                    .withoutFlag();
+            positive("eps", 1e-8, "Added to the root of that mean (default: 1e-8).").withoutFlag();
 
     static final Option<Double> WEIGHT_DECAY =
-            within(
-                    "weightDecay",
-                    0.0,
-                    0,
-                    Float.MAX_VALUE,
-                    "Decoupled weight decay (default: %s).");
+            within("weightDecay", 0.0, 0, Float.MAX_VALUE, "Decoupled weight decay (default: %s).");
 
     static final Option<Double> CLIP =
             within(
@@ -169,8 +159,7 @@ final class DistillOptions {
     static final Option<Double> KL =
             weight("kl", "Weight of KL(teacher, student) (default: 1 if no other is given).");
 
-    static final Option<Double> REVERSE_KL =
-            weight("reverseKl", "Weight of KL(student, teacher).");
+    static final Option<Double> REVERSE_KL = weight("reverseKl", "Weight of KL(student, teacher).");
 
     static final Option<Double> JSD =
             weight("jsd", "Weight of the generalised Jensen-Shannon divergence.");
@@ -191,9 +180,7 @@ final class DistillOptions {
                     "Hidden: mse (default), relative to the mean square of the teacher's, or cosine.");
 
     static final Option<Double> ATTENTION =
-            weight(
-                    "attention",
-                    "Weight of KL(teacher, student) of the attention probabilities.");
+            weight("attention", "Weight of KL(teacher, student) of the attention probabilities.");
 
     static final Option<List<Integer>> MAP =
             Option.integers(

@@ -29,10 +29,10 @@ import java.util.function.LongSupplier;
 
 /// A student learns the next-token predictions of its teacher.
 ///
-/// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be packed.
-/// `blockwise: true` lets every block learn on its own; `map: [0, 2]` names the teacher's blocks.
-/// `teacherCache: DIR` stands in the place of `teacher`, and may of `data`.
-/// `mix: ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
+/// `lora: 8, adapter: true` trains adapters and writes them for peft, beside a student that may be
+/// packed. `blockwise: true` lets every block learn on its own; `map: [0, 2]` names the teacher's
+/// blocks. `teacherCache: DIR` stands in the place of `teacher`, and may of `data`. `mix:
+/// ["a.txt:3", "b.jsonl:1"]` stands in the place of `data` where there are several files.
 ///
 /// @param nanos a clock, which decides when a state is saved and nothing else
 public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step {

@@ -48,12 +48,10 @@ import java.util.SequencedMap;
 /// @param temperature of the softmax that they are taken from
 public record SaveTeacherStep(Path data, int topK, int length, float temperature) implements Step {
     private static final Option<Path> DATA =
-            Option.path(
-                    "data", "FILE", "Text: .txt, or .jsonl with \"text\" or \"messages\".");
+            Option.path("data", "FILE", "Text: .txt, or .jsonl with \"text\" or \"messages\".");
 
     private static final Option<Integer> TOP_K =
-            DistillOptions.count(
-                    "topK", 64, "Predictions to keep of each token (default: %s).");
+            DistillOptions.count("topK", 64, "Predictions to keep of each token (default: %s).");
 
     private static final Option<Integer> LENGTH =
             DistillOptions.count("length", 256, "Tokens of a window (default: %s).");

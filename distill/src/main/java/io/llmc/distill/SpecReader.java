@@ -5,7 +5,6 @@ import io.llmc.backend.LossOp;
 import io.llmc.pipeline.NamePatterns;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
-import java.nio.file.Path;
 import java.util.List;
 
 /// A recipe's `distill` section as a specification. What would change nothing is refused.
@@ -137,7 +136,8 @@ final class SpecReader {
         if (o.has("data")) {
             throw o.error("mix", "data and mix are both given; leave one out");
         }
-        List<DistillSpec.Part> parts = DistillOptions.MIX.read(o).stream().map(text -> part(o, text)).toList();
+        List<DistillSpec.Part> parts =
+                DistillOptions.MIX.read(o).stream().map(text -> part(o, text)).toList();
         if (parts.isEmpty() || parts.size() > MOST) {
             throw o.error(
                     "mix", "mix has %d files, expected 1 to %d".formatted(parts.size(), MOST));

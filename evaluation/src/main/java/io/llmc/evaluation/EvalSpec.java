@@ -36,8 +36,7 @@ public record EvalSpec(
         }
         if (maxWindows < 0) {
             throw new UserException(
-                    "{maxWindows} is %d, expected 0 for all windows, or more"
-                            .formatted(maxWindows),
+                    "{maxWindows} is %d, expected 0 for all windows, or more".formatted(maxWindows),
                     "");
         }
         stride = stride == 0 ? window / 2 : stride;

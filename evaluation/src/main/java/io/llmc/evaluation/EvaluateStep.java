@@ -128,7 +128,6 @@ public record EvaluateStep(
                         Convention.parse(convention),
                         stride,
                         maxWindows);
-        return new Evaluator(context.backend(), context.progress(), context.memory())
-                .prepare(spec);
+        return new Evaluator(context.backend(), context.progress(), context.memory()).prepare(spec);
     }
 }

@@ -44,7 +44,10 @@ public record MagnitudePass(
                       - sweep:
                           - magnitude: {pattern: "2:4"}
                     """,
-                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE), Allocation.OPTIONS, Targets.OPTIONS),
+                    Option.join(
+                            List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE),
+                            Allocation.OPTIONS,
+                            Targets.OPTIONS),
                     MagnitudePass::read);
 
     private static BlockPass read(Options o) {
@@ -54,11 +57,7 @@ public record MagnitudePass(
             throw o.error(
                     "allocation", "owl needs calibration data, which magnitude has not; use wanda");
         }
-        return new MagnitudePass(
-                pattern,
-                COMPARE.read(o),
-                allocation,
-                Targets.read(o));
+        return new MagnitudePass(pattern, COMPARE.read(o), allocation, Targets.read(o));
     }
 
     @Override

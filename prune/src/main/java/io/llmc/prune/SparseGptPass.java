@@ -55,7 +55,11 @@ public record SparseGptPass(
                       - sweep:
                           - sparsegpt: {pattern: "2:4", damping: 0.01}
                     """,
-                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM), Allocation.OPTIONS, List.of(BLOCK_SIZE, DAMPING), Targets.OPTIONS),
+                    Option.join(
+                            List.of(Pattern.SPARSITY, Pattern.FORM),
+                            Allocation.OPTIONS,
+                            List.of(BLOCK_SIZE, DAMPING),
+                            Targets.OPTIONS),
                     SparseGptPass::read);
 
     private static BlockPass read(Options o) {

@@ -49,16 +49,16 @@ public record WandaPass(Pattern pattern, Compare compare, Allocation allocation,
                       - sweep:
                           - wanda: {sparsity: 0.5, allocation: owl}
                     """,
-                    Option.join(List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE), Allocation.OPTIONS, Targets.OPTIONS),
+                    Option.join(
+                            List.of(Pattern.SPARSITY, Pattern.FORM, COMPARE),
+                            Allocation.OPTIONS,
+                            Targets.OPTIONS),
                     WandaPass::read);
 
     private static BlockPass read(Options o) {
         Pattern pattern = Pattern.read(o, Pattern.FORM, Pattern.SPARSITY);
         return new WandaPass(
-                pattern,
-                COMPARE.read(o),
-                Allocation.read(o, pattern),
-                Targets.read(o));
+                pattern, COMPARE.read(o), Allocation.read(o, pattern), Targets.read(o));
     }
 
     @Override

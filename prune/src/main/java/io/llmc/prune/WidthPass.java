@@ -75,16 +75,14 @@ public record WidthPass(
                             + " up for it; wanda; or activation.");
 
     private static final Option<Integer> ROUNDS =
-            Option.integer("rounds", 4, "Rounds of removals, for obs (default: %s).")
-                    .withoutFlag();
+            Option.integer("rounds", 4, "Rounds of removals, for obs (default: %s).").withoutFlag();
 
     private static final Option<Boolean> REFIT =
             Option.flag("refit", true, "Leave the weights that stay as they are.")
                     .flagged("--no-refit");
 
     private static final Option<Integer> MULTIPLE_OF =
-            Option.integer(
-                    "multipleOf", 64, "Round the number of channels to it (default: %s).");
+            Option.integer("multipleOf", 64, "Round the number of channels to it (default: %s).");
 
     static final PassFactory FACTORY =
             new PassFactory(
@@ -98,7 +96,15 @@ public record WidthPass(
                       - sweep:
                           - width: {ffn: 0.75, importance: obs, multipleOf: 32}
                     """,
-                    List.of(SparseGptPass.DAMPING, FFN, HEADS, KV_GROUPS, IMPORTANCE, ROUNDS, REFIT, MULTIPLE_OF),
+                    List.of(
+                            SparseGptPass.DAMPING,
+                            FFN,
+                            HEADS,
+                            KV_GROUPS,
+                            IMPORTANCE,
+                            ROUNDS,
+                            REFIT,
+                            MULTIPLE_OF),
                     WidthPass::read);
 
     private static BlockPass read(Options o) {

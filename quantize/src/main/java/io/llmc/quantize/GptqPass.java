@@ -35,14 +35,15 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 
-/// GPTQ over calibration data, stage by stage, so that each layer sees the outputs of the quantized layers
-/// before it. https://arxiv.org/abs/2210.17323
+/// GPTQ over calibration data, stage by stage, so that each layer sees the outputs of the quantized
+/// layers before it. https://arxiv.org/abs/2210.17323
 ///
 /// Inputs that were never active keep their weights, rounded to nearest: they say nothing about the
-/// output, and zeroing them, as the reference does, would break inputs that calibration did not show.
+/// output, and zeroing them, as the reference does, would break inputs that calibration did not
+/// show.
 ///
-/// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at least
-///     0.01, until its Cholesky factor exists
+/// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at
+///   least 0.01, until its Cholesky factor exists
 /// @param keepZeros weights that are exactly zero stay so; by `auto`, in layers that were pruned
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param minExpertTokens experts with fewer are treated as `rareExperts` says
@@ -137,7 +138,12 @@ public record GptqPass(
                           - gptq: {bits: 4, groupSize: 64, actOrder: static, damping: 0.01, clip: hessian}
                     save: {layout: compressed-tensors}
                     """,
-                    Option.join(GridOptions.GRID, List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE), GridOptions.SEARCH, List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY), Targets.OPTIONS),
+                    Option.join(
+                            GridOptions.GRID,
+                            List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE),
+                            GridOptions.SEARCH,
+                            List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY),
+                            Targets.OPTIONS),
                     GptqPass::read);
 
     private static BlockPass read(Options o) {
@@ -316,7 +322,8 @@ public record GptqPass(
 
     private String rare(StageInputs.Group<Gram.Sum> g) {
         String what =
-                "saw %d calibration tokens of at least %d".formatted(g.sum().tokens(), minExpertTokens);
+                "saw %d calibration tokens of at least %d"
+                        .formatted(g.sum().tokens(), minExpertTokens);
         if (rareExperts == RareExperts.FAIL) {
             throw new UserException(
                     g.name() + " " + what,
@@ -326,7 +333,8 @@ public record GptqPass(
     }
 
     private void roundToNearest(BlockScope scope, StageInputs.Group<Gram.Sum> g, String why) {
-        g.selected().forEach(layer -> roundToNearest(scope, g, layer, why + "; rounded to nearest"));
+        g.selected()
+                .forEach(layer -> roundToNearest(scope, g, layer, why + "; rounded to nearest"));
     }
 
     private ModuleReport report(

@@ -12,7 +12,8 @@ import java.util.List;
 /// The options that every grid quantizer reads.
 final class GridOptions {
     private static final Option<Integer> BITS =
-            Option.integer("bits", 4, "Bits a weight: 2, 3, 4 or 8 (default: %s).").statedUnless("scheme");
+            Option.integer("bits", 4, "Bits a weight: 2, 3, 4 or 8 (default: %s).")
+                    .statedUnless("scheme");
 
     private static final Option<String> GROUP_SIZE =
             Option.numberOrWord(

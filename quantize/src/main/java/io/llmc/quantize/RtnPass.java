@@ -56,7 +56,11 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                     save: {layout: compressed-tensors}
                     """,
                     Option.join(
-                            List.of(SCHEME), GridOptions.GRID, List.of(CLIP), GridOptions.SEARCH, Targets.OPTIONS),
+                            List.of(SCHEME),
+                            GridOptions.GRID,
+                            List.of(CLIP),
+                            GridOptions.SEARCH,
+                            Targets.OPTIONS),
                     RtnPass::read);
 
     private static BlockPass read(Options o) {

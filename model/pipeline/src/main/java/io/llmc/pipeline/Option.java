@@ -17,8 +17,8 @@ import java.util.function.Predicate;
 /// @param kind of words that a flag takes
 /// @param values that it knows, spelled; empty where there are too many
 /// @param absent what holds where it is not given; null for nothing
-/// @param statedUnless commands write it into their recipe where it is not given, too, but for where
-///   the option of this key is; null for never
+/// @param statedUnless commands write it into their recipe where it is not given, too, but for
+///   where the option of this key is; null for never
 /// @param range that values lie in
 /// @param summary one sentence, whose `%s` are the value that holds where it is not given
 /// @param reader of a value that is there
@@ -101,12 +101,7 @@ public record Option<T>(
     public static <E extends Enum<E>> Option<E> choice(
             String key, Class<E> type, E absent, String summary) {
         return Option.of(
-                        key,
-                        "HOW",
-                        Kind.TEXT,
-                        absent,
-                        summary,
-                        (o, k) -> o.choice(k, type, absent))
+                        key, "HOW", Kind.TEXT, absent, summary, (o, k) -> o.choice(k, type, absent))
                 .among(
                         Arrays.stream(type.getEnumConstants())
                                 .map(Options::spelling)
@@ -180,15 +175,7 @@ public record Option<T>(
             String newStated,
             Range<T> newRange) {
         return new Option<>(
-                key,
-                newFlag,
-                newLabel,
-                kind,
-                newValues,
-                absent,
-                newStated,
-                newRange,
-                summary,
+                key, newFlag, newLabel, kind, newValues, absent, newStated, newRange, summary,
                 reader);
     }
 
@@ -230,7 +217,8 @@ public record Option<T>(
         return switch (absent) {
             case null -> "";
             case Enum<?> e -> Options.spelling(e);
-            case Double d when d == Math.rint(d) && Math.abs(d) < 1e6 -> Long.toString(d.longValue());
+            case Double d when d == Math.rint(d) && Math.abs(d) < 1e6 ->
+                    Long.toString(d.longValue());
             default -> absent.toString();
         };
     }

@@ -93,8 +93,7 @@ public final class Sweep implements Step.Plan {
                 plan.writeConfig(context.toolVersion(), directory.work());
                 resumed = resume(plan);
                 try (LanguageModel source =
-                        new LanguageModel(
-                                model, Architectures.specOf(model), context.backend())) {
+                        new LanguageModel(model, Architectures.specOf(model), context.backend())) {
                     done = finished(plan, compress(source, plan));
                 }
             } catch (RuntimeException | Error e) {
@@ -145,8 +144,7 @@ public final class Sweep implements Step.Plan {
         int verified = Verifier.verify(work, made.checksums, made.logits, context.backend());
         context.progress().end();
         reports.addAll(journal.reports());
-        Provenance.write(
-                work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
+        Provenance.write(work, context.toolVersion(), context.recipe(), hashes(), windows, reports);
         directory.copySideFiles(original);
         return new Done(reports, verified);
     }

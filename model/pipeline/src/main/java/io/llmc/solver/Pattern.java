@@ -58,8 +58,7 @@ public sealed interface Pattern {
                     .as("P");
 
     Option<Double> SPARSITY =
-            Option.decimal(
-                            "sparsity", 0.5, "Part of the weights to zero, 0 to 1 (default: %s).")
+            Option.decimal("sparsity", 0.5, "Part of the weights to zero, 0 to 1 (default: %s).")
                     .within("0 to 1", s -> s >= 0 && s <= 1);
 
     double sparsity();

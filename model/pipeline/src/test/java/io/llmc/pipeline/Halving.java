@@ -60,8 +60,7 @@ record Halving(String name, boolean calibrates, Targets targets, List<String> he
             for (Linear layer : stage.linears()) {
                 if (scope.selected(layer)) {
                     Weight w = layer.weight();
-                    Tensor half =
-                            scope.desk().allocate(DType.F32, w.outFeatures(), w.inFeatures());
+                    Tensor half = scope.desk().allocate(DType.F32, w.outFeatures(), w.inFeatures());
                     scope.run(new ForwardOp.Scale(half, ((Weight.Dense) w).values(), 0.5f));
                     scope.replace(layer, new Weight.Dense(half));
                     scope.report(

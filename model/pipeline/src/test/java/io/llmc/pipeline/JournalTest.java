@@ -35,7 +35,8 @@ class JournalTest {
     private Journal withBlocks(int count) {
         Journal journal = Journal.begin(dir, new RunKey(HEAD, inputs));
         for (int i = 0; i < count; i++) {
-            SequencedMap<String, Long> checksums = new LinkedHashMap<>(Map.of("tensor" + i, 7L + i));
+            SequencedMap<String, Long> checksums =
+                    new LinkedHashMap<>(Map.of("tensor" + i, 7L + i));
             journal.append(new Journal.Entry(i, checksums, List.of()));
         }
         return journal;

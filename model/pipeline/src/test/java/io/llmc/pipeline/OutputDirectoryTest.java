@@ -33,8 +33,7 @@ class OutputDirectoryTest {
         Files.writeString(directory.work().resolve("llmc.json"), "{\"llmc_version\": \"test\"}");
     }
 
-    private void make(OutputDirectory directory, RunKey key, String text)
-            throws IOException {
+    private void make(OutputDirectory directory, RunKey key, String text) throws IOException {
         Journal journal = directory.begin(key, 0);
         fill(directory, text);
         directory.complete(journal, "done");
@@ -70,8 +69,7 @@ class OutputDirectoryTest {
         fill(directory, "half");
         assertThat(directory.begin(RUN, 0).isSealed()).isTrue();
         assertThat(Files.exists(directory.work().resolve("model.safetensors"))).isTrue();
-        assertThatThrownBy(() ->
-                        directory.begin(OTHER, 0))
+        assertThatThrownBy(() -> directory.begin(OTHER, 0))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("unfinished work of another command");
     }

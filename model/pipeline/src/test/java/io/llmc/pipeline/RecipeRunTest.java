@@ -96,8 +96,7 @@ class RecipeRunTest {
         Map<String, Object> sweep =
                 Halving.sweep(halve("*gate_proj"), Map.of("watch", Map.of("targets", "*up_proj")));
         run(recipe(false, List.of(sweep)), Progress.NONE);
-        assertThat(heard.subList(0, 4))
-                .containsExactly("halve 0", "watch 0", "halve 1", "watch 1");
+        assertThat(heard.subList(0, 4)).containsExactly("halve 0", "watch 0", "halve 1", "watch 1");
         assertThat(ratio(dir.resolve("out"), GATE)).isEqualTo(0.5f);
         assertThat(ratio(dir.resolve("out"), GATE.replace("gate", "up"))).isEqualTo(0.5f);
         assertThat(ratio(dir.resolve("out"), GATE.replace("gate", "down"))).isEqualTo(1);
