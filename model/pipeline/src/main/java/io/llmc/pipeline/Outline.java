@@ -7,6 +7,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Parameters;
 import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -27,7 +28,10 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
 
     @Override
     public Optional<InputRounding> rounding(String linear) {
-        return Optional.empty();
+        return checkpoint
+                .scheme(linear)
+                .flatMap(Scheme::inputs)
+                .map(scheme -> new InputRounding(scheme, null));
     }
 
     @Override
