@@ -18,6 +18,8 @@ import io.llmc.model.Stage;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -159,7 +161,17 @@ final class BlockVisit implements BlockScope {
 
     @Override
     public void replace(Linear layer, Weight weight) {
-        layer.replace(asWritten(layer.name(), weight));
+        Weight written = asWritten(layer.name(), weight);
+        if (written instanceof Weight.Dense) {
+            layer.replace(written);
+        } else {
+            layer.replace(
+                    written,
+                    plan.scheme(layer.name())
+                            .flatMap(Scheme::inputs)
+                            .map(InputRounding::dynamic)
+                            .orElse(null));
+        }
     }
 
     /// A layer's new weight as a reader of the output will see it.

@@ -11,7 +11,7 @@ import io.llmc.tensor.Weight;
 public final class Linear {
     private final String name;
     private final Tensor bias;
-    private final InputRounding rounding;
+    private InputRounding rounding;
     private Weight weight;
     private Adapter adapter;
 
@@ -42,6 +42,12 @@ public final class Linear {
 
     public void replace(Weight compressed) {
         this.weight = compressed;
+    }
+
+    /// @param itsInputs null where they stay as they are
+    public void replace(Weight compressed, InputRounding itsInputs) {
+        this.weight = compressed;
+        this.rounding = itsInputs;
     }
 
     /// Null where inputs stay as they are.

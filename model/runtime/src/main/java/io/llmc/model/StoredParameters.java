@@ -5,6 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.TensorReader;
 import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
@@ -26,7 +27,10 @@ record StoredParameters(TensorReader reader, Backend backend, TensorArena arena,
 
     @Override
     public Optional<InputRounding> rounding(String linear) {
-        return Optional.empty();
+        return reader.checkpoint()
+                .scheme(linear)
+                .flatMap(Scheme::inputs)
+                .map(InputRounding::dynamic);
     }
 
     @Override

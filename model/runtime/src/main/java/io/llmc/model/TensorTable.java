@@ -108,7 +108,9 @@ public final class TensorTable {
             requireShape(c, name, expected.keys(), expected.dims());
         });
         linears.forEach((name, expected) -> {
-            if (c.has(name + ".weight")) {
+            if (packed(c, name)) {
+                requirePacked(c, name, expected);
+            } else if (c.has(name + ".weight")) {
                 boolean turned = spec.inOutLinears() && !name.equals(spec.head());
                 long[] dims = expected.dims();
                 requireShape(
@@ -116,8 +118,6 @@ public final class TensorTable {
                         name + ".weight",
                         expected.keys(),
                         turned ? new long[] {dims[1], dims[0]} : dims);
-            } else if (packed(c, name)) {
-                requirePacked(c, name, expected);
             } else {
                 throw missing(c, name);
             }
@@ -125,7 +125,7 @@ public final class TensorTable {
     }
 
     private static boolean packed(Checkpoint c, String linear) {
-        return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, linear));
+        return Layouts.ALL.stream().anyMatch(l -> l.packs() && l.matches(c, linear));
     }
 
     private static void requirePacked(Checkpoint c, String linear, Expected expected) {
@@ -195,7 +195,7 @@ public final class TensorTable {
     public List<String> unread(Checkpoint c) {
         Set<String> packed = new HashSet<>();
         for (String linear : linears.keySet()) {
-            if (!c.has(linear + ".weight")) {
+            if (packed(c, linear)) {
                 packed.add(linear);
             }
         }

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.evaluation;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.TensorReader;
+import io.llmc.formats.TestFiles;
+import io.llmc.pipeline.Progress;
+import io.llmc.tensor.DType;
+import java.io.IOException;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Models whose layers round their inputs give the logits of the library that wrote them.
+class SchemeLogitsTest {
+    private static final Path ORACLES = TestFiles.shared("oracles/formats/compressed-tensors");
+
+    @TempDir Path temp;
+
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "fp8_dynamic_channel_bf16",
+                "fp8_weightonly_channel_bf16",
+                "mixed_attn_fp8_mlp_w4_bf16",
+                "w4afp8_g128_packed_bf16",
+                "mixed_attn_w8_channel_mlp_w4asym_g64_bf16"
+            })
+    void logitsOfTheLibrary(String name) throws IOException {
+        Path model = ORACLES.resolve(name);
+        assumeTrue(Files.exists(model), "no oracles beside the checkout");
+        Path golden = model.resolve("logits.safetensors");
+        int[] ids;
+        float[] expected;
+        try (Checkpoint c = Checkpoint.ofFile(golden);
+                TensorReader reader = c.reader()) {
+            ids = reader.tensor("input_ids").bytes().toArray(ValueLayout.JAVA_INT);
+            expected = reader.tensor("logits").bytes().toArray(ValueLayout.JAVA_FLOAT);
+        }
+        float[] got = logits(model, ids);
+        assertThat(got).hasSize(expected.length);
+        double square = 0;
+        double error = 0;
+        for (int i = 0; i < expected.length; i++) {
+            square += expected[i] * expected[i];
+            error += Math.pow(got[i] - expected[i], 2);
+        }
+        // An input near the middle between two codes may fall to the other side.
+        assertThat(Math.sqrt(error / square)).isLessThan(1e-3);
+    }
+
+    private float[] logits(Path model, int[] ids) throws IOException {
+        Path file = temp.resolve("ids.safetensors");
+        TensorInfo info = TensorInfo.of("input_ids", DType.I32, 1, ids.length);
+        try (TensorFileWriter writer = TensorFileWriter.create(file, List.of(info))) {
+            writer.append(MemorySegment.ofArray(ids));
+            writer.finish();
+        }
+        Path out = temp.resolve("logits.safetensors");
+        try (CpuBackend backend =
+                new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE))) {
+            new LogitsDump(backend, Progress.NONE, Portions.DEFAULT).run(model, file, out);
+        }
+        try (Checkpoint c = Checkpoint.ofFile(out);
+                TensorReader reader = c.reader()) {
+            return reader.tensor("logits").bytes().toArray(ValueLayout.JAVA_FLOAT);
+        }
+    }
+}
