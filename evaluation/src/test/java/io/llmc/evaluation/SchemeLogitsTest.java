@@ -4,7 +4,6 @@ package io.llmc.evaluation;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.Checkpoint;
