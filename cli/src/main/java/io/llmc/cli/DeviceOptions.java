@@ -3,7 +3,7 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
@@ -92,7 +92,7 @@ final class DeviceOptions {
         @Override
         public Long convert(String text) {
             try {
-                return Sizes.parse(text);
+                return ByteSize.parse(text);
             } catch (IllegalArgumentException e) {
                 throw new TypeConversionException(e.getMessage());
             }

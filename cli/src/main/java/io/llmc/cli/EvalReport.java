@@ -7,7 +7,7 @@ import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.EvalSpec;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SequencedMap;
@@ -45,7 +45,7 @@ record EvalReport(EvalResult result) {
                 "perplexity (%s)".formatted(convention()),
                 m -> "%.4f".formatted(m.perplexity()));
         row(table, "  standard error", m -> "%.4f".formatted(m.perplexityError()));
-        row(table, "weight files", m -> Sizes.format(m.size().bytes()));
+        row(table, "weight files", m -> ByteSize.format(m.size().bytes()));
         row(table, "parameters", m -> Figures.count(m.size().parameters()));
         row(table, "bits a weight", m -> "%.2f".formatted(m.size().bitsPerWeight()));
         row(table, "tokens a second", m -> "%.0f".formatted(m.tokensPerSecond()));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import java.util.List;
 import java.util.stream.Collectors;
 
@@ -21,7 +21,7 @@ final class Figures {
                 ratio >= 1
                         ? "%.2f times smaller".formatted(ratio)
                         : "%.2f times larger".formatted(1 / ratio);
-        return "%s -> %s, %s".formatted(Sizes.format(before), Sizes.format(after), change);
+        return "%s -> %s, %s".formatted(ByteSize.format(before), ByteSize.format(after), change);
     }
 
     /// `135.2 M`, `4096`

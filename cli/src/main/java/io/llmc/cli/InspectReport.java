@@ -13,7 +13,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Weight;
@@ -63,7 +63,7 @@ record InspectReport(
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
         tensors.forEach(
-                t -> all.row(t.name, t.type, t.shape, Sizes.format(t.bytes), t.file.getFileName()));
+                t -> all.row(t.name, t.type, t.shape, ByteSize.format(t.bytes), t.file.getFileName()));
         return table + "\n" + all;
     }
 
@@ -98,7 +98,7 @@ record InspectReport(
         say(
                 "data types",
                 types.entrySet().stream()
-                        .map(t -> t.getKey() + " " + Sizes.format(t.getValue()))
+                        .map(t -> t.getKey() + " " + ByteSize.format(t.getValue()))
                         .collect(Collectors.joining(", ")),
                 "bytes_by_type",
                 types);
@@ -130,7 +130,7 @@ record InspectReport(
     private void describeWeights(Checkpoint c) {
         long bytes = tensors.stream().mapToLong(Entry::bytes).sum();
         String files = c.weightFiles().size() == 1 ? "1 file" : c.weightFiles().size() + " files";
-        String size = "%s in %s".formatted(Sizes.format(bytes), files);
+        String size = "%s in %s".formatted(ByteSize.format(bytes), files);
         try (TensorReader reader = c.reader()) {
             c.requireReadable();
             String grids = c.isQuantized() ? grids(reader) : "none";

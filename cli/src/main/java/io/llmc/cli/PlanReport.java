@@ -4,7 +4,7 @@ package io.llmc.cli;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun.Need;
 import io.llmc.pipeline.RecipeRun.Preview;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
 import io.llmc.tensor.Codes;
@@ -87,7 +87,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
                         key.get(1),
                         key.get(2),
                         key.getLast(),
-                        Sizes.format(modules.stream().mapToLong(Module::bytes).sum())));
+                        ByteSize.format(modules.stream().mapToLong(Module::bytes).sum())));
         return table;
     }
 
@@ -113,7 +113,7 @@ record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
     }
 
     static String memory(long bytes) {
-        return "about " + Sizes.format(bytes) + " outside the Java heap";
+        return "about " + ByteSize.format(bytes) + " outside the Java heap";
     }
 
     private static String notes(SweepPlan plan) {

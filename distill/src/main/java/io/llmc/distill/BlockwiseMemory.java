@@ -5,7 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.formats.Checkpoint;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.StreamMemory;
 
 /// How healing block by block keeps to a memory cap: hidden states go to disk where they do not
@@ -46,7 +46,7 @@ record BlockwiseMemory(boolean spills, long bytes) {
         long kernels = own.kernels(rows) + TrainState.CHUNK + SLACK;
         long writing = own.writing() + kernels;
         long resident =
-                Sizes.roundUp(
+                ByteSize.roundUp(
                         Math.max(
                                 writing,
                                 around + healing + mine.states() + theirs.states() + kernels));
@@ -54,11 +54,11 @@ record BlockwiseMemory(boolean spills, long bytes) {
             return new BlockwiseMemory(false, resident);
         }
         long spilled =
-                Sizes.roundUp(
+                ByteSize.roundUp(
                         Math.max(
                                 writing,
                                 around + healing + mine.spill() + theirs.spill() + kernels));
-        Sizes.requireWithin(cap, Math.min(resident, spilled), "lower {batch} or {length}");
+        ByteSize.requireWithin(cap, Math.min(resident, spilled), "lower {batch} or {length}");
         return new BlockwiseMemory(true, spilled);
     }
 }

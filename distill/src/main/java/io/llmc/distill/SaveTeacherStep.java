@@ -19,7 +19,7 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.StreamMemory;
 import io.llmc.tensor.DType;
@@ -153,14 +153,14 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
         try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
             int rows = batch() * length;
             long bytes =
-                    Sizes.roundUp(
+                    ByteSize.roundUp(
                             TeacherMemory.resident(teacher, backend, length)
                                     + StreamMemory.kernels(
                                             Architectures.specOf(teacher), backend, rows)
                                     + arenaBytes(teacher, rows)
                                     + 4L * rows * topK
                                     + (1 << 16));
-            Sizes.requireWithin(cap, bytes, "");
+            ByteSize.requireWithin(cap, bytes, "");
             return bytes;
         }
     }

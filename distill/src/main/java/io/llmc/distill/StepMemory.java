@@ -7,7 +7,7 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ArenaPlan;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.StreamMemory;
 
 /// How training keeps to a memory cap: where activations of all blocks do not fit, those of one
@@ -46,7 +46,7 @@ record StepMemory(boolean checkpoints, long arena, long bytes) {
             while (fits > 0 && plan.of(fits, true).bytes > cap) {
                 fits--;
             }
-            Sizes.requireWithin(
+            ByteSize.requireWithin(
                     cap,
                     least.bytes,
                     fits > 0
@@ -79,7 +79,7 @@ record StepMemory(boolean checkpoints, long arena, long bytes) {
             return new StepMemory(
                     checkpoints,
                     arena,
-                    Sizes.roundUp(
+                    ByteSize.roundUp(
                             student.resident()
                                     + kernels(rows)
                                     + TrainState.CHUNK

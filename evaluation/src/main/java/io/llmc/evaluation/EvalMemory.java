@@ -3,7 +3,7 @@ package io.llmc.evaluation;
 
 import io.llmc.backend.Backend;
 import io.llmc.model.Head;
-import io.llmc.pipeline.Sizes;
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.StreamMemory;
 import java.util.List;
 
@@ -35,7 +35,7 @@ record EvalMemory(Portions portions, long bytes) {
             batch /= 2;
             found = of(batch, rows, models, length, backend);
         }
-        Sizes.requireWithin(cap, found.bytes, length > 2 ? "lower {window}" : "");
+        ByteSize.requireWithin(cap, found.bytes, length > 2 ? "lower {window}" : "");
         return found;
     }
 
@@ -65,6 +65,6 @@ record EvalMemory(Portions portions, long bytes) {
         long bytes = outer + finals + stream + logits + kernels + SLACK;
         return new EvalMemory(
                 new Portions(4L * hidden * length * batch, 1, 4L * vocabulary * rows, rows),
-                Sizes.roundUp(bytes));
+                ByteSize.roundUp(bytes));
     }
 }

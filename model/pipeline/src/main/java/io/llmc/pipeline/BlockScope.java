@@ -30,7 +30,7 @@ public interface BlockScope {
         return block().stages();
     }
 
-    /// Sizes of the model as the passes before have left it.
+    /// ByteSize of the model as the passes before have left it.
     ModelSpec spec();
 
     /// Whether the pass's targets select this layer.

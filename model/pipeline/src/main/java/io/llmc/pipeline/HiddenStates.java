@@ -38,8 +38,8 @@ public final class HiddenStates implements AutoCloseable {
     private final Path spill;
     private final Backend backend;
 
-    /// One for each device; chunk c goes through lane `c % lanes`.
-    private final List<Lane> lanes = new ArrayList<>();
+    /// One for each device; chunk c goes through share `c % shares`.
+    private final List<DeviceShare> shares = new ArrayList<>();
 
     private ChunkStore store;
 
@@ -57,8 +57,8 @@ public final class HiddenStates implements AutoCloseable {
         this.spill = spill;
         long scratch = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
         for (Backend member : backend.group()) {
-            if (lanes.size() < chunks()) {
-                lanes.add(new Lane(model, member, windows.length(), scratch));
+            if (shares.size() < chunks()) {
+                shares.add(new DeviceShare(model, member, windows.length(), scratch));
             }
         }
         this.store = store("hidden");
@@ -74,13 +74,13 @@ public final class HiddenStates implements AutoCloseable {
     private ChunkStore store(String name) {
         long rows = (long) windows.count() * windows.length();
         long bytes = 4 * rows * (model.spec().hidden() + MemoryPlan.kept(model.spec()));
-        List<Backend> members = lanes.stream().map(Lane::backend).toList();
+        List<Backend> members = shares.stream().map(DeviceShare::backend).toList();
         boolean fits = members.stream().allMatch(b -> bytes / members.size() <= b.room() / 2);
         return ChunkStore.in(members, spill, name, fits);
     }
 
-    private Lane lane(int chunk) {
-        return lanes.get(chunk % lanes.size());
+    private DeviceShare share(int chunk) {
+        return shares.get(chunk % shares.size());
     }
 
     public int chunks() {
@@ -110,7 +110,7 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     public Positions positions() {
-        return lanes.getFirst().positions();
+        return shares.getFirst().positions();
     }
 
     /// Puts every sequence before the first block.
@@ -120,10 +120,10 @@ public final class HiddenStates implements AutoCloseable {
         requireKnown();
         for (int c = 0; c < chunks(); c++) {
             // The table is on the first device.
-            try (TensorArena arena = lanes.getFirst().scratch()) {
+            try (TensorArena arena = shares.getFirst().scratch()) {
                 Tensor x =
                         model.embed(
-                                lanes.getFirst().forward(arena),
+                                shares.getFirst().forward(arena),
                                 windows.range(firstWindow(c), lastWindow(c)));
                 store.save(c, Activations.of(x));
             }
@@ -143,12 +143,12 @@ public final class HiddenStates implements AutoCloseable {
 
     /// Makes room for passes through this block. Stages that are run from now on are this block's.
     public void prepare(DecoderBlock block) {
-        lanes.forEach(lane -> lane.prepare(block, rows(0)));
+        shares.forEach(share -> share.prepare(block, rows(0)));
     }
 
     /// Bytes of the arena that passes run in.
     public long scratchBytes() {
-        return lanes.getFirst().scratchBytes();
+        return shares.getFirst().scratchBytes();
     }
 
     /// Adds up what an observer makes of the inputs of a stage's layers.
@@ -158,10 +158,10 @@ public final class HiddenStates implements AutoCloseable {
         SumTree<LayerInput, S> sums = new SumTree<>(observer, backend);
         try {
             for (int c = 0; c < chunks(); c++) {
-                Lane lane = lane(c);
-                try (TensorArena arena = lane.scratch()) {
-                    Tap tap = lane.tap(stage, tap(sums, c));
-                    lane.stage(stage).run(lane.forward(arena).observing(tap), store.load(c, arena));
+                DeviceShare share = share(c);
+                try (TensorArena arena = share.scratch()) {
+                    Tap tap = share.tap(stage, tap(sums, c));
+                    share.stage(stage).run(share.forward(arena).observing(tap), store.load(c, arena));
                 }
             }
             return sums;
@@ -222,11 +222,11 @@ public final class HiddenStates implements AutoCloseable {
     /// on.
     public void advance(List<Stage> stages) {
         for (int c = 0; c < chunks(); c++) {
-            Lane lane = lane(c);
-            try (TensorArena arena = lane.scratch()) {
+            DeviceShare share = share(c);
+            try (TensorArena arena = share.scratch()) {
                 Activations a = store.load(c, arena);
-                for (Stage stage : lane.stages(stages)) {
-                    a = stage.run(lane.forward(arena), a);
+                for (Stage stage : share.stages(stages)) {
+                    a = stage.run(share.forward(arena), a);
                 }
                 store.save(c, a);
             }
@@ -256,15 +256,15 @@ public final class HiddenStates implements AutoCloseable {
         prepare(block);
         for (int c = 0; c < chunks(); c++) {
             int chunk = c;
-            Lane lane = lane(c);
-            try (TensorArena arena = lane.scratch()) {
+            DeviceShare share = share(c);
+            try (TensorArena arena = share.scratch()) {
                 Tensor before = store.load(c, arena).x();
                 Activations a = Activations.of(before);
-                for (Stage stage : lane.stages(block.stages())) {
-                    a = stage.run(lane.forward(arena), a);
+                for (Stage stage : share.stages(block.stages())) {
+                    a = stage.run(share.forward(arena), a);
                 }
                 Tensor after = a.x();
-                lane.atHome(before, x -> lane.atHome(after, y -> change.see(chunk, x, y)));
+                share.atHome(before, x -> share.atHome(after, y -> change.see(chunk, x, y)));
                 store.save(c, a);
             }
         }
@@ -284,7 +284,7 @@ public final class HiddenStates implements AutoCloseable {
             marked = store("marked");
         }
         for (int c = 0; c < chunks(); c++) {
-            try (TensorArena arena = lane(c).scratch()) {
+            try (TensorArena arena = share(c).scratch()) {
                 marked.save(c, store.load(c, arena));
             }
         }
@@ -302,9 +302,9 @@ public final class HiddenStates implements AutoCloseable {
     public void forEach(ObjIntConsumer<Tensor> visitor) {
         for (int c = 0; c < chunks(); c++) {
             int chunk = c;
-            Lane lane = lane(c);
-            try (TensorArena arena = lane.scratch()) {
-                lane.atHome(store.load(c, arena).x(), x -> visitor.accept(x, chunk));
+            DeviceShare share = share(c);
+            try (TensorArena arena = share.scratch()) {
+                share.atHome(store.load(c, arena).x(), x -> visitor.accept(x, chunk));
             }
         }
     }
@@ -321,9 +321,9 @@ public final class HiddenStates implements AutoCloseable {
             }
             int first = from;
             int end = to;
-            Lane lane = lane(chunk);
-            try (TensorArena arena = lane.scratch()) {
-                lane.atHome(
+            DeviceShare share = share(chunk);
+            try (TensorArena arena = share.scratch()) {
+                share.atHome(
                         store.load(chunk, arena).x(),
                         x -> gather(chosen, first, end, x, firstWindow(chunk), out));
             }
@@ -363,7 +363,7 @@ public final class HiddenStates implements AutoCloseable {
 
     @Override
     public void close() {
-        lanes.forEach(Lane::close);
+        shares.forEach(DeviceShare::close);
         store.close();
         if (marked != null) {
             marked.close();

@@ -48,7 +48,7 @@ record MemoryPlan(long bytes, boolean spills) {
             if (!last) {
                 int windows = calibration == null ? 0 : calibration.samples();
                 int length = calibration == null ? 0 : calibration.length();
-                work = sweep.views().get(i).workBytes(spec, windows, length);
+                work = sweep.modelPasses().get(i).workBytes(spec, windows, length);
             }
             StreamMemory sequences =
                     calibration == null
@@ -65,12 +65,12 @@ record MemoryPlan(long bytes, boolean spills) {
                             spilled,
                             stored + work + pass + (sequences == null ? 0 : sequences.spill()));
         }
-        resident = Sizes.roundUp(resident);
-        spilled = Sizes.roundUp(spilled);
+        resident = ByteSize.roundUp(resident);
+        spilled = ByteSize.roundUp(spilled);
         if (resident <= cap) {
             return new MemoryPlan(resident, false);
         }
-        Sizes.requireWithin(
+        ByteSize.requireWithin(
                 cap,
                 Math.min(resident, spilled),
                 calibration == null ? "" : "lower {calibration.length}");

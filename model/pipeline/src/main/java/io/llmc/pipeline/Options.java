@@ -133,11 +133,11 @@ public final class Options {
         throw wrong(key, v, "a number");
     }
 
-    /// Bytes, as [Sizes#parse] reads them.
+    /// Bytes, as [ByteSize#parse] reads them.
     public long size(String key, String absent) {
         String text = text(key, absent);
         try {
-            return Sizes.parse(text);
+            return ByteSize.parse(text);
         } catch (IllegalArgumentException e) {
             throw error(key, e.getMessage());
         }

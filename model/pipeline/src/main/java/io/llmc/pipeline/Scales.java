@@ -61,7 +61,7 @@ final class Scales {
     /// @throws UserException naming the first layer and a layout that can hold it
     static void requireAll(Checkpoint c, SweepStep sweep, OutputPlan plan, Backend backend) {
         boolean asTheyAre =
-                sweep.views().isEmpty()
+                sweep.modelPasses().isEmpty()
                         && !plan.target().inOutLinears()
                         && sweep.passes().stream()
                                 .allMatch(p -> p.solver().filter(s -> !s.groupIndex()).isPresent());

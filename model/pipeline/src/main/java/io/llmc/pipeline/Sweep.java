@@ -89,7 +89,7 @@ public final class Sweep implements Step.Plan {
             try {
                 Checkpoint model = viewed();
                 // Which blocks are left, and how wide they are, views have decided only now.
-                OutputPlan plan = step.views().isEmpty() ? planned : step.output(context, model);
+                OutputPlan plan = step.modelPasses().isEmpty() ? planned : step.output(context, model);
                 plan.writeConfig(context.toolVersion(), directory.work());
                 resumed = resume(plan);
                 try (LanguageModel source =
@@ -124,7 +124,7 @@ public final class Sweep implements Step.Plan {
         Finite.requireAll(original, context.progress());
         Scales.requireAll(original, step, planned, context.backend());
         Checkpoint c = original;
-        for (int v = 0; v < step.views().size(); v++) {
+        for (int v = 0; v < step.modelPasses().size(); v++) {
             c = view(v, c);
         }
         return c;
@@ -153,7 +153,7 @@ public final class Sweep implements Step.Plan {
     ///
     /// @param index of the pass, which names its findings
     private Checkpoint view(int index, Checkpoint c) {
-        ModelPass pass = step.views().get(index);
+        ModelPass pass = step.modelPasses().get(index);
         SweepStep.requirePlain(pass, c);
         try (LanguageModel model =
                 new LanguageModel(c, Architectures.specOf(c), context.backend())) {

@@ -19,9 +19,9 @@ import java.util.stream.Stream;
 ///         - layers: {drop: 2}
 ///         - gptq: {bits: 4}
 ///
-/// @param views change the model as a whole, first, one after the other
+/// @param modelPasses change the model as a whole, first, one after the other
 /// @param passes every one works on a block before the next block is read
-public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implements Step {
+public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) implements Step {
     private static final String KEY = "sweep";
 
     /// @param methods every method there is
@@ -35,12 +35,12 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
     }
 
     private static SweepStep read(Options o, List<PassFactory> methods) {
-        List<ModelPass> views = new ArrayList<>();
+        List<ModelPass> modelPasses = new ArrayList<>();
         List<BlockPass> blocks = new ArrayList<>();
         for (Options item : o.sections(KEY)) {
             switch (pass(item, methods)) {
                 case BlockPass pass -> blocks.add(pass);
-                case ModelPass pass when blocks.isEmpty() -> views.add(pass);
+                case ModelPass pass when blocks.isEmpty() -> modelPasses.add(pass);
                 case ModelPass pass ->
                         throw item.error(
                                 Options.camel(pass.name()),
@@ -48,10 +48,10 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
                                         .formatted(pass.name(), blocks.getFirst().name()));
             }
         }
-        if (views.isEmpty() && blocks.isEmpty()) {
+        if (modelPasses.isEmpty() && blocks.isEmpty()) {
             throw o.error(KEY, "a sweep needs at least one method");
         }
-        return new SweepStep(views, blocks);
+        return new SweepStep(modelPasses, blocks);
     }
 
     private static Pass pass(Options item, List<PassFactory> methods) {
@@ -78,7 +78,7 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
     }
 
     private Stream<Pass> all() {
-        return Stream.concat(views.stream(), passes.stream());
+        return Stream.concat(modelPasses.stream(), passes.stream());
     }
 
     @Override
@@ -104,7 +104,7 @@ public record SweepStep(List<ModelPass> views, List<BlockPass> passes) implement
     private Sweep plan(Context context, Checkpoint source) {
         List<Checkpoint> models = new ArrayList<>(List.of(source));
         List<String> notes = new ArrayList<>();
-        for (ModelPass pass : views) {
+        for (ModelPass pass : modelPasses) {
             Checkpoint last = models.getLast();
             requirePlain(pass, last);
             pass.note(last).ifPresent(notes::add);

@@ -22,12 +22,12 @@ final class Renderer {
     }
 
     private final Budget budget;
-    private final Evaluator evaluator;
+    private final Interpreter evaluator;
     private int line;
 
     private Renderer(Budget budget) {
         this.budget = budget;
-        this.evaluator = new Evaluator(budget);
+        this.evaluator = new Interpreter(budget);
     }
 
     static String render(List<Node> nodes, Map<String, Object> variables, Budget budget) {

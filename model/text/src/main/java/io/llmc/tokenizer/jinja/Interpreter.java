@@ -9,7 +9,7 @@ import java.util.Map;
 /// What an expression is worth.
 ///
 /// @param budget of the whole rendering
-record Evaluator(Budget budget) {
+record Interpreter(Budget budget) {
     Object value(Expr e, Scope scope) {
         budget.spend(1);
         return switch (e) {

@@ -29,7 +29,7 @@ import java.util.Optional;
 ///
 /// Taps hear of every chunk on the first device, in the order of chunks, whichever device it went
 /// through: so all sums are the same as with one device.
-final class Lane implements AutoCloseable {
+final class DeviceShare implements AutoCloseable {
     private final LanguageModel model;
     private final Backend home;
     private final Backend backend;
@@ -44,7 +44,7 @@ final class Lane implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Lane(LanguageModel model, Backend backend, int length, long scratchBytes) {
+    DeviceShare(LanguageModel model, Backend backend, int length, long scratchBytes) {
         this.model = model;
         this.home = model.backend();
         this.backend = backend;

@@ -3,13 +3,13 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.UserException;
 
-/// Sizes as people write them.
-public final class Sizes {
+/// ByteSize as people write them.
+public final class ByteSize {
     private static final String UNITS = "KMGT";
 
     private static final long MIB = 1 << 20;
 
-    private Sizes() {}
+    private ByteSize() {}
 
     /// `800M`, `5G`, `123456`: powers of 1024, `B` and `iB` after the unit allowed.
     ///
