@@ -204,11 +204,11 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     private List<float[]> outputs(List<Stage> stages, Map<Linear, Weight> trial, int chunk) {
-        Lane lane = lane(chunk);
-        try (TensorArena arena = lane.scratch()) {
-            Activations a = lane.run(stages, trial, store.load(chunk, arena), arena);
+        DeviceShare share = share(chunk);
+        try (TensorArena arena = share.scratch()) {
+            Activations a = share.run(stages, trial, store.load(chunk, arena), arena);
             return Stream.concat(Stream.of(a.x()), a.kept().stream())
-                    .map(lane.backend()::floats)
+                    .map(share.backend()::floats)
                     .toList();
         }
     }
