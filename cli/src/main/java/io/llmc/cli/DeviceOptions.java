@@ -2,8 +2,8 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendOptions;
-import io.llmc.pipeline.Options;
 import io.llmc.pipeline.ByteSize;
+import io.llmc.pipeline.Options;
 import java.util.Arrays;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;

@@ -62,8 +62,8 @@ record InspectReport(
             return table.toString();
         }
         Table all = new Table("lllrl").row("tensor", "type", "shape", "size", "file");
-        tensors.forEach(
-                t -> all.row(t.name, t.type, t.shape, ByteSize.format(t.bytes), t.file.getFileName()));
+        tensors.forEach(t ->
+                all.row(t.name, t.type, t.shape, ByteSize.format(t.bytes), t.file.getFileName()));
         return table + "\n" + all;
     }
 

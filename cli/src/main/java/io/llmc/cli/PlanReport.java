@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun.Need;
 import io.llmc.pipeline.RecipeRun.Preview;
-import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
 import io.llmc.tensor.Codes;

@@ -161,7 +161,8 @@ public final class HiddenStates implements AutoCloseable {
                 DeviceShare share = share(c);
                 try (TensorArena arena = share.scratch()) {
                     Tap tap = share.tap(stage, tap(sums, c));
-                    share.stage(stage).run(share.forward(arena).observing(tap), store.load(c, arena));
+                    share.stage(stage)
+                            .run(share.forward(arena).observing(tap), store.load(c, arena));
                 }
             }
             return sums;

@@ -89,7 +89,8 @@ public final class Sweep implements Step.Plan {
             try {
                 Checkpoint model = viewed();
                 // Which blocks are left, and how wide they are, views have decided only now.
-                OutputPlan plan = step.modelPasses().isEmpty() ? planned : step.output(context, model);
+                OutputPlan plan =
+                        step.modelPasses().isEmpty() ? planned : step.output(context, model);
                 plan.writeConfig(context.toolVersion(), directory.work());
                 resumed = resume(plan);
                 try (LanguageModel source =
