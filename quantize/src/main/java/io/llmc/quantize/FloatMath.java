@@ -17,6 +17,9 @@ import java.lang.foreign.ValueLayout;
 /// Rounding to small floats: the largest magnitude of a tile becomes the largest number
 /// (Micikevicius et al., 2022, arXiv 2209.05433, section 3). On the host, since each weight is
 /// looked at once.
+///
+/// Quotients are rounded to the type of the weights first, as compressed-tensors has it: where weights
+/// lie on a grid of their own, ties decide which codes they get.
 final class FloatMath {
     private FloatMath() {}
 
@@ -52,7 +55,7 @@ final class FloatMath {
                     float x = Floats.get(values, dense.dtype(), at);
                     float scale =
                             Floats.get(scales.bytes(), scales.dtype(), tile(tiles, dense, o, i));
-                    int code = kind.code(x / scale);
+                    int code = kind.code(Floats.round(x / scale, dense.dtype()));
                     codes.set(ValueLayout.JAVA_BYTE, at, (byte) code);
                     double lost = x - Floats.round(kind.value(code) * scale, scales.dtype());
                     error += lost * lost;
