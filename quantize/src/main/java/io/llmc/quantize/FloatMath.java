@@ -18,8 +18,8 @@ import java.lang.foreign.ValueLayout;
 /// (Micikevicius et al., 2022, arXiv 2209.05433, section 3). On the host, since each weight is
 /// looked at once.
 ///
-/// Quotients are rounded to the type of the weights first, as compressed-tensors has it: where weights
-/// lie on a grid of their own, ties decide which codes they get.
+/// Quotients are rounded to the type of the weights first, as compressed-tensors has it: where
+/// weights lie on a grid of their own, ties decide which codes they get.
 final class FloatMath {
     private FloatMath() {}
 
