@@ -43,7 +43,7 @@ final class BlockStream implements AutoCloseable {
             this.index = index;
             reader = model.checkpoint().reader(model.backend().host());
             try {
-                arena = model.newBlockArena(index);
+                arena = model.newBlockArena(index, replacedBytes(index));
                 try {
                     block = model.block(index, reader, arena);
                 } catch (RuntimeException e) {
@@ -154,12 +154,18 @@ final class BlockStream implements AutoCloseable {
         return new Loaded(index);
     }
 
+    /// What passes put in the place of weights.
+    private long replacedBytes(int index) {
+        return MemoryPlan.replaced(index, plan, passes, model.checkpoint());
+    }
+
     /// A device has the sequences still before it when its host is done with them.
     @SuppressWarnings("MustBeClosed") // closed by close()
     private void loadAhead(int index) {
         boolean fits =
                 index < model.spec().layers().size()
-                        && model.blockBytes(index) <= model.backend().room() / 2;
+                        && model.blockBytes(index) + replacedBytes(index)
+                                <= model.backend().room() / 2;
         if (fits) {
             ahead = new Loaded(index);
         }

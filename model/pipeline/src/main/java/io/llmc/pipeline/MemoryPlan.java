@@ -96,15 +96,13 @@ record MemoryPlan(long bytes, boolean spills) {
         long replaced = 0;
         for (int b = 0; b < spec.layers().size(); b++) {
             long encoded = 0;
-            long arena = 0;
             for (SweepPlan.Module m : output.modules().values()) {
                 if (m.block() == b) {
                     encoded += encoded(m, output, spec);
-                    arena += replaced(m, output, sweep, c);
                 }
             }
             written = Math.max(written, encoded);
-            replaced = Math.max(replaced, arena);
+            replaced = Math.max(replaced, replaced(b, output, sweep.passes(), c));
         }
         long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
         return replaced
@@ -164,15 +162,35 @@ record MemoryPlan(long bytes, boolean spills) {
         return tensors.stream().mapToLong(t -> t.byteSize() + 64).sum() * 3 / 2;
     }
 
-    /// What passes put in the place of a layer's weight.
+    /// Bytes of what passes put in the place of a block's weights: the plan counts them, and the
+    /// block's arena has room for no more.
+    static long replaced(int block, OutputPlan output, List<BlockPass> passes, Checkpoint c) {
+        return output.modules().values().stream()
+                        .filter(m -> m.block() == block)
+                        .mapToLong(m -> replaced(m, output, passes, c))
+                        .sum()
+                + (output.reshapes() ? others(block, output, c) : 0);
+    }
+
+    /// What is cut beside the weights of linear layers: biases and routers, in F32 and as they
+    /// were.
+    private static long others(int block, OutputPlan output, Checkpoint c) {
+        String prefix = output.target().layers().get(block).prefix();
+        return c.names().stream()
+                .filter(name -> name.startsWith(prefix))
+                .filter(name -> !output.modules().containsKey(name.replaceFirst("\\.weight$", "")))
+                .mapToLong(name -> 8 * c.info(name).shape().size() + 1024)
+                .sum();
+    }
+
     private static long replaced(
-            SweepPlan.Module m, OutputPlan output, SweepStep sweep, Checkpoint c) {
+            SweepPlan.Module m, OutputPlan output, List<BlockPass> passes, Checkpoint c) {
         long size = m.out() * m.in();
         DType stored = c.info(m.name() + ".weight").dtype();
         boolean dense = output.isDense(m.name());
         long rounded = stored == DType.F32 ? 0 : stored.bytesFor(size);
         long bytes = 0;
-        for (BlockPass pass : sweep.passes()) {
+        for (BlockPass pass : passes) {
             if (!pass.targets().selects(m.name()) && !output.reshapes()) {
                 continue;
             }
@@ -183,7 +201,8 @@ record MemoryPlan(long bytes, boolean spills) {
                             : 4 * size;
             long unpacked = quantizes && dense ? 4 * size : 0;
             // A block of another size is made of parts that are cut once more.
-            bytes += made + unpacked + (dense ? rounded : 0) + (output.reshapes() ? 4 * size : 0);
+            bytes += made + unpacked + (dense ? rounded : 0);
+            bytes += output.reshapes() ? 4 * size + 4 * m.out() : 0;
             bytes += 2048;
         }
         return bytes;

@@ -53,7 +53,7 @@ record SavedStates(Path work, HiddenStates states) implements BlockStream.Listen
         try (Checkpoint partial = Checkpoint.open(work)) {
             for (int i = 0; i < finished; i++) {
                 try (TensorReader reader = partial.reader(source.backend().host());
-                        TensorArena arena = source.newBlockArena(i)) {
+                        TensorArena arena = source.newBlockArena(partial, i)) {
                     DecoderBlock block = source.block(target.layers().get(i), reader, arena);
                     probe.advance(block);
                     if (states != null && !restored) {

@@ -86,32 +86,56 @@ public final class LanguageModel implements AutoCloseable {
         return head;
     }
 
-    /// Memory of an arena for a block and everything that a pass puts in the place of its weights.
-    public long blockBytes(int index) {
+    /// Bytes of the device that a block's weights take as `c` has them: none where it reads the
+    /// host's memory.
+    private long blockBytes(Checkpoint c, int index) {
+        if (backend.sharesHostMemory()) {
+            return 1 << 16;
+        }
         String prefix = spec.layers().get(index).prefix();
-        // Replaced weights are never larger than F32, and a copy as it will be written; the host's
-        // pages are only taken once touched.
-        return checkpoint.names().stream()
+        // Packed zero points and group indices may be wider in memory than they are stored.
+        int packed = c.quantization().isPresent() ? 2 : 1;
+        return c.names().stream()
                         .filter(name -> name.startsWith(prefix))
-                        .mapToLong(name -> checkpoint.info(name).shape().size() * 16 + 4096)
+                        .mapToLong(name -> packed * c.info(name).byteSize() + 1024)
                         .sum()
                 + (1 << 16);
     }
 
-    /// An arena of [#blockBytes].
+    /// Bytes of the device that a block's weights take.
+    public long blockBytes(int index) {
+        return blockBytes(checkpoint, index);
+    }
+
+    /// An arena for a block's weights as this model has them.
     ///
     /// @throws UserException where the device has less, with the block's name
     @MustBeClosed
     public TensorArena newBlockArena(int index) {
+        return newBlockArena(index, 0);
+    }
+
+    /// An arena for a block's weights as another checkpoint has them.
+    @MustBeClosed
+    public TensorArena newBlockArena(Checkpoint other, int index) {
+        return newBlockArena(index, blockBytes(other, index));
+    }
+
+    /// An arena for a block's weights and for what passes put in their place.
+    ///
+    /// @param more bytes of that
+    @MustBeClosed
+    public TensorArena newBlockArena(int index, long more) {
+        long bytes = blockBytes(index) + more;
         try {
-            return backend.newArena(blockBytes(index));
+            return backend.newArena(bytes);
         } catch (OutOfDeviceMemoryException e) {
             throw new UserException(
                     "block %d of %s needs %,d bytes of %s, which has %,d left"
                             .formatted(
                                     index,
                                     checkpoint.directory(),
-                                    blockBytes(index),
+                                    bytes,
                                     backend.device(),
                                     backend.room()),
                     "raise {memory} where it is given, free what else uses the device, or pass"
