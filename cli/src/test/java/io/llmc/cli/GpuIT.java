@@ -263,7 +263,7 @@ class GpuIT {
 
     @Test
     void tooLittleMemoryNamesTheBlockAndWhatItNeeds() {
-        StandIn.set("memory", String.valueOf(8 << 20));
+        StandIn.set("memory", String.valueOf(2 << 20));
         Cli cli =
                 Cli.run(
                         "quantize",
