@@ -136,7 +136,7 @@ record GptqConfig(
                 .sorted()
                 .forEach(n -> dynamic.putObject(PLAIN + "^" + QuantPlan.escaped(n) + "$"));
         for (QuantPlan.Group group : groups) {
-            if (group != most) {
+            if (!group.equals(most)) {
                 plan.patterns(group, true).forEach(p -> dynamic.set(PACKED + p, rule(group)));
             }
         }
