@@ -37,6 +37,7 @@ final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
 
     /// Every parameter that is to be trained.
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     static TrainedModel of(Checkpoint checkpoint, Backend backend, DistillSpec spec) {
         TrainedModel model =
                 new TrainedModel(checkpoint, backend, spec, Trainable.of(spec), _ -> true);
@@ -47,6 +48,7 @@ final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
 
     /// Those of one block; the others are not there.
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     static TrainedModel ofBlock(
             Checkpoint checkpoint, Backend backend, DistillSpec spec, int block) {
         String prefix = Architectures.specOf(checkpoint).layers().get(block).prefix();

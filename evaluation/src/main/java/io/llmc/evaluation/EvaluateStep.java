@@ -109,7 +109,9 @@ public record EvaluateStep(
     /// What the step will measure, the model that is there already can be measured on.
     @Override
     public void check(Context context) {
-        plan(context).close();
+        try (Plan _ = plan(context)) {
+            // planning is the check
+        }
     }
 
     @Override

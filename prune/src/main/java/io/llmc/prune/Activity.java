@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Desk;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.BlockScope;
@@ -14,6 +15,7 @@ import io.llmc.tensor.Tensor;
 /// @param length tokens of a sequence; 0 where all that are shown together count as one
 record Activity(long in, int length, Desk desk) implements Observer<Tensor, double[]> {
     /// Tokens of an expert count as one sequence a chunk.
+    @MustBeClosed
     static StageInputs<double[]> observe(BlockScope scope, Stage stage) {
         int length = stage.routed() ? 0 : scope.sequenceLength();
         return StageInputs.observe(scope, stage, in -> new Activity(in, length, scope.desk()));

@@ -26,6 +26,7 @@ import io.llmc.pipeline.LayerInput;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Observer;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.SumTree;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepResult;
 import io.llmc.tokenizer.CalibrationData;
@@ -449,13 +450,16 @@ class SparsePassesTest {
                             tokens[0] += input.x().rows();
                             input.layers().forEach(l -> squares.put(l, sums));
                         };
-                states.observe(stage, new Listening(square)).close();
-                squares.forEach((layer, sums) -> {
+                try (SumTree<?, ?> sums = states.observe(stage, new Listening(square))) {
+                    sums.total();
+                }
+                squares.forEach((layer, ofLayer) -> {
                     for (double[] row : weights.get(layer.name())) {
                         scores.add(
                                 IntStream.range(0, row.length)
                                         .mapToDouble(i ->
-                                                Math.abs(row[i]) * Math.sqrt(sums[i] / tokens[0]))
+                                                Math.abs(row[i])
+                                                        * Math.sqrt(ofLayer[i] / tokens[0]))
                                         .toArray());
                     }
                 });

@@ -36,6 +36,7 @@ public final class StageInputs<S> implements AutoCloseable {
         return new StageInputs<>(scope, stage, observer);
     }
 
+    @SuppressWarnings("MustBeClosed") // closed by close()
     private StageInputs(BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
         List<List<Linear>> wanted =
                 stage.groups().stream()
