@@ -98,7 +98,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     static SweepPlan plan(Recipe recipe, Path model, Path out, Backend backend, long memory) {
         Step.Context context = context(recipe, model, out, backend, memory, Progress.NONE);
         try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
-            return sweep.sizes();
+            return sweep.sizes().orElseThrow();
         }
     }
 

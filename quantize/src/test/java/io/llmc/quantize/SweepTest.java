@@ -110,7 +110,7 @@ class SweepTest {
     private static SweepPlan plan(Recipe recipe, Path out, Backend backend, long memory) {
         Step.Context context = context(recipe, out, backend, memory, Progress.NONE);
         try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
-            return sweep.sizes();
+            return sweep.sizes().orElseThrow();
         }
     }
 

@@ -73,7 +73,7 @@ public final class HiddenStates implements AutoCloseable {
     /// half of what is left: blocks and passes need the rest.
     private ChunkStore store(String name) {
         long rows = (long) windows.count() * windows.length();
-        long bytes = 4 * rows * (model.spec().hidden() + MemoryPlan.kept(model.spec()));
+        long bytes = 4 * rows * (model.spec().hidden() + StreamMemory.kept(model.spec()));
         List<Backend> members = shares.stream().map(DeviceShare::backend).toList();
         boolean fits = members.stream().allMatch(b -> bytes / members.size() <= b.room() / 2);
         return ChunkStore.in(members, spill, name, fits);

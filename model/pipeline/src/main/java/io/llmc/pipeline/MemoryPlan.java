@@ -218,10 +218,4 @@ record MemoryPlan(long bytes, boolean spills) {
             case Encoding.Blocks(BlockType type) ->
                     out * Math.ceilDiv(in, (long) type.length()) * type.bytes();
         };
-    }
-
-    /// Channels a token that stages of any block hand on beside the residual stream.
-    static long kept(ModelSpec spec) {
-        return spec.layers().stream().mapToLong(l -> l.kept(spec.hidden())).max().orElse(0);
-    }
-}
+    }}

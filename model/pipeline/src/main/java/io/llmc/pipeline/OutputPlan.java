@@ -55,7 +55,7 @@ final class OutputPlan {
         this.checkpoint = checkpoint;
         this.passes = passes;
         this.layout = layout;
-        SweepStep.requirePlain(checkpoint);
+        requirePlain(checkpoint);
         specs.add(spec);
         HfConfig changed = checkpoint.config();
         Set<String> named =
@@ -374,5 +374,16 @@ final class OutputPlan {
                         .map(TensorInfo::name)
                         .collect(Collectors.toSet())
                         .equals(names);
+    }
+
+    /// @throws UserException where the weights are packed
+    static void requirePlain(Checkpoint c) {
+        if (c.isQuantized()) {
+            throw new UserException(
+                    c.directory() + " is already quantized",
+                    "start from the original model, and prune before quantizing; what rounding lost"
+                            + " does not come back, but llmc quantize %s -o PLAIN --layout dense writes plain weights"
+                                    .formatted(c.directory()));
+        }
     }
 }

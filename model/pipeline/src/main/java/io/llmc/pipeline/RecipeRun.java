@@ -51,7 +51,7 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
             }
             try (Step.Plan plan = step.plan(start)) {
                 needs.add(new Need(step.name(), OptionalLong.of(plan.bytes())));
-                sweep = sweep.or(() -> sizes(plan));
+                sweep = sweep.or(plan::sizes);
             }
         }
         return new Preview(sweep, needs);
@@ -68,10 +68,6 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
             own++;
         }
         return own;
-    }
-
-    private static Optional<SweepPlan> sizes(Step.Plan plan) {
-        return plan instanceof Sweep sweep ? Optional.of(sweep.sizes()) : Optional.empty();
     }
 
     /// Of a step behind others, by the model that there is.
@@ -98,31 +94,25 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
 
     /// The first sweep is planned before any work, though a step before it may change the model.
     private Optional<SweepPlan> planSweepBehindOthers(Step.Context start) {
-        List<SweepStep> sweeps = sweeps();
+        List<Step> sweeps = sweeps();
         if (sweeps.isEmpty() || recipe.steps().indexOf(sweeps.getFirst()) < own()) {
             return Optional.empty();
         }
         try (Step.Plan plan = sweeps.getFirst().plan(start)) {
-            return sizes(plan);
+            return plan.sizes();
         }
     }
 
-    private List<SweepStep> sweeps() {
-        return recipe.steps().stream()
-                .filter(SweepStep.class::isInstance)
-                .map(SweepStep.class::cast)
-                .toList();
+    private List<Step> sweeps() {
+        return recipe.steps().stream().filter(Step::sweeps).toList();
     }
 
     /// What a sweep has packed, the next one cannot read as numbers.
     private void requirePlainBetween() {
-        List<SweepStep> sweeps = sweeps();
-        boolean packs =
-                sweeps.stream()
-                        .limit(Math.max(0, sweeps.size() - 1))
-                        .flatMap(sweep -> sweep.passes().stream())
-                        .anyMatch(pass -> pass.solver().isPresent());
-        if (packs && recipe.save().layout().packs()) {
+        List<Step> sweeps = sweeps();
+        boolean rounded =
+                sweeps.stream().limit(Math.max(0, sweeps.size() - 1)).anyMatch(Step::rounds);
+        if (rounded && recipe.save().layout().packs()) {
             throw new UserException(
                     "a sweep follows one that quantizes, but a packed model is not compressed"
                             + " again",

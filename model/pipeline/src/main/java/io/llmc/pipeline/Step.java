@@ -5,6 +5,7 @@ import io.llmc.backend.Backend;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.function.Function;
 import java.util.function.Supplier;
@@ -35,6 +36,16 @@ public interface Step {
         return false;
     }
 
+    /// Whether it compresses block by block, which takes weights that are not packed.
+    default boolean sweeps() {
+        return false;
+    }
+
+    /// Whether it rounds weights, which a layout may then pack.
+    default boolean rounds() {
+        return false;
+    }
+
     /// Refuses what cannot be, whatever the steps before it leave. [#plan] does so, too.
     ///
     /// @param context with the recipe's own model
@@ -51,6 +62,11 @@ public interface Step {
     interface Plan extends AutoCloseable {
         /// Bytes outside the Java heap that it takes at most.
         long bytes();
+
+        /// What it will write; empty where it does not sweep.
+        default Optional<SweepPlan> sizes() {
+            return Optional.empty();
+        }
 
         /// Measures, or writes and publishes the output; the caller concludes it.
         Outcome run();

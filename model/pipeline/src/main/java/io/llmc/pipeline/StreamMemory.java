@@ -90,4 +90,9 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
         boolean packed = c.quantization().isPresent() && !name.endsWith(".weight");
         return (packed || turned && c.info(name).shape().rank() == 2 ? 2 * bytes : bytes) + 64;
     }
+
+    /// Channels a token that stages of any block hand on beside the residual stream.
+    static long kept(ModelSpec spec) {
+        return spec.layers().stream().mapToLong(l -> l.kept(spec.hidden())).max().orElse(0);
+    }
 }

@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// A sweep that is planned and ready to run, with its model open.
 ///
@@ -56,9 +57,9 @@ public final class Sweep implements Step.Plan {
         this.sizes = sizes;
     }
 
-    /// What it will do and write.
-    public SweepPlan sizes() {
-        return sizes;
+    @Override
+    public Optional<SweepPlan> sizes() {
+        return Optional.of(sizes);
     }
 
     @Override

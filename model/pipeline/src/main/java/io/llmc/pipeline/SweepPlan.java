@@ -29,20 +29,6 @@ public record SweepPlan(
         boolean spills,
         List<String> notes) {
 
-    static SweepPlan of(
-            Checkpoint source, OutputPlan output, MemoryPlan memory, List<String> notes) {
-        return new SweepPlan(
-                List.copyOf(output.modules().values()),
-                output.tensors(),
-                source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
-                output.tensors().stream().mapToLong(TensorInfo::byteSize).sum(),
-                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
-                output.parameters(),
-                memory.bytes(),
-                memory.spills(),
-                List.copyOf(notes));
-    }
-
     /// @param scheme empty where it stays plain
     public record Module(
             String name,

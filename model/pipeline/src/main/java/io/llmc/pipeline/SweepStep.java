@@ -3,6 +3,7 @@ package io.llmc.pipeline;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.Checkpoint;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.WeightLayout;
 import io.llmc.model.arch.Architectures;
@@ -82,6 +83,16 @@ public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) imp
     }
 
     @Override
+    public boolean sweeps() {
+        return true;
+    }
+
+    @Override
+    public boolean rounds() {
+        return passes.stream().anyMatch(pass -> pass.solver().isPresent());
+    }
+
+    @Override
     public boolean calibrates() {
         return all().anyMatch(Pass::calibrates);
     }
@@ -117,7 +128,21 @@ public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) imp
                         models, output, this, calibration, context.backend(), context.memory());
         notes.addAll(output.notes());
         return new Sweep(
-                this, context, source, output, SweepPlan.of(source, output, memory, notes));
+                this, context, source, output, sizes(source, output, memory, notes));
+    }
+
+    private static SweepPlan sizes(
+            Checkpoint source, OutputPlan output, MemoryPlan memory, List<String> notes) {
+        return new SweepPlan(
+                List.copyOf(output.modules().values()),
+                output.tensors(),
+                source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
+                output.tensors().stream().mapToLong(TensorInfo::byteSize).sum(),
+                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
+                output.parameters(),
+                memory.bytes(),
+                memory.spills(),
+                List.copyOf(notes));
     }
 
     /// @param model as the passes find it
@@ -129,18 +154,7 @@ public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) imp
     /// @throws UserException where the weights are packed, and the pass wants plain ones
     static void requirePlain(ModelPass pass, Checkpoint c) {
         if (!pass.unpacks()) {
-            requirePlain(c);
-        }
-    }
-
-    /// @throws UserException where the weights are packed
-    static void requirePlain(Checkpoint c) {
-        if (c.isQuantized()) {
-            throw new UserException(
-                    c.directory() + " is already quantized",
-                    "start from the original model, and prune before quantizing; what rounding lost"
-                            + " does not come back, but llmc quantize %s -o PLAIN --layout dense writes plain weights"
-                                    .formatted(c.directory()));
+            OutputPlan.requirePlain(c);
         }
     }
 }
