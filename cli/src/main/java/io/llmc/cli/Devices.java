@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.cli.options.DeviceOptions;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendGroup;
 import io.llmc.backend.BackendProvider;
 import io.llmc.backend.BackendProvider.Device;
-import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.cli.options.DeviceOptions.DeviceSpec;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import java.util.ArrayList;

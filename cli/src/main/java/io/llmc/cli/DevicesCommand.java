@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.cli.terminal.Table;
+import io.llmc.cli.terminal.Spelling;
+import io.llmc.cli.options.LogOptions;
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.backend.Op;
 import java.util.LinkedHashMap;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.cli.report.InspectReport;
+import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;
 import java.util.List;

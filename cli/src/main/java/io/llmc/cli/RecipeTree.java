@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.cli.options.Setting;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
 import java.util.ArrayList;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.RecipeOptions.Request;
+import io.llmc.cli.options.RecipeOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.DeviceOptions;
+import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Inputs.Input;
 import java.nio.file.Path;
 import java.util.List;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import io.llmc.cli.options.Setting;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.pipeline.RecipeException;
 import java.util.HashMap;

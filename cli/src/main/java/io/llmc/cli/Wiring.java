@@ -6,7 +6,7 @@ import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
 import io.llmc.pipeline.Step;
-import io.llmc.pipeline.SweepStep;
+import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.OutputStream;

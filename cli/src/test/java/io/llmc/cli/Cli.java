@@ -6,9 +6,9 @@ import java.io.StringWriter;
 import java.nio.file.Path;
 
 /// One run of the command line inside the test's own process.
-record Cli(int exit, String out, String err) {
+public record Cli(int exit, String out, String err) {
     /// The repository's bundled files; tests run in its root.
-    static final Path TESTDATA = Path.of("testdata");
+    public static final Path TESTDATA = Path.of("testdata");
 
     static final Path TALE_LLAMA = TESTDATA.resolve("tale-llama");
     static final Path TINY_LLAMA = TESTDATA.resolve("tiny-llama");

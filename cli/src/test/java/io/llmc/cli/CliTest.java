@@ -3,7 +3,7 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.IOException;

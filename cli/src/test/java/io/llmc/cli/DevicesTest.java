@@ -4,12 +4,13 @@ package io.llmc.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.llmc.cli.options.DeviceOptions;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendProvider;
 import io.llmc.backend.cpu.CpuBackendProvider;
-import io.llmc.cli.DeviceOptions.DeviceSpec;
+import io.llmc.cli.options.DeviceOptions.DeviceSpec;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import java.util.ArrayList;

@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.gguf.GgufBytes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;

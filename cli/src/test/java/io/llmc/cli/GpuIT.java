@@ -7,8 +7,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.gpu.StandIn;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;

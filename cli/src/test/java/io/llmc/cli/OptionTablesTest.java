@@ -3,8 +3,9 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.cli.terminal.Spelling;
 import io.llmc.pipeline.Option;
-import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Step;
 import io.llmc.prune.PrunePasses;

@@ -120,7 +120,7 @@ class PruneIT {
     @Test
     void everyMethodIsTried() {
         assertThat(io.llmc.prune.PrunePasses.ALL)
-                .map(io.llmc.pipeline.PassFactory::name)
+                .map(io.llmc.pipeline.pass.PassFactory::name)
                 .containsExactlyElementsOf(methods().toList());
     }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.cli.report.InspectReport;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Step;
 import java.io.PrintWriter;

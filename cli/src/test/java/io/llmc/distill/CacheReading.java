@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.teacher.TeacherCache;
 import java.nio.file.Path;
 
 /// Reads a cache as a distillation does.

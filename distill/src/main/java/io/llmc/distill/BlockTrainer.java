@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.student.TrainedModel;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
@@ -9,8 +10,8 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
-import io.llmc.pipeline.ArenaPlan;
-import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.pass.ArenaPlan;
+import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;

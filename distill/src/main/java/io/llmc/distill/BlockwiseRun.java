@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.training.TrainState;
+import io.llmc.distill.training.StepTimes;
+import io.llmc.distill.training.Optimizer;
+import io.llmc.distill.training.LearningRate;
+import io.llmc.distill.training.Batches;
+import io.llmc.distill.student.WriteBack;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.distill.spec.LayerMap;
+import io.llmc.distill.spec.DistillSpec;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.UserException;
-import io.llmc.model.LanguageModel;
+import io.llmc.model.language.LanguageModel;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Step;

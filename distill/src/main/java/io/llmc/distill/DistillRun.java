@@ -1,14 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.training.Trainer;
+import io.llmc.distill.training.TrainState;
+import io.llmc.distill.training.StepTimes;
+import io.llmc.distill.training.StepMemory;
+import io.llmc.distill.training.Optimizer;
+import io.llmc.distill.training.Losses;
+import io.llmc.distill.training.LossPlot;
+import io.llmc.distill.training.LearningRate;
+import io.llmc.distill.training.InsideLoss;
+import io.llmc.distill.training.Batches;
+import io.llmc.distill.teacher.TeacherCache;
+import io.llmc.distill.teacher.CacheHeader;
+import io.llmc.distill.student.WriteBack;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.distill.student.PeftAdapter;
+import io.llmc.distill.spec.LayerMap;
+import io.llmc.distill.spec.DistillSpec;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.UserException;
-import io.llmc.model.ResidentModel;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.CheckpointCopy;
+import io.llmc.pipeline.sweep.CheckpointCopy;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Step;
 import java.io.IOException;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorFile;
+import io.llmc.distill.student.WriteBack;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.TensorFile;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.teacher.TeacherMemory;
+import io.llmc.distill.teacher.TeacherCache;
+import io.llmc.distill.teacher.CacheWriter;
+import io.llmc.distill.teacher.CacheRow;
+import io.llmc.distill.teacher.CacheHeader;
+import io.llmc.distill.spec.DistillOptions;
 import com.fasterxml.jackson.core.type.TypeReference;
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.UserException;
-import io.llmc.model.Head;
+import io.llmc.model.language.Head;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.ResidentModel;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.ByteSize;
@@ -21,7 +27,7 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Step;
-import io.llmc.pipeline.StreamMemory;
+import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -5,12 +5,16 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import io.llmc.distill.student.WriteBack;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.distill.student.PeftAdapter;
+import io.llmc.distill.spec.DistillSpec;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;

@@ -4,11 +4,13 @@ package io.llmc.distill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.llmc.distill.spec.LayerMap;
+import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;

@@ -6,8 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import java.io.IOException;

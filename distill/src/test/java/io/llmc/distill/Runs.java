@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import io.llmc.distill.training.StepTimes;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
@@ -31,14 +32,14 @@ import java.util.function.LongSupplier;
 import java.util.stream.Stream;
 
 /// Whole runs of the distill step, and crashes in the middle of them.
-final class Runs {
+public final class Runs {
     private Runs() {}
 
     /// What a crash looks like from inside.
     static final class Killed extends RuntimeException {}
 
     /// A copy with noise on every weight.
-    static void disturb(Path source, Path target) throws IOException {
+    public static void disturb(Path source, Path target) throws IOException {
         Files.createDirectories(target);
         try (Checkpoint c = Checkpoint.open(source);
                 TensorReader reader = c.reader();

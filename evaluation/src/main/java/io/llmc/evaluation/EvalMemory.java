@@ -2,9 +2,9 @@
 package io.llmc.evaluation;
 
 import io.llmc.backend.Backend;
-import io.llmc.model.Head;
+import io.llmc.model.language.Head;
 import io.llmc.pipeline.ByteSize;
-import io.llmc.pipeline.StreamMemory;
+import io.llmc.pipeline.pass.StreamMemory;
 import java.util.List;
 
 /// How much of a text is worked on at a time so that an evaluation keeps a memory cap, and what it

@@ -9,7 +9,7 @@ import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
-import io.llmc.model.Head;
+import io.llmc.model.language.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.tensor.DType;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
-import io.llmc.model.Head;
+import io.llmc.model.language.Head;
 
 /// How much of a text is worked on at a time. Depends on sizes alone, never on threads.
 ///

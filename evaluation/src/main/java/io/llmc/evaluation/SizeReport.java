@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.Layouts;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

@@ -7,7 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;

@@ -6,10 +6,10 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;

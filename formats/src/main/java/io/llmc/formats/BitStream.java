@@ -6,10 +6,10 @@ import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 
 /// Values of a few bits in 32-bit words, the first in the lowest bits; a value may straddle words.
-final class BitStream {
-    static final ValueLayout.OfInt WORD =
+public final class BitStream {
+    public static final ValueLayout.OfInt WORD =
             ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
-    static final ValueLayout.OfLong LONG =
+    public static final ValueLayout.OfLong LONG =
             ValueLayout.JAVA_LONG_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
     static final ValueLayout.OfShort SHORT =
             ValueLayout.JAVA_SHORT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
@@ -19,7 +19,7 @@ final class BitStream {
     private BitStream() {}
 
     /// Value `i` of the stream whose words are `first`, `first + stride`, ...
-    static int get(MemorySegment words, long first, long stride, long i, int bits) {
+    public static int get(MemorySegment words, long first, long stride, long i, int bits) {
         long bit = i * bits;
         long at = first + (bit >>> 5) * stride;
         int shift = (int) (bit & 31);
@@ -31,7 +31,7 @@ final class BitStream {
     }
 
     /// Sets value `i`, which must be zero before.
-    static void put(MemorySegment words, long first, long stride, long i, int bits, int value) {
+    public static void put(MemorySegment words, long first, long stride, long i, int bits, int value) {
         long bit = i * bits;
         long at = first + (bit >>> 5) * stride;
         int shift = (int) (bit & 31);
@@ -60,7 +60,7 @@ final class BitStream {
     }
 
     /// `out[c,r] = in[r,c]` for 32-bit elements, in tiles that stay in the cache.
-    static void transposeWords(MemorySegment out, MemorySegment in, long rows, long cols) {
+    public static void transposeWords(MemorySegment out, MemorySegment in, long rows, long cols) {
         for (long r0 = 0; r0 < rows; r0 += TILE) {
             long r1 = Math.min(rows, r0 + TILE);
             for (long c0 = 0; c0 < cols; c0 += TILE) {
@@ -75,7 +75,7 @@ final class BitStream {
     }
 
     /// `out[c,r] = in[r,c]` for 16-bit elements, in tiles that stay in the cache.
-    static void transposeShorts(MemorySegment out, MemorySegment in, long rows, long cols) {
+    public static void transposeShorts(MemorySegment out, MemorySegment in, long rows, long cols) {
         for (long r0 = 0; r0 < rows; r0 += TILE) {
             long r1 = Math.min(rows, r0 + TILE);
             for (long c0 = 0; c0 < cols; c0 += TILE) {

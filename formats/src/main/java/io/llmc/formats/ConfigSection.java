@@ -85,7 +85,7 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     /// Empty where absent; a single string is a list of one.
-    List<String> texts(String key) {
+    public List<String> texts(String key) {
         if (!has(key)) {
             return List.of();
         }
@@ -100,7 +100,7 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     /// One of some words, whatever the case of its letters.
-    String word(String key, String absent, Set<String> known) {
+    public String word(String key, String absent, Set<String> known) {
         String text = text(key, absent);
         String word = text == null ? null : text.toLowerCase(Locale.ROOT);
         if (word != null && !known.contains(word)) {
@@ -110,18 +110,18 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     /// The same object where null means that a key is left out.
-    ConfigSection withoutNulls() {
+    public ConfigSection withoutNulls() {
         ObjectNode copy = values.deepCopy();
         copy.removeNulls();
         return new ConfigSection(file, path, copy);
     }
 
     /// Empty where absent.
-    Optional<ConfigSection> optional(String key) {
+    public Optional<ConfigSection> optional(String key) {
         return has(key) ? Optional.of(section(key).withoutNulls()) : Optional.empty();
     }
 
-    ObjectNode object(String key) {
+    public ObjectNode object(String key) {
         return (ObjectNode) typed(key, JsonNode::isObject, "an object");
     }
 

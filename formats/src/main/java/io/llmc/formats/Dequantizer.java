@@ -144,7 +144,7 @@ public final class Dequantizer {
     }
 
     /// `out = in`, rounded to the type of `out`; F32, F16 or BF16, of one shape.
-    static void convert(Tensor out, Tensor in) {
+    public static void convert(Tensor out, Tensor in) {
         MemorySegment to = out.bytes();
         MemorySegment from = in.bytes();
         for (long i = 0; i < in.shape().size(); i++) {
@@ -153,7 +153,7 @@ public final class Dequantizer {
     }
 
     /// A zeroed tensor.
-    static Tensor allocate(SegmentAllocator memory, DType dtype, long... dims) {
+    public static Tensor allocate(SegmentAllocator memory, DType dtype, long... dims) {
         long bytes = TensorInfo.of("", dtype, dims).byteSize();
         return Tensor.of(memory.allocate(bytes, Long.BYTES).fill((byte) 0), dtype, dims);
     }

@@ -34,7 +34,7 @@ public final class HfConfig {
     }
 
     /// Of a file of tensors that has none.
-    static HfConfig none(Path file) {
+    public static HfConfig none(Path file) {
         return of(file, Json.object());
     }
 
@@ -138,7 +138,7 @@ public final class HfConfig {
         return quantizationSection().map(section -> section.values().deepCopy());
     }
 
-    Optional<ConfigSection> quantizationSection() {
+    public Optional<ConfigSection> quantizationSection() {
         String key = values.firstOf("quantization_config", "compression_config");
         return has(key) ? Optional.of(values.section(key)) : Optional.empty();
     }

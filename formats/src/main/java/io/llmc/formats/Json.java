@@ -23,7 +23,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 
 /// JSON as Python's tools write it, read with limits: these files come from strangers.
-final class Json {
+public final class Json {
     static final int MAX_DEPTH = 32;
     private static final long MAX_FILE = 100L << 20;
     private static final int MAX_DIGITS = 1000;
@@ -45,7 +45,7 @@ final class Json {
     /// not.
     ///
     /// @param tokens keys, values and brackets at most
-    static JsonFactory factory(long tokens) {
+    public static JsonFactory factory(long tokens) {
         return JsonFactory.builder()
                 .streamReadConstraints(
                         StreamReadConstraints.builder()
@@ -62,13 +62,13 @@ final class Json {
                 .build();
     }
 
-    static ObjectNode object() {
+    public static ObjectNode object() {
         return JsonNodeFactory.instance.objectNode();
     }
 
     /// @throws FormatException where the file is not one JSON object
     /// @throws UserException where it cannot be read, or is of another kind altogether
-    static ObjectNode readObject(Path file) {
+    public static ObjectNode readObject(Path file) {
         FileKind.requireFile(file);
         try {
             long size = Files.size(file);
@@ -91,7 +91,7 @@ final class Json {
     }
 
     /// Two spaces, keys in their order, a newline at the end.
-    static void write(Path file, JsonNode value) {
+    public static void write(Path file, JsonNode value) {
         try {
             Files.writeString(file, PRETTY.writeValueAsString(value) + "\n");
         } catch (IOException e) {
@@ -99,7 +99,7 @@ final class Json {
         }
     }
 
-    static byte[] compact(JsonNode value) {
+    public static byte[] compact(JsonNode value) {
         try {
             return MAPPER.writeValueAsString(value).getBytes(StandardCharsets.UTF_8);
         } catch (JsonProcessingException e) {
@@ -107,13 +107,13 @@ final class Json {
         }
     }
 
-    static UserException unreadable(Path file, IOException e) {
+    public static UserException unreadable(Path file, IOException e) {
         return new UserException(
                 "cannot read %s: %s".formatted(file, reason(e)),
                 "check that the file is there and that you may read it");
     }
 
-    static UserException unwritable(Path file, IOException e) {
+    public static UserException unwritable(Path file, IOException e) {
         return new UserException(
                 "cannot write %s: %s".formatted(file, reason(e)),
                 "check the free space of that disk and that you may write there");

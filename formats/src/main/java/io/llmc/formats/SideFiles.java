@@ -11,7 +11,7 @@ import java.util.stream.Stream;
 
 /// Which files of a model directory belong to the model whatever its weights are: the tokenizer,
 /// the chat template, generation defaults, the licence.
-final class SideFiles {
+public final class SideFiles {
     private static final Pattern TRAVELS =
             Pattern.compile(
                     "tokenizer.*|vocab\\.(json|txt)|merges\\.txt|added_tokens\\.json"
@@ -28,7 +28,7 @@ final class SideFiles {
     private SideFiles() {}
 
     /// By name.
-    static List<Path> of(Path directory) {
+    public static List<Path> of(Path directory) {
         try (Stream<Path> files = Files.list(directory)) {
             return files.filter(Files::isRegularFile).filter(SideFiles::travels).sorted().toList();
         } catch (IOException e) {

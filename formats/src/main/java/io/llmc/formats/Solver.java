@@ -17,7 +17,7 @@ public record Solver(
         ACTIVATIONS
     }
 
-    boolean ordered() {
+    public boolean ordered() {
         return order == Order.ACTIVATIONS;
     }
 }

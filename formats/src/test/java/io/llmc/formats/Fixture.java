@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
+import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -30,18 +32,18 @@ import java.util.Set;
 import java.util.stream.IntStream;
 
 /// Small files and weights for tests.
-final class Fixture {
-    static final String CONFIG = "{\"model_type\": \"llama\"}";
+public final class Fixture {
+    public static final String CONFIG = "{\"model_type\": \"llama\"}";
 
     private Fixture() {}
 
     /// A file with this header text, which need not be right, and `dataBytes` bytes of data.
-    static Path raw(Path file, String header, int dataBytes) throws IOException {
+    public static Path raw(Path file, String header, int dataBytes) throws IOException {
         byte[] text = header.getBytes(StandardCharsets.UTF_8);
         return raw(file, text.length, text, dataBytes);
     }
 
-    static Path raw(Path file, long claimedLength, byte[] header, int dataBytes)
+    public static Path raw(Path file, long claimedLength, byte[] header, int dataBytes)
             throws IOException {
         ByteBuffer bytes =
                 ByteBuffer.allocate(8 + header.length + dataBytes).order(ByteOrder.LITTLE_ENDIAN);
@@ -52,13 +54,13 @@ final class Fixture {
         return Files.write(file, bytes.array());
     }
 
-    static String entry(String name, String dtype, String shape, long begin, long end) {
+    public static String entry(String name, String dtype, String shape, long begin, long end) {
         return "\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%d,%d]}"
                 .formatted(name, dtype, shape, begin, end);
     }
 
     /// A model directory with these tensors and this config.
-    static Path model(Path directory, String config, Map<String, Tensor> tensors)
+    public static Path model(Path directory, String config, Map<String, Tensor> tensors)
             throws IOException {
         List<TensorInfo> plan =
                 tensors.entrySet().stream()
@@ -74,7 +76,7 @@ final class Fixture {
         return directory;
     }
 
-    static Tensor bytes(Arena memory, Random random, DType dtype, long... dims) {
+    public static Tensor bytes(Arena memory, Random random, DType dtype, long... dims) {
         Tensor t = Dequantizer.allocate(memory, dtype, dims);
         byte[] bytes = new byte[(int) t.byteSize()];
         random.nextBytes(bytes);
@@ -83,7 +85,7 @@ final class Fixture {
     }
 
     /// Random codes, scales and zero points from `minZero`.
-    static Weight.Grouped weight(
+    public static Weight.Grouped weight(
             Arena memory,
             Random random,
             Encoding.Grid<Codes.Ints> spec,
@@ -127,7 +129,7 @@ final class Fixture {
     }
 
     /// A plan that quantizes one layer.
-    static QuantPlan plan(
+    public static QuantPlan plan(
             Encoding.Grid<Codes.Ints> grid, Solver solver, String linear, String... plain) {
         SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
         schemes.put(linear, Scheme.of(grid));

@@ -4,6 +4,13 @@ package io.llmc.formats;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import io.llmc.formats.safetensors.SafetensorsHeader;
+import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.checkpoint.QuantPlan;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.Checkpoint;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Allocation;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
@@ -63,7 +66,7 @@ public final class CudaBackend implements Backend {
         return false;
     }
 
-    Gpu gpu() {
+    public Gpu gpu() {
         return gpu;
     }
 

@@ -9,6 +9,7 @@ import static jcuda.driver.JCudaDriver.cuDeviceTotalMem;
 import static jcuda.driver.JCudaDriver.cuDriverGetVersion;
 import static jcuda.driver.JCudaDriver.cuInit;
 
+import io.llmc.gpu.driver.Natives;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;

@@ -5,6 +5,9 @@ import static jcuda.driver.JCudaDriver.cuFuncSetAttribute;
 import static jcuda.driver.JCudaDriver.cuModuleGetFunction;
 import static jcuda.driver.JCudaDriver.cuModuleLoadDataEx;
 
+import io.llmc.gpu.driver.Grid;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.tensor.Tensor;
 import java.io.FileNotFoundException;
 import java.io.IOException;
@@ -24,7 +27,7 @@ import jcuda.driver.CUmodule;
 
 /// One family of kernels: the PTX that its `.cu` file was compiled to, handed to the driver at the
 /// first launch.
-final class Kernels {
+public final class Kernels {
     private static final Pattern ENTRY = Pattern.compile("\\.entry\\s+(\\w+)\\s*\\(([^)]*)\\)");
     private static final Pattern PARAMETER =
             Pattern.compile("\\.param\\s+(?:\\.align\\s+\\d+\\s+)?\\.[a-z](\\d+)");

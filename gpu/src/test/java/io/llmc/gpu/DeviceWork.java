@@ -9,6 +9,11 @@ import static jcuda.driver.JCudaDriver.cuMemHostAlloc;
 import static jcuda.driver.JCudaDriver.cuMemcpyDtoHAsync;
 import static jcuda.driver.JCudaDriver.cuMemcpyHtoDAsync;
 
+import io.llmc.gpu.driver.Natives;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.CudaException;
+import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Blas;
 import io.llmc.backend.Agreement;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.ForwardOp;

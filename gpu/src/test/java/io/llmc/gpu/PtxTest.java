@@ -10,6 +10,7 @@ import static jcuda.nvptxcompiler.JNvPTXCompiler.nvPTXCompilerGetInfoLog;
 import static jcuda.nvptxcompiler.JNvPTXCompiler.nvPTXCompilerGetInfoLogSize;
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.gpu.driver.Natives;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;

@@ -248,7 +248,7 @@ public final class StandIn {
     }
 
     /// Memory of a native call, for tests that look at bytes.
-    static MemorySegment bytes(long n) {
+    public static MemorySegment bytes(long n) {
         return Arena.ofAuto().allocate(n, 64);
     }
 }

@@ -11,18 +11,18 @@ import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 
 /// Counts the tokens that go through attention, in sequences of one length.
-final class CountingBackend implements Backend {
+public final class CountingBackend implements Backend {
     private final Backend real;
     private final int length;
     private long tokens;
 
-    CountingBackend(Backend real, int length) {
+    public CountingBackend(Backend real, int length) {
         this.real = real;
         this.length = length;
     }
 
     /// So many tokens went through a block; each as often as it did.
-    long tokens() {
+    public long tokens() {
         return tokens;
     }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -20,30 +20,30 @@ import java.util.SequencedMap;
 import java.util.function.UnaryOperator;
 
 /// A checkpoint with some of its tensors, and numbers of its config, changed.
-final class EditedCheckpoint {
+public final class EditedCheckpoint {
     private EditedCheckpoint() {}
 
     /// Bytes of the rows of one tensor.
     @FunctionalInterface
-    interface Edit {
+    public interface Edit {
         Edit NONE = (_, rows) -> rows;
 
         byte[][] apply(String name, byte[][] rows);
     }
 
     /// @return `target`, with a tokenizer
-    static Path write(Path source, Path target, Edit edit, Map<String, Integer> config)
+    public static Path write(Path source, Path target, Edit edit, Map<String, Integer> config)
             throws IOException {
         return write(source, target, edit, config, null, name -> name);
     }
 
     /// With every tensor in F32, so that no rounding hides anything.
-    static Path writeF32(Path source, Path target, Edit edit) throws IOException {
+    public static Path writeF32(Path source, Path target, Edit edit) throws IOException {
         return write(source, target, edit, Map.of(), DType.F32, name -> name);
     }
 
     /// With other names.
-    static Path renamed(Path source, Path target, UnaryOperator<String> names) throws IOException {
+    public static Path renamed(Path source, Path target, UnaryOperator<String> names) throws IOException {
         return write(source, target, Edit.NONE, Map.of(), null, names);
     }
 
@@ -131,11 +131,11 @@ final class EditedCheckpoint {
     }
 
     /// Zeros in every tensor of such a name.
-    static Edit silence(String part) {
+    public static Edit silence(String part) {
         return (name, rows) -> name.contains(part) ? map(rows, row -> new byte[row.length]) : rows;
     }
 
-    static byte[][] map(byte[][] rows, UnaryOperator<byte[]> row) {
+    public static byte[][] map(byte[][] rows, UnaryOperator<byte[]> row) {
         return java.util.Arrays.stream(rows).map(row).toArray(byte[][]::new);
     }
 
@@ -150,7 +150,7 @@ final class EditedCheckpoint {
     }
 
     /// Every tensor's bytes by its name.
-    static Map<String, byte[]> bytes(Path model) {
+    public static Map<String, byte[]> bytes(Path model) {
         Map<String, byte[]> all = new LinkedHashMap<>();
         try (Checkpoint c = Checkpoint.open(model);
                 TensorReader reader = c.reader()) {
@@ -161,7 +161,7 @@ final class EditedCheckpoint {
         return all;
     }
 
-    static Path withTokenizer(Path source, Path target) throws IOException {
+    public static Path withTokenizer(Path source, Path target) throws IOException {
         Files.createDirectories(target);
         return write(source, target, Edit.NONE, Map.of());
     }

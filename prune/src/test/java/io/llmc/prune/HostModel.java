@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
@@ -15,7 +15,7 @@ import java.util.stream.IntStream;
 
 /// The first block of a Llama or a Mixtral in the written-out formulas, in F64: slow, plain, and
 /// without any code of the model.
-final class HostModel implements AutoCloseable {
+public final class HostModel implements AutoCloseable {
     private static final String BLOCK = "model.layers.0.";
 
     private final Checkpoint checkpoint;
@@ -23,7 +23,7 @@ final class HostModel implements AutoCloseable {
     private final Map<String, double[][]> matrices = new HashMap<>();
 
     @SuppressWarnings("MustBeClosed") // closed by close()
-    HostModel(Path directory) {
+    public HostModel(Path directory) {
         this.checkpoint = Checkpoint.open(directory);
         this.reader = checkpoint.reader();
     }
@@ -32,9 +32,9 @@ final class HostModel implements AutoCloseable {
     ///
     /// @param gate the router's weight
     /// @param norm of the expert's output
-    record Routed(int expert, double gate, double norm) {}
+    public record Routed(int expert, double gate, double norm) {}
 
-    static double[][] matrix(Tensor t) {
+    public static double[][] matrix(Tensor t) {
         int cols = t.shape().rank() == 1 ? 1 : (int) t.cols();
         double[][] m = new double[(int) t.rows()][cols];
         for (int i = 0; i < t.shape().size(); i++) {
@@ -53,7 +53,7 @@ final class HostModel implements AutoCloseable {
         };
     }
 
-    double[][] matrix(String name) {
+    public double[][] matrix(String name) {
         return matrices.computeIfAbsent(name, n -> matrix(reader.tensor(n)));
     }
 
@@ -63,7 +63,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// `w x`, with the layer's bias where it has one
-    double[] linear(String name, double[] x) {
+    public double[] linear(String name, double[] x) {
         double[][] w = matrix(name + ".weight");
         double[] y = checkpoint.has(name + ".bias") ? vector(name + ".bias") : new double[w.length];
         for (int o = 0; o < w.length; o++) {
@@ -85,7 +85,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// What the attention of the block reads for each id.
-    double[][] attentionInputs(int[] ids) {
+    public double[][] attentionInputs(int[] ids) {
         double[][] embedding = matrix("model.embed_tokens.weight");
         return IntStream.of(ids)
                 .mapToObj(id -> norm(BLOCK + "input_layernorm", embedding[id]))
@@ -93,7 +93,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// Every choice of the router for the tokens of one window.
-    List<Routed> routed(int[] ids) {
+    public List<Routed> routed(int[] ids) {
         double[][] x = attended(ids);
         return IntStream.range(0, ids.length)
                 .boxed()
@@ -128,7 +128,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// What the down-projection of a Llama's block reads for each id of one window.
-    double[][] downInputs(int[] ids) {
+    public double[][] downInputs(int[] ids) {
         return Arrays.stream(attended(ids))
                 .map(x -> norm(BLOCK + "post_attention_layernorm", x))
                 .map(x ->
@@ -143,7 +143,7 @@ final class HostModel implements AutoCloseable {
     }
 
     /// The residual stream after the attention.
-    double[][] attended(int[] ids) {
+    public double[][] attended(int[] ids) {
         double[][] embedding = matrix("model.embed_tokens.weight");
         double[][] mixed = outputInputs(ids);
         double[][] x = new double[ids.length][];

@@ -4,6 +4,9 @@ package io.llmc.prune;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.llmc.prune.weights.SparseGptMath;
+import io.llmc.prune.weights.Sparse;
+import io.llmc.prune.weights.Compare;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;

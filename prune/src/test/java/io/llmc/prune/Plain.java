@@ -4,11 +4,11 @@ package io.llmc.prune;
 import java.util.stream.IntStream;
 
 /// Least squares in the written-out formulas, in F64.
-final class Plain {
+public final class Plain {
     private Plain() {}
 
     /// `x^T x` of rows x.
-    static double[][] gram(double[][] x) {
+    public static double[][] gram(double[][] x) {
         int n = x[0].length;
         double[][] h = new double[n][n];
         for (double[] row : x) {
@@ -21,7 +21,7 @@ final class Plain {
         return h;
     }
 
-    static double[][] part(double[][] h, int[] rows, int[] columns) {
+    public static double[][] part(double[][] h, int[] rows, int[] columns) {
         double[][] part = new double[rows.length][columns.length];
         for (int r = 0; r < rows.length; r++) {
             for (int c = 0; c < columns.length; c++) {
@@ -32,7 +32,7 @@ final class Plain {
     }
 
     /// With `damping` times the mean of the diagonal added to it.
-    static double[][] damped(double[][] h, double damping) {
+    public static double[][] damped(double[][] h, double damping) {
         int n = h.length;
         double mean = IntStream.range(0, n).mapToDouble(i -> h[i][i]).average().orElseThrow();
         double[][] sum = part(h, IntStream.range(0, n).toArray(), IntStream.range(0, n).toArray());
@@ -79,7 +79,7 @@ final class Plain {
     /// The weights of the inputs `kept` that come nearest to w over all inputs, damped by `damping`
     /// times the mean of `h`'s diagonal among them: the normal equations, not the formula of
     /// corrections.
-    static double[][] refit(double[][] w, double[][] h, int[] kept, double damping) {
+    public static double[][] refit(double[][] w, double[][] h, int[] kept, double damping) {
         int n = h.length;
         double[][] inside = part(h, kept, kept);
         double[][] damped = damped(inside, damping);
@@ -99,7 +99,7 @@ final class Plain {
     }
 
     /// `sum_o (a - b)_o h (a - b)_o^T`
-    static double distance(double[][] a, double[][] b, double[][] h) {
+    public static double distance(double[][] a, double[][] b, double[][] h) {
         double sum = 0;
         for (int o = 0; o < a.length; o++) {
             for (int i = 0; i < h.length; i++) {
@@ -112,7 +112,7 @@ final class Plain {
     }
 
     /// As wide as before, zero where nothing stayed.
-    static double[][] spread(double[][] columns, int[] kept, int all) {
+    public static double[][] spread(double[][] columns, int[] kept, int all) {
         double[][] full = new double[columns.length][all];
         for (int o = 0; o < columns.length; o++) {
             for (int k = 0; k < kept.length; k++) {

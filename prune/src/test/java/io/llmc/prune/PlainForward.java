@@ -5,11 +5,11 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Forward;
-import io.llmc.model.LanguageModel;
+import io.llmc.model.language.LanguageModel;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.HiddenStates;
+import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -23,16 +23,16 @@ import java.util.stream.IntStream;
 ///
 /// @param streams before the first block and after each, `[tokens * hidden]`
 /// @param logits `[tokens * vocabulary]`
-record PlainForward(Windows windows, List<float[]> streams, float[] logits, int vocabulary) {
+public record PlainForward(Windows windows, List<float[]> streams, float[] logits, int vocabulary) {
     /// Through the given blocks alone; null for all of them. Few enough tokens for one chunk.
-    static PlainForward of(Path directory, List<Integer> blocks, Windows windows) {
+    public static PlainForward of(Path directory, List<Integer> blocks, Windows windows) {
         try (Checkpoint c = Checkpoint.open(directory)) {
             return of(c, blocks, windows);
         }
     }
 
     /// The same of a checkpoint that need not be a directory's.
-    static PlainForward of(Checkpoint c, List<Integer> blocks, Windows windows) {
+    public static PlainForward of(Checkpoint c, List<Integer> blocks, Windows windows) {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
                 HiddenStates states = new HiddenStates(model, windows, null)) {
@@ -63,7 +63,7 @@ record PlainForward(Windows windows, List<float[]> streams, float[] logits, int 
     }
 
     /// Mean negative log-likelihood of every token but the first of each window.
-    double loss() {
+    public double loss() {
         int[] ids = windows.ids().toArray(java.lang.foreign.ValueLayout.JAVA_INT);
         double sum = 0;
         int count = 0;
@@ -86,7 +86,7 @@ record PlainForward(Windows windows, List<float[]> streams, float[] logits, int 
     }
 
     /// The cosine between a token's rows of two streams.
-    double cosine(int from, int to, int token) {
+    public double cosine(int from, int to, int token) {
         double dot = 0;
         double a = 0;
         double b = 0;

@@ -3,7 +3,7 @@ package io.llmc.prune;
 
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TestFiles;
 import io.llmc.model.ModelSpec;
@@ -13,18 +13,18 @@ import java.nio.file.Path;
 import java.util.stream.Stream;
 
 /// The tiny random checkpoints that tests run on.
-final class TestModels {
+public final class TestModels {
     private static final Path ORACLES = TestFiles.shared("oracles/architectures");
 
     private TestModels() {}
 
-    static Stream<Path> tiny() {
+    public static Stream<Path> tiny() {
         return TestFiles.directories(TestFiles.testdata(), "tiny-");
     }
 
     /// The same and those that lie beside the checkout, in every family that llmc knows; their
     /// folder itself where it is absent, so that [#require] shows what is skipped.
-    static Stream<Path> all() {
+    public static Stream<Path> all() {
         Stream<Path> oracles =
                 Files.isDirectory(ORACLES)
                         ? TestFiles.directories(ORACLES, "").filter(TestModels::isKnown)
@@ -33,7 +33,7 @@ final class TestModels {
     }
 
     /// Skips a test whose model is not there.
-    static Path require(Path model) {
+    public static Path require(Path model) {
         assumeTrue(Files.exists(model.resolve("config.json")), "no " + model + " here: skipped");
         return model;
     }
@@ -47,7 +47,7 @@ final class TestModels {
         return Architectures.ALL.stream().anyMatch(a -> a.modelTypes().contains(type));
     }
 
-    static ModelSpec spec(Path model) {
+    public static ModelSpec spec(Path model) {
         try (Checkpoint c = Checkpoint.open(model)) {
             return Architectures.specOf(c);
         }

@@ -14,10 +14,10 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
-import io.llmc.pipeline.Sweep;
+import io.llmc.pipeline.sweep.Sweep;
 import io.llmc.pipeline.SweepPlan;
-import io.llmc.pipeline.SweepResult;
-import io.llmc.pipeline.SweepStep;
+import io.llmc.pipeline.sweep.SweepResult;
+import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -35,47 +35,47 @@ import java.util.stream.Stream;
 /// random words.
 ///
 /// @param passes as in a recipe
-record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int length) {
+public record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int length) {
     static final int SAMPLES = 24;
-    static final int LENGTH = 32;
+    public static final int LENGTH = 32;
 
     /// What a crash looks like from inside.
-    static final class Killed extends RuntimeException {}
+    public static final class Killed extends RuntimeException {}
 
     /// What these recipes know.
-    static final List<Step.Factory> STEPS = List.of(SweepStep.factory(PrunePasses.ALL));
+    public static final List<Step.Factory> STEPS = List.of(SweepStep.factory(PrunePasses.ALL));
 
-    TestSweep(Path model, List<Map<String, Object>> passes) {
+    public TestSweep(Path model, List<Map<String, Object>> passes) {
         this(model, passes, SAMPLES, LENGTH);
     }
 
-    static TestSweep of(Path model, String method, Map<String, Object> options) {
+    public static TestSweep of(Path model, String method, Map<String, Object> options) {
         return new TestSweep(model, List.of(Map.of(method, options)));
     }
 
     /// The same on other windows.
-    TestSweep on(int samples, int length) {
+    public TestSweep on(int samples, int length) {
         return new TestSweep(model, passes, samples, length);
     }
 
-    SweepResult run(Path out) throws IOException {
+    public SweepResult run(Path out) throws IOException {
         return run(out, 2, Integer.MAX_VALUE);
     }
 
-    SweepResult run(Path out, int threads, int blocksBeforeDeath) throws IOException {
+    public SweepResult run(Path out, int threads, int blocksBeforeDeath) throws IOException {
         try (Backend backend =
                 new CpuBackend(new BackendOptions(threads, BackendOptions.Math.AUTO))) {
             return run(out, backend, Long.MAX_VALUE, blocksBeforeDeath);
         }
     }
 
-    SweepResult run(Path out, Backend backend, long memory, int blocksBeforeDeath)
+    public SweepResult run(Path out, Backend backend, long memory, int blocksBeforeDeath)
             throws IOException {
         return run(recipe(), model, out, backend, memory, dyingAfter(blocksBeforeDeath));
     }
 
     /// Runs a recipe of one sweep on a model, whichever it names.
-    static SweepResult run(
+    public static SweepResult run(
             Recipe recipe, Path model, Path out, Backend backend, long memory, Progress progress) {
         Step.Context context = context(recipe, model, out, backend, memory, progress);
         try (Step.Plan plan = recipe.steps().getFirst().plan(context)) {
@@ -85,24 +85,24 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
         }
     }
 
-    static Step.Context context(
+    public static Step.Context context(
             Recipe recipe, Path model, Path out, Backend backend, long memory, Progress progress) {
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe, model), "test", false);
         return new Step.Context(run, backend, memory, progress, model, out);
     }
 
-    SweepPlan plan(Path out, Backend backend, long memory) throws IOException {
+    public SweepPlan plan(Path out, Backend backend, long memory) throws IOException {
         return plan(recipe(), model, out, backend, memory);
     }
 
-    static SweepPlan plan(Recipe recipe, Path model, Path out, Backend backend, long memory) {
+    public static SweepPlan plan(Recipe recipe, Path model, Path out, Backend backend, long memory) {
         Step.Context context = context(recipe, model, out, backend, memory, Progress.NONE);
         try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
             return sweep.sizes().orElseThrow();
         }
     }
 
-    Recipe recipe() throws IOException {
+    public Recipe recipe() throws IOException {
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", model.toString());
         tree.put("output", "unused");
@@ -131,12 +131,12 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     }
 
     /// The ids that it calibrates with, where the model has no text of its own.
-    int[] calibrationIds() {
+    public int[] calibrationIds() {
         return WordTokenizer.ids(samples * length, EditedCheckpoint.words(model));
     }
 
     /// The ids that a sweep over the model calibrates with.
-    static int[] ids(Path model) {
+    public static int[] ids(Path model) {
         return new TestSweep(model, List.of()).calibrationIds();
     }
 
@@ -144,7 +144,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     /// had saved for the next, and expects the same files each time.
     ///
     /// @param deaths each after so many finished blocks less one
-    void assertSameBytesWhateverHappens(Path temp, int... deaths) throws IOException {
+    public void assertSameBytesWhateverHappens(Path temp, int... deaths) throws IOException {
         run(temp.resolve("calm"));
         Map<String, String> calm = files(temp.resolve("calm"));
         for (int threads : new int[] {1, 3}) {
@@ -166,7 +166,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
         }
     }
 
-    static Path work(Path out) {
+    public static Path work(Path out) {
         return out.resolveSibling(out.getFileName() + ".llmc-partial");
     }
 
@@ -184,7 +184,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     }
 
     /// Dies at the end of a block, here or in what a pass looks at first.
-    static Progress dyingAfter(int blocks) {
+    public static Progress dyingAfter(int blocks) {
         return new Progress() {
             private int left = blocks;
 
@@ -207,7 +207,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     }
 
     /// The hash of every file of a directory.
-    static Map<String, String> files(Path directory) throws IOException {
+    public static Map<String, String> files(Path directory) throws IOException {
         Map<String, String> all = new TreeMap<>();
         try (Stream<Path> files = Files.list(directory)) {
             for (Path file : files.toList()) {
@@ -221,7 +221,7 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
         return all;
     }
 
-    static ModuleReport report(SweepResult result, String module) {
+    public static ModuleReport report(SweepResult result, String module) {
         return result.reports().stream()
                 .filter(r -> r.module().equals(module))
                 .findFirst()
@@ -229,12 +229,12 @@ record TestSweep(Path model, List<Map<String, Object>> passes, int samples, int 
     }
 
     /// Logits of a window of words, `[16 * vocabulary]`: no model is too short for it.
-    static float[] logits(Path directory) {
+    public static float[] logits(Path directory) {
         int[] ids = WordTokenizer.ids(16, EditedCheckpoint.words(directory));
         return PlainForward.of(directory, null, Windows.of(ids, 16)).logits();
     }
 
-    static double worst(float[] a, float[] b) {
+    public static double worst(float[] a, float[] b) {
         double worst = a.length == b.length ? 0 : Double.POSITIVE_INFINITY;
         for (int i = 0; i < a.length; i++) {
             double difference = Math.abs(a[i] - b[i]);

@@ -9,7 +9,7 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /// A tokenizer of one word an id, for checkpoints that come without one.
-final class WordTokenizer {
+public final class WordTokenizer {
     private WordTokenizer() {}
 
     /// Gives a model its tokenizer.
@@ -30,11 +30,11 @@ final class WordTokenizer {
     }
 
     /// Ids of a text, the same on every call.
-    static int[] ids(int count, int words) {
+    public static int[] ids(int count, int words) {
         return new Random(5).ints(count, 0, words).toArray();
     }
 
-    static String text(int[] ids) {
+    public static String text(int[] ids) {
         return IntStream.of(ids).mapToObj(id -> "w" + id).collect(Collectors.joining(" "));
     }
 }

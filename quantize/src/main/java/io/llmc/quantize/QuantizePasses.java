@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import io.llmc.pipeline.PassFactory;
+import io.llmc.pipeline.pass.PassFactory;
 import java.util.List;
 
 /// Every quantizer, by its name in a recipe.

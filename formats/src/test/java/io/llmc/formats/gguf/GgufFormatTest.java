@@ -8,11 +8,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 import static org.junit.jupiter.params.provider.Arguments.arguments;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.TensorFile;
-import io.llmc.formats.TensorFileWriter;
+import io.llmc.formats.safetensors.TensorFile;
+import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.io.IOException;
@@ -19,7 +19,7 @@ import java.util.stream.Stream;
 
 /// What a run has found out before its first block, each in a file of the working directory, so
 /// that a run that goes on need not find it out again.
-final class Findings {
+public final class Findings {
     private static final String SUFFIX = ".note";
     private static final String VALUES = "values";
 
@@ -27,7 +27,7 @@ final class Findings {
     private final String prefix;
 
     /// Beside this journal.
-    Findings(Journal journal) {
+    public Findings(Journal journal) {
         this(journal, "");
     }
 
@@ -37,12 +37,12 @@ final class Findings {
     }
 
     /// Those of one pass among several.
-    Findings of(String pass) {
+    public Findings of(String pass) {
         return new Findings(journal, prefix + pass + "-");
     }
 
     /// @param name of letters, digits and dashes
-    double[] remember(String name, Supplier<double[]> compute) {
+    public double[] remember(String name, Supplier<double[]> compute) {
         Path file = journal.directory().resolve(prefix + name + SUFFIX);
         try (TensorFile known = TensorFile.whole(file)) {
             if (known != null) {
@@ -71,7 +71,7 @@ final class Findings {
         }
     }
 
-    void delete() {
+    public void delete() {
         try (Stream<Path> files = Files.list(journal.directory())) {
             for (Path file : files.filter(f -> f.toString().endsWith(SUFFIX)).toList()) {
                 Files.delete(file);

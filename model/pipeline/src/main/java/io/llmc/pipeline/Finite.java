@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
-import io.llmc.formats.TensorReader;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.arch.Architectures;
@@ -72,7 +72,7 @@ public final class Finite {
     /// As [#requireWritable(String, Tensor)], but for buffers, which nobody reads.
     ///
     /// @param config of the model that the tensor is of
-    static void requireWritable(HfConfig config, String name, Tensor t) {
+    public static void requireWritable(HfConfig config, String name, Tensor t) {
         if (!Architectures.of(config).isBuffer(name)) {
             requireWritable(name, t);
         }
@@ -82,7 +82,7 @@ public final class Finite {
     ///
     /// @param t in host memory
     /// @throws UserException naming the tensor and the first bad element
-    static void requireWritable(String name, Tensor t) {
+    public static void requireWritable(String name, Tensor t) {
         long bad = bad(t);
         if (bad >= 0) {
             throw new UserException(
@@ -95,7 +95,7 @@ public final class Finite {
     }
 
     /// The first element that is no number, or -1.
-    static long bad(Tensor t) {
+    public static long bad(Tensor t) {
         return switch (t.dtype()) {
             case F32 -> scan(t.bytes(), 0x7f80_0000_7f80_0000L, 32);
             case BF16 -> scan(t.bytes(), 0x7f80_7f80_7f80_7f80L, 16);

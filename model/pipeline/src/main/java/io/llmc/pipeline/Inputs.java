@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.Formats;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Formats;
 import io.llmc.formats.Sha256;
 import io.llmc.formats.UserException;
 import java.io.IOException;

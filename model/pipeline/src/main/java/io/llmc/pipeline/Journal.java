@@ -41,7 +41,7 @@ public final class Journal {
                     .build();
 
     /// @param checksums CRC-32C of every tensor that the block wrote
-    record Entry(int block, SequencedMap<String, Long> checksums, List<ModuleReport> reports) {}
+    public record Entry(int block, SequencedMap<String, Long> checksums, List<ModuleReport> reports) {}
 
     /// Who writes a journal: two runs with one command may share it.
     ///
@@ -179,12 +179,12 @@ public final class Journal {
     }
 
     /// Blocks 0, 1, ... in order.
-    List<Entry> entries() {
+    public List<Entry> entries() {
         return List.copyOf(entries);
     }
 
     /// Forgets the blocks from `count` on: what they wrote turned out damaged.
-    void keep(int count) {
+    public void keep(int count) {
         if (count == entries.size()) {
             return;
         }
@@ -201,7 +201,7 @@ public final class Journal {
         }
     }
 
-    void append(Entry entry) {
+    public void append(Entry entry) {
         seal();
         write(entry, false);
         entries.add(entry);
@@ -246,13 +246,13 @@ public final class Journal {
     }
 
     /// Checksums of everything that finished blocks wrote.
-    Map<String, Long> checksums() {
+    public Map<String, Long> checksums() {
         Map<String, Long> all = new LinkedHashMap<>();
         entries.forEach(e -> all.putAll(e.checksums()));
         return all;
     }
 
-    List<ModuleReport> reports() {
+    public List<ModuleReport> reports() {
         return entries.stream().flatMap(e -> e.reports().stream()).toList();
     }
 }

@@ -2,8 +2,8 @@
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.llmc.formats.Checkpoint;
-import io.llmc.formats.CheckpointWriter;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Journal.Head;
 import java.io.IOException;

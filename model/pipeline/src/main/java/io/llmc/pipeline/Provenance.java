@@ -75,7 +75,7 @@ public final class Provenance {
 
     /// @param inputs file name to SHA-256
     /// @param windows null where nothing calibrated
-    static void write(
+    public static void write(
             Path directory,
             String toolVersion,
             Recipe recipe,

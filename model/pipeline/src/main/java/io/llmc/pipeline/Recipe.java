@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.Layouts;
-import io.llmc.formats.WeightLayout;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;

@@ -4,7 +4,7 @@ package io.llmc.solver;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
-import io.llmc.pipeline.Observer;
+import io.llmc.pipeline.pass.Observer;
 import io.llmc.tensor.Tensor;
 
 /// `x^T x` over the rows of everything it is shown.

@@ -8,7 +8,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Targets;
+import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

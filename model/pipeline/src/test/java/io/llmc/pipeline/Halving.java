@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.pipeline.sweep.SweepStep;
+import io.llmc.pipeline.pass.Targets;
+import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.model.structure.Size;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import java.util.List;

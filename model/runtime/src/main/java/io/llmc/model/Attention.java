@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.model.structure.Span;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
@@ -11,7 +13,7 @@ import java.util.List;
 ///
 /// @param projections q, k and v, or one fused layer
 /// @param queryNorm null for none; `keyNorm` too
-record Attention(
+public record Attention(
         SelfAttentionSpec spec,
         List<Linear> projections,
         Norm queryNorm,

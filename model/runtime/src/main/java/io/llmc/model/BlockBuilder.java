@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.model.structure.NormSpec;
 import io.llmc.backend.Backend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -13,16 +14,16 @@ import java.util.List;
 import java.util.SequencedMap;
 
 /// Builds blocks from tensors and checks their shapes against the config.
-final class BlockBuilder {
+public final class BlockBuilder {
     private final Parameters source;
     private final SequencedMap<String, Tensor> others = new LinkedHashMap<>();
 
-    BlockBuilder(Parameters source) {
+    public BlockBuilder(Parameters source) {
         this.source = source;
     }
 
     /// Bytes that a device of its own needs for what surrounds the blocks.
-    static long outerBytes(Checkpoint c, ModelSpec spec, Backend backend) {
+    public static long outerBytes(Checkpoint c, ModelSpec spec, Backend backend) {
         if (backend.sharesHostMemory()) {
             return 1 << 12;
         }
@@ -33,12 +34,12 @@ final class BlockBuilder {
     }
 
     /// What has been built that is no linear layer's weight.
-    SequencedMap<String, Tensor> others() {
+    public SequencedMap<String, Tensor> others() {
         return others;
     }
 
     /// Once for every instance.
-    DecoderBlock block(LayerSpec layer, int hidden) {
+    public DecoderBlock block(LayerSpec layer, int hidden) {
         List<Branch> branches = new ArrayList<>();
         for (int i = 0; i < layer.branches().size(); i++) {
             BranchSpec spec = layer.branches().get(i);
@@ -66,7 +67,7 @@ final class BlockBuilder {
         return specs.stream().map(this::linear).toList();
     }
 
-    Linear linear(LinearSpec spec) {
+    public Linear linear(LinearSpec spec) {
         Weight w = source.weight(spec.name());
         if (w.outFeatures() != spec.out() || w.inFeatures() != spec.in()) {
             throw TensorTable.misfit(
@@ -82,7 +83,7 @@ final class BlockBuilder {
     }
 
     /// Null for null.
-    Norm norm(NormSpec spec, int channels) {
+    public Norm norm(NormSpec spec, int channels) {
         if (spec == null) {
             return null;
         }
@@ -92,7 +93,7 @@ final class BlockBuilder {
                 spec.bias() ? parameter(spec.name() + ".bias", channels) : null);
     }
 
-    Tensor parameter(String name, long... dims) {
+    public Tensor parameter(String name, long... dims) {
         Tensor t = source.tensor(name);
         if (!Arrays.equals(t.shape().dims(), dims)) {
             throw TensorTable.misfit(source.place(), name, t.shape().toString(), "", dims);

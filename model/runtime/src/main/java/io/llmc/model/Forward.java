@@ -41,7 +41,7 @@ public record Forward(
         return new Forward(backend, runner, arena, positions, listener, true);
     }
 
-    Tensor allocate(long rows, long cols) {
+    public Tensor allocate(long rows, long cols) {
         return arena.allocate(DType.F32, new Shape(rows, cols));
     }
 }

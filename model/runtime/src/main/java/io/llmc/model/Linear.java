@@ -51,7 +51,7 @@ public final class Linear {
     }
 
     /// Null where inputs stay as they are.
-    InputRounding rounding() {
+    public InputRounding rounding() {
         return rounding;
     }
 
@@ -61,7 +61,7 @@ public final class Linear {
     }
 
     /// The layer's first outputs alone; it must have no adapter.
-    Linear first(long outputs) {
+    public Linear first(long outputs) {
         return new Linear(
                 name,
                 weight.first(outputs),
@@ -72,7 +72,7 @@ public final class Linear {
     }
 
     /// `out = round(x) w^T + bias`, with what an adapter adds, which sees x as it is.
-    void forward(Forward f, Tensor out, Tensor x) {
+    public void forward(Forward f, Tensor out, Tensor x) {
         if (adapter == null) {
             plain(f, out, x);
             return;

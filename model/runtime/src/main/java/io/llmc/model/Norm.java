@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.model.structure.NormSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 
@@ -8,8 +9,8 @@ import io.llmc.tensor.Tensor;
 ///
 /// @param weight `[channels]`, or null
 /// @param bias `[channels]`, or null
-record Norm(NormSpec spec, Tensor weight, Tensor bias) {
-    void forward(Forward f, Tensor out, Tensor x) {
+public record Norm(NormSpec spec, Tensor weight, Tensor bias) {
+    public void forward(Forward f, Tensor out, Tensor x) {
         f.run(
                 switch (spec.kind()) {
                     case RMS -> new ForwardOp.RmsNorm(out, x, weight, spec.eps(), spec.offset());

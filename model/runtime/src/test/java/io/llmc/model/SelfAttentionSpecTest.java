@@ -3,6 +3,9 @@ package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.model.structure.Span;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.SelfAttentionSpec.Heads;
 import io.llmc.model.SelfAttentionSpec.Projections;
 import io.llmc.model.SelfAttentionSpec.RowOrder;

@@ -4,7 +4,7 @@ package io.llmc.tokenizer;
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import java.nio.file.Files;

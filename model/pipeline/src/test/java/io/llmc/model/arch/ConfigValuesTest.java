@@ -11,7 +11,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;

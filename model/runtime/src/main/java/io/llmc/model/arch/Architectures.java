@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.formats.Checkpoint;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;

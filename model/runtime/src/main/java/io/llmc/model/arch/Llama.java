@@ -8,7 +8,7 @@ import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.RopeSpec;
+import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Set;
 import java.util.function.IntFunction;

@@ -9,7 +9,7 @@ import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.RopeSpec;
+import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;

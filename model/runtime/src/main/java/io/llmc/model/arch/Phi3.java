@@ -8,7 +8,7 @@ import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.RopeSpec;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
 import java.util.List;

@@ -6,7 +6,7 @@ import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.RopeSpec;
+import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.IntStream;

@@ -5,7 +5,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.RopeSpec;
+import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Set;
 

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
+import io.llmc.tokenizer.jinja.values.Values;
+import io.llmc.tokenizer.jinja.values.Text;
+import io.llmc.tokenizer.jinja.values.Sequences;
+import io.llmc.tokenizer.jinja.values.Refusal;
+import io.llmc.tokenizer.jinja.values.Budget;
+import io.llmc.tokenizer.jinja.values.Arguments;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;
@@ -11,7 +17,7 @@ import java.util.NoSuchElementException;
 import java.util.function.BiFunction;
 
 /// Runs the statements of a template.
-final class Renderer {
+public final class Renderer {
     /// What a set block has caught, for its filters; no template can write such a name.
     static final String CAPTURED = " captured";
 

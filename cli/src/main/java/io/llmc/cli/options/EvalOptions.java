@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli.options;
+
+import io.llmc.evaluation.Convention;
+import io.llmc.evaluation.EvalSpec;
+import io.llmc.formats.UserException;
+import java.nio.file.Path;
+import java.util.Optional;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.TypeConversionException;
+
+/// Mixin: the text that a model is measured on, and how.
+public final class EvalOptions {
+    @Option(
+            names = "--data",
+            paramLabel = "FILE",
+            description = "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).")
+    private Path data;
+
+    @Option(
+            names = "--against",
+            paramLabel = "ORIGINAL",
+            description = "Model that this one was made from: shows what was lost.")
+    private Path against;
+
+    @Option(
+            names = "--window",
+            paramLabel = "N",
+            defaultValue = "512",
+            description = "Tokens that the model sees at once (default: ${DEFAULT-VALUE}).")
+    private int window;
+
+    @Option(
+            names = "--convention",
+            paramLabel = "NAME",
+            defaultValue = "gptq",
+            converter = ConventionConverter.class,
+            description =
+                    "Which tokens of a window count: gptq (all), llama.cpp (the second half), sliding"
+                            + " (those that the window before did not reach) (default: ${DEFAULT-VALUE}).")
+    private Convention convention;
+
+    @Option(
+            names = "--stride",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "sliding: tokens from one window to the next (default: half a window).")
+    private int stride;
+
+    @Option(
+            names = "--max-windows",
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Only the first windows of the text (default: all).")
+    private int maxWindows;
+
+    /// Empty where there is no text to measure on.
+    public Optional<EvalSpec> toEvalSpec(Path model) {
+        return data == null && against == null
+                ? Optional.empty()
+                : Optional.of(
+                        new EvalSpec(model, against, data, window, convention, stride, maxWindows));
+    }
+
+    static final class ConventionConverter implements ITypeConverter<Convention> {
+        @Override
+        public Convention convert(String text) {
+            try {
+                return Convention.parse(text);
+            } catch (UserException e) {
+                throw new TypeConversionException(e.getMessage() + "; " + e.hint());
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli.report;
+
+import io.llmc.cli.terminal.Table;
+import io.llmc.cli.terminal.Figures;
+import io.llmc.evaluation.EvalResult;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.sweep.SweepResult;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.SequencedMap;
+import java.util.stream.Collectors;
+
+/// What the steps of a recipe gave. Some have a report of their own; all have figures.
+public record RunReport(List<Step.Outcome> outcomes) {
+    public String text(boolean verbose) {
+        return outcomes.stream()
+                .map(outcome ->
+                        switch (outcome) {
+                            case SweepResult swept -> new SweepReport(swept).text(verbose);
+                            case EvalResult measured -> new EvalReport(measured).text();
+                            case Step.Written written -> text(written);
+                            default -> table(outcome.figures()).toString();
+                        })
+                .collect(Collectors.joining("\n"));
+    }
+
+    private static String text(Step.Written written) {
+        SequencedMap<String, Object> rows = new LinkedHashMap<>();
+        rows.put("step", written.step());
+        rows.putAll(written.figures());
+        return table(rows).toString();
+    }
+
+    private static Table table(Map<String, Object> figures) {
+        Table table = new Table("ll");
+        figures.forEach((key, value) ->
+                table.row(
+                        key.replace('_', ' '),
+                        value instanceof Double d ? Figures.error(d) : value));
+        return table;
+    }
+
+    /// One step's object, or `steps` with all of them.
+    public SequencedMap<String, Object> json() {
+        List<SequencedMap<String, Object>> steps =
+                outcomes.stream().map(Step.Outcome::figures).toList();
+        return steps.size() == 1 ? steps.getFirst() : new LinkedHashMap<>(Map.of("steps", steps));
+    }
+}

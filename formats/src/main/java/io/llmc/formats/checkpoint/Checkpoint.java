@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats.checkpoint;
+
+import io.llmc.formats.safetensors.WeightFiles;
+import io.llmc.formats.safetensors.SafetensorsFiles;
+import io.llmc.formats.UserException;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.StoredTensor;
+import io.llmc.formats.SideFiles;
+import io.llmc.formats.OpenFile;
+import io.llmc.formats.MemoryBudget;
+import io.llmc.formats.Json;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Container;
+import io.llmc.formats.ConfigSection;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.tensor.BlockType;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
+import java.util.Set;
+
+/// An opened model: its config, the table of its tensors over all files, its side files; whatever
+/// its format, under the names of the hub.
+///
+/// Opening reads headers only, and checks them. Tensors are mapped by a [TensorReader].
+public final class Checkpoint implements AutoCloseable {
+    private final Container container;
+    private final HfConfig config;
+    private final SequencedMap<String, TensorInfo> infos;
+
+    /// Null for a checkpoint with files of its own.
+    private final View view;
+
+    /// Null until asked for.
+    private Optional<Quantization> quantized;
+
+    /// How a checkpoint is made of another one.
+    private record View(Checkpoint base, Derivation derivation) {}
+
+    /// Makes the tensors of a checkpoint from those of another.
+    @FunctionalInterface
+    public interface Derivation {
+        /// @param name of the new tensor
+        /// @param base reads the checkpoint that it is made of; its tensors may be handed on
+        /// @param memory lives as long as the reader that asks
+        Tensor tensor(String name, TensorReader base, Arena memory);
+    }
+
+    private Checkpoint(
+            Container container,
+            HfConfig config,
+            SequencedMap<String, TensorInfo> infos,
+            View view) {
+        this.container = container;
+        this.config = config;
+        this.infos = infos;
+        this.view = view;
+    }
+
+    private static Checkpoint of(Container container) {
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        container.tensors().forEach((name, tensor) -> infos.put(name, tensor.info()));
+        return new Checkpoint(container, container.config(), infos, null);
+    }
+
+    /// This checkpoint under another config, with other tensors, each made when it is read. It has
+    /// no files of its own: closing it closes nothing, and it must not outlive this one.
+    ///
+    /// @param made in the order of the files that would hold them
+    public Checkpoint derived(
+            HfConfig otherConfig, SequencedMap<String, TensorInfo> made, Derivation derivation) {
+        return new Checkpoint(container, otherConfig, made, new View(this, derivation));
+    }
+
+    /// This checkpoint under another config and without some of its tensors. It takes over the open
+    /// files: whoever closes it closes this one.
+    public Checkpoint without(Set<String> hidden, HfConfig otherConfig) {
+        SequencedMap<String, TensorInfo> rest = new LinkedHashMap<>(infos);
+        rest.keySet().removeAll(hidden);
+        return new Checkpoint(container, otherConfig, rest, view);
+    }
+
+    /// Opens a model whose linear layers llmc can read.
+    ///
+    /// @throws UserException where there is no such directory, config or weight file, or the
+    ///   weights are quantized in a way that llmc does not read
+    /// @throws FormatException where a file is broken
+    public static Checkpoint open(Path path) {
+        Checkpoint checkpoint = inspect(path);
+        try {
+            checkpoint.quantized();
+            return checkpoint;
+        } catch (RuntimeException e) {
+            checkpoint.close();
+            throw e;
+        }
+    }
+
+    /// As [#open], but whatever the quantization: good for a look at the table of tensors.
+    public static Checkpoint inspect(Path path) {
+        return of(Formats.of(path).open(path));
+    }
+
+    /// The tensors of one safetensors file, whatever lies beside it: without a config.
+    ///
+    /// @throws UserException where it cannot be read
+    /// @throws FormatException where it is broken
+    public static Checkpoint ofFile(Path file) {
+        Path directory = file.toAbsolutePath().getParent();
+        return of(
+                SafetensorsFiles.open(directory, HfConfig.none(file), WeightFiles.of(file), false));
+    }
+
+    /// Nothing that was read from a mapped file counts before this has looked; see [OpenFile].
+    ///
+    /// @throws FormatException where a file became shorter since it was opened
+    void requireWhole() {
+        container.files().forEach(OpenFile::requireWhole);
+    }
+
+    /// What was read otherwise than it stands there, a line each.
+    public List<String> remarks() {
+        return container.remarks();
+    }
+
+    public Path directory() {
+        return container.directory();
+    }
+
+    public HfConfig config() {
+        return config;
+    }
+
+    /// In file order: shard by shard, by offset.
+    public Set<String> names() {
+        return Collections.unmodifiableSet(infos.keySet());
+    }
+
+    public boolean has(String name) {
+        return infos.containsKey(name);
+    }
+
+    /// @throws FormatException where there is no such tensor
+    public TensorInfo info(String name) {
+        TensorInfo info = infos.get(name);
+        if (info == null) {
+            throw missing(name);
+        }
+        return info;
+    }
+
+    /// The file that holds a tensor; of one that is made of others, the directory.
+    public Path file(String name) {
+        return view == null ? stored(name).file().path() : directory();
+    }
+
+    /// What a tensor takes in the file.
+    public long bytes(String name) {
+        return view == null ? stored(name).bytes() : info(name).byteSize();
+    }
+
+    /// The blocks in which the file has a matrix; empty for plain values.
+    public Optional<BlockType> blocks(String name) {
+        return view == null ? stored(name).blocks() : Optional.empty();
+    }
+
+    /// Free texts of the files; the first wins.
+    public Map<String, String> metadata() {
+        return container.metadata();
+    }
+
+    /// None of a checkpoint that is made of another.
+    public List<Path> weightFiles() {
+        return view == null ? container.files().stream().map(OpenFile::path).toList() : List.of();
+    }
+
+    /// The files that must travel with any copy of the model, by name: tokenizer, chat template,
+    /// generation and processor config, licence and notices. Never weights, never code, never
+    /// `config.json`.
+    public List<Path> sideFiles() {
+        return SideFiles.of(directory());
+    }
+
+    /// What a file of the hub, as `tokenizer.json`, would say, where the weights' own file holds
+    /// it.
+    public Optional<String> text(String file) {
+        return container.text(file);
+    }
+
+    /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
+    /// tools left instead.
+    public Optional<ObjectNode> quantization() {
+        return quantizationSection().map(section -> section.values().deepCopy());
+    }
+
+    /// Whether weights are packed: as the config says, or since the file has blocks.
+    public boolean isQuantized() {
+        return quantizationSection().isPresent()
+                || names().stream().anyMatch(name -> blocks(name).isPresent());
+    }
+
+    private Optional<ConfigSection> quantizationSection() {
+        Path older = directory().resolve(GptqConfig.FILE);
+        boolean packed = names().stream().anyMatch(n -> n.endsWith(".qweight"));
+        if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
+            return config.quantizationSection();
+        }
+        ObjectNode own = Json.readObject(older);
+        if (!own.hasNonNull("quant_method")) {
+            own.put("quant_method", "gptq");
+        }
+        return Optional.of(new ConfigSection(older, "", own));
+    }
+
+    /// @throws UserException where llmc cannot read the linear layers
+    public void requireReadable() {
+        quantized();
+    }
+
+    /// Whether llmc can read the linear layers.
+    public boolean isReadable() {
+        try {
+            quantized();
+            return true;
+        } catch (UserException e) {
+            return false;
+        }
+    }
+
+    /// Names of the linear layers whose weights are packed.
+    public Set<String> packedLinears() {
+        Set<String> linears = new LinkedHashSet<>();
+        for (String name : names()) {
+            String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
+            if (blocks(name).isPresent()
+                    || Layouts.ALL.stream().anyMatch(l -> l.packs() && l.matches(this, linear))) {
+                linears.add(linear);
+            }
+        }
+        return linears;
+    }
+
+    /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
+    ///
+    /// @throws UserException where linear layers are encoded in a way that llmc does not read
+    public Optional<Scheme> scheme(String linear) {
+        return quantized().flatMap(q -> q.scheme(linear));
+    }
+
+    /// @throws UserException where linear layers are encoded in a way that llmc does not read
+    Optional<Quantization> quantized() {
+        synchronized (infos) {
+            if (quantized == null) {
+                quantized = quantizationSection().flatMap(Quantization::of);
+            }
+            return quantized;
+        }
+    }
+
+    /// For a look: what it maps is not counted.
+    @MustBeClosed
+    public TensorReader reader() {
+        return reader(MemoryBudget.NONE);
+    }
+
+    /// @param memory counts what is mapped and made
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the reader closes the one that it reads from
+    public TensorReader reader(MemoryBudget memory) {
+        return view == null
+                ? new TensorReader(this, null, null, memory)
+                : new TensorReader(this, view.base.reader(memory), view.derivation, memory);
+    }
+
+    /// A tensor of a checkpoint with files of its own.
+    StoredTensor stored(String name) {
+        return container.tensors().get(info(name).name());
+    }
+
+    private FormatException missing(String name) {
+        return container
+                .lost(name)
+                .orElseGet(() ->
+                        new FormatException(
+                                directory(), "has no tensor '%s'%s".formatted(name, found(name))));
+    }
+
+    /// What there is in the place of a tensor that is missing, for the end of a sentence.
+    String found(String missing) {
+        return names().stream()
+                .filter(name -> name.endsWith("." + missing))
+                .findFirst()
+                .map(
+                        "; it has '%s', under a prefix that llmc does not know: save it without"
+                                ::formatted)
+                .or(() ->
+                        names().stream()
+                                .findFirst()
+                                .map(", but '%s' and others: is this the whole model?"::formatted))
+                .orElse(": it has none at all");
+    }
+
+    @Override
+    public void close() {
+        if (view == null) {
+            container.close();
+        }
+    }
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats.checkpoint;
+
+import io.llmc.formats.UserException;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.Json;
+import io.llmc.formats.GridSpec;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Dequantizer;
+import io.llmc.formats.BitStream;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.SegmentAllocator;
+import java.lang.foreign.ValueLayout;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.SequencedMap;
+import java.util.stream.Stream;
+
+/// GPTQ as AutoGPTQ, GPTQModel, vLLM and transformers spell it.
+///
+/// | tensor | |
+/// |---|---|
+/// | `qweight` | I32 `[in*bits/32, out]`, a bit stream down each column: [Weight.Grouped]'s codes transposed |
+/// | `qzeros` | I32 `[groups, out*bits/32]`, a bit stream along the outputs |
+/// | `scales` | F16 `[groups, out]` |
+/// | `g_idx` | I32 `[in]` |
+///
+/// Version 1 stores zero points less one. Its writers subtract from the whole word, so where a zero
+/// point is 0, as in asymmetric files of theirs, it borrows from its neighbour, and readers differ.
+/// Such a file is read as its writer meant it, and llmc never writes one.
+final class GptqLayout implements WeightLayout {
+    enum Version {
+        V1("gptq"),
+        V2("gptq_v2");
+
+        private final String format;
+
+        Version(String format) {
+            this.format = format;
+        }
+
+        String format() {
+            return format;
+        }
+    }
+
+    private static final String CODES = ".qweight";
+    private static final String ZEROS = ".qzeros";
+    private static final String SCALES = ".scales";
+    private static final String INDEX = ".g_idx";
+
+    private final Version version;
+
+    GptqLayout(Version version) {
+        this.version = version;
+    }
+
+    @Override
+    public String name() {
+        return version.format;
+    }
+
+    /// Codes fill whole 32-bit words, so their number follows from the bits, either way round.
+    @Override
+    public OptionalLong parameters(TensorReader reader, TensorInfo info) {
+        if (info.name().endsWith(CODES)) {
+            Optional<ObjectNode> config = reader.checkpoint().quantization();
+            int bits = config.map(q -> q.path("bits").asInt(4)).orElse(4);
+            return OptionalLong.of(info.byteSize() * 8 / Math.max(1, bits));
+        }
+        boolean beside = Stream.of(ZEROS, SCALES, INDEX).anyMatch(info.name()::endsWith);
+        return beside ? OptionalLong.of(0) : OptionalLong.empty();
+    }
+
+    @Override
+    public boolean packs() {
+        return true;
+    }
+
+    @Override
+    public boolean matches(Checkpoint checkpoint, String linear) {
+        return checkpoint.has(linear + CODES)
+                && checkpoint.quantized().orElse(null) instanceof GptqConfig config
+                && config.version() == version;
+    }
+
+    /// Everything of a weight; codes and scales as they are in the file.
+    private record Parts(
+            Encoding.Grid<Codes.Ints> spec,
+            long out,
+            long in,
+            Tensor codes,
+            Tensor scales,
+            Tensor zeros,
+            Tensor index) {}
+
+    @Override
+    public Weight decode(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Weight.Grouped(
+                Groups.withZeros(p.spec, p.zeros),
+                p.in,
+                transposed(p.codes, reader.arena()),
+                p.scales,
+                p.zeros,
+                p.index);
+    }
+
+    @Override
+    public Shape require(TensorReader reader, String linear) {
+        Parts p = parts(reader, linear);
+        return new Shape(p.out, p.in);
+    }
+
+    private Parts parts(TensorReader reader, String linear) {
+        Checkpoint checkpoint = reader.checkpoint();
+        Path file = checkpoint.file(linear + CODES);
+        GptqConfig config = (GptqConfig) checkpoint.quantized().orElseThrow();
+        Encoding.Grid<Codes.Ints> said = config.grid(linear);
+        TensorInfo packed = matrix(checkpoint, linear + CODES);
+        TensorInfo scaleInfo = matrix(checkpoint, linear + SCALES);
+        long words = packed.shape().dim(0);
+        long out = packed.shape().dim(1);
+        long groups = scaleInfo.shape().dim(0);
+        long in =
+                checkpoint.has(linear + INDEX)
+                        ? checkpoint.info(linear + INDEX).shape().size()
+                        : words * 32 / said.codes().bits();
+        int bits = bits(file, packed, in, said.codes().bits(), config.mixed());
+        Tensor index =
+                checkpoint.has(linear + INDEX)
+                        ? reader.tensor(linear + INDEX, DType.I32, in)
+                        : null;
+        int groupSize = groupSize(file, linear, said, config.mixed(), in, groups, index);
+        Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, said.codes().symmetric());
+        Tensor packedZeros =
+                reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
+        Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
+        DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
+        Tensor stored =
+                Groups.requireFinite(
+                        file, linear + SCALES, reader.tensor(linear + SCALES, dtype, groups, out));
+        Tensor scales = transposed(stored, reader.arena());
+        Tensor codes = reader.tensor(linear + CODES, DType.I32, words, out);
+        Tensor order = Groups.index(file, linear + INDEX, index, spec);
+        MemorySegment bytes = codes.bytes();
+        Groups.requireScaled(
+                file,
+                linear + SCALES,
+                scales,
+                spec,
+                in,
+                order,
+                (o, i) -> BitStream.get(bytes, o, out, i, bits));
+        return new Parts(spec, out, in, codes, scales, zeros, order);
+    }
+
+    private static TensorInfo matrix(Checkpoint checkpoint, String name) {
+        TensorInfo info = checkpoint.info(name);
+        if (info.shape().rank() != 2 || info.shape().size() == 0) {
+            throw new FormatException(checkpoint.file(name), info + ", expected a matrix");
+        }
+        return info;
+    }
+
+    /// As configured, or where that does not fit and layers may differ, from the sizes.
+    private static int bits(Path file, TensorInfo packed, long in, int said, boolean mixed) {
+        long total = packed.shape().dim(0) * 32;
+        if (in > 0 && in * said == total) {
+            return said;
+        }
+        for (int bits : mixed ? Quantization.BITS : List.<Integer>of()) {
+            if (in > 0 && in * bits == total) {
+                return bits;
+            }
+        }
+        throw new FormatException(
+                file,
+                "%s does not hold %s bits for each of %d inputs"
+                        .formatted(packed, mixed ? "2, 3, 4 or 8" : said, in));
+    }
+
+    /// As configured, or where that does not fit and layers may differ, as long as group 0 is.
+    private static int groupSize(
+            Path file,
+            String linear,
+            Encoding.Grid<Codes.Ints> said,
+            boolean mixed,
+            long in,
+            long groups,
+            Tensor index) {
+        if (said.tiles().across(in) == groups) {
+            return said.tiles().cols();
+        }
+        if (groups == 1 && mixed) {
+            return Tiles.ALL;
+        }
+        int length = 0;
+        for (long i = 0; mixed && index != null && i < in; i++) {
+            length += index.bytes().getAtIndex(BitStream.WORD, i) == 0 ? 1 : 0;
+        }
+        if (length > 0 && Math.ceilDiv(in, (long) length) == groups) {
+            return length;
+        }
+        throw new FormatException(
+                file,
+                "'%s' has %d groups for %d inputs, expected groups of %d"
+                        .formatted(linear + SCALES, groups, in, said.tiles().width(in)));
+    }
+
+    private Tensor zeros(
+            Tensor stored,
+            Encoding.Grid<Codes.Ints> spec,
+            long out,
+            long groups,
+            SegmentAllocator memory) {
+        long words = stored.cols();
+        if (version == Version.V2) {
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
+        }
+        if (spec.codes().bits() == 3) {
+            return Groups.unpackZeros(
+                    stored.bytes(), spec, new Shape(out, groups), words, 1, 1, memory);
+        }
+        Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
+        for (long i = 0; i < groups * words; i++) {
+            int word = stored.bytes().getAtIndex(BitStream.WORD, i);
+            raised.bytes().setAtIndex(BitStream.WORD, i, word + ones(spec));
+        }
+        return Groups.unpackZeros(
+                raised.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
+    }
+
+    /// A word of fields that are all 1: `0x11111111` for 4 bits.
+    private static int ones(Encoding.Grid<Codes.Ints> spec) {
+        return Integer.divideUnsigned(-1, spec.codes().maxCode());
+    }
+
+    private static Tensor transposed(Tensor in, SegmentAllocator memory) {
+        long rows = in.rows();
+        long cols = in.cols();
+        Tensor out = Dequantizer.allocate(memory, in.dtype(), cols, rows);
+        if (in.dtype().bytes() == 4) {
+            BitStream.transposeWords(out.bytes(), in.bytes(), rows, cols);
+        } else {
+            BitStream.transposeShorts(out.bytes(), in.bytes(), rows, cols);
+        }
+        return out;
+    }
+
+    @Override
+    public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
+        boolean asymmetric = grid.codes() instanceof Codes.Ints ints && !ints.symmetric();
+        return new GridSpec<>(grid, DType.F16, version == Version.V1 && asymmetric ? 1 : 0);
+    }
+
+    @Override
+    public List<String> check(QuantPlan plan) {
+        plan.schemes()
+                .byLinear()
+                .forEach((linear, scheme) -> {
+                    if (scheme.inputs().isPresent()) {
+                        throw cannotSay(linear, scheme.describe());
+                    }
+                });
+        return List.of();
+    }
+
+    private UserException cannotSay(String linear, String what) {
+        return new UserException(
+                "%s holds integers and leaves inputs as they are, but '%s' is to be %s"
+                        .formatted(name(), linear, what),
+                "use {save.layout} compressed-tensors");
+    }
+
+    @Override
+    public List<TensorInfo> plan(
+            String linear, long out, long in, GridSpec<?> spec, boolean groupIndex) {
+        if (!(spec.grid().codes() instanceof Codes.Ints codes)) {
+            throw cannotSay(linear, spec.grid().describe());
+        }
+        requireWholeWords(linear, out, in, codes);
+        long groups = spec.grid().tiles().across(in);
+        return List.of(
+                TensorInfo.of(linear + CODES, DType.I32, codes.words(in), out),
+                TensorInfo.of(linear + ZEROS, DType.I32, groups, codes.words(out)),
+                TensorInfo.of(linear + SCALES, spec.scaleType(), groups, out),
+                TensorInfo.of(linear + INDEX, DType.I32, in));
+    }
+
+    private void requireWholeWords(String linear, long out, long in, Codes.Ints codes) {
+        if (out * codes.bits() % 32 != 0 || in * codes.bits() % 32 != 0) {
+            int multiple = codes.bits() == 3 ? 32 : 32 / codes.bits();
+            throw new UserException(
+                    "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
+                            .formatted(linear, out, in, name(), codes.bits(), multiple),
+                    "leave this layer out with {ignore}, or use {save.layout} compressed-tensors");
+        }
+    }
+
+    @Override
+    public SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, DType dtype, SegmentAllocator memory) {
+        Weight.Grouped w = Groups.grouped(name(), linear, weight);
+        Encoding.Grid<Codes.Ints> spec = w.grid();
+        requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec.codes());
+        int less = version == Version.V1 ? 1 : 0;
+        requireZerosFrom(less, linear, w.zeros());
+        long words = spec.codes().words(w.outFeatures());
+        Tensor zeros = Dequantizer.allocate(memory, DType.I32, w.zeros().cols(), words);
+        Groups.packZeros(zeros.bytes(), w, words, 1, less);
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        tensors.put(linear + CODES, transposed(w.codes(), memory));
+        tensors.put(linear + ZEROS, zeros);
+        tensors.put(linear + SCALES, transposed(Groups.scales(w.scales(), dtype, memory), memory));
+        tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
+        return tensors;
+    }
+
+    private void requireZerosFrom(int min, String linear, Tensor zeros) {
+        MemorySegment bytes = zeros.bytes();
+        for (long i = 0; min > 0 && i < bytes.byteSize(); i++) {
+            if (bytes.get(ValueLayout.JAVA_BYTE, i) == 0) {
+                throw new UserException(
+                        "'%s' has a zero point of 0, which %s cannot hold: its readers disagree about it"
+                                .formatted(linear, name()),
+                        "use {save.layout} gptq_v2 or compressed-tensors");
+            }
+        }
+    }
+
+    @Override
+    public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
+        return plan.isEmpty()
+                ? Optional.empty()
+                : Optional.of(GptqConfig.write(plan, version, toolVersion));
+    }
+
+    @Override
+    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
+        quantizationConfig(plan, toolVersion)
+                .ifPresent(config -> Json.write(directory.resolve(GptqConfig.FILE), config));
+    }
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats.checkpoint;
+
+import io.llmc.formats.UserException;
+import io.llmc.formats.TensorInfo;
+import java.util.List;
+import java.util.stream.Collectors;
+
+/// Every layout, in the order in which a checkpoint's tensors are tried against them.
+public final class Layouts {
+    public static final List<WeightLayout> ALL =
+            List.of(
+                    new CompressedTensorsLayout(),
+                    new GptqLayout(GptqLayout.Version.V1),
+                    new GptqLayout(GptqLayout.Version.V2),
+                    new DenseLayout());
+
+    private Layouts() {}
+
+    /// Numbers of the model that a stored tensor stands for.
+    public static long parameters(TensorReader reader, TensorInfo info) {
+        return ALL.stream()
+                .flatMapToLong(layout -> layout.parameters(reader, info).stream())
+                .findFirst()
+                .orElse(info.shape().size());
+    }
+
+    /// @throws UserException where there is none of this name; names those that there are
+    public static WeightLayout named(String name) {
+        return ALL.stream()
+                .filter(layout -> layout.name().equals(name))
+                .findFirst()
+                .orElseThrow(() ->
+                        new UserException(
+                                "unknown layout '%s'".formatted(name),
+                                "expected one of "
+                                        + ALL.stream()
+                                                .map(WeightLayout::name)
+                                                .collect(Collectors.joining(", "))));
+    }
+}

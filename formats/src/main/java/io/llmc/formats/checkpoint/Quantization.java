@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats.checkpoint;
+
+import io.llmc.formats.UserException;
+import io.llmc.formats.Range;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.ConfigSection;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tiles;
+import java.util.List;
+import java.util.Optional;
+
+/// A `quantization_config` that llmc can read weights of.
+sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
+    List<Integer> BITS = List.of(2, 3, 4, 8);
+
+    /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
+    Optional<Scheme> scheme(String linear);
+
+    /// @return empty where the model is dense
+    /// @throws FormatException where a key has another type than expected, or a word is unknown
+    /// @throws UserException where it is quantized in a way that llmc does not read
+    static Optional<Quantization> of(ConfigSection section) {
+        ConfigSection q = section.withoutNulls();
+        String method = q.text("quant_method", "");
+        return switch (method) {
+            case "compressed-tensors" -> CompressedTensorsConfig.of(q);
+            case "gptq" -> Optional.of(GptqConfig.of(q));
+            case "" ->
+                    // The first files of compressed-tensors had no method.
+                    q.has("config_groups") || q.has("sparsity_config")
+                            ? CompressedTensorsConfig.of(q)
+                            : refuse(q, "an unnamed quant_method");
+            default -> refuse(q, method);
+        };
+    }
+
+    /// Bits of a code, which llmc need not be able to read.
+    static int bits(ConfigSection q, String key) {
+        return q.integer(key, Range.upTo(64));
+    }
+
+    /// Weights in a group; 0 where the key is absent, -1 for whole rows.
+    ///
+    /// @throws FormatException where it is none of these
+    static int groupSize(ConfigSection q) {
+        int size = q.integer("group_size", Range.WHOLE, 0);
+        if (q.has("group_size") && size <= 0 && size != Tiles.ALL) {
+            throw q.wrong("group_size", "a number above 0, or -1 for whole rows");
+        }
+        return size;
+    }
+
+    /// Never returns.
+    static <T> T refuse(ConfigSection q, String what) {
+        throw new UserException(
+                "%s: quantized as %s, but llmc reads dense weights, compressed-tensors pack-quantized and GPTQ (gptq, gptq_v2) of 2, 3, 4 or 8 bits"
+                        .formatted(q.file().getParent(), what),
+                "start from the original model in F32, F16 or BF16");
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.formats.checkpoint;
+
+import io.llmc.formats.UserException;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.GridSpec;
+import io.llmc.formats.FormatException;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.SegmentAllocator;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.SequencedMap;
+
+/// How a linear layer's weight is spelled on disk. Encoding what was decoded gives the same bytes.
+public interface WeightLayout {
+    /// `compressed-tensors`, `gptq`, `gptq_v2` or `dense`
+    String name();
+
+    /// Whether this layout holds the weight of `linear`.
+    boolean matches(Checkpoint checkpoint, String linear);
+
+    /// @throws FormatException where the tensors do not fit together
+    Weight decode(TensorReader reader, String linear);
+
+    /// Looks for everything that [#decode] would refuse, at the price of reading scales, zero
+    /// points and group indices, which are small.
+    ///
+    /// @return out, in
+    /// @throws FormatException where the tensors do not fit together
+    Shape require(TensorReader reader, String linear);
+
+    /// Numbers of the model that a tensor stands for: 0 for one that stands beside codes.
+    ///
+    /// @return empty where it is none of this layout's own
+    OptionalLong parameters(TensorReader reader, TensorInfo info);
+
+    /// Whether codes stay codes; otherwise weights are written as the values that they stand for.
+    boolean packs();
+
+    /// A grid as weights must lie on it to be written this way.
+    ///
+    /// @param modelType of the model's own weights
+    <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType);
+
+    /// Looks at everything that is to be written, before any work.
+    ///
+    /// @return sentences that the user should see
+    /// @throws UserException where this layout cannot say it
+    List<String> check(QuantPlan plan);
+
+    /// What [#encode] will produce, known before any weight is read.
+    ///
+    /// @param grid as [#grid] gave it
+    /// @param groupIndex whether inputs are assigned to groups one by one
+    /// @throws UserException where a weight of these sizes cannot be spelled this way
+    List<TensorInfo> plan(String linear, long out, long in, GridSpec<?> grid, boolean groupIndex);
+
+    /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
+    /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.
+    ///
+    /// @throws UserException where the weight cannot be spelled this way
+    SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, DType dtype, SegmentAllocator memory);
+
+    /// As [#encode(String, Weight, DType, SegmentAllocator)] with the type that the scales, or the
+    /// dense values, have.
+    default SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, SegmentAllocator memory) {
+        return encode(linear, weight, weight.valueType(), memory);
+    }
+
+    /// The value of `quantization_config` in `config.json`; empty for a dense layout.
+    Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion);
+
+    /// Writes what this layout has beside weights and config.
+    void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Op;
+import io.llmc.backend.Slab;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.Positions;
+import io.llmc.model.Stage;
+import io.llmc.model.Stage.Activations;
+import io.llmc.model.Tape;
+import io.llmc.tensor.Buffer;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Lifetime;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
+
+/// Measures what a pass through a block needs, by making one that computes nothing.
+///
+/// Routers get zeros back, so that every token goes to the first experts: the most that one can
+/// get.
+public final class ArenaPlan implements Backend {
+    private final String device;
+    private long peak;
+
+    private ArenaPlan(String device) {
+        this.device = device;
+    }
+
+    /// Bytes that moving `rows` rows through the block takes, inputs and outputs of stages
+    /// included.
+    static long of(DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
+        ArenaPlan plan = new ArenaPlan(real.device());
+        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Forward f = new Forward(plan, arena, positions);
+            Activations a = Activations.of(arena.allocate(DType.F32, new Shape(rows, hidden)));
+            for (Stage stage : block.stages()) {
+                stage.run(f.observing((_, _) -> {}), a);
+                a = stage.run(f, a);
+            }
+        }
+        return plan.peak + (1 << 12);
+    }
+
+    /// What a pass takes.
+    ///
+    /// @param bytes of its arena
+    /// @param kept most bytes that a stage hands on beside the residual stream
+    record Pass(long bytes, long kept) {}
+
+    /// A pass of whole sequences through a block of which only sizes are known.
+    static Pass pass(DecoderBlock block, int rows, int hidden, int length) {
+        ArenaPlan plan = new ArenaPlan("cpu");
+        try (TensorArena tables = plan.newArena(Long.MAX_VALUE);
+                TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Positions positions = Positions.of(block.spec(), length, plan, tables);
+            plan.peak = 0;
+            Forward f = new Forward(plan, arena, positions);
+            Activations a = Activations.of(arena.allocate(DType.F32, new Shape(rows, hidden)));
+            long kept = 0;
+            for (Stage stage : block.stages()) {
+                stage.run(f.observing((_, _) -> {}), a);
+                a = stage.run(f, a);
+                kept = Math.max(kept, a.kept().stream().mapToLong(Tensor::byteSize).sum());
+            }
+            return new Pass(plan.peak + (1 << 12), kept);
+        }
+    }
+
+    /// A tensor without bytes.
+    public static Tensor nothing(Shape shape) {
+        return new Tensor(new Nothing("cpu", 4 * shape.size()), 0, DType.F32, shape);
+    }
+
+    /// Bytes that everything takes that a pass of `rows` rows through the block allocates, where
+    /// nothing is given back: what a tape keeps.
+    public static long kept(
+            DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
+        ArenaPlan plan = new ArenaPlan(real.device());
+        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Forward f = new Forward(plan, Tape.keeping(arena), positions);
+            block.forward(f, arena.allocate(DType.F32, new Shape(rows, hidden)));
+        }
+        return plan.peak + (1 << 12);
+    }
+
+    /// As [#kept(DecoderBlock, int, int, Positions, Backend)], of a block of which only sizes are
+    /// known.
+    ///
+    /// @param length tokens of a sequence
+    public static long kept(DecoderBlock block, int rows, int hidden, int length) {
+        ArenaPlan plan = new ArenaPlan("cpu");
+        try (TensorArena tables = plan.newArena(Long.MAX_VALUE)) {
+            Positions positions = Positions.of(block.spec(), length, plan, tables);
+            return kept(block, rows, hidden, positions, plan);
+        }
+    }
+
+    @Override
+    @MustBeClosed
+    public TensorArena newArena(long bytes) {
+        return new Slab(
+                new Slab.Memory() {
+                    @Override
+                    public Buffer slice(long offset, long size, Lifetime lifetime) {
+                        peak = Math.max(peak, offset + size);
+                        return new Nothing(device, size);
+                    }
+
+                    @Override
+                    public String device() {
+                        return device;
+                    }
+
+                    @Override
+                    public long capacity() {
+                        return Long.MAX_VALUE / 2;
+                    }
+
+                    @Override
+                    public void free() {}
+                });
+    }
+
+    private record Nothing(String device, long byteSize) implements Buffer {
+        @Override
+        public boolean isAlive() {
+            return true;
+        }
+    }
+
+    @Override
+    public String device() {
+        return device;
+    }
+
+    @Override
+    public boolean sharesHostMemory() {
+        return true; // it computes nothing, so nothing has to be copied
+    }
+
+    @Override
+    public void run(Op op) {}
+
+    @Override
+    public void upload(Tensor dst, MemorySegment src) {}
+
+    @Override
+    public void download(MemorySegment dst, Tensor src) {
+        dst.fill((byte) 0);
+    }
+
+    @Override
+    public Weight adopt(Weight host, TensorArena arena) {
+        return host;
+    }
+
+    @Override
+    public Tensor adopt(Tensor host, TensorArena arena) {
+        return host;
+    }
+
+    @Override
+    public void close() {}
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.Size;
+import io.llmc.tensor.Scheme;
+import java.util.Map;
+import java.util.Optional;
+
+/// Compresses one decoder block at a time.
+public non-sealed interface BlockPass extends Pass {
+    /// Which of a block's linear layers it works on.
+    Targets targets();
+
+    /// How it quantizes a layer that it works on; empty where weights stay plain.
+    default Optional<Scheme> scheme(LinearSpec linear) {
+        return Optional.empty();
+    }
+
+    /// How it finds the codes of layers that it quantizes; empty where it quantizes none.
+    default Optional<Solver> solver() {
+        return Optional.empty();
+    }
+
+    /// Looks at a model before any work.
+    ///
+    /// @throws io.llmc.formats.UserException where it cannot be compressed in this way
+    default void check(ModelSpec spec) {}
+
+    /// The sizes that the model has after it; empty where none changes. A pass that changes some
+    /// must call [BlockScope#reshape] in every block.
+    ///
+    /// @throws io.llmc.formats.UserException where the model cannot take these sizes
+    default Map<Size, Integer> sizes(ModelSpec spec) {
+        return Map.of();
+    }
+
+    /// Whether it scales channels by [BlockScope#rescale]: then all weights of a block are written
+    /// anew.
+    default boolean rescales() {
+        return false;
+    }
+
+    /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
+    /// what replaces them.
+    long workBytes(long out, long in);
+
+    /// Bytes of the device that it keeps of the inputs of layers that share them, until it has
+    /// worked on those layers.
+    default long inputBytes(long in) {
+        return 0;
+    }
+
+    /// Bytes of the device that it takes while it is shown some inputs of a layer.
+    default long tapBytes(long rows, long out) {
+        return 0;
+    }
+
+    /// Whether it wants to see every block as it is, before the first one is compressed.
+    default boolean surveys() {
+        return false;
+    }
+
+    /// One number about a block, for [BlockScope#survey]; must not change the block.
+    default double survey(BlockScope scope) {
+        throw new IllegalStateException(name() + " does not survey");
+    }
+
+    /// Observe, solve, replace: walks the block's stages in order.
+    void apply(BlockScope scope);
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.ByteSize;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.Desk;
+import io.llmc.backend.Op;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.GridSpec;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.language.Replacement;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.Stage;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Weight;
+import java.util.List;
+import java.util.Map;
+
+/// Everything a pass may touch while it works on one block.
+public interface BlockScope {
+    int index();
+
+    /// The block as the passes before have left it.
+    DecoderBlock block();
+
+    default List<Stage> stages() {
+        return block().stages();
+    }
+
+    /// ByteSize of the model as the passes before have left it.
+    ModelSpec spec();
+
+    /// Whether the pass's targets select this layer.
+    boolean selected(Linear layer);
+
+    /// The device, and memory that lives until the block has been written; replaced weights go
+    /// there.
+    Desk desk();
+
+    default void run(Op op) {
+        desk().run(op);
+    }
+
+    default Backend backend() {
+        return desk().backend();
+    }
+
+    default TensorArena arena() {
+        return desk().arena();
+    }
+
+    /// Gives a layer its compressed weight, in the form in which it will be written: what the
+    /// sequences see from here on is what a reader of the output will see.
+    void replace(Linear layer, Weight weight);
+
+    /// Puts a block of the sizes that the pass has promised in this one's place. The sequences go
+    /// back before the block, whatever has been advanced.
+    void reshape(Replacement parameters);
+
+    /// A replacement that so far equals the block.
+    Replacement replacement();
+
+    /// Multiplies channels where they are made and divides them where they are read. The sequences
+    /// stay where they are, so the stages that make and read the channels must be ahead of them;
+    /// [#stages] are others from here on.
+    ///
+    /// @param factors of the channels; none is 0
+    void rescale(ScaleGroup group, float[] factors);
+
+    /// What [BlockPass#survey] said of every block; null where the pass does not survey.
+    double[] survey();
+
+    /// A grid as the output will hold it for a layer.
+    <C extends Codes> GridSpec<C> grid(Linear layer, Encoding.Grid<C> grid);
+
+    /// Tokens of one calibration sequence; the inputs of a stage are whole sequences, but those of
+    /// experts are not.
+    int sequenceLength();
+
+    /// Adds up the inputs of a stage's layers over all calibration sequences. The stages before it
+    /// must have been advanced.
+    @MustBeClosed
+    <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer);
+
+    /// By how much what a stretch of stages hands on would change if some of their layers had other
+    /// weights: the loss of AWQ, https://arxiv.org/abs/2306.00978. A sum of squares over all
+    /// calibration sequences, which stay where they are.
+    ///
+    /// @param from the next stage that would be advanced
+    /// @param to the last one of the stretch
+    double compare(Stage from, Stage to, Map<Linear, Weight> trial);
+
+    /// Moves every calibration sequence through the stage with the weights it has now.
+    void advance(Stage stage);
+
+    /// Keeps what was found about one layer.
+    void report(ModuleReport report);
+}

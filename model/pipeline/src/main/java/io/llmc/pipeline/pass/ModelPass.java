@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ModelSpec;
+import java.util.Optional;
+
+/// Changes what blocks alone cannot: which of them there are, or the width of the stream between
+/// them. It decides once, then gives another view of the checkpoint, of which each tensor is made
+/// when the sweep reads it.
+public non-sealed interface ModelPass extends Pass {
+    /// Whether it takes a model whose weights are packed.
+    default boolean unpacks() {
+        return false;
+    }
+
+    /// What a user should know before any work.
+    default Optional<String> note(Checkpoint source) {
+        return Optional.empty();
+    }
+
+    /// A checkpoint of the sizes that [#view] will have, to plan with; its values do not matter.
+    ///
+    /// @throws io.llmc.formats.UserException where the model cannot be changed in this way
+    Checkpoint outline(Checkpoint source);
+
+    /// Bytes of the device that the decision takes beside a pass of the sequences through the
+    /// model.
+    ///
+    /// @param windows calibration sequences; 0 for none
+    /// @param length tokens of each
+    long workBytes(ModelSpec spec, int windows, int length);
+
+    /// Decides and gives the view.
+    Checkpoint view(ModelScope scope);
+}

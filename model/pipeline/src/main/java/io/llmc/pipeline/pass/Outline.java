@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Parameters;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/// A block's tensors without their bytes: enough to plan with.
+record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implements Parameters {
+    @Override
+    public Weight weight(String linear) {
+        for (LinearSpec l : layer.linears(spec.hidden())) {
+            if (l.name().equals(linear)) {
+                return new Weight.Dense(ArenaPlan.nothing(new Shape(l.out(), l.in())));
+            }
+        }
+        return new Weight.Dense(tensor(linear + ".weight"));
+    }
+
+    @Override
+    public Optional<InputRounding> rounding(String linear) {
+        return checkpoint
+                .scheme(linear)
+                .flatMap(Scheme::inputs)
+                .map(scheme -> new InputRounding(scheme, null));
+    }
+
+    @Override
+    public Tensor tensor(String name) {
+        return ArenaPlan.nothing(checkpoint.info(name).shape());
+    }
+
+    @Override
+    public Path place() {
+        return checkpoint.directory();
+    }
+}

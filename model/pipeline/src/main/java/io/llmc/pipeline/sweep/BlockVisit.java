@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.sweep;
+
+import io.llmc.pipeline.pass.SumTree;
+import io.llmc.pipeline.pass.Observer;
+import io.llmc.pipeline.pass.LayerInput;
+import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.ModuleReport;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.CompressionOp;
+import io.llmc.backend.Desk;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.GridSpec;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.language.Replacement;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.Stage;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Stream;
+
+/// A block under work: how far into it the sequences are, and what the pass whose turn it is may
+/// touch. Stages are advanced in order, each once.
+final class BlockVisit implements BlockScope {
+    private final LanguageModel model;
+    private final OutputPlan plan;
+    private final HiddenStates states;
+    private final Path inputs;
+    private final int index;
+    private final Desk desk;
+    private final List<ModuleReport> reports = new ArrayList<>();
+    private DecoderBlock block;
+
+    /// The pass whose turn it is, and how many have been before it.
+    private BlockPass pass;
+
+    private int passesDone;
+
+    private double[] survey;
+
+    /// Stages that the sequences have been through.
+    private int advanced;
+
+    private boolean marked;
+
+    /// @param states null where nothing calibrates
+    /// @param inputs a file for the block's inputs while several passes work on it
+    BlockVisit(
+            LanguageModel model,
+            OutputPlan plan,
+            HiddenStates states,
+            Path inputs,
+            int index,
+            DecoderBlock block,
+            TensorArena arena) {
+        this.model = model;
+        this.plan = plan;
+        this.states = states;
+        this.inputs = inputs;
+        this.index = index;
+        this.block = block;
+        this.desk = new Desk(model.backend(), arena);
+        prepare();
+    }
+
+    private void prepare() {
+        if (states != null) {
+            states.prepare(block);
+        }
+    }
+
+    /// Makes it this pass's turn.
+    ///
+    /// @param before how many passes have been there
+    /// @param found by its survey; null where it has made none
+    void turn(BlockPass next, int before, double[] found) {
+        pass = next;
+        passesDone = before;
+        survey = found;
+    }
+
+    List<ModuleReport> reports() {
+        return reports;
+    }
+
+    /// For [#rewind]: on the device where the sequences are there, else in a file.
+    void keepInputs() {
+        marked = states.resident();
+        if (marked) {
+            states.mark();
+        } else {
+            states.saveTo(inputs);
+        }
+    }
+
+    /// Puts the sequences before the block again.
+    void rewind() {
+        if (advanced == 0) {
+            return;
+        }
+        if (marked) {
+            states.rewind();
+            states.mark();
+        } else if (!states.restore(inputs)) {
+            throw new IllegalStateException(inputs + " is damaged");
+        }
+        advanced = 0;
+    }
+
+    /// Puts the sequences behind the block.
+    void finish() {
+        if (states != null) {
+            states.advance(block.stages().subList(advanced, block.stages().size()));
+        }
+    }
+
+    @Override
+    public int index() {
+        return index;
+    }
+
+    @Override
+    public DecoderBlock block() {
+        return block;
+    }
+
+    @Override
+    public ModelSpec spec() {
+        return plan.spec(passesDone);
+    }
+
+    @Override
+    public boolean selected(Linear layer) {
+        return plan.selects(pass, layer.name());
+    }
+
+    @Override
+    public Desk desk() {
+        return desk;
+    }
+
+    @Override
+    public <C extends Codes> GridSpec<C> grid(Linear layer, Encoding.Grid<C> grid) {
+        return plan.grid(layer.name(), grid);
+    }
+
+    @Override
+    public double[] survey() {
+        return survey;
+    }
+
+    @Override
+    public void replace(Linear layer, Weight weight) {
+        Weight written = asWritten(layer.name(), weight);
+        if (written instanceof Weight.Dense) {
+            layer.replace(written);
+        } else {
+            layer.replace(
+                    written,
+                    plan.scheme(layer.name())
+                            .flatMap(Scheme::inputs)
+                            .map(InputRounding::dynamic)
+                            .orElse(null));
+        }
+    }
+
+    /// A layer's new weight as a reader of the output will see it.
+    private Weight asWritten(String linear, Weight weight) {
+        if (plan.encoded(linear).isEmpty() || !plan.isDense(linear)) {
+            return weight;
+        }
+        DType dtype = plan.encoded(linear).getFirst().dtype();
+        Tensor values;
+        if (weight instanceof Weight.Dense(Tensor own)) {
+            values = own;
+        } else {
+            Shape shape = new Shape(weight.outFeatures(), weight.inFeatures());
+            values = arena().allocate(DType.F32, shape);
+            run(new CompressionOp.Dequantize(values, weight));
+        }
+        if (values.dtype() == dtype) {
+            return new Weight.Dense(values);
+        }
+        Tensor rounded = arena().allocate(dtype, values.shape());
+        run(new ForwardOp.Scale(rounded, values, 1));
+        return new Weight.Dense(rounded);
+    }
+
+    @Override
+    public Replacement replacement() {
+        return new Replacement(block, model.checkpoint().directory());
+    }
+
+    @Override
+    public void reshape(Replacement parameters) {
+        rewind();
+        rebuild(plan.spec(passesDone + 1).layers().get(index), parameters);
+    }
+
+    @Override
+    public void rescale(ScaleGroup group, float[] factors) {
+        Stream<String> makes =
+                group.source() instanceof ScaleGroup.Rows rows
+                        ? Stream.of(rows.rows().linear())
+                        : Stream.of();
+        List<String> touched = Stream.concat(makes, group.readers().stream()).toList();
+        boolean behind =
+                block.stages().subList(0, advanced).stream()
+                        .flatMap(stage -> stage.linears().stream())
+                        .anyMatch(layer -> touched.contains(layer.name()));
+        if (behind) {
+            throw new IllegalStateException(
+                    pass.name() + " must scale channels before the sequences have met them");
+        }
+        Replacement parameters = replacement();
+        parameters.rescale(group, factors, desk);
+        rebuild(block.spec(), parameters);
+    }
+
+    private void rebuild(LayerSpec layer, Replacement parameters) {
+        block = model.block(layer, parameters);
+        for (Linear linear : block.linears()) {
+            replace(linear, linear.weight());
+        }
+        prepare();
+    }
+
+    @Override
+    public int sequenceLength() {
+        return states.windows().length();
+    }
+
+    @Override
+    @MustBeClosed
+    public <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer) {
+        requireNext(stage);
+        return states.observe(stage, observer);
+    }
+
+    @Override
+    public double compare(Stage from, Stage to, Map<Linear, Weight> trial) {
+        requireNext(from);
+        int last = block.stages().indexOf(to);
+        return states.compare(block.stages().subList(advanced, last + 1), trial);
+    }
+
+    @Override
+    public void advance(Stage stage) {
+        requireNext(stage);
+        states.advance(stage);
+        advanced++;
+    }
+
+    private void requireNext(Stage stage) {
+        if (states == null || !block.stages().get(advanced).equals(stage)) {
+            throw new IllegalStateException(
+                    pass.name() + " must observe and advance the stages of a block in order");
+        }
+    }
+
+    @Override
+    public void report(ModuleReport report) {
+        reports.add(report);
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.sweep;
+
+import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.pass.Pass;
+import io.llmc.pipeline.pass.ModelPass;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.Options;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.ModelDirectory;
+import io.llmc.tokenizer.CalibrationSpec;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+
+/// One trip over the blocks, from a model directory to another.
+///
+///     - sweep:
+///         - layers: {drop: 2}
+///         - gptq: {bits: 4}
+///
+/// @param modelPasses change the model as a whole, first, one after the other
+/// @param passes every one works on a block before the next block is read
+public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) implements Step {
+    private static final String KEY = "sweep";
+
+    /// @param methods every method there is
+    public static Factory factory(List<PassFactory> methods) {
+        return new Factory(
+                KEY,
+                "methods that work block by block",
+                methods.getFirst().sample(),
+                List.of(),
+                o -> read(o, methods));
+    }
+
+    private static SweepStep read(Options o, List<PassFactory> methods) {
+        List<ModelPass> modelPasses = new ArrayList<>();
+        List<BlockPass> blocks = new ArrayList<>();
+        for (Options item : o.sections(KEY)) {
+            switch (pass(item, methods)) {
+                case BlockPass pass -> blocks.add(pass);
+                case ModelPass pass when blocks.isEmpty() -> modelPasses.add(pass);
+                case ModelPass pass ->
+                        throw item.error(
+                                Options.camel(pass.name()),
+                                "%s changes the model as a whole, so it must stand before %s"
+                                        .formatted(pass.name(), blocks.getFirst().name()));
+            }
+        }
+        if (modelPasses.isEmpty() && blocks.isEmpty()) {
+            throw o.error(KEY, "a sweep needs at least one method");
+        }
+        return new SweepStep(modelPasses, blocks);
+    }
+
+    private static Pass pass(Options item, List<PassFactory> methods) {
+        for (PassFactory factory : methods) {
+            String method = Options.camel(factory.name());
+            if (item.keys().contains(method)) {
+                return factory.read().apply(item.section(method));
+            }
+        }
+        String key = item.keys().stream().findFirst().orElse("");
+        throw item.error(
+                key,
+                "unknown method %s; known: %s"
+                        .formatted(
+                                key,
+                                methods.stream()
+                                        .map(PassFactory::name)
+                                        .collect(Collectors.joining(", "))));
+    }
+
+    @Override
+    public String name() {
+        return all().map(Pass::name).distinct().collect(Collectors.joining(", "));
+    }
+
+    private Stream<Pass> all() {
+        return Stream.concat(modelPasses.stream(), passes.stream());
+    }
+
+    @Override
+    public boolean sweeps() {
+        return true;
+    }
+
+    @Override
+    public boolean rounds() {
+        return passes.stream().anyMatch(pass -> pass.solver().isPresent());
+    }
+
+    @Override
+    public boolean calibrates() {
+        return all().anyMatch(Pass::calibrates);
+    }
+
+    @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the sweep closes it
+    public Sweep plan(Context context) {
+        Checkpoint source =
+                ModelDirectory.open(context.model(), line -> context.progress().note(line));
+        try {
+            return plan(context, source);
+        } catch (RuntimeException e) {
+            source.close();
+            throw e;
+        }
+    }
+
+    @MustBeClosed
+    private Sweep plan(Context context, Checkpoint source) {
+        List<Checkpoint> models = new ArrayList<>(List.of(source));
+        List<String> notes = new ArrayList<>();
+        for (ModelPass pass : modelPasses) {
+            Checkpoint last = models.getLast();
+            requirePlain(pass, last);
+            pass.note(last).ifPresent(notes::add);
+            models.add(pass.outline(last));
+        }
+        OutputPlan output = output(context, models.getLast());
+        CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
+        MemoryPlan memory =
+                MemoryPlan.of(
+                        models, output, this, calibration, context.backend(), context.memory());
+        notes.addAll(output.notes());
+        return new Sweep(
+                this, context, source, output, sizes(source, output, memory, notes));
+    }
+
+    private static SweepPlan sizes(
+            Checkpoint source, OutputPlan output, MemoryPlan memory, List<String> notes) {
+        return new SweepPlan(
+                List.copyOf(output.modules().values()),
+                output.tensors(),
+                source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
+                output.tensors().stream().mapToLong(TensorInfo::byteSize).sum(),
+                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
+                output.parameters(),
+                memory.bytes(),
+                memory.spills(),
+                List.copyOf(notes));
+    }
+
+    /// @param model as the passes find it
+    OutputPlan output(Context context, Checkpoint model) {
+        WeightLayout layout = context.recipe().save().layout();
+        return new OutputPlan(model, Architectures.specOf(model), passes, layout);
+    }
+
+    /// @throws UserException where the weights are packed, and the pass wants plain ones
+    static void requirePlain(ModelPass pass, Checkpoint c) {
+        if (!pass.unpacks()) {
+            OutputPlan.requirePlain(c);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.language;
+
+import io.llmc.model.Parameters;
+import io.llmc.model.Norm;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Linear;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Forward;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.BlockBuilder;
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.OutOfDeviceMemoryException;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.UserException;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Collections;
+import java.util.SequencedMap;
+
+/// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of
+/// them is in memory by its own doing.
+public final class LanguageModel implements AutoCloseable {
+    private final Checkpoint checkpoint;
+    private final ModelSpec spec;
+    private final Backend backend;
+    private final TensorReader reader;
+    private final TensorArena arena;
+    private final Tensor embedding;
+    private final Tensor positionEmbedding;
+    private final Norm finalNorm;
+    private final Linear head;
+    private final SequencedMap<String, Tensor> parameters;
+
+    /// Maps embedding, final norm and head; the caller keeps checkpoint and backend.
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    public LanguageModel(Checkpoint checkpoint, ModelSpec spec, Backend backend) {
+        this.checkpoint = checkpoint;
+        this.spec = spec;
+        this.backend = backend;
+        this.reader = checkpoint.reader(backend.host());
+        this.arena = backend.newArena(BlockBuilder.outerBytes(checkpoint, spec, backend));
+        BlockBuilder outside =
+                new BlockBuilder(new StoredParameters(reader, backend, arena, false));
+        this.embedding =
+                outside.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
+        this.positionEmbedding =
+                spec.positionEmbedding() == null
+                        ? null
+                        : outside.parameter(
+                                spec.positionEmbedding() + ".weight",
+                                spec.maxPositions(),
+                                spec.hidden());
+        this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
+        this.head =
+                spec.tied()
+                        ? new Linear(spec.embedding(), new Weight.Dense(embedding), null, null)
+                        : outside.linear(spec.output());
+        this.parameters = outside.others();
+        if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
+            parameters.put(spec.head() + ".weight", values);
+        }
+    }
+
+    public Checkpoint checkpoint() {
+        return checkpoint;
+    }
+
+    public ModelSpec spec() {
+        return spec;
+    }
+
+    public Backend backend() {
+        return backend;
+    }
+
+    /// Everything dense outside of the blocks, by its name in the checkpoint.
+    public SequencedMap<String, Tensor> parameters() {
+        return Collections.unmodifiableSequencedMap(parameters);
+    }
+
+    /// The output layer: the embedding where they are tied.
+    public Linear head() {
+        return head;
+    }
+
+    /// Bytes of the device that a block's weights take as `c` has them: none where it reads the
+    /// host's memory.
+    private long blockBytes(Checkpoint c, int index) {
+        if (backend.sharesHostMemory()) {
+            return 1 << 16;
+        }
+        String prefix = spec.layers().get(index).prefix();
+        // Packed zero points and group indices may be wider in memory than they are stored.
+        int packed = c.quantization().isPresent() ? 2 : 1;
+        return c.names().stream()
+                        .filter(name -> name.startsWith(prefix))
+                        .mapToLong(name -> packed * c.info(name).byteSize() + 1024)
+                        .sum()
+                + (1 << 16);
+    }
+
+    /// Bytes of the device that a block's weights take.
+    public long blockBytes(int index) {
+        return blockBytes(checkpoint, index);
+    }
+
+    /// An arena for a block's weights as this model has them.
+    ///
+    /// @throws UserException where the device has less, with the block's name
+    @MustBeClosed
+    public TensorArena newBlockArena(int index) {
+        return newBlockArena(index, 0);
+    }
+
+    /// An arena for a block's weights as another checkpoint has them.
+    @MustBeClosed
+    public TensorArena newBlockArena(Checkpoint other, int index) {
+        return newBlockArena(index, blockBytes(other, index));
+    }
+
+    /// An arena for a block's weights and for what passes put in their place.
+    ///
+    /// @param more bytes of that
+    @MustBeClosed
+    public TensorArena newBlockArena(int index, long more) {
+        long bytes = blockBytes(index) + more;
+        try {
+            return backend.newArena(bytes);
+        } catch (OutOfDeviceMemoryException e) {
+            throw new UserException(
+                    "block %d of %s needs %,d bytes of %s, which has %,d left"
+                            .formatted(
+                                    index,
+                                    checkpoint.directory(),
+                                    bytes,
+                                    backend.device(),
+                                    backend.room()),
+                    "raise {memory} where it is given, free what else uses the device, or pass"
+                            + " {device} cpu");
+        }
+    }
+
+    /// Block `index`, its weights mapped by `blockReader` and, on another device, copied to
+    /// `blockArena`.
+    public DecoderBlock block(int index, TensorReader blockReader, TensorArena blockArena) {
+        return block(spec.layers().get(index), blockReader, blockArena);
+    }
+
+    /// A block of other sizes than this model's own, as a compressed checkpoint has it.
+    public DecoderBlock block(LayerSpec layer, TensorReader blockReader, TensorArena blockArena) {
+        return block(
+                layer, new StoredParameters(blockReader, backend, blockArena, spec.inOutLinears()));
+    }
+
+    /// A block of the given parameters.
+    public DecoderBlock block(LayerSpec layer, Parameters parameters) {
+        return block(layer, spec.hidden(), parameters);
+    }
+
+    /// A block of the given parameters.
+    ///
+    /// @param hidden width of the residual stream
+    public static DecoderBlock block(LayerSpec layer, int hidden, Parameters parameters) {
+        return new BlockBuilder(parameters).block(layer, hidden);
+    }
+
+    /// The first block's input of sequences of token ids: I32 host memory, whole sequences of the
+    /// pass's length.
+    public Tensor embed(Forward f, MemorySegment ids) {
+        int rows = Math.toIntExact(ids.byteSize() / 4);
+        Tensor x = f.allocate(rows, spec.hidden());
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor tokens = scratch.allocate(DType.I32, new Shape(rows));
+            backend.upload(tokens, ids);
+            if (positionEmbedding == null) {
+                f.run(new ForwardOp.Embed(x, tokens, embedding, spec.embeddingScale()));
+                return x;
+            }
+            Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
+            uploadPositions(positions, rows, f.positions().length());
+            Tensor token = f.in(scratch).allocate(rows, spec.hidden());
+            Tensor position = f.in(scratch).allocate(rows, spec.hidden());
+            f.run(new ForwardOp.Embed(token, tokens, embedding, spec.embeddingScale()));
+            f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
+            f.run(new ForwardOp.Add(x, token, position, 1));
+        }
+        return x;
+    }
+
+    private void uploadPositions(Tensor positions, int rows, int length) {
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(4L * rows, 4);
+            for (int r = 0; r < rows; r++) {
+                values.setAtIndex(ValueLayout.JAVA_INT, r, r % length);
+            }
+            backend.upload(positions, values);
+        }
+    }
+
+    /// `out = norm(x)`: what the head reads.
+    public void finalNorm(Forward f, Tensor out, Tensor x) {
+        finalNorm.forward(f, out, x);
+    }
+
+    /// Scores of every token of the vocabulary, or of its first ones, for rows that [#finalNorm]
+    /// has seen.
+    ///
+    /// @param out `[rows, vocabulary]`, or fewer columns
+    public void logits(Forward f, Tensor out, Tensor normed) {
+        Linear head = out.cols() < spec.vocabulary() ? this.head.first(out.cols()) : this.head;
+        if (spec.logitSoftcap() == 0) {
+            head.forward(f, out, normed);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor raw = f.in(scratch).allocate(out.rows(), out.cols());
+            head.forward(f, raw, normed);
+            f.run(new ForwardOp.Softcap(out, raw, spec.logitSoftcap()));
+        }
+    }
+
+    @Override
+    public void close() {
+        arena.close();
+        reader.close();
+    }
+}

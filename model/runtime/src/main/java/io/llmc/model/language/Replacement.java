@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.language;
+
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.Parameters;
+import io.llmc.model.Linear;
+import io.llmc.model.DecoderBlock;
+import io.llmc.backend.Desk;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.StatisticOp;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.IntToDoubleFunction;
+import java.util.stream.IntStream;
+
+/// A block's parameters with some of them replaced or added: what becomes of a block whose sizes
+/// change.
+public final class Replacement implements Parameters {
+    private final Path place;
+    private final Map<String, Weight> weights = new HashMap<>();
+    private final Map<String, InputRounding> roundings = new HashMap<>();
+    private final Map<String, Tensor> tensors = new HashMap<>();
+
+    /// @param place what to name where a shape is wrong
+    public Replacement(DecoderBlock block, Path place) {
+        this.place = place;
+        for (Linear linear : block.linears()) {
+            weights.put(linear.name(), linear.weight());
+            roundings.put(linear.name(), linear.rounding());
+        }
+        tensors.putAll(block.parameters());
+    }
+
+    /// @param linear without `.weight`
+    public void put(String linear, Weight weight) {
+        weights.put(linear, weight);
+    }
+
+    /// @param name as in the checkpoint
+    public void put(String name, Tensor tensor) {
+        tensors.put(name, tensor);
+    }
+
+    public boolean has(String name) {
+        return tensors.containsKey(name);
+    }
+
+    /// Multiplies channels where they are made and divides them where they are read: the block
+    /// computes the same. Weights become F32, everything else keeps its type.
+    ///
+    /// @param factors of the channels; none is 0
+    /// @param desk receives what changes
+    public void rescale(ScaleGroup group, float[] factors, Desk desk) {
+        float[] inverse = new float[factors.length];
+        for (int c = 0; c < factors.length; c++) {
+            inverse[c] = 1 / factors[c];
+        }
+        switch (group.source()) {
+            case ScaleGroup.Weights(NormSpec norm) -> {
+                scale(norm.name() + ".weight", norm.offset(), factors, desk);
+                scale(norm.name() + ".bias", 0, factors, desk);
+                group.readers().forEach(reader -> scaleColumns(reader, c -> inverse[c], desk));
+            }
+            case ScaleGroup.Rows rows -> {
+                scaleRows(rows, factors, desk);
+                group.readers()
+                        .forEach(reader ->
+                                scaleColumns(reader, c -> inverse[rows.channel(c)], desk));
+            }
+        }
+    }
+
+    private void scaleRows(ScaleGroup.Rows rows, float[] factors, Desk desk) {
+        String linear = rows.rows().linear();
+        Tensor w = dense(linear);
+        float[] all = new float[(int) w.rows()];
+        Arrays.fill(all, 1);
+        int[] made = rows.rows().indices(IntStream.range(0, rows.parts()).toArray()).toArray();
+        for (int c = 0; c < made.length; c++) {
+            all[made[c]] = factors[c];
+        }
+        put(linear, new Weight.Dense(scaled(w, all, desk)));
+        scale(linear + ".bias", 0, all, desk);
+    }
+
+    private void scaleColumns(String linear, IntToDoubleFunction factor, Desk desk) {
+        Tensor w = dense(linear);
+        float[] all = new float[(int) w.cols()];
+        for (int c = 0; c < all.length; c++) {
+            all[c] = (float) factor.applyAsDouble(c);
+        }
+        Tensor out = desk.f32(w.rows(), w.cols());
+        try (Desk own = desk.fresh(16 * w.shape().size() + 8192)) {
+            Tensor wide = own.f32(w.rows(), w.cols());
+            Tensor turned = own.f32(w.cols(), w.rows());
+            own.run(new ForwardOp.Scale(wide, w, 1));
+            own.run(new StatisticOp.Transpose(turned, wide));
+            own.run(new StatisticOp.Transpose(out, scaled(turned, all, own)));
+        }
+        if (weights.containsKey(linear)) {
+            put(linear, new Weight.Dense(out));
+        } else {
+            put(linear + ".weight", rounded(out, w.dtype(), desk)); // a router
+        }
+    }
+
+    private Tensor dense(String linear) {
+        if (weight(linear) instanceof Weight.Dense(Tensor values)) {
+            return values;
+        }
+        throw new IllegalStateException(linear + " is packed, and has no channels to scale");
+    }
+
+    /// `diag(factors) x`, F32
+    private static Tensor scaled(Tensor x, float[] factors, Desk desk) {
+        Tensor out = desk.f32(x.rows(), x.cols());
+        try (Desk own = desk.fresh(4 * x.shape().size() + 8 * x.rows() + 4096)) {
+            Tensor wide = own.f32(x.rows(), x.cols());
+            own.run(new ForwardOp.Scale(wide, x, 1));
+            own.run(new ForwardOp.Zero(out));
+            Tensor rows = own.ints(IntStream.range(0, factors.length).toArray());
+            own.run(new ForwardOp.AccumulateRows(out, wide, rows, own.floats(factors), 1));
+        }
+        return out;
+    }
+
+    /// A norm's weight or a bias, if it is there.
+    ///
+    /// @param offset what the model adds to it
+    private void scale(String name, float offset, float[] factors, Desk desk) {
+        Tensor old = tensors.get(name);
+        if (old == null) {
+            return;
+        }
+        float[] values = desk.backend().floats(rounded(old, DType.F32, desk));
+        for (int c = 0; c < values.length; c++) {
+            values[c] = (values[c] + offset) * factors[c] - offset;
+        }
+        put(name, rounded(desk.floats(values), old.dtype(), desk));
+    }
+
+    private static Tensor rounded(Tensor x, DType dtype, Desk desk) {
+        Tensor out = desk.arena().allocate(dtype, x.shape());
+        desk.run(new ForwardOp.Scale(out, x, 1));
+        return out;
+    }
+
+    @Override
+    public Weight weight(String linear) {
+        Weight weight = weights.get(linear);
+        return weight != null ? weight : new Weight.Dense(tensors.get(linear + ".weight"));
+    }
+
+    @Override
+    public Optional<InputRounding> rounding(String linear) {
+        return Optional.ofNullable(roundings.get(linear));
+    }
+
+    @Override
+    public Tensor tensor(String name) {
+        return tensors.get(name);
+    }
+
+    @Override
+    public Path place() {
+        return place;
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.structure;
+
+import io.llmc.formats.RopeConfig;
+import io.llmc.formats.RopeScaling;
+
+/// How a layer turns queries and keys.
+///
+/// @param rotated dimensions of a head that turn, the first ones; even
+/// @param interleaved pairs are (2k, 2k+1), else (k, k + rotated/2)
+public record RopeSpec(RopeConfig config, int rotated, boolean interleaved) {
+    public RopeSpec {
+        boolean fits = rotated >= 2 && rotated % 2 == 0;
+        if (config.scaling() instanceof RopeScaling.LongRope s) {
+            fits &= s.shortFactors().size() == rotated / 2 && s.longFactors().size() == rotated / 2;
+        }
+        if (!fits || config.scaling() instanceof RopeScaling.Dynamic && rotated == 2) {
+            throw new IllegalArgumentException(rotated + " dimensions do not turn by " + config);
+        }
+    }
+}
