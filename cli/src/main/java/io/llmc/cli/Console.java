@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.OnceProgress;
-import io.llmc.cli.terminal.LineProgress;
-import io.llmc.cli.terminal.BarProgress;
-import io.llmc.cli.options.LogOptions;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
 import io.llmc.cli.options.LogOptions.Verbosity;
+import io.llmc.cli.terminal.BarProgress;
+import io.llmc.cli.terminal.LineProgress;
+import io.llmc.cli.terminal.OnceProgress;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Progress;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.Table;
-import io.llmc.cli.terminal.Spelling;
-import io.llmc.cli.options.LogOptions;
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.backend.Op;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.terminal.Spelling;
+import io.llmc.cli.terminal.Table;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.options.Setting;
-import io.llmc.cli.options.SaveOptions;
-import io.llmc.cli.options.RecipeOptions;
-import io.llmc.cli.options.LogOptions;
-import io.llmc.cli.options.DeviceOptions;
-import io.llmc.cli.options.Declaring;
 import io.llmc.cli.options.DeclaredOptions;
+import io.llmc.cli.options.Declaring;
+import io.llmc.cli.options.DeviceOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
+import io.llmc.cli.options.SaveOptions;
+import io.llmc.cli.options.Setting;
 import io.llmc.distill.DistillStep;
 import java.util.LinkedHashMap;
 import java.util.List;

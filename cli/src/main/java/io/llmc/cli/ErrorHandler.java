@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.Spelling;
-import io.llmc.cli.options.LogOptions;
 import io.llmc.backend.OutOfDeviceMemoryException;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.terminal.Spelling;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.RecipeException;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.Table;
-import io.llmc.cli.report.PlanReport;
-import io.llmc.cli.report.EvalReport;
-import io.llmc.cli.options.ModelOptions;
-import io.llmc.cli.options.LogitsOptions;
-import io.llmc.cli.options.LogOptions;
-import io.llmc.cli.options.EvalOptions;
-import io.llmc.cli.options.DeviceOptions;
 import io.llmc.backend.Backend;
+import io.llmc.cli.options.DeviceOptions;
 import io.llmc.cli.options.DeviceOptions.DeviceSpec;
+import io.llmc.cli.options.EvalOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.LogitsOptions;
+import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.report.EvalReport;
+import io.llmc.cli.report.PlanReport;
+import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.EvaluateStep;

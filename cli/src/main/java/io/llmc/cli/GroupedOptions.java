@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.options.MethodOptions;
 import io.llmc.cli.options.DeclaredOptions;
+import io.llmc.cli.options.MethodOptions;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.report.InspectReport;
-import io.llmc.cli.options.ModelOptions;
 import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.report.InspectReport;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;

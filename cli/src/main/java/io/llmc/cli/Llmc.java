@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.StandardOutput;
-import io.llmc.cli.terminal.StandardError;
-import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.Declaring;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.terminal.StandardError;
+import io.llmc.cli.terminal.StandardOutput;
 import io.llmc.formats.UserException;
 import java.util.Locale;
 import java.util.Optional;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.options.RecipeOptions;
-import io.llmc.cli.options.OutputOptions;
-import io.llmc.cli.options.ModelOptions;
-import io.llmc.cli.options.MethodOptions;
-import io.llmc.cli.options.LogOptions;
-import io.llmc.cli.options.DeviceOptions;
-import io.llmc.cli.options.Declaring;
-import io.llmc.cli.options.DeclaredOptions;
 import io.llmc.cli.options.ComparisonOptions;
+import io.llmc.cli.options.DeclaredOptions;
+import io.llmc.cli.options.Declaring;
+import io.llmc.cli.options.DeviceOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.MethodOptions;
+import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.options.OutputOptions;
+import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.terminal.Interruption;
-import io.llmc.cli.report.RunReport;
-import io.llmc.cli.report.PlanReport;
-import io.llmc.cli.options.RecipeOptions;
-import io.llmc.cli.options.LogOptions;
-import io.llmc.cli.options.DeviceOptions;
 import io.llmc.backend.Backend;
 import io.llmc.cli.options.DeviceOptions.DeviceSpec;
 import io.llmc.cli.options.LogOptions.Verbosity;
 import io.llmc.cli.options.RecipeOptions.Request;
+import io.llmc.cli.report.PlanReport;
+import io.llmc.cli.report.RunReport;
+import io.llmc.cli.terminal.Interruption;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Progress;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import io.llmc.cli.options.RecipeOptions;
-import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.DeviceOptions;
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Inputs.Input;
 import java.nio.file.Path;

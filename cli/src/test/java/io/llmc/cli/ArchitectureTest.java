@@ -32,23 +32,23 @@ class ArchitectureTest {
     static final ArchRule oneDnnStaysInTheCpuBackend =
             only("io.llmc.backend.cpu", "org.bytedeco..");
 
-    @ArchTest static final ArchRule jcudaStaysInTheGpuModule = only("io.llmc.gpu", "jcuda..");
+    @ArchTest static final ArchRule jcudaStaysInTheGpuModule = only("io.llmc.gpu..", "jcuda..");
 
     @ArchTest
     static final ArchRule nobodyKnowsTheGpuModule =
             noClasses()
                     .that()
-                    .resideOutsideOfPackage("io.llmc.gpu")
+                    .resideOutsideOfPackage("io.llmc.gpu..")
                     .should()
                     .dependOnClassesThat()
-                    .resideInAPackage("io.llmc.gpu");
+                    .resideInAPackage("io.llmc.gpu..");
 
     /// Its tokenizers, and its schedules of learning rates.
     @ArchTest
     static final ArchRule djlStaysInTheTokenizerAndTheTraining =
             noClasses()
                     .that()
-                    .resideOutsideOfPackages("io.llmc.tokenizer", "io.llmc.distill")
+                    .resideOutsideOfPackages("io.llmc.tokenizer", "io.llmc.distill..")
                     .should()
                     .dependOnClassesThat()
                     .resideInAPackage("ai.djl..");
@@ -61,7 +61,7 @@ class ArchitectureTest {
 
     @ArchTest
     static final ArchRule yamlAndPicocliStayInTheCommandLine =
-            only("io.llmc.cli", "picocli..", "org.yaml..", "me.tongfei..");
+            only("io.llmc.cli..", "picocli..", "org.yaml..", "me.tongfei..");
 
     @ArchTest
     static final ArchRule passesKnowNoDevice =

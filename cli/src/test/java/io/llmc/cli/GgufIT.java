@@ -5,8 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.gguf.GgufBytes;
 import io.llmc.tensor.DType;

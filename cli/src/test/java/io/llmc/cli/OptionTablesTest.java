@@ -5,9 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.pipeline.Option;
-import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.io.IOException;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.distill.training.TrainState;
-import io.llmc.distill.student.StudentMemory;
-import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.Backend;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.student.StudentMemory;
+import io.llmc.distill.training.TrainState;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.ByteSize;
+import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 
 /// How healing block by block keeps to a memory cap: hidden states go to disk where they do not

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.distill.training.TrainState;
-import io.llmc.distill.training.StepTimes;
-import io.llmc.distill.training.StepMemory;
-import io.llmc.distill.training.Batches;
-import io.llmc.distill.teacher.TeacherCache;
-import io.llmc.distill.teacher.CachedText;
-import io.llmc.distill.teacher.CacheHeader;
-import io.llmc.distill.student.Trainable;
-import io.llmc.distill.student.PeftAdapter;
-import io.llmc.distill.spec.DistillSpec;
-import io.llmc.distill.spec.DistillOptions;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.distill.spec.DistillOptions;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.student.PeftAdapter;
+import io.llmc.distill.student.Trainable;
+import io.llmc.distill.teacher.CacheHeader;
+import io.llmc.distill.teacher.CachedText;
+import io.llmc.distill.teacher.TeacherCache;
+import io.llmc.distill.training.Batches;
+import io.llmc.distill.training.StepMemory;
+import io.llmc.distill.training.StepTimes;
+import io.llmc.distill.training.TrainState;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;

@@ -2,10 +2,10 @@
 package io.llmc.distill;
 
 import io.llmc.distill.student.WriteBack;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.TensorFile;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.safetensors.TensorFile;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.Tensor;

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.distill.teacher.TeacherMemory;
-import io.llmc.distill.teacher.TeacherCache;
-import io.llmc.distill.teacher.CacheWriter;
-import io.llmc.distill.teacher.CacheRow;
-import io.llmc.distill.teacher.CacheHeader;
-import io.llmc.distill.spec.DistillOptions;
 import com.fasterxml.jackson.core.type.TypeReference;
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.distill.spec.DistillOptions;
+import io.llmc.distill.teacher.CacheHeader;
+import io.llmc.distill.teacher.CacheRow;
+import io.llmc.distill.teacher.CacheWriter;
+import io.llmc.distill.teacher.TeacherCache;
+import io.llmc.distill.teacher.TeacherMemory;
 import io.llmc.formats.UserException;
-import io.llmc.model.language.Head;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
+import io.llmc.model.language.Head;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Inputs;

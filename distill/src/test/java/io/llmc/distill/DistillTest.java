@@ -4,10 +4,10 @@ package io.llmc.distill;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.Step;
 import io.llmc.tensor.DType;

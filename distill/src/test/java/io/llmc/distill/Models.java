@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.distill.teacher.TeacherMemory;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.distill.teacher.TeacherMemory;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Solver;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.QuantPlan;
-import io.llmc.formats.Solver;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.checkpoint.WeightLayout;
-import io.llmc.model.language.Head;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.Head;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
-import io.llmc.distill.training.StepTimes;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.distill.training.StepTimes;
 import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
-import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.TensorReader;
 import java.io.IOException;
 import java.io.UncheckedIOException;

@@ -7,10 +7,10 @@ import static org.assertj.core.api.Assertions.within;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
 import java.io.IOException;

@@ -6,11 +6,11 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import java.io.IOException;

@@ -3,9 +3,9 @@ package io.llmc.evaluation;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.safetensors.CheckpointWriter;
-import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -31,7 +31,8 @@ public final class BitStream {
     }
 
     /// Sets value `i`, which must be zero before.
-    public static void put(MemorySegment words, long first, long stride, long i, int bits, int value) {
+    public static void put(
+            MemorySegment words, long first, long stride, long i, int bits, int value) {
         long bit = i * bits;
         long at = first + (bit >>> 5) * stride;
         int shift = (int) (bit & 31);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.formats.checkpoint.WeightLayout;
 import java.nio.file.Path;
 
 /// A kind of file that holds a whole model: its config, its tensors, perhaps its tokenizer. How a

@@ -8,8 +8,3 @@
 /// caches (`kv_cache_scheme`, `k_scale`, `input_activations`) say how a runtime computes: they
 /// leave the weights as they are and are not looked at.
 package io.llmc.formats;
-
-import io.llmc.formats.safetensors.CheckpointWriter;
-import io.llmc.formats.checkpoint.WeightLayout;
-import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.formats.checkpoint.Checkpoint;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats;
 
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.checkpoint.QuantPlan;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

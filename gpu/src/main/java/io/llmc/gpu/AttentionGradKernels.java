@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
 
 /// The gradient of attention, and the loss between two attentions.

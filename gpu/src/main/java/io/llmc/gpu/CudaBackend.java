@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Gpu;
-import io.llmc.gpu.driver.CudaBuffer;
-import io.llmc.gpu.driver.Allocation;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
@@ -16,6 +13,9 @@ import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.Slab;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.gpu.driver.Allocation;
+import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Gpu;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;

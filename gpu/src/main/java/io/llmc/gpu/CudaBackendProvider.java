@@ -9,12 +9,12 @@ import static jcuda.driver.JCudaDriver.cuDeviceTotalMem;
 import static jcuda.driver.JCudaDriver.cuDriverGetVersion;
 import static jcuda.driver.JCudaDriver.cuInit;
 
-import io.llmc.gpu.driver.Natives;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendProvider;
 import io.llmc.formats.UserException;
+import io.llmc.gpu.driver.Natives;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
 import io.llmc.backend.ForwardOp;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
 
 /// One thread an element. Bound by memory: each operand crosses once.

@@ -5,9 +5,9 @@ import static jcuda.driver.JCudaDriver.cuFuncSetAttribute;
 import static jcuda.driver.JCudaDriver.cuModuleGetFunction;
 import static jcuda.driver.JCudaDriver.cuModuleLoadDataEx;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
 import java.io.FileNotFoundException;
 import java.io.IOException;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.CompressionOp.MaskRule;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
 import io.llmc.backend.GradientOp;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 

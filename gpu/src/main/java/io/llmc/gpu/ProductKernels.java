@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Natives;
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
-import io.llmc.gpu.driver.CudaBuffer;
-import io.llmc.gpu.driver.Blas;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CompressionOp;
+import io.llmc.gpu.driver.Blas;
 import io.llmc.gpu.driver.Blas.Factor;
 import io.llmc.gpu.driver.Blas.Layout;
+import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
+import io.llmc.gpu.driver.Natives;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;

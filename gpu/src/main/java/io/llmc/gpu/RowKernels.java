@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
-import io.llmc.gpu.driver.Grid;
-import io.llmc.gpu.driver.Gpu;
-import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.backend.GradientOp;
+import io.llmc.gpu.driver.CudaBuffer;
+import io.llmc.gpu.driver.Gpu;
+import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
 
 /// Moves rows and columns; routes tokens to experts.

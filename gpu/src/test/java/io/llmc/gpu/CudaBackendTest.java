@@ -4,11 +4,11 @@ package io.llmc.gpu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.gpu.driver.Natives;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendContract;
 import io.llmc.backend.BackendOptions;
+import io.llmc.gpu.driver.Natives;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
 

@@ -4,7 +4,6 @@ package io.llmc.gpu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.gpu.driver.Natives;
 import io.llmc.backend.Agreement;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendOptions.Compute;
@@ -16,6 +15,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.OpCases;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.gpu.driver.Natives;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune;
 
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -43,7 +43,8 @@ public final class EditedCheckpoint {
     }
 
     /// With other names.
-    public static Path renamed(Path source, Path target, UnaryOperator<String> names) throws IOException {
+    public static Path renamed(Path source, Path target, UnaryOperator<String> names)
+            throws IOException {
         return write(source, target, Edit.NONE, Map.of(), null, names);
     }
 

@@ -3,9 +3,9 @@ package io.llmc.prune;
 
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TestFiles;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import java.nio.file.Files;

@@ -14,8 +14,8 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
-import io.llmc.pipeline.sweep.Sweep;
 import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.sweep.Sweep;
 import io.llmc.pipeline.sweep.SweepResult;
 import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.tokenizer.Windows;
@@ -95,7 +95,8 @@ public record TestSweep(Path model, List<Map<String, Object>> passes, int sample
         return plan(recipe(), model, out, backend, memory);
     }
 
-    public static SweepPlan plan(Recipe recipe, Path model, Path out, Backend backend, long memory) {
+    public static SweepPlan plan(
+            Recipe recipe, Path model, Path out, Backend backend, long memory) {
         Step.Context context = context(recipe, model, out, backend, memory, Progress.NONE);
         try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
             return sweep.sizes().orElseThrow();

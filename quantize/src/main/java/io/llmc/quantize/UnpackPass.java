@@ -2,19 +2,19 @@
 package io.llmc.quantize;
 
 import com.fasterxml.jackson.databind.JsonNode;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.language.Transpose;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.Transpose;
+import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
-import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;

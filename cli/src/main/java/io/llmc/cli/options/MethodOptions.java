@@ -3,8 +3,8 @@ package io.llmc.cli.options;
 
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
-import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.Targets;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report;
 
-import io.llmc.cli.terminal.Table;
 import io.llmc.cli.terminal.Figures;
+import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.SizeReport;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
-import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;

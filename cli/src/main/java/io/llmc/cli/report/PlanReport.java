@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report;
 
-import io.llmc.cli.terminal.Table;
 import io.llmc.cli.terminal.Figures;
+import io.llmc.cli.terminal.Table;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun.Need;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report;
 
-import io.llmc.cli.terminal.Table;
-import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Durations;
+import io.llmc.cli.terminal.Figures;
+import io.llmc.cli.terminal.Table;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.sweep.SweepResult;

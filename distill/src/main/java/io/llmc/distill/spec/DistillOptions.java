@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.spec;
 
-import io.llmc.distill.training.Batches;
 import io.llmc.backend.LossOp;
 import io.llmc.pipeline.Option;
 import java.nio.file.Path;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.spec;
 
-import io.llmc.distill.training.Losses;
-import io.llmc.distill.teacher.CacheHeader;
-import io.llmc.distill.SaveTeacherStep;
 import io.llmc.backend.LossOp;
+import io.llmc.distill.teacher.CacheHeader;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import java.nio.file.Path;
@@ -65,7 +63,7 @@ public record DistillSpec(
     }
 
     /// How the learning rate goes: up over `warmup` steps, then down to `end`.
-    enum Schedule {
+    public enum Schedule {
         COSINE,
         LINEAR,
         CONSTANT
@@ -80,7 +78,8 @@ public record DistillSpec(
     /// @param hidden weight of the distance of the blocks' outputs
     /// @param attention weight of the divergence of the attention probabilities
     /// @param map the teacher's block that each of the student's stands for; empty to find it
-    public record Inside(float hidden, LossOp.Distance distance, float attention, List<Integer> map) {
+    public record Inside(
+            float hidden, LossOp.Distance distance, float attention, List<Integer> map) {
         public boolean any() {
             return hidden != 0 || attention != 0;
         }

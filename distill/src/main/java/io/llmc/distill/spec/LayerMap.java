@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.spec;
 
+import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.arch.Architectures;
 import java.util.ArrayList;

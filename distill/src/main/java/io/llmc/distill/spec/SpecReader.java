@@ -2,9 +2,9 @@
 package io.llmc.distill.spec;
 
 import io.llmc.backend.LossOp;
-import io.llmc.pipeline.pass.NamePatterns;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.pass.NamePatterns;
 import java.util.List;
 
 /// A recipe's `distill` section as a specification. What would change nothing is refused.

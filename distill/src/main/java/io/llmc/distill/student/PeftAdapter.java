@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
-import io.llmc.distill.spec.Lora;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import io.llmc.distill.spec.Lora;
+import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.safetensors.TensorFile;
-import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;

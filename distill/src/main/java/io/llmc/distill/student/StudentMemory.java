@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
-import io.llmc.distill.spec.Lora;
-import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.spec.Lora;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.tensor.DType;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
-import io.llmc.distill.spec.Values;
-import io.llmc.distill.spec.Parameter;
-import io.llmc.distill.spec.Lora;
 import io.llmc.distill.spec.DistillSpec;
-import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.distill.spec.Lora;
+import io.llmc.distill.spec.Parameter;
+import io.llmc.distill.spec.Values;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.pass.NamePatterns;

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
-import io.llmc.distill.spec.Values;
-import io.llmc.distill.spec.Parameter;
-import io.llmc.distill.spec.Lora;
-import io.llmc.distill.spec.DistillSpec;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.spec.Lora;
+import io.llmc.distill.spec.Parameter;
+import io.llmc.distill.spec.Values;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.Linear;
 import io.llmc.model.Positions;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.Tape;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
-import io.llmc.distill.spec.Values;
-import io.llmc.distill.spec.Lora;
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.distill.spec.Lora;
+import io.llmc.distill.spec.Values;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.language.Transpose;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.Transpose;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.LinkedHashMap;

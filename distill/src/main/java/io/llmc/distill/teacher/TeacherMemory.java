@@ -6,8 +6,8 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 

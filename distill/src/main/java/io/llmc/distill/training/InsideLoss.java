@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.student.TrainedModel;
-import io.llmc.distill.spec.LayerMap;
-import io.llmc.distill.spec.DistillSpec;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.spec.LayerMap;
+import io.llmc.distill.student.TrainedModel;
 import io.llmc.formats.UserException;
 import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Tape;
 import io.llmc.model.language.ResidentModel;
 import io.llmc.model.structure.Size;
-import io.llmc.model.Tape;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -47,7 +47,8 @@ public final class InsideLoss implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    public InsideLoss(TrainedModel student, ResidentModel teacher, LayerMap map, DistillSpec distill) {
+    public InsideLoss(
+            TrainedModel student, ResidentModel teacher, LayerMap map, DistillSpec distill) {
         this.student = student;
         this.spec = distill.inside();
         this.map = map;

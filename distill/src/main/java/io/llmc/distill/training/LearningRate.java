@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.spec.DistillSpec;
 import ai.djl.training.tracker.PolynomialDecayTracker;
 import ai.djl.training.tracker.Tracker;
 import ai.djl.training.tracker.WarmUpTracker;
+import io.llmc.distill.spec.DistillSpec;
 
 /// The learning rate of every step, by DJL's trackers.
 public final class LearningRate {

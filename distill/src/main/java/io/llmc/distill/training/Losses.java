@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.LossOp;
+import io.llmc.distill.spec.DistillSpec;
 import java.util.SequencedMap;
 
 /// Means over tokens, without weights; 0 where the weight is 0.

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.spec.Values;
-import io.llmc.distill.spec.Parameter;
-import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.spec.Parameter;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.Tensor;
 import java.nio.file.Path;

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.teacher.TeacherCache;
-import io.llmc.distill.student.TrainedModel;
-import io.llmc.distill.spec.DistillSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.distill.teacher.TeacherCache;
 import io.llmc.model.Forward;
-import io.llmc.model.language.Head;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
+import io.llmc.model.language.Head;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.student.TrainedModel;
-import io.llmc.distill.spec.Parameter;
 import io.llmc.backend.Backend;
+import io.llmc.distill.spec.Parameter;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.safetensors.TensorFile;
 import io.llmc.formats.safetensors.TensorFileWriter;
-import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.training;
 
-import io.llmc.distill.teacher.TeacherCache;
-import io.llmc.distill.student.TrainedModel;
-import io.llmc.distill.spec.DistillSpec;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.distill.spec.DistillSpec;
+import io.llmc.distill.student.TrainedModel;
+import io.llmc.distill.teacher.TeacherCache;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
+import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

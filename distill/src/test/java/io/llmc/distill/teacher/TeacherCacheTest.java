@@ -5,12 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
-import io.llmc.distill.training.StepTimes;
-import io.llmc.distill.SaveTeacherStep;
-import io.llmc.distill.DistillStep;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.distill.DistillStep;
+import io.llmc.distill.SaveTeacherStep;
+import io.llmc.distill.training.StepTimes;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;

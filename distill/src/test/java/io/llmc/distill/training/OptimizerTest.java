@@ -3,14 +3,14 @@ package io.llmc.distill.training;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.distill.spec.Parameter;
-import io.llmc.distill.spec.DistillSpec;
-import io.llmc.distill.spec.AdamState;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.distill.spec.AdamState;
+import io.llmc.distill.spec.DistillSpec;
 import io.llmc.distill.spec.DistillSpec.Algorithm;
+import io.llmc.distill.spec.Parameter;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.safetensors.WeightFiles;
-import io.llmc.formats.safetensors.SafetensorsFiles;
-import io.llmc.formats.UserException;
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.StoredTensor;
-import io.llmc.formats.SideFiles;
-import io.llmc.formats.OpenFile;
-import io.llmc.formats.MemoryBudget;
-import io.llmc.formats.Json;
-import io.llmc.formats.HfConfig;
-import io.llmc.formats.FormatException;
-import io.llmc.formats.Container;
-import io.llmc.formats.ConfigSection;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.ConfigSection;
+import io.llmc.formats.Container;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.Json;
+import io.llmc.formats.MemoryBudget;
+import io.llmc.formats.OpenFile;
+import io.llmc.formats.SideFiles;
+import io.llmc.formats.StoredTensor;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
+import io.llmc.formats.safetensors.SafetensorsFiles;
+import io.llmc.formats.safetensors.WeightFiles;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;

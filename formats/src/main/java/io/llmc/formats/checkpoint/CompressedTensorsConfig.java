@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.FormatException;
-import io.llmc.formats.ConfigSection;
-import io.llmc.formats.BoundedRegex;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.BoundedRegex;
 import io.llmc.formats.BoundedRegex.RegexException;
+import io.llmc.formats.ConfigSection;
+import io.llmc.formats.FormatException;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.Json;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.Json;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;

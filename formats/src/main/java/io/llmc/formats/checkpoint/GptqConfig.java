@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.Solver;
-import io.llmc.formats.Json;
-import io.llmc.formats.ConfigSection;
-import io.llmc.formats.BoundedRegex;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.BoundedRegex;
 import io.llmc.formats.BoundedRegex.RegexException;
+import io.llmc.formats.ConfigSection;
+import io.llmc.formats.Json;
+import io.llmc.formats.Solver;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.Json;
-import io.llmc.formats.GridSpec;
-import io.llmc.formats.FormatException;
-import io.llmc.formats.Dequantizer;
-import io.llmc.formats.BitStream;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.BitStream;
+import io.llmc.formats.Dequantizer;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.GridSpec;
+import io.llmc.formats.Json;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.UserException;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
 import java.util.List;
 import java.util.stream.Collectors;
 

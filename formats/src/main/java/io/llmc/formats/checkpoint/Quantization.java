@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.Range;
-import io.llmc.formats.FormatException;
 import io.llmc.formats.ConfigSection;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Range;
+import io.llmc.formats.UserException;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;

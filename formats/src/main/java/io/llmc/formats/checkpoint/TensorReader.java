@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.checkpoint;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.StoredTensor;
-import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.MemoryBudget;
+import io.llmc.formats.StoredTensor;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.StoredTensor;
-import io.llmc.formats.OpenFile;
-import io.llmc.formats.Json;
-import io.llmc.formats.HfConfig;
-import io.llmc.formats.FormatException;
 import io.llmc.formats.Container;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.Json;
+import io.llmc.formats.OpenFile;
+import io.llmc.formats.StoredTensor;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.lang.foreign.Arena;

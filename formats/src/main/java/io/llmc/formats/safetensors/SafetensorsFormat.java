@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.HfConfig;
-import io.llmc.formats.FileKind;
-import io.llmc.formats.Container;
 import io.llmc.formats.CheckpointFormat;
+import io.llmc.formats.Container;
+import io.llmc.formats.FileKind;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.UserException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.JsonFault;
-import io.llmc.formats.Json;
-import io.llmc.formats.FormatException;
-import io.llmc.formats.FileKind;
 import com.fasterxml.jackson.core.JsonFactory;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import io.llmc.formats.FileKind;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Json;
+import io.llmc.formats.JsonFault;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import java.io.CharConversionException;

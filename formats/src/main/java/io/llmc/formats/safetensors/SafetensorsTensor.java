@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.StoredTensor;
 import io.llmc.formats.OpenFile;
+import io.llmc.formats.StoredTensor;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

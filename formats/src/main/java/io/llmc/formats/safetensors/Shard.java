@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.Json;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.Json;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.nio.ByteBuffer;

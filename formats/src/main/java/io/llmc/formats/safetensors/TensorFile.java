@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.OpenFile;
-import io.llmc.formats.FormatException;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.OpenFile;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.EOFException;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.TensorInfo;
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.lang.foreign.MemorySegment;

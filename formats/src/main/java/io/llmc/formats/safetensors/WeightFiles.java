@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.safetensors;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.Json;
-import io.llmc.formats.FormatException;
-import io.llmc.formats.FileKind;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.FileKind;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Json;
+import io.llmc.formats.UserException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
@@ -30,7 +30,8 @@ import java.util.stream.Stream;
 ///   lack
 /// @param promised where an index says that a tensor lies; empty without an index
 /// @param index null without an index
-public record WeightFiles(List<Path> files, List<Path> others, Map<String, Path> promised, Path index) {
+public record WeightFiles(
+        List<Path> files, List<Path> others, Map<String, Path> promised, Path index) {
     static final String SINGLE = "model.safetensors";
     static final String INDEX = "model.safetensors.index.json";
     private static final Pattern SHARD =

@@ -6,10 +6,10 @@ import static io.llmc.formats.Fixture.entry;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.formats.UserException;
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.FormatException;
 import io.llmc.formats.Fixture;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;

@@ -4,10 +4,10 @@ package io.llmc.formats.checkpoint;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.formats.Json;
-import io.llmc.formats.FormatException;
-import io.llmc.formats.Fixture;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.Fixture;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.Json;
 import java.io.IOException;
 import java.nio.file.Path;
 import org.junit.jupiter.api.io.TempDir;

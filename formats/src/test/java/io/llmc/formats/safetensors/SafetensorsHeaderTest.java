@@ -5,9 +5,9 @@ import static io.llmc.formats.Fixture.entry;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.formats.TensorInfo;
-import io.llmc.formats.FormatException;
 import io.llmc.formats.Fixture;
+import io.llmc.formats.FormatException;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.nio.channels.FileChannel;

@@ -4,8 +4,8 @@ package io.llmc.formats.safetensors;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.formats.TensorInfo;
 import io.llmc.formats.Fixture;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;

@@ -9,7 +9,8 @@ import jcuda.driver.CUdeviceptr;
 /// A piece of a slab on a device.
 ///
 /// @param use shared by all views of it
-public record CudaBuffer(Gpu gpu, Allocation slab, long offset, long byteSize, Lifetime lifetime, Use use)
+public record CudaBuffer(
+        Gpu gpu, Allocation slab, long offset, long byteSize, Lifetime lifetime, Use use)
         implements Buffer {
     /// Whether kernels may have this memory: an upload waits for them then. Memory that none had
     /// since its slab was taken is filled beside the work that is going on.

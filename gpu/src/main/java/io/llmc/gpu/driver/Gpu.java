@@ -25,7 +25,6 @@ import static jcuda.driver.JCudaDriver.cuStreamDestroy;
 import static jcuda.driver.JCudaDriver.cuStreamSynchronize;
 import static jcuda.driver.JCudaDriver.cuStreamWaitEvent;
 
-import io.llmc.gpu.Kernels;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;

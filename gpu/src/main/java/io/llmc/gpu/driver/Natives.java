@@ -209,7 +209,8 @@ public final class Natives {
     /// Loads one of JCuda's libraries by initializing the class that wants it.
     ///
     /// @param renamed the library it asks for and the one it gets, or nothing
-    public static void initialize(String library, String owner, List<String> renamed) throws IOException {
+    public static void initialize(String library, String owner, List<String> renamed)
+            throws IOException {
         String file = "lib" + library + "-12.6.0-linux-x86_64.so";
         Path folder = Files.createTempDirectory("llmc-jcuda");
         Path copy = folder.resolve(file);

@@ -4,10 +4,10 @@ package io.llmc.gpu.driver;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.gpu.StandIn;
-import io.llmc.gpu.CudaBackend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
+import io.llmc.gpu.CudaBackend;
+import io.llmc.gpu.StandIn;
 import io.llmc.gpu.driver.Blas.Factor;
 import io.llmc.gpu.driver.Blas.Layout;
 import io.llmc.tensor.DType;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.safetensors.TensorFile;
 import io.llmc.formats.safetensors.TensorFileWriter;
-import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.io.UncheckedIOException;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.Architecture;
 import io.llmc.model.arch.Architectures;
 import io.llmc.tensor.DType;

@@ -41,7 +41,8 @@ public final class Journal {
                     .build();
 
     /// @param checksums CRC-32C of every tensor that the block wrote
-    public record Entry(int block, SequencedMap<String, Long> checksums, List<ModuleReport> reports) {}
+    public record Entry(
+            int block, SequencedMap<String, Long> checksums, List<ModuleReport> reports) {}
 
     /// Who writes a journal: two runs with one command may share it.
     ///

@@ -2,9 +2,9 @@
 package io.llmc.pipeline;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
+import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.safetensors.CheckpointWriter;
-import io.llmc.formats.UserException;
 import io.llmc.pipeline.Journal.Head;
 import java.io.IOException;
 import java.io.UncheckedIOException;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Scheme;
 import java.util.List;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline;
 
-import io.llmc.pipeline.sweep.SweepStep;
-import io.llmc.pipeline.pass.Targets;
-import io.llmc.pipeline.pass.PassFactory;
-import io.llmc.pipeline.pass.BlockScope;
-import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.pass.Targets;
+import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;

@@ -4,14 +4,14 @@ package io.llmc.pipeline;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.pipeline.sweep.SweepResult;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.pipeline.sweep.SweepResult;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Floats;
 import java.io.IOException;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Size;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
+import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;

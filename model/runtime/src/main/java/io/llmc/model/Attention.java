@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Span;
-import io.llmc.model.structure.RopeSpec;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.Span;
 import io.llmc.tensor.Tensor;
 import java.util.List;
 

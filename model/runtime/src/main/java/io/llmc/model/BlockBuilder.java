@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.NormSpec;
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;

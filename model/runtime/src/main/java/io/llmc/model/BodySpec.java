@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Streams;
-import io.llmc.model.structure.Size;
-import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.structure.RopeSpec;
-import io.llmc.model.structure.PruneGroup;
-import io.llmc.model.structure.NormSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PruneGroup;
+import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.Size;
+import io.llmc.model.structure.Streams;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.ScaleGroup;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Size;
-import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.PruneGroup;
+import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.Size;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;

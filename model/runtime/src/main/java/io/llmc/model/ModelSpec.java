@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Size;
-import io.llmc.model.structure.NormSpec;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.Size;
 import java.nio.file.Path;
 import java.util.List;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.NormSpec;
 import io.llmc.backend.ForwardOp;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 
 /// A normalisation with its parameters.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.RopeTable;
-import io.llmc.model.structure.RopeSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.RopeTable;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
-import io.llmc.model.structure.Size;
-import io.llmc.model.structure.NormSpec;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.FormatException;
-import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
 import java.nio.file.Path;
 import java.util.Arrays;

@@ -3,17 +3,17 @@ package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.model.language.Transpose;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.TestFiles;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.model.language.Transpose;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

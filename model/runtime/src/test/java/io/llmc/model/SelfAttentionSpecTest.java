@@ -3,13 +3,13 @@ package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import io.llmc.model.structure.Span;
-import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.SelfAttentionSpec.Heads;
 import io.llmc.model.SelfAttentionSpec.Projections;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
 import io.llmc.model.SelfAttentionSpec.Scores;
+import io.llmc.model.structure.PruneGroup;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.Span;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.experts;
 
-import io.llmc.prune.shared.Stages;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.model.Linear;
-import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.Stage;
+import io.llmc.model.structure.PruneGroup;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.LayerInput;
 import io.llmc.pipeline.pass.Observer;
+import io.llmc.prune.shared.Stages;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.Comparator;

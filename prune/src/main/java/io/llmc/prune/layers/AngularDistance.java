@@ -2,9 +2,9 @@
 package io.llmc.prune.layers;
 
 import io.llmc.backend.Backend;
+import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.ModelScope;
-import io.llmc.pipeline.Progress;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayDeque;
 import java.util.Deque;

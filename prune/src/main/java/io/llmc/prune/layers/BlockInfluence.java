@@ -3,10 +3,10 @@ package io.llmc.prune.layers;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
+import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.pass.Observer;
-import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.Tensor;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.layers;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;

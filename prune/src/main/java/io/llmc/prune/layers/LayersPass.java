@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.layers;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.pipeline.pass.HeadLoss;
-import io.llmc.pipeline.pass.ModelPass;
-import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.pass.HeadLoss;
+import io.llmc.pipeline.pass.ModelPass;
+import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.pass.PassFactory;
 import java.math.BigDecimal;
 import java.math.MathContext;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.weights;
 
-import io.llmc.prune.shared.ColumnNorms;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.pipeline.pass.Observer;
+import io.llmc.prune.shared.ColumnNorms;
 import io.llmc.tensor.Tensor;
 
 /// The root mean square of every input of a layer over the calibration tokens, and a few of these

@@ -3,8 +3,8 @@ package io.llmc.prune.weights;
 
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.Linear;
-import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.language.Replacement;
+import io.llmc.model.structure.PruneGroup;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

@@ -37,7 +37,8 @@ public final class Sparse {
     /// @param d receives the weight, in the type that it has
     /// @param importance F32 `[in]` of the inputs; null for all ones
     /// @return with the share of weights that are now zero
-    public static Pruned prune(Desk d, Tensor values, Tensor importance, CompressionOp.MaskRule rule) {
+    public static Pruned prune(
+            Desk d, Tensor values, Tensor importance, CompressionOp.MaskRule rule) {
         Tensor out = d.allocate(values.dtype(), values.rows(), values.cols());
         try (Desk scratch = d.fresh(scratchBytes(values.rows(), values.cols()))) {
             Tensor mask = scratch.allocate(DType.U8, values.rows(), values.cols());

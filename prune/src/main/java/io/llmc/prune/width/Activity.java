@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.width;
 
-import io.llmc.prune.shared.ColumnNorms;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Desk;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.Observer;
 import io.llmc.pipeline.pass.StageInputs;
+import io.llmc.prune.shared.ColumnNorms;
 import io.llmc.tensor.Tensor;
 
 /// How active the inputs of a layer are, as Minitron counts it: the mean of their sizes over each

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.width;
 
-import io.llmc.prune.shared.Stages;
-import io.llmc.prune.shared.ColumnNorms;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.LayerInput;
 import io.llmc.pipeline.pass.Observer;
+import io.llmc.prune.shared.ColumnNorms;
+import io.llmc.prune.shared.Stages;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.List;

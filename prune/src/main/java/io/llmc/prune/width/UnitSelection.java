@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.width;
 
-import io.llmc.prune.weights.Importance;
 import io.llmc.backend.Desk;
+import io.llmc.prune.weights.Importance;
 import io.llmc.solver.Factor;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.width;
 
-import io.llmc.prune.weights.SparseGptPass;
-import io.llmc.prune.weights.Slices;
-import io.llmc.prune.weights.Importance;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.Size;
-import io.llmc.model.Stage;
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.StageInputs;
 import io.llmc.pipeline.pass.Targets;
+import io.llmc.prune.weights.Importance;
+import io.llmc.prune.weights.Slices;
+import io.llmc.prune.weights.SparseGptPass;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Gram;
 import io.llmc.solver.RelativeError;

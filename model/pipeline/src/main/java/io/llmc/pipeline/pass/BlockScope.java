@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
-import io.llmc.pipeline.ModuleReport;
-import io.llmc.pipeline.ByteSize;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
@@ -12,9 +10,10 @@ import io.llmc.formats.GridSpec;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
 import io.llmc.model.language.Replacement;
 import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.Stage;
+import io.llmc.pipeline.ModuleReport;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Weight;

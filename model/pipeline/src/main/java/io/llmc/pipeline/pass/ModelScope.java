@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
-import io.llmc.pipeline.Progress;
-import io.llmc.pipeline.ModuleReport;
-import io.llmc.pipeline.Findings;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.model.language.LanguageModel;
+import io.llmc.pipeline.Findings;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.function.Consumer;

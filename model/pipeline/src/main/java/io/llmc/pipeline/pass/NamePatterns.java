@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
-import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Options;
 import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.RecipeException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;

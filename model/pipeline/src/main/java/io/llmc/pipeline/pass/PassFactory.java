@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
-import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Option;
+import io.llmc.pipeline.Options;
 import java.util.List;
 import java.util.function.Function;
 

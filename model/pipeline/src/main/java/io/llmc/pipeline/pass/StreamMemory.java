@@ -4,11 +4,11 @@ package io.llmc.pipeline.pass;
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
+import io.llmc.model.language.LanguageModel;
 import java.util.ArrayList;
 import java.util.List;
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
-import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Options;
-import io.llmc.pipeline.Option;
 import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
+import io.llmc.pipeline.Option;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.RecipeException;
 import java.util.Collection;
 import java.util.LinkedHashSet;
 import java.util.List;

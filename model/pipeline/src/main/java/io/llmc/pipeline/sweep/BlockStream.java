@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.HiddenStates;
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.Progress;
-import io.llmc.pipeline.ModuleReport;
-import io.llmc.pipeline.Finite;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.Linear;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.pipeline.Finite;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.IdentityHashMap;

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.SumTree;
-import io.llmc.pipeline.pass.Observer;
-import io.llmc.pipeline.pass.LayerInput;
-import io.llmc.pipeline.pass.HiddenStates;
-import io.llmc.pipeline.pass.BlockScope;
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.ModuleReport;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
@@ -15,13 +8,20 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.GridSpec;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Stage;
+import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
 import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.Stage;
+import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.pass.LayerInput;
+import io.llmc.pipeline.pass.Observer;
+import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

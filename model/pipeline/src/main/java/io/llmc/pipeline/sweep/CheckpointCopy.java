@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.Finite;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.model.language.LanguageModel;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.pipeline.Finite;
 import io.llmc.tensor.Tensor;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;

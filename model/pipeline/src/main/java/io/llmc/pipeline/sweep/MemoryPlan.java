@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.SumTree;
-import io.llmc.pipeline.pass.StreamMemory;
-import io.llmc.pipeline.pass.HiddenStates;
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.SweepPlan;
-import io.llmc.pipeline.ByteSize;
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.pipeline.ByteSize;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.pass.StreamMemory;
+import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -224,4 +224,5 @@ record MemoryPlan(long bytes, boolean spills) {
             case Encoding.Blocks(BlockType type) ->
                     out * Math.ceilDiv(in, (long) type.length()) * type.bytes();
         };
-    }}
+    }
+}

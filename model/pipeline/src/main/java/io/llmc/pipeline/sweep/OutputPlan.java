@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.SweepPlan;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.HfConfig;
-import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.formats.Solver;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.structure.Size;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.structure.Size;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.HiddenStates;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
+import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.lang.foreign.Arena;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.language.LanguageModel;
+import io.llmc.pipeline.pass.HiddenStates;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

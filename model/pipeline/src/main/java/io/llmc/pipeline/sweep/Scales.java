@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.SweepPlan;
-import io.llmc.pipeline.Finite;
 import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.pipeline.Finite;
+import io.llmc.pipeline.SweepPlan;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.Journal;
-import io.llmc.pipeline.Finite;
 import io.llmc.backend.Backend;
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.language.LanguageModel;
 import io.llmc.model.Linear;
+import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Transpose;
+import io.llmc.pipeline.Finite;
+import io.llmc.pipeline.Journal;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;

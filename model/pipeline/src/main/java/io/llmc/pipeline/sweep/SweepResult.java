@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.SweepPlan;
-import io.llmc.pipeline.Step;
 import io.llmc.pipeline.ModuleReport;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.SweepPlan;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.LinkedHashMap;

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.sweep;
 
-import io.llmc.pipeline.pass.PassFactory;
-import io.llmc.pipeline.pass.Pass;
-import io.llmc.pipeline.pass.ModelPass;
-import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.SweepPlan;
-import io.llmc.pipeline.Step;
-import io.llmc.pipeline.Options;
 import com.google.errorprone.annotations.MustBeClosed;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Step;
+import io.llmc.pipeline.SweepPlan;
+import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.pass.ModelPass;
+import io.llmc.pipeline.pass.Pass;
+import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.ArrayList;
 import java.util.List;
@@ -134,8 +134,7 @@ public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) imp
                 MemoryPlan.of(
                         models, output, this, calibration, context.backend(), context.memory());
         notes.addAll(output.notes());
-        return new Sweep(
-                this, context, source, output, sizes(source, output, memory, notes));
+        return new Sweep(this, context, source, output, sizes(source, output, memory, notes));
     }
 
     private static SweepPlan sizes(

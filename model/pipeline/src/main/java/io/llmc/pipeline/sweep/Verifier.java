@@ -2,13 +2,13 @@
 package io.llmc.pipeline.sweep;
 
 import io.llmc.backend.Backend;
-import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.model.language.LanguageModel;
+import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.LanguageModel;
 import io.llmc.tensor.Scheme;
 import java.nio.file.Path;
 import java.util.Arrays;

@@ -4,9 +4,9 @@ package io.llmc.pipeline.pass;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import io.llmc.pipeline.RecipeException;
-import io.llmc.pipeline.Options;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.RecipeException;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;

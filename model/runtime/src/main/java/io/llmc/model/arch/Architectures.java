@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
 import java.util.List;

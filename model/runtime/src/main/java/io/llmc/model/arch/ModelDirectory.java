@@ -2,11 +2,11 @@
 package io.llmc.model.arch;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.formats.UserException;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TensorTable;
 import io.llmc.tensor.Tensor;

@@ -8,9 +8,9 @@ import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
+import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Set;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
-import io.llmc.model.ModelSpec;
-import io.llmc.model.Forward;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.Forward;
+import io.llmc.model.ModelSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

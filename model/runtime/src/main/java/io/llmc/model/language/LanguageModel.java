@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
-import io.llmc.model.Parameters;
-import io.llmc.model.Norm;
-import io.llmc.model.ModelSpec;
-import io.llmc.model.Linear;
-import io.llmc.model.LayerSpec;
-import io.llmc.model.Forward;
-import io.llmc.model.DecoderBlock;
-import io.llmc.model.BlockBuilder;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.formats.UserException;
+import io.llmc.model.BlockBuilder;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Norm;
+import io.llmc.model.Parameters;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

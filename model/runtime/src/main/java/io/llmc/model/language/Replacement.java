@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
-import io.llmc.model.structure.ScaleGroup;
-import io.llmc.model.structure.NormSpec;
-import io.llmc.model.Parameters;
-import io.llmc.model.Linear;
-import io.llmc.model.DecoderBlock;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Linear;
+import io.llmc.model.Parameters;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.ScaleGroup;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;

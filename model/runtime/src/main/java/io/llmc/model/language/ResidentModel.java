@@ -1,12 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
-import io.llmc.model.Tap;
-import io.llmc.model.Positions;
-import io.llmc.model.ModelSpec;
-import io.llmc.model.Forward;
-import io.llmc.model.DecoderBlock;
-import io.llmc.model.Attention;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
@@ -14,6 +8,11 @@ import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Positions;
+import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;

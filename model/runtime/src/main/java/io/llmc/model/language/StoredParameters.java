@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
-import io.llmc.model.Parameters;
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.Parameters;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
@@ -15,7 +15,8 @@ import java.util.Optional;
 /// A checkpoint's tensors; on a device with memory of its own they are copied to `arena`.
 ///
 /// @param inOut linear weights are stored `[in, out]` and turned while they are read
-public record StoredParameters(TensorReader reader, Backend backend, TensorArena arena, boolean inOut)
+public record StoredParameters(
+        TensorReader reader, Backend backend, TensorArena arena, boolean inOut)
         implements Parameters {
     @Override
     public Weight weight(String linear) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.StringMethods;
 import io.llmc.tokenizer.jinja.values.Spaces;
+import io.llmc.tokenizer.jinja.values.StringMethods;
 import java.time.LocalDateTime;
 import java.util.ArrayList;
 import java.util.HashMap;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Arithmetic;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Values;
-import io.llmc.tokenizer.jinja.values.Tests;
-import io.llmc.tokenizer.jinja.values.Filters;
-import io.llmc.tokenizer.jinja.values.Arguments;
 import io.llmc.tokenizer.jinja.Token.Kind;
+import io.llmc.tokenizer.jinja.values.Filters;
+import io.llmc.tokenizer.jinja.values.Tests;
+import io.llmc.tokenizer.jinja.values.Values;
 import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Values;
-import io.llmc.tokenizer.jinja.values.Tests;
-import io.llmc.tokenizer.jinja.values.Sequences;
-import io.llmc.tokenizer.jinja.values.Refusal;
-import io.llmc.tokenizer.jinja.values.Filters;
-import io.llmc.tokenizer.jinja.values.Comparison;
-import io.llmc.tokenizer.jinja.values.Budget;
-import io.llmc.tokenizer.jinja.values.Attributes;
-import io.llmc.tokenizer.jinja.values.Arithmetic;
 import io.llmc.tokenizer.jinja.values.Arguments;
+import io.llmc.tokenizer.jinja.values.Arithmetic;
+import io.llmc.tokenizer.jinja.values.Attributes;
+import io.llmc.tokenizer.jinja.values.Budget;
+import io.llmc.tokenizer.jinja.values.Comparison;
+import io.llmc.tokenizer.jinja.values.Filters;
+import io.llmc.tokenizer.jinja.values.Refusal;
+import io.llmc.tokenizer.jinja.values.Sequences;
+import io.llmc.tokenizer.jinja.values.Tests;
+import io.llmc.tokenizer.jinja.values.Values;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Spaces;
 import io.llmc.tokenizer.jinja.Token.Kind;
+import io.llmc.tokenizer.jinja.values.Spaces;
 import java.util.ArrayList;
 import java.util.List;
 

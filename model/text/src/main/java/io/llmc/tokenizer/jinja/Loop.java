@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Values;
-import io.llmc.tokenizer.jinja.values.Refusal;
-import io.llmc.tokenizer.jinja.values.Comparison;
-import io.llmc.tokenizer.jinja.values.Budget;
 import io.llmc.tokenizer.jinja.values.Arguments;
+import io.llmc.tokenizer.jinja.values.Budget;
+import io.llmc.tokenizer.jinja.values.Comparison;
+import io.llmc.tokenizer.jinja.values.Refusal;
+import io.llmc.tokenizer.jinja.values.Values;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Iterator;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja;
 
-import io.llmc.tokenizer.jinja.values.Values;
-import io.llmc.tokenizer.jinja.values.Text;
-import io.llmc.tokenizer.jinja.values.Sequences;
-import io.llmc.tokenizer.jinja.values.Refusal;
-import io.llmc.tokenizer.jinja.values.Dates;
-import io.llmc.tokenizer.jinja.values.Comparison;
-import io.llmc.tokenizer.jinja.values.Budget;
 import io.llmc.tokenizer.jinja.values.Arguments;
+import io.llmc.tokenizer.jinja.values.Budget;
+import io.llmc.tokenizer.jinja.values.Comparison;
+import io.llmc.tokenizer.jinja.values.Dates;
+import io.llmc.tokenizer.jinja.values.Refusal;
+import io.llmc.tokenizer.jinja.values.Sequences;
+import io.llmc.tokenizer.jinja.values.Text;
+import io.llmc.tokenizer.jinja.values.Values;
 import java.time.LocalDateTime;
 import java.util.HashMap;
 import java.util.LinkedHashMap;

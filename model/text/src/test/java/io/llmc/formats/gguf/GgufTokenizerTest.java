@@ -5,10 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
-import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.nio.ByteBuffer;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tokenizer.jinja.values;
 
-import io.llmc.tokenizer.jinja.Renderer;
-
 /// What goes wrong with a value; [Renderer] knows the line.
 public final class Refusal extends RuntimeException {
     public Refusal(String message) {

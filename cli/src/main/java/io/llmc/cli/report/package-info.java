@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Results as text and JSON.
+package io.llmc.cli.report;

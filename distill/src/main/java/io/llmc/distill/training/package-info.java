@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Losses, batches, the optimiser and the loop over them.
+package io.llmc.distill.training;
