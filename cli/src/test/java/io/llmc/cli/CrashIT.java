@@ -9,12 +9,14 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Commands that die at any call that changes a file: see [CrashRuns].
 ///
 /// `-Dllmc.crashes=all` lets every command die at every call; otherwise some do at some.
+@Tag("long")
 class CrashIT {
     private static final String SOURCE = "cli/src/test/cpp/crash.cpp";
 

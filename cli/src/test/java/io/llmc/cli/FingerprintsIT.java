@@ -16,12 +16,14 @@ import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.TestFactory;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Every method, layout and mode gives the bytes that it gave before: the commands of
 /// `testdata/fingerprints.txt`, computed with `--math portable`, and the sums of
 /// `testdata/fingerprints.sha256`, which `testdata/fingerprints --renew` writes.
+@Tag("long")
 class FingerprintsIT {
     private static final Path SUMS = Cli.TESTDATA.resolve("fingerprints.sha256");
     private static final Path CASES = Cli.TESTDATA.resolve("fingerprints.txt");

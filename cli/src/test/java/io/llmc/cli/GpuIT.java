@@ -22,10 +22,12 @@ import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Whole commands on a GPU, which is the stand-in driver's, beside the same commands on the CPU.
+@Tag("long")
 class GpuIT {
     private static final Path MODEL = Cli.TALE_LLAMA;
     private static final Path TEXT = MODEL.resolve("calibration.txt");

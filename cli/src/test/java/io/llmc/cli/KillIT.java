@@ -16,10 +16,12 @@ import java.util.Random;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// The whole program, killed without warning at random moments, by the operating system.
+@Tag("long")
 class KillIT {
     private static final int KILLS = 10;
     private static final long SEED = 20;

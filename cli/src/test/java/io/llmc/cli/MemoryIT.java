@@ -16,6 +16,7 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import java.util.zip.CRC32C;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,6 +24,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /// `--memory`: every command keeps it or says the least that works, and nothing depends on it. What
 /// a run takes is counted where it is taken, and a run that took more than its cap would stop.
+@Tag("long")
 class MemoryIT {
     private static final Pattern LEAST =
             Pattern.compile("--memory .* is too little: the least that works here is (\\d+)M;");

@@ -11,8 +11,10 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.gpu.driver.Natives;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 
 /// The contract of all backends, on the stand-in driver.
+@Tag("long")
 class CudaBackendTest extends BackendContract {
     @BeforeAll
     static void standIn() {

@@ -25,11 +25,13 @@ import jcuda.nvptxcompiler.JNvPTXCompiler;
 import jcuda.nvptxcompiler.nvPTXCompilerHandle;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
 /// The PTX that ships: made from the sources beside it, and good for every device that llmc
 /// supports.
+@Tag("long")
 class PtxTest {
     /// The compiler inside of JCuda's natives is that of CUDA 12.0, which knows no later ones:
     /// .ci/run assembles for those, and for the ones between.

@@ -33,10 +33,12 @@ import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Sequences that go through two devices, chunk by chunk, against one.
+@Tag("long")
 class TwoDevicesTest {
     private static final int LENGTH = 32;
     private static final int WINDOWS = 2 * 2048 / LENGTH + 3; // three chunks, the last one short

@@ -86,7 +86,7 @@ class NativesTest {
     @Test
     void whoAsksForCublasHearsThatItIsMissing() throws Exception {
         assertThat(run(driver(), dir.toString(), "CUBLAS"))
-                .contains("cuBLAS was not found", "LLMC_CUDA_LIBS", "--math");
+                .contains("cuBLAS was not found", "LLMC_CUDA_LIBS", "{math}");
     }
 
     @Test
