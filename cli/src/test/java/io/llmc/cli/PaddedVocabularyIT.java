@@ -20,6 +20,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -27,6 +28,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /// Models with one tokenizer whose tables have rows that no token has: what lies in those rows,
 /// here what would win every softmax, changes no figure and no weight.
+@Tag("long")
 class PaddedVocabularyIT {
     private static final int TOKENS = 1024;
     private static final int ROWS = 1088;

@@ -11,11 +11,13 @@ import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// A model's file becomes shorter while a process of its own has it mapped: that process ends by
 /// its own decision, and goes on when the file is back.
+@Tag("long")
 class TruncationIT {
     private static final int SECONDS = 120;
 

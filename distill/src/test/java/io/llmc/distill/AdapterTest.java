@@ -29,12 +29,14 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Adapters that are written as peft reads them.
+@Tag("long")
 class AdapterTest {
     private static final Path TEACHER = TestFiles.testdata().resolve("tale-llama");
     private static final Map<String, Object> LORA =

@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -23,6 +24,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Students whose linear layers are packed: what is dense beside them learns, or adapters do.
+@Tag("long")
 class PackedStudentTest {
     private static final Path TEACHER = TestFiles.testdata().resolve("tale-llama");
     private static final Map<String, Object> NORMS = Map.of("train", List.of("*norm*"));

@@ -27,10 +27,12 @@ import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.TestFactory;
 
 /// Products by the ways that the contract, which is run with our own kernels in F32, does not take.
+@Tag("long")
 class ProductPathsTest {
     private static final Set<Class<? extends Op>> PRODUCTS =
             Set.of(

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import static java.nio.file.StandardOpenOption.CREATE;
+import static java.nio.file.StandardOpenOption.WRITE;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -10,6 +13,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SymbolLookup;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
+import java.nio.channels.FileChannel;
+import java.nio.channels.FileLock;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -123,6 +128,12 @@ public final class StandIn {
         Path sources = module().resolve("src/test/cuda");
         try {
             Files.createDirectories(target);
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+        // Test classes that run side by side want the same one.
+        try (FileChannel channel = FileChannel.open(target.resolve("lock"), CREATE, WRITE);
+                FileLock _ = channel.lock()) {
             driver = target.resolve("libcuda.so.1");
             Path header = sources.resolve("emulator.hpp");
             compile(

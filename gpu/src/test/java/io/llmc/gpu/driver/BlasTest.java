@@ -17,10 +17,12 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Random;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /// JCublas2, pointed at a library of another major version than it asks for.
+@Tag("long")
 class BlasTest {
     @BeforeAll
     static void standIn() {

@@ -3,6 +3,7 @@ package io.llmc.backend;
 
 import io.llmc.backend.cpu.CpuBackend;
 import org.junit.jupiter.api.Nested;
+import org.junit.jupiter.api.Tag;
 
 class CpuBackendTest {
     @Nested
@@ -14,6 +15,7 @@ class CpuBackendTest {
     }
 
     @Nested
+    @Tag("long")
     class OneDnn extends BackendContract {
         @Override
         protected Backend open(int threads) {

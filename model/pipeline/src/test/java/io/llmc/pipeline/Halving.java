@@ -20,7 +20,7 @@ import java.util.SequencedMap;
 /// A method that halves weights: all that a sweep does around a method can be seen from it.
 ///
 /// @param heard receives `name block`
-record Halving(String name, boolean calibrates, Targets targets, List<String> heard)
+public record Halving(String name, boolean calibrates, Targets targets, List<String> heard)
         implements BlockPass {
     static final String TEXT = "calibration.txt";
 

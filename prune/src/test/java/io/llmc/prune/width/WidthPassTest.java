@@ -46,6 +46,7 @@ import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -54,6 +55,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Fewer channels and heads: shapes in every family, what may go without a trace, and the refit.
+@Tag("long")
 class WidthPassTest {
     private static final Path LLAMA = TestFiles.testdata().resolve("tiny-llama");
     private static final Path MIXTRAL = TestFiles.testdata().resolve("tiny-mixtral");

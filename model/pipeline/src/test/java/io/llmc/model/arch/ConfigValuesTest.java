@@ -30,6 +30,7 @@ import java.util.TreeSet;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -38,6 +39,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /// What becomes of configs with missing, odd and hostile values, and of models whose config and
 /// tensors disagree: transformers is the judge.
+@Tag("long")
 class ConfigValuesTest {
     private static final Backend CPU =
             new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
