@@ -4,12 +4,13 @@
 
     python3 bench/load_in_transformers.py DIR --ids ids.safetensors --against-logits logits.safetensors
 
-DIR is dense, compressed-tensors (pack-quantized) or GPTQ. Prints the largest absolute difference; the exit code is 1 if
+DIR is dense, compressed-tensors or GPTQ, of one grid or of several. Prints the largest absolute difference; the exit code is 1 if
 it is above --bound, or if transformers misses a tensor or finds one that it does not know. Needs the environment of
 bench/run. GPTQ directories are unpacked here, because the kernels that transformers takes for them want a GPU.
 """
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -33,11 +34,16 @@ def unpack_int32(packed, bits, axis):
     return ((packed[:, :, None] >> shifts[None, None, :]) & (2 ** bits - 1)).reshape(packed.shape[0], -1)
 
 
+def settings_of(stem, settings):
+    """A layer's own: the first rule of `dynamic` whose pattern begins its name wins, as in GPTQModel and vLLM."""
+    for pattern, rule in (settings.get("dynamic") or {}).items():
+        if not pattern.startswith("-:") and re.match(pattern.removeprefix("+:"), stem):
+            return settings | rule
+    return settings
+
+
 def gptq_to_dense(folder, out, settings):
     """Writes a GPTQ directory (v1: zero points stored less one, or v2: as they are) as dense float32 weights."""
-    bits = settings["bits"]
-    if bits not in (2, 4, 8):
-        raise SystemExit(f"{bits} bits: this check unpacks 2, 4 and 8 bits only")
     shift = 0 if settings.get("checkpoint_format") == "gptq_v2" else 1
     tensors = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -46,6 +52,9 @@ def gptq_to_dense(folder, out, settings):
     for name, value in tensors.items():
         stem, _, kind = name.rpartition(".")
         if kind == "qweight":  # [in/8, out]; scales [groups, out]; qzeros [groups, out/8]
+            bits = settings_of(stem, settings)["bits"]
+            if bits not in (2, 4, 8):
+                raise SystemExit(f"{stem} in {bits} bits: this check unpacks 2, 4 and 8 bits only")
             q = unpack_int32(value, bits, axis=0)
             zero = unpack_int32(tensors[f"{stem}.qzeros"], bits, axis=1) + shift
             scale = tensors[f"{stem}.scales"].float()
