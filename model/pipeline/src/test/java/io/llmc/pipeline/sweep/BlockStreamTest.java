@@ -116,8 +116,7 @@ class BlockStreamTest {
     }
 
     private BlockStream stream(List<BlockPass> passes, List<BlockStream.Listener> listeners) {
-        OutputPlan plan =
-                new OutputPlan(checkpoint, model.spec(), passes, Layouts.named("dense"));
+        OutputPlan plan = new OutputPlan(checkpoint, model.spec(), passes, Layouts.named("dense"));
         return new BlockStream(model, plan, passes, states, listeners, dir.resolve("inputs.bin"));
     }
 
@@ -133,10 +132,11 @@ class BlockStreamTest {
                     var block = model.block(i, reader, arena);
                     for (Linear layer : block.linears()) {
                         Weight w = layer.weight();
-                        Tensor values = new Desk(backend, arena).allocate(DType.F32, w.outFeatures(), w.inFeatures());
+                        Tensor values =
+                                new Desk(backend, arena)
+                                        .allocate(DType.F32, w.outFeatures(), w.inFeatures());
                         backend.run(
-                                new ForwardOp.Scale(
-                                        values, ((Weight.Dense) w).values(), factor));
+                                new ForwardOp.Scale(values, ((Weight.Dense) w).values(), factor));
                         layer.replace(new Weight.Dense(values));
                     }
                     plain.prepare(block);
