@@ -50,6 +50,7 @@ class BlockStreamTest {
     private HiddenStates states;
 
     @BeforeEach
+    @SuppressWarnings("MustBeClosed") // closed by close()
     void open() {
         model = new LanguageModel(checkpoint, Architectures.specOf(checkpoint), backend);
         Windows windows = Windows.of(new Random(5).ints(64, 0, 200).toArray(), 16);
