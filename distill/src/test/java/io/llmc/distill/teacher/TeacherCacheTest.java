@@ -34,6 +34,7 @@ import java.util.Random;
 import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -42,6 +43,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 
 /// A teacher's predictions on disk: what is read is what was written, and a student learns from it
 /// what it would have learnt from the teacher.
+@Tag("long")
 class TeacherCacheTest {
     private static final Path TEACHER = TestFiles.testdata().resolve("tale-llama");
 

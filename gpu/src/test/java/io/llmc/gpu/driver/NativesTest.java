@@ -17,11 +17,13 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.zip.ZipFile;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// Libraries that are there, and those that are not. Each in a process of its own: a process loads
 /// a library once.
+@Tag("long")
 class NativesTest {
     @TempDir private Path dir;
 
