@@ -40,6 +40,22 @@ class SchemesIT {
         return Files.writeString(dir.resolve("recipe.yaml"), text);
     }
 
+    @Test
+    void plainWeightsThatLoseTheRoundingOfInputsSaySo() {
+        Cli cli =
+                Cli.run(
+                        "quantize",
+                        Cli.TINY_LLAMA,
+                        "-o",
+                        out(),
+                        "--method=rtn",
+                        "--scheme=fp8-dynamic",
+                        "--layout=dense",
+                        "--dry-run");
+        assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.OK);
+        assertThat(cli.out() + cli.err()).contains("say nothing of inputs: those of 14 layers");
+    }
+
     private Path out() {
         return dir.resolve("out");
     }

@@ -17,6 +17,7 @@ import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -78,12 +79,21 @@ public record UnpackPass() implements ModelPass {
 
     @Override
     public Optional<String> note(Checkpoint source) {
-        int packed = source.packedLinears().size();
-        return packed == 0
-                ? Optional.empty()
-                : Optional.of(
-                        "%d packed layers are written as the plain values that they stand for; what rounding lost does not come back"
-                                .formatted(packed));
+        Set<String> packed = source.packedLinears();
+        if (packed.isEmpty()) {
+            return Optional.empty();
+        }
+        String note =
+                "%d packed layers are written as the plain values that they stand for; what rounding lost does not come back"
+                        .formatted(packed.size());
+        long rounded =
+                packed.stream()
+                        .filter(l -> source.scheme(l).flatMap(Scheme::inputs).isPresent())
+                        .count();
+        return Optional.of(
+                rounded == 0
+                        ? note
+                        : note + ", and the inputs of %d are no longer rounded".formatted(rounded));
     }
 
     @Override

@@ -85,6 +85,9 @@ final class OutputPlan {
         notes.addAll(Consumers.split(target(), quantPlan().schemes().byLinear()));
         notes.addAll(layout.check(quantPlan()));
         notes.addAll(Consumers.heads(source(), target()));
+        if (!layout.packs()) {
+            noteInputs();
+        }
     }
 
     /// What a tensor belongs to.
@@ -221,7 +224,20 @@ final class OutputPlan {
                 .anyMatch(p -> passes.get(p).equals(pass) && selected.get(p).contains(linear));
     }
 
-    /// What a user should know before any work.
+    /// What a user should know before any work. Plain weights have no place for what a scheme does
+    /// to the inputs.
+    private void noteInputs() {
+        long rounded =
+                modules.values().stream()
+                        .filter(m -> m.scheme().flatMap(Scheme::inputs).isPresent())
+                        .count();
+        if (rounded > 0) {
+            notes.add(
+                    "%s weights say nothing of inputs: those of %d layers will not be rounded"
+                            .formatted(layout.name(), rounded));
+        }
+    }
+
     List<String> notes() {
         return List.copyOf(notes);
     }
