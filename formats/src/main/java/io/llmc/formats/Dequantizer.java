@@ -65,26 +65,27 @@ public final class Dequantizer {
         }
     }
 
-    /// `out[o,i] = round(value(code[o,i]) * scale[tile])`, rounded to the type of the scales, then
-    /// to that of `out`.
+    /// `out[o,i] = round(value(code[o,i]) * scale[tile])`, rounded to [Weight.Scaled#valueType],
+    /// then to the type of `out`.
     ///
     /// @param out F32, F16 or BF16 `[out, in]`
     public static void dequantize(Tensor out, Weight.Scaled w) {
         int in = Math.toIntExact(w.inFeatures());
         long height = w.grid().tiles().height(w.outFeatures());
         long width = w.grid().tiles().width(in);
+        boolean halves = w.grid().codes().bits() == 4;
         MemorySegment codes = w.codes().bytes();
-        MemorySegment scales = w.scales().bytes();
         float[] value = new float[in];
         for (long o = 0; o < w.outFeatures(); o++) {
             long tile = o / height * w.scales().cols();
             for (int i = 0; i < in; i++) {
-                float scale = Floats.get(scales, w.scales().dtype(), tile + i / width);
+                long at = o * in + i;
+                int code = codes.get(ValueLayout.JAVA_BYTE, halves ? at / 2 : at);
                 value[i] =
-                        w.grid().codes().value(codes.get(ValueLayout.JAVA_BYTE, o * in + i))
-                                * scale;
+                        w.grid().codes().value(halves && i % 2 == 1 ? code >>> 4 : code)
+                                * w.scale(tile + i / width);
             }
-            round(value, w.scales().dtype());
+            round(value, w.valueType());
             store(out, o, value);
         }
     }

@@ -58,14 +58,16 @@ public sealed interface Codes {
     /// Small floats; a code is their bit pattern.
     ///
     /// @param type F8_E4M3: no infinities, 448 the largest (Micikevicius et al., 2022, arXiv
-    ///   2209.05433)
+    ///   2209.05433); or F4, which is E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives (OCP
+    ///   Microscaling Formats v1.0, 2023)
     record Floats(DType type) implements Codes {
         public static final Floats E4M3 = new Floats(DType.F8_E4M3);
+        public static final Floats E2M1 = new Floats(DType.F4);
 
-        private static final float LARGEST = 448;
+        private static final float[] E2M1_VALUES = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
 
         public Floats {
-            if (type != DType.F8_E4M3) {
+            if (type != DType.F8_E4M3 && type != DType.F4) {
                 throw new IllegalArgumentException("no codes of type " + type);
             }
         }
@@ -77,11 +79,15 @@ public sealed interface Codes {
 
         @Override
         public float reach() {
-            return LARGEST;
+            return type == DType.F4 ? 6 : 448;
         }
 
-        /// @param code a byte; NaN for 0x7f and 0xff
+        /// @param code the bit pattern; NaN for 0x7f and 0xff of F8_E4M3
         public float value(int code) {
+            if (type == DType.F4) {
+                float value = E2M1_VALUES[code & 7];
+                return (code & 8) == 0 ? value : -value;
+            }
             int magnitude = code & 0x7f;
             float value;
             if (magnitude == 0x7f) {
@@ -95,14 +101,34 @@ public sealed interface Codes {
             return (code & 0x80) == 0 ? value : -value;
         }
 
-        /// The code of the nearest number, half to even; beyond 448 that of 448.
+        /// The code of the nearest number, half to even; beyond the largest that of the largest.
+        /// NaN has one in F8_E4M3 only, and is 0 in F4.
         public int code(float x) {
+            return type == DType.F4 ? e2m1(x) : e4m3(x);
+        }
+
+        private static int e2m1(float x) {
+            int sign = Float.floatToRawIntBits(x) >>> 28 & 8;
+            float magnitude = Math.abs(x);
+            // Half way between neighbours; a tie goes to the code that is even.
+            int code = 0;
+            while (code < 7) {
+                float half = (E2M1_VALUES[code] + E2M1_VALUES[code + 1]) / 2;
+                if (!(magnitude > half || magnitude == half && (code & 1) == 1)) {
+                    break;
+                }
+                code++;
+            }
+            return sign | code;
+        }
+
+        private static int e4m3(float x) {
             int sign = Float.floatToRawIntBits(x) >>> 24 & 0x80;
             float magnitude = Math.abs(x);
             if (Float.isNaN(x)) {
                 return sign | 0x7f;
             }
-            if (magnitude >= LARGEST) {
+            if (magnitude >= 448) {
                 return sign | 0x7e;
             }
             if (magnitude < 0x1p-6f) {

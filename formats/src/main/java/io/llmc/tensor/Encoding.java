@@ -17,8 +17,13 @@ public sealed interface Encoding {
         }
     }
 
-    /// Codes with a scale for each tile. In which type scales are stored is for a layout to say.
-    record Grid<C extends Codes>(C codes, Tiles tiles) implements Encoding {
+    /// Codes with a scale for each tile.
+    record Grid<C extends Codes>(C codes, Tiles tiles, ScaleKind scales) implements Encoding {
+        /// With scales that are [ScaleKind#FLOAT].
+        public Grid(C codes, Tiles tiles) {
+            this(codes, tiles, ScaleKind.FLOAT);
+        }
+
         @Override
         public String describe() {
             return switch (codes) {
@@ -28,7 +33,15 @@ public sealed interface Encoding {
                                         bits,
                                         tiles.describe(),
                                         symmetric ? "symmetric" : "asymmetric");
-                case Codes.Floats(DType type) -> type + ", " + tiles.describe();
+                case Codes.Floats(DType type) ->
+                        type
+                                + ", "
+                                + tiles.describe()
+                                + switch (scales) {
+                                    case FLOAT -> "";
+                                    case POWER -> ", powers of two as scales";
+                                    case NESTED -> ", F8_E4M3 scales";
+                                };
             };
         }
     }

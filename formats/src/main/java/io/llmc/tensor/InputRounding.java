@@ -1,19 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tensor;
 
+import java.util.Objects;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 
-/// How one layer's inputs are rounded, with what a static scheme needs for it.
+/// How one layer's inputs are rounded, with the numbers that a [calibrated][
+/// ActivationScheme#calibrated] scheme needs for it.
 ///
-/// @param scale F32, F16 or BF16 `[1]`; null where the scheme is dynamic
-public record InputRounding(ActivationScheme scheme, Tensor scale) {
-    /// Rounding whose scales are made of the inputs at hand.
-    public static InputRounding dynamic(ActivationScheme scheme) {
-        return new InputRounding(scheme, null);
+/// @param scale F32, F16 or BF16 `[1]`: the static scale, or what nested scales are divided by;
+///   null where the scheme needs none
+/// @param zero I8 `[1]`, the static zero point of asymmetric codes, counted from -128; null where
+///   there is none
+public record InputRounding(ActivationScheme scheme, Tensor scale, Tensor zero) {
+    /// Of symmetric codes.
+    public InputRounding(ActivationScheme scheme, Tensor scale) {
+        this(scheme, scale, null);
     }
 
-    /// The same with a copy of its scale elsewhere.
+    /// Rounding whose scales are made of the inputs at hand.
+    public static InputRounding dynamic(ActivationScheme scheme) {
+        return new InputRounding(scheme, null, null);
+    }
+
+    public Stream<Tensor> tensors() {
+        return Stream.of(scale, zero).filter(Objects::nonNull);
+    }
+
+    /// The same with a copy of its numbers elsewhere.
     public InputRounding with(UnaryOperator<Tensor> f) {
-        return scale == null ? this : new InputRounding(scheme, f.apply(scale));
+        return new InputRounding(
+                scheme, scale == null ? null : f.apply(scale), zero == null ? null : f.apply(zero));
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.tensor;
 
+import java.lang.foreign.ValueLayout;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
@@ -157,24 +158,45 @@ public sealed interface Weight {
         }
     }
 
-    /// Small floats with a scale a tile: `w[o,i] = round(value(code[o,i]) * scale[tile])`, where
-    /// `round` goes to the dtype of the scales.
+    /// Small floats with a scale a tile: `w[o,i] = round(value(code[o,i]) * scale[tile])`. `round`
+    /// goes to the dtype of the scales where they are plain floats, else to BF16, as readers of
+    /// such files compute.
     ///
-    /// @param codes of the grid's float type, `[out, in]`
-    /// @param scales F32, F16 or BF16, one a tile: `[out, 1]` for a scale a row, `[1, 1]` for one
-    record Scaled(Encoding.Grid<Codes.Floats> grid, Tensor codes, Tensor scales) implements Weight {
+    /// @param codes F8_E4M3 `[out, in]`; of F4 two to a byte, U8 `[out, in/2]`, the first in the
+    ///   lower half
+    /// @param scales one a tile, `[out, 1]` for a scale a row, `[1, 1]` for one: F32, F16 or BF16;
+    ///   U8 for [ScaleKind#POWER]; F8_E4M3 for [ScaleKind#NESTED]
+    /// @param global what nested scales are divided by, F32 `[1]`; null for others
+    record Scaled(Encoding.Grid<Codes.Floats> grid, Tensor codes, Tensor scales, Tensor global)
+            implements Weight {
         public Scaled {
+            boolean packed = grid.codes().type() == DType.F4;
+            long in = packed ? 2 * codes.cols() : codes.cols();
+            boolean typed =
+                    switch (grid.scales()) {
+                        case FLOAT -> scales.dtype().isFloat() && global == null;
+                        case POWER -> scales.dtype() == DType.U8 && global == null;
+                        case NESTED ->
+                                scales.dtype() == DType.F8_E4M3
+                                        && global != null
+                                        && global.dtype() == DType.F32
+                                        && global.isVector(1);
+                    };
             boolean fits =
-                    codes.dtype() == grid.codes().type()
+                    codes.dtype() == (packed ? DType.U8 : grid.codes().type())
                             && codes.shape().rank() == 2
-                            && scales.dtype().isFloat()
-                            && scales.is(
-                                    grid.tiles().down(codes.rows()),
-                                    grid.tiles().across(codes.cols()));
+                            && typed
+                            && scales.is(grid.tiles().down(codes.rows()), grid.tiles().across(in));
             if (!fits) {
                 throw new IllegalArgumentException(
-                        "%s does not fit codes %s, scales %s".formatted(grid, codes, scales));
+                        "%s does not fit codes %s, scales %s, global scale %s"
+                                .formatted(grid, codes, scales, global));
             }
+        }
+
+        /// Of scales that are no nested ones.
+        public Scaled(Encoding.Grid<Codes.Floats> grid, Tensor codes, Tensor scales) {
+            this(grid, codes, scales, null);
         }
 
         @Override
@@ -184,7 +206,7 @@ public sealed interface Weight {
 
         @Override
         public long inFeatures() {
-            return codes.cols();
+            return grid.codes().type() == DType.F4 ? 2 * codes.cols() : codes.cols();
         }
 
         @Override
@@ -194,17 +216,30 @@ public sealed interface Weight {
 
         @Override
         public DType valueType() {
-            return scales.dtype();
+            return grid.scales() == ScaleKind.FLOAT ? scales.dtype() : DType.BF16;
+        }
+
+        /// The scale of a tile, counted row by row; the tensors must be in memory of the host.
+        public float scale(long tile) {
+            return switch (grid.scales()) {
+                case FLOAT -> Floats.get(scales.bytes(), scales.dtype(), tile);
+                case POWER ->
+                        ScaleKind.power(scales.bytes().get(ValueLayout.JAVA_BYTE, tile) & 0xff);
+                case NESTED ->
+                        Codes.Floats.E4M3.value(scales.bytes().get(ValueLayout.JAVA_BYTE, tile))
+                                / Floats.get(global.bytes(), DType.F32, 0);
+            };
         }
 
         @Override
         public Stream<Tensor> tensors() {
-            return Stream.of(codes, scales);
+            return global == null ? Stream.of(codes, scales) : Stream.of(codes, scales, global);
         }
 
         @Override
         public Weight with(UnaryOperator<Tensor> f) {
-            return new Scaled(grid, f.apply(codes), f.apply(scales));
+            return new Scaled(
+                    grid, f.apply(codes), f.apply(scales), global == null ? null : f.apply(global));
         }
 
         @Override
@@ -212,7 +247,8 @@ public sealed interface Weight {
             return new Scaled(
                     grid,
                     codes.rows(0, rows),
-                    scales.rows(0, Math.min(scales.rows(), grid.tiles().down(rows))));
+                    scales.rows(0, Math.min(scales.rows(), grid.tiles().down(rows))),
+                    global);
         }
     }
 

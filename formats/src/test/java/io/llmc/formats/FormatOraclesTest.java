@@ -163,12 +163,17 @@ class FormatOraclesTest {
                 assertThat(infos(tensors))
                         .containsExactlyElementsOf(
                                 layout.plan(
-                                        linear,
-                                        w.outFeatures(),
-                                        w.inFeatures(),
-                                        new GridSpec<>(
-                                                (Encoding.Grid<?>) w.encoding(), scaleType(w), 0),
-                                        w instanceof Weight.Grouped g && g.groupIndex() != null));
+                                        LayerPlan.of(
+                                                        linear,
+                                                        w.outFeatures(),
+                                                        w.inFeatures(),
+                                                        new GridSpec<>(
+                                                                (Encoding.Grid<?>) w.encoding(),
+                                                                scaleType(w),
+                                                                0))
+                                                .withGroupIndex(
+                                                        w instanceof Weight.Grouped g
+                                                                && g.groupIndex() != null)));
                 assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
                 tensors.forEach((tensor, written) -> {
                     if (!relaid || !tensor.endsWith("weight_packed")) {

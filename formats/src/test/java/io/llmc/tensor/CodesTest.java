@@ -67,4 +67,32 @@ final class CodesTest {
         assertThat(four.nearest(2.5f)).isEqualTo(2);
         assertThat(four.value(15, 8)).isEqualTo(7);
     }
+
+    @Test
+    void fourBitFloatsRoundToTheNearestAndHalfToEven() {
+        Codes.Floats e2m1 = Codes.Floats.E2M1;
+        float[] values = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+        for (int code = 0; code < 16; code++) {
+            assertThat(e2m1.value(code)).isEqualTo(code < 8 ? values[code] : -values[code - 8]);
+            assertThat(e2m1.code(e2m1.value(code))).isEqualTo(code);
+        }
+        for (int code = 0; code < 7; code++) {
+            float half = (values[code] + values[code + 1]) / 2;
+            int even = code + code % 2;
+            assertThat(e2m1.code(half)).isEqualTo(even);
+            assertThat(e2m1.code(-half)).isEqualTo(even | 8);
+            assertThat(e2m1.code(Math.nextDown(half))).isEqualTo(code);
+            assertThat(e2m1.code(Math.nextUp(half))).isEqualTo(code + 1);
+        }
+        assertThat(e2m1.nearest(Float.POSITIVE_INFINITY)).isEqualTo(6);
+        assertThat(e2m1.nearest(-7)).isEqualTo(-6);
+    }
+
+    @Test
+    void powersAreTheFloatsWithThatExponent() {
+        for (int e = 0; e < 255; e++) {
+            assertThat((double) ScaleKind.power(e)).isEqualTo(Math.pow(2, e - 127));
+        }
+        assertThat(ScaleKind.power(255)).isNaN();
+    }
 }

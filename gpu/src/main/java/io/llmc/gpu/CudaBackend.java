@@ -106,8 +106,8 @@ public final class CudaBackend implements Backend {
                     rows.accumulateRows(sum, x, index, weights, factor);
             case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
-            case ForwardOp.RoundActivations(var out, var x, var scale, var scheme) ->
-                    quant.roundActivations(out, x, scale, scheme.tiles());
+            case ForwardOp.RoundActivations(var out, var x, var rounding) ->
+                    quant.roundActivations(out, x, rounding);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.matmulInput(dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);

@@ -6,6 +6,7 @@ import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -109,7 +110,9 @@ final class QuantKernels {
                 op.spec().codes().maxCode());
     }
 
-    void roundActivations(Tensor out, Tensor x, Tensor scale, Tiles tiles) {
+    void roundActivations(Tensor out, Tensor x, InputRounding rounding) {
+        Tensor scale = rounding.scale();
+        Tiles tiles = rounding.scheme().tiles();
         int cols = Math.toIntExact(x.cols());
         int width = Math.toIntExact(Math.min(cols, tiles.width(cols)));
         int across = Math.ceilDiv(cols, width);

@@ -16,6 +16,7 @@ import io.llmc.tensor.Buffer;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
@@ -274,8 +275,9 @@ final class Workload {
                                 new ForwardOp.RoundActivations(
                                         o.f32(tokens, hidden),
                                         o.f32(tokens, hidden),
-                                        null,
-                                        new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true))),
+                                        InputRounding.dynamic(
+                                                new ActivationScheme(
+                                                        Codes.Floats.E4M3, Tiles.ROW, true)))),
                 entry(
                         "AddRow",
                         ForwardOp.AddRow.class,

@@ -14,6 +14,7 @@ import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -130,7 +131,8 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
     /// @return squared error over squared weights
     private double round(BlockScope scope, Linear layer) {
         if (!(layer.weight() instanceof Weight.Dense dense
-                && scheme.weights() instanceof Encoding.Grid<?>(Codes codes, Tiles tiles))) {
+                && scheme.weights()
+                        instanceof Encoding.Grid<?>(Codes codes, Tiles tiles, ScaleKind scales))) {
             throw new IllegalArgumentException(layer.name() + " is already on a grid");
         }
         return switch (codes) {
@@ -139,7 +141,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                         RtnMath.quantize(
                                 scope.desk(),
                                 dense,
-                                scope.grid(layer, new Encoding.Grid<>(ints, tiles)),
+                                scope.grid(layer, new Encoding.Grid<>(ints, tiles, scales)),
                                 clip == Clip.MSE ? search : null,
                                 false);
                 scope.replace(layer, result.weight());
@@ -150,7 +152,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                         FloatMath.quantize(
                                 scope.desk(),
                                 dense,
-                                scope.grid(layer, new Encoding.Grid<>(floats, tiles)));
+                                scope.grid(layer, new Encoding.Grid<>(floats, tiles, scales)));
                 scope.replace(layer, result.weight());
                 yield result.error();
             }

@@ -11,6 +11,7 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.SweepPlan.Module;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.ArrayList;
@@ -163,7 +164,7 @@ public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> nee
 
     private static Map<String, Object> json(Scheme scheme) {
         Map<String, Object> json = new LinkedHashMap<>();
-        if (scheme.weights() instanceof Encoding.Grid<?>(Codes codes, Tiles tiles)) {
+        if (scheme.weights() instanceof Encoding.Grid<?>(Codes codes, Tiles tiles, ScaleKind _)) {
             json.put("bits", codes.bits());
             json.put("group_size", tiles.cols());
             switch (codes) {

@@ -3,6 +3,7 @@ package io.llmc.formats.checkpoint;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.Codes;
@@ -125,25 +126,10 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
-    public List<TensorInfo> plan(
-            String linear, long out, long in, GridSpec<?> spec, boolean groupIndex) {
-        Encoding.Grid<?> grid = spec.grid();
-        return switch (grid.codes()) {
-            case Codes.Ints ints ->
-                    PackQuantized.plan(
-                            linear,
-                            out,
-                            in,
-                            new Encoding.Grid<>(ints, grid.tiles()),
-                            spec.scaleType(),
-                            groupIndex);
-            case Codes.Floats floats ->
-                    FloatQuantized.plan(
-                            linear,
-                            out,
-                            in,
-                            new Encoding.Grid<>(floats, grid.tiles()),
-                            spec.scaleType());
+    public List<TensorInfo> plan(LayerPlan layer) {
+        return switch (layer.codes()) {
+            case Codes.Ints codes -> PackQuantized.plan(layer, codes);
+            case Codes.Floats _ -> FloatQuantized.plan(layer);
         };
     }
 

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -74,9 +75,13 @@ final class DenseLayout implements WeightLayout {
     }
 
     @Override
-    public List<TensorInfo> plan(
-            String linear, long out, long in, GridSpec<?> grid, boolean groupIndex) {
-        return List.of(TensorInfo.of(linear + WEIGHT, grid.scaleType(), out, in));
+    public List<TensorInfo> plan(LayerPlan layer) {
+        return List.of(
+                TensorInfo.of(
+                        layer.linear() + WEIGHT,
+                        layer.grid().scaleType(),
+                        layer.out(),
+                        layer.in()));
     }
 
     @Override

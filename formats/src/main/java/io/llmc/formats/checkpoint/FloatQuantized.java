@@ -2,6 +2,7 @@
 package io.llmc.formats.checkpoint;
 
 import io.llmc.formats.FormatException;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -66,15 +67,20 @@ final class FloatQuantized {
                 .reshape(down, across);
     }
 
-    static List<TensorInfo> plan(
-            String linear, long out, long in, Encoding.Grid<Codes.Floats> grid, DType scaleType) {
-        Tiles tiles = grid.tiles();
+    static List<TensorInfo> plan(LayerPlan layer) {
+        Tiles tiles = layer.tiles();
+        String linear = layer.linear();
+        DType scales = layer.grid().scaleType();
+        DType codes = ((Codes.Floats) layer.codes()).type();
         return List.of(
-                TensorInfo.of(linear + CODES, grid.codes().type(), out, in),
+                TensorInfo.of(linear + CODES, codes, layer.out(), layer.in()),
                 tiles.equals(Tiles.TENSOR)
-                        ? TensorInfo.of(linear + SCALE, scaleType, 1)
+                        ? TensorInfo.of(linear + SCALE, scales, 1)
                         : TensorInfo.of(
-                                linear + SCALE, scaleType, tiles.down(out), tiles.across(in)));
+                                linear + SCALE,
+                                scales,
+                                tiles.down(layer.out()),
+                                tiles.across(layer.in())));
     }
 
     static SequencedMap<String, Tensor> encode(

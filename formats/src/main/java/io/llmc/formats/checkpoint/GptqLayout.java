@@ -7,6 +7,7 @@ import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.Json;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.Codes;
@@ -286,18 +287,18 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
-    public List<TensorInfo> plan(
-            String linear, long out, long in, GridSpec<?> spec, boolean groupIndex) {
-        if (!(spec.grid().codes() instanceof Codes.Ints codes)) {
-            throw cannotSay(linear, spec.grid().describe());
+    public List<TensorInfo> plan(LayerPlan layer) {
+        String linear = layer.linear();
+        if (!(layer.codes() instanceof Codes.Ints codes)) {
+            throw cannotSay(linear, layer.grid().grid().describe());
         }
-        requireWholeWords(linear, out, in, codes);
-        long groups = spec.grid().tiles().across(in);
+        requireWholeWords(linear, layer.out(), layer.in(), codes);
+        long groups = layer.tiles().across(layer.in());
         return List.of(
-                TensorInfo.of(linear + CODES, DType.I32, codes.words(in), out),
-                TensorInfo.of(linear + ZEROS, DType.I32, groups, codes.words(out)),
-                TensorInfo.of(linear + SCALES, spec.scaleType(), groups, out),
-                TensorInfo.of(linear + INDEX, DType.I32, in));
+                TensorInfo.of(linear + CODES, DType.I32, codes.words(layer.in()), layer.out()),
+                TensorInfo.of(linear + ZEROS, DType.I32, groups, codes.words(layer.out())),
+                TensorInfo.of(linear + SCALES, layer.grid().scaleType(), groups, layer.out()),
+                TensorInfo.of(linear + INDEX, DType.I32, layer.in()));
     }
 
     private void requireWholeWords(String linear, long out, long in, Codes.Ints codes) {

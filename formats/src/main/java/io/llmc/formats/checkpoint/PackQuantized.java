@@ -4,6 +4,7 @@ package io.llmc.formats.checkpoint;
 import io.llmc.formats.BitStream;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -235,23 +236,19 @@ final class PackQuantized {
         return zeros;
     }
 
-    static List<TensorInfo> plan(
-            String linear,
-            long out,
-            long in,
-            Encoding.Grid<Codes.Ints> spec,
-            DType dtype,
-            boolean groupIndex) {
-        long groups = spec.tiles().across(in);
+    static List<TensorInfo> plan(LayerPlan layer, Codes.Ints codes) {
+        String linear = layer.linear();
+        long groups = layer.tiles().across(layer.in());
+        DType scales = layer.grid().scaleType();
         List<TensorInfo> plan = new ArrayList<>();
-        plan.add(TensorInfo.of(linear + PACKED, DType.I32, out, spec.codes().words(in)));
-        plan.add(TensorInfo.of(linear + SCALE, dtype, out, groups));
-        if (!spec.codes().symmetric()) {
-            plan.add(TensorInfo.of(linear + ZERO, DType.I32, spec.codes().words(out), groups));
+        plan.add(TensorInfo.of(linear + PACKED, DType.I32, layer.out(), codes.words(layer.in())));
+        plan.add(TensorInfo.of(linear + SCALE, scales, layer.out(), groups));
+        if (!codes.symmetric()) {
+            plan.add(TensorInfo.of(linear + ZERO, DType.I32, codes.words(layer.out()), groups));
         }
         plan.add(TensorInfo.of(linear + SHAPE, DType.I64, 2));
-        if (groupIndex) {
-            plan.add(TensorInfo.of(linear + INDEX, DType.I32, in));
+        if (layer.groupIndex()) {
+            plan.add(TensorInfo.of(linear + INDEX, DType.I32, layer.in()));
         }
         return List.copyOf(plan);
     }

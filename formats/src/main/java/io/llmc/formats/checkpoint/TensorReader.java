@@ -8,6 +8,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -116,6 +117,13 @@ public final class TensorReader implements AutoCloseable {
     /// @throws UserException where it is quantized in a way that llmc does not read
     public Weight weight(String linear) {
         return layout(linear).decode(this, linear);
+    }
+
+    /// How a linear layer's inputs are rounded; empty where they stay as they are.
+    ///
+    /// @throws FormatException where numbers that this needs are missing or make no sense
+    public Optional<InputRounding> rounding(String linear) {
+        return layout(linear).rounding(this, linear);
     }
 
     /// As [#weight], of which only what is small is read: good for a look before any work.

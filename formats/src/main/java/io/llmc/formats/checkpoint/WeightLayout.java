@@ -4,16 +4,20 @@ package io.llmc.formats.checkpoint;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -56,12 +60,21 @@ public interface WeightLayout {
     /// @throws UserException where this layout cannot say it
     List<String> check(QuantPlan plan);
 
+    /// How the inputs of a layer that is packed are rounded, with the numbers that the file has for
+    /// it.
+    ///
+    /// @throws FormatException where these are missing or make no sense
+    default Optional<InputRounding> rounding(TensorReader reader, String linear) {
+        return reader.checkpoint()
+                .scheme(linear)
+                .flatMap(Scheme::inputs)
+                .map(InputRounding::dynamic);
+    }
+
     /// What [#encode] will produce, known before any weight is read.
     ///
-    /// @param grid as [#grid] gave it
-    /// @param groupIndex whether inputs are assigned to groups one by one
     /// @throws UserException where a weight of these sizes cannot be spelled this way
-    List<TensorInfo> plan(String linear, long out, long in, GridSpec<?> grid, boolean groupIndex);
+    List<TensorInfo> plan(LayerPlan layer);
 
     /// Names to host tensors, exactly as planned with `dtype`, to which scales or dense values are
     /// rounded where they have another. Tensors may be those of `weight` where the bytes are equal.
@@ -69,6 +82,15 @@ public interface WeightLayout {
     /// @throws UserException where the weight cannot be spelled this way
     SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory);
+
+    /// What a layer's rounded inputs need beside its weight; nothing where their scales are made of
+    /// the inputs at hand.
+    ///
+    /// @param rounding in host memory
+    default SequencedMap<String, Tensor> encode(
+            String linear, InputRounding rounding, SegmentAllocator memory) {
+        return new LinkedHashMap<>();
+    }
 
     /// As [#encode(String, Weight, DType, SegmentAllocator)] with the type that the scales, or the
     /// dense values, have.

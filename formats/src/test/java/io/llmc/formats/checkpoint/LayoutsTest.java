@@ -11,6 +11,7 @@ import io.llmc.formats.Fixture;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.Json;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.Solver;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
@@ -116,11 +117,12 @@ class LayoutsTest {
                                                 e.getValue().shape())))
                 .containsExactlyElementsOf(
                         layout.plan(
-                                LINEAR,
-                                c.out,
-                                c.in,
-                                new GridSpec<>(c.spec, c.scales, 0),
-                                c.groupIndex));
+                                LayerPlan.of(
+                                                LINEAR,
+                                                c.out,
+                                                c.in,
+                                                new GridSpec<>(c.spec, c.scales, 0))
+                                        .withGroupIndex(c.groupIndex)));
         save(layout, summary(c.spec, c.groupIndex, "lm_head"), tensors);
         try (Checkpoint checkpoint = Checkpoint.open(directory);
                 TensorReader r = checkpoint.reader()) {
@@ -172,7 +174,7 @@ class LayoutsTest {
         Weight.Grouped w = weight(c);
         WeightLayout layout = Layouts.named("dense");
         var tensors = layout.encode(LINEAR, w, dtype, memory);
-        assertThat(layout.plan(LINEAR, 5, 40, new GridSpec<>(c.spec, dtype, 0), false))
+        assertThat(layout.plan(LayerPlan.of(LINEAR, 5, 40, new GridSpec<>(c.spec, dtype, 0))))
                 .containsExactly(TensorInfo.of(LINEAR + ".weight", dtype, 5, 40));
         save(layout, summary(c.spec, false), tensors);
         Tensor exact = Dequantizer.values(w, DType.F32, memory);
@@ -285,9 +287,9 @@ class LayoutsTest {
         WeightLayout gptq = Layouts.named("gptq");
         var target = new GridSpec<>(spec, DType.F16, 0);
         int multiple = Map.of(2, 16, 3, 32, 4, 8, 8, 4).get(bits);
-        assertThat(gptq.plan(LINEAR, multiple, multiple, target, false)).hasSize(4);
+        assertThat(gptq.plan(LayerPlan.of(LINEAR, multiple, multiple, target))).hasSize(4);
         for (int[] size : new int[][] {{multiple + 1, multiple}, {multiple, multiple - 1}}) {
-            assertThatThrownBy(() -> gptq.plan(LINEAR, size[0], size[1], target, false))
+            assertThatThrownBy(() -> gptq.plan(LayerPlan.of(LINEAR, size[0], size[1], target)))
                     .isInstanceOf(UserException.class)
                     .hasMessageContainingAll(LINEAR, "multiples of " + multiple);
             Weight.Grouped w =

@@ -8,6 +8,8 @@ import static io.llmc.backend.Shapes.some;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -358,13 +360,12 @@ public sealed interface ForwardOp extends Op {
     /// scale)`, in F32. The tape passes gradients straight through (Bengio et al.: Estimating or
     /// Propagating Gradients Through Stochastic Neurons, 2013).
     ///
-    /// @param scale F32, F16 or BF16 `[1]`, for all of x; null where the scheme is dynamic: then a
-    ///   part of a row has its own, its largest magnitude over `codes.reach()`, or 1 where all of
-    ///   it is zero
-    /// @param scheme of small floats, a scale for each row or a part of it, or one for all
-    record RoundActivations(Tensor out, Tensor x, Tensor scale, ActivationScheme scheme)
-            implements ForwardOp {
+    /// Where the scheme is dynamic, a row or a part of it has a scale of its own: its largest
+    /// magnitude over `codes.reach()`, or 1 where all of it is zero.
+    record RoundActivations(Tensor out, Tensor x, InputRounding rounding) implements ForwardOp {
         public RoundActivations {
+            ActivationScheme scheme = rounding.scheme();
+            Tensor scale = rounding.scale();
             // A scale made of several rows would depend on which rows come together.
             boolean known =
                     scheme.dynamic()
@@ -373,7 +374,11 @@ public sealed interface ForwardOp extends Op {
                                     && scale.isVector(1)
                                     && scale.dtype().isFloat();
             require(
-                    out.like(x) && f32(x) && scheme.codes() instanceof Codes.Floats && known,
+                    out.like(x)
+                            && f32(x)
+                            && scheme.codes().equals(Codes.Floats.E4M3)
+                            && scheme.grid().scales() == ScaleKind.FLOAT
+                            && known,
                     "roundActivations",
                     out,
                     x,
@@ -383,7 +388,7 @@ public sealed interface ForwardOp extends Op {
 
         @Override
         public Stream<Tensor> operands() {
-            return some(out, x, scale);
+            return Stream.concat(Stream.of(out, x), rounding.tensors());
         }
     }
 

@@ -11,6 +11,7 @@ import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
@@ -245,8 +246,9 @@ public abstract class BackendContract {
                     new ForwardOp.RoundActivations(
                             out,
                             operands.of(DType.F32, i -> x[(int) i], 1, x.length),
-                            operands.of(DType.F32, _ -> 1, 1),
-                            new ActivationScheme(Codes.Floats.E4M3, Tiles.TENSOR, false)));
+                            new InputRounding(
+                                    new ActivationScheme(Codes.Floats.E4M3, Tiles.TENSOR, false),
+                                    operands.of(DType.F32, _ -> 1, 1))));
             MemorySegment got = operands.download(out);
             for (int i = 0; i < x.length; i++) {
                 assertThat(got.getAtIndex(ValueLayout.JAVA_FLOAT, i))

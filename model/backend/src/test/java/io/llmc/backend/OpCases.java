@@ -6,6 +6,7 @@ import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -107,9 +108,9 @@ public final class OpCases {
                                         new ForwardOp.RoundActivations(
                                                 a.out(7, cols),
                                                 activations(a, cols),
-                                                null,
-                                                new ActivationScheme(
-                                                        Codes.Floats.E4M3, tiles, true))));
+                                                InputRounding.dynamic(
+                                                        new ActivationScheme(
+                                                                Codes.Floats.E4M3, tiles, true)))));
             }
             for (DType type : new DType[] {DType.F32, DType.BF16}) {
                 cases.add(
@@ -121,9 +122,12 @@ public final class OpCases {
                                         new ForwardOp.RoundActivations(
                                                 a.out(7, cols),
                                                 activations(a, cols),
-                                                a.of(type, _ -> 0.004, 1),
-                                                new ActivationScheme(
-                                                        Codes.Floats.E4M3, Tiles.TENSOR, false))));
+                                                new InputRounding(
+                                                        new ActivationScheme(
+                                                                Codes.Floats.E4M3,
+                                                                Tiles.TENSOR,
+                                                                false),
+                                                        a.of(type, _ -> 0.004, 1)))));
             }
         }
     }

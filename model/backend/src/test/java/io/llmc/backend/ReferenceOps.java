@@ -652,12 +652,13 @@ public final class ReferenceOps implements Runner {
     }
 
     private static void roundActivations(ForwardOp.RoundActivations op) {
-        long width = op.scheme().tiles().width(op.x().cols());
+        long width = op.rounding().scheme().tiles().width(op.x().cols());
         for (long i = 0; i < size(op.x()); i++) {
             long row = i - i % op.x().cols();
             long from = row + i % op.x().cols() / width * width;
-            float scale = op.scale() == null ? 0 : (float) get(op.scale(), 0);
-            if (op.scale() == null) {
+            Tensor given = op.rounding().scale();
+            float scale = given == null ? 0 : (float) get(given, 0);
+            if (given == null) {
                 for (long k = from; k < Math.min(from + width, row + op.x().cols()); k++) {
                     scale = Math.max(scale, Math.abs((float) get(op.x(), k)));
                 }

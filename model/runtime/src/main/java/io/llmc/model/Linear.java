@@ -97,7 +97,7 @@ public final class Linear {
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
             Tensor rounded = inner.allocate(x.rows(), x.cols());
-            f.run(new ForwardOp.RoundActivations(rounded, x, rounding.scale(), rounding.scheme()));
+            f.run(new ForwardOp.RoundActivations(rounded, x, rounding));
             product(inner, out, rounded);
         }
     }

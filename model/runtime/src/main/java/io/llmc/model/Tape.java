@@ -167,7 +167,7 @@ public final class Tape implements Runner {
                 pass(b, out, scale);
             }
             case ForwardOp.Scale(var out, var x, float factor) -> pass(x, out, factor);
-            case ForwardOp.RoundActivations(var out, var x, _, _) -> pass(x, out, 1);
+            case ForwardOp.RoundActivations(var out, var x, _) -> pass(x, out, 1);
             case ForwardOp.Softcap(var out, var x, float cap) ->
                     target.run(
                             new GradientOp.AccumulateSoftcapGrad(

@@ -11,6 +11,7 @@ import io.llmc.model.Tape;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -365,7 +366,7 @@ class FiniteDifferenceTest {
             Tensor x = operands.normal(3, 17);
             Tensor out = operands.out(3, 17);
             Tape tape = new Tape(backend, arena, List.of(x));
-            tape.run(new ForwardOp.RoundActivations(out, x, null, scheme));
+            tape.run(new ForwardOp.RoundActivations(out, x, InputRounding.dynamic(scheme)));
             MemorySegment seeds = operands.download(operands.normal(3, 17));
             backend.upload(tape.gradient(out), seeds);
             tape.backward();

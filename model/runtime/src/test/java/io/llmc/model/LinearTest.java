@@ -41,13 +41,14 @@ class LinearTest {
             Weight w = new Weight.Dense(normal(arena, OUT, IN));
             Tensor bias = normal(arena, 1, OUT).reshape(OUT);
             Tensor out = arena.allocate(DType.F32, new Shape(ROWS, OUT));
-            var linear = new Linear("l", w, bias, new InputRounding(scheme, scale));
+            var rounding = new InputRounding(scheme, scale);
+            var linear = new Linear("l", w, bias, rounding);
             linear.forward(new Forward(backend, arena, null), out, x);
 
             Tensor rounded = arena.allocate(DType.F32, x.shape());
             Tensor product = arena.allocate(DType.F32, out.shape());
             Tensor want = arena.allocate(DType.F32, out.shape());
-            backend.run(new ForwardOp.RoundActivations(rounded, x, scale, scheme));
+            backend.run(new ForwardOp.RoundActivations(rounded, x, rounding));
             backend.run(new ForwardOp.Matmul(product, rounded, w));
             backend.run(new ForwardOp.AddRow(want, product, bias));
             assertThat(out.bytes().mismatch(want.bytes())).isEqualTo(-1);

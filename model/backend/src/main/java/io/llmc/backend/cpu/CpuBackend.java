@@ -206,8 +206,8 @@ public final class CpuBackend implements Backend {
                     rows.accumulateRows(sum, x, index, weights, factor);
             case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
-            case ForwardOp.RoundActivations(var out, var x, var scale, var scheme) ->
-                    quant.roundActivations(out, x, scale, scheme.tiles());
+            case ForwardOp.RoundActivations(var out, var x, var rounding) ->
+                    quant.roundActivations(out, x, rounding);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.input(dense(), dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->

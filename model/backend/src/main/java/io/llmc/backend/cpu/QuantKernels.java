@@ -11,6 +11,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Floats;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -273,7 +274,9 @@ final class QuantKernels {
     }
 
     /// A scale for each tile of a row, or, where one is given, that one for all.
-    void roundActivations(Tensor out, Tensor x, Tensor scale, Tiles tiles) {
+    void roundActivations(Tensor out, Tensor x, InputRounding rounding) {
+        Tensor scale = rounding.scale();
+        Tiles tiles = rounding.scheme().tiles();
         int cols = Math.toIntExact(x.cols());
         int width = Math.toIntExact(Math.min(cols, tiles.width(cols)));
         MemorySegment outs = out.bytes();

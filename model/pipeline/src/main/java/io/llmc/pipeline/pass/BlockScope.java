@@ -16,9 +16,12 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Weight;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// Everything a pass may touch while it works on one block.
 public interface BlockScope {
@@ -56,6 +59,15 @@ public interface BlockScope {
     /// Gives a layer its compressed weight, in the form in which it will be written: what the
     /// sequences see from here on is what a reader of the output will see.
     void replace(Linear layer, Weight weight);
+
+    /// The same for a layer whose inputs are rounded with numbers that calibration has found.
+    ///
+    /// @param rounding as [#scheme] says; null where inputs stay as they are
+    void replace(Linear layer, Weight weight, InputRounding rounding);
+
+    /// How the layer will be quantized in the output, by whichever pass of the sweep; empty where
+    /// it will be plain.
+    Optional<Scheme> scheme(Linear layer);
 
     /// Puts a block of the sizes that the pass has promised in this one's place. The sequences go
     /// back before the block, whatever has been advanced.

@@ -34,6 +34,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Stream;
 
 /// A block under work: how far into it the sequences are, and what the pass whose turn it is may
@@ -168,17 +169,28 @@ final class BlockVisit implements BlockScope {
 
     @Override
     public void replace(Linear layer, Weight weight) {
+        replace(
+                layer,
+                weight,
+                plan.scheme(layer.name())
+                        .flatMap(Scheme::inputs)
+                        .map(InputRounding::dynamic)
+                        .orElse(null));
+    }
+
+    @Override
+    public void replace(Linear layer, Weight weight, InputRounding rounding) {
         Weight written = asWritten(layer.name(), weight);
         if (written instanceof Weight.Dense) {
             layer.replace(written);
         } else {
-            layer.replace(
-                    written,
-                    plan.scheme(layer.name())
-                            .flatMap(Scheme::inputs)
-                            .map(InputRounding::dynamic)
-                            .orElse(null));
+            layer.replace(written, rounding);
         }
+    }
+
+    @Override
+    public Optional<Scheme> scheme(Linear layer) {
+        return plan.scheme(layer.name());
     }
 
     /// A layer's new weight as a reader of the output will see it.

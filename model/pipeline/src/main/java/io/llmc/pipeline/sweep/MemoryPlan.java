@@ -217,10 +217,10 @@ record MemoryPlan(long bytes, boolean spills) {
     private static long bytes(Encoding encoding, long out, long in) {
         return switch (encoding) {
             case Encoding.Dense(DType type) -> type.bytesFor(out * in);
-            case Encoding.Grid<?>(Codes.Ints codes, Tiles tiles) ->
+            case Encoding.Grid<?>(Codes.Ints codes, Tiles tiles, _) ->
                     out * (4 * codes.words(in) + 5 * tiles.across(in)) + 8 * in;
-            case Encoding.Grid<?>(Codes.Floats codes, Tiles tiles) ->
-                    codes.type().bytesFor(out * in) + 4 * tiles.down(out) * tiles.across(in);
+            case Encoding.Grid<?>(Codes.Floats codes, Tiles tiles, _) ->
+                    codes.type().bytesFor(out * in) + 4 * tiles.down(out) * tiles.across(in) + 256;
             case Encoding.Blocks(BlockType type) ->
                     out * Math.ceilDiv(in, (long) type.length()) * type.bytes();
         };

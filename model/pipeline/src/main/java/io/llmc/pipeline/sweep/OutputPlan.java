@@ -4,6 +4,7 @@ package io.llmc.pipeline.sweep;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.LayerPlan;
 import io.llmc.formats.Solver;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
@@ -185,11 +186,13 @@ final class OutputPlan {
         boolean groupIndex =
                 passes.stream().flatMap(p -> p.solver().stream()).anyMatch(Solver::groupIndex);
         return layout.plan(
-                linear.name(),
-                linear.out(),
-                linear.in(),
-                layout.grid(grid(scheme), dtype(linear.name())),
-                groupIndex);
+                new LayerPlan(
+                        linear.name(),
+                        linear.out(),
+                        linear.in(),
+                        scheme,
+                        layout.grid(grid(scheme), dtype(linear.name())),
+                        groupIndex));
     }
 
     /// Passes make no other encoding than grids.

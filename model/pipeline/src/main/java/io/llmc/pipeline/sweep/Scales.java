@@ -73,7 +73,7 @@ final class Scales {
         for (SweepPlan.Module m : plan.modules().values()) {
             // The other types have the range of the weights themselves, but for the rarest.
             if (plan.scheme(m.name()).orElse(null)
-                            instanceof Scheme(Encoding.Grid<?>(Codes.Ints codes, Tiles tiles), _)
+                            instanceof Scheme(Encoding.Grid<?>(Codes.Ints codes, Tiles tiles, _), _)
                     && plan.grid(m.name(), new Encoding.Grid<>(codes, tiles))
                             instanceof GridSpec<Codes.Ints> target
                     && target.scaleType() == DType.F16) {

@@ -11,6 +11,7 @@ import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Transpose;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Journal;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -89,6 +90,10 @@ final class SweepOutput implements BlockStream.Listener {
                     tensors.put(
                             planned.getFirst().name(),
                             plan.target().inOutLinears() ? Transpose.of(values, memory) : values);
+        }
+        if (linear.rounding() != null) {
+            InputRounding rounding = linear.rounding().with(t -> toHost(t, memory));
+            tensors.putAll(plan.layout().encode(linear.name(), rounding, memory));
         }
         return tensors;
     }

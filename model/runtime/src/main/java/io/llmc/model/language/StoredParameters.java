@@ -6,7 +6,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.Parameters;
 import io.llmc.tensor.InputRounding;
-import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
@@ -29,10 +28,7 @@ public record StoredParameters(
 
     @Override
     public Optional<InputRounding> rounding(String linear) {
-        return reader.checkpoint()
-                .scheme(linear)
-                .flatMap(Scheme::inputs)
-                .map(InputRounding::dynamic);
+        return reader.rounding(linear).map(r -> r.with(t -> backend.adopt(t, arena)));
     }
 
     @Override

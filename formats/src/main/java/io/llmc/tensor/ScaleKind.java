@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.tensor;
+
+/// What numbers the scales of a grid may be.
+public enum ScaleKind {
+    /// F32, F16 or BF16: in which of them is for a layout to say.
+    FLOAT,
+
+    /// Powers of two, a byte e each for `2^(e - 127)`; 255 is NaN (E8M0: OCP Microscaling Formats
+    /// v1.0, 2023, section 5.4.1).
+    POWER,
+
+    /// F8_E4M3 over one F32 for the whole matrix, which divides them (NVFP4).
+    NESTED;
+
+    /// The power of two that a byte of [#POWER] stands for.
+    public static float power(int exponent) {
+        return switch (exponent) {
+            case 0 -> 0x1p-127f; // no normal number
+            case 255 -> Float.NaN;
+            default -> Float.intBitsToFloat(exponent << 23);
+        };
+    }
+}
