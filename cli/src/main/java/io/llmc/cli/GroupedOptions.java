@@ -16,7 +16,7 @@ import picocli.CommandLine.Model.UsageMessageSpec;
 import picocli.CommandLine.ParseResult;
 
 /// The list of options in `--help`: a heading a mixin, named after the mixin's field. Beside
-/// `--method` the options of that method alone.
+/// `--method` the options of its methods alone.
 final class GroupedOptions implements IHelpSectionRenderer {
     /// What picocli calls its own mixin of --help and --version.
     private static final String STANDARD_HELP = "mixinStandardHelpOptions";
@@ -69,18 +69,20 @@ final class GroupedOptions implements IHelpSectionRenderer {
         return Character.toUpperCase(field.charAt(0)) + field.substring(1);
     }
 
-    /// The method that was named beside --help; empty for none.
-    private static String method(CommandSpec command) {
+    /// The methods that were named beside --help.
+    private static List<String> methods(CommandSpec command) {
         ParseResult parsed = command.commandLine().getParseResult();
-        return parsed == null ? "" : parsed.matchedOptionValue(MethodOptions.METHOD, "");
+        String named =
+                parsed == null ? "" : parsed.matchedOptionValue(MethodOptions.METHOD, "");
+        return named.isEmpty() ? List.of() : List.of(named.split("\\+", -1));
     }
 
     private static void append(
             StringBuilder text, Help help, String heading, List<OptionSpec> options) {
         List<OptionSpec> shown = new ArrayList<>();
-        String method = method(help.commandSpec());
+        List<String> methods = methods(help.commandSpec());
         for (OptionSpec option : options) {
-            OptionSpec ofMethod = DeclaredOptions.of(option, method);
+            OptionSpec ofMethod = DeclaredOptions.of(option, methods);
             if (!option.hidden() && ofMethod != null) {
                 shown.add(ofMethod);
             }

@@ -13,7 +13,6 @@ import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -65,13 +64,11 @@ final class PruneCommand implements Callable<Integer>, Declaring {
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings("calibration"));
         tree.expect("calibration", "--calib-data");
-        String pass = "steps.0.sweep.0." + method.toMethod();
-        tree.put(pass, new LinkedHashMap<>(), MethodOptions.METHOD);
-        tree.putAll(pass, method.toSettings());
+        tree.putAll(MethodOptions.SWEEP, method.toSettings());
         tree.putAll("steps.1.evaluate", comparison.toSettings(model.toPath()));
-        request.changes().forEach(change -> tree.set(pass, change));
+        request.changes().forEach(c -> method.toItems(c).forEach(item -> tree.set(item, c)));
         // What a method lacks is named by its flag.
-        method.toSettings().forEach(s -> tree.expect(pass + "." + s.key(), s.flag()));
+        method.toSettings().forEach(s -> tree.expect(MethodOptions.SWEEP + "." + s.key(), s.flag()));
         tree.expect("steps.1.evaluate.data", "--data");
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);

@@ -33,7 +33,7 @@ import picocli.CommandLine.Model.CommandSpec;
         })
 final class QuantizeCommand implements Callable<Integer>, Declaring {
     /// What becomes of a packed model that is to be plain, whatever method is asked for.
-    private static final String UNPACK = "unpack";
+    private static final String UNPACK = MethodOptions.SWEEP + ".0.unpack";
 
     private final Wiring wiring;
     private final LogOptions log;
@@ -60,18 +60,19 @@ final class QuantizeCommand implements Callable<Integer>, Declaring {
     @Override
     public Integer call() {
         Request request = run.toRequest();
-        boolean rounds = !(output.toDense() && model.toPacked()); // what is packed is not again
-        String pass = "steps.0.sweep.0." + (rounds ? method.toMethod() : UNPACK);
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
         tree.putAll("", output.toSettings());
-        if (rounds) {
+        if (output.toDense() && model.toPacked()) { // what is packed is not again
+            tree.put(UNPACK, new LinkedHashMap<>(), MethodOptions.METHOD);
+            tree.putAll(UNPACK, method.toTargets());
+            request.changes().forEach(change -> tree.set(UNPACK, change));
+        } else {
             tree.putAll("calibration", calibration.toSettings("calibration"));
             tree.expect("calibration", "--calib-data");
+            tree.putAll(MethodOptions.SWEEP, method.toSettings());
+            request.changes().forEach(c -> method.toItems(c).forEach(item -> tree.set(item, c)));
         }
-        tree.put(pass, new LinkedHashMap<>(), MethodOptions.METHOD);
-        tree.putAll(pass, rounds ? method.toSettings() : method.toTargets());
-        request.changes().forEach(change -> tree.set(pass, change));
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);
     }

@@ -122,6 +122,43 @@ class CliTest {
     }
 
     @Test
+    void methodsInAChainTakeTheFlagsThatTheyDeclare() {
+        Cli chain =
+                quantize(
+                        "--method=rtn+gptq",
+                        "--group-size=64",
+                        "--damping=0.5",
+                        "--set=clip=mse",
+                        "--set=blockSize=64",
+                        "--calib-data=text",
+                        "--print-recipe");
+        assertThat(chain.exit()).as(chain.err()).isZero();
+        String sweep = chain.out().substring(chain.out().indexOf("  - sweep:"));
+        assertThat(sweep)
+                .isEqualTo(
+                        """
+                          - sweep:
+                              - rtn:
+                                  bits: 4
+                                  groupSize: 64
+                                  clip: mse
+                              - gptq:
+                                  bits: 4
+                                  groupSize: 64
+                                  damping: 0.5
+                                  clip: mse
+                                  blockSize: 64
+                        """);
+        usage(
+                quantize("--method=rtn+rtn", "--damping=0.5"),
+                "--damping: rtn+rtn has no such option; it belongs to gptq");
+        usage(quantize("--method=rtn+", "--bits=4"), "--method: unknown method ; known: rtn, ");
+        assertThat(Cli.run("quantize", "--method=rtn+gptq", "--help").out())
+                .contains("--damping", "--scheme", "rtn: search each group's range")
+                .doesNotContain("rtn, gptq: bits");
+    }
+
+    @Test
     void completionIsThere() {
         assertThat(Cli.run("generate-completion").out()).contains("complete -F _complete_llmc");
     }

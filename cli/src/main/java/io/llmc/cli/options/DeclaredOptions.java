@@ -3,6 +3,7 @@ package io.llmc.cli.options;
 
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.pipeline.Option;
+import io.llmc.pipeline.RecipeException;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,10 +28,10 @@ public final class DeclaredOptions {
             return byOwner.containsKey(owner);
         }
 
-        /// Null where the method has it not.
-        OptionSpec spec(String owner) {
-            return meaning.containsKey(owner)
-                    ? OptionSpec.builder(spec).description(escaped(text(owner))).build()
+        /// As some methods have it; null where none has.
+        OptionSpec spec(List<String> owners) {
+            return owners.stream().anyMatch(meaning::containsKey)
+                    ? OptionSpec.builder(spec).description(escaped(text(owners))).build()
                     : null;
         }
 
@@ -38,25 +39,28 @@ public final class DeclaredOptions {
             return meaning.firstEntry().getValue();
         }
 
-        /// Of one method, or of all: each sentence behind the methods that it is true of.
-        String text(String owner) {
-            if (meaning.containsKey(owner)) {
-                return meaning.get(owner).text();
-            }
+        /// Each sentence behind the methods that it is true of, unless it is true of all.
+        ///
+        /// @param owners none for all methods
+        String text(List<String> owners) {
             SequencedMap<String, List<String>> sentences = new LinkedHashMap<>();
-            meaning.forEach((name, option) ->
-                    sentences.computeIfAbsent(option.text(), _ -> new ArrayList<>()).add(name));
-            if (meaning.size() == byOwner.size() && sentences.size() == 1) {
-                return any().text();
+            meaning.forEach((name, option) -> {
+                if (owners.isEmpty() || owners.contains(name)) {
+                    sentences.computeIfAbsent(option.text(), _ -> new ArrayList<>()).add(name);
+                }
+            });
+            boolean all = !owners.isEmpty() || meaning.size() == byOwner.size();
+            if (all && sentences.size() == 1) {
+                return sentences.firstEntry().getKey();
             }
-            List<String> all = new ArrayList<>();
+            List<String> texts = new ArrayList<>();
             sentences.forEach((text, names) ->
-                    all.add(
+                    texts.add(
                             String.join(", ", names)
                                     + ": "
                                     + text.substring(0, 1).toLowerCase(Locale.ROOT)
                                     + text.substring(1)));
-            return String.join(" ", all);
+            return String.join(" ", texts);
         }
     }
 
@@ -80,7 +84,7 @@ public final class DeclaredOptions {
         OptionSpec.Builder builder =
                 OptionSpec.builder(name)
                         .type(option.kind().type())
-                        .description(escaped(flag.text("")))
+                        .description(escaped(flag.text(List.of())))
                         .userObject(flag);
         if (option.kind() == Option.Kind.SWITCH) {
             return builder.arity("0").build();
@@ -110,20 +114,24 @@ public final class DeclaredOptions {
         command.addMixin(heading, group);
     }
 
-    /// A flag as one method has it; null where it has not.
+    /// A flag as some methods have it; null where none has.
     ///
-    /// @param owner any other text for what all methods say
-    public static OptionSpec of(OptionSpec spec, String owner) {
-        return spec.userObject() instanceof Flag flag && flag.isOfMethod(owner)
-                ? flag.spec(owner)
-                : spec;
+    /// @param owners none, or one that is unknown, for what all methods say
+    public static OptionSpec of(OptionSpec spec, List<String> owners) {
+        if (!(spec.userObject() instanceof Flag flag) || owners.isEmpty()) {
+            return spec;
+        }
+        for (String owner : owners) {
+            if (!flag.isOfMethod(owner)) {
+                return spec;
+            }
+        }
+        return flag.spec(owners);
     }
 
-    /// What the method's declarations know and was given or is always stated, in their order; then
-    /// what was given of other methods, which the recipe's reader refuses.
+    /// What the method's declarations know and was given or is always stated, in their order.
     public List<Setting> toSettings(String owner) {
         List<Setting> own = new ArrayList<>();
-        List<Setting> others = new ArrayList<>();
         for (Option<?> option : byOwner.getOrDefault(owner, List.of())) {
             if (option.flag() != null) {
                 Object value = flags.get(option.flag()).spec.getValue();
@@ -132,13 +140,21 @@ public final class DeclaredOptions {
                 own.add(setting(option, value == null ? stated : value));
             }
         }
-        for (Flag flag : flags.values()) {
-            if (!flag.meaning.containsKey(owner)) {
-                others.add(setting(flag.any(), flag.spec.getValue()));
-            }
-        }
-        own.addAll(others);
         return own;
+    }
+
+    /// @throws RecipeException naming the first flag that was given and that none of the methods has
+    void requireKnown(List<String> owners) {
+        flags.forEach((name, flag) -> {
+            if (flag.spec.getValue() != null && owners.stream().noneMatch(flag.meaning::containsKey)) {
+                throw new RecipeException(
+                        name,
+                        "%s has no such option; it belongs to %s"
+                                .formatted(
+                                        String.join("+", owners),
+                                        String.join(", ", flag.meaning.keySet())));
+            }
+        });
     }
 
     private boolean isGiven(String key) {

@@ -11,6 +11,11 @@ import java.util.List;
 /// @param value null where the flag was not given
 /// @param flag what to name in an error: `--group-size`
 public record Setting(String key, Object value, String flag) {
+    /// In a section of a recipe.
+    Setting within(String section) {
+        return new Setting(section + "." + key, value, flag);
+    }
+
     /// A flag whose value is a comma list; commas inside of brackets belong to a regular
     /// expression, as in `re:.*[.][0-9]{1,2}[.].*`.
     ///

@@ -4,6 +4,7 @@ package io.llmc.pipeline.pass;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Function;
 
 /// A method by its name in a recipe.
@@ -13,9 +14,28 @@ import java.util.function.Function;
 /// @param options in the order in which commands write them
 /// @param sample a recipe that uses it, as documentation and as a test
 /// @param read makes the pass of its options; what it does not read is an error
+/// @param rounder the method that rounds what this one has prepared, for commands that name none
+///   behind it
 public record PassFactory(
         String name,
         String summary,
         String sample,
         List<Option<?>> options,
-        Function<Options, ? extends Pass> read) {}
+        Function<Options, ? extends Pass> read,
+        Optional<String> rounder) {
+
+    /// A method that may stand alone.
+    public PassFactory(
+            String name,
+            String summary,
+            String sample,
+            List<Option<?>> options,
+            Function<Options, ? extends Pass> read) {
+        this(name, summary, sample, options, read, Optional.empty());
+    }
+
+    /// A method that leaves weights plain, for another to round.
+    public PassFactory roundedBy(String method) {
+        return new PassFactory(name, summary, sample, options, read, Optional.of(method));
+    }
+}
