@@ -72,8 +72,7 @@ final class GroupedOptions implements IHelpSectionRenderer {
     /// The methods that were named beside --help.
     private static List<String> methods(CommandSpec command) {
         ParseResult parsed = command.commandLine().getParseResult();
-        String named =
-                parsed == null ? "" : parsed.matchedOptionValue(MethodOptions.METHOD, "");
+        String named = parsed == null ? "" : parsed.matchedOptionValue(MethodOptions.METHOD, "");
         return named.isEmpty() ? List.of() : List.of(named.split("\\+", -1));
     }
 

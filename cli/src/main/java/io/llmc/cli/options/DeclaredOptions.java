@@ -143,10 +143,12 @@ public final class DeclaredOptions {
         return own;
     }
 
-    /// @throws RecipeException naming the first flag that was given and that none of the methods has
+    /// @throws RecipeException naming the first flag that was given and that none of the methods
+    ///   has
     void requireKnown(List<String> owners) {
         flags.forEach((name, flag) -> {
-            if (flag.spec.getValue() != null && owners.stream().noneMatch(flag.meaning::containsKey)) {
+            if (flag.spec.getValue() != null
+                    && owners.stream().noneMatch(flag.meaning::containsKey)) {
                 throw new RecipeException(
                         name,
                         "%s has no such option; it belongs to %s"

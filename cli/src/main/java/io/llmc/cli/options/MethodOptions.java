@@ -22,7 +22,6 @@ public final class MethodOptions {
     /// Where a command's recipe lists the methods.
     public static final String SWEEP = "steps.0.sweep";
 
-
     private final List<PassFactory> methods;
     private final OptionSpec method;
     private final DeclaredOptions options;
