@@ -10,7 +10,7 @@ import java.util.SequencedMap;
 ///
 /// @param byLinear in the order of the model; layers that stay plain are absent
 /// @param kvCache how cached keys and values are rounded; empty where they are not
-public record Schemes(SequencedMap<String, Scheme> byLinear, Optional<ActivationScheme> kvCache) {
+public record Schemes(SequencedMap<String, Scheme> byLinear, Optional<CacheScheme> kvCache) {
     public Schemes {
         byLinear = Collections.unmodifiableSequencedMap(new LinkedHashMap<>(byLinear));
     }

@@ -17,6 +17,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.safetensors.SafetensorsFiles;
 import io.llmc.formats.safetensors.WeightFiles;
 import io.llmc.tensor.BlockType;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -257,6 +258,13 @@ public final class Checkpoint implements AutoCloseable {
     /// @throws UserException where linear layers are encoded in a way that llmc does not read
     public Optional<Scheme> scheme(String linear) {
         return quantized().flatMap(q -> q.scheme(linear));
+    }
+
+    /// How cached keys and values are rounded, as its config says; empty where they are not.
+    ///
+    /// @throws UserException where linear layers are encoded in a way that llmc does not read
+    public Optional<CacheScheme> kvCache() {
+        return quantized().flatMap(Quantization::kvCache);
     }
 
     /// @throws UserException where linear layers are encoded in a way that llmc does not read

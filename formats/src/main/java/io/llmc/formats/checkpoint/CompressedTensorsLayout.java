@@ -49,6 +49,11 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
+    public boolean caches() {
+        return true;
+    }
+
+    @Override
     public boolean matches(Checkpoint checkpoint, String linear) {
         boolean packed = checkpoint.has(linear + PackQuantized.PACKED);
         boolean floats =

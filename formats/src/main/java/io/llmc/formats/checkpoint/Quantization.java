@@ -5,6 +5,7 @@ import io.llmc.formats.ConfigSection;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.Range;
 import io.llmc.formats.UserException;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;
@@ -16,6 +17,11 @@ sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
 
     /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
     Optional<Scheme> scheme(String linear);
+
+    /// How cached keys and values are rounded; empty where they are not.
+    default Optional<CacheScheme> kvCache() {
+        return Optional.empty();
+    }
 
     /// @return empty where the model is dense
     /// @throws FormatException where a key has another type than expected, or a word is unknown

@@ -46,6 +46,11 @@ public interface WeightLayout {
     /// @return empty where it is none of this layout's own
     OptionalLong parameters(TensorReader reader, TensorInfo info);
 
+    /// Whether it has a place for how keys and values are cached.
+    default boolean caches() {
+        return false;
+    }
+
     /// Whether codes stay codes; otherwise weights are written as the values that they stand for.
     boolean packs();
 

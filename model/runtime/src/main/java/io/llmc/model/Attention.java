@@ -8,16 +8,19 @@ import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Span;
 import io.llmc.tensor.Tensor;
 import java.util.List;
+import java.util.Optional;
 
 /// Self-attention of a block: `output(attend(project(n)))`.
 ///
 /// @param projections q, k and v, or one fused layer
 /// @param queryNorm null for none; `keyNorm` too
+/// @param cache how keys and values are kept
 public record Attention(
         SelfAttentionSpec spec,
         List<Linear> projections,
         Norm queryNorm,
         Norm keyNorm,
+        KvCache cache,
         Linear output)
         implements Body {
 
@@ -30,6 +33,11 @@ public record Attention(
         @Override
         public List<List<Linear>> groups() {
             return List.of(projections);
+        }
+
+        @Override
+        public Optional<KvCache> cache() {
+            return Optional.of(cache);
         }
 
         @Override
@@ -55,8 +63,11 @@ public record Attention(
             }
             Tensor query = turned(f, q, queryNorm);
             Tensor key = turned(f, k, keyNorm);
+            f.tap().cached(cache, key, v);
+            Tensor keys = cache.keys(f, key);
+            Tensor values = cache.values(f, v);
             AttentionSpec over = spec(f.positions().length());
-            f.run(new ForwardOp.Attention(attended, query, key, v, null, null, over));
+            f.run(new ForwardOp.Attention(attended, query, keys, values, null, null, over));
         }
     }
 

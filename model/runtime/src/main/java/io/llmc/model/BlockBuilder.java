@@ -4,6 +4,7 @@ package io.llmc.model;
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -80,6 +81,22 @@ public final class BlockBuilder {
         }
         Tensor bias = spec.bias() ? parameter(spec.name() + ".bias", spec.out()) : null;
         return new Linear(spec.name(), w, bias, source.rounding(spec.name()).orElse(null));
+    }
+
+    KvCache cache(CacheSpec spec) {
+        return source.cache()
+                .map(scheme -> {
+                    long[] dims =
+                            !scheme.byHead() ? new long[] {1} : new long[] {spec.heads(), 1, 1};
+                    Tensor keys = parameter(spec.attention() + KvCache.KEYS, dims);
+                    Tensor values = parameter(spec.attention() + KvCache.VALUES, dims);
+                    return new KvCache(
+                            spec,
+                            scheme,
+                            keys.reshape(keys.shape().size()),
+                            values.reshape(values.shape().size()));
+                })
+                .orElse(new KvCache(spec, null, null, null));
     }
 
     /// Null for null.

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
 import java.util.List;
+import java.util.Optional;
 
 /// A body with its weights: parts in order, of which the last writes what the branch adds.
 interface Body {
@@ -16,6 +17,11 @@ interface Body {
         /// Whether each group sees only the tokens that were sent to it.
         default boolean routed() {
             return false;
+        }
+
+        /// The keys and values that it makes; empty where it makes none.
+        default Optional<KvCache> cache() {
+            return Optional.empty();
         }
 
         /// Allocates what it hands to the next part; the last one hands on nothing.

@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
@@ -58,6 +59,11 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
     /// Keys that a position sees; 0 for all, or where there are none.
     default int window() {
         return 0;
+    }
+
+    /// The keys and values that it would keep of every token; empty where it keeps none.
+    default Optional<CacheSpec> cache() {
+        return Optional.empty();
     }
 
     /// Channels of queries and keys of a token, which scores are made of.

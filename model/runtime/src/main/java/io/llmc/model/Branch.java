@@ -5,6 +5,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import java.util.List;
+import java.util.Optional;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
@@ -39,6 +40,11 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, boolean shares) {
         @Override
         public boolean routed() {
             return part.routed();
+        }
+
+        @Override
+        public Optional<KvCache> cache() {
+            return part.cache();
         }
 
         @Override

@@ -41,6 +41,11 @@ public record Forward(
         return new Forward(backend, runner, arena, positions, listener, true);
     }
 
+    /// A pass that shows what it meets to `listener` on its way.
+    public Forward shownTo(Tap listener) {
+        return new Forward(backend, runner, arena, positions, listener, false);
+    }
+
     public Tensor allocate(long rows, long cols) {
         return arena.allocate(DType.F32, new Shape(rows, cols));
     }

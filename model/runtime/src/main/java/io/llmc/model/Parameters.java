@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -17,6 +18,9 @@ public interface Parameters {
 
     /// How a linear layer's inputs are rounded; empty where they stay as they are.
     Optional<InputRounding> rounding(String linear);
+
+    /// How keys and values are rounded; empty where they stay as they are.
+    Optional<CacheScheme> cache();
 
     /// A norm's weight, a bias, an embedding, as it is stored.
     Tensor tensor(String name);

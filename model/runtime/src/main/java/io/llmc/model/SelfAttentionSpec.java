@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
@@ -241,6 +242,12 @@ public record SelfAttentionSpec(
     }
 
     @Override
+    public Optional<CacheSpec> cache() {
+        String attention = output.substring(0, output.lastIndexOf('.'));
+        return Optional.of(new CacheSpec(attention, kvHeads(), headDim()));
+    }
+
+    @Override
     public int window() {
         return scores.window();
     }
@@ -287,6 +294,7 @@ public record SelfAttentionSpec(
                 from.linears(projections(hidden)),
                 from.norm(norms == null ? null : norms.queries(), headDim()),
                 from.norm(norms == null ? null : norms.keys(), headDim()),
+                from.cache(cache().orElseThrow()),
                 from.linear(output(hidden)));
     }
 }

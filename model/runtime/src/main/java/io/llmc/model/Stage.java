@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.tensor.Tensor;
 import java.util.List;
+import java.util.Optional;
 
 /// A stretch of a block from one set of linear layers to the input of the next.
 ///
@@ -21,6 +22,9 @@ public interface Stage {
     /// Whether each group sees only the tokens that were sent to it, as experts do; else all see
     /// whole sequences.
     boolean routed();
+
+    /// The keys and values that it makes; empty where it makes none.
+    Optional<KvCache> cache();
 
     /// Shows the layers' inputs to the pass's tap, then, unless it only observes, goes through
     /// them.

@@ -19,4 +19,9 @@ public interface Tap {
     /// @param hidden what it is about to read, `[tokens, in]`; valid during the call only
     /// @param gates the router's weights as they are used, F32 `[tokens]`; likewise
     default void routed(Linear down, Tensor hidden, Tensor gates) {}
+
+    /// Sees keys, after their rotation, and values before they are rounded for a cache.
+    ///
+    /// @param keys F32 `[tokens, heads * width]`; valid during the call only; `values` too
+    default void cached(KvCache cache, Tensor keys, Tensor values) {}
 }

@@ -5,6 +5,7 @@ import io.llmc.formats.Solver;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import java.util.Map;
 import java.util.Optional;
@@ -21,6 +22,11 @@ public non-sealed interface BlockPass extends Pass {
 
     /// How it finds the codes of layers that it quantizes; empty where it quantizes none.
     default Optional<Solver> solver() {
+        return Optional.empty();
+    }
+
+    /// How it rounds cached keys and values; empty where they stay as they are.
+    default Optional<CacheScheme> cache() {
         return Optional.empty();
     }
 

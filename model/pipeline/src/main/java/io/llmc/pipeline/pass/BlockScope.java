@@ -12,6 +12,7 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.model.language.Replacement;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.tensor.Codes;
@@ -82,6 +83,18 @@ public interface BlockScope {
     ///
     /// @param factors of the channels; none is 0
     void rescale(ScaleGroup group, float[] factors);
+
+    /// Adds up the keys and values of a stage that makes some. The stages before it must have been
+    /// advanced.
+    @MustBeClosed
+    <S> SumTree<CacheInput, S> observeCache(Stage stage, Observer<CacheInput, S> observer);
+
+    /// Rounds keys and values from here on, as [BlockPass#cache] says; the stage that makes them
+    /// must be ahead of the sequences. [#stages] are others from here on.
+    ///
+    /// @param keys scales, one or one for each head; they are rounded to the type of the model
+    /// @param values likewise
+    void roundCache(CacheSpec cache, float[] keys, float[] values);
 
     /// What [BlockPass#survey] said of every block; null where the pass does not survey.
     double[] survey();

@@ -6,6 +6,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
+import io.llmc.model.KvCache;
 import io.llmc.model.Linear;
 import io.llmc.model.Parameters;
 import io.llmc.model.Positions;
@@ -14,6 +15,7 @@ import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -184,6 +186,11 @@ final class DeviceShare implements AutoCloseable {
         }
 
         @Override
+        public Optional<CacheScheme> cache() {
+            return of.cache();
+        }
+
+        @Override
         public Tensor tensor(String name) {
             return backend.adopt(of.tensor(name), arena);
         }
@@ -211,6 +218,13 @@ final class DeviceShare implements AutoCloseable {
             @Override
             public void routed(Linear down, Tensor hidden, Tensor gates) {
                 atHome(hidden, x -> atHome(gates, g -> tap.routed(byName.get(down.name()), x, g)));
+            }
+
+            @Override
+            public void cached(KvCache cache, Tensor keys, Tensor values) {
+                atHome(
+                        keys,
+                        k -> atHome(values, v -> tap.cached(stage.cache().orElseThrow(), k, v)));
             }
         };
     }

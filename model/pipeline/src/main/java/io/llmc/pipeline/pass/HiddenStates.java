@@ -8,6 +8,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.DecoderBlock;
+import io.llmc.model.KvCache;
 import io.llmc.model.Linear;
 import io.llmc.model.Positions;
 import io.llmc.model.Stage;
@@ -163,6 +164,39 @@ public final class HiddenStates implements AutoCloseable {
                     Tap tap = share.tap(stage, tap(sums, c));
                     share.stage(stage)
                             .run(share.forward(arena).observing(tap), store.load(c, arena));
+                }
+            }
+            return sums;
+        } catch (RuntimeException | Error e) {
+            sums.close();
+            throw e;
+        }
+    }
+
+    /// Adds up what an observer makes of the keys and values of a stage.
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
+    public <S> SumTree<CacheInput, S> observeCache(Stage stage, Observer<CacheInput, S> observer) {
+        SumTree<CacheInput, S> sums = new SumTree<>(observer, backend);
+        try {
+            for (int c = 0; c < chunks(); c++) {
+                int chunk = c;
+                DeviceShare share = share(c);
+                Tap seen =
+                        new Tap() {
+                            @Override
+                            public void before(List<Linear> layers, Tensor input) {
+                                // Other observers see these.
+                            }
+
+                            @Override
+                            public void cached(KvCache cache, Tensor keys, Tensor values) {
+                                sums.see(chunk, new CacheInput(keys, values));
+                            }
+                        };
+                try (TensorArena arena = share.scratch()) {
+                    Tap tap = share.tap(stage, seen);
+                    share.stage(stage).run(share.forward(arena).shownTo(tap), store.load(c, arena));
                 }
             }
             return sums;

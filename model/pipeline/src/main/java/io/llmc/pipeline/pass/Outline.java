@@ -6,6 +6,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Parameters;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
@@ -32,6 +33,11 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
                 .scheme(linear)
                 .flatMap(Scheme::inputs)
                 .map(scheme -> new InputRounding(scheme, null));
+    }
+
+    @Override
+    public Optional<CacheScheme> cache() {
+        return checkpoint.kvCache();
     }
 
     @Override

@@ -91,6 +91,18 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
         return (packed || turned && c.info(name).shape().rank() == 2 ? 2 * bytes : bytes) + 64;
     }
 
+    /// Bytes that a pass takes for rounded keys and values beside what it takes without.
+    ///
+    /// @param rows tokens of a chunk
+    public static long cached(ModelSpec spec, long rows) {
+        return spec.layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .flatMap(body -> body.cache().stream())
+                .mapToLong(c -> 8 * rows * c.heads() * c.width() + 512)
+                .max()
+                .orElse(0);
+    }
+
     /// Channels a token that stages of any block hand on beside the residual stream.
     static long kept(ModelSpec spec) {
         return spec.layers().stream().mapToLong(l -> l.kept(spec.hidden())).max().orElse(0);

@@ -21,6 +21,9 @@ import java.util.stream.Collectors;
 public record Targets(NamePatterns include, NamePatterns ignore) {
     public static final Targets ALL = of(List.of(), List.of());
 
+    /// Of a pass that works on no linear layer.
+    public static final Targets NONE = of(List.of(), List.of("*"));
+
     private static final String INCLUDE = "targets";
     private static final String IGNORE = "ignore";
 
@@ -81,6 +84,9 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
     ///   nothing
     public Set<String> resolve(
             String pass, ModelSpec spec, Collection<String> modules, Collection<String> notes) {
+        if (equals(NONE)) {
+            return Set.of();
+        }
         Set<String> layers =
                 spec.layers().stream()
                         .flatMap(layer -> layer.linears(spec.hidden()).stream())

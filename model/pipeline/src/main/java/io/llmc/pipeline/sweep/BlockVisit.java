@@ -7,6 +7,7 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
@@ -14,10 +15,12 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.pipeline.pass.CacheInput;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.LayerInput;
 import io.llmc.pipeline.pass.Observer;
@@ -25,6 +28,7 @@ import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
@@ -246,10 +250,45 @@ final class BlockVisit implements BlockScope {
         rebuild(block.spec(), parameters);
     }
 
+    @Override
+    @MustBeClosed
+    public <S> SumTree<CacheInput, S> observeCache(Stage stage, Observer<CacheInput, S> observer) {
+        requireNext(stage);
+        return states.observeCache(stage, observer);
+    }
+
+    @Override
+    public void roundCache(CacheSpec cache, float[] keys, float[] values) {
+        DType type = plan.cacheType(block.spec());
+        Replacement parameters = replacement();
+        parameters.cache(
+                cache,
+                pass.cache().orElseThrow(),
+                scales(cache, keys, type),
+                scales(cache, values, type));
+        rebuild(block.spec(), parameters);
+    }
+
+    private Tensor scales(CacheSpec cache, float[] values, DType type) {
+        for (float v : values) {
+            float held = Floats.round(v, type);
+            if (!(held > 0) || Float.isInfinite(held)) {
+                throw new UserException(
+                        "a scale of the KV cache of %s is %s, which %s cannot hold"
+                                .formatted(cache.attention(), v, type),
+                        "leave the KV cache as it is");
+            }
+        }
+        Tensor wide = desk.floats(values);
+        Tensor scales = desk.allocate(type, values.length);
+        run(new ForwardOp.Scale(scales, wide, 1));
+        return scales;
+    }
+
     private void rebuild(LayerSpec layer, Replacement parameters) {
         block = model.block(layer, parameters);
         for (Linear linear : block.linears()) {
-            replace(linear, linear.weight());
+            replace(linear, linear.weight(), linear.rounding());
         }
         prepare();
     }

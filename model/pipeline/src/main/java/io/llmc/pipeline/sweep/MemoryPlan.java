@@ -30,6 +30,9 @@ record MemoryPlan(long bytes, boolean spills) {
     /// Tokens of the probe that the output is verified with.
     private static final int PROBE = 8;
 
+    /// Scales of keys and values of a block, as found and as kept, each of some heads.
+    private static final long CACHE_SCALES = 1 << 14;
+
     /// @param models the source and what each view makes of it, in order
     /// @param output what the last of them becomes
     /// @param calibration null where nothing calibrates
@@ -110,8 +113,16 @@ record MemoryPlan(long bytes, boolean spills) {
             written = Math.max(written, encoded);
             replaced = Math.max(replaced, replaced(b, output, sweep.passes(), c));
         }
+        long cached =
+                output.cache().isEmpty() || calibration == null
+                        ? 0
+                        : StreamMemory.cached(
+                                output.target(),
+                                HiddenStates.windowsPerChunk(calibration.length())
+                                        * (long) calibration.length());
         long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
         return replaced
+                + cached
                 + probe.pass()
                 + probe.states()
                 + Math.max(passes, Math.max(written, logits));
@@ -175,7 +186,8 @@ record MemoryPlan(long bytes, boolean spills) {
                         .filter(m -> m.block() == block)
                         .mapToLong(m -> replaced(m, output, passes, c))
                         .sum()
-                + (output.reshapes() ? others(block, output, c) : 0);
+                + (output.reshapes() ? others(block, output, c) : 0)
+                + (output.cache().isPresent() ? CACHE_SCALES : 0);
     }
 
     /// What is cut beside the weights of linear layers: biases and routers, in F32 and as they

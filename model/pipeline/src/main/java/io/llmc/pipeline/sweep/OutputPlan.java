@@ -11,6 +11,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.KvCache;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -18,6 +19,7 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.structure.Size;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -83,6 +85,7 @@ final class OutputPlan {
                 plan(i, linear);
             }
         }
+        cache().ifPresent(_ -> requireCaches());
         notes.addAll(Consumers.split(target(), quantPlan().schemes().byLinear()));
         notes.addAll(layout.check(quantPlan()));
         notes.addAll(Consumers.heads(source(), target()));
@@ -271,6 +274,57 @@ final class OutputPlan {
         return layout.grid(grid, dtype(linear));
     }
 
+    /// How the output rounds keys and values; empty where it does not.
+    Optional<CacheScheme> cache() {
+        return passes.stream().map(BlockPass::cache).flatMap(Optional::stream).reduce((_, b) -> b);
+    }
+
+    private void requireCaches() {
+        if (!layout.caches()) {
+            throw new UserException(
+                    "layout %s has no place for the scales of a KV cache".formatted(layout.name()),
+                    "use {save.layout} compressed-tensors, or leave the KV cache as it is");
+        }
+        if (modules.values().stream().allMatch(m -> m.scheme().isEmpty())) {
+            throw new UserException(
+                    "a KV cache is rounded, but no weight: readers look for its scales in quantized"
+                            + " models only",
+                    "add a method that rounds weights, as rtn with scheme fp8-dynamic");
+        }
+        boolean none =
+                target().layers().stream()
+                        .flatMap(LayerSpec::bodies)
+                        .allMatch(b -> b.cache().isEmpty());
+        if (none) {
+            throw new UserException(
+                    "a %s keeps no keys and values".formatted(target().modelType()),
+                    "leave the KV cache as it is");
+        }
+    }
+
+    /// The scales of a block's keys and values, in the type of its attention's weights.
+    private List<TensorInfo> scales(LayerSpec layer) {
+        List<TensorInfo> scales = new ArrayList<>();
+        cache().ifPresent(scheme ->
+                layer.bodies()
+                        .flatMap(body -> body.cache().stream())
+                        .forEach(c -> {
+                            long[] dims =
+                                    !scheme.byHead()
+                                            ? new long[] {1}
+                                            : new long[] {c.heads(), 1, 1};
+                            DType type = cacheType(layer);
+                            scales.add(TensorInfo.of(c.attention() + KvCache.KEYS, type, dims));
+                            scales.add(TensorInfo.of(c.attention() + KvCache.VALUES, type, dims));
+                        }));
+        return scales;
+    }
+
+    /// The type that a block's scales of keys and values have: that of its weights.
+    DType cacheType(LayerSpec layer) {
+        return dtype(layer.linears(target().hidden()).getFirst().name());
+    }
+
     /// How a layer will be quantized in the output; empty where it is plain there.
     Optional<Scheme> scheme(String linear) {
         return layout.packs() ? modules.get(linear).scheme() : Optional.empty();
@@ -315,7 +369,7 @@ final class OutputPlan {
                     .ifPresent(solver -> solved.add(new QuantPlan.Solved(solver, linears)));
         }
         return new QuantPlan(
-                new Schemes(schemes, Optional.empty()),
+                new Schemes(schemes, cache()),
                 solved,
                 plain,
                 target().modelType(),
@@ -352,6 +406,14 @@ final class OutputPlan {
             } else if (rows.containsKey(linear)) {
                 all.add(withRows(info, rows.get(linear)));
             }
+        }
+        for (LayerSpec layer : target().layers()) {
+            List<TensorInfo> scales = scales(layer);
+            int last = all.size() - 1;
+            while (last >= 0 && !all.get(last).name().startsWith(layer.prefix())) {
+                last--;
+            }
+            all.addAll(last + 1, scales);
         }
         return all;
     }

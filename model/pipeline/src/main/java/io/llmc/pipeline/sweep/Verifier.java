@@ -82,6 +82,12 @@ final class Verifier {
                     .byLinear()
                     .forEach((linear, s) -> requireScheme(written, linear, Optional.of(s)));
             plan.plain().forEach(linear -> requireScheme(written, linear, Optional.empty()));
+            if (!written.kvCache().equals(plan.schemes().kvCache())) {
+                throw new FormatException(
+                        directory,
+                        "read back, its config says something else of the KV cache than was planned; please report"
+                                + " this");
+            }
         }
     }
 

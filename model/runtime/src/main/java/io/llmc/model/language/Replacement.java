@@ -5,10 +5,13 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.model.DecoderBlock;
+import io.llmc.model.KvCache;
 import io.llmc.model.Linear;
 import io.llmc.model.Parameters;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.ScaleGroup;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
@@ -28,6 +31,7 @@ public final class Replacement implements Parameters {
     private final Map<String, Weight> weights = new HashMap<>();
     private final Map<String, InputRounding> roundings = new HashMap<>();
     private final Map<String, Tensor> tensors = new HashMap<>();
+    private CacheScheme cache;
 
     /// @param place what to name where a shape is wrong
     public Replacement(DecoderBlock block, Path place) {
@@ -37,6 +41,9 @@ public final class Replacement implements Parameters {
             roundings.put(linear.name(), linear.rounding());
         }
         tensors.putAll(block.parameters());
+        block.stages().stream()
+                .flatMap(stage -> stage.cache().stream())
+                .forEach(c -> cache = c.scheme());
     }
 
     /// @param linear without `.weight`
@@ -47,6 +54,16 @@ public final class Replacement implements Parameters {
     /// @param name as in the checkpoint
     public void put(String name, Tensor tensor) {
         tensors.put(name, tensor);
+    }
+
+    /// Rounds keys and values of an attention layer.
+    ///
+    /// @param keys scales, `[1]` or one for each head
+    public void cache(CacheSpec spec, CacheScheme scheme, Tensor keys, Tensor values) {
+        cache = scheme;
+        boolean one = !scheme.byHead();
+        put(spec.attention() + KvCache.KEYS, one ? keys : keys.reshape(spec.heads(), 1, 1));
+        put(spec.attention() + KvCache.VALUES, one ? values : values.reshape(spec.heads(), 1, 1));
     }
 
     public boolean has(String name) {
@@ -162,6 +179,11 @@ public final class Replacement implements Parameters {
     @Override
     public Optional<InputRounding> rounding(String linear) {
         return Optional.ofNullable(roundings.get(linear));
+    }
+
+    @Override
+    public Optional<CacheScheme> cache() {
+        return Optional.ofNullable(cache);
     }
 
     @Override

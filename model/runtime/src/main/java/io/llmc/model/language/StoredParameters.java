@@ -5,6 +5,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.Parameters;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -29,6 +30,11 @@ public record StoredParameters(
     @Override
     public Optional<InputRounding> rounding(String linear) {
         return reader.rounding(linear).map(r -> r.with(t -> backend.adopt(t, arena)));
+    }
+
+    @Override
+    public Optional<CacheScheme> cache() {
+        return reader.checkpoint().kvCache();
     }
 
     @Override
