@@ -267,11 +267,13 @@ public final class Checkpoint implements AutoCloseable {
         return quantized().flatMap(Quantization::kvCache);
     }
 
+    /// What the config says of packed layers; empty where it says nothing.
+    ///
     /// @throws UserException where linear layers are encoded in a way that llmc does not read
-    Optional<Quantization> quantized() {
+    public Optional<Quantization> quantized() {
         synchronized (infos) {
             if (quantized == null) {
-                quantized = quantizationSection().flatMap(Quantization::of);
+                quantized = quantizationSection().map(Quantization::of);
             }
             return quantized;
         }

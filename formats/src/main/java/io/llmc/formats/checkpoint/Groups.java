@@ -17,7 +17,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 
 /// What layouts have in common about scales, zero points and the assignment of inputs to groups.
-final class Groups {
+public final class Groups {
     private Groups() {}
 
     /// A group index that says something: null where groups are contiguous anyway, or where every
@@ -25,7 +25,7 @@ final class Groups {
     ///
     /// @param index I32 `[in]`, or null
     /// @throws FormatException where an input belongs to no group
-    static Tensor index(Path file, String name, Tensor index, Encoding.Grid<Codes.Ints> spec) {
+    public static Tensor index(Path file, String name, Tensor index, Encoding.Grid<Codes.Ints> spec) {
         if (index == null) {
             return null;
         }
@@ -57,7 +57,7 @@ final class Groups {
     /// Scales that weights can be made of; before anything is made of them, since they are few.
     ///
     /// @throws FormatException where one is NaN or infinite
-    static Tensor requireFinite(Path file, String name, Tensor scales) {
+    public static Tensor requireFinite(Path file, String name, Tensor scales) {
         MemorySegment bytes = scales.bytes();
         for (long i = 0; i < scales.shape().size(); i++) {
             float scale = Floats.get(bytes, scales.dtype(), i);
@@ -73,7 +73,7 @@ final class Groups {
 
     /// The code of an input of an output.
     @FunctionalInterface
-    interface CodeAt {
+    public interface CodeAt {
         int at(long out, long in);
     }
 
@@ -82,7 +82,7 @@ final class Groups {
     /// @param scales `[out, groups]`
     /// @param index as [#index] gives it
     /// @throws FormatException where values are lost, as those whose scale was below its type
-    static void requireScaled(
+    public static void requireScaled(
             Path file,
             String name,
             Tensor scales,
@@ -118,7 +118,7 @@ final class Groups {
     }
 
     /// I32 `[in]`: the group index of a weight, written out where groups are contiguous.
-    static Tensor writtenIndex(Weight.Grouped weight, SegmentAllocator memory) {
+    public static Tensor writtenIndex(Weight.Grouped weight, SegmentAllocator memory) {
         if (weight.groupIndex() != null) {
             return weight.groupIndex();
         }
@@ -133,7 +133,7 @@ final class Groups {
     }
 
     /// U8 `[out, groups]`, all the middle code.
-    static Tensor middleZeros(
+    public static Tensor middleZeros(
             Encoding.Grid<Codes.Ints> spec, long out, long groups, SegmentAllocator memory) {
         Tensor zeros = Dequantizer.allocate(memory, DType.U8, out, groups);
         zeros.bytes().fill((byte) spec.codes().middleCode());
@@ -141,7 +141,7 @@ final class Groups {
     }
 
     /// The spec with symmetry as the zero points really are, where a config claims it.
-    static Encoding.Grid<Codes.Ints> withZeros(Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
+    public static Encoding.Grid<Codes.Ints> withZeros(Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
         if (!spec.codes().symmetric() || allMiddle(spec, zeros)) {
             return spec;
         }
@@ -164,7 +164,7 @@ final class Groups {
     /// @param groupStep words between the streams of two groups
     /// @param stride words between two words of one stream
     /// @param add to each value, modulo `2^bits`
-    static Tensor unpackZeros(
+    public static Tensor unpackZeros(
             MemorySegment words,
             Encoding.Grid<Codes.Ints> spec,
             Shape shape,
@@ -190,7 +190,7 @@ final class Groups {
     /// The inverse of [#unpackZeros], into zeroed words.
     ///
     /// @param subtract from each zero point, which must not become negative
-    static void packZeros(
+    public static void packZeros(
             MemorySegment words, Weight.Grouped weight, long groupStep, long stride, int subtract) {
         Encoding.Grid<Codes.Ints> spec = weight.grid();
         long groups = weight.zeros().cols();
@@ -210,7 +210,7 @@ final class Groups {
     }
 
     /// Scales `[out, groups]` in another type, or as they are.
-    static Tensor scales(Tensor scales, DType dtype, SegmentAllocator memory) {
+    public static Tensor scales(Tensor scales, DType dtype, SegmentAllocator memory) {
         if (scales.dtype() == dtype) {
             return scales;
         }
@@ -219,14 +219,14 @@ final class Groups {
         return converted;
     }
 
-    static Weight.Grouped grouped(String layout, String linear, Weight weight) {
+    public static Weight.Grouped grouped(String layout, String linear, Weight weight) {
         if (weight instanceof Weight.Grouped grouped) {
             return grouped;
         }
         throw notPacked(layout, linear, weight);
     }
 
-    static IllegalArgumentException notPacked(String layout, String linear, Weight weight) {
+    public static IllegalArgumentException notPacked(String layout, String linear, Weight weight) {
         return new IllegalArgumentException(
                 "'%s' is %s, but %s holds packed weights"
                         .formatted(

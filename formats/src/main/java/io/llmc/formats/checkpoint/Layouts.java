@@ -4,16 +4,23 @@ package io.llmc.formats.checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import java.util.List;
+import java.util.ServiceLoader;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// Every layout, in the order in which a checkpoint's tensors are tried against them.
 public final class Layouts {
+    static final List<LayoutFamily> FAMILIES =
+            ServiceLoader.load(LayoutFamily.class, Layouts.class.getClassLoader()).stream()
+                    .map(ServiceLoader.Provider::get)
+                    .toList();
+
+    /// Plain values come last: what is packed may lie under the names of plain weights, too.
     public static final List<WeightLayout> ALL =
-            List.of(
-                    new CompressedTensorsLayout(),
-                    new GptqLayout(GptqLayout.Version.V1),
-                    new GptqLayout(GptqLayout.Version.V2),
-                    new DenseLayout());
+            Stream.concat(
+                            FAMILIES.stream().flatMap(family -> family.layouts().stream()),
+                            Stream.of(new DenseLayout()))
+                    .toList();
 
     private Layouts() {}
 
@@ -33,9 +40,10 @@ public final class Layouts {
                 .orElseThrow(() ->
                         new UserException(
                                 "unknown layout '%s'".formatted(name),
-                                "expected one of "
-                                        + ALL.stream()
-                                                .map(WeightLayout::name)
-                                                .collect(Collectors.joining(", "))));
+                                "expected one of " + names()));
+    }
+
+    static String names() {
+        return ALL.stream().map(WeightLayout::name).collect(Collectors.joining(", "));
     }
 }

@@ -40,14 +40,14 @@ public record QuantPlan(
     /// Layers that one entry of a config can describe.
     ///
     /// @param solver the last that works on one of them
-    record Group(Scheme scheme, Solver solver, List<String> linears) {}
+    public record Group(Scheme scheme, Solver solver, List<String> linears) {}
 
     public boolean isEmpty() {
         return schemes.byLinear().isEmpty();
     }
 
     /// Layers of one scheme, with or without a group index, in the order of the first of each.
-    List<Group> groups() {
+    public List<Group> groups() {
         record Key(Scheme scheme, boolean groupIndex) {}
         SequencedMap<Key, List<String>> byKey = new LinkedHashMap<>();
         schemes.byLinear()
@@ -73,7 +73,7 @@ public record QuantPlan(
     /// differ in numbers alone share one, where the group has all of them.
     ///
     /// @param fused whether the names by which vLLM loads several layers as one are matched, too
-    List<String> patterns(Group group, boolean fused) {
+    public List<String> patterns(Group group, boolean fused) {
         Set<String> others = new LinkedHashSet<>(schemes.byLinear().keySet());
         others.addAll(plain);
         group.linears.forEach(others::remove);

@@ -12,7 +12,7 @@ import java.util.List;
 import java.util.Optional;
 
 /// A `quantization_config` that llmc can read weights of.
-sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
+public interface Quantization {
     List<Integer> BITS = List.of(2, 3, 4, 8);
 
     /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
@@ -23,22 +23,14 @@ sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
         return Optional.empty();
     }
 
-    /// @return empty where the model is dense
     /// @throws FormatException where a key has another type than expected, or a word is unknown
     /// @throws UserException where it is quantized in a way that llmc does not read
-    static Optional<Quantization> of(ConfigSection section) {
+    static Quantization of(ConfigSection section) {
         ConfigSection q = section.withoutNulls();
-        String method = q.text("quant_method", "");
-        return switch (method) {
-            case "compressed-tensors" -> CompressedTensorsConfig.of(q);
-            case "gptq" -> Optional.of(GptqConfig.of(q));
-            case "" ->
-                    // The first files of compressed-tensors had no method.
-                    q.has("config_groups") || q.has("sparsity_config")
-                            ? CompressedTensorsConfig.of(q)
-                            : refuse(q, "an unnamed quant_method");
-            default -> refuse(q, method);
-        };
+        return Layouts.FAMILIES.stream()
+                .flatMap(family -> family.read(q).stream())
+                .findFirst()
+                .orElseGet(() -> refuse(q, q.text("quant_method", "an unnamed quant_method")));
     }
 
     /// Bits of a code, which llmc need not be able to read.
@@ -60,8 +52,8 @@ sealed interface Quantization permits CompressedTensorsConfig, GptqConfig {
     /// Never returns.
     static <T> T refuse(ConfigSection q, String what) {
         throw new UserException(
-                "%s: quantized as %s, but llmc reads dense weights, compressed-tensors pack-quantized and GPTQ (gptq, gptq_v2) of 2, 3, 4 or 8 bits"
-                        .formatted(q.file().getParent(), what),
+                "%s: quantized as %s, but llmc reads %s"
+                        .formatted(q.file().getParent(), what, Layouts.names()),
                 "start from the original model in F32, F16 or BF16");
     }
 }

@@ -87,7 +87,7 @@ public final class TensorReader implements AutoCloseable {
     /// A tensor that must have this type and shape.
     ///
     /// @throws FormatException where it has not
-    Tensor tensor(String name, DType dtype, long... dims) {
+    public Tensor tensor(String name, DType dtype, long... dims) {
         TensorInfo info = checkpoint.info(name);
         TensorInfo expected = TensorInfo.of(name, dtype, dims);
         if (!info.equals(expected)) {

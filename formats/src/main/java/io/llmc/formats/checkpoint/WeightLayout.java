@@ -76,6 +76,12 @@ public interface WeightLayout {
                 .map(InputRounding::dynamic);
     }
 
+    /// This layout with the choices that a checkpoint has made, where one has several spellings of
+    /// the same: what was read is written as it was.
+    default WeightLayout like(Checkpoint checkpoint) {
+        return this;
+    }
+
     /// What [#encode] will produce, known before any weight is read.
     ///
     /// @throws UserException where a weight of these sizes cannot be spelled this way
@@ -87,6 +93,14 @@ public interface WeightLayout {
     /// @throws UserException where the weight cannot be spelled this way
     SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory);
+
+    /// The same for a layer whose inputs are rounded, where a spelling depends on that.
+    ///
+    /// @param scheme of the layer, on whose grid `weight` lies
+    default SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, Scheme scheme, DType dtype, SegmentAllocator memory) {
+        return encode(linear, weight, dtype, memory);
+    }
 
     /// What a layer's rounded inputs need beside its weight; nothing where their scales are made of
     /// the inputs at hand.

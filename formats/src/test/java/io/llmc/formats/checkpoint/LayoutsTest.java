@@ -623,7 +623,7 @@ class LayoutsTest {
         assertThatThrownBy(() -> Checkpoint.open(directory).close())
                 .isInstanceOf(UserException.class)
                 .hasMessageContainingAll(
-                        directory.toString(), "but llmc reads", "pack-quantized", "gptq_v2");
+                        directory.toString(), "but llmc reads compressed-tensors, gptq, gptq_v2");
     }
 
     @Test

@@ -12,6 +12,7 @@ import io.llmc.model.language.Transpose;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Journal;
 import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
@@ -78,14 +79,12 @@ final class SweepOutput implements BlockStream.Listener {
         switch (host) {
             case Weight.Grouped grouped -> {
                 Scales.require(linear.name(), grouped, plan.layout(), plan.dtype(linear.name()));
-                tensors.putAll(
-                        plan.layout()
-                                .encode(linear.name(), host, grouped.scales().dtype(), memory));
+                tensors.putAll(encode(linear, host, memory));
             }
             case Weight.Blocks _ ->
                     throw new IllegalStateException("no layout writes blocks: " + linear.name());
             case Weight.Scaled _ ->
-                    tensors.putAll(plan.layout().encode(linear.name(), host, memory));
+                    tensors.putAll(encode(linear, host, memory));
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),
@@ -96,6 +95,11 @@ final class SweepOutput implements BlockStream.Listener {
             tensors.putAll(plan.layout().encode(linear.name(), rounding, memory));
         }
         return tensors;
+    }
+
+    private SequencedMap<String, Tensor> encode(Linear linear, Weight host, Arena memory) {
+        Scheme scheme = plan.scheme(linear.name()).orElseThrow();
+        return plan.layout().encode(linear.name(), host, scheme, host.valueType(), memory);
     }
 
     private Tensor toHost(Tensor t, Arena memory) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.compressed;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Json;
+import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;

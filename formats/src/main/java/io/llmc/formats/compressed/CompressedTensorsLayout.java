@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.compressed;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Groups;
+import io.llmc.formats.checkpoint.QuantPlan;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -60,7 +65,8 @@ final class CompressedTensorsLayout implements WeightLayout {
                 checkpoint.has(linear + FloatQuantized.CODES)
                         && checkpoint.info(linear + FloatQuantized.CODES).dtype() == DType.F8_E4M3;
         return (packed || floats)
-                && checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig;
+                && checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig config
+                && !config.groups().isEmpty();
     }
 
     @Override

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.compressed;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.formats.BoundedRegex;
 import io.llmc.formats.BoundedRegex.RegexException;
+import io.llmc.formats.BoundedRegex;
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.checkpoint.Quantization;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
@@ -78,7 +79,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
     /// @param weights of integers or floats
     record Group(Targets targets, Encoding.Grid<?> weights, Optional<ActivationScheme> inputs) {}
 
-    static Optional<Quantization> of(ConfigSection q) {
+    static CompressedTensorsConfig of(ConfigSection q) {
         String sparsity =
                 q.optional("sparsity_config").map(s -> s.text("format", "dense")).orElse("dense");
         if (!sparsity.equals("dense")) {
@@ -103,14 +104,8 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
                                         all.optional(name)
                                                 .flatMap(g -> group(g, format))
                                                 .ifPresent(groups::add)));
-        return groups.isEmpty()
-                ? Optional.empty()
-                : Optional.of(
-                        new CompressedTensorsConfig(
-                                q.file(),
-                                List.copyOf(groups),
-                                ignored,
-                                version(q.text("version", ""))));
+        return new CompressedTensorsConfig(
+                q.file(), List.copyOf(groups), ignored, version(q.text("version", "")));
     }
 
     /// Empty where the weights of the group are dense.
@@ -135,7 +130,7 @@ record CompressedTensorsConfig(Path file, List<Group> groups, Targets ignored, i
             return Quantization.refuse(weights, "compressed-tensors " + format);
         }
         int bits = Quantization.bits(weights, "num_bits");
-        if (floats ? bits != 8 : !type.equals("int") || !BITS.contains(bits)) {
+        if (floats ? bits != 8 : !type.equals("int") || !Quantization.BITS.contains(bits)) {
             return Quantization.refuse(
                     weights, "compressed-tensors %s of %d-bit %s".formatted(format, bits, type));
         }

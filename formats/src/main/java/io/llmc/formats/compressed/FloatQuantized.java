@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.compressed;
 
 import io.llmc.formats.FormatException;
 import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Groups;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
