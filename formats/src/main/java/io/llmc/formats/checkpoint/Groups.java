@@ -25,7 +25,8 @@ public final class Groups {
     ///
     /// @param index I32 `[in]`, or null
     /// @throws FormatException where an input belongs to no group
-    public static Tensor index(Path file, String name, Tensor index, Encoding.Grid<Codes.Ints> spec) {
+    public static Tensor index(
+            Path file, String name, Tensor index, Encoding.Grid<Codes.Ints> spec) {
         if (index == null) {
             return null;
         }
@@ -141,7 +142,8 @@ public final class Groups {
     }
 
     /// The spec with symmetry as the zero points really are, where a config claims it.
-    public static Encoding.Grid<Codes.Ints> withZeros(Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
+    public static Encoding.Grid<Codes.Ints> withZeros(
+            Encoding.Grid<Codes.Ints> spec, Tensor zeros) {
         if (!spec.codes().symmetric() || allMiddle(spec, zeros)) {
             return spec;
         }

@@ -8,8 +8,8 @@ import java.util.List;
 import java.util.Optional;
 
 /// How one library spells quantized models: the tensors of its layers, and what its config says of
-/// them. Families are found by the lines in `META-INF/services`, so that this package need not
-/// know theirs.
+/// them. Families are found by the lines in `META-INF/services`, so that this package need not know
+/// theirs.
 public interface LayoutFamily {
     /// In the order in which a checkpoint's tensors are tried against them.
     List<WeightLayout> layouts();

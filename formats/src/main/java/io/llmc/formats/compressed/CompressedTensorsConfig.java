@@ -2,8 +2,8 @@
 package io.llmc.formats.compressed;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.BoundedRegex;
+import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.checkpoint.Quantization;
