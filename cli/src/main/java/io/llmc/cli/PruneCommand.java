@@ -13,6 +13,7 @@ import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
@@ -37,7 +38,7 @@ final class PruneCommand implements Callable<Integer>, Declaring {
     private final LogOptions log;
     private final DeclaredOptions calibration =
             new DeclaredOptions(Map.of("calibration", Recipe.CALIBRATION));
-    private final MethodOptions method = new MethodOptions(PrunePasses.ALL, "sparsegpt");
+    private final MethodOptions method = new MethodOptions(PrunePasses.ALL, List.of(), "sparsegpt");
 
     @Mixin private ModelOptions model;
     @Mixin private ComparisonOptions comparison;
@@ -64,12 +65,12 @@ final class PruneCommand implements Callable<Integer>, Declaring {
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings("calibration"));
         tree.expect("calibration", "--calib-data");
-        tree.putAll(MethodOptions.SWEEP, method.toSettings());
+        tree.putAll("", method.toSettings());
         tree.putAll("steps.1.evaluate", comparison.toSettings(model.toPath()));
         request.changes().forEach(c -> method.toItems(c).forEach(item -> tree.set(item, c)));
         // What a method lacks is named by its flag.
         method.toSettings()
-                .forEach(s -> tree.expect(MethodOptions.SWEEP + "." + s.key(), s.flag()));
+                .forEach(s -> tree.expect(s.key(), s.flag()));
         tree.expect("steps.1.evaluate.data", "--data");
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);

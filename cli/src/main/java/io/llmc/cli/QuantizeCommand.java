@@ -10,7 +10,9 @@ import io.llmc.cli.options.ModelOptions;
 import io.llmc.cli.options.OutputOptions;
 import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
+import io.llmc.cli.report.PresetTable;
 import io.llmc.pipeline.Recipe;
+import io.llmc.quantize.Presets;
 import io.llmc.quantize.QuantizePasses;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -33,13 +35,13 @@ import picocli.CommandLine.Model.CommandSpec;
         })
 final class QuantizeCommand implements Callable<Integer>, Declaring {
     /// What becomes of a packed model that is to be plain, whatever method is asked for.
-    private static final String UNPACK = MethodOptions.SWEEP + ".0.unpack";
+    private static final String UNPACK = "steps.0.sweep.0.unpack";
 
     private final Wiring wiring;
     private final LogOptions log;
     private final DeclaredOptions calibration =
             new DeclaredOptions(Map.of("calibration", Recipe.CALIBRATION));
-    private final MethodOptions method = new MethodOptions(QuantizePasses.ALL, "gptq");
+    private final MethodOptions method = new MethodOptions(QuantizePasses.ALL, Presets.ALL, "gptq");
 
     @Mixin private ModelOptions model;
     @Mixin private OutputOptions output;
@@ -59,6 +61,11 @@ final class QuantizeCommand implements Callable<Integer>, Declaring {
 
     @Override
     public Integer call() {
+        if (method.toList()) {
+            PresetTable table = new PresetTable(Presets.ALL, QuantizePasses.ALL);
+            new Console(wiring, log.toVerbosity()).result(table.text(), table.json());
+            return ExitCode.OK;
+        }
         Request request = run.toRequest();
         RecipeTree tree = new RecipeTree("recipe");
         tree.put("model", model.toPath().toString(), "MODEL");
@@ -70,7 +77,7 @@ final class QuantizeCommand implements Callable<Integer>, Declaring {
         } else {
             tree.putAll("calibration", calibration.toSettings("calibration"));
             tree.expect("calibration", "--calib-data");
-            tree.putAll(MethodOptions.SWEEP, method.toSettings());
+            tree.putAll("", method.toSettings());
             request.changes().forEach(c -> method.toItems(c).forEach(item -> tree.set(item, c)));
         }
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())

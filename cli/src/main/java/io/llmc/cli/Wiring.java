@@ -8,6 +8,7 @@ import io.llmc.evaluation.EvaluateStep;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.prune.PrunePasses;
+import io.llmc.quantize.Presets;
 import io.llmc.quantize.QuantizePasses;
 import java.io.OutputStream;
 import java.io.OutputStreamWriter;
@@ -49,7 +50,8 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
         return List.of(
                 SweepStep.factory(
                         Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream())
-                                .toList()),
+                                .toList(),
+                        Presets.ALL),
                 EvaluateStep.FACTORY,
                 DistillStep.FACTORY,
                 SaveTeacherStep.FACTORY);

@@ -6,11 +6,22 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;
 
 /// The options that every grid quantizer reads.
 final class GridOptions {
+    private static final Option<NamedScheme> SCHEME =
+            Option.choice(
+                            "scheme",
+                            NamedScheme.class,
+                            null,
+                            "A grid and the rounding of inputs by name, as fp8-dynamic; where it has"
+                                    + " groups of integers, {bits}, {groupSize} and"
+                                    + " {symmetric} change it.")
+                    .as("NAME");
+
     private static final Option<Integer> BITS =
             Option.integer("bits", 4, "Bits a weight: 2, 3, 4 or 8 (default: %s).")
                     .statedUnless("scheme");
@@ -49,30 +60,71 @@ final class GridOptions {
                             "Power of the errors that clip adds up (default: %s).")
                     .withoutFlag();
 
-    /// Of the grid.
+    /// Of a grid of integers.
     static final List<Option<?>> GRID = List.of(BITS, GROUP_SIZE, SYMMETRIC);
+
+    /// Of any grid.
+    static final List<Option<?>> SCHEMES = Option.join(List.of(SCHEME), GRID);
 
     /// Of the search of each group's range.
     static final List<Option<?>> SEARCH = List.of(CLIP_STEPS, CLIP_GRID, CLIP_NORM);
 
     private GridOptions() {}
 
+    /// The scheme that is named, as changed by what is said beside it; or a grid of integers.
+    static Scheme scheme(Options o) {
+        NamedScheme named = SCHEME.read(o);
+        if (named == null) {
+            return Scheme.of(spec(o));
+        }
+        Scheme scheme = named.scheme();
+        if (scheme.weights() instanceof Encoding.Grid<?>(Codes.Ints usual, Tiles tiles, _)) {
+            int bits = o.has("bits") ? BITS.read(o) : usual.bits();
+            int group = o.has("groupSize") ? groupSize(o) : tiles.cols();
+            boolean symmetric = o.has("symmetric") ? SYMMETRIC.read(o) : usual.symmetric();
+            return new Scheme(ints(o, bits, group, symmetric), scheme.inputs());
+        }
+        requireIntegers(o, scheme, GRID);
+        return scheme;
+    }
+
+    /// Refuses options that only grids of integers have.
+    static void requireIntegers(Options o, Scheme scheme, List<Option<?>> options) {
+        if (scheme.weights() instanceof Encoding.Grid<?>(Codes.Ints _, _, _)) {
+            return;
+        }
+        for (Option<?> option : options) {
+            if (o.has(option.key())) {
+                throw o.error(
+                        option.key(),
+                        "%s is for grids of integers, and scheme %s rounds weights to %s; leave one of them out"
+                                .formatted(
+                                        option.key(),
+                                        Options.spelling(SCHEME.read(o)),
+                                        scheme.weights().describe()));
+            }
+        }
+    }
+
     static Encoding.Grid<Codes.Ints> spec(Options o) {
-        int bits = BITS.read(o);
+        return ints(o, BITS.read(o), groupSize(o), SYMMETRIC.read(o));
+    }
+
+    private static int groupSize(Options o) {
         String group = GROUP_SIZE.read(o);
-        boolean symmetric = SYMMETRIC.read(o);
-        int size;
         try {
-            size =
-                    group.equals("channel") || group.equals("-1")
-                            ? Tiles.ALL
-                            : Integer.parseInt(group);
+            return group.equals("channel") || group.equals("-1")
+                    ? Tiles.ALL
+                    : Integer.parseInt(group);
         } catch (NumberFormatException e) {
             throw o.error(
                     "groupSize", "groupSize is %s, expected a number or channel".formatted(group));
         }
+    }
+
+    private static Encoding.Grid<Codes.Ints> ints(Options o, int bits, int group, boolean symmetric) {
         try {
-            return Encoding.ints(bits, size, symmetric);
+            return Encoding.ints(bits, group, symmetric);
         } catch (IllegalArgumentException e) {
             throw o.error(e.getMessage().startsWith("bits") ? "bits" : "groupSize", e.getMessage());
         }

@@ -28,15 +28,6 @@ import java.util.SequencedMap;
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
 public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search, Targets targets)
         implements BlockPass {
-    private static final Option<NamedScheme> SCHEME =
-            Option.choice(
-                            "scheme",
-                            NamedScheme.class,
-                            null,
-                            "fp8-dynamic, 8-bit floats for weights and inputs, in the place of an"
-                                    + " integer grid.")
-                    .as("NAME");
-
     private static final Option<Clip> CLIP =
             Option.choice(
                     "clip",
@@ -57,19 +48,15 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                     save: {layout: compressed-tensors}
                     """,
                     Option.join(
-                            List.of(SCHEME),
-                            GridOptions.GRID,
+                            GridOptions.SCHEMES,
                             List.of(CLIP),
                             GridOptions.SEARCH,
                             Targets.OPTIONS),
                     RtnPass::read);
 
     private static BlockPass read(Options o) {
-        NamedScheme named = SCHEME.read(o);
-        if (named != null) {
-            return new RtnPass(named.scheme(), Clip.NONE, null, Targets.read(o));
-        }
-        Scheme scheme = Scheme.of(GridOptions.spec(o));
+        Scheme scheme = GridOptions.scheme(o);
+        GridOptions.requireIntegers(o, scheme, Option.join(List.of(CLIP), GridOptions.SEARCH));
         Clip clip = CLIP.read(o);
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");

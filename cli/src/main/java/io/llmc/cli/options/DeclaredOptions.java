@@ -131,11 +131,23 @@ public final class DeclaredOptions {
 
     /// What the method's declarations know and was given or is always stated, in their order.
     public List<Setting> toSettings(String owner) {
+        return toSettings(owner, true);
+    }
+
+    /// What the method's declarations know and was given.
+    List<Setting> toGiven(String owner) {
+        return toSettings(owner, false);
+    }
+
+    private List<Setting> toSettings(String owner, boolean states) {
         List<Setting> own = new ArrayList<>();
         for (Option<?> option : byOwner.getOrDefault(owner, List.of())) {
             if (option.flag() != null) {
                 Object value = flags.get(option.flag()).spec.getValue();
-                boolean isStated = option.statedUnless() != null && !isGiven(option.statedUnless());
+                boolean isStated =
+                        states
+                                && option.statedUnless() != null
+                                && !isGiven(option.statedUnless());
                 Object stated = isStated ? option.absent() : null;
                 own.add(setting(option, value == null ? stated : value));
             }
@@ -143,18 +155,16 @@ public final class DeclaredOptions {
         return own;
     }
 
-    /// @throws RecipeException naming the first flag that was given and that none of the methods
-    ///   has
-    void requireKnown(List<String> owners) {
+    /// @param who is asked to take the flags
+    /// @throws RecipeException naming the first flag that was given and that none of the methods has
+    void requireKnown(String who, List<String> owners) {
         flags.forEach((name, flag) -> {
             if (flag.spec.getValue() != null
                     && owners.stream().noneMatch(flag.meaning::containsKey)) {
                 throw new RecipeException(
                         name,
                         "%s has no such option; it belongs to %s"
-                                .formatted(
-                                        String.join("+", owners),
-                                        String.join(", ", flag.meaning.keySet())));
+                                .formatted(who, String.join(", ", flag.meaning.keySet())));
             }
         });
     }

@@ -6,6 +6,7 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.Targets;
+import io.llmc.pipeline.sweep.Preset;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -20,25 +21,48 @@ public final class MethodOptions {
     public static final String METHOD = "--method";
 
     /// Where a command's recipe lists the methods.
-    public static final String SWEEP = "steps.0.sweep";
+    private static final String SWEEP = "steps.0.sweep";
+
+    private static final String PRESET = "--preset";
+    private static final String FIRST = SWEEP + ".0";
 
     private final List<PassFactory> methods;
+    private final List<Preset> presets;
+    private final String usual;
     private final OptionSpec method;
+    private final OptionSpec preset =
+            OptionSpec.builder(PRESET)
+                    .type(String.class)
+                    .paramLabel("NAME")
+                    .arity("1")
+                    .description(
+                            "A chain of methods with settings, which other flags may change: see"
+                                    + " --list-presets.")
+                    .build();
+    private final OptionSpec list =
+            OptionSpec.builder("--list-presets")
+                    .type(boolean.class)
+                    .arity("0")
+                    .help(true) // MODEL and OUT are not needed then
+                    .description("List the presets; change nothing.")
+                    .build();
     private final DeclaredOptions options;
 
+    /// @param presets chains of them by name
     /// @param usual the method where none is named
-    public MethodOptions(List<PassFactory> methods, String usual) {
+    public MethodOptions(List<PassFactory> methods, List<Preset> presets, String usual) {
         this.methods = methods;
+        this.presets = presets;
+        this.usual = usual;
         this.method =
                 OptionSpec.builder(METHOD)
                         .type(String.class)
                         .paramLabel("NAME")
                         .arity("1")
-                        .defaultValue(usual)
                         .completionCandidates(methods.stream().map(PassFactory::name).toList())
                         .description(
                                 "${COMPLETION-CANDIDATES}, or several one after the other, as a+b"
-                                        + " (default: ${DEFAULT-VALUE}).")
+                                        + " (default: %s).".formatted(usual))
                         .build();
         SequencedMap<String, List<Option<?>>> byMethod = new LinkedHashMap<>();
         methods.forEach(m -> byMethod.put(m.name(), m.options()));
@@ -46,8 +70,17 @@ public final class MethodOptions {
     }
 
     public void addTo(CommandSpec command) {
-        command.addMixin("method", CommandSpec.create().addOption(method));
+        CommandSpec group = CommandSpec.create().addOption(method);
+        if (!presets.isEmpty()) {
+            group.addOption(preset).addOption(list);
+        }
+        command.addMixin("method", group);
         options.addTo(command, "options");
+    }
+
+    /// Whether only a list of the presets is asked for.
+    public boolean toList() {
+        return Boolean.TRUE.equals(list.getValue());
     }
 
     /// The methods of the chain, and the one that rounds what the last of them has prepared.
@@ -55,7 +88,8 @@ public final class MethodOptions {
     /// @throws RecipeException where the command has no such method
     private List<PassFactory> chain() {
         List<PassFactory> chain = new ArrayList<>();
-        for (String name : method.<String>getValue().split("\\+", -1)) {
+        String names = method.getValue() == null ? usual : method.getValue();
+        for (String name : names.split("\\+", -1)) {
             chain.add(find(name));
         }
         chain.getLast().rounder().ifPresent(name -> chain.add(find(name)));
@@ -77,20 +111,43 @@ public final class MethodOptions {
         return methods.stream().map(PassFactory::name).collect(Collectors.joining(", "));
     }
 
-    /// The items of a sweep: `0.gptq`, `0.gptq.bits`. A flag goes to each method of the chain that
-    /// declares it.
+    /// What a command's recipe says of them: `steps.0.sweep.0.gptq.bits`. A flag goes to each
+    /// method of the chain that declares it.
     ///
     /// @throws RecipeException where none of them declares a flag that was given
     public List<Setting> toSettings() {
+        if (preset.getValue() != null) {
+            return ofPreset(preset.getValue());
+        }
         List<PassFactory> chain = chain();
         List<Setting> all = new ArrayList<>();
         for (int i = 0; i < chain.size(); i++) {
             String owner = chain.get(i).name();
-            String item = i + "." + owner;
+            String item = SWEEP + "." + i + "." + owner;
             all.add(new Setting(item, new LinkedHashMap<>(), METHOD));
             options.toSettings(owner).forEach(s -> all.add(s.within(item)));
         }
-        options.requireKnown(chain.stream().map(PassFactory::name).toList());
+        List<String> owners = chain.stream().map(PassFactory::name).toList();
+        options.requireKnown(String.join("+", owners), owners);
+        return all;
+    }
+
+    private List<Setting> ofPreset(String name) {
+        if (method.getValue() != null) {
+            throw new RecipeException(
+                    METHOD, "a preset names its methods itself; leave --method or --preset out");
+        }
+        List<Setting> all = new ArrayList<>();
+        all.add(new Setting(FIRST + "." + Preset.KEY, name, PRESET));
+        // A preset that there is not is refused by the recipe's reader.
+        presets.stream()
+                .filter(p -> p.name().equals(name))
+                .forEach(p -> {
+                    List<String> owners = p.chain().stream().map(Preset.Link::method).toList();
+                    owners.forEach(owner ->
+                            options.toGiven(owner).forEach(s -> all.add(s.within(FIRST))));
+                    options.requireKnown("preset %s (%s)".formatted(name, String.join("+", owners)), owners);
+                });
         return all;
     }
 
@@ -99,6 +156,9 @@ public final class MethodOptions {
     ///
     /// @param change `key=value`
     public List<String> toItems(String change) {
+        if (preset.getValue() != null) {
+            return List.of(FIRST);
+        }
         List<PassFactory> chain = chain();
         String key = Options.camel(change.substring(0, Math.max(0, change.indexOf('='))).strip());
         List<String> items = new ArrayList<>();

@@ -85,6 +85,18 @@ public final class Options {
         return Optional.ofNullable(values.get(key));
     }
 
+    /// A value as it was written.
+    public Optional<Object> value(String key) {
+        return get(key);
+    }
+
+    /// Other values in this mapping's place, for another reader: errors name the same places.
+    public Options with(Map<String, ?> others) {
+        Options other = new Options(path, others, location);
+        sections.add(other);
+        return other;
+    }
+
     private RecipeException wrong(String key, Object value, String expected) {
         return error(key, "%s is %s, expected %s".formatted(key, value, expected));
     }

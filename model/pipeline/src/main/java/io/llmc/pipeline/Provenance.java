@@ -85,6 +85,11 @@ public final class Provenance {
         SequencedMap<String, Object> root = new LinkedHashMap<>();
         root.put("llmc_version", toolVersion);
         root.put("recipe", essence(recipe));
+        SequencedMap<String, Object> presets = new LinkedHashMap<>();
+        recipe.steps().forEach(step -> presets.putAll(step.expanded()));
+        if (!presets.isEmpty()) {
+            root.put("presets", presets);
+        }
         root.put("input_sha256", inputs);
         if (windows != null) {
             SequencedMap<String, Object> data = new LinkedHashMap<>();

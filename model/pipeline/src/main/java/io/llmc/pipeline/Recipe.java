@@ -90,7 +90,7 @@ public record Recipe(
         }
         CalibrationSpec calibration = o.has("calibration") ? calibration(c) : null;
         Options s = o.section("save");
-        WeightLayout layout = layout(s);
+        WeightLayout layout = layout(s, steps);
         Save save = new Save(layout, s.size("shardSize", "5G"));
         o.finish();
         Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
@@ -100,8 +100,13 @@ public record Recipe(
         return recipe;
     }
 
-    private static WeightLayout layout(Options save) {
-        String name = save.text("layout", "compressed-tensors");
+    private static WeightLayout layout(Options save, List<Step> steps) {
+        String usual =
+                steps.stream()
+                        .flatMap(step -> step.usualLayout().stream())
+                        .findFirst()
+                        .orElse("compressed-tensors");
+        String name = save.text("layout", usual);
         return Layouts.ALL.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()

@@ -46,6 +46,16 @@ public interface Step {
         return false;
     }
 
+    /// The layout of what it writes where the recipe names none; empty for the usual one of all.
+    default Optional<String> usualLayout() {
+        return Optional.empty();
+    }
+
+    /// What names in its part of the recipe stand for.
+    default SequencedMap<String, Object> expanded() {
+        return new LinkedHashMap<>();
+    }
+
     /// Refuses what cannot be, whatever the steps before it leave. [#plan] does so, too.
     ///
     /// @param context with the recipe's own model

@@ -17,7 +17,10 @@ import io.llmc.pipeline.pass.Pass;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -29,37 +32,74 @@ import java.util.stream.Stream;
 ///
 /// @param modelPasses change the model as a whole, first, one after the other
 /// @param passes every one works on a block before the next block is read
-public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) implements Step {
+/// @param presets that some of the passes come from
+public record SweepStep(
+        List<ModelPass> modelPasses, List<BlockPass> passes, List<Preset.Use> presets)
+        implements Step {
     private static final String KEY = "sweep";
 
-    /// @param methods every method there is
+    public SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) {
+        this(modelPasses, passes, List.of());
+    }
+
     public static Factory factory(List<PassFactory> methods) {
+        return factory(methods, List.of());
+    }
+
+    /// @param methods every method there is
+    /// @param presets every preset there is
+    public static Factory factory(List<PassFactory> methods, List<Preset> presets) {
         return new Factory(
                 KEY,
                 "methods that work block by block",
                 methods.getFirst().sample(),
                 List.of(),
-                o -> read(o, methods));
+                o -> read(o, methods, presets));
     }
 
-    private static SweepStep read(Options o, List<PassFactory> methods) {
+    private static SweepStep read(Options o, List<PassFactory> methods, List<Preset> presets) {
         List<ModelPass> modelPasses = new ArrayList<>();
         List<BlockPass> blocks = new ArrayList<>();
+        List<Preset.Use> used = new ArrayList<>();
         for (Options item : o.sections(KEY)) {
-            switch (pass(item, methods)) {
-                case BlockPass pass -> blocks.add(pass);
-                case ModelPass pass when blocks.isEmpty() -> modelPasses.add(pass);
-                case ModelPass pass ->
-                        throw item.error(
-                                Options.camel(pass.name()),
-                                "%s changes the model as a whole, so it must stand before %s"
-                                        .formatted(pass.name(), blocks.getFirst().name()));
+            List<Pass> passes = new ArrayList<>();
+            if (item.has(Preset.KEY)) {
+                used.add(preset(item, presets).expand(item, methods, passes));
+            } else {
+                passes.add(pass(item, methods));
+            }
+            for (Pass next : passes) {
+                switch (next) {
+                    case BlockPass pass -> blocks.add(pass);
+                    case ModelPass pass when blocks.isEmpty() -> modelPasses.add(pass);
+                    case ModelPass pass ->
+                            throw item.error(
+                                    Options.camel(pass.name()),
+                                    "%s changes the model as a whole, so it must stand before %s"
+                                            .formatted(pass.name(), blocks.getFirst().name()));
+                }
             }
         }
         if (modelPasses.isEmpty() && blocks.isEmpty()) {
             throw o.error(KEY, "a sweep needs at least one method");
         }
-        return new SweepStep(modelPasses, blocks);
+        return new SweepStep(modelPasses, blocks, used);
+    }
+
+    private static Preset preset(Options item, List<Preset> presets) {
+        String name = item.text(Preset.KEY);
+        return presets.stream()
+                .filter(preset -> preset.name().equals(name))
+                .findFirst()
+                .orElseThrow(() ->
+                        item.error(
+                                Preset.KEY,
+                                "unknown preset %s; known: %s"
+                                        .formatted(
+                                                name,
+                                                presets.stream()
+                                                        .map(Preset::name)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     private static Pass pass(Options item, List<PassFactory> methods) {
@@ -87,6 +127,18 @@ public record SweepStep(List<ModelPass> modelPasses, List<BlockPass> passes) imp
 
     private Stream<Pass> all() {
         return Stream.concat(modelPasses.stream(), passes.stream());
+    }
+
+    @Override
+    public Optional<String> usualLayout() {
+        return presets.stream().flatMap(use -> use.preset().layout().stream()).findFirst();
+    }
+
+    @Override
+    public SequencedMap<String, Object> expanded() {
+        SequencedMap<String, Object> expanded = new LinkedHashMap<>();
+        presets.forEach(use -> expanded.put(use.preset().name(), use.methods()));
+        return expanded;
     }
 
     @Override
