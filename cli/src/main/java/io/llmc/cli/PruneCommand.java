@@ -69,8 +69,7 @@ final class PruneCommand implements Callable<Integer>, Declaring {
         tree.putAll("steps.1.evaluate", comparison.toSettings(model.toPath()));
         request.changes().forEach(c -> method.toItems(c).forEach(item -> tree.set(item, c)));
         // What a method lacks is named by its flag.
-        method.toSettings()
-                .forEach(s -> tree.expect(s.key(), s.flag()));
+        method.toSettings().forEach(s -> tree.expect(s.key(), s.flag()));
         tree.expect("steps.1.evaluate.data", "--data");
         return new RecipeJob(wiring, log.toVerbosity(), device.toDeviceSpec())
                 .execute(tree, request);

@@ -122,7 +122,8 @@ final class GridOptions {
         }
     }
 
-    private static Encoding.Grid<Codes.Ints> ints(Options o, int bits, int group, boolean symmetric) {
+    private static Encoding.Grid<Codes.Ints> ints(
+            Options o, int bits, int group, boolean symmetric) {
         try {
             return Encoding.ints(bits, group, symmetric);
         } catch (IllegalArgumentException e) {

@@ -26,9 +26,9 @@ public final class Presets {
                             "8-bit floats for weights and, token by token, for inputs",
                             new Link("rtn").fixed("scheme", "fp8-dynamic")),
                     Preset.of(
-                            "gptq",
-                            "GPTQ to 4 bits in groups, symmetric, in its own layout",
-                            new Link("gptq").usual("groupSize", 128))
+                                    "gptq",
+                                    "GPTQ to 4 bits in groups, symmetric, in its own layout",
+                                    new Link("gptq").usual("groupSize", 128))
                             .in("gptq"));
 
     private Presets() {}

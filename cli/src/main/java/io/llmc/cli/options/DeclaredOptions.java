@@ -145,9 +145,7 @@ public final class DeclaredOptions {
             if (option.flag() != null) {
                 Object value = flags.get(option.flag()).spec.getValue();
                 boolean isStated =
-                        states
-                                && option.statedUnless() != null
-                                && !isGiven(option.statedUnless());
+                        states && option.statedUnless() != null && !isGiven(option.statedUnless());
                 Object stated = isStated ? option.absent() : null;
                 own.add(setting(option, value == null ? stated : value));
             }
@@ -156,7 +154,8 @@ public final class DeclaredOptions {
     }
 
     /// @param who is asked to take the flags
-    /// @throws RecipeException naming the first flag that was given and that none of the methods has
+    /// @throws RecipeException naming the first flag that was given and that none of the methods
+    ///   has
     void requireKnown(String who, List<String> owners) {
         flags.forEach((name, flag) -> {
             if (flag.spec.getValue() != null

@@ -144,9 +144,10 @@ public final class MethodOptions {
                 .filter(p -> p.name().equals(name))
                 .forEach(p -> {
                     List<String> owners = p.chain().stream().map(Preset.Link::method).toList();
-                    owners.forEach(owner ->
-                            options.toGiven(owner).forEach(s -> all.add(s.within(FIRST))));
-                    options.requireKnown("preset %s (%s)".formatted(name, String.join("+", owners)), owners);
+                    owners.forEach(
+                            owner -> options.toGiven(owner).forEach(s -> all.add(s.within(FIRST))));
+                    options.requireKnown(
+                            "preset %s (%s)".formatted(name, String.join("+", owners)), owners);
                 });
         return all;
     }
