@@ -254,6 +254,9 @@ static __device__ __forceinline__ void pack(u32* out, const u8* codes, i64 rows,
 extern "C" __global__ void pack_2(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<2>(out, codes, rows, cols, words); }
 extern "C" __global__ void pack_3(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<3>(out, codes, rows, cols, words); }
 extern "C" __global__ void pack_4(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<4>(out, codes, rows, cols, words); }
+extern "C" __global__ void pack_5(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<5>(out, codes, rows, cols, words); }
+extern "C" __global__ void pack_6(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<6>(out, codes, rows, cols, words); }
+extern "C" __global__ void pack_7(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<7>(out, codes, rows, cols, words); }
 extern "C" __global__ void pack_8(u32* out, const u8* codes, i64 rows, int cols, int words) { pack<8>(out, codes, rows, cols, words); }
 
 // ---------------------------------------------------------------- dense values
@@ -277,7 +280,7 @@ static __device__ __forceinline__ void dequantize(float* out, const u32* codes, 
   for (int c = 4 * threadIdx.x; c < cols; c += 4 * blockDim.x) {
     int n = cols - c, bit = c * BITS, word = bit >> 5, shift = bit & 31;
     u32 bits = stream[word] >> shift;
-    // With three bits only; the last codes of a row may need no second word, and then there is none.
+    // Where codes straddle words; the last codes of a row may need no second word, and then there is none.
     if (shift + 4 * BITS > 32 && word + 1 < words) bits |= stream[word + 1] << (32 - shift);
     int g[4];
     if (group_index && index_fours && n >= 4) {
@@ -307,4 +310,7 @@ static __device__ __forceinline__ void dequantize(float* out, const u32* codes, 
 DEQUANTIZE(2)
 DEQUANTIZE(3)
 DEQUANTIZE(4)
+DEQUANTIZE(5)
+DEQUANTIZE(6)
+DEQUANTIZE(7)
 DEQUANTIZE(8)

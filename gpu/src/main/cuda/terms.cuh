@@ -144,7 +144,7 @@ struct HalfRows {
   }
 };
 
-// Codes of 2, 3, 4 or 8 bits with scales of a TYPE.
+// Codes of 2 to 8 bits with scales of a TYPE.
 template <int TYPE>
 struct PackedRows {
   static const int TERMS = TYPE == F32 ? 3 : TYPE == F16 ? 2 : 1;
@@ -173,13 +173,14 @@ struct PackedRows {
     r.scale = 0.f;
     r.zero = BASE;
     if (row >= rows || col >= cols) return;
-    // Eight columns are whole bytes, and whole words where there are two of them.
+    // Eight columns are whole bytes: of two words, and of three where 7 bits begin in the upper half of one.
     i64 bit = (i64)col * bits;
     int word = (int)(bit >> 5), shift = (int)(bit & 31);
     const u32* q = codes + (i64)row * words + word;
     u64 w = q[0];
     if (shift + 8 * bits > 32 && word + 1 < words) w |= (u64)q[1] << 32;
     w >>= shift;
+    if (shift + 8 * bits > 64 && word + 2 < words) w |= (u64)q[2] << (64 - shift);
     r.low = (u32)w;
     r.high = (u32)(w >> 4 * bits);
     if (one) {

@@ -190,7 +190,7 @@ class CliTest {
         assertThat(quantize("--method", "wanda").err())
                 .startsWith("llmc: --method: unknown method wanda; known: rtn, gptq")
                 .doesNotContain("magnitude");
-        usage(quantize("--method", "rtn", "--bits", "5"), "--bits: bits must be 2, 3, 4 or 8: 5");
+        usage(quantize("--method", "rtn", "--bits", "9"), "--bits: bits must be 2 to 8: 9");
         usage(quantize("--method", "rtn", "--group-size", "x"), "--group-size");
         usage(quantize("--method", "rtn", "--act-order", "static"), "--act-order");
         usage(

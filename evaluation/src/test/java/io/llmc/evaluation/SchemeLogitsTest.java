@@ -19,27 +19,45 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Set;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
-/// Models whose layers round their inputs give the logits of the library that wrote them.
+/// Models of other tools give the logits that are to be had from them: roundings of inputs included.
 class SchemeLogitsTest {
-    private static final Path ORACLES = TestFiles.shared("oracles/formats/compressed-tensors");
+    private static final Path ORACLES = TestFiles.shared("oracles/formats");
+
+    /// Whose cached keys and values are rounded, which is not computed yet.
+    private static final Set<String> TO_COME = Set.of("kv_fp8_w4a16_g64_bf16");
 
     @TempDir Path temp;
 
+    /// What llmc reads and its tool gave logits of.
+    static List<Path> models() throws IOException {
+        if (!Files.exists(ORACLES)) {
+            return List.of(ORACLES);
+        }
+        try (Stream<Path> files = Files.walk(ORACLES, 3)) {
+            return files.filter(f -> f.endsWith("logits.safetensors"))
+                    .map(Path::getParent)
+                    .filter(d -> !TO_COME.contains(d.getFileName().toString()))
+                    .filter(SchemeLogitsTest::isReadable)
+                    .sorted()
+                    .toList();
+        }
+    }
+
+    private static boolean isReadable(Path model) {
+        try (Checkpoint c = Checkpoint.inspect(model)) {
+            return c.isReadable();
+        }
+    }
+
     @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "fp8_dynamic_channel_bf16",
-                "fp8_weightonly_channel_bf16",
-                "mixed_attn_fp8_mlp_w4_bf16",
-                "w4afp8_g128_packed_bf16",
-                "mixed_attn_w8_channel_mlp_w4asym_g64_bf16"
-            })
-    void logitsOfTheLibrary(String name) throws IOException {
-        Path model = ORACLES.resolve(name);
+    @MethodSource("models")
+    void logitsOfTheLibrary(Path model) throws IOException {
         assumeTrue(Files.exists(model), "no oracles beside the checkout");
         Path golden = model.resolve("logits.safetensors");
         int[] ids;

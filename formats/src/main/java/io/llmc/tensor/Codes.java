@@ -16,12 +16,12 @@ public sealed interface Codes {
     /// where all are symmetric it is [#middleCode], so that they stand for `-2^(bits-1)` to
     /// `2^(bits-1) - 1`.
     ///
-    /// @param bits 2, 3, 4 or 8
+    /// @param bits 2 to 8
     /// @param symmetric every zero point is the middle code
     record Ints(int bits, boolean symmetric) implements Codes {
         public Ints {
-            if (bits != 2 && bits != 3 && bits != 4 && bits != 8) {
-                throw new IllegalArgumentException("bits must be 2, 3, 4 or 8: " + bits);
+            if (bits < 2 || bits > 8) {
+                throw new IllegalArgumentException("bits must be 2 to 8: " + bits);
             }
         }
 

@@ -56,7 +56,7 @@ public sealed interface Encoding {
 
     /// An integer grid along the input.
     ///
-    /// @param bits 2, 3, 4 or 8
+    /// @param bits 2 to 8
     /// @param groupSize weights that share a scale; [Tiles#ALL] for a whole row
     static Grid<Codes.Ints> ints(int bits, int groupSize, boolean symmetric) {
         return new Grid<>(new Codes.Ints(bits, symmetric), Tiles.groups(groupSize));

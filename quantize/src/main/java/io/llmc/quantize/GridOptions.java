@@ -23,7 +23,7 @@ final class GridOptions {
                     .as("NAME");
 
     private static final Option<Integer> BITS =
-            Option.integer("bits", 4, "Bits a weight: 2, 3, 4 or 8 (default: %s).")
+            Option.integer("bits", 4, "Bits a weight: 2 to 8 (default: %s).")
                     .statedUnless("scheme");
 
     private static final Option<String> GROUP_SIZE =

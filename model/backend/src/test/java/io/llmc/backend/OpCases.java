@@ -53,6 +53,9 @@ public final class OpCases {
             cases.add(packed(Encoding.ints(bits, Tiles.ALL, true), DType.F16, false));
             cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
         }
+        for (int bits : new int[] {5, 6, 7}) {
+            cases.add(packed(Encoding.ints(bits, 32, false), DType.BF16, false));
+        }
         cases.add(packed(Encoding.ints(4, 5, false), DType.F32, false));
         cases.add(scaled(Tiles.ROW, DType.F32));
         cases.add(scaled(Tiles.ROW, DType.BF16));
@@ -525,6 +528,18 @@ public final class OpCases {
         }
     }
 
+    private static Case packCodes(int bits, int in) {
+        return new Case(
+                CompressionOp.PackCodes.class,
+                "packCodes %d of %d bits".formatted(in, bits),
+                0,
+                a ->
+                        new CompressionOp.PackCodes(
+                                a.out(DType.I32, 3, Math.ceilDiv(in * bits, 32)),
+                                a.of(DType.U8, _ -> a.random().nextInt(1 << bits), 3, in),
+                                bits));
+    }
+
     private static void quantization(List<Case> cases) {
         for (int bits : new int[] {2, 3, 4, 8}) {
             for (boolean symmetric : new boolean[] {false, true}) {
@@ -545,22 +560,10 @@ public final class OpCases {
             cases.add(roundToGrid(whole, WHOLE));
             cases.add(gptqBlock(whole, DType.F16, WHOLE, 32, 182));
             cases.add(gptqBlock(whole, DType.F32, 203, 30, 180));
+        }
+        for (int bits = 2; bits <= 8; bits++) {
             for (int in : new int[] {1, 7, 33, 128, 1021}) {
-                int b = bits;
-                cases.add(
-                        new Case(
-                                CompressionOp.PackCodes.class,
-                                "packCodes %d of %d bits".formatted(in, bits),
-                                0,
-                                a ->
-                                        new CompressionOp.PackCodes(
-                                                a.out(DType.I32, 3, Math.ceilDiv(in * b, 32)),
-                                                a.of(
-                                                        DType.U8,
-                                                        _ -> a.random().nextInt(1 << b),
-                                                        3,
-                                                        in),
-                                                b)));
+                cases.add(packCodes(bits, in));
             }
         }
         cases.add(

@@ -45,11 +45,17 @@ final class GroupedRows implements Decoder {
         codes = w.codes().bytes();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
-        shifts =
-                bits == 8
-                        ? IntVector.fromArray(S, new int[] {0, 8, 16, 24, 0, 8, 16, 24}, 0)
-                        : IntVector.zero(S).addIndex(bits);
+        shifts = shifts();
         groupIndex = w.groupIndex() == null ? null : w.groupIndex().bytes();
+    }
+
+    /// Where each of eight codes begins in the word that it is read from: see [#unpack].
+    private IntVector shifts() {
+        int[] at = new int[8];
+        for (int k = 0; k < at.length; k++) {
+            at[k] = k * bits - (bits > 4 && k > 3 ? 8 * (bits - 4) : 0);
+        }
+        return IntVector.fromArray(S, at, 0);
     }
 
     @Override
@@ -100,21 +106,22 @@ final class GroupedRows implements Decoder {
         }
     }
 
-    /// Codes as floats. Eight codes of at most four bits lie in four bytes, and four of eight.
+    /// Codes as floats, eight at a time. Of at most four bits they lie in four bytes; of more, the
+    /// first four codes lie in the first four of their bytes and the others in the last four.
     private void unpack(float[] dst, int at, long row, int k0, int n) {
         int i = 0;
         if (VECTORS && (bits == 8 || k0 % 8 == 0)) {
             long from = 4 * row * words + (long) k0 * bits / 8;
             // Four bytes are read where eight codes may have fewer: not past the row.
-            long limit = 4 * (row + 1) * words - (bits == 8 ? 8 : 4);
+            long limit = 4 * (row + 1) * words - Math.max(bits, 4);
             for (; i <= n - 8; i += 8) {
                 long byteAt = from + (long) i * bits / 8;
                 if (byteAt > limit) {
                     break;
                 }
                 IntVector word = IntVector.broadcast(S, codes.get(I32, byteAt));
-                if (bits == 8) {
-                    word = word.blend(codes.get(I32, byteAt + 4), UPPER);
+                if (bits > 4) {
+                    word = word.blend(codes.get(I32, byteAt + bits - 4), UPPER);
                 }
                 ((FloatVector)
                                 word.lanewise(VectorOperators.LSHR, shifts)
