@@ -25,7 +25,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// Models of other tools give the logits that are to be had from them: roundings of inputs included.
+/// Models of other tools give the logits that are to be had from them: roundings of inputs
+/// included.
 class SchemeLogitsTest {
     private static final Path ORACLES = TestFiles.shared("oracles/formats");
 
