@@ -514,6 +514,20 @@ public final class OpCases {
                                     new StatisticOp.QuadraticForm(
                                             a.out(DType.F64, 9), a.normal(9, n), a.gram(n))));
         }
+        cases.add(
+                new Case(
+                        StatisticOp.QuadraticForm.class,
+                        "quadraticForm of several tiles of columns",
+                        SUMS,
+                        a ->
+                                new StatisticOp.QuadraticForm(
+                                        a.out(DType.F64, 65),
+                                        a.normal(65, 1100),
+                                        a.of(
+                                                DType.F32,
+                                                i -> 1.0 / (1 + Math.abs(i / 1100 - i % 1100)),
+                                                1100,
+                                                1100))));
         for (DType type : new DType[] {DType.F32, DType.U8}) {
             cases.add(
                     new Case(

@@ -4,6 +4,7 @@ package io.llmc.backend.bench;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.CompressionOp.AccumulateObsBlock;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
@@ -126,23 +127,78 @@ enum Kernel {
             return () -> b.run(op);
         }
     },
-    CHOLESKY_INVERSE(2.0 / 3 * 1536 * 1536 * 1536, true) {
+    GRAM_LARGE(2048.0 * 5632 * 5632, true) {
         @Override
         Runnable prepare(Backend b, TensorArena a) {
-            Tensor h = hessian(b, a, 1536);
-            Tensor u = a.allocate(DType.F32, h.shape());
+            Tensor x = normal(a, 2048, 5632);
             Op op =
-                    new StatisticOp.CholeskyInverse(
-                            u, a.allocate(DType.I32, new Shape(1)), h, 0.01f);
+                    new StatisticOp.AccumulateGram(
+                            a.allocate(DType.F32, new Shape(5632, 5632)), x, 1);
             return () -> b.run(op);
         }
     },
-    QUADRATIC_FORM(flops(576, 1536, 1536)) {
+    CHOLESKY_INVERSE(2.0 / 3 * 1536 * 1536 * 1536, true) {
         @Override
         Runnable prepare(Backend b, TensorArena a) {
-            Tensor h = hessian(b, a, 1536);
-            Tensor e = normal(a, 576, 1536);
-            Op op = new StatisticOp.QuadraticForm(a.allocate(DType.F64, new Shape(576)), e, h);
+            return cholesky(b, a, 1536);
+        }
+    },
+    CHOLESKY_INVERSE_LARGE(2.0 / 3 * 5632 * 5632 * 5632, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return cholesky(b, a, 5632);
+        }
+    },
+    /// One triangle of the operations, as it is computed.
+    QUADRATIC_FORM(576.0 * 1536 * 1536, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return quadraticForm(b, a, 576, 1536);
+        }
+    },
+    QUADRATIC_FORM_LARGE(2048.0 * 5632 * 5632, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return quadraticForm(b, a, 2048, 5632);
+        }
+    },
+    /// Updates of the columns that follow in the block.
+    OBS_BLOCK(2048.0 * 128 * 128, true) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor w = normal(a, 2048, 512);
+            Tensor codes = a.allocate(DType.U8, w.shape());
+            Tensor scales = a.allocate(DType.F32, new Shape(2048, 8));
+            Tensor zeros = a.allocate(DType.U8, scales.shape());
+            b.run(new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, null, 0, 8));
+            Tensor groupOf = a.allocate(DType.I32, new Shape(512));
+            for (int i = 0; i < 512; i++) {
+                groupOf.bytes().setAtIndex(ValueLayout.JAVA_INT, i, i / 64);
+            }
+            var grid = new AccumulateObsBlock.Grid(codes, scales, zeros, groupOf, GRID);
+            Op op =
+                    new AccumulateObsBlock(
+                            a.allocate(DType.F32, new Shape(2048, 128)),
+                            w,
+                            factor(b, a, 512),
+                            grid,
+                            null,
+                            128,
+                            256);
+            return () -> b.run(op);
+        }
+    },
+    OBS_SPREAD(flops(2048, 128, 4096)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            int from = 5632 - 4096 - 128;
+            Op op =
+                    new CompressionOp.AccumulateObsSpread(
+                            normal(a, 2048, 5632),
+                            a.allocate(DType.F32, new Shape(2048, 128)),
+                            a.allocate(DType.F32, new Shape(5632, 5632)),
+                            from,
+                            from + 128);
             return () -> b.run(op);
         }
     },
@@ -235,6 +291,28 @@ enum Kernel {
         b.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         b.run(new CompressionOp.PackCodes(words, codes, bits));
         return new Weight.Grouped(spec, in, words, scales, zeros, null);
+    }
+
+    private static Runnable cholesky(Backend b, TensorArena a, int n) {
+        Tensor h = hessian(b, a, n);
+        Tensor u = a.allocate(DType.F32, h.shape());
+        Tensor status = a.allocate(DType.I32, new Shape(1));
+        Op op = new StatisticOp.CholeskyInverse(u, status, h, 0.01f);
+        return () -> b.run(op);
+    }
+
+    private static Runnable quadraticForm(Backend b, TensorArena a, int out, int in) {
+        Tensor h = hessian(b, a, in);
+        Tensor e = normal(a, out, in);
+        Op op = new StatisticOp.QuadraticForm(a.allocate(DType.F64, new Shape(out)), e, h);
+        return () -> b.run(op);
+    }
+
+    private static Tensor factor(Backend b, TensorArena a, int n) {
+        Tensor u = a.allocate(DType.F32, new Shape(n, n));
+        Tensor status = a.allocate(DType.I32, new Shape(1));
+        b.run(new StatisticOp.CholeskyInverse(u, status, hessian(b, a, n), 0.01f));
+        return u;
     }
 
     private static Tensor hessian(Backend b, TensorArena a, int n) {

@@ -68,8 +68,13 @@ public class KernelBenchmark {
             "RMS_NORM",
             "NEGATIVE_LOG_LIKELIHOOD",
             "GRAM",
+            "GRAM_LARGE",
             "CHOLESKY_INVERSE",
+            "CHOLESKY_INVERSE_LARGE",
             "QUADRATIC_FORM",
+            "QUADRATIC_FORM_LARGE",
+            "OBS_BLOCK",
+            "OBS_SPREAD",
             "CHOOSE_GRID_SEARCH",
             "ROUND_TO_GRID"
         })

@@ -3,6 +3,8 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
+import static io.llmc.backend.cpu.Product.Part.ALL;
+import static io.llmc.backend.cpu.Product.Part.LOWER;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -118,19 +120,19 @@ final class CholeskyKernel {
             return pivot;
         }
         divideTransposed(i + h, n - h, i, h);
-        multiply(at(i + h, i + h), n - h, n - h, h, rows(i + h, i), rows(i + h, i), -1, true);
+        multiply(at(i + h, i + h), n - h, n - h, h, rows(i + h, i), rows(i + h, i), -1, LOWER);
         return factor(i + h, n - h);
     }
 
     /// `X = X L^-T`, X the rows `[r, r + m)` below the factor L at i.
     private void divideTransposed(int r, int m, int i, int n) {
         if (n <= LEAF) {
-            product(at(r, i), m, n, n, rows(r, i), leafRows(i), 1, false, false);
+            product(at(r, i), m, n, n, rows(r, i), leafRows(i), 1, false, ALL);
             return;
         }
         int h = half(n);
         divideTransposed(r, m, i, h);
-        multiply(at(r, i + h), m, n - h, h, rows(r, i), rows(i + h, i), -1, false);
+        multiply(at(r, i + h), m, n - h, h, rows(r, i), rows(i + h, i), -1, ALL);
         divideTransposed(r, m, i + h, n - h);
     }
 
@@ -153,24 +155,24 @@ final class CholeskyKernel {
     /// `X = L^-1 X`, L the factor at i of n rows, X the columns `[c, c + m)` of these.
     private void divideLeft(int i, int n, int c, int m) {
         if (n <= LEAF) {
-            product(at(i, c), n, m, n, leafRows(i), columns(i, c), 1, false, false);
+            product(at(i, c), n, m, n, leafRows(i), columns(i, c), 1, false, ALL);
             return;
         }
         int h = half(n);
         divideLeft(i, h, c, m);
-        multiply(at(i + h, c), n - h, m, h, rows(i + h, i), columns(i, c), -1, false);
+        multiply(at(i + h, c), n - h, m, h, rows(i + h, i), columns(i, c), -1, ALL);
         divideLeft(i + h, n - h, c, m);
     }
 
     /// `X = -X L^-1`, X the rows `[r, r + m)` below the factor L at i.
     private void divideNegated(int r, int m, int i, int n) {
         if (n <= LEAF) {
-            product(at(r, i), m, n, n, rows(r, i), leafColumns(i), -1, false, false);
+            product(at(r, i), m, n, n, rows(r, i), leafColumns(i), -1, false, ALL);
             return;
         }
         int h = half(n);
         divideNegated(r, m, i + h, n - h);
-        multiply(at(r, i), m, h, n - h, rows(r, i + h), columns(i + h, i), 1, false);
+        multiply(at(r, i), m, h, n - h, rows(r, i + h), columns(i + h, i), 1, ALL);
         divideNegated(r, m, i, h);
     }
 
@@ -238,8 +240,8 @@ final class CholeskyKernel {
 
     /// `u[at] += alpha a b`
     private void multiply(
-            long at, int m, int n, int k, Operand a, Operand b, float alpha, boolean lower) {
-        product(at, m, n, k, a, b, alpha, true, lower);
+            long at, int m, int n, int k, Operand a, Operand b, float alpha, Product.Part part) {
+        product(at, m, n, k, a, b, alpha, true, part);
     }
 
     private void product(
@@ -251,7 +253,7 @@ final class CholeskyKernel {
             Operand b,
             float alpha,
             boolean accumulate,
-            boolean lower) {
-        gemm.multiply(new Product(u, at, stride, m, n, k, a, b, alpha, accumulate, lower));
+            Product.Part part) {
+        gemm.multiply(new Product(u, at, stride, m, n, k, a, b, alpha, accumulate, part));
     }
 }

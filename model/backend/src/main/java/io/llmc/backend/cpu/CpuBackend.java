@@ -65,9 +65,9 @@ public final class CpuBackend implements Backend {
         rows = new RowKernels(workers);
         attention = new AttentionKernels(workers);
         losses = new LossKernels(workers);
-        linalg = new LinalgKernels(workers, portable);
+        linalg = new LinalgKernels(workers, portable, this::dense);
         quant = new QuantKernels(workers);
-        obs = new ObsKernels(workers, portable);
+        obs = new ObsKernels(workers, this::dense);
         masks = new MaskKernels(workers);
         elementGradients = new ElementGradKernels(workers);
         normGradients = new NormGradKernels(workers);

@@ -8,6 +8,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.function.Supplier;
 
 /// Statistics and forms over matrix products.
 final class LinalgKernels {
@@ -19,10 +20,14 @@ final class LinalgKernels {
 
     private final Workers workers;
     private final Gemm gemm;
+    private final Supplier<Gemm> forms;
 
-    LinalgKernels(Workers workers, Gemm gemm) {
+    /// @param gemm of Gram matrices
+    /// @param forms of quadratic forms; asked for at the first of them
+    LinalgKernels(Workers workers, Gemm gemm, Supplier<Gemm> forms) {
         this.workers = workers;
         this.gemm = gemm;
+        this.forms = forms;
     }
 
     /// The lower triangle is computed and mirrored. Rows are summed in chunks of 256, and a chunk
@@ -44,7 +49,7 @@ final class LinalgKernels {
                         columns,
                         scale,
                         true,
-                        true));
+                        Product.Part.LOWER));
         workers.forEach(
                 Math.ceilDiv(n, BLOCK),
                 (tile, scratch) -> {
@@ -78,14 +83,20 @@ final class LinalgKernels {
             for (long r0 = 0; r0 < e.rows(); r0 += ROWS) {
                 int rows = (int) Math.min(ROWS, e.rows() - r0);
                 long first = r0;
-                gemm.multiply(
-                        Product.of(
-                                product,
-                                rows,
-                                n,
-                                n,
-                                new Operand.Rows(es, DType.F32, r0 * n, n),
-                                Operand.transposed(h)));
+                forms.get()
+                        .multiply(
+                                new Product(
+                                        product,
+                                        0,
+                                        n,
+                                        rows,
+                                        n,
+                                        n,
+                                        new Operand.Rows(es, DType.F32, r0 * n, n),
+                                        Operand.transposed(h),
+                                        1,
+                                        false,
+                                        Product.Part.FORM));
                 workers.forEach(
                         rows,
                         (r, scratch) -> {

@@ -11,15 +11,17 @@ import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
+import java.util.function.Supplier;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
 /// The column loop of GPTQ and SparseGPT: sequential over columns, one lane a row.
 final class ObsKernels {
     private final Workers workers;
-    private final Gemm gemm;
+    private final Supplier<Gemm> gemm;
 
-    ObsKernels(Workers workers, Gemm gemm) {
+    /// @param gemm asked for at the first block that is spread
+    ObsKernels(Workers workers, Supplier<Gemm> gemm) {
         this.workers = workers;
         this.gemm = gemm;
     }
@@ -194,18 +196,20 @@ final class ObsKernels {
         if (op.to() == in) {
             return;
         }
-        gemm.multiply(
-                new Product(
-                        op.w().bytes(),
-                        op.to(),
-                        in,
-                        Math.toIntExact(op.w().rows()),
-                        in - op.to(),
-                        op.to() - op.from(),
-                        Operand.of(op.errors()),
-                        new Operand.Columns(op.u().bytes(), (long) op.from() * in + op.to(), in),
-                        -1,
-                        true,
-                        false));
+        gemm.get()
+                .multiply(
+                        new Product(
+                                op.w().bytes(),
+                                op.to(),
+                                in,
+                                Math.toIntExact(op.w().rows()),
+                                in - op.to(),
+                                op.to() - op.from(),
+                                Operand.of(op.errors()),
+                                new Operand.Columns(
+                                        op.u().bytes(), (long) op.from() * in + op.to(), in),
+                                -1,
+                                true,
+                                Product.Part.ALL));
     }
 }

@@ -57,7 +57,7 @@ final class OneDnnGemm implements Gemm {
                     int first = job % groups * together;
                     Block b = null;
                     for (int t = first; t < Math.min(rowTiles, first + together); t++) {
-                        if (!p.lower() || j0 < t * ROWS + ROWS) {
+                        if (p.part() != Product.Part.LOWER || j0 < t * ROWS + ROWS) {
                             if (b == null) {
                                 b = block(p.b(), j0, columns, columns, p.k(), 1, scratch);
                             }
@@ -78,26 +78,44 @@ final class OneDnnGemm implements Gemm {
         if (!whole && p.accumulate()) {
             copyRows(to, columns, c, p.stride(), rows, columns);
         }
-        // Sums that go on in another call go on at whole chunks here too.
-        int chunk = p.accumulate() ? PortableGemm.KC : p.k();
-        for (int k0 = 0; k0 < p.k(); k0 += chunk) {
+        var target = new Target(to, stride, columns);
+        if (p.part() == Product.Part.FORM) {
+            terms(target, a, b, j0, columns, p.alpha(), 0);
+            terms(target, a, b, 0, j0, 2 * p.alpha(), 1);
+        } else if (p.accumulate()) {
+            // Sums that go on in another call go on at whole chunks here too.
+            for (int k0 = 0; k0 < p.k(); k0 += PortableGemm.KC) {
+                int n = Math.min(PortableGemm.KC, p.k() - k0);
+                terms(target, a, b, k0, n, p.alpha(), 1);
+            }
+        } else {
+            terms(target, a, b, 0, p.k(), p.alpha(), 0);
+        }
+        if (!whole) {
+            copyRows(c, p.stride(), to, columns, rows, columns);
+        }
+    }
+
+    /// [#ROWS] rows of sums.
+    private record Target(MemorySegment bytes, long stride, int columns) {}
+
+    /// Sums over `[k0, k0 + n)`, added to `beta` of what is there.
+    private void terms(Target c, Block a, Block b, int k0, int n, float alpha, float beta) {
+        if (n > 0) {
             dnn.sgemm(
                     a.transposed,
                     !b.transposed,
                     ROWS,
-                    columns,
-                    Math.min(chunk, p.k() - k0),
-                    p.alpha(),
+                    c.columns,
+                    n,
+                    alpha,
                     a.from(k0),
                     a.stride,
                     b.from(k0),
                     b.stride,
-                    p.accumulate() ? 1 : 0,
-                    to,
-                    stride);
-        }
-        if (!whole) {
-            copyRows(c, p.stride(), to, columns, rows, columns);
+                    beta,
+                    c.bytes,
+                    c.stride);
         }
     }
 

@@ -86,7 +86,7 @@ final class PortableGemm implements Gemm {
                     int first = tile % blocks * perBlock;
                     int last = Math.min(panels, first + perBlock);
                     int j0 = tile / blocks * COLUMNS;
-                    if (first < last && !(p.lower() && j0 >= i0 + last * MR)) {
+                    if (first < last && !(p.part() == Product.Part.LOWER && j0 >= i0 + last * MR)) {
                         int end = Math.min(p.n(), j0 + COLUMNS);
                         new Tile(p, i0, rows, panels, first, last, j0, end, a).run(scratch);
                     }
@@ -133,16 +133,26 @@ final class PortableGemm implements Gemm {
 
         /// The first panel of rows that is wanted beside column j.
         private int from(int j) {
-            return p.lower() ? Math.max(first, (j - i0) / MR) : first;
+            return p.part() == Product.Part.LOWER ? Math.max(first, (j - i0) / MR) : first;
         }
 
         private int at(int q, int j) {
             return ((j - j0) / NR * (last - first) + q - first) * MR * NR;
         }
 
+        /// What a chunk's sums count as. Panels of columns lie in one chunk each.
+        private float alpha(int j, int k0) {
+            if (p.part() != Product.Part.FORM) {
+                return p.alpha();
+            }
+            int own = j / KC * KC;
+            return k0 < own ? 2 * p.alpha() : k0 == own ? p.alpha() : 0;
+        }
+
         /// All rows times one panel of columns, over one chunk of k.
         private void chunk(float[] sums, int j, int k0, Scratch scratch) {
-            if (from(j) >= last) {
+            float alpha = alpha(j, k0);
+            if (from(j) >= last || alpha == 0) {
                 return;
             }
             float[] b = scratch.floats(3, KC * NR);
@@ -152,11 +162,11 @@ final class PortableGemm implements Gemm {
             boolean add = p.accumulate() || k0 > 0;
             for (int q = from(j); q < last; q++) {
                 int ao = k0 * panels * MR + q * MR * n;
-                if (!add && p.alpha() == 1) {
+                if (!add && alpha == 1) {
                     kernel(sums, at(q, j), a, ao, b, 0, n);
                 } else {
                     kernel(sum, 0, a, ao, b, 0, n);
-                    add(sums, at(q, j), sum, p.alpha(), add);
+                    add(sums, at(q, j), sum, alpha, add);
                 }
             }
         }

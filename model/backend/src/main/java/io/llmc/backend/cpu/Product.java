@@ -8,8 +8,6 @@ import java.lang.foreign.MemorySegment;
 /// @param c F32
 /// @param from element of `c[0,0]`
 /// @param stride elements from row to row of c
-/// @param lower whether only tiles that touch the lower triangle are wanted; others may be written
-///   or not
 record Product(
         MemorySegment c,
         long from,
@@ -21,7 +19,19 @@ record Product(
         Operand b,
         float alpha,
         boolean accumulate,
-        boolean lower) {
+        Part part) {
+    /// What of a product is wanted.
+    enum Part {
+        ALL,
+
+        /// Tiles that touch the lower triangle; others may be written or not.
+        LOWER,
+
+        /// With b symmetric, anything whose sum `sum_j a[i,j] c[i,j]` is that of all of the product: what
+        /// lies on one side of the diagonal counts twice, which is half of the operations.
+        FORM
+    }
+
     /// A whole matrix `c[m,n] = a b^T`.
     static Product of(MemorySegment c, long m, long n, long k, Operand a, Operand b) {
         return new Product(
@@ -35,6 +45,6 @@ record Product(
                 b,
                 1,
                 false,
-                false);
+                Part.ALL);
     }
 }

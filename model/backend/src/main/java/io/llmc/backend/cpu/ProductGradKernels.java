@@ -42,7 +42,7 @@ final class ProductGradKernels {
                             new Operand.Columns(values, 0, in),
                             1,
                             true,
-                            false));
+                            Product.Part.ALL));
         }
     }
 
@@ -78,6 +78,6 @@ final class ProductGradKernels {
                         Operand.transposed(x),
                         1,
                         true,
-                        false));
+                        Product.Part.ALL));
     }
 }
