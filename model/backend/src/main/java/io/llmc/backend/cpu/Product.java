@@ -27,8 +27,9 @@ record Product(
         /// Tiles that touch the lower triangle; others may be written or not.
         LOWER,
 
-        /// With b symmetric, anything whose sum `sum_j a[i,j] c[i,j]` is that of all of the product: what
-        /// lies on one side of the diagonal counts twice, which is half of the operations.
+        /// With b symmetric, anything whose sum `sum_j a[i,j] c[i,j]` is that of all of the
+        /// product: what lies on one side of the diagonal counts twice, which is half of the
+        /// operations.
         FORM
     }
 
