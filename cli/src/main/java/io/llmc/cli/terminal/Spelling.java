@@ -37,6 +37,8 @@ public final class Spelling {
         Map<String, String> flags = new HashMap<>(ALWAYS);
         flags.put("save.layout", "--layout");
         flags.put("save.shardSize", "--shard-size");
+        flags.put("save.target", "--target");
+        flags.put("save.tp", "--tp");
         flags.put("saveTeacher", "--save-teacher");
         flags.put("stride", "--stride");
         Recipe.CALIBRATION.forEach(o -> flags.put("calibration." + o.key(), o.flag()));

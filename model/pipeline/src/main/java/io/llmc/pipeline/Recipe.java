@@ -3,11 +3,15 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.pipeline.target.Reader;
+import io.llmc.pipeline.target.Target;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Collectors;
 
 /// What to do with a model: the program that the command line writes and a recipe file holds.
@@ -57,7 +61,8 @@ public record Recipe(
     /// How the result is written.
     ///
     /// @param shardSize bytes of data in a file, at most
-    public record Save(WeightLayout layout, long shardSize) {}
+    /// @param reader that has to be able to load it; empty for none in particular
+    public record Save(WeightLayout layout, long shardSize, Optional<Reader> reader) {}
 
     /// Of a command that only measures.
     public static Recipe measuring(Path model, List<Step> steps) {
@@ -91,7 +96,7 @@ public record Recipe(
         CalibrationSpec calibration = o.has("calibration") ? calibration(c) : null;
         Options s = o.section("save");
         WeightLayout layout = layout(s, steps);
-        Save save = new Save(layout, s.size("shardSize", "5G"));
+        Save save = new Save(layout, s.size("shardSize", "5G"), reader(s, steps));
         o.finish();
         Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
         if (calibration == null && calibrates) {
@@ -118,6 +123,36 @@ public record Recipe(
                                                 name,
                                                 Layouts.ALL.stream()
                                                         .map(WeightLayout::name)
+                                                        .collect(Collectors.joining(", ")))));
+    }
+
+    private static Optional<Reader> reader(Options save, List<Step> steps) {
+        String name = save.text("target", null);
+        int parts = save.integer("tp", 1);
+        if (parts < 1) {
+            throw save.error("tp", "tp is %d, expected at least 1".formatted(parts));
+        }
+        if (name == null) {
+            if (save.has("tp")) {
+                throw save.error("tp", "tp says how target spreads the model; name a target");
+            }
+            return Optional.empty();
+        }
+        if (steps.stream().noneMatch(Step::sweeps)) {
+            throw save.error("target", "target is for sweeps, and no step is one; leave it out");
+        }
+        return Arrays.stream(Target.values())
+                .filter(target -> target.spelling().equals(name))
+                .findFirst()
+                .map(target -> Optional.of(new Reader(target, parts)))
+                .orElseThrow(() ->
+                        save.error(
+                                "target",
+                                "target is %s, expected one of %s"
+                                        .formatted(
+                                                name,
+                                                Arrays.stream(Target.values())
+                                                        .map(Target::spelling)
                                                         .collect(Collectors.joining(", ")))));
     }
 

@@ -19,6 +19,8 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.structure.Size;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
+import io.llmc.pipeline.target.Output;
+import io.llmc.pipeline.target.Target;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -86,9 +88,8 @@ final class OutputPlan {
             }
         }
         cache().ifPresent(_ -> requireCaches());
-        notes.addAll(Consumers.split(target(), quantPlan().schemes().byLinear()));
         notes.addAll(layout.check(quantPlan()));
-        notes.addAll(Consumers.heads(source(), target()));
+        notes.addAll(Target.notes(read()));
         if (!layout.packs()) {
             noteInputs();
         }
@@ -228,6 +229,18 @@ final class OutputPlan {
     boolean selects(BlockPass pass, String linear) {
         return IntStream.range(0, passes.size())
                 .anyMatch(p -> passes.get(p).equals(pass) && selected.get(p).contains(linear));
+    }
+
+    /// As its readers see it.
+    Output read() {
+        Set<String> indexed = new HashSet<>();
+        for (int p = 0; p < passes.size(); p++) {
+            if (passes.get(p).solver().map(Solver::groupIndex).orElse(false)) {
+                indexed.addAll(selected.get(p));
+            }
+        }
+        return new Output(
+                source(), target(), layout.name(), quantPlan().schemes().byLinear(), indexed);
     }
 
     /// What a user should know before any work. Plain weights have no place for what a scheme does

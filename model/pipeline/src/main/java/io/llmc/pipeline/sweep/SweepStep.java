@@ -181,6 +181,7 @@ public record SweepStep(
             models.add(pass.outline(last));
         }
         OutputPlan output = output(context, models.getLast());
+        context.recipe().save().reader().ifPresent(reader -> reader.require(output.read()));
         CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
         MemoryPlan memory =
                 MemoryPlan.of(
