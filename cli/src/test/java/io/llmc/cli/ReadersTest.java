@@ -77,7 +77,9 @@ class ReadersTest {
 
     @Test
     void aTargetIsNamedRight() throws IOException {
-        usage(plan("tale-llama", "--method=rtn", "--target=tgi"), "--target: target is tgi, expected");
+        usage(
+                plan("tale-llama", "--method=rtn", "--target=tgi"),
+                "--target: target is tgi, expected");
         usage(plan("tale-llama", "--method=rtn", "--tp=2"), "--tp: tp says how target spreads");
         usage(plan("tale-llama", "--method=rtn", "--target=vllm", "--tp=0"), "--tp: tp is 0");
         Path recipe =

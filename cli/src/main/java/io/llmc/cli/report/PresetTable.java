@@ -63,8 +63,7 @@ public record PresetTable(List<Preset> presets, List<PassFactory> methods) {
             Preset preset, double bits, boolean data, List<String> layouts, List<String> readers) {}
 
     public String text() {
-        Table table =
-                new Table("lrllll").row("preset", "bits", "data", "layouts", "read by", "");
+        Table table = new Table("lrllll").row("preset", "bits", "data", "layouts", "read by", "");
         for (Preset preset : presets) {
             Row row = row(preset);
             table.row(
@@ -102,8 +101,10 @@ public record PresetTable(List<Preset> presets, List<PassFactory> methods) {
         for (Pass pass : passes) {
             if (pass instanceof BlockPass rounding && rounding.solver().isPresent()) {
                 solver = rounding.solver().get();
-                linears().forEach(l ->
-                        rounding.scheme(l).ifPresent(scheme -> schemes.put(l.name(), scheme)));
+                linears()
+                        .forEach(l ->
+                                rounding.scheme(l)
+                                        .ifPresent(scheme -> schemes.put(l.name(), scheme)));
             }
         }
         QuantPlan plan =
