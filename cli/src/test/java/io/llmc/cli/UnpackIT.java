@@ -42,6 +42,7 @@ class UnpackIT {
         "tale-llama,compressed-tensors,4,channel,--asymmetric",
         "tale-llama,gptq,4,64,",
         "tale-llama,gptq_v2,8,32,--asymmetric",
+        "tale-llama,awq,4,64,--asymmetric",
     })
     void thePlainModelComputesTheSame(
             String name, String layout, int bits, String group, String more) throws IOException {

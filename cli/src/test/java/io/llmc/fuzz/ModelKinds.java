@@ -131,11 +131,11 @@ final class ModelKinds {
                         + "\"long_factor\":[2,2,2,2,2,2,2,2]}");
     }
 
-    /// Both dialects, as llmc writes them, and the file that older GPTQ tools leave.
+    /// Every dialect, as llmc writes it, and the file that older GPTQ tools leave.
     private static Kind.Reader quantizations(Path work) throws IOException {
         List<Path> directories = new ArrayList<>();
         List<JsonNode> seeds = new ArrayList<>();
-        for (String layout : List.of("compressed-tensors", "gptq", "gptq_v2")) {
+        for (String layout : List.of("compressed-tensors", "awq", "gptq", "gptq_v2")) {
             for (boolean symmetric : List.of(true, false)) {
                 Path directory = work.resolve(layout + symmetric);
                 quantize(directory, layout, symmetric);

@@ -67,9 +67,7 @@ class FormatOraclesTest {
                     "compressed-tensors-0.12/old_nvfp4_bf16",
                     "compressed-tensors-0.12/old_sparse24_bitmask_dense_bf16",
                     "compressed-tensors-0.12/old_sparse24_bitmask_fp8_dynamic_bf16",
-                    "compressed-tensors-0.12/old_w4a8_int_g128_bf16",
-                    "gptqmodel/awq_gemm_w4_g128_zp",
-                    "gptqmodel/awq_gemm_w4_g32_sym");
+                    "compressed-tensors-0.12/old_w4a8_int_g128_bf16");
 
     /// Of every tool. Without oracles one name, whose tests say that there are none.
     private static List<String> all() {

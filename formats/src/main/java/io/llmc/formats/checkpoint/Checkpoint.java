@@ -200,8 +200,8 @@ public final class Checkpoint implements AutoCloseable {
         return container.text(file);
     }
 
-    /// What the config says about quantized weights, or the `quantize_config.json` that older GPTQ
-    /// tools left instead.
+    /// What the config says about quantized weights, or the file beside it that the first tools for
+    /// GPTQ and AWQ left instead.
     public Optional<ObjectNode> quantization() {
         return quantizationSection().map(section -> section.values().deepCopy());
     }
@@ -213,16 +213,24 @@ public final class Checkpoint implements AutoCloseable {
     }
 
     private Optional<ConfigSection> quantizationSection() {
-        Path older = directory().resolve(GptqConfig.FILE);
         boolean packed = names().stream().anyMatch(n -> n.endsWith(".qweight"));
-        if (config.quantization().isPresent() || !packed || !Files.isRegularFile(older)) {
+        if (config.quantization().isPresent() || !packed) {
             return config.quantizationSection();
         }
-        ObjectNode own = Json.readObject(older);
-        if (!own.hasNonNull("quant_method")) {
-            own.put("quant_method", "gptq");
+        return beside(Quantization.FILE, "gptq").or(() -> beside("quant_config.json", "awq"));
+    }
+
+    /// @param method whose tools left the file
+    private Optional<ConfigSection> beside(String name, String method) {
+        Path file = directory().resolve(name);
+        if (!Files.isRegularFile(file)) {
+            return Optional.empty();
         }
-        return Optional.of(new ConfigSection(older, "", own));
+        ObjectNode own = Json.readObject(file);
+        if (!own.hasNonNull("quant_method")) {
+            own.put("quant_method", method);
+        }
+        return Optional.of(new ConfigSection(file, "", own));
     }
 
     /// @throws UserException where llmc cannot read the linear layers

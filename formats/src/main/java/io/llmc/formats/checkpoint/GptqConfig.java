@@ -29,7 +29,6 @@ record GptqConfig(
         boolean mixed,
         boolean head)
         implements Quantization {
-    static final String FILE = "quantize_config.json";
     private static final String PLAIN = "-:";
     private static final String PACKED = "+:";
 

@@ -112,7 +112,7 @@ final class GptqLayout implements WeightLayout {
         return new Weight.Grouped(
                 Groups.withZeros(p.spec, p.zeros),
                 p.in,
-                transposed(p.codes, reader.arena()),
+                Groups.transposed(p.codes, reader.arena()),
                 p.scales,
                 p.zeros,
                 p.index);
@@ -152,7 +152,7 @@ final class GptqLayout implements WeightLayout {
         Tensor stored =
                 Groups.requireFinite(
                         file, linear + SCALES, reader.tensor(linear + SCALES, dtype, groups, out));
-        Tensor scales = transposed(stored, reader.arena());
+        Tensor scales = Groups.transposed(stored, reader.arena());
         Tensor codes = reader.tensor(linear + CODES, DType.I32, words, out);
         Tensor order = Groups.index(file, linear + INDEX, index, spec);
         MemorySegment bytes = codes.bytes();
@@ -249,18 +249,6 @@ final class GptqLayout implements WeightLayout {
         return Integer.divideUnsigned(-1, spec.codes().maxCode());
     }
 
-    private static Tensor transposed(Tensor in, SegmentAllocator memory) {
-        long rows = in.rows();
-        long cols = in.cols();
-        Tensor out = Dequantizer.allocate(memory, in.dtype(), cols, rows);
-        if (in.dtype().bytes() == 4) {
-            BitStream.transposeWords(out.bytes(), in.bytes(), rows, cols);
-        } else {
-            BitStream.transposeShorts(out.bytes(), in.bytes(), rows, cols);
-        }
-        return out;
-    }
-
     @Override
     public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
         boolean asymmetric = grid.codes() instanceof Codes.Ints ints && !ints.symmetric();
@@ -323,9 +311,9 @@ final class GptqLayout implements WeightLayout {
         Tensor zeros = Dequantizer.allocate(memory, DType.I32, w.zeros().cols(), words);
         Groups.packZeros(zeros.bytes(), w, words, 1, less);
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        tensors.put(linear + CODES, transposed(w.codes(), memory));
+        tensors.put(linear + CODES, Groups.transposed(w.codes(), memory));
         tensors.put(linear + ZEROS, zeros);
-        tensors.put(linear + SCALES, transposed(Groups.scales(w.scales(), dtype, memory), memory));
+        tensors.put(linear + SCALES, Groups.transposed(Groups.scales(w.scales(), dtype, memory), memory));
         tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
         return tensors;
     }
@@ -352,6 +340,6 @@ final class GptqLayout implements WeightLayout {
     @Override
     public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
         quantizationConfig(plan, toolVersion)
-                .ifPresent(config -> Json.write(directory.resolve(GptqConfig.FILE), config));
+                .ifPresent(config -> Json.write(directory.resolve(Quantization.FILE), config));
     }
 }

@@ -221,6 +221,19 @@ public final class Groups {
         return converted;
     }
 
+    /// A matrix of 4-byte or 2-byte elements, turned.
+    public static Tensor transposed(Tensor in, SegmentAllocator memory) {
+        long rows = in.rows();
+        long cols = in.cols();
+        Tensor out = Dequantizer.allocate(memory, in.dtype(), cols, rows);
+        if (in.dtype().bytes() == 4) {
+            BitStream.transposeWords(out.bytes(), in.bytes(), rows, cols);
+        } else {
+            BitStream.transposeShorts(out.bytes(), in.bytes(), rows, cols);
+        }
+        return out;
+    }
+
     public static Weight.Grouped grouped(String layout, String linear, Weight weight) {
         if (weight instanceof Weight.Grouped grouped) {
             return grouped;

@@ -13,6 +13,10 @@ import java.util.Optional;
 
 /// A `quantization_config` that llmc can read weights of.
 public interface Quantization {
+    /// A file with the same entries as the section of `config.json`, in which some readers look for
+    /// them.
+    String FILE = "quantize_config.json";
+
     List<Integer> BITS = List.of(2, 3, 4, 8);
 
     /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
@@ -42,9 +46,14 @@ public interface Quantization {
     ///
     /// @throws FormatException where it is none of these
     static int groupSize(ConfigSection q) {
-        int size = q.integer("group_size", Range.WHOLE, 0);
-        if (q.has("group_size") && size <= 0 && size != Tiles.ALL) {
-            throw q.wrong("group_size", "a number above 0, or -1 for whole rows");
+        return groupSize(q, "group_size");
+    }
+
+    /// As [#groupSize(ConfigSection)], under another key.
+    static int groupSize(ConfigSection q, String key) {
+        int size = q.integer(key, Range.WHOLE, 0);
+        if (q.has(key) && size <= 0 && size != Tiles.ALL) {
+            throw q.wrong(key, "a number above 0, or -1 for whole rows");
         }
         return size;
     }

@@ -78,6 +78,14 @@ class LayoutsTest {
                 }
             }
         }
+        for (boolean symmetric : List.of(true, false)) {
+            Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 20, symmetric);
+            // Inputs that end inside a word of codes; more words beside each other than one line.
+            cases.add(new Case("awq", spec, 8, 60, DType.F16, false, 0));
+            cases.add(new Case("awq", spec, 136, 40, DType.F16, false, 0));
+            spec = Encoding.ints(4, Tiles.ALL, symmetric);
+            cases.add(new Case("awq", spec, 24, 13, DType.F16, false, 0));
+        }
         return cases.build();
     }
 
@@ -302,7 +310,7 @@ class LayoutsTest {
     @Test
     void packedLayoutsRefuseDenseWeights() {
         Weight dense = new Weight.Dense(Dequantizer.allocate(memory, DType.F32, 32, 32));
-        for (String name : List.of("gptq", "gptq_v2", "compressed-tensors")) {
+        for (String name : List.of("gptq", "gptq_v2", "awq", "compressed-tensors")) {
             assertThatThrownBy(() -> Layouts.named(name).encode(LINEAR, dense, memory))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining(LINEAR);
@@ -311,11 +319,11 @@ class LayoutsTest {
 
     @Test
     void unknownLayoutsAreAnsweredWithTheKnown() {
-        assertThatThrownBy(() -> Layouts.named("awq"))
+        assertThatThrownBy(() -> Layouts.named("exl2"))
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("'awq'")
+                .hasMessageContaining("'exl2'")
                 .extracting(e -> ((UserException) e).hint())
-                .isEqualTo("expected one of compressed-tensors, gptq, gptq_v2, dense");
+                .isEqualTo("expected one of compressed-tensors, gptq, gptq_v2, awq, dense");
     }
 
     @Test
@@ -611,7 +619,6 @@ class LayoutsTest {
     @ValueSource(
             strings = {
                 "{\"quant_method\": \"fp8\"}",
-                "{\"quant_method\": \"awq\", \"bits\": 4}",
                 "{\"quant_method\": \"gptq\", \"bits\": 4, \"checkpoint_format\": \"marlin\"}",
                 "{\"quant_method\": \"gptq\", \"bits\": 4, \"is_marlin_format\": true}",
                 "{\"quant_method\": \"gptq\", \"bits\": 5}",

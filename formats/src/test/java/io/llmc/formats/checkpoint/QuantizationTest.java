@@ -98,9 +98,9 @@ class QuantizationTest {
                 .isInstanceOf(FormatException.class)
                 .hasMessageContainingAll("config.json", "'quantization_config." + key + "'");
         if (!key.equals("quant_method")) {
-            assertThatThrownBy(() -> open(GptqConfig.FILE, config))
+            assertThatThrownBy(() -> open(Quantization.FILE, config))
                     .isInstanceOf(FormatException.class)
-                    .hasMessageContainingAll(GptqConfig.FILE, "'" + key + "'");
+                    .hasMessageContainingAll(Quantization.FILE, "'" + key + "'");
         }
     }
 
