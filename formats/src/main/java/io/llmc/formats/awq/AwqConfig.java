@@ -81,8 +81,7 @@ record AwqConfig(Encoding.Grid<Codes.Ints> grid, List<String> plain, boolean hea
 
     /// AutoAWQ's keys, and those that GPTQModel adds to know them by.
     static ObjectNode write(QuantPlan plan, String toolVersion) {
-        Encoding.Grid<?> grid =
-                (Encoding.Grid<?>) plan.groups().getFirst().scheme().weights();
+        Encoding.Grid<?> grid = (Encoding.Grid<?>) plan.groups().getFirst().scheme().weights();
         ObjectNode config = Json.object();
         config.put("bits", grid.codes().bits());
         config.put("checkpoint_format", VERSION);

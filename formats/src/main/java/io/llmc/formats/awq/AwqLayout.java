@@ -41,8 +41,8 @@ import java.util.stream.Stream;
 /// | `qzeros` | I32 `[groups, out/8]`, likewise; zero points as they are |
 /// | `scales` | F16 `[groups, out]` |
 ///
-/// Its kernels compute in F16. Scales of another type, as GPTQModel writes them for models of
-/// BF16, are rounded to that when they are read, and so are the weights that they make.
+/// Its kernels compute in F16. Scales of another type, as GPTQModel writes them for models of BF16,
+/// are rounded to that when they are read, and so are the weights that they make.
 final class AwqLayout implements WeightLayout {
     private static final String CODES = ".qweight";
     private static final String ZEROS = ".qzeros";
@@ -86,8 +86,7 @@ final class AwqLayout implements WeightLayout {
     public Weight decode(TensorReader reader, String linear) {
         Parts p = parts(reader, linear);
         Tensor codes =
-                Dequantizer.allocate(
-                        reader.arena(), DType.I32, p.out, p.grid.codes().words(p.in));
+                Dequantizer.allocate(reader.arena(), DType.I32, p.out, p.grid.codes().words(p.in));
         AwqWords.unpack(codes, p.codes);
         return new Weight.Grouped(
                 Groups.withZeros(p.grid, p.zeros), p.in, codes, p.scales, p.zeros, null);
@@ -132,8 +131,7 @@ final class AwqLayout implements WeightLayout {
                 null,
                 (o, i) ->
                         AwqWords.get(
-                                bytes.getAtIndex(
-                                        BitStream.WORD, i * words + o / AwqWords.PER_WORD),
+                                bytes.getAtIndex(BitStream.WORD, i * words + o / AwqWords.PER_WORD),
                                 o));
         return new Parts(grid, out, in, codes, scales, zeros);
     }
@@ -257,7 +255,6 @@ final class AwqLayout implements WeightLayout {
     @Override
     public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
         quantizationConfig(plan, toolVersion)
-                .ifPresent(config ->
-                        Json.write(directory.resolve(Quantization.FILE), config));
+                .ifPresent(config -> Json.write(directory.resolve(Quantization.FILE), config));
     }
 }

@@ -98,9 +98,7 @@ final class AwqWords {
         long groups = zeros.cols();
         for (long g = 0; g < groups; g++) {
             for (long o = 0; o < zeros.rows(); o++) {
-                int word =
-                        file.bytes()
-                                .getAtIndex(BitStream.WORD, g * file.cols() + o / PER_WORD);
+                int word = file.bytes().getAtIndex(BitStream.WORD, g * file.cols() + o / PER_WORD);
                 zeros.bytes().set(ValueLayout.JAVA_BYTE, o * groups + g, (byte) get(word, o));
             }
         }

@@ -313,7 +313,9 @@ final class GptqLayout implements WeightLayout {
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
         tensors.put(linear + CODES, Groups.transposed(w.codes(), memory));
         tensors.put(linear + ZEROS, zeros);
-        tensors.put(linear + SCALES, Groups.transposed(Groups.scales(w.scales(), dtype, memory), memory));
+        tensors.put(
+                linear + SCALES,
+                Groups.transposed(Groups.scales(w.scales(), dtype, memory), memory));
         tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
         return tensors;
     }

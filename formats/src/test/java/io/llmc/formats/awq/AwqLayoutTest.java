@@ -90,8 +90,7 @@ class AwqLayoutTest {
         Scheme inputs =
                 new Scheme(
                         GRID,
-                        Optional.of(
-                                new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true)));
+                        Optional.of(new ActivationScheme(Codes.Floats.E4M3, Tiles.ROW, true)));
         refused(plan(Map.of(UP, inputs), RTN), UP, "inputs");
         refused(plan(Map.of(UP, four, "model.layers.1.mlp.up_proj", wide), RTN), "one grid", "128");
         Solver indexed = new Solver("gptq", 0.01, Solver.Order.ACTIVATIONS, true, true);
@@ -100,8 +99,7 @@ class AwqLayoutTest {
         refused(plan(Map.of(gate + "_proj", four), RTN, gate), "part of '" + gate + "_proj'");
         QuantPlan conv1d =
                 new QuantPlan(
-                        new Schemes(
-                                new LinkedHashMap<>(Map.of(UP, four)), Optional.empty()),
+                        new Schemes(new LinkedHashMap<>(Map.of(UP, four)), Optional.empty()),
                         List.of(new QuantPlan.Solved(RTN, Set.of(UP))),
                         List.of(),
                         "gpt2",
@@ -217,7 +215,8 @@ class AwqLayoutTest {
                  "modules_to_not_convert": null, "pack_dtype": "int32", "lm_head": false}}\
                 """
                         .replaceFirst("\"%s\": [^,}]+".formatted(key), "\"" + key + "\": " + value);
-        Fixture.model(directory, config, Map.of("a", Fixture.bytes(memory, new Random(), DType.U8, 1)));
+        Fixture.model(
+                directory, config, Map.of("a", Fixture.bytes(memory, new Random(), DType.U8, 1)));
         Checkpoint.open(directory).close();
     }
 }
