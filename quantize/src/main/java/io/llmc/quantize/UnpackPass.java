@@ -8,6 +8,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -90,10 +91,13 @@ public record UnpackPass() implements ModelPass {
                 packed.stream()
                         .filter(l -> source.scheme(l).flatMap(Scheme::inputs).isPresent())
                         .count();
-        return Optional.of(
+        String inputs =
                 rounded == 0
-                        ? note
-                        : note + ", and the inputs of %d are no longer rounded".formatted(rounded));
+                        ? ""
+                        : ", and the inputs of %d are no longer rounded".formatted(rounded);
+        String cache =
+                source.kvCache().isEmpty() ? "" : ", nor are keys and values rounded any more";
+        return Optional.of(note + inputs + cache);
     }
 
     @Override
@@ -129,7 +133,11 @@ public record UnpackPass() implements ModelPass {
                                 Stream.of(spec.output()))
                         .collect(Collectors.toMap(LinearSpec::name, l -> l));
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        Set<String> scales = cacheScales(source, spec);
         for (String name : source.names()) {
+            if (scales.contains(name)) {
+                continue;
+            }
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
             if (!packed.contains(linear)
                     || name.equals(linear + BIAS)
@@ -164,6 +172,17 @@ public record UnpackPass() implements ModelPass {
                                     spec.inOutLinears(),
                                     memory);
                 });
+    }
+
+    /// What plain weights have no place for.
+    private static Set<String> cacheScales(Checkpoint source, ModelSpec spec) {
+        return source.kvCache().isEmpty()
+                ? Set.of()
+                : spec.layers().stream()
+                        .flatMap(LayerSpec::bodies)
+                        .flatMap(body -> body.cache().stream())
+                        .flatMap(cache -> cache.scales().stream())
+                        .collect(Collectors.toSet());
     }
 
     private static TensorInfo weight(Checkpoint source, LinearSpec linear, boolean inOut) {

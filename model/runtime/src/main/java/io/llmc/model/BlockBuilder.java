@@ -88,8 +88,8 @@ public final class BlockBuilder {
                 .map(scheme -> {
                     long[] dims =
                             !scheme.byHead() ? new long[] {1} : new long[] {spec.heads(), 1, 1};
-                    Tensor keys = parameter(spec.attention() + KvCache.KEYS, dims);
-                    Tensor values = parameter(spec.attention() + KvCache.VALUES, dims);
+                    Tensor keys = parameter(spec.keyScales(), dims);
+                    Tensor values = parameter(spec.valueScales(), dims);
                     return new KvCache(
                             spec,
                             scheme,

@@ -15,11 +15,6 @@ import io.llmc.tensor.Tensor;
 /// @param keys their scales, F32, F16 or BF16: one, or one for each head
 /// @param values likewise
 public record KvCache(CacheSpec spec, CacheScheme scheme, Tensor keys, Tensor values) {
-    /// Scales of the keys stand beside the layer under this name.
-    public static final String KEYS = ".k_scale";
-
-    public static final String VALUES = ".v_scale";
-
     Tensor keys(Forward f, Tensor k) {
         return rounded(f, k, keys);
     }

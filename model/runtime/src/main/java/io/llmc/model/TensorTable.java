@@ -8,6 +8,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
@@ -19,6 +20,7 @@ import java.util.List;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// Every tensor that a model reads, from its config.json alone, to be compared with those that its
 /// checkpoint has.
@@ -31,6 +33,9 @@ public final class TensorTable {
 
     /// Everything else.
     private final SequencedMap<String, Expected> others = new LinkedHashMap<>();
+
+    /// Layers whose keys and values may be rounded.
+    private final List<CacheSpec> caches;
 
     /// @param keys of config.json that make the shape, for people
     private record Expected(String keys, long... dims) {}
@@ -52,6 +57,11 @@ public final class TensorTable {
                     spec.hidden());
         }
         spec.layers().forEach(this::add);
+        caches =
+                spec.layers().stream()
+                        .flatMap(LayerSpec::bodies)
+                        .flatMap(body -> body.cache().stream())
+                        .toList();
         add(spec.finalNorm(), spec.hidden(), Size.HIDDEN);
         if (!spec.tied()) {
             add(spec.output(), "vocab_size, " + hidden);
@@ -124,6 +134,22 @@ public final class TensorTable {
                 throw missing(c, name);
             }
         });
+        scales(c)
+                .filter(name -> !c.has(name))
+                .findFirst()
+                .ifPresent(name -> {
+                    throw new FormatException(
+                            c.directory(),
+                            "has no tensor '%s', though kv_cache_scheme in its config asks for it"
+                                    .formatted(name));
+                });
+    }
+
+    /// Scales of keys and values, in a model that rounds them.
+    private Stream<String> scales(Checkpoint c) {
+        return c.kvCache().isEmpty()
+                ? Stream.of()
+                : caches.stream().flatMap(cache -> cache.scales().stream());
     }
 
     private static boolean packed(Checkpoint c, String linear) {
@@ -201,8 +227,12 @@ public final class TensorTable {
                 packed.add(linear);
             }
         }
+        Set<String> scales = scales(c).collect(Collectors.toSet());
         return c.names().stream()
-                .filter(name -> !reads(name, packed) && !architecture.isBuffer(name))
+                .filter(name ->
+                        !reads(name, packed)
+                                && !scales.contains(name)
+                                && !architecture.isBuffer(name))
                 .toList();
     }
 

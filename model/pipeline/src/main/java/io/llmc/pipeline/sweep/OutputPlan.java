@@ -11,7 +11,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.formats.checkpoint.WeightLayout;
-import io.llmc.model.KvCache;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -327,8 +326,8 @@ final class OutputPlan {
                                             ? new long[] {1}
                                             : new long[] {c.heads(), 1, 1};
                             DType type = cacheType(layer);
-                            scales.add(TensorInfo.of(c.attention() + KvCache.KEYS, type, dims));
-                            scales.add(TensorInfo.of(c.attention() + KvCache.VALUES, type, dims));
+                            scales.add(TensorInfo.of(c.keyScales(), type, dims));
+                            scales.add(TensorInfo.of(c.valueScales(), type, dims));
                         }));
         return scales;
     }

@@ -5,7 +5,6 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.model.DecoderBlock;
-import io.llmc.model.KvCache;
 import io.llmc.model.Linear;
 import io.llmc.model.Parameters;
 import io.llmc.model.structure.CacheSpec;
@@ -62,8 +61,8 @@ public final class Replacement implements Parameters {
     public void cache(CacheSpec spec, CacheScheme scheme, Tensor keys, Tensor values) {
         cache = scheme;
         boolean one = !scheme.byHead();
-        put(spec.attention() + KvCache.KEYS, one ? keys : keys.reshape(spec.heads(), 1, 1));
-        put(spec.attention() + KvCache.VALUES, one ? values : values.reshape(spec.heads(), 1, 1));
+        put(spec.keyScales(), one ? keys : keys.reshape(spec.heads(), 1, 1));
+        put(spec.valueScales(), one ? values : values.reshape(spec.heads(), 1, 1));
     }
 
     public boolean has(String name) {

@@ -1,9 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.structure;
 
+import java.util.List;
+
 /// What an attention layer keeps of the tokens that it has seen.
 ///
 /// @param attention name of the layer: `model.layers.0.self_attn`
 /// @param heads that have keys and values
 /// @param width channels of keys, and of values, of a head
-public record CacheSpec(String attention, int heads, int width) {}
+public record CacheSpec(String attention, int heads, int width) {
+    /// The tensor that keys are divided by, where they are rounded.
+    public String keyScales() {
+        return attention + ".k_scale";
+    }
+
+    public String valueScales() {
+        return attention + ".v_scale";
+    }
+
+    /// Both.
+    public List<String> scales() {
+        return List.of(keyScales(), valueScales());
+    }
+}
