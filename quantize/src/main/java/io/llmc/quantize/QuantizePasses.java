@@ -7,7 +7,7 @@ import java.util.List;
 /// Every quantizer, by its name in a recipe.
 public final class QuantizePasses {
     public static final List<PassFactory> ALL =
-            List.of(RtnPass.FACTORY, GptqPass.FACTORY, UnpackPass.FACTORY);
+            List.of(RtnPass.FACTORY, GptqPass.FACTORY, UnpackPass.FACTORY, OuterPass.FACTORY);
 
     private QuantizePasses() {}
 }

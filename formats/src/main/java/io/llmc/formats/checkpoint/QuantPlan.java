@@ -22,16 +22,33 @@ import java.util.stream.Collectors;
 /// @param solved which method quantizes which of them, in the order of work
 /// @param plain names of linear layers that stay as they are, the head included
 /// @param modelType as the model's config has it
+/// @param embedding name of the token embedding where it is among `schemes`; null where it is plain
 /// @param conv1d weights are stored `[in, out]`, as GPT-2's Conv1D layers do
 public record QuantPlan(
         Schemes schemes,
         List<Solved> solved,
         List<String> plain,
         String modelType,
+        String embedding,
         boolean conv1d) {
     public QuantPlan {
         solved = List.copyOf(solved);
         plain = List.copyOf(plain);
+    }
+
+    /// Of linear layers alone.
+    public QuantPlan(
+            Schemes schemes,
+            List<Solved> solved,
+            List<String> plain,
+            String modelType,
+            boolean conv1d) {
+        this(schemes, solved, plain, modelType, null, conv1d);
+    }
+
+    /// Whether all layers of a group are linear layers.
+    public boolean linear(Group group) {
+        return embedding == null || !group.linears.contains(embedding);
     }
 
     /// @param linears that the solver works on

@@ -46,6 +46,16 @@ public interface WeightLayout {
     /// @return empty where it is none of this layout's own
     OptionalLong parameters(TensorReader reader, TensorInfo info);
 
+    /// Whether readers of it look for a packed output layer.
+    default boolean packsHead() {
+        return false;
+    }
+
+    /// Whether readers of it look for a packed token embedding.
+    default boolean packsEmbedding() {
+        return false;
+    }
+
     /// Whether it has a place for how keys and values are cached.
     default boolean caches() {
         return false;

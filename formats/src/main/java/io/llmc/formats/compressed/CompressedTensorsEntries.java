@@ -25,7 +25,7 @@ final class CompressedTensorsEntries {
         for (int i = 0; i < groups.size(); i++) {
             // A class as target would win over names where vLLM loads several layers as one.
             List<String> targets =
-                    groups.size() == 1
+                    groups.size() == 1 && plan.linear(groups.getFirst())
                             ? List.of("Linear")
                             : plan.patterns(groups.get(i), false).stream()
                                     .map(p -> "re:" + p)

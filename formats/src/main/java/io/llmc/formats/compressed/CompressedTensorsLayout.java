@@ -54,6 +54,16 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
+    public boolean packsHead() {
+        return true;
+    }
+
+    @Override
+    public boolean packsEmbedding() {
+        return true;
+    }
+
+    @Override
     public boolean caches() {
         return true;
     }

@@ -44,11 +44,10 @@ public final class TensorTable {
         this.spec = spec;
         this.architecture = architecture;
         String hidden = architecture.key(Size.HIDDEN);
-        add(
-                spec.embedding() + ".weight",
-                "vocab_size, " + hidden,
-                spec.vocabulary(),
-                spec.hidden());
+        // As a linear layer, it may be packed.
+        linears.put(
+                spec.embedding(),
+                new Expected("vocab_size, " + hidden, spec.vocabulary(), spec.hidden()));
         if (spec.positionEmbedding() != null) {
             add(
                     spec.positionEmbedding() + ".weight",
@@ -123,7 +122,8 @@ public final class TensorTable {
             if (packed(c, name)) {
                 requirePacked(c, name, expected);
             } else if (c.has(name + ".weight")) {
-                boolean turned = spec.inOutLinears() && !name.equals(spec.head());
+                boolean outer = name.equals(spec.head()) || name.equals(spec.embedding());
+                boolean turned = spec.inOutLinears() && !outer;
                 long[] dims = expected.dims();
                 requireShape(
                         c,
@@ -211,7 +211,7 @@ public final class TensorTable {
     }
 
     /// @param keys of config.json that make the shape, in brackets; may be empty
-    static FormatException misfit(
+    public static FormatException misfit(
             Path place, String name, String shape, String keys, long... dims) {
         return new FormatException(
                 place,

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.pass;
 
+import io.llmc.backend.Desk;
+import io.llmc.formats.GridSpec;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Weight;
+import java.util.LinkedHashMap;
 import java.util.Optional;
+import java.util.SequencedMap;
 
 /// Changes what blocks alone cannot: which of them there are, or the width of the stream between
 /// them. It decides once, then gives another view of the checkpoint, of which each tensor is made
@@ -33,4 +40,24 @@ public non-sealed interface ModelPass extends Pass {
 
     /// Decides and gives the view.
     Checkpoint view(ModelScope scope);
+
+    /// Layers outside of the blocks that it rounds: the output layer, the token embedding. They are
+    /// plain in its view.
+    ///
+    /// @param spec of that view
+    default SequencedMap<String, Scheme> outer(ModelSpec spec) {
+        return new LinkedHashMap<>();
+    }
+
+    /// Rounds one of them.
+    ///
+    /// @param d receives the weight
+    default Weight round(Desk d, Weight w, GridSpec<Codes.Ints> grid) {
+        throw new IllegalStateException(name() + " rounds no layer outside of the blocks");
+    }
+
+    /// Bytes of the device that [#round] works in, beside what it gives.
+    default long roundBytes(long out, long in) {
+        return 0;
+    }
 }

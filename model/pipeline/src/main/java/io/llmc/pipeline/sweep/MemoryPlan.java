@@ -121,11 +121,15 @@ record MemoryPlan(long bytes, boolean spills) {
                                 HiddenStates.windowsPerChunk(calibration.length())
                                         * (long) calibration.length());
         long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
-        return replaced
+        // Outer layers stay, and are rounded before there is anything else.
+        long outer = OuterLayers.bytes(output);
+        long rounding = OuterLayers.workBytes(output, sweep.modelPasses());
+        return outer
+                + replaced
                 + cached
                 + probe.pass()
                 + probe.states()
-                + Math.max(passes, Math.max(written, logits));
+                + Math.max(Math.max(passes, rounding), Math.max(written + outer, logits));
     }
 
     /// What a pass holds while it works: of the inputs of its layers, and for one layer.
@@ -226,7 +230,7 @@ record MemoryPlan(long bytes, boolean spills) {
         return bytes;
     }
 
-    private static long bytes(Encoding encoding, long out, long in) {
+    static long bytes(Encoding encoding, long out, long in) {
         return switch (encoding) {
             case Encoding.Dense(DType type) -> type.bytesFor(out * in);
             case Encoding.Grid<?>(Codes.Ints codes, Tiles tiles, _) ->

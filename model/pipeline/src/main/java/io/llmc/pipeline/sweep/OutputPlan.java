@@ -54,10 +54,17 @@ final class OutputPlan {
     private final List<Set<String>> selected = new ArrayList<>();
     private final SequencedSet<String> notes = new LinkedHashSet<>();
     private final SequencedMap<String, SweepPlan.Module> modules = new LinkedHashMap<>();
+    private final SequencedMap<String, SweepPlan.Module> outside = new LinkedHashMap<>();
     private final SequencedMap<String, List<TensorInfo>> encoded = new LinkedHashMap<>();
     private List<TensorInfo> tensors;
 
-    OutputPlan(Checkpoint checkpoint, ModelSpec spec, List<BlockPass> passes, WeightLayout layout) {
+    /// @param outer how layers outside of the blocks are rounded, by name
+    OutputPlan(
+            Checkpoint checkpoint,
+            ModelSpec spec,
+            SequencedMap<String, Scheme> outer,
+            List<BlockPass> passes,
+            WeightLayout layout) {
         this.checkpoint = checkpoint;
         this.passes = passes;
         this.layout = layout;
@@ -86,6 +93,7 @@ final class OutputPlan {
                 plan(i, linear);
             }
         }
+        outer.forEach(this::planOuter);
         cache().ifPresent(_ -> requireCaches());
         notes.addAll(layout.check(quantPlan()));
         notes.addAll(Target.notes(read()));
@@ -183,6 +191,38 @@ final class OutputPlan {
                 name,
                 new SweepPlan.Module(
                         name, block, linear.out(), linear.in(), method, scheme, bytes));
+    }
+
+    private void planOuter(String name, Scheme scheme) {
+        boolean embedding = name.equals(target().embedding());
+        if (layout.packs() && !(embedding ? layout.packsEmbedding() : layout.packsHead())) {
+            throw new UserException(
+                    "no reader of layout %s looks for a packed %s"
+                            .formatted(
+                                    layout.name(), embedding ? "token embedding" : "output layer"),
+                    "use {save.layout} compressed-tensors, or leave %s as it is".formatted(name));
+        }
+        LinearSpec linear =
+                new LinearSpec(name, target().vocabulary(), target().hidden(), false, List.of());
+        requireDivides(name, grid(scheme), linear.in());
+        List<TensorInfo> tensors =
+                layout.packs()
+                        ? spell(linear, scheme, List.of())
+                        : List.of(
+                                TensorInfo.of(
+                                        name + ".weight", dtype(name), linear.out(), linear.in()));
+        encoded.put(name, tensors);
+        long bytes = tensors.stream().mapToLong(TensorInfo::byteSize).sum();
+        outside.put(
+                name,
+                new SweepPlan.Module(
+                        name,
+                        target().layers().size(),
+                        linear.out(),
+                        linear.in(),
+                        "rtn",
+                        Optional.of(scheme),
+                        bytes));
     }
 
     private List<TensorInfo> spell(LinearSpec linear, Scheme scheme, List<BlockPass> passes) {
@@ -339,7 +379,9 @@ final class OutputPlan {
 
     /// How a layer will be quantized in the output; empty where it is plain there.
     Optional<Scheme> scheme(String linear) {
-        return layout.packs() ? modules.get(linear).scheme() : Optional.empty();
+        return layout.packs()
+                ? outside.getOrDefault(linear, modules.get(linear)).scheme()
+                : Optional.empty();
     }
 
     /// The type of a layer's plain weight.
@@ -361,11 +403,22 @@ final class OutputPlan {
         return modules;
     }
 
+    /// Layers outside of the blocks that are rounded.
+    SequencedMap<String, SweepPlan.Module> outside() {
+        return outside;
+    }
+
     /// What the layout is asked to write.
     QuantPlan quantPlan() {
         SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
         List<String> plain = new ArrayList<>();
-        plain.add(target().tied() ? "lm_head" : target().head());
+        String head = target().tied() ? "lm_head" : target().head();
+        if (layout.packs()) {
+            outside.forEach((name, m) -> schemes.put(name, m.scheme().orElseThrow()));
+        }
+        if (!schemes.containsKey(head)) {
+            plain.add(head);
+        }
         target().layers().stream()
                 .flatMap(l -> l.routers(target().hidden()).stream())
                 .map(LinearSpec::name)
@@ -374,6 +427,10 @@ final class OutputPlan {
             scheme(linear).ifPresentOrElse(s -> schemes.put(linear, s), () -> plain.add(linear));
         }
         List<QuantPlan.Solved> solved = new ArrayList<>();
+        if (!outside.isEmpty()) {
+            Solver nearest = new Solver("rtn", 0, Solver.Order.STORED, false, false);
+            solved.add(new QuantPlan.Solved(nearest, outside.keySet()));
+        }
         for (int p = 0; p < passes.size(); p++) {
             Set<String> linears = selected.get(p);
             passes.get(p)
@@ -385,6 +442,7 @@ final class OutputPlan {
                 solved,
                 plain,
                 target().modelType(),
+                schemes.containsKey(target().embedding()) ? target().embedding() : null,
                 target().inOutLinears());
     }
 
@@ -411,10 +469,10 @@ final class OutputPlan {
         for (String name : checkpoint.names()) {
             TensorInfo info = checkpoint.info(name);
             String linear = module(name);
-            if (!before.contains(linear)) {
-                all.add(info);
-            } else if (encoded.containsKey(linear) && name.endsWith(".weight")) {
+            if (encoded.containsKey(linear) && name.endsWith(".weight")) {
                 all.addAll(encoded.get(linear));
+            } else if (!before.contains(linear)) {
+                all.add(info);
             } else if (rows.containsKey(linear)) {
                 all.add(withRows(info, rows.get(linear)));
             }
@@ -444,7 +502,9 @@ final class OutputPlan {
     long parameters() {
         Set<String> packed = new HashSet<>();
         long sum = 0;
-        for (SweepPlan.Module m : modules.values()) {
+        List<SweepPlan.Module> every = new ArrayList<>(modules.values());
+        every.addAll(outside.values());
+        for (SweepPlan.Module m : every) {
             if (!isDense(m.name())) {
                 encoded.get(m.name()).forEach(t -> packed.add(t.name()));
                 sum += m.out() * m.in();

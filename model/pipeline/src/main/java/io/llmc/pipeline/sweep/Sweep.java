@@ -241,6 +241,7 @@ public final class Sweep implements Step.Plan {
         boolean calibrates =
                 resumed < layers && step.passes().stream().anyMatch(BlockPass::calibrates);
         try (CheckpointWriter writer = writer(plan, resumed > 0);
+                OuterLayers outer = new OuterLayers(source, plan, step.modelPasses());
                 Probe probe = new Probe(source);
                 HiddenStates states =
                         calibrates ? new HiddenStates(source, windows, spill()) : null) {
@@ -268,7 +269,7 @@ public final class Sweep implements Step.Plan {
                 }
                 context.progress().end();
             }
-            output.writeRest(source);
+            output.writeRest(source, outer);
             writer.finish();
             float[] logits = probe.logits();
             requireFinite(logits);

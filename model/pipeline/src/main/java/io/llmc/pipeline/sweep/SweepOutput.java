@@ -116,9 +116,21 @@ final class SweepOutput implements BlockStream.Listener {
         sums.put(name, CheckpointWriter.checksum(tensor));
     }
 
-    /// Copies what lies outside the blocks: mapped once, where the model has it in host memory.
-    void writeRest(LanguageModel model) {
+    /// Writes what lies outside of the blocks: what was rounded of it, then what stays, mapped once
+    /// where the model has it in host memory.
+    void writeRest(LanguageModel model, OuterLayers outer) {
         boolean here = backend.sharesHostMemory();
+        outer.rounded()
+                .forEach((name, weight) -> {
+                    if (!checksums.containsKey(plan.encoded(name).getFirst().name())) {
+                        try (Arena memory = backend.host().newArena()) {
+                            Weight host = weight.with(t -> toHost(t, memory));
+                            plan.layout()
+                                    .encode(name, host, memory)
+                                    .forEach((tensor, values) -> write(tensor, values, checksums));
+                        }
+                    }
+                });
         for (TensorInfo info : plan.tensors()) {
             if (!checksums.containsKey(info.name())) {
                 Tensor own = here ? model.parameters().get(info.name()) : null;

@@ -6,6 +6,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Options;
@@ -15,6 +16,7 @@ import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.Pass;
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.tensor.Scheme;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -207,7 +209,10 @@ public record SweepStep(
     /// @param model as the passes find it
     OutputPlan output(Context context, Checkpoint model) {
         WeightLayout layout = context.recipe().save().layout();
-        return new OutputPlan(model, Architectures.specOf(model), passes, layout);
+        ModelSpec spec = Architectures.specOf(model);
+        SequencedMap<String, Scheme> outer = new LinkedHashMap<>();
+        modelPasses.forEach(pass -> outer.putAll(pass.outer(spec)));
+        return new OutputPlan(model, spec, outer, passes, layout);
     }
 
     /// @throws UserException where the weights are packed, and the pass wants plain ones

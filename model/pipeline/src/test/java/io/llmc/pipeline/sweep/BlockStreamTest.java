@@ -117,7 +117,13 @@ class BlockStreamTest {
     }
 
     private BlockStream stream(List<BlockPass> passes, List<BlockStream.Listener> listeners) {
-        OutputPlan plan = new OutputPlan(checkpoint, model.spec(), passes, Layouts.named("dense"));
+        OutputPlan plan =
+                new OutputPlan(
+                        checkpoint,
+                        model.spec(),
+                        new LinkedHashMap<>(),
+                        passes,
+                        Layouts.named("dense"));
         return new BlockStream(model, plan, passes, states, listeners, dir.resolve("inputs.bin"));
     }
 

@@ -84,6 +84,7 @@ class MemoryPlanTest {
                 new OutputPlan(
                         checkpoint,
                         Architectures.specOf(checkpoint),
+                        new LinkedHashMap<>(),
                         List.of(pass),
                         Layouts.named("dense"));
         return MemoryPlan.of(

@@ -6,6 +6,7 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.Dequantizer;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
@@ -17,6 +18,7 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Norm;
 import io.llmc.model.Parameters;
+import io.llmc.model.TensorTable;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -35,7 +37,7 @@ public final class LanguageModel implements AutoCloseable {
     private final Backend backend;
     private final TensorReader reader;
     private final TensorArena arena;
-    private final Tensor embedding;
+    private Tensor embedding;
     private final Tensor positionEmbedding;
     private final Norm finalNorm;
     private final Linear head;
@@ -52,8 +54,7 @@ public final class LanguageModel implements AutoCloseable {
         this.arena = backend.newArena(BlockBuilder.outerBytes(checkpoint, spec, backend));
         BlockBuilder outside =
                 new BlockBuilder(new StoredParameters(reader, backend, arena, false));
-        this.embedding =
-                outside.parameter(spec.embedding() + ".weight", spec.vocabulary(), spec.hidden());
+        this.embedding = embedding(outside);
         this.positionEmbedding =
                 spec.positionEmbedding() == null
                         ? null
@@ -70,6 +71,38 @@ public final class LanguageModel implements AutoCloseable {
         if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
             parameters.put(spec.head() + ".weight", values);
         }
+    }
+
+    /// Rows are looked up one by one, so that a packed embedding becomes plain values here.
+    private Tensor embedding(BlockBuilder outside) {
+        String name = spec.embedding();
+        if (checkpoint.has(name + ".weight")
+                && checkpoint.info(name + ".weight").dtype().isFloat()) {
+            return outside.parameter(name + ".weight", spec.vocabulary(), spec.hidden());
+        }
+        Weight packed = reader.weight(name);
+        if (packed.outFeatures() != spec.vocabulary() || packed.inFeatures() != spec.hidden()) {
+            throw TensorTable.misfit(
+                    checkpoint.directory(),
+                    name,
+                    "[%d, %d]".formatted(packed.outFeatures(), packed.inFeatures()),
+                    "",
+                    spec.vocabulary(),
+                    spec.hidden());
+        }
+        Tensor values = Dequantizer.values(packed, packed.valueType(), reader.arena());
+        return backend.adopt(values, arena);
+    }
+
+    /// Puts other rows in the place of the token embedding's; the output layer stays.
+    ///
+    /// @param rows F32, F16 or BF16 `[vocabulary, hidden]`
+    public void replaceEmbedding(Tensor rows) {
+        embedding = rows;
+    }
+
+    public Tensor embedding() {
+        return embedding;
     }
 
     public Checkpoint checkpoint() {
