@@ -148,7 +148,7 @@ record GptqConfig(
         }
         config.put("format", version.format());
         config.put("group_size", grid.tiles().cols());
-        config.put("lm_head", false);
+        config.put("lm_head", plan.schemes().byLinear().containsKey("lm_head"));
         ObjectNode meta = config.putObject("meta");
         meta.put("act_order", last.ordered());
         meta.put("damp_percent", last.damp());

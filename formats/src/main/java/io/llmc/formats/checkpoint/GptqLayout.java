@@ -85,6 +85,11 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
+    public boolean packsHead() {
+        return true;
+    }
+
+    @Override
     public boolean packs() {
         return true;
     }
