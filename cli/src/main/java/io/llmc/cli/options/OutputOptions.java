@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.options;
 
-import io.llmc.pipeline.target.Target;
+import io.llmc.pipeline.reader.Target;
 import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;

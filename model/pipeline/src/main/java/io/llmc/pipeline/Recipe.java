@@ -3,8 +3,8 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.WeightLayout;
-import io.llmc.pipeline.target.Reader;
-import io.llmc.pipeline.target.Target;
+import io.llmc.pipeline.reader.Reader;
+import io.llmc.pipeline.reader.Target;
 import io.llmc.tokenizer.CalibrationSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;
