@@ -112,4 +112,19 @@ class PresetTest {
         assertThat(groups.at("/group_0/weights/num_bits").asInt()).isEqualTo(8);
         assertThat(groups.at("/group_1/weights/num_bits").asInt()).isEqualTo(4);
     }
+
+    @ParameterizedTest
+    @CsvSource({"--preset=w8a16, /preset", "--method=rtn, /rtn/bits"})
+    void flagsOfWhatSurroundsTheBlocksJoinAnyChain(String chain, String key) throws IOException {
+        Cli cli = quantize(Cli.TINY_LLAMA, chain, "--head=8", "--group-size=32", "-q");
+        assertThat(cli.exit()).as(cli.err()).isZero();
+        JsonNode sweep =
+                new ObjectMapper()
+                        .readTree(dir.resolve("out/llmc.json").toFile())
+                        .at("/recipe/steps/0/sweep");
+        assertThat(sweep.at("/0/outer/head").asInt()).isEqualTo(8);
+        assertThat(sweep.at("/1" + key).isMissingNode()).isFalse();
+        assertThat(quantize(Cli.TINY_LLAMA, "--method=outer").err())
+                .contains("unknown method outer");
+    }
 }

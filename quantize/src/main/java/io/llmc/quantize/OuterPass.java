@@ -57,19 +57,20 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
 
     static final PassFactory FACTORY =
             new PassFactory(
-                    "outer",
-                    "the output layer and the token embedding in fewer bits",
-                    """
-                    model: testdata/tale-llama
-                    output: out
-                    steps:
-                      - sweep:
-                          - outer: {head: 8, embeddings: 8}
-                          - rtn: {bits: 4, groupSize: 64}
-                    save: {layout: compressed-tensors}
-                    """,
-                    List.of(HEAD, EMBEDDINGS, GROUP_SIZE),
-                    OuterPass::read);
+                            "outer",
+                            "the output layer and the token embedding in fewer bits",
+                            """
+                            model: testdata/tale-llama
+                            output: out
+                            steps:
+                              - sweep:
+                                  - outer: {head: 8, embeddings: 8}
+                                  - rtn: {bits: 4, groupSize: 64}
+                            save: {layout: compressed-tensors}
+                            """,
+                            List.of(HEAD, EMBEDDINGS, GROUP_SIZE),
+                            OuterPass::read)
+                    .joining(PassFactory.Beside.BEFORE);
 
     private static OuterPass read(Options o) {
         OuterPass pass = new OuterPass(HEAD.read(o), EMBEDDINGS.read(o), GROUP_SIZE.read(o));

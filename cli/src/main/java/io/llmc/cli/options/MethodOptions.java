@@ -12,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Model.OptionSpec;
 
@@ -24,7 +25,6 @@ public final class MethodOptions {
     private static final String SWEEP = "steps.0.sweep";
 
     private static final String PRESET = "--preset";
-    private static final String FIRST = SWEEP + ".0";
 
     private final List<PassFactory> methods;
     private final List<Preset> presets;
@@ -59,7 +59,7 @@ public final class MethodOptions {
                         .type(String.class)
                         .paramLabel("NAME")
                         .arity("1")
-                        .completionCandidates(methods.stream().map(PassFactory::name).toList())
+                        .completionCandidates(named(methods).map(PassFactory::name).toList())
                         .description(
                                 "${COMPLETION-CANDIDATES}, or several one after the other, as a+b"
                                         + " (default: %s).".formatted(usual))
@@ -96,9 +96,34 @@ public final class MethodOptions {
         return chain;
     }
 
+    /// Those that `--method` may name.
+    private static Stream<PassFactory> named(List<PassFactory> methods) {
+        return methods.stream().filter(m -> m.beside() == null);
+    }
+
+    /// Methods that join because one of their flags was given.
+    private List<PassFactory> joining(PassFactory.Beside end) {
+        return methods.stream()
+                .filter(m -> m.beside() == end && !options.toGiven(m.name()).isEmpty())
+                .toList();
+    }
+
+    private static String item(int index) {
+        return SWEEP + "." + index;
+    }
+
+    /// An item of the sweep.
+    private List<Setting> settings(int index, PassFactory factory) {
+        String item = item(index) + "." + factory.name();
+        List<Setting> all = new ArrayList<>();
+        all.add(new Setting(item, new LinkedHashMap<>(), METHOD));
+        options.toSettings(factory.name()).forEach(s -> all.add(s.within(item)));
+        return all;
+    }
+
     private PassFactory find(String name) {
         String wanted = Options.camel(name);
-        return methods.stream()
+        return named(methods)
                 .filter(m -> Options.camel(m.name()).equals(wanted))
                 .findFirst()
                 .orElseThrow(() ->
@@ -108,7 +133,7 @@ public final class MethodOptions {
     }
 
     private static String names(List<PassFactory> methods) {
-        return methods.stream().map(PassFactory::name).collect(Collectors.joining(", "));
+        return named(methods).map(PassFactory::name).collect(Collectors.joining(", "));
     }
 
     /// What a command's recipe says of them: `steps.0.sweep.0.gptq.bits`. A flag goes to each
@@ -116,38 +141,51 @@ public final class MethodOptions {
     ///
     /// @throws RecipeException where none of them declares a flag that was given
     public List<Setting> toSettings() {
-        if (preset.getValue() != null) {
-            return ofPreset(preset.getValue());
-        }
-        List<PassFactory> chain = chain();
+        List<PassFactory> before = joining(PassFactory.Beside.BEFORE);
+        List<PassFactory> behind = joining(PassFactory.Beside.BEHIND);
         List<Setting> all = new ArrayList<>();
-        for (int i = 0; i < chain.size(); i++) {
-            String owner = chain.get(i).name();
-            String item = SWEEP + "." + i + "." + owner;
-            all.add(new Setting(item, new LinkedHashMap<>(), METHOD));
-            options.toSettings(owner).forEach(s -> all.add(s.within(item)));
+        int items = 0;
+        for (PassFactory method : before) {
+            all.addAll(settings(items++, method));
         }
-        List<String> owners = chain.stream().map(PassFactory::name).toList();
-        options.requireKnown(String.join("+", owners), owners);
+        List<String> joined =
+                Stream.of(before, behind).flatMap(List::stream).map(PassFactory::name).toList();
+        if (preset.getValue() != null) {
+            all.addAll(ofPreset(preset.getValue(), item(items++), joined));
+        } else {
+            List<PassFactory> chain = chain();
+            for (PassFactory method : chain) {
+                all.addAll(settings(items++, method));
+            }
+            List<String> owners = new ArrayList<>(chain.stream().map(PassFactory::name).toList());
+            String what = String.join("+", owners);
+            owners.addAll(joined);
+            options.requireKnown(what, owners);
+        }
+        for (PassFactory method : behind) {
+            all.addAll(settings(items++, method));
+        }
         return all;
     }
 
-    private List<Setting> ofPreset(String name) {
+    private List<Setting> ofPreset(String name, String item, List<String> joined) {
         if (method.getValue() != null) {
             throw new RecipeException(
                     METHOD, "a preset names its methods itself; leave --method or --preset out");
         }
         List<Setting> all = new ArrayList<>();
-        all.add(new Setting(FIRST + "." + Preset.KEY, name, PRESET));
+        all.add(new Setting(item + "." + Preset.KEY, name, PRESET));
         // A preset that there is not is refused by the recipe's reader.
         presets.stream()
                 .filter(p -> p.name().equals(name))
                 .forEach(p -> {
                     List<String> owners = p.chain().stream().map(Preset.Link::method).toList();
                     owners.forEach(
-                            owner -> options.toGiven(owner).forEach(s -> all.add(s.within(FIRST))));
+                            owner -> options.toGiven(owner).forEach(s -> all.add(s.within(item))));
+                    List<String> known = new ArrayList<>(owners);
+                    known.addAll(joined);
                     options.requireKnown(
-                            "preset %s (%s)".formatted(name, String.join("+", owners)), owners);
+                            "preset %s (%s)".formatted(name, String.join("+", owners)), known);
                 });
         return all;
     }
@@ -157,8 +195,9 @@ public final class MethodOptions {
     ///
     /// @param change `key=value`
     public List<String> toItems(String change) {
+        int before = joining(PassFactory.Beside.BEFORE).size();
         if (preset.getValue() != null) {
-            return List.of(FIRST);
+            return List.of(item(before));
         }
         List<PassFactory> chain = chain();
         String key = Options.camel(change.substring(0, Math.max(0, change.indexOf('='))).strip());
@@ -166,7 +205,7 @@ public final class MethodOptions {
         for (int i = 0; i < chain.size(); i++) {
             boolean declares = chain.get(i).options().stream().anyMatch(o -> o.key().equals(key));
             if (declares || items.isEmpty() && i == chain.size() - 1) {
-                items.add(SWEEP + "." + i + "." + chain.get(i).name());
+                items.add(item(before + i) + "." + chain.get(i).name());
             }
         }
         return items;

@@ -16,13 +16,22 @@ import java.util.function.Function;
 /// @param read makes the pass of its options; what it does not read is an error
 /// @param rounder the method that rounds what this one has prepared, for commands that name none
 ///   behind it
+/// @param beside where it joins any chain of a command that gives it a flag; null for a method that
+///   commands name
 public record PassFactory(
         String name,
         String summary,
         String sample,
         List<Option<?>> options,
         Function<Options, ? extends Pass> read,
-        Optional<String> rounder) {
+        Optional<String> rounder,
+        Beside beside) {
+
+    /// Ends of a chain.
+    public enum Beside {
+        BEFORE,
+        BEHIND
+    }
 
     /// A method that may stand alone.
     public PassFactory(
@@ -31,11 +40,16 @@ public record PassFactory(
             String sample,
             List<Option<?>> options,
             Function<Options, ? extends Pass> read) {
-        this(name, summary, sample, options, read, Optional.empty());
+        this(name, summary, sample, options, read, Optional.empty(), null);
     }
 
     /// A method that leaves weights plain, for another to round.
     public PassFactory roundedBy(String method) {
-        return new PassFactory(name, summary, sample, options, read, Optional.of(method));
+        return new PassFactory(name, summary, sample, options, read, Optional.of(method), null);
+    }
+
+    /// A method that joins the chains of others.
+    public PassFactory joining(Beside end) {
+        return new PassFactory(name, summary, sample, options, read, Optional.empty(), end);
     }
 }
