@@ -104,7 +104,8 @@ public final class MethodOptions {
     /// Methods that join because one of their flags was given.
     private List<PassFactory> joining(PassFactory.Beside end) {
         return methods.stream()
-                .filter(m -> m.beside() == end && !options.toGiven(m.name()).isEmpty())
+                .filter(m -> m.beside() == end)
+                .filter(m -> options.toGiven(m.name()).stream().anyMatch(s -> s.value() != null))
                 .toList();
     }
 
