@@ -212,6 +212,9 @@ class CliTest {
                 quantize("--method", "rtn", "--targets", "q_proj", "--set", "targets=[a, null]"),
                 "--set targets");
         usage(
+                quantize("--calib-data", "a.txt,b.txt:2"),
+                "--calib-data: data has a.txt, expected FILE:WEIGHT");
+        usage(
                 quantize("--calib-data", "x", "--calib-order", "last"),
                 "--calib-order",
                 "random, first");

@@ -70,6 +70,20 @@ class TargetsIT {
     }
 
     @Test
+    void blocksAtTheEndsAreLeftAlone() {
+        Cli cli = rtn(Cli.TALE_LLAMA, "--skip-first", "1", "--skip-last", "1");
+        assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.OK);
+        assertThat(cli.out())
+                .containsPattern("q_proj +2 .*as it is")
+                .containsPattern("q_proj +1 .*4 bits");
+        refused(
+                rtn(Cli.TINY_LLAMA, "--skip-first", "1", "--skip-last", "1"),
+                "--skip-first 1 and --skip-last 1 leave none of the 2 blocks");
+        assertThat(rtn(Cli.TINY_LLAMA, "--skip-last=-1").err())
+                .startsWith("llmc: --skip-last: skipLast is -1, expected at least 0");
+    }
+
+    @Test
     void aListOfNothingIsAMistake() {
         Cli cli = rtn(Cli.TINY_LLAMA, "--targets", " , ");
         assertThat(cli.exit()).isEqualTo(ExitCode.USAGE);

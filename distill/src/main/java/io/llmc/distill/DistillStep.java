@@ -28,6 +28,7 @@ import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
+import io.llmc.tokenizer.WeightedText;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -87,7 +88,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
 
     @Override
     public void check(Context context) {
-        for (DistillSpec.Part part : spec.data()) {
+        for (WeightedText part : spec.data()) {
             TextFiles.requireFile(part.file(), "{data} and {mix} name texts: .txt or .jsonl");
         }
         try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});

@@ -180,6 +180,7 @@ public final class DeclaredOptions {
         }
         return switch (option.kind()) {
             case LIST -> Setting.list(option.key(), value.toString(), flag);
+            case TEXTS -> Setting.texts(option.key(), value.toString(), flag);
             case SWITCH -> new Setting(option.key(), !(Boolean) option.absent(), flag);
             case NUMBER_OR_WORD -> new Setting(option.key(), number(value.toString()), flag);
             case INTEGER, WHOLE, DECIMAL, TEXT -> new Setting(option.key(), value, flag);

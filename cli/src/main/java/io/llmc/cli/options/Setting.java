@@ -32,6 +32,14 @@ public record Setting(String key, Object value, String flag) {
         return new Setting(key, items, flag);
     }
 
+    /// The same, but that one item stays a text.
+    static Setting texts(String key, String commas, String flag) {
+        Setting list = list(key, commas, flag);
+        return list.value() instanceof List<?> items && items.size() == 1
+                ? new Setting(key, items.getFirst(), flag)
+                : list;
+    }
+
     private static List<String> items(String commas) {
         List<String> items = new ArrayList<>();
         int depth = 0;

@@ -5,6 +5,7 @@ import io.llmc.backend.LossOp;
 import io.llmc.distill.teacher.CacheHeader;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
+import io.llmc.tokenizer.WeightedText;
 import java.nio.file.Path;
 import java.util.List;
 
@@ -31,7 +32,7 @@ public record DistillSpec(
         Path teacher,
         Path teacherCache,
         LossOp.Missing missing,
-        List<Part> data,
+        List<WeightedText> data,
         Order order,
         int steps,
         int batch,
@@ -51,11 +52,6 @@ public record DistillSpec(
         boolean checkpointBlocks,
         boolean blockwise,
         Inside inside) {
-    /// A file of the data: .txt, or .jsonl with "text" or "messages".
-    ///
-    /// @param weight its part of the windows is its weight over the sum of all
-    public record Part(Path file, int weight) {}
-
     /// In which order an epoch sees the windows of a file.
     public enum Order {
         SHUFFLED,
@@ -111,7 +107,7 @@ public record DistillSpec(
 
     /// Of each text.
     public int[] weights() {
-        return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(Part::weight).toArray();
+        return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(WeightedText::weight).toArray();
     }
 
     /// Where a text comes from.

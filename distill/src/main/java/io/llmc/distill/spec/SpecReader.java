@@ -2,14 +2,15 @@
 package io.llmc.distill.spec;
 
 import io.llmc.backend.LossOp;
+import io.llmc.pipeline.Mix;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.pass.NamePatterns;
+import io.llmc.tokenizer.WeightedText;
 import java.util.List;
 
 /// A recipe's `distill` section as a specification. What would change nothing is refused.
 final class SpecReader {
-    private static final int MOST = 100;
     private static final long MOST_TOKENS = 1 << 24;
     private static final List<String> WEIGHTS =
             List.of("kl", "reverseKl", "jsd", "ce", "hidden", "attention");
@@ -123,7 +124,7 @@ final class SpecReader {
                 inside);
     }
 
-    private static List<DistillSpec.Part> data(Options o, boolean cached) {
+    private static List<WeightedText> data(Options o, boolean cached) {
         if (cached && o.has("mix")) {
             throw o.error("mix", "a teacherCache has a text of its own; leave mix out");
         }
@@ -131,32 +132,12 @@ final class SpecReader {
             return List.of();
         }
         if (!o.has("mix")) {
-            return List.of(new DistillSpec.Part(o.path("data"), 1));
+            return List.of(new WeightedText(o.path("data"), 1));
         }
         if (o.has("data")) {
             throw o.error("mix", "data and mix are both given; leave one out");
         }
-        List<DistillSpec.Part> parts =
-                DistillOptions.MIX.read(o).stream().map(text -> part(o, text)).toList();
-        if (parts.isEmpty() || parts.size() > MOST) {
-            throw o.error(
-                    "mix", "mix has %d files, expected 1 to %d".formatted(parts.size(), MOST));
-        }
-        return parts;
-    }
-
-    /// `a.txt:3`.
-    private static DistillSpec.Part part(Options o, String text) {
-        int colon = text.lastIndexOf(':');
-        String weight = text.substring(colon + 1);
-        if (colon < 1 || !weight.matches("[0-9]{1,4}") || Integer.parseInt(weight) == 0) {
-            throw o.error(
-                    "mix",
-                    "mix has %s, expected FILE:WEIGHT with a whole weight from 1 to 9999, as a.txt:3"
-                            .formatted(text));
-        }
-        return new DistillSpec.Part(
-                o.path("mix", text.substring(0, colon)), Integer.parseInt(weight));
+        return Mix.read(o, "mix", DistillOptions.MIX.read(o));
     }
 
     private static LossOp.Missing missing(Options o, LossOp.LossWeights weights) {

@@ -3,6 +3,7 @@ package io.llmc.distill.training;
 
 import io.llmc.distill.spec.DistillSpec;
 import io.llmc.formats.UserException;
+import io.llmc.tokenizer.Shares;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.List;

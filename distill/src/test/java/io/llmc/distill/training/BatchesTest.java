@@ -8,6 +8,7 @@ import io.llmc.distill.spec.DistillSpec;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.tokenizer.Shares;
 import io.llmc.tokenizer.Windows;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;

@@ -51,7 +51,9 @@ public final class Inputs {
         List<Input> all = new ArrayList<>();
         all.add(new Input("the model", model, true));
         if (recipe.calibration() != null) {
-            all.add(new Input("the calibration text", recipe.calibration().data(), true));
+            recipe.calibration()
+                    .data()
+                    .forEach(text -> all.add(new Input("the calibration text", text.file(), true)));
         }
         recipe.steps().forEach(step -> all.addAll(step.inputs()));
         return new Inputs(all);

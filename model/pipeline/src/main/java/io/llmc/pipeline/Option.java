@@ -44,6 +44,8 @@ public record Option<T>(
         TEXT(String.class),
         /// Items between commas.
         LIST(String.class),
+        /// The same; one item is a text in a recipe.
+        TEXTS(String.class),
         /// A flag without a value turns the option around.
         SWITCH(Boolean.class);
 
@@ -87,6 +89,11 @@ public record Option<T>(
 
     public static Option<List<String>> list(String key, String label, String summary) {
         return of(key, label, Kind.LIST, List.of(), summary, Options::texts);
+    }
+
+    /// One text, or several.
+    public static Option<List<String>> texts(String key, String label, String summary) {
+        return of(key, label, Kind.TEXTS, List.of(), summary, Options::texts);
     }
 
     public static Option<List<Integer>> integers(String key, String summary) {
@@ -192,7 +199,7 @@ public record Option<T>(
     /// @throws RecipeException where it is not given, too
     public T required(Options o) {
         T value = read(o);
-        if (value == null) {
+        if (value == null || value instanceof List<?> list && list.isEmpty()) {
             throw o.error(key, key + " is missing");
         }
         return value;

@@ -6,6 +6,7 @@ import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.pipeline.reader.Reader;
 import io.llmc.pipeline.reader.Target;
 import io.llmc.tokenizer.CalibrationSpec;
+import io.llmc.tokenizer.WeightedText;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -28,11 +29,12 @@ public record Recipe(
         Save save,
         Map<String, Object> source) {
 
-    private static final Option<Path> DATA =
-            Option.path(
+    private static final Option<List<String>> DATA =
+            Option.texts(
                             "data",
                             "FILE",
-                            "Text (.txt), or records with \"text\" or \"messages\" (.jsonl).")
+                            "Text (.txt), or records with \"text\" or \"messages\" (.jsonl); or several"
+                                    + " with weights: a.txt:3,b.jsonl:1.")
                     .flagged("--calib-data");
 
     private static final Option<Integer> SAMPLES =
@@ -157,8 +159,12 @@ public record Recipe(
     }
 
     private static CalibrationSpec calibration(Options o) {
+        List<String> data = DATA.required(o);
         return new CalibrationSpec(
-                DATA.required(o), SAMPLES.read(o), LENGTH.read(o), ORDER.read(o), SEED.read(o));
+                data.size() == 1
+                        ? List.of(new WeightedText(o.path("data", data.getFirst()), 1))
+                        : Mix.read(o, "data", data),
+                SAMPLES.read(o), LENGTH.read(o), ORDER.read(o), SEED.read(o));
     }
 
     private static Step step(Options o, List<Step.Factory> known) {

@@ -87,8 +87,12 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
         requirePlainBetween();
         requireAlone();
         if (recipe.calibration() != null) {
-            TextFiles.requireFile(
-                    recipe.calibration().data(), "{calibration.data} names a text: .txt or .jsonl");
+            recipe.calibration()
+                    .data()
+                    .forEach(text ->
+                            TextFiles.requireFile(
+                                    text.file(),
+                                    "{calibration.data} names a text: .txt or .jsonl"));
         }
     }
 

@@ -3,42 +3,77 @@ package io.llmc.tokenizer;
 
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
+import java.nio.file.Path;
 import java.util.Arrays;
 
-/// Cuts a text into the windows that a method learns from: tokenized once, without special tokens,
-/// as llm-compressor and GPTQ's own code do, then cut without overlap.
+/// Cuts texts into the windows that a method learns from: tokenized once, without special tokens, as
+/// llm-compressor and GPTQ's own code do, then cut without overlap. One text is in memory at a time.
 public final class CalibrationData {
     private CalibrationData() {}
 
-    /// @throws UserException where the text is too short
+    /// Windows of every file in proportion to its weight, file after file.
+    ///
+    /// @throws UserException where a text is too short
     /// @throws FormatException where it is not text
     public static Windows load(CalibrationSpec spec, Tokenizer tokenizer) {
-        int needed = spec.samples() * spec.length();
-        boolean first = spec.order() == CalibrationSpec.Order.FIRST;
-        int[] ids = TextFiles.tokens(spec.data(), tokenizer, first ? needed : Integer.MAX_VALUE);
-        if (ids.length < needed) {
-            throw tooShort(spec, ids.length, needed);
-        }
-        int[] windows =
-                first
-                        ? firstOf(spec.samples())
-                        : draw(spec.samples(), ids.length / spec.length(), spec.seed());
-        int[] chosen = new int[needed];
-        for (int i = 0; i < windows.length; i++) {
-            System.arraycopy(
-                    ids, windows[i] * spec.length(), chosen, i * spec.length(), spec.length());
+        int[] counts = counts(spec);
+        int[] chosen = new int[spec.samples() * spec.length()];
+        int at = 0;
+        for (int f = 0; f < counts.length; f++) {
+            int[] part = windows(spec, f, counts[f], tokenizer);
+            System.arraycopy(part, 0, chosen, at, part.length);
+            at += part.length;
         }
         return Windows.of(chosen, spec.length());
     }
 
-    private static UserException tooShort(CalibrationSpec spec, int tokens, int needed) {
+    /// Windows of each file.
+    private static int[] counts(CalibrationSpec spec) {
+        Shares shares = new Shares(spec.data().stream().mapToInt(WeightedText::weight).toArray());
+        int[] counts = new int[spec.data().size()];
+        for (int k = 0; k < spec.samples(); k++) {
+            counts[shares.turn(k).source()]++;
+        }
+        for (int f = 0; f < counts.length; f++) {
+            if (counts[f] == 0) {
+                throw new UserException(
+                        "%s would give none of the %,d calibration windows"
+                                .formatted(spec.data().get(f).file(), spec.samples()),
+                        "raise its weight or {calibration.samples}, or leave it out");
+            }
+        }
+        return counts;
+    }
+
+    private static int[] windows(CalibrationSpec spec, int file, int count, Tokenizer tokenizer) {
+        Path path = spec.data().get(file).file();
+        int length = spec.length();
+        int needed = count * length;
+        boolean first = spec.order() == CalibrationSpec.Order.FIRST;
+        int[] ids = TextFiles.tokens(path, tokenizer, first ? needed : Integer.MAX_VALUE);
+        if (ids.length < needed) {
+            throw tooShort(spec, path, count, ids.length);
+        }
+        // A text alone has the windows that it has had before there were several.
+        long seed = spec.seed() + file * 0xd1b54a32d192ed03L;
+        int[] windows = first ? firstOf(count) : draw(count, ids.length / length, seed);
+        int[] chosen = new int[needed];
+        for (int i = 0; i < count; i++) {
+            System.arraycopy(ids, windows[i] * length, chosen, i * length, length);
+        }
+        return chosen;
+    }
+
+    private static UserException tooShort(CalibrationSpec spec, Path file, int count, int tokens) {
         int windows = tokens / spec.length();
+        String fewer =
+                spec.data().size() == 1 ? " to " + windows : " or the weight of this file";
         return new UserException(
                 "%s has %,d tokens, but %,d windows of %,d need %,d"
-                        .formatted(spec.data(), tokens, spec.samples(), spec.length(), needed),
+                        .formatted(file, tokens, count, spec.length(), count * spec.length()),
                 windows > 0
-                        ? "lower {calibration.samples} to %d, lower {calibration.length}, or give a longer text"
-                                .formatted(windows)
+                        ? "lower {calibration.samples}%s, lower {calibration.length}, or give a longer text"
+                                .formatted(fewer)
                         : "lower {calibration.length} to %d or less, or give a longer text"
                                 .formatted(tokens));
     }

@@ -3,15 +3,17 @@ package io.llmc.tokenizer;
 
 import io.llmc.formats.UserException;
 import java.nio.file.Path;
+import java.util.List;
 
 /// Which tokens a method learns from.
 ///
-/// @param data a `.txt` file, or a `.jsonl` file with `text` or `messages` in every line
+/// @param data the files, and how much of each
 /// @param samples windows
 /// @param length tokens of each
-/// @param order which windows of the file
+/// @param order which windows of each file
 /// @param seed draws them where the order is random
-public record CalibrationSpec(Path data, int samples, int length, Order order, long seed) {
+public record CalibrationSpec(
+        List<WeightedText> data, int samples, int length, Order order, long seed) {
     /// Which windows of a text are taken.
     public enum Order {
         /// Drawn without replacement, then in the order of the text.
@@ -20,9 +22,14 @@ public record CalibrationSpec(Path data, int samples, int length, Order order, l
         FIRST
     }
 
+    /// Of one file.
+    public CalibrationSpec(Path data, int samples, int length, Order order, long seed) {
+        this(List.of(new WeightedText(data, 1)), samples, length, order, seed);
+    }
+
     /// @throws UserException naming the flag whose value cannot be
     public CalibrationSpec {
-        if (data == null) {
+        if (data.isEmpty()) {
             throw new UserException(
                     "no calibration text is given", "name one with {calibration.data} FILE");
         }

@@ -13,6 +13,7 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -107,6 +108,23 @@ class CalibrationDataTest {
     }
 
     @Test
+    void filesShareTheWindowsByWeight() throws IOException {
+        Path a = text("a.txt", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9");
+        Path b = text("b.txt", "w9 w8 w7 w6");
+        List<WeightedText> mix = List.of(new WeightedText(a, 3), new WeightedText(b, 1));
+        CalibrationSpec spec = new CalibrationSpec(mix, 4, 2, RANDOM, 5);
+        int[] ids = CalibrationData.load(spec, tokenizer).ids().toArray(ValueLayout.JAVA_INT);
+        assertThat(Arrays.copyOf(ids, 6)).isEqualTo(load(a, 3, 2, RANDOM, 5));
+        assertThat(load(b, 2, 2, FIRST, 0)).contains(Arrays.copyOfRange(ids, 6, 8));
+        assertThatThrownBy(() ->
+                        CalibrationData.load(new CalibrationSpec(mix, 1, 2, FIRST, 0), tokenizer))
+                .hasMessageContaining("b.txt would give none of the 1 calibration windows");
+        assertThatThrownBy(() ->
+                        CalibrationData.load(new CalibrationSpec(mix, 12, 2, FIRST, 0), tokenizer))
+                .hasMessageContaining("a.txt has 10 tokens, but 9 windows of 2 need 18");
+    }
+
+    @Test
     void filesThatAreNoText() throws IOException {
         Path latin =
                 Files.write(
@@ -137,7 +155,7 @@ class CalibrationDataTest {
                 .hasMessageContaining("{calibration.samples} is 0");
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1, 1, FIRST, 0))
                 .hasMessageContaining("{calibration.length} is 1");
-        assertThatThrownBy(() -> new CalibrationSpec(null, 1, 2, FIRST, 0))
+        assertThatThrownBy(() -> new CalibrationSpec(List.of(), 1, 2, FIRST, 0))
                 .isInstanceOf(UserException.class);
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1 << 20, 1 << 20, FIRST, 0))
                 .isInstanceOf(UserException.class);

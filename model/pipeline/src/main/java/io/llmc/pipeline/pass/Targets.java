@@ -18,7 +18,13 @@ import java.util.stream.Collectors;
 ///
 /// @param include a layer must match one of them; empty means every layer of the blocks
 /// @param ignore and none of these
-public record Targets(NamePatterns include, NamePatterns ignore) {
+/// @param skipped blocks at both ends that stay as they are
+public record Targets(NamePatterns include, NamePatterns ignore, Ends skipped) {
+    /// How many blocks at the beginning and at the end of a model.
+    public record Ends(int first, int last) {
+        static final Ends NONE = new Ends(0, 0);
+    }
+
     public static final Targets ALL = of(List.of(), List.of());
 
     /// Of a pass that works on no linear layer.
@@ -26,6 +32,18 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
 
     private static final String INCLUDE = "targets";
     private static final String IGNORE = "ignore";
+
+    private static final Option<Integer> SKIP_FIRST =
+            Option.integer(
+                            "skipFirst",
+                            0,
+                            "Blocks at the beginning to leave as they are (default: %s).")
+                    .within("at least 0", n -> n >= 0);
+
+    private static final Option<Integer> SKIP_LAST =
+            Option.integer(
+                            "skipLast", 0, "Blocks at the end to leave as they are (default: %s).")
+                    .within("at least 0", n -> n >= 0);
 
     public static final List<Option<?>> OPTIONS =
             List.of(
@@ -37,13 +55,16 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
                     Option.list(
                             IGNORE,
                             "GLOBS",
-                            "Linear layers to leave as they are, named in the same way."));
+                            "Linear layers to leave as they are, named in the same way."),
+                    SKIP_FIRST,
+                    SKIP_LAST);
 
     /// @throws UserException where one is no regular expression
     public static Targets of(List<String> include, List<String> ignore) {
         return new Targets(
                 NamePatterns.of(INCLUDE, classes(include)),
-                NamePatterns.of(IGNORE, classes(ignore)));
+                NamePatterns.of(IGNORE, classes(ignore)),
+                Ends.NONE);
     }
 
     /// Those of an option that has no counterpart.
@@ -51,16 +72,22 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
     /// @throws UserException where one is no regular expression
     public static Targets of(String option, List<String> include) {
         return new Targets(
-                NamePatterns.of(option, classes(include)), NamePatterns.of(IGNORE, List.of()));
+                NamePatterns.of(option, classes(include)),
+                NamePatterns.of(IGNORE, List.of()),
+                Ends.NONE);
     }
 
-    /// Reads `targets` and `ignore`.
+    /// Reads its options.
     ///
     /// @throws RecipeException where one is no regular expression
     public static Targets read(Options o) {
         NamePatterns.read(o, INCLUDE);
         NamePatterns.read(o, IGNORE);
-        return of(o.texts(INCLUDE), o.texts(IGNORE));
+        Targets named = of(o.texts(INCLUDE), o.texts(IGNORE));
+        return new Targets(
+                named.include,
+                named.ignore,
+                new Ends(SKIP_FIRST.read(o), SKIP_LAST.read(o)));
     }
 
     /// Words of other tools (compressed-tensors, peft) for all that there is here.
@@ -70,6 +97,7 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
                 .toList();
     }
 
+    /// Whether it works on a layer of this name, in blocks that it works on.
     public boolean selects(String name) {
         return (include.isEmpty() || include.matches(name)) && !ignore.matches(name);
     }
@@ -123,8 +151,17 @@ public record Targets(NamePatterns include, NamePatterns ignore) {
                                 .formatted(IGNORE, pattern, role(other, spec)));
             }
         }
+        int blocks = spec.layers().size();
+        if (skipped.first + skipped.last >= blocks) {
+            throw new UserException(
+                    "{skipFirst} %d and {skipLast} %d leave none of the %d blocks"
+                            .formatted(skipped.first, skipped.last, blocks),
+                    "lower one of them");
+        }
         Set<String> selected =
-                layers.stream()
+                spec.layers().subList(skipped.first, blocks - skipped.last).stream()
+                        .flatMap(layer -> layer.linears(spec.hidden()).stream())
+                        .map(linear -> linear.name())
                         .filter(this::selects)
                         .collect(Collectors.toCollection(LinkedHashSet::new));
         if (selected.isEmpty()) {

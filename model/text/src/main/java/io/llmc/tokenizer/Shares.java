@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.distill.training;
+package io.llmc.tokenizer;
 
 import java.util.Arrays;
 
@@ -7,17 +7,17 @@ import java.util.Arrays;
 /// share: of the sources that are behind, the one whose window is due first (Tijdeman, The chairman
 /// assignment problem, 1980). After as many windows as the weights add up to nobody is away at all,
 /// so one such round says everything.
-final class Shares {
+public final class Shares {
     private final int[] weights;
     private final int[] round;
     private final int[] before;
 
     /// @param source whose window it is
     /// @param number of the source's own windows before it
-    record Turn(int source, long number) {}
+    public record Turn(int source, long number) {}
 
     /// @param given each at least 1
-    Shares(int[] given) {
+    public Shares(int[] given) {
         int divisor = Arrays.stream(given).reduce(0, Shares::gcd);
         weights = Arrays.stream(given).map(w -> w / divisor).toArray();
         int total = Arrays.stream(weights).reduce(0, Math::addExact);
@@ -48,7 +48,7 @@ final class Shares {
     }
 
     /// @param window number in the whole run, from 0
-    Turn turn(long window) {
+    public Turn turn(long window) {
         int k = (int) (window % round.length);
         return new Turn(round[k], window / round.length * weights[round[k]] + before[k]);
     }
