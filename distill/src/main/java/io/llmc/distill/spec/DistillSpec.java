@@ -107,7 +107,9 @@ public record DistillSpec(
 
     /// Of each text.
     public int[] weights() {
-        return data.isEmpty() ? new int[] {1} : data.stream().mapToInt(WeightedText::weight).toArray();
+        return data.isEmpty()
+                ? new int[] {1}
+                : data.stream().mapToInt(WeightedText::weight).toArray();
     }
 
     /// Where a text comes from.

@@ -164,7 +164,10 @@ public record Recipe(
                 data.size() == 1
                         ? List.of(new WeightedText(o.path("data", data.getFirst()), 1))
                         : Mix.read(o, "data", data),
-                SAMPLES.read(o), LENGTH.read(o), ORDER.read(o), SEED.read(o));
+                SAMPLES.read(o),
+                LENGTH.read(o),
+                ORDER.read(o),
+                SEED.read(o));
     }
 
     private static Step step(Options o, List<Step.Factory> known) {

@@ -6,8 +6,9 @@ import io.llmc.formats.UserException;
 import java.nio.file.Path;
 import java.util.Arrays;
 
-/// Cuts texts into the windows that a method learns from: tokenized once, without special tokens, as
-/// llm-compressor and GPTQ's own code do, then cut without overlap. One text is in memory at a time.
+/// Cuts texts into the windows that a method learns from: tokenized once, without special tokens,
+/// as llm-compressor and GPTQ's own code do, then cut without overlap. One text is in memory at a
+/// time.
 public final class CalibrationData {
     private CalibrationData() {}
 
@@ -66,8 +67,7 @@ public final class CalibrationData {
 
     private static UserException tooShort(CalibrationSpec spec, Path file, int count, int tokens) {
         int windows = tokens / spec.length();
-        String fewer =
-                spec.data().size() == 1 ? " to " + windows : " or the weight of this file";
+        String fewer = spec.data().size() == 1 ? " to " + windows : " or the weight of this file";
         return new UserException(
                 "%s has %,d tokens, but %,d windows of %,d need %,d"
                         .formatted(file, tokens, count, spec.length(), count * spec.length()),

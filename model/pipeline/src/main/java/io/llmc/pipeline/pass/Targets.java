@@ -41,8 +41,7 @@ public record Targets(NamePatterns include, NamePatterns ignore, Ends skipped) {
                     .within("at least 0", n -> n >= 0);
 
     private static final Option<Integer> SKIP_LAST =
-            Option.integer(
-                            "skipLast", 0, "Blocks at the end to leave as they are (default: %s).")
+            Option.integer("skipLast", 0, "Blocks at the end to leave as they are (default: %s).")
                     .within("at least 0", n -> n >= 0);
 
     public static final List<Option<?>> OPTIONS =
@@ -85,9 +84,7 @@ public record Targets(NamePatterns include, NamePatterns ignore, Ends skipped) {
         NamePatterns.read(o, IGNORE);
         Targets named = of(o.texts(INCLUDE), o.texts(IGNORE));
         return new Targets(
-                named.include,
-                named.ignore,
-                new Ends(SKIP_FIRST.read(o), SKIP_LAST.read(o)));
+                named.include, named.ignore, new Ends(SKIP_FIRST.read(o), SKIP_LAST.read(o)));
     }
 
     /// Words of other tools (compressed-tensors, peft) for all that there is here.
