@@ -44,7 +44,7 @@ public final class BitStream {
     }
 
     /// The first `values.length` values of a stream of adjacent words.
-    static void unpack(int[] values, MemorySegment words, long first, int bits) {
+    public static void unpack(int[] values, MemorySegment words, long first, int bits) {
         int mask = (1 << bits) - 1;
         long at = first;
         long window = 0;
@@ -57,6 +57,25 @@ public final class BitStream {
             values[i] = (int) window & mask;
             window >>>= bits;
             held -= bits;
+        }
+    }
+
+    /// Writes values as a stream of adjacent words; bits behind the last are zero.
+    public static void pack(MemorySegment words, long first, int[] values, int bits) {
+        long at = first;
+        long window = 0;
+        int held = 0;
+        for (int value : values) {
+            window |= (long) value << held;
+            held += bits;
+            if (held >= 32) {
+                words.setAtIndex(WORD, at++, (int) window);
+                window >>>= 32;
+                held -= 32;
+            }
+        }
+        if (held > 0) {
+            words.setAtIndex(WORD, at, (int) window);
         }
     }
 

@@ -5,10 +5,14 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Json;
 import io.llmc.formats.checkpoint.QuantPlan;
 import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.ScaleKind;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;
+import java.util.function.Function;
 
 /// The `quantization_config` of compressed-tensors. The library refuses keys that it does not know:
 /// these are exactly those that it writes.
@@ -18,7 +22,8 @@ final class CompressedTensorsEntries {
 
     private CompressedTensorsEntries() {}
 
-    static ObjectNode config(QuantPlan plan) {
+    /// @param formats in which each scheme is written
+    static ObjectNode config(QuantPlan plan, Function<Scheme, Format> formats) {
         List<QuantPlan.Group> groups = plan.groups();
         ObjectNode config = Json.object();
         ObjectNode entries = config.putObject("config_groups");
@@ -30,13 +35,16 @@ final class CompressedTensorsEntries {
                             : plan.patterns(groups.get(i), false).stream()
                                     .map(p -> "re:" + p)
                                     .toList();
-            entries.set("group_" + i, group(groups.get(i), targets));
+            Format format = formats.apply(groups.get(i).scheme());
+            entries.set("group_" + i, group(groups.get(i), format, targets));
         }
-        List<String> formats = groups.stream().map(g -> format(grid(g))).distinct().toList();
-        config.put("format", formats.size() == 1 ? formats.getFirst() : "mixed-precision");
+        List<Format> all = groups.stream().map(g -> formats.apply(g.scheme())).distinct().toList();
+        config.put("format", all.size() == 1 ? all.getFirst().id() : "mixed-precision");
         config.putNull("global_compression_ratio");
         plan.plain().forEach(config.putArray("ignore")::add);
-        config.putNull("kv_cache_scheme");
+        config.set(
+                "kv_cache_scheme",
+                plan.schemes().kvCache().map(CompressedTensorsEntries::cache).orElse(null));
         config.put("quant_method", "compressed-tensors");
         config.put("quantization_status", "compressed");
         config.putObject("sparsity_config");
@@ -45,9 +53,9 @@ final class CompressedTensorsEntries {
         return config;
     }
 
-    private static ObjectNode group(QuantPlan.Group group, List<String> targets) {
+    private static ObjectNode group(QuantPlan.Group group, Format format, List<String> targets) {
         ObjectNode entry = Json.object();
-        entry.put("format", format(grid(group)));
+        entry.put("format", format.id());
         entry.set(
                 "input_activations",
                 group.scheme().inputs().map(CompressedTensorsEntries::inputs).orElse(null));
@@ -57,54 +65,52 @@ final class CompressedTensorsEntries {
         return entry;
     }
 
-    private static Encoding.Grid<?> grid(QuantPlan.Group group) {
-        return (Encoding.Grid<?>) group.scheme().weights();
-    }
-
-    private static String format(Encoding.Grid<?> grid) {
-        return switch (grid.codes()) {
-            case Codes.Ints _ -> "pack-quantized";
-            case Codes.Floats _ -> "float-quantized";
-        };
-    }
-
     private static ObjectNode weights(QuantPlan.Group group) {
-        Encoding.Grid<?> grid = grid(group);
-        ObjectNode weights = values(grid.codes(), grid.tiles(), strategy(grid.tiles(), "channel"));
+        Encoding.Grid<?> grid = (Encoding.Grid<?>) group.scheme().weights();
+        ObjectNode weights = values(grid, strategy(grid, "channel"));
         if (group.solver().ordered() && grid.tiles().cols() != Tiles.ALL) {
             // Readers refuse an order of columns where there are no groups.
             weights.put("actorder", group.solver().groupIndex() ? "group" : "static");
         }
-        weights.put("dynamic", false);
         weights.put("observer", "memoryless_minmax");
-        if (grid.codes() instanceof Codes.Ints ints && !ints.symmetric()) {
-            weights.put("zp_dtype", "torch.int8");
-        }
         return weights;
     }
 
     private static ObjectNode inputs(ActivationScheme scheme) {
-        ObjectNode inputs =
-                values(scheme.codes(), scheme.tiles(), strategy(scheme.tiles(), "token"));
-        inputs.put("dynamic", scheme.dynamic());
-        if (scheme.dynamic()) {
-            inputs.putNull("observer");
+        ObjectNode inputs = values(scheme.grid(), strategy(scheme.grid(), "token"));
+        if (scheme.grid().scales() == ScaleKind.NESTED) {
+            inputs.put("dynamic", "local");
         } else {
-            inputs.put("observer", "memoryless_minmax");
+            inputs.put("dynamic", scheme.dynamic());
+        }
+        if (scheme.calibrated()) {
+            inputs.put("observer", "static_minmax");
         }
         return inputs;
     }
 
+    private static ObjectNode cache(CacheScheme scheme) {
+        Encoding.Grid<?> grid = new Encoding.Grid<>(scheme.codes(), Tiles.TENSOR);
+        return values(grid, scheme.byHead() ? "attn_head" : "tensor");
+    }
+
     /// @param row what a scale for each row is called
-    private static String strategy(Tiles tiles, String row) {
+    private static String strategy(Encoding.Grid<?> grid, String row) {
+        Tiles tiles = grid.tiles();
+        if (grid.scales() == ScaleKind.NESTED) {
+            return "tensor_group";
+        }
         if (tiles.equals(Tiles.ROW)) {
             return row;
         }
         return tiles.equals(Tiles.TENSOR) ? "tensor" : tiles.rows() == 1 ? "group" : "block";
     }
 
-    /// All keys, in the library's order, as far as codes and tiles say them.
-    private static ObjectNode values(Codes codes, Tiles tiles, String strategy) {
+    /// All keys, in the library's order, as far as a grid says them.
+    private static ObjectNode values(Encoding.Grid<?> grid, String strategy) {
+        Codes codes = grid.codes();
+        Tiles tiles = grid.tiles();
+        boolean symmetric = !(codes instanceof Codes.Ints ints) || ints.symmetric();
         ObjectNode values = Json.object();
         values.putNull("actorder");
         if (strategy.equals("block")) {
@@ -113,15 +119,21 @@ final class CompressedTensorsEntries {
             values.putNull("block_structure");
         }
         values.put("dynamic", false);
-        values.put("group_size", strategy.equals("group") ? (Integer) tiles.cols() : null);
+        values.put("group_size", strategy.endsWith("group") ? (Integer) tiles.cols() : null);
         values.put("num_bits", codes.bits());
         values.putNull("observer");
         values.putObject("observer_kwargs");
-        values.putNull("scale_dtype");
+        values.put(
+                "scale_dtype",
+                switch (grid.scales()) {
+                    case FLOAT -> null;
+                    case POWER -> "torch.uint8";
+                    case NESTED -> "torch.float8_e4m3fn";
+                });
         values.put("strategy", strategy);
-        values.put("symmetric", !(codes instanceof Codes.Ints ints) || ints.symmetric());
+        values.put("symmetric", symmetric);
         values.put("type", codes instanceof Codes.Ints ? "int" : "float");
-        values.putNull("zp_dtype");
+        values.put("zp_dtype", symmetric ? null : "torch.int8");
         return values;
     }
 }

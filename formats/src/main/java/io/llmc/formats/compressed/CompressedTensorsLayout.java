@@ -14,19 +14,26 @@ import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.SequencedMap;
+import java.util.stream.Stream;
 
-/// compressed-tensors: what vLLM and transformers read. Integers are spelled as [PackQuantized]
-/// says, small floats as [FloatQuantized] does; each layer belongs to one group of the config.
-final class CompressedTensorsLayout implements WeightLayout {
+/// compressed-tensors: what vLLM and transformers read. Each layer belongs to one group of the
+/// config, whose [Format] says which tensors hold it.
+///
+/// @param chosen formats of schemes that are to be written otherwise than [Format#of] says
+record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayout {
     /// What stands beside weights in any of the library's formats.
     private static final List<String> BESIDE =
             List.of(
@@ -41,7 +48,12 @@ final class CompressedTensorsLayout implements WeightLayout {
                     ".input_global_scale",
                     ".output_scale",
                     ".k_scale",
-                    ".v_scale");
+                    ".v_scale",
+                    ".q_scale");
+
+    CompressedTensorsLayout {
+        chosen = Map.copyOf(chosen);
+    }
 
     @Override
     public String name() {
@@ -69,64 +81,119 @@ final class CompressedTensorsLayout implements WeightLayout {
     }
 
     @Override
-    public boolean matches(Checkpoint checkpoint, String linear) {
-        boolean packed = checkpoint.has(linear + PackQuantized.PACKED);
-        boolean floats =
-                checkpoint.has(linear + FloatQuantized.CODES)
-                        && checkpoint.info(linear + FloatQuantized.CODES).dtype() == DType.F8_E4M3;
-        return (packed || floats)
-                && checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig config
-                && !config.groups().isEmpty();
+    public boolean matches(Checkpoint c, String linear) {
+        if (!(c.quantized().orElse(null) instanceof CompressedTensorsConfig config)) {
+            return false;
+        }
+        boolean packed =
+                c.has(linear + Stored.PACKED)
+                        || c.has(linear + Stored.CODES)
+                                && isByte(c.info(linear + Stored.CODES).dtype());
+        return Bitmask.holds(c, linear) || packed && !config.groups().isEmpty();
+    }
+
+    private static boolean isByte(DType type) {
+        return type == DType.F8_E4M3 || type == DType.I8;
     }
 
     @Override
     public OptionalLong parameters(TensorReader reader, TensorInfo info) {
-        return BESIDE.stream().anyMatch(info.name()::endsWith)
-                ? OptionalLong.of(0)
-                : PackQuantized.parameters(reader, info);
+        Checkpoint c = reader.checkpoint();
+        String name = info.name();
+        int dot = Math.max(0, name.lastIndexOf('.'));
+        String linear = name.substring(0, dot);
+        String kind = name.substring(dot);
+        if (BESIDE.contains(kind)) {
+            return OptionalLong.of(0);
+        }
+        if (kind.equals(Stored.PACKED)) {
+            return c.has(linear + Marlin24.META)
+                    ? OptionalLong.of(16 * info.shape().size())
+                    : info.dtype() == DType.U8
+                            ? OptionalLong.of(2 * info.shape().size())
+                            : PackQuantized.parameters(reader, linear);
+        }
+        boolean beside =
+                Bitmask.holds(c, linear) && List.of(Bitmask.VALUES, Bitmask.SHAPE).contains(kind)
+                        || c.has(linear + Stored.PACKED)
+                                && List.of(Marlin24.SCALE, Marlin24.META).contains(kind);
+        if (beside) {
+            return OptionalLong.of(0);
+        }
+        return Bitmask.holds(c, linear) && kind.equals(Bitmask.MASK)
+                ? OptionalLong.of(8 * info.shape().size())
+                : OptionalLong.empty();
     }
 
-    private static CompressedTensorsConfig config(TensorReader reader) {
-        return (CompressedTensorsConfig) reader.checkpoint().quantized().orElseThrow();
+    /// Whether a layer is a plain matrix without its zeros.
+    private static boolean isSparse(Checkpoint c, String linear) {
+        return Bitmask.holds(c, linear) && c.info(linear + Bitmask.VALUES).dtype().isFloat();
+    }
+
+    private static Spelling spelling(Checkpoint c, String linear) {
+        return ((CompressedTensorsConfig) c.quantized().orElseThrow()).spelling(linear);
     }
 
     @Override
     public Weight decode(TensorReader reader, String linear) {
-        CompressedTensorsConfig config = config(reader);
-        Encoding.Grid<?> grid = config.grid(linear);
-        return switch (grid.codes()) {
-            case Codes.Ints ints ->
-                    PackQuantized.decode(
-                            reader,
-                            linear,
-                            new Encoding.Grid<>(ints, grid.tiles()),
-                            config.packsDenseStream());
-            case Codes.Floats floats ->
-                    FloatQuantized.decode(
-                            reader, linear, new Encoding.Grid<>(floats, grid.tiles()));
-        };
+        Checkpoint c = reader.checkpoint();
+        if (isSparse(c, linear)) {
+            DType type = c.info(linear + Bitmask.VALUES).dtype();
+            return new Weight.Dense(Bitmask.expand(reader, linear, type));
+        }
+        return spelling(c, linear).decode(reader, linear);
     }
 
     @Override
     public Shape require(TensorReader reader, String linear) {
-        CompressedTensorsConfig config = config(reader);
-        Encoding.Grid<?> grid = config.grid(linear);
-        return switch (grid.codes()) {
-            case Codes.Ints ints ->
-                    PackQuantized.require(
-                            reader,
-                            linear,
-                            new Encoding.Grid<>(ints, grid.tiles()),
-                            config.packsDenseStream());
-            case Codes.Floats floats ->
-                    FloatQuantized.require(
-                            reader, linear, new Encoding.Grid<>(floats, grid.tiles()));
-        };
+        Checkpoint c = reader.checkpoint();
+        if (isSparse(c, linear)) {
+            return Bitmask.require(reader, linear, c.info(linear + Bitmask.VALUES).dtype());
+        }
+        Shape shape = spelling(c, linear).require(reader, linear);
+        rounding(reader, linear);
+        return shape;
+    }
+
+    @Override
+    public Optional<InputRounding> rounding(TensorReader reader, String linear) {
+        return reader.checkpoint()
+                .scheme(linear)
+                .flatMap(Scheme::inputs)
+                .map(inputs -> InputNumbers.read(reader, linear, inputs));
     }
 
     @Override
     public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
         return new GridSpec<>(grid, modelType, 0);
+    }
+
+    @Override
+    public WeightLayout like(Checkpoint checkpoint) {
+        if (!(checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig config)) {
+            return this;
+        }
+        Map<Scheme, Format> formats = new LinkedHashMap<>();
+        config.groups().stream()
+                .filter(g -> g.format() != Format.MARLIN_24)
+                .forEach(g -> formats.putIfAbsent(g.scheme(), g.format()));
+        return new CompressedTensorsLayout(formats);
+    }
+
+    private Format format(Scheme scheme) {
+        return chosen.getOrDefault(scheme, Format.of(scheme));
+    }
+
+    /// @throws UserException where the format has no place for such weights
+    private Spelling spelling(String linear, Scheme scheme) {
+        Encoding.Grid<?> grid = (Encoding.Grid<?>) scheme.weights();
+        return format(scheme)
+                .spelling(grid, false)
+                .orElseThrow(() ->
+                        new UserException(
+                                "no format of compressed-tensors holds '%s' in %s"
+                                        .formatted(linear, scheme.describe()),
+                                "choose another scheme, or {save.layout} dense"));
     }
 
     @Override
@@ -148,27 +215,43 @@ final class CompressedTensorsLayout implements WeightLayout {
 
     @Override
     public List<TensorInfo> plan(LayerPlan layer) {
-        return switch (layer.codes()) {
-            case Codes.Ints codes -> PackQuantized.plan(layer, codes);
-            case Codes.Floats _ -> FloatQuantized.plan(layer);
-        };
+        String linear = layer.linear();
+        List<TensorInfo> weight = spelling(linear, layer.scheme()).plan(layer);
+        List<TensorInfo> inputs =
+                layer.scheme()
+                        .inputs()
+                        .map(i -> InputNumbers.plan(linear, i, layer.grid().scaleType()))
+                        .orElse(List.of());
+        return Stream.concat(weight.stream(), inputs.stream()).toList();
     }
 
     @Override
     public SequencedMap<String, Tensor> encode(
             String linear, Weight weight, DType dtype, SegmentAllocator memory) {
+        return encode(linear, weight, Scheme.of(weight.encoding()), dtype, memory);
+    }
+
+    @Override
+    public SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, Scheme scheme, DType dtype, SegmentAllocator memory) {
         return switch (weight) {
-            case Weight.Grouped w -> PackQuantized.encode(linear, w, dtype, memory);
-            case Weight.Scaled w -> FloatQuantized.encode(linear, w, dtype, memory);
+            case Weight.Grouped _, Weight.Scaled _ ->
+                    spelling(linear, scheme).encode(linear, weight, dtype, memory);
             case Weight.Dense _, Weight.Blocks _ -> throw Groups.notPacked(name(), linear, weight);
         };
+    }
+
+    @Override
+    public SequencedMap<String, Tensor> encode(
+            String linear, InputRounding rounding, SegmentAllocator memory) {
+        return InputNumbers.encode(linear, rounding);
     }
 
     @Override
     public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
         return plan.isEmpty()
                 ? Optional.empty()
-                : Optional.of(CompressedTensorsEntries.config(plan));
+                : Optional.of(CompressedTensorsEntries.config(plan, this::format));
     }
 
     @Override

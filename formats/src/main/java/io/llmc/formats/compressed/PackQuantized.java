@@ -17,8 +17,6 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.ValueLayout;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -30,29 +28,23 @@ import java.util.SequencedMap;
 /// | tensor | |
 /// |---|---|
 /// | `weight_packed` | I32 `[out, ceil(in*bits/32)]`, one bit stream a row: [Weight.Grouped]'s codes |
-/// | `weight_scale` | `[out, groups]` in the model's type |
-/// | `weight_zero_point` | I32 `[ceil(out*bits/32), groups]`, a bit stream along the outputs; absent where symmetric |
+/// | `weight_scale`, `weight_zero_point`, `weight_g_idx` | see [IntegerScales] |
 /// | `weight_shape` | I64 `[2]`: out, in |
-/// | `weight_g_idx` | I32 `[in]`; only where groups are not contiguous |
 ///
 /// compressed-tensors 0.19 and later refuse a config with a group index (`actorder: group`). Up to
-/// 0.16, 3-bit values were packed ten to a word; such files are read, and written the new way.
-final class PackQuantized {
-    static final String PACKED = ".weight_packed";
-    static final String SCALE = ".weight_scale";
-    private static final String ZERO = ".weight_zero_point";
+/// 0.16, 3-bit values were packed ten to a word ([Gaps]); such files are read, and written the new
+/// way.
+///
+/// @param gaps whether a width that does not divide 32 leaves bits of words unused, where the
+///   tensor itself leaves that open
+record PackQuantized(Encoding.Grid<Codes.Ints> grid, boolean gaps) implements Spelling {
     private static final String SHAPE = ".weight_shape";
-    private static final String INDEX = ".weight_g_idx";
-
-    private PackQuantized() {}
 
     /// Codes may end inside a word: the shape beside them says how many there are.
-    static OptionalLong parameters(TensorReader reader, TensorInfo info) {
+    ///
+    /// @return empty where none is there
+    static OptionalLong parameters(TensorReader reader, String linear) {
         Checkpoint c = reader.checkpoint();
-        if (!info.name().endsWith(PACKED)) {
-            return OptionalLong.empty();
-        }
-        String linear = info.name().substring(0, info.name().length() - PACKED.length());
         boolean known =
                 c.has(linear + SHAPE)
                         && c.info(linear + SHAPE).dtype() == DType.I64
@@ -66,41 +58,38 @@ final class PackQuantized {
                         dims.getAtIndex(BitStream.LONG, 0), dims.getAtIndex(BitStream.LONG, 1)));
     }
 
-    /// Everything of a weight; codes as they are in the file.
-    private record Parts(
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long in,
-            boolean dense,
-            Tensor scales,
-            Tensor zeros,
-            Tensor index) {}
-
-    static Weight decode(
-            TensorReader reader, String linear, Encoding.Grid<Codes.Ints> spec, boolean stream) {
-        Parts p = parts(reader, linear, spec, stream);
-        return new Weight.Grouped(
-                Groups.withZeros(p.spec, p.zeros),
-                p.in,
-                codes(reader, linear, p.spec, p.out, p.in, p.dense),
-                p.scales,
-                p.zeros,
-                p.index);
+    /// The words as they are in the file.
+    private record Words(Shape shape, Tensor stored, boolean gapped, int bits) {
+        int code(long out, long in) {
+            long first = out * stored.cols();
+            return gapped
+                    ? Gaps.get(stored.bytes(), first, 1, in, bits)
+                    : BitStream.get(stored.bytes(), first, 1, in, bits);
+        }
     }
 
-    /// @param stream whether a width that does not divide 32 is packed without gaps, where the
-    ///   tensor itself leaves that open
-    static Shape require(
-            TensorReader reader, String linear, Encoding.Grid<Codes.Ints> spec, boolean stream) {
-        Parts p = parts(reader, linear, spec, stream);
-        return new Shape(p.out, p.in);
+    @Override
+    public Weight decode(TensorReader reader, String linear) {
+        Words words = words(reader, linear);
+        IntegerScales beside = beside(reader, linear, words);
+        Tensor codes = words.gapped ? stream(words, reader.arena()) : words.stored;
+        return beside.weight(codes, words.shape.dim(1));
     }
 
-    private static Parts parts(
-            TensorReader reader, String linear, Encoding.Grid<Codes.Ints> spec, boolean stream) {
-        Checkpoint checkpoint = reader.checkpoint();
-        Path file = checkpoint.file(linear + PACKED);
-        TensorInfo packed = checkpoint.info(linear + PACKED);
+    @Override
+    public Shape require(TensorReader reader, String linear) {
+        Words words = words(reader, linear);
+        beside(reader, linear, words);
+        return words.shape;
+    }
+
+    private IntegerScales beside(TensorReader reader, String linear, Words words) {
+        return IntegerScales.read(
+                reader, linear, grid, words.shape, words.gapped, words::code);
+    }
+
+    private Words words(TensorReader reader, String linear) {
+        TensorInfo packed = reader.checkpoint().info(linear + Stored.PACKED);
         MemorySegment shape = reader.tensor(linear + SHAPE, DType.I64, 2).bytes();
         long out = shape.getAtIndex(BitStream.LONG, 0);
         long in = shape.getAtIndex(BitStream.LONG, 1);
@@ -109,174 +98,72 @@ final class PackQuantized {
                 || in <= 0
                 || in > packed.shape().dim(1) * 32) {
             throw new FormatException(
-                    file, "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
+                    reader.checkpoint().file(packed.name()),
+                    "%s does not hold a [%d, %d] weight".formatted(packed, out, in));
         }
-        boolean dense = densePacking(stream, spec, in, packed.shape().dim(1));
-        long words =
-                dense
-                        ? spec.codes().words(in)
-                        : Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
-        MemorySegment codes = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
-        DType dtype = checkpoint.info(linear + SCALE).dtype();
-        long groups = spec.tiles().across(in);
-        Tensor scales =
-                Groups.requireFinite(
-                        file,
-                        linear + SCALE,
-                        reader.tensor(
-                                linear + SCALE, dtype.isFloat() ? dtype : DType.F32, out, groups));
-        Tensor zeros = zeros(reader, linear, spec, out, groups, dense);
-        Tensor index =
-                Groups.index(
-                        file,
-                        linear + INDEX,
-                        checkpoint.has(linear + INDEX)
-                                ? reader.tensor(linear + INDEX, DType.I32, in)
-                                : null,
-                        spec);
-        Groups.requireScaled(
-                file,
-                linear + SCALE,
-                scales,
-                spec,
-                in,
-                index,
-                (o, i) ->
-                        dense
-                                ? BitStream.get(codes, o * words, 1, i, spec.codes().bits())
-                                : gapped(codes, o * words, 1, i, spec.codes().bits()));
-        return new Parts(spec, out, in, dense, scales, zeros, index);
+        int bits = grid.codes().bits();
+        boolean gapped = gapped(in, packed.shape().dim(1));
+        long words = gapped ? Gaps.words(in, bits) : grid.codes().words(in);
+        return new Words(
+                new Shape(out, in),
+                reader.tensor(packed.name(), DType.I32, out, words),
+                gapped,
+                bits);
     }
 
-    /// Whether values follow each other without gaps: told by the width, or by the version where
-    /// both widths are equal.
-    private static boolean densePacking(
-            boolean stream, Encoding.Grid<Codes.Ints> spec, long in, long words) {
-        boolean dense = words == spec.codes().words(in);
-        boolean gaps = words == Math.ceilDiv(in, (long) (32 / spec.codes().bits()));
-        return dense && gaps ? 32 % spec.codes().bits() == 0 || stream : !gaps;
+    /// Told by the width, or by the version where both widths are equal.
+    private boolean gapped(long in, long words) {
+        int bits = grid.codes().bits();
+        boolean stream = words == grid.codes().words(in);
+        boolean gapped = words == Gaps.words(in, bits);
+        return stream && gapped ? 32 % bits != 0 && gaps : gapped;
     }
 
-    private static Tensor codes(
-            TensorReader reader,
-            String linear,
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long in,
-            boolean dense) {
-        if (dense) {
-            return reader.tensor(linear + PACKED, DType.I32, out, spec.codes().words(in));
-        }
-        int perWord = 32 / spec.codes().bits();
-        long words = Math.ceilDiv(in, (long) perWord);
-        MemorySegment from = reader.tensor(linear + PACKED, DType.I32, out, words).bytes();
-        Tensor codes = Dequantizer.allocate(reader.arena(), DType.I32, out, spec.codes().words(in));
-        MemorySegment to = codes.bytes();
+    private Tensor stream(Words words, SegmentAllocator memory) {
+        long out = words.shape.dim(0);
+        int[] row = new int[Math.toIntExact(words.shape.dim(1))];
+        Tensor codes = Dequantizer.allocate(memory, DType.I32, out, grid.codes().words(row.length));
         for (long o = 0; o < out; o++) {
-            for (long i = 0; i < in; i++) {
-                int value = gapped(from, o * words, 1, i, spec.codes().bits());
-                BitStream.put(to, o * codes.cols(), 1, i, spec.codes().bits(), value);
+            for (int i = 0; i < row.length; i++) {
+                row[i] = words.code(o, i);
             }
+            BitStream.pack(codes.bytes(), o * codes.cols(), row, words.bits);
         }
         return codes;
     }
 
-    /// Value `i` where a word holds `32 / bits` values and leaves its top bits unused.
-    private static int gapped(MemorySegment words, long first, long stride, long i, int bits) {
-        int perWord = 32 / bits;
-        int word = words.getAtIndex(BitStream.WORD, first + i / perWord * stride);
-        return word >>> (int) (i % perWord) * bits & (1 << bits) - 1;
-    }
-
-    private static Tensor zeros(
-            TensorReader reader,
-            String linear,
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long groups,
-            boolean dense) {
-        if (!reader.checkpoint().has(linear + ZERO)) {
-            return Groups.middleZeros(spec, out, groups, reader.arena());
-        }
-        TensorInfo info = reader.checkpoint().info(linear + ZERO);
-        Tensor zeros = Dequantizer.allocate(reader.arena(), DType.U8, out, groups);
-        if (info.dtype() == DType.I8) {
-            // Older files hold them as they are: signed, one a byte.
-            MemorySegment from = reader.tensor(linear + ZERO, DType.I8, out, groups).bytes();
-            for (long i = 0; i < from.byteSize(); i++) {
-                int zero = from.get(ValueLayout.JAVA_BYTE, i) + spec.codes().middleCode();
-                if (zero < 0 || zero > spec.codes().maxCode()) {
-                    throw new FormatException(
-                            reader.checkpoint().file(linear + ZERO),
-                            "'%s' is %d at element %d, expected %d to %d for %d bits"
-                                    .formatted(
-                                            linear + ZERO,
-                                            zero - spec.codes().middleCode(),
-                                            i,
-                                            -spec.codes().middleCode(),
-                                            spec.codes().maxCode() - spec.codes().middleCode(),
-                                            spec.codes().bits()));
-                }
-                zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
-            }
-            return zeros;
-        }
-        long rows =
-                dense
-                        ? spec.codes().words(out)
-                        : Math.ceilDiv(out, (long) (32 / spec.codes().bits()));
-        MemorySegment words = reader.tensor(linear + ZERO, DType.I32, rows, groups).bytes();
-        if (dense) {
-            return Groups.unpackZeros(
-                    words, spec, new Shape(out, groups), 1, groups, 0, reader.arena());
-        }
-        for (long o = 0; o < out; o++) {
-            for (long g = 0; g < groups; g++) {
-                int zero = gapped(words, g, groups, o, spec.codes().bits());
-                zeros.bytes().set(ValueLayout.JAVA_BYTE, o * groups + g, (byte) zero);
-            }
-        }
-        return zeros;
-    }
-
-    static List<TensorInfo> plan(LayerPlan layer, Codes.Ints codes) {
+    @Override
+    public List<TensorInfo> plan(LayerPlan layer) {
         String linear = layer.linear();
-        long groups = layer.tiles().across(layer.in());
-        DType scales = layer.grid().scaleType();
+        Codes.Ints codes = grid.codes();
         List<TensorInfo> plan = new ArrayList<>();
-        plan.add(TensorInfo.of(linear + PACKED, DType.I32, layer.out(), codes.words(layer.in())));
-        plan.add(TensorInfo.of(linear + SCALE, scales, layer.out(), groups));
-        if (!codes.symmetric()) {
-            plan.add(TensorInfo.of(linear + ZERO, DType.I32, codes.words(layer.out()), groups));
-        }
+        plan.add(
+                TensorInfo.of(
+                        linear + Stored.PACKED, DType.I32, layer.out(), codes.words(layer.in())));
+        plan.addAll(
+                IntegerScales.plan(
+                        layer,
+                        codes,
+                        TensorInfo.of(
+                                linear + ZeroPoints.NAME,
+                                DType.I32,
+                                codes.words(layer.out()),
+                                layer.tiles().across(layer.in()))));
         plan.add(TensorInfo.of(linear + SHAPE, DType.I64, 2));
-        if (layer.groupIndex()) {
-            plan.add(TensorInfo.of(linear + INDEX, DType.I32, layer.in()));
-        }
         return List.copyOf(plan);
     }
 
-    static SequencedMap<String, Tensor> encode(
-            String linear, Weight.Grouped w, DType dtype, SegmentAllocator memory) {
-        Encoding.Grid<Codes.Ints> spec = w.grid();
+    @Override
+    public SequencedMap<String, Tensor> encode(
+            String linear, Weight weight, DType dtype, SegmentAllocator memory) {
+        Weight.Grouped w = Groups.grouped(Format.PACK.id(), linear, weight);
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        tensors.put(linear + PACKED, w.codes());
-        tensors.put(linear + SCALE, Groups.scales(w.scales(), dtype, memory));
-        if (!spec.codes().symmetric()) {
-            long groups = w.zeros().cols();
-            Tensor packed =
-                    Dequantizer.allocate(
-                            memory, DType.I32, spec.codes().words(w.outFeatures()), groups);
-            Groups.packZeros(packed.bytes(), w, 1, groups, 0);
-            tensors.put(linear + ZERO, packed);
-        }
+        tensors.put(linear + Stored.PACKED, w.codes());
+        IntegerScales.encode(tensors, linear, w, dtype, ZeroPoints.packed(w, memory), memory);
         Tensor shape = Dequantizer.allocate(memory, DType.I64, 2);
         shape.bytes().setAtIndex(BitStream.LONG, 0, w.outFeatures());
         shape.bytes().setAtIndex(BitStream.LONG, 1, w.inFeatures());
         tensors.put(linear + SHAPE, shape);
-        if (w.groupIndex() != null) {
-            tensors.put(linear + INDEX, w.groupIndex());
-        }
         return tensors;
     }
 }
