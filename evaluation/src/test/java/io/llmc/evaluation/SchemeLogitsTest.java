@@ -30,8 +30,18 @@ import org.junit.jupiter.params.provider.MethodSource;
 class SchemeLogitsTest {
     private static final Path ORACLES = TestFiles.shared("oracles/formats");
 
-    /// Whose cached keys and values are rounded, which is not computed yet.
-    private static final Set<String> TO_COME = Set.of("kv_fp8_w4a16_g64_bf16");
+    /// Whose cached keys and values are rounded, or whose products or roundings of inputs no kernel
+    /// computes yet.
+    private static final Set<String> TO_COME =
+            Set.of(
+                    "kv_fp8_w4a16_g64_bf16",
+                    "mxfp4a16_bf16",
+                    "mxfp8a16_bf16",
+                    "nvfp4_bf16",
+                    "nvfp4a16_bf16",
+                    "w4a8_int_g128_bf16",
+                    "w8a8_int_dynamic_token_bf16",
+                    "w8a8_int_static_tensor_f32");
 
     @TempDir Path temp;
 

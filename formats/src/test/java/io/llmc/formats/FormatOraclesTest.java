@@ -12,9 +12,9 @@ import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.formats.safetensors.SafetensorsHeader;
-import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Schemes;
 import io.llmc.tensor.Tensor;
@@ -35,39 +35,33 @@ import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /// Reads what Python tools wrote, gets the values that they get, and writes the same bytes.
 class FormatOraclesTest {
     private static final String OLD_3_BIT = "old_w3a16_sym_g64_forced_pack_bf16";
+
+    /// Its expectation was taken before it was saved: some zeros there have a sign, which no code
+    /// has.
+    private static final String MARLIN = "old_marlin24_w4a16_g128_f16";
+
+    /// Whose tensors are read only: they are written in another of their library's formats.
+    private static final Set<String> RELAID =
+            Set.of(
+                    "compressed-tensors-0.12/" + OLD_3_BIT,
+                    "compressed-tensors-0.12/" + MARLIN,
+                    "compressed-tensors-0.12/old_sparse24_bitmask_fp8_dynamic_bf16");
 
     /// What llmc does not read yet. Every other directory that there is must pass all tests here.
     private static final Set<String> TO_COME =
             Set.of(
                     "bitsandbytes/int8_vectorwise_bf16",
                     "bitsandbytes/nf4_b64_bf16",
-                    "bitsandbytes/nf4_b64_double_quant_bf16",
-                    "compressed-tensors/fp8_block128_bf16",
-                    "compressed-tensors/fp8_static_tensor_bf16",
-                    "compressed-tensors/mxfp4a16_bf16",
-                    "compressed-tensors/mxfp8a16_bf16",
-                    "compressed-tensors/nvfp4_bf16",
-                    "compressed-tensors/nvfp4a16_bf16",
-                    "compressed-tensors/w4a8_int_g128_bf16",
-                    "compressed-tensors/w4afp8_g128_bf16",
-                    "compressed-tensors/w6a16_sym_g64_f32",
-                    "compressed-tensors/w8a8_int_dynamic_token_bf16",
-                    "compressed-tensors/w8a8_int_static_tensor_f32",
-                    "compressed-tensors-0.12/old_kv_fp8_fp8_bf16",
-                    "compressed-tensors-0.12/old_marlin24_w4a16_g128_f16",
-                    "compressed-tensors-0.12/old_nvfp4_bf16",
-                    "compressed-tensors-0.12/old_sparse24_bitmask_dense_bf16",
-                    "compressed-tensors-0.12/old_sparse24_bitmask_fp8_dynamic_bf16",
-                    "compressed-tensors-0.12/old_w4a8_int_g128_bf16");
+                    "bitsandbytes/nf4_b64_double_quant_bf16");
 
     /// Of every tool. Without oracles one name, whose tests say that there are none.
     private static List<String> all() {
@@ -110,13 +104,14 @@ class FormatOraclesTest {
                 TensorReader r = c.reader()) {
             for (String linear : linears(directory)) {
                 Weight w = r.weight(linear);
-                assertThat(w.encoding())
-                        .as(linear)
-                        .isEqualTo(c.scheme(linear).orElseThrow().weights());
+                Optional<Encoding> said = c.scheme(linear).map(Scheme::weights);
+                assertThat(w.encoding()).as(linear).isEqualTo(said.orElse(w.encoding()));
                 Tensor values = Dequantizer.values(w, DType.F32, r.arena());
-                assertThat(sha256(values))
-                        .as(linear)
-                        .isEqualTo(expected.get(linear + ".weight").get("sha256_f32").asText());
+                if (!name.endsWith(MARLIN)) {
+                    assertThat(sha256(values))
+                            .as(linear)
+                            .isEqualTo(expected.get(linear + ".weight").get("sha256_f32").asText());
+                }
             }
         }
     }
@@ -139,7 +134,21 @@ class FormatOraclesTest {
                                 FileChannel.MapMode.READ_ONLY, e.offset(), e.bytes(), r.arena());
                 Tensor values = Dequantizer.values(r.weight(linear), DType.F32, r.arena());
                 assertThat(values.shape()).isEqualTo(e.info().shape());
-                assertThat(values.bytes().mismatch(expected)).as(weight).isEqualTo(-1);
+                if (name.endsWith(MARLIN)) {
+                    assertEqual(weight, values, expected);
+                } else {
+                    assertThat(values.bytes().mismatch(expected)).as(weight).isEqualTo(-1);
+                }
+            }
+        }
+    }
+
+    /// As numbers, for which the sign of a zero does not count.
+    private static void assertEqual(String weight, Tensor values, MemorySegment expected) {
+        for (long i = 0; i < values.shape().size(); i++) {
+            float value = Floats.get(values.bytes(), DType.F32, i);
+            if (value != Floats.get(expected, DType.F32, i)) {
+                throw new AssertionError("%s at %d: %s".formatted(weight, i, value));
             }
         }
     }
@@ -148,48 +157,60 @@ class FormatOraclesTest {
     @MethodSource("read")
     void writesTheSameTensorsAgain(String name) {
         Path directory = Oracles.require("formats/" + name);
-        boolean relaid = name.endsWith(OLD_3_BIT);
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader();
                 Arena memory = Arena.ofConfined()) {
             for (String linear : linears(directory)) {
                 Weight w = r.weight(linear);
-                WeightLayout layout = layout(c, linear);
+                WeightLayout layout = layout(c, linear).like(c);
                 if (w instanceof Weight.Dense) {
                     assertThatThrownBy(() -> layout.encode(linear, w, memory))
-                            .isInstanceOf(UserException.class);
+                            .isInstanceOfAny(
+                                    UserException.class, IllegalArgumentException.class);
                     continue;
                 }
-                DType scaleType = scaleType(c, linear);
-                var tensors = layout.encode(linear, w, scaleType, memory);
-                assertThat(infos(tensors))
-                        .containsExactlyElementsOf(
-                                layout.plan(
-                                        LayerPlan.of(
-                                                        linear,
-                                                        w.outFeatures(),
-                                                        w.inFeatures(),
-                                                        new GridSpec<>(
-                                                                (Encoding.Grid<?>) w.encoding(),
-                                                                scaleType,
-                                                                0))
-                                                .withGroupIndex(
-                                                        w instanceof Weight.Grouped g
-                                                                && g.groupIndex() != null)));
-                assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
-                tensors.forEach((tensor, written) -> {
-                    if (!relaid || !tensor.endsWith("weight_packed")) {
-                        assertSame(tensor, written, r.tensor(tensor));
-                    }
-                });
+                var tensors = written(r, layout, linear, w, memory);
+                if (!RELAID.contains(name)) {
+                    assertThat(tensors.keySet()).isEqualTo(tensorsOf(c, linear));
+                    tensors.forEach((n, tensor) -> assertSame(n, tensor, r.tensor(n)));
+                }
             }
         }
     }
 
+    /// Everything that is written of a layer, in its plan's order.
+    private static SequencedMap<String, Tensor> written(
+            TensorReader r, WeightLayout layout, String linear, Weight w, Arena memory) {
+        Checkpoint c = r.checkpoint();
+        DType scaleType = scaleType(c, linear);
+        Scheme scheme = c.scheme(linear).orElseThrow();
+        var tensors =
+                new LinkedHashMap<>(layout.encode(linear, w, scheme, scaleType, memory));
+        r.rounding(linear)
+                .ifPresent(inputs -> tensors.putAll(layout.encode(linear, inputs, memory)));
+        GridSpec<?> grid = new GridSpec<>((Encoding.Grid<?>) w.encoding(), scaleType, 0);
+        boolean indexed = w instanceof Weight.Grouped g && g.groupIndex() != null;
+        assertThat(infos(tensors))
+                .containsExactlyElementsOf(
+                        layout.plan(
+                                new LayerPlan(
+                                        linear,
+                                        w.outFeatures(),
+                                        w.inFeatures(),
+                                        scheme,
+                                        grid,
+                                        indexed)));
+        return tensors;
+    }
+
     /// In which the file has a layer's scales.
     private static DType scaleType(Checkpoint c, String linear) {
-        String name = c.has(linear + ".scales") ? ".scales" : ".weight_scale";
-        return c.info(linear + name).dtype();
+        return Stream.of(".scales", ".weight_scale", ".scale_packed")
+                .map(name -> linear + name)
+                .filter(c::has)
+                .map(name -> c.info(name).dtype())
+                .findFirst()
+                .orElseThrow();
     }
 
     private static Set<String> tensorsOf(Checkpoint c, String linear) {
@@ -292,64 +313,61 @@ class FormatOraclesTest {
         return sparsity.equals("dense") ? format : sparsity;
     }
 
-    @ParameterizedTest
-    @ValueSource(
-            strings = {
-                "w4a16_sym_g128_bf16",
-                "w4a16_asym_g128_bf16",
-                "w4a16_sym_channel_f32",
-                "w4a16_sym_g64_gptq_actorder_static_f32",
-                "w3a16_sym_g64_bf16"
-            })
-    void writesTheConfigOfCompressedTensors(String name) {
-        Path directory = Oracles.require("formats/compressed-tensors/" + name);
-        boolean ordered = name.contains("actorder");
-        try (Checkpoint c = Checkpoint.open(directory);
-                TensorReader r = c.reader()) {
-            Encoding.Grid<Codes.Ints> spec =
-                    ((Weight.Grouped) r.weight("model.layers.0.mlp.up_proj")).grid();
-            Solver.Order order = ordered ? Solver.Order.ACTIVATIONS : Solver.Order.STORED;
-            QuantPlan summary =
-                    Fixture.plan(
-                            spec,
-                            new Solver("gptq", 0.01, order, false, true),
-                            "up_proj",
-                            "lm_head");
-            ObjectNode expected = c.config().quantization().orElseThrow();
-            // The observer is how scales were found, which readers do not use.
-            ObjectNode weights = (ObjectNode) expected.at("/config_groups/group_0/weights");
-            weights.put("observer", "memoryless_minmax");
-            assertThat(Layouts.named("compressed-tensors").quantizationConfig(summary, "1"))
-                    .contains(expected);
-        }
+    static Stream<String> configs() {
+        return read().filter(name -> !name.startsWith("gptqmodel"))
+                .filter(name -> !name.startsWith("compressed-tensors-0.12"));
     }
 
     /// Schemes as the config says them, and written again as they are.
     @ParameterizedTest
-    @ValueSource(strings = {"fp8_dynamic_channel_bf16", "mixed_attn_fp8_mlp_w4_bf16"})
-    void writesTheConfigOfSchemesWithFloats(String name) {
-        Path directory = Oracles.require("formats/compressed-tensors/" + name);
+    @MethodSource("configs")
+    void writesTheConfigOfCompressedTensors(String name) {
+        Path directory = Oracles.require("formats/" + name);
         try (Checkpoint c = Checkpoint.open(directory)) {
-            SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
-            linears(directory).forEach(l -> schemes.put(l, c.scheme(l).orElseThrow()));
-            assertThat(c.scheme("lm_head")).isEmpty();
-            Solver solver = new Solver("rtn", 0, Solver.Order.STORED, false, false);
-            QuantPlan plan =
-                    new QuantPlan(
-                            new Schemes(schemes, Optional.empty()),
-                            List.of(new QuantPlan.Solved(solver, schemes.keySet())),
-                            List.of("lm_head"),
-                            "llama",
-                            false);
             ObjectNode expected = c.config().quantization().orElseThrow();
-            ObjectNode ours =
-                    Layouts.named("compressed-tensors").quantizationConfig(plan, "1").orElseThrow();
-            // Other words for the same layers.
-            for (ObjectNode q : List.of(expected, ours)) {
-                q.path("config_groups").forEach(g -> ((ObjectNode) g).remove("targets"));
+            ObjectNode ours = config(c, name.contains("_gptq_"), layout -> layout.like(c));
+            assertThat(ours.path("config_groups")).hasSameSizeAs(expected.path("config_groups"));
+            if (ours.path("config_groups").size() > 1) {
+                // Other words for the same layers.
+                for (ObjectNode q : List.of(expected, ours)) {
+                    q.path("config_groups").forEach(g -> ((ObjectNode) g).remove("targets"));
+                }
             }
             assertThat(ours).isEqualTo(expected);
         }
+    }
+
+    /// vLLM's kernel for 4-bit weights and inputs of small floats loads them packed.
+    @Test
+    void integersWithFloatInputsArePackedWhereNothingElseIsAsked() {
+        Path directory = Oracles.require("formats/compressed-tensors/w4afp8_g128_bf16");
+        Path packed = Oracles.require("formats/compressed-tensors/w4afp8_g128_packed_bf16");
+        try (Checkpoint c = Checkpoint.open(directory);
+                Checkpoint p = Checkpoint.open(packed)) {
+            assertThat(config(c, false, layout -> layout))
+                    .isEqualTo(p.config().quantization().orElseThrow());
+        }
+    }
+
+    private static ObjectNode config(
+            Checkpoint c, boolean ordered, UnaryOperator<WeightLayout> chosen) {
+        SequencedMap<String, Scheme> schemes = new LinkedHashMap<>();
+        linears(c.directory()).forEach(l -> schemes.put(l, c.scheme(l).orElseThrow()));
+        assertThat(c.scheme("lm_head")).isEmpty();
+        Solver.Order order = ordered ? Solver.Order.ACTIVATIONS : Solver.Order.STORED;
+        QuantPlan plan =
+                new QuantPlan(
+                        new Schemes(schemes, c.kvCache()),
+                        List.of(
+                                new QuantPlan.Solved(
+                                        new Solver("gptq", 0, order, false, false),
+                                        schemes.keySet())),
+                        List.of("lm_head"),
+                        "llama",
+                        false);
+        return chosen.apply(Layouts.named("compressed-tensors"))
+                .quantizationConfig(plan, "1")
+                .orElseThrow();
     }
 
     @Test

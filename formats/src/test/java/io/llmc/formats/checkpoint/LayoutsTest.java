@@ -638,7 +638,7 @@ class LayoutsTest {
         String packed = groups(group("\"Linear\"", 4, 16));
         for (String q :
                 List.of(
-                        packed.replace("\"num_bits\": 4", "\"num_bits\": 6"),
+                        packed.replace("\"num_bits\": 4", "\"num_bits\": 9"),
                         packed.replace("\"int\"", "\"float\""),
                         packed.replace("\"group\",", "\"tensor\","),
                         packed.replace("pack-quantized", "nvfp4-pack-quantized"),
@@ -646,7 +646,7 @@ class LayoutsTest {
                                 "\\{", "{\"transform_config\": {\"config_groups\": {\"r\": 1}},"),
                         packed.replaceFirst(
                                 "\\{",
-                                "{\"sparsity_config\": {\"format\": \"sparse-bitmask\"},"))) {
+                                "{\"sparsity_config\": {\"format\": \"sparse-24-bytemask\"},"))) {
             scheme(q);
             assertThatThrownBy(() -> Checkpoint.open(directory).close())
                     .as(q)
