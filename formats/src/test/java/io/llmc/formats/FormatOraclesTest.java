@@ -165,8 +165,7 @@ class FormatOraclesTest {
                 WeightLayout layout = layout(c, linear).like(c);
                 if (w instanceof Weight.Dense) {
                     assertThatThrownBy(() -> layout.encode(linear, w, memory))
-                            .isInstanceOfAny(
-                                    UserException.class, IllegalArgumentException.class);
+                            .isInstanceOfAny(UserException.class, IllegalArgumentException.class);
                     continue;
                 }
                 var tensors = written(r, layout, linear, w, memory);
@@ -184,8 +183,7 @@ class FormatOraclesTest {
         Checkpoint c = r.checkpoint();
         DType scaleType = scaleType(c, linear);
         Scheme scheme = c.scheme(linear).orElseThrow();
-        var tensors =
-                new LinkedHashMap<>(layout.encode(linear, w, scheme, scaleType, memory));
+        var tensors = new LinkedHashMap<>(layout.encode(linear, w, scheme, scaleType, memory));
         r.rounding(linear)
                 .ifPresent(inputs -> tensors.putAll(layout.encode(linear, inputs, memory)));
         GridSpec<?> grid = new GridSpec<>((Encoding.Grid<?>) w.encoding(), scaleType, 0);

@@ -167,8 +167,6 @@ record Arguments(ConfigSection section, String what) {
                         .formatted(
                                 what,
                                 strategy(),
-                                section.path().endsWith("input_activations.")
-                                        ? " of inputs"
-                                        : ""));
+                                section.path().endsWith("input_activations.") ? " of inputs" : ""));
     }
 }

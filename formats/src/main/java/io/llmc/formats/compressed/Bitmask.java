@@ -48,8 +48,7 @@ final class Bitmask {
         if (in <= 0 || mask.dim(0) != out || mask.dim(1) != (in - 1) / 8 + 1) {
             throw new FormatException(
                     c.file(linear + MASK),
-                    "%s does not fit a [%d, %d] weight"
-                            .formatted(c.info(linear + MASK), out, in));
+                    "%s does not fit a [%d, %d] weight".formatted(c.info(linear + MASK), out, in));
         }
         return new Shape(out, in);
     }
@@ -60,8 +59,7 @@ final class Bitmask {
         Tensor stored = reader.tensor(linear + VALUES);
         MemorySegment values = stored.bytes();
         MemorySegment mask = reader.tensor(linear + MASK).bytes();
-        Tensor out =
-                Dequantizer.allocate(reader.arena(), type, shape.dim(0), shape.dim(1));
+        Tensor out = Dequantizer.allocate(reader.arena(), type, shape.dim(0), shape.dim(1));
         MemorySegment to = out.bytes();
         int size = type.bytes();
         long at = 0;
@@ -84,9 +82,7 @@ final class Bitmask {
                     reader.checkpoint().file(linear + VALUES),
                     "%s, but '%s' has %d bits set"
                             .formatted(
-                                    reader.checkpoint().info(linear + VALUES),
-                                    linear + MASK,
-                                    at));
+                                    reader.checkpoint().info(linear + VALUES), linear + MASK, at));
         }
         return out;
     }

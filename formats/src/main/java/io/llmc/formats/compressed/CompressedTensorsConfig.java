@@ -59,7 +59,8 @@ record CompressedTensorsConfig(
                                                 .flatMap(g -> group(g, format, gaps))
                                                 .ifPresent(groups::add)));
         Optional<CacheScheme> cache =
-                q.optional("kv_cache_scheme").map(kv -> new Arguments(kv, "kv_cache_scheme").cache());
+                q.optional("kv_cache_scheme")
+                        .map(kv -> new Arguments(kv, "kv_cache_scheme").cache());
         return new CompressedTensorsConfig(q.file(), List.copyOf(groups), ignored, cache);
     }
 
@@ -77,8 +78,7 @@ record CompressedTensorsConfig(
                                     .orElseGet(() ->
                                             Quantization.refuse(
                                                     group, "compressed-tensors " + name));
-                    Encoding.Grid<?> grid =
-                            new Arguments(weights, name).weights(format.scales());
+                    Encoding.Grid<?> grid = new Arguments(weights, name).weights(format.scales());
                     Spelling spelling =
                             format.spelling(grid, gaps)
                                     .orElseGet(() ->

@@ -53,7 +53,8 @@ record FloatScales(Tensor scales, Tensor global) {
                         ? Stored.one(reader, name)
                         : reader.tensor(name, type, down, across);
         if (scales.dtype() != type) {
-            throw new FormatException(c.file(name), "%s, expected %s".formatted(c.info(name), type));
+            throw new FormatException(
+                    c.file(name), "%s, expected %s".formatted(c.info(name), type));
         }
         Tensor global = null;
         if (grid.scales() == ScaleKind.NESTED) {

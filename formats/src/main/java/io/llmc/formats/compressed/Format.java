@@ -81,7 +81,8 @@ enum Format {
                                     alongRows || tiles.equals(Tiles.TENSOR)
                                             ? new IntQuantized(integers)
                                             : null;
-                            case MARLIN_24 -> Marlin24.holds(integers) ? new Marlin24(integers) : null;
+                            case MARLIN_24 ->
+                                    Marlin24.holds(integers) ? new Marlin24(integers) : null;
                             case FLOAT, NVFP4, MXFP4, MXFP8 -> null;
                         };
                     }

@@ -4,8 +4,8 @@ package io.llmc.formats.compressed;
 import io.llmc.formats.BitStream;
 import java.lang.foreign.MemorySegment;
 
-/// Codes as the library packed them up to 0.16: a word holds `32 / bits` of them, and leaves its top
-/// bits unused where the width does not divide 32: ten of 3 bits, five of 6.
+/// Codes as the library packed them up to 0.16: a word holds `32 / bits` of them, and leaves its
+/// top bits unused where the width does not divide 32: ten of 3 bits, five of 6.
 final class Gaps {
     private Gaps() {}
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.compressed;
 
-import io.llmc.formats.TensorInfo;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.tensor.ActivationScheme;
@@ -41,7 +41,8 @@ final class InputNumbers {
         Tensor scale = Stored.one(reader, name);
         if (nested ? scale.dtype() != DType.F32 : !scale.dtype().isFloat()) {
             throw new FormatException(
-                    c.file(name), "%s, expected %s".formatted(c.info(name), nested ? "F32" : "F32, F16 or BF16"));
+                    c.file(name),
+                    "%s, expected %s".formatted(c.info(name), nested ? "F32" : "F32, F16 or BF16"));
         }
         FloatScales.requirePositive(c, name, scale);
         return new InputRounding(scheme, scale, zero(reader, linear, scheme));

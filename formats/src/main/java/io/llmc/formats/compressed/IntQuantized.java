@@ -121,14 +121,10 @@ record IntQuantized(Encoding.Grid<Codes.Ints> grid) implements Spelling {
         int middle = w.grid().codes().middleCode();
         Tensor bytes = Dequantizer.allocate(memory, DType.I8, w.outFeatures(), row.length);
         for (long o = 0; o < w.outFeatures(); o++) {
-            BitStream.unpack(
-                    row, w.codes().bytes(), o * w.codes().cols(), w.grid().codes().bits());
+            BitStream.unpack(row, w.codes().bytes(), o * w.codes().cols(), w.grid().codes().bits());
             for (int i = 0; i < row.length; i++) {
                 bytes.bytes()
-                        .set(
-                                ValueLayout.JAVA_BYTE,
-                                o * row.length + i,
-                                (byte) (row[i] - middle));
+                        .set(ValueLayout.JAVA_BYTE, o * row.length + i, (byte) (row[i] - middle));
             }
         }
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();

@@ -34,8 +34,7 @@ import java.util.SequencedMap;
 /// @param scales `[out, groups]`
 /// @param zeros U8 `[out, groups]`
 /// @param index null where groups are contiguous
-record IntegerScales(
-        Encoding.Grid<Codes.Ints> grid, Tensor scales, Tensor zeros, Tensor index) {
+record IntegerScales(Encoding.Grid<Codes.Ints> grid, Tensor scales, Tensor zeros, Tensor index) {
     private static final String INDEX = ".weight_g_idx";
 
     /// @param shape out, in
@@ -60,8 +59,7 @@ record IntegerScales(
                         : reader.tensor(name, type, out, groups);
         Groups.requireFinite(c.file(name), name, scales);
         Tensor zeros = ZeroPoints.read(reader, linear, grid, new Shape(out, groups), gaps);
-        Tensor stored =
-                c.has(linear + INDEX) ? reader.tensor(linear + INDEX, DType.I32, in) : null;
+        Tensor stored = c.has(linear + INDEX) ? reader.tensor(linear + INDEX, DType.I32, in) : null;
         Tensor index = Groups.index(c.file(name), linear + INDEX, stored, grid);
         Groups.requireScaled(c.file(name), name, scales, grid, in, index, codes);
         return new IntegerScales(Groups.withZeros(grid, zeros), scales, zeros, index);
@@ -70,8 +68,7 @@ record IntegerScales(
     private static Tensor repeated(Tensor one, long out, SegmentAllocator memory) {
         Tensor all = Dequantizer.allocate(memory, one.dtype(), out, 1);
         for (long o = 0; o < out; o++) {
-            MemorySegment.copy(
-                    one.bytes(), 0, all.bytes(), o * one.byteSize(), one.byteSize());
+            MemorySegment.copy(one.bytes(), 0, all.bytes(), o * one.byteSize(), one.byteSize());
         }
         return all;
     }

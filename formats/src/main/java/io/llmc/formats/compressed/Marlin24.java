@@ -143,20 +143,20 @@ record Marlin24(Encoding.Grid<Codes.Ints> grid) implements Spelling {
     /// Where the places of 16 columns of an output are: rows in the order of the tensor cores'
     /// operands, blocks of two by two turned, columns interleaved by two.
     private static long metaAt(long out, long col, long rows) {
-        long row =
-                out / 64 * 64 + out % 2 * 2 + out % 8 / 4 + out % 4 / 2 * 32 + out % 64 / 8 * 4;
+        long row = out / 64 * 64 + out % 2 * 2 + out % 8 / 4 + out % 4 / 2 * 32 + out % 64 / 8 * 4;
         long turn = row % 2 == 0 && col % 2 == 1 ? 1 : row % 2 == 1 && col % 2 == 0 ? -1 : 0;
         row += turn;
         col -= turn;
         return col / 2 * rows * 2 + row * 2 + col % 2;
     }
 
-    /// Groups of rows of 64 outputs are stored in the order of the kernel's columns; scales of whole
-    /// rows are not.
+    /// Groups of rows of 64 outputs are stored in the order of the kernel's columns; scales of
+    /// whole rows are not.
     private Tensor scales(Tensor stored, Shape shape, SegmentAllocator memory) {
         long out = shape.dim(0);
         long groups = stored.rows();
-        boolean ordered = grid.tiles().cols() != Tiles.ALL && 2L * grid.tiles().cols() < shape.dim(1);
+        boolean ordered =
+                grid.tiles().cols() != Tiles.ALL && 2L * grid.tiles().cols() < shape.dim(1);
         Tensor scales = Dequantizer.allocate(memory, DType.F16, out, groups);
         for (long g = 0; g < groups; g++) {
             for (long i = 0; i < out; i++) {

@@ -84,8 +84,7 @@ record PackQuantized(Encoding.Grid<Codes.Ints> grid, boolean gaps) implements Sp
     }
 
     private IntegerScales beside(TensorReader reader, String linear, Words words) {
-        return IntegerScales.read(
-                reader, linear, grid, words.shape, words.gapped, words::code);
+        return IntegerScales.read(reader, linear, grid, words.shape, words.gapped, words::code);
     }
 
     private Words words(TensorReader reader, String linear) {

@@ -40,7 +40,8 @@ final class Stored {
     static Shape matrix(Checkpoint c, String name, DType type) {
         TensorInfo info = c.info(name);
         if (info.dtype() != type || info.shape().rank() != 2 || info.shape().size() == 0) {
-            throw new FormatException(c.file(name), "%s, expected a matrix of %s".formatted(info, type));
+            throw new FormatException(
+                    c.file(name), "%s, expected a matrix of %s".formatted(info, type));
         }
         return info.shape();
     }

@@ -15,8 +15,8 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 
-/// `weight_zero_point`: I8 `[out, groups]`, counted from `-2^(bits-1)`; or, in `pack-quantized`, I32
-/// `[ceil(out*bits/32), groups]`, a stream of codes along the outputs for each group.
+/// `weight_zero_point`: I8 `[out, groups]`, counted from `-2^(bits-1)`; or, in `pack-quantized`,
+/// I32 `[ceil(out*bits/32), groups]`, a stream of codes along the outputs for each group.
 final class ZeroPoints {
     static final String NAME = ".weight_zero_point";
 
@@ -67,12 +67,7 @@ final class ZeroPoints {
                         reader.checkpoint().file(name),
                         "'%s' is %d at element %d, expected %d to %d for %d bits"
                                 .formatted(
-                                        name,
-                                        zero - middle,
-                                        i,
-                                        -middle,
-                                        middle - 1,
-                                        codes.bits()));
+                                        name, zero - middle, i, -middle, middle - 1, codes.bits()));
             }
             zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
         }
@@ -97,15 +92,11 @@ final class ZeroPoints {
         if (w.grid().codes().symmetric()) {
             return null;
         }
-        Tensor signed =
-                Dequantizer.allocate(memory, DType.I8, w.zeros().rows(), w.zeros().cols());
+        Tensor signed = Dequantizer.allocate(memory, DType.I8, w.zeros().rows(), w.zeros().cols());
         for (long i = 0; i < signed.byteSize(); i++) {
             int zero = w.zeros().bytes().get(ValueLayout.JAVA_BYTE, i) & 0xff;
             signed.bytes()
-                    .set(
-                            ValueLayout.JAVA_BYTE,
-                            i,
-                            (byte) (zero - w.grid().codes().middleCode()));
+                    .set(ValueLayout.JAVA_BYTE, i, (byte) (zero - w.grid().codes().middleCode()));
         }
         return signed;
     }
