@@ -17,6 +17,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Floats;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -34,13 +35,15 @@ import java.util.stream.Stream;
 ///
 /// A scale of which fewer units than the middle code are left below the type's normal numbers may
 /// be off by more than `2^-bits`, and then the largest weight of its group by more than rounding is
-/// anyway. A group of zeros has a scale of its own, so that 0 is always a loss.
+/// anyway. A group of zeros has a scale of its own, so that 0 is always a loss. Of small floats the
+/// numbers of their mantissa stand in the place of the codes. Powers of two lose nothing, and a
+/// nested scale is as coarse as its format wants it, unless it is 0.
 final class Scales {
     private final String layer;
     private final WeightLayout layout;
     private final DType modelDtype;
     private final DType dtype;
-    private final Encoding.Grid<Codes.Ints> spec;
+    private final Encoding.Grid<?> spec;
     private long lost;
     private long beyond;
 
@@ -49,7 +52,7 @@ final class Scales {
             WeightLayout layout,
             DType modelDtype,
             DType dtype,
-            Encoding.Grid<Codes.Ints> spec) {
+            Encoding.Grid<?> spec) {
         this.layer = layer;
         this.layout = layout;
         this.modelDtype = modelDtype;
@@ -131,28 +134,73 @@ final class Scales {
             reach = Math.max(reach, Math.max(zero, w.grid().codes().maxCode() - zero) * scale);
         }
         held.require(groups);
-        if (Float.isInfinite(Floats.round(reach, dtype))) {
-            // Some code would be beyond the type; perhaps none that is there.
-            try (Arena memory = Arena.ofConfined()) {
-                Tensor values = Dequantizer.values(w, DType.F32, memory);
-                long bad = Finite.bad(values);
-                if (bad >= 0) {
-                    throw new UserException(
-                            "tensor %s as its readers compute it is beyond the range of %s at element %d"
-                                    .formatted(layer, dtype, bad),
-                            held.remedy());
-                }
+        held.requireRange(w, reach);
+    }
+
+    /// The same for small floats.
+    ///
+    /// @param w in host memory
+    /// @throws UserException naming the layer and a layout that can hold it
+    static void require(String layer, Weight.Scaled w, WeightLayout layout, DType modelDtype) {
+        Scales held = new Scales(layer, layout, modelDtype, w.valueType(), w.grid());
+        if (w.global() != null) {
+            float global = Floats.get(w.global().bytes(), DType.F32, 0);
+            if (!(global > 0 && global < Float.POSITIVE_INFINITY)) {
+                throw new UserException(
+                        "the global scale of %s is %s: its weights are all too %s"
+                                .formatted(layer, global, global > 0 ? "small" : "large"),
+                        held.remedy());
+            }
+        }
+        long tiles = w.scales().shape().size();
+        float reach = 0;
+        for (long t = 0; t < tiles; t++) {
+            float scale = w.scale(t);
+            held.add(scale);
+            reach = Math.max(reach, w.grid().codes().reach() * scale);
+        }
+        held.require(tiles);
+        held.requireRange(w, reach);
+    }
+
+    /// @param reach of the largest code that there may be
+    private void requireRange(Weight w, float reach) {
+        if (!Float.isInfinite(Floats.round(reach, dtype))) {
+            return;
+        }
+        // Some code would be beyond the type; perhaps none that is there.
+        try (Arena memory = Arena.ofConfined()) {
+            Tensor values = Dequantizer.values(w, DType.F32, memory);
+            long bad = Finite.bad(values);
+            if (bad >= 0) {
+                throw new UserException(
+                        "tensor %s as its readers compute it is beyond the range of %s at element %d"
+                                .formatted(layer, dtype, bad),
+                        remedy());
             }
         }
     }
 
     private void add(float scale) {
-        double unit = dtype == DType.F16 ? 0x1p-24 : dtype == DType.BF16 ? 0x1p-133 : 0x1p-149;
         if (!Float.isFinite(scale)) {
             beyond++;
-        } else if (scale < spec.codes().middleCode() * unit) {
+        } else if (scale == 0 || scale < leastUnits() * unit()) {
             lost++;
         }
+    }
+
+    private double unit() {
+        return dtype == DType.F16 ? 0x1p-24 : dtype == DType.BF16 ? 0x1p-133 : 0x1p-149;
+    }
+
+    private int leastUnits() {
+        if (spec.scales() != ScaleKind.FLOAT) {
+            return 0;
+        }
+        return switch (spec.codes()) {
+            case Codes.Ints ints -> ints.middleCode();
+            case Codes.Floats(DType type) -> type == DType.F4 ? 4 : 16;
+        };
     }
 
     private void require(long groups) {

@@ -83,7 +83,10 @@ final class SweepOutput implements BlockStream.Listener {
             }
             case Weight.Blocks _ ->
                     throw new IllegalStateException("no layout writes blocks: " + linear.name());
-            case Weight.Scaled _ -> tensors.putAll(encode(linear, host, memory));
+            case Weight.Scaled scaled -> {
+                Scales.require(linear.name(), scaled, plan.layout(), plan.dtype(linear.name()));
+                tensors.putAll(encode(linear, host, memory));
+            }
             case Weight.Dense(Tensor values) ->
                     tensors.put(
                             planned.getFirst().name(),
