@@ -75,8 +75,13 @@ class CompressedTensorsTest {
                         scheme,
                         new GridSpec<>((Encoding.Grid<?>) scheme.weights(), DType.BF16, 0),
                         false);
-        assertThat(tensors.entrySet().stream()
-                        .map(e -> new TensorInfo(e.getKey(), e.getValue().dtype(), e.getValue().shape())))
+        assertThat(
+                        tensors.entrySet().stream()
+                                .map(e ->
+                                        new TensorInfo(
+                                                e.getKey(),
+                                                e.getValue().dtype(),
+                                                e.getValue().shape())))
                 .containsExactlyElementsOf(Layouts.named("compressed-tensors").plan(plan));
         try (Checkpoint c = Checkpoint.open(packed.save(directory, tensors));
                 TensorReader r = c.reader()) {
@@ -89,8 +94,8 @@ class CompressedTensorsTest {
             assertSame(read.tensors().toList(), packed.weight().tensors().toList());
             var rounding = r.rounding(LINEAR);
             assertThat(rounding.isPresent()).isEqualTo(packed.rounding() != null);
-            rounding.ifPresent(i ->
-                    assertSame(i.tensors().toList(), packed.rounding().tensors().toList()));
+            rounding.ifPresent(
+                    i -> assertSame(i.tensors().toList(), packed.rounding().tensors().toList()));
             long parameters =
                     c.names().stream().mapToLong(n -> Layouts.parameters(r, c.info(n))).sum();
             assertThat(parameters).isEqualTo(6 * 96);
@@ -110,10 +115,11 @@ class CompressedTensorsTest {
         packed.save(directory, tensors);
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {
-            assertThatThrownBy(() -> {
-                        r.weight(LINEAR);
-                        r.rounding(LINEAR);
-                    })
+            assertThatThrownBy(
+                            () -> {
+                                r.weight(LINEAR);
+                                r.rounding(LINEAR);
+                            })
                     .isInstanceOf(FormatException.class)
                     .hasMessageContainingAll(words)
                     .hasMessageNotContaining("\n");
@@ -146,7 +152,11 @@ class CompressedTensorsTest {
             Packed packed = random(scheme);
             boolean plain = packed.tensors(memory).get(LINEAR + ".weight_scale").dtype().isFloat();
             if (plain) {
-                refuses(packed, changed(packed, ".weight_scale", set(value)), "weight_scale", "expected a number");
+                refuses(
+                        packed,
+                        changed(packed, ".weight_scale", set(value)),
+                        "weight_scale",
+                        "expected a number");
             }
         }
     }
@@ -262,7 +272,11 @@ class CompressedTensorsTest {
         sparse(counted(5), new int[] {0b1000_0001, 0b10, 0, 0b101}, 2, 11);
         try (Checkpoint c = Checkpoint.open(directory);
                 TensorReader r = c.reader()) {
-            assertThat(((Weight.Dense) r.weight(LINEAR)).values().bytes().toArray(ValueLayout.JAVA_FLOAT))
+            assertThat(
+                            ((Weight.Dense) r.weight(LINEAR))
+                                    .values()
+                                    .bytes()
+                                    .toArray(ValueLayout.JAVA_FLOAT))
                     .containsExactly(
                             1, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 5);
             assertThat(c.packedLinears()).containsExactly(LINEAR);

@@ -72,8 +72,7 @@ public record Packed(Scheme scheme, Weight weight, InputRounding rounding) {
                                 new ActivationScheme(Codes.Floats.E4M3, Tiles.TENSOR, false)),
                         with(
                                 new Encoding.Grid<>(Codes.Floats.E4M3, new Tiles(4, 32)),
-                                new ActivationScheme(
-                                        Codes.Floats.E4M3, Tiles.groups(32), true)),
+                                new ActivationScheme(Codes.Floats.E4M3, Tiles.groups(32), true)),
                         Scheme.of(NVFP4),
                         with(NVFP4, new ActivationScheme(NVFP4, true)),
                         Scheme.of(mx(Codes.Floats.E2M1)),
@@ -141,8 +140,7 @@ public record Packed(Scheme scheme, Weight weight, InputRounding rounding) {
                     case NESTED -> DType.F8_E4M3;
                 };
         Tensor scales =
-                Dequantizer.allocate(
-                        memory, type, grid.tiles().down(out), grid.tiles().across(in));
+                Dequantizer.allocate(memory, type, grid.tiles().down(out), grid.tiles().across(in));
         for (long i = 0; i < scales.shape().size(); i++) {
             if (type == DType.BF16) {
                 Floats.set(scales.bytes(), type, i, 0.001f + random.nextFloat() / 10);
@@ -191,8 +189,7 @@ public record Packed(Scheme scheme, Weight weight, InputRounding rounding) {
         schemes.put(LINEAR, scheme);
         QuantPlan plan =
                 new QuantPlan(
-                        new Schemes(
-                                schemes, Optional.of(new CacheScheme(Codes.Floats.E4M3, true))),
+                        new Schemes(schemes, Optional.of(new CacheScheme(Codes.Floats.E4M3, true))),
                         List.of(
                                 new QuantPlan.Solved(
                                         new Solver("rtn", 0, Solver.Order.STORED, false, false),
