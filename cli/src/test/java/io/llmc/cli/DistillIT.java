@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -18,6 +19,7 @@ class DistillIT {
     @TempDir private Path dir;
 
     /// The commands of docs/distill.md.
+    @Tag("long")
     @Test
     void aPrunedModelIsHealed() throws IOException {
         Path pruned = dir.resolve("pruned");

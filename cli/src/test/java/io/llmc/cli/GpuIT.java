@@ -63,7 +63,7 @@ class GpuIT {
 
     private static Object[] calibrated(Object... more) {
         List<Object> words = new ArrayList<>(List.of(more));
-        words.addAll(List.of("--calib-data", TEXT, "--calib-samples", 3, "--calib-length", 64));
+        words.addAll(List.of("--calib-data", TEXT, "--calib-samples", 2, "--calib-length", 48));
         return words.toArray();
     }
 
@@ -89,7 +89,7 @@ class GpuIT {
             "--calib-data",
             TEXT,
             "--calib-samples",
-            6,
+            3,
             "--calib-length",
             128
         };

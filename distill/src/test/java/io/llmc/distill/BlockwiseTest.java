@@ -57,11 +57,10 @@ class BlockwiseTest {
         return Runs.run(student, TEACHER, options, out, threads, stepsBeforeDeath, memory);
     }
 
-    @ParameterizedTest
-    @ValueSource(ints = {1, 3})
-    void threadsDoNotChangeABit(int threads) throws Exception {
+    @Test
+    void threadsDoNotChangeABit() throws Exception {
         Path out = temp.resolve("out");
-        run(Map.of(), out, threads, Integer.MAX_VALUE, Long.MAX_VALUE);
+        run(Map.of(), out, 3, Integer.MAX_VALUE, Long.MAX_VALUE);
         assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
@@ -86,7 +85,7 @@ class BlockwiseTest {
         options.put("steps", 6);
         options.put("accumulate", accumulate);
         options.put("batch", 2);
-        options.put("length", 64);
+        options.put("length", 32);
         options.put("holdout", 4);
         DistillSpec spec = DistillSpec.read(Options.of(options));
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
@@ -97,9 +96,9 @@ class BlockwiseTest {
         }
     }
 
-    /// In the first block, at its end, in the middle of the second, in the last.
+    /// In the first block, at its end, in the last.
     @ParameterizedTest
-    @ValueSource(ints = {1, 5, 6, 10, 17})
+    @ValueSource(ints = {5, 6, 17})
     void aKilledRunEndsInTheSameBytes(int steps) throws Exception {
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> run(Map.of(), out, 2, steps, Long.MAX_VALUE))

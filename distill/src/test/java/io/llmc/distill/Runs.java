@@ -103,7 +103,7 @@ public final class Runs {
                         "batch",
                         2,
                         "length",
-                        64,
+                        32,
                         "lr",
                         1e-3,
                         "every",

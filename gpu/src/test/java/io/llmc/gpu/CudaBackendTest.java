@@ -45,7 +45,7 @@ class CudaBackendTest extends BackendContract {
     }
 
     @Override
-    protected int[] moreThreads() {
-        return new int[] {2};
+    protected int[] otherThreads() {
+        return new int[] {1};
     }
 }

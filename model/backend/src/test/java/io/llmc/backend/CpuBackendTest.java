@@ -17,6 +17,12 @@ class CpuBackendTest {
     @Nested
     @Tag("long")
     class OneDnn extends BackendContract {
+        /// What the library computes; the rest is the portable backend's.
+        @Override
+        protected String ops() {
+            return "Matmul|AccumulateMatmulInput|AccumulateOuter";
+        }
+
         @Override
         protected Backend open(int threads) {
             return new CpuBackend(new BackendOptions(threads, BackendOptions.Math.ONEDNN));
