@@ -85,7 +85,7 @@ class BlockwiseTest {
         options.put("steps", 6);
         options.put("accumulate", accumulate);
         options.put("batch", 2);
-        options.put("length", 32);
+        options.put("length", 64);
         options.put("holdout", 4);
         DistillSpec spec = DistillSpec.read(Options.of(options));
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));

@@ -103,7 +103,7 @@ public final class Runs {
                         "batch",
                         2,
                         "length",
-                        32,
+                        64,
                         "lr",
                         1e-3,
                         "every",
