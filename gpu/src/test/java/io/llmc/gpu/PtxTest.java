@@ -33,8 +33,8 @@ import org.junit.jupiter.api.TestFactory;
 /// supports.
 @Tag("long")
 class PtxTest {
-    /// The oldest. The compiler inside of JCuda's natives is that of CUDA 12.0: .ci/run assembles for
-    /// later ones.
+    /// The oldest. The compiler inside of JCuda's natives is that of CUDA 12.0: .ci/run assembles
+    /// for later ones.
     private static final List<String> ARCHITECTURES = List.of("sm_80");
 
     private static final int MOST_SPILLED_BYTES = 48;

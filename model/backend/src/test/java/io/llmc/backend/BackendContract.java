@@ -59,8 +59,8 @@ public abstract class BackendContract {
         return cases().map(c -> DynamicTest.dynamicTest(c.name(), () -> agrees(c)));
     }
 
-    /// Those whose operation matches `-Dllmc.ops=REGEX`, while one of them is being written; of each
-    /// operation every `-Dllmc.every=N`-th, where a tool makes all of them slow.
+    /// Those whose operation matches `-Dllmc.ops=REGEX`, while one of them is being written; of
+    /// each operation every `-Dllmc.every=N`-th, where a tool makes all of them slow.
     private Stream<OpCases.Case> cases() {
         String wanted = System.getProperty("llmc.ops", ".*");
         int every = Integer.getInteger("llmc.every", 1);
