@@ -135,7 +135,7 @@ final class ModelKinds {
     private static Kind.Reader quantizations(Path work) throws IOException {
         List<Path> directories = new ArrayList<>();
         List<JsonNode> seeds = new ArrayList<>();
-        for (String layout : List.of("compressed-tensors", "awq", "gptq", "gptq_v2")) {
+        for (String layout : List.of("compressed-tensors", "awq", "gptq_p", "gptq", "gptq_v2")) {
             for (boolean symmetric : List.of(true, false)) {
                 Path directory = work.resolve(layout + symmetric);
                 quantize(directory, layout, symmetric);

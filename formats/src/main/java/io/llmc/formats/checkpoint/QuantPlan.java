@@ -133,7 +133,7 @@ public record QuantPlan(
     }
 
     /// A name as a regular expression, for Python as for anyone.
-    static String escaped(String name) {
+    public static String escaped(String name) {
         return Pattern.compile("[^A-Za-z0-9_]").matcher(name).replaceAll("\\\\$0");
     }
 }

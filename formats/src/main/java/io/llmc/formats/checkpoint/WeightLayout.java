@@ -25,7 +25,7 @@ import java.util.SequencedMap;
 
 /// How a linear layer's weight is spelled on disk. Encoding what was decoded gives the same bytes.
 public interface WeightLayout {
-    /// `compressed-tensors`, `gptq`, `gptq_v2`, `awq` or `dense`
+    /// `compressed-tensors`, `gptq`, `gptq_v2`, `gptq_p`, `awq` or `dense`
     String name();
 
     /// Whether this layout holds the weight of `linear`.

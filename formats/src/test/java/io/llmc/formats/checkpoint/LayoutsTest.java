@@ -78,6 +78,11 @@ class LayoutsTest {
                 }
             }
         }
+        for (int bits = 2; bits <= 8; bits++) {
+            boolean index = bits == 5;
+            Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, 24, index);
+            cases.add(new Case("gptq_p", spec, 32, 96, DType.F16, index, 0));
+        }
         for (boolean symmetric : List.of(true, false)) {
             Encoding.Grid<Codes.Ints> spec = Encoding.ints(4, 20, symmetric);
             // Inputs that end inside a word of codes; more words beside each other than one line.
@@ -323,7 +328,7 @@ class LayoutsTest {
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("'exl2'")
                 .extracting(e -> ((UserException) e).hint())
-                .isEqualTo("expected one of compressed-tensors, gptq, gptq_v2, awq, dense");
+                .isEqualTo("expected one of compressed-tensors, gptq, gptq_v2, gptq_p, awq, dense");
     }
 
     @Test

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.gptq;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.BitStream;
-import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.Json;
 import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Groups;
+import io.llmc.formats.checkpoint.QuantPlan;
+import io.llmc.formats.checkpoint.Quantization;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
@@ -19,13 +24,13 @@ import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
-import java.lang.foreign.ValueLayout;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.SequencedMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /// GPTQ as AutoGPTQ, GPTQModel, vLLM and transformers spell it.
@@ -37,25 +42,8 @@ import java.util.stream.Stream;
 /// | `scales` | F16 `[groups, out]` |
 /// | `g_idx` | I32 `[in]` |
 ///
-/// Version 1 stores zero points less one. Its writers subtract from the whole word, so where a zero
-/// point is 0, as in asymmetric files of theirs, it borrows from its neighbour, and readers differ.
-/// Such a file is read as its writer meant it, and llmc never writes one.
+/// How they differ in codes and zero points is said by [Version].
 final class GptqLayout implements WeightLayout {
-    enum Version {
-        V1("gptq"),
-        V2("gptq_v2");
-
-        private final String format;
-
-        Version(String format) {
-            this.format = format;
-        }
-
-        String format() {
-            return format;
-        }
-    }
-
     private static final String CODES = ".qweight";
     private static final String ZEROS = ".qzeros";
     private static final String SCALES = ".scales";
@@ -69,7 +57,7 @@ final class GptqLayout implements WeightLayout {
 
     @Override
     public String name() {
-        return version.format;
+        return version.format();
     }
 
     /// Codes fill whole 32-bit words, so their number follows from the bits, either way round.
@@ -117,7 +105,10 @@ final class GptqLayout implements WeightLayout {
         return new Weight.Grouped(
                 Groups.withZeros(p.spec, p.zeros),
                 p.in,
-                Groups.transposed(p.codes, reader.arena()),
+                version.stream(
+                        Groups.transposed(p.codes, reader.arena()),
+                        p.spec.codes().bits(),
+                        reader.arena()),
                 p.scales,
                 p.zeros,
                 p.index);
@@ -152,7 +143,7 @@ final class GptqLayout implements WeightLayout {
         Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, groupSize, said.codes().symmetric());
         Tensor packedZeros =
                 reader.tensor(linear + ZEROS, DType.I32, groups, spec.codes().words(out));
-        Tensor zeros = zeros(packedZeros, spec, out, groups, reader.arena());
+        Tensor zeros = version.zeros(packedZeros, spec, out, reader.arena());
         DType dtype = scaleInfo.dtype().isFloat() ? scaleInfo.dtype() : DType.F16;
         Tensor stored =
                 Groups.requireFinite(
@@ -168,7 +159,7 @@ final class GptqLayout implements WeightLayout {
                 spec,
                 in,
                 order,
-                (o, i) -> BitStream.get(bytes, o, out, i, bits));
+                (o, i) -> version.code(bytes, o, out, i, bits));
         return new Parts(spec, out, in, codes, scales, zeros, order);
     }
 
@@ -181,20 +172,23 @@ final class GptqLayout implements WeightLayout {
     }
 
     /// As configured, or where that does not fit and layers may differ, from the sizes.
-    private static int bits(Path file, TensorInfo packed, long in, int said, boolean mixed) {
+    private int bits(Path file, TensorInfo packed, long in, int said, boolean mixed) {
         long total = packed.shape().dim(0) * 32;
-        if (in > 0 && in * said == total) {
-            return said;
-        }
-        for (int bits : mixed ? Quantization.BITS : List.<Integer>of()) {
-            if (in > 0 && in * bits == total) {
+        List<Integer> allowed = mixed ? version.bits() : List.of(said);
+        for (int bits : Stream.concat(Stream.of(said), allowed.stream()).toList()) {
+            if (version.bits().contains(bits) && in > 0 && in * bits == total) {
                 return bits;
             }
         }
         throw new FormatException(
                 file,
                 "%s does not hold %s bits for each of %d inputs"
-                        .formatted(packed, mixed ? "2, 3, 4 or 8" : said, in));
+                        .formatted(
+                                packed,
+                                allowed.stream()
+                                        .map(String::valueOf)
+                                        .collect(Collectors.joining(", ")),
+                                in));
     }
 
     /// As configured, or where that does not fit and layers may differ, as long as group 0 is.
@@ -225,39 +219,10 @@ final class GptqLayout implements WeightLayout {
                         .formatted(linear + SCALES, groups, in, said.tiles().width(in)));
     }
 
-    private Tensor zeros(
-            Tensor stored,
-            Encoding.Grid<Codes.Ints> spec,
-            long out,
-            long groups,
-            SegmentAllocator memory) {
-        long words = stored.cols();
-        if (version == Version.V2) {
-            return Groups.unpackZeros(
-                    stored.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
-        }
-        if (spec.codes().bits() == 3) {
-            return Groups.unpackZeros(
-                    stored.bytes(), spec, new Shape(out, groups), words, 1, 1, memory);
-        }
-        Tensor raised = Dequantizer.allocate(memory, DType.I32, groups, words);
-        for (long i = 0; i < groups * words; i++) {
-            int word = stored.bytes().getAtIndex(BitStream.WORD, i);
-            raised.bytes().setAtIndex(BitStream.WORD, i, word + ones(spec));
-        }
-        return Groups.unpackZeros(
-                raised.bytes(), spec, new Shape(out, groups), words, 1, 0, memory);
-    }
-
-    /// A word of fields that are all 1: `0x11111111` for 4 bits.
-    private static int ones(Encoding.Grid<Codes.Ints> spec) {
-        return Integer.divideUnsigned(-1, spec.codes().maxCode());
-    }
-
     @Override
     public <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType) {
         boolean asymmetric = grid.codes() instanceof Codes.Ints ints && !ints.symmetric();
-        return new GridSpec<>(grid, DType.F16, version == Version.V1 && asymmetric ? 1 : 0);
+        return new GridSpec<>(grid, DType.F16, asymmetric ? version.less() : 0);
     }
 
     @Override
@@ -295,8 +260,14 @@ final class GptqLayout implements WeightLayout {
     }
 
     private void requireWholeWords(String linear, long out, long in, Codes.Ints codes) {
-        if (out * codes.bits() % 32 != 0 || in * codes.bits() % 32 != 0) {
-            int multiple = codes.bits() == 3 ? 32 : 32 / codes.bits();
+        if (!version.bits().contains(codes.bits())) {
+            throw new UserException(
+                    "'%s' is to have %d bits, for which %s has no form"
+                            .formatted(linear, codes.bits(), name()),
+                    "use {save.layout} gptq_p or compressed-tensors");
+        }
+        int multiple = version.multiple(codes.bits());
+        if (out % multiple != 0 || in % multiple != 0) {
             throw new UserException(
                     "'%s' is [%d, %d], but %s with %d bits needs multiples of %d"
                             .formatted(linear, out, in, name(), codes.bits(), multiple),
@@ -310,31 +281,16 @@ final class GptqLayout implements WeightLayout {
         Weight.Grouped w = Groups.grouped(name(), linear, weight);
         Encoding.Grid<Codes.Ints> spec = w.grid();
         requireWholeWords(linear, w.outFeatures(), w.inFeatures(), spec.codes());
-        int less = version == Version.V1 ? 1 : 0;
-        requireZerosFrom(less, linear, w.zeros());
-        long words = spec.codes().words(w.outFeatures());
-        Tensor zeros = Dequantizer.allocate(memory, DType.I32, w.zeros().cols(), words);
-        Groups.packZeros(zeros.bytes(), w, words, 1, less);
+        int bits = spec.codes().bits();
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        tensors.put(linear + CODES, Groups.transposed(w.codes(), memory));
-        tensors.put(linear + ZEROS, zeros);
+        tensors.put(
+                linear + CODES, Groups.transposed(version.rows(w.codes(), bits, memory), memory));
+        tensors.put(linear + ZEROS, version.zeros(linear, w, memory));
         tensors.put(
                 linear + SCALES,
                 Groups.transposed(Groups.scales(w.scales(), dtype, memory), memory));
         tensors.put(linear + INDEX, Groups.writtenIndex(w, memory));
         return tensors;
-    }
-
-    private void requireZerosFrom(int min, String linear, Tensor zeros) {
-        MemorySegment bytes = zeros.bytes();
-        for (long i = 0; min > 0 && i < bytes.byteSize(); i++) {
-            if (bytes.get(ValueLayout.JAVA_BYTE, i) == 0) {
-                throw new UserException(
-                        "'%s' has a zero point of 0, which %s cannot hold: its readers disagree about it"
-                                .formatted(linear, name()),
-                        "use {save.layout} gptq_v2 or compressed-tensors");
-            }
-        }
     }
 
     @Override

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.formats.checkpoint;
+package io.llmc.formats.gptq;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
@@ -8,6 +8,8 @@ import io.llmc.formats.BoundedRegex.RegexException;
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Json;
 import io.llmc.formats.Solver;
+import io.llmc.formats.checkpoint.QuantPlan;
+import io.llmc.formats.checkpoint.Quantization;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
@@ -15,6 +17,7 @@ import io.llmc.tensor.Tiles;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Stream;
 
 /// The part of a GPTQ config that says how weights are packed.
 ///
@@ -23,7 +26,7 @@ import java.util.Optional;
 /// @param mixed whether layers may have another width or group size
 /// @param head whether the output layer is packed, too
 record GptqConfig(
-        GptqLayout.Version version,
+        Version version,
         Encoding.Grid<Codes.Ints> grid,
         List<Rule> rules,
         boolean mixed,
@@ -52,15 +55,11 @@ record GptqConfig(
             format = "marlin";
         }
         String word = q.text("pack_dtype", "int32");
-        GptqLayout.Version version =
-                switch (format) {
-                    case "gptq" -> GptqLayout.Version.V1;
-                    case "gptq_v2" -> GptqLayout.Version.V2;
-                    default -> Quantization.refuse(q, "GPTQ " + format);
-                };
+        Version version = version(q, format);
         int bits = Quantization.bits(q, "bits");
-        if (!BITS.contains(bits) || !word.equals("int32")) {
-            return Quantization.refuse(q, "GPTQ of %d bits in %s words".formatted(bits, word));
+        if (!version.bits().contains(bits) || !word.equals("int32")) {
+            return Quantization.refuse(
+                    q, "%s of %d bits in %s words".formatted(format, bits, word));
         }
         int size = Quantization.groupSize(q);
         // Whether inputs are in order is for g_idx to say.
@@ -74,6 +73,13 @@ record GptqConfig(
                 rules(dynamic, grid),
                 dynamic.propertyStream().anyMatch(e -> !e.getKey().startsWith(PLAIN)),
                 q.flag("lm_head", false));
+    }
+
+    private static Version version(ConfigSection q, String format) {
+        return Stream.of(Version.values())
+                .filter(v -> v.format().equals(format))
+                .findFirst()
+                .orElseGet(() -> Quantization.refuse(q, "GPTQ " + format));
     }
 
     /// Rules with patterns of Python's own, or with widths that llmc does not know, are left out:
@@ -120,7 +126,7 @@ record GptqConfig(
 
     /// The config of GPTQModel. Most layers have the grid of the config itself; the others have
     /// rules, which vLLM looks up by the names under which it loads several layers as one.
-    static ObjectNode write(QuantPlan plan, GptqLayout.Version version, String toolVersion) {
+    static ObjectNode write(QuantPlan plan, Version version, String toolVersion) {
         List<QuantPlan.Group> groups = plan.groups();
         QuantPlan.Group most =
                 groups.stream()
