@@ -13,9 +13,7 @@ import java.util.stream.Stream;
 public final class Gptq implements LayoutFamily {
     @Override
     public List<WeightLayout> layouts() {
-        return Stream.of(Version.values())
-                .<WeightLayout>map(GptqLayout::new)
-                .toList();
+        return Stream.of(Version.values()).<WeightLayout>map(GptqLayout::new).toList();
     }
 
     @Override

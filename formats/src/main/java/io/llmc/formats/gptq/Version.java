@@ -76,8 +76,7 @@ enum Version {
     /// Zero points U8 `[out, groups]`.
     ///
     /// @param stored I32 `[groups, out * bits / 32]`
-    Tensor zeros(
-            Tensor stored, Encoding.Grid<Codes.Ints> grid, long out, SegmentAllocator memory) {
+    Tensor zeros(Tensor stored, Encoding.Grid<Codes.Ints> grid, long out, SegmentAllocator memory) {
         long groups = stored.rows();
         long words = stored.cols();
         int width = grid.codes().bits();
