@@ -10,7 +10,7 @@ import java.lang.foreign.SegmentAllocator;
 /// GPTQModel's planar packing: 32 codes of `b` bits take `b` words, in which no code straddles two.
 /// Each code is cut into planes of 4, 2 or 1 bits, the low bits first: 5 = 4 + 1, 6 = 4 + 2, 7 = 4
 /// + 2 + 1, 3 = 2 + 1. A plane of `w` bits is a stream of its own and takes `w` words. Where there
-/// is one plane, as of 2, 4 and 8 bits, that is the plain stream.
+///   is one plane, as of 2, 4 and 8 bits, that is the plain stream.
 final class Planes {
     private static final int BLOCK = 32;
 
