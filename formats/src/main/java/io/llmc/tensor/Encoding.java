@@ -24,6 +24,40 @@ public sealed interface Encoding {
             this(codes, tiles, ScaleKind.FLOAT);
         }
 
+        /// The scale that a tile gets whose largest magnitude is `largest`, as it is stored: codes
+        /// are made with `stored / global`. All that chooses scales, of weights and of inputs, asks
+        /// here; a tile of zeros gets some scale that is not 0.
+        ///
+        /// - [ScaleKind#FLOAT]: `largest / reach`.
+        /// - [ScaleKind#POWER]: 2 to the exponent of `largest`, rounded up from 7/4 of a power on,
+        ///   less that of `reach`, so that the largest may be cut off: by a seventh at most. 2^128,
+        ///   which is NaN, where `largest` is not finite.
+        /// - [ScaleKind#NESTED]: `global * (largest / reach)`.
+        ///
+        /// @param type what `largest / reach` is rounded to: the type of scales that are floats,
+        ///   else that of the numbers at hand
+        /// @param global what nested scales are divided by; 1 for others
+        public float scale(float largest, DType type, float global) {
+            float reach = codes.reach();
+            if (scales == ScaleKind.POWER) {
+                return ScaleKind.power(ScaleKind.exponent(largest, Math.getExponent(reach)));
+            }
+            float exact = Floats.round(largest / reach, type);
+            if (scales == ScaleKind.NESTED) {
+                float stored = Codes.Floats.E4M3.nearest(global * exact);
+                return stored == 0 ? ScaleKind.NESTED_ZERO : stored;
+            }
+            return exact == 0 ? Floats.round(1 / reach, type) : exact;
+        }
+
+        /// What nested scales are divided by in a matrix whose largest magnitude is `largest`, so
+        /// that the largest scale is the largest number of F8_E4M3.
+        ///
+        /// @param type that of the numbers at hand, which the quotient is rounded to
+        public float global(float largest, DType type) {
+            return Floats.round(Codes.Floats.E4M3.reach() * codes.reach() / largest, type);
+        }
+
         @Override
         public String describe() {
             return switch (codes) {

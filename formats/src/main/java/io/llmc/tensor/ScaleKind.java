@@ -13,6 +13,16 @@ public enum ScaleKind {
     /// F8_E4M3 over one F32 for the whole matrix, which divides them (NVFP4).
     NESTED;
 
+    /// A nested scale that is too small for F8_E4M3, as compressed-tensors has it.
+    public static final float NESTED_ZERO = 0.125f;
+
+    /// The byte of the power of two near `largest`, `less` powers lower.
+    static int exponent(float largest, int less) {
+        // A quarter of the mantissa's range carries into the exponent from 7/4 on.
+        int rounded = Float.floatToRawIntBits(largest) + (1 << 21) >>> 23;
+        return rounded >= 255 ? 255 : Math.max(0, rounded - less);
+    }
+
     /// The power of two that a byte of [#POWER] stands for.
     public static float power(int exponent) {
         return switch (exponent) {

@@ -14,6 +14,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 
@@ -278,12 +279,8 @@ final class ProductKernels {
             }
             case Weight.Scaled s -> {
                 family = floats;
-                name = "floats_" + kind + s.scales().dtype();
-                arguments.add(s.codes());
-                arguments.add(s.scales());
-                arguments.add(Math.toIntExact(s.grid().tiles().height(s.outFeatures())));
-                arguments.add(Math.toIntExact(s.grid().tiles().width(s.inFeatures())));
-                arguments.add(Math.toIntExact(s.scales().cols()));
+                name = "floats_" + kind + s.valueType();
+                arguments.addAll(floats(s));
             }
         }
         arguments.add(Math.toIntExact(out.rows()));
@@ -291,6 +288,19 @@ final class ProductKernels {
         arguments.add(Math.toIntExact(x.cols()));
         arguments.add(terms);
         family.launch(name.toLowerCase(Locale.ROOT), grid, arguments.toArray());
+    }
+
+    /// A weight of small floats as kernels have it (`WEIGHT` in floats.cu).
+    static List<Object> floats(Weight.Scaled w) {
+        return Arrays.asList(
+                w.codes(),
+                w.grid().codes().bits(),
+                w.scales(),
+                Types.ofScales(w.scales()),
+                w.global(),
+                Math.toIntExact(w.grid().tiles().height(w.outFeatures())),
+                Math.toIntExact(w.grid().tiles().width(w.inFeatures())),
+                Math.toIntExact(w.scales().cols()));
     }
 
     /// `c[m,n] += alpha a b`, b `[k,n]`, a `[m,k]` ("nn") or `[k,m]` ("tn").

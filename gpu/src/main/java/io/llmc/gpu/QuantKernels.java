@@ -4,12 +4,14 @@ package io.llmc.gpu;
 import io.llmc.backend.CompressionOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 
 /// Grids, rounding, packing.
@@ -111,18 +113,25 @@ final class QuantKernels {
     }
 
     void roundActivations(Tensor out, Tensor x, InputRounding rounding) {
+        ActivationScheme scheme = rounding.scheme();
         Tensor scale = rounding.scale();
-        Tiles tiles = rounding.scheme().tiles();
         int cols = Math.toIntExact(x.cols());
-        int width = Math.toIntExact(Math.min(cols, tiles.width(cols)));
+        int width = Math.toIntExact(Math.min(cols, scheme.tiles().width(cols)));
         int across = Math.ceilDiv(cols, width);
+        boolean symmetric = !(scheme.codes() instanceof Codes.Ints i) || i.symmetric();
         floats.launch(
-                "round_to_e4m3",
+                "round_activations",
                 Grid.blocks(x.rows() * across, Grid.rowThreads(width)),
                 out,
                 x,
                 scale,
                 Types.of(scale),
+                rounding.zero(),
+                scheme.codes() instanceof Codes.Floats ? 1 : 0,
+                scheme.codes().bits(),
+                symmetric ? 1 : 0,
+                Types.of(scheme.grid().scales()),
+                scheme.dynamic() ? 1 : 0,
                 cols,
                 width,
                 across);
@@ -152,18 +161,16 @@ final class QuantKernels {
                         Types.of(values),
                         n);
             }
-            case Weight.Scaled s ->
-                    floats.launch(
-                            "dequantize_floats",
-                            Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
-                            out,
-                            s.codes(),
-                            s.scales(),
-                            Types.of(s.scales()),
-                            Math.toIntExact(s.grid().tiles().height(out.rows())),
-                            Math.toIntExact(s.grid().tiles().width(out.cols())),
-                            Math.toIntExact(s.scales().cols()),
-                            Math.toIntExact(out.cols()));
+            case Weight.Scaled s -> {
+                List<Object> arguments = new ArrayList<>(ProductKernels.floats(s));
+                arguments.addFirst(out);
+                arguments.add(Types.of(s.valueType()));
+                arguments.add(Math.toIntExact(out.cols()));
+                floats.launch(
+                        "dequantize_floats",
+                        Grid.blocks(out.rows(), Grid.rowThreads(out.cols())),
+                        arguments.toArray());
+            }
             case Weight.Blocks b ->
                     blocks.launch(
                             "dequantize_" + b.type().name().toLowerCase(Locale.ROOT),

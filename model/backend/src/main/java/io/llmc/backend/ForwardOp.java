@@ -356,34 +356,48 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
-    /// The values that activations have after a trip through codes: `out = scale * nearest(x /
-    /// scale)`, in F32. The tape passes gradients straight through (Bengio et al.: Estimating or
-    /// Propagating Gradients Through Stochastic Neurons, 2013).
+    /// The values that activations have after a trip through codes, in F32: `out = scale *
+    /// nearest(x / scale)`, or `scale * (nearest(x / scale + zero) - zero)` where integers are
+    /// asymmetric and count from `-2^(bits-1)`. The tape passes gradients straight through (Bengio
+    /// et al.: Estimating or Propagating Gradients Through Stochastic Neurons, 2013).
     ///
-    /// Where the scheme is dynamic, a row or a part of it has a scale of its own: its largest
-    /// magnitude over `codes.reach()`, or 1 where all of it is zero.
+    /// Where the scheme is dynamic, a row or a part of it has a scale of its own, made of its
+    /// largest magnitude by [io.llmc.tensor.Encoding.Grid#scale]. Asymmetric: of the range that
+    /// holds its numbers and 0, `scale = (max - min) / (2^bits - 1)` and `zero =
+    /// nearest(-2^(bits-1) - min / scale)`.
     record RoundActivations(Tensor out, Tensor x, InputRounding rounding) implements ForwardOp {
         public RoundActivations {
-            ActivationScheme scheme = rounding.scheme();
-            Tensor scale = rounding.scale();
-            // A scale made of several rows would depend on which rows come together.
-            boolean known =
-                    scheme.dynamic()
-                            ? scale == null && scheme.tiles().rows() == 1
-                            : scheme.tiles().equals(Tiles.TENSOR)
-                                    && scale.isVector(1)
-                                    && scale.dtype().isFloat();
             require(
-                    out.like(x)
-                            && f32(x)
-                            && scheme.codes().equals(Codes.Floats.E4M3)
-                            && scheme.grid().scales() == ScaleKind.FLOAT
-                            && known,
+                    out.like(x) && f32(x) && fits(rounding),
                     "roundActivations",
                     out,
                     x,
-                    scale,
-                    scheme);
+                    rounding.scale(),
+                    rounding.zero(),
+                    rounding.scheme());
+        }
+
+        private static boolean fits(InputRounding rounding) {
+            ActivationScheme scheme = rounding.scheme();
+            Tensor scale = rounding.scale();
+            Tensor zero = rounding.zero();
+            boolean numbers =
+                    scheme.calibrated()
+                            ? scale != null && scale.isVector(1) && scale.dtype().isFloat()
+                            : scale == null;
+            boolean shifted = scheme.codes() instanceof Codes.Ints i && !i.symmetric();
+            boolean zeros =
+                    shifted && !scheme.dynamic()
+                            ? zero != null && zero.isVector(1) && zero.dtype() == DType.I8
+                            : zero == null;
+            // A scale made of several rows would depend on which rows come together.
+            boolean tiles =
+                    scheme.dynamic()
+                            ? scheme.tiles().rows() == 1
+                            : scheme.tiles().equals(Tiles.TENSOR);
+            boolean plain = scheme.grid().scales() == ScaleKind.FLOAT;
+            boolean kinds = plain || scheme.dynamic() && scheme.codes() instanceof Codes.Floats;
+            return numbers && zeros && tiles && kinds;
         }
 
         @Override

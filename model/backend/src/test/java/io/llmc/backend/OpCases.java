@@ -7,6 +7,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -26,7 +27,12 @@ public final class OpCases {
         Weight make(Operands operands, int out, int in);
     }
 
-    public record WeightCase(String name, MakeWeight build) {}
+    public record WeightCase(String name, MakeWeight build) {
+        /// Inputs that are no whole number of anything but the pairs that some need.
+        int odd() {
+            return name.startsWith(DType.F4.name()) ? 258 : 257;
+        }
+    }
 
     public static final List<WeightCase> WEIGHTS = weights();
     public static final List<Case> ALL = all();
@@ -61,6 +67,12 @@ public final class OpCases {
         cases.add(scaled(Tiles.ROW, DType.BF16));
         cases.add(scaled(Tiles.TENSOR, DType.F16));
         cases.add(scaled(new Tiles(16, 20), DType.BF16));
+        for (Codes.Floats codes : List.of(Codes.Floats.E2M1, Codes.Floats.E4M3)) {
+            cases.add(scaled(codes, Tiles.groups(32), ScaleKind.POWER));
+            cases.add(scaled(codes, Tiles.groups(16), ScaleKind.NESTED));
+            cases.add(scaled(codes, new Tiles(16, 20), ScaleKind.NESTED));
+        }
+        cases.add(scaled(Codes.Floats.E2M1, Tiles.groups(24), ScaleKind.FLOAT));
         cases.add(new WeightCase("Q8_0", Operands::q8));
         return cases;
     }
@@ -80,7 +92,13 @@ public final class OpCases {
     private static WeightCase scaled(Tiles tiles, DType scales) {
         return new WeightCase(
                 "F8_E4M3, %s, %s".formatted(tiles.describe(), scales),
-                (a, out, in) -> a.scaled(tiles, scales, out, in));
+                (a, out, in) -> a.scaled(new Encoding.Grid<>(Codes.Floats.E4M3, tiles), scales, out, in));
+    }
+
+    private static WeightCase scaled(Codes.Floats codes, Tiles tiles, ScaleKind kind) {
+        var grid = new Encoding.Grid<>(codes, tiles, kind);
+        return new WeightCase(
+                grid.describe(), (a, out, in) -> a.scaled(grid, DType.F16, out, in));
     }
 
     private static List<Case> all() {
@@ -99,40 +117,58 @@ public final class OpCases {
 
     /// Rows among which one is of zeros and one has what is not finite.
     private static void roundActivations(List<Case> cases) {
-        List<Tiles> some = List.of(Tiles.ROW, Tiles.groups(16), Tiles.groups(20));
+        var int8 = new Codes.Ints(8, true);
+        var shifted = new Codes.Ints(8, false);
+        List<Encoding.Grid<?>> dynamic = new ArrayList<>();
+        for (Tiles tiles : List.of(Tiles.ROW, Tiles.groups(16), Tiles.groups(20))) {
+            dynamic.add(new Encoding.Grid<>(Codes.Floats.E4M3, tiles));
+            dynamic.add(new Encoding.Grid<>(int8, tiles));
+            dynamic.add(new Encoding.Grid<>(shifted, tiles));
+        }
+        for (Codes.Floats codes : List.of(Codes.Floats.E4M3, Codes.Floats.E2M1)) {
+            dynamic.add(new Encoding.Grid<>(codes, Tiles.groups(32), ScaleKind.POWER));
+            dynamic.add(new Encoding.Grid<>(codes, Tiles.groups(16), ScaleKind.NESTED));
+        }
         for (int cols : new int[] {1, 33, 257, WHOLE}) {
-            for (Tiles tiles : some) {
-                cases.add(
-                        new Case(
-                                ForwardOp.RoundActivations.class,
-                                "roundActivations, %s of %d".formatted(tiles.describe(), cols),
-                                0,
-                                a ->
-                                        new ForwardOp.RoundActivations(
-                                                a.out(7, cols),
-                                                activations(a, cols),
-                                                InputRounding.dynamic(
-                                                        new ActivationScheme(
-                                                                Codes.Floats.E4M3, tiles, true)))));
+            for (Encoding.Grid<?> grid : dynamic) {
+                boolean nested = grid.scales() == ScaleKind.NESTED;
+                roundActivations(
+                        cases,
+                        new ActivationScheme(grid, true),
+                        cols,
+                        nested ? DType.F32 : null,
+                        false);
             }
             for (DType type : new DType[] {DType.F32, DType.BF16}) {
-                cases.add(
-                        new Case(
-                                ForwardOp.RoundActivations.class,
-                                "roundActivations, one scale of %s for %d".formatted(type, cols),
-                                0,
-                                a ->
-                                        new ForwardOp.RoundActivations(
-                                                a.out(7, cols),
-                                                activations(a, cols),
-                                                new InputRounding(
-                                                        new ActivationScheme(
-                                                                Codes.Floats.E4M3,
-                                                                Tiles.TENSOR,
-                                                                false),
-                                                        a.of(type, _ -> 0.004, 1)))));
+                for (Codes codes : List.of(Codes.Floats.E4M3, int8, shifted)) {
+                    roundActivations(
+                            cases,
+                            new ActivationScheme(codes, Tiles.TENSOR, false),
+                            cols,
+                            type,
+                            codes == shifted);
+                }
             }
         }
+    }
+
+    /// @param number type of the number that the layer keeps; null for none
+    private static void roundActivations(
+            List<Case> cases, ActivationScheme scheme, int cols, DType number, boolean zero) {
+        double value = scheme.dynamic() ? 300 : 0.004;
+        cases.add(
+                new Case(
+                        ForwardOp.RoundActivations.class,
+                        "roundActivations, %s, %s of %d".formatted(scheme.grid(), number, cols),
+                        0,
+                        a ->
+                                new ForwardOp.RoundActivations(
+                                        a.out(7, cols),
+                                        activations(a, cols),
+                                        new InputRounding(
+                                                scheme,
+                                                number == null ? null : a.of(number, _ -> value, 1),
+                                                zero ? a.of(DType.I8, _ -> -13, 1) : null))));
     }
 
     private static Tensor activations(Operands a, int cols) {
@@ -196,7 +232,7 @@ public final class OpCases {
             }
         }
         for (WeightCase w : WEIGHTS) {
-            cases.add(matmul(7, 257, 33, w));
+            cases.add(matmul(7, w.odd(), 33, w));
             cases.add(
                     new Case(
                             CompressionOp.Dequantize.class,
@@ -204,7 +240,7 @@ public final class OpCases {
                             0,
                             a ->
                                     new CompressionOp.Dequantize(
-                                            a.out(33, 257), w.build().make(a, 33, 257))));
+                                            a.out(33, w.odd()), w.build().make(a, 33, w.odd()))));
             cases.add(
                     new Case(
                             CompressionOp.Dequantize.class,
@@ -714,9 +750,9 @@ public final class OpCases {
                             SUMS,
                             a ->
                                     new GradientOp.AccumulateMatmulInput(
-                                            sum(a, 7, 257),
+                                            sum(a, 7, w.odd()),
                                             a.normal(7, 33),
-                                            w.build().make(a, 33, 257))));
+                                            w.build().make(a, 33, w.odd()))));
         }
         for (WeightCase w : WEIGHTS.subList(0, 3)) {
             cases.add(

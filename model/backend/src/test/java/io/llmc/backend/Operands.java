@@ -6,8 +6,8 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Shape;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -176,17 +176,31 @@ public final class Operands {
                 spec, in, codes, s, z, groupIndex ? indices((int) groups, in) : null);
     }
 
-    /// Random codes but for NaN's, with scales of both signs.
-    Weight.Scaled scaled(Tiles tiles, DType scales, long out, long in) {
-        byte[] codes = new byte[Math.toIntExact(out * in)];
+    /// Random codes but for NaN's, with scales of both signs where they have one.
+    ///
+    /// @param type of scales that are plain floats
+    Weight.Scaled scaled(Encoding.Grid<Codes.Floats> grid, DType type, long out, long in) {
+        boolean halves = grid.codes().bits() == 4;
+        byte[] codes = new byte[Math.toIntExact(grid.codes().type().bytesFor(out * in))];
         random.nextBytes(codes);
         for (int i = 0; i < codes.length; i++) {
-            codes[i] = (codes[i] & 0x7f) == 0x7f ? (byte) (i % 9) : codes[i];
+            codes[i] = !halves && (codes[i] & 0x7f) == 0x7f ? (byte) (i % 9) : codes[i];
         }
-        return new Weight.Scaled(
-                new Encoding.Grid<>(Codes.Floats.E4M3, tiles),
-                of(DType.F8_E4M3, i -> codes[(int) i], out, in),
-                normal(scales, 0.01, tiles.down(out), tiles.across(in)));
+        long[] tiles = {grid.tiles().down(out), grid.tiles().across(in)};
+        Tensor held =
+                of(
+                        halves ? DType.U8 : DType.F8_E4M3,
+                        i -> codes[(int) i],
+                        out,
+                        halves ? in / 2 : in);
+        Tensor scales =
+                switch (grid.scales()) {
+                    case FLOAT -> normal(type, 0.01, tiles);
+                    case POWER -> of(DType.U8, _ -> 120 + random.nextInt(8), tiles);
+                    case NESTED -> of(DType.F8_E4M3, _ -> 1 + random.nextInt(0x7e), tiles);
+                };
+        Tensor global = grid.scales() == ScaleKind.NESTED ? of(DType.F32, _ -> 1700, 1) : null;
+        return new Weight.Scaled(grid, held, scales, global);
     }
 
     /// Random blocks, whose scales are small floats of both signs, subnormal ones among them.

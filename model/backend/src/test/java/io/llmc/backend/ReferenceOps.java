@@ -2,10 +2,13 @@
 package io.llmc.backend;
 
 import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.HostBuffer;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
@@ -652,33 +655,99 @@ public final class ReferenceOps implements Runner {
     }
 
     private static void roundActivations(ForwardOp.RoundActivations op) {
-        long width = op.rounding().scheme().tiles().width(op.x().cols());
-        for (long i = 0; i < size(op.x()); i++) {
-            long row = i - i % op.x().cols();
-            long from = row + i % op.x().cols() / width * width;
-            Tensor given = op.rounding().scale();
-            float scale = given == null ? 0 : (float) get(given, 0);
-            if (given == null) {
-                for (long k = from; k < Math.min(from + width, row + op.x().cols()); k++) {
-                    scale = Math.max(scale, Math.abs((float) get(op.x(), k)));
+        ActivationScheme scheme = op.rounding().scheme();
+        int width = (int) Math.min(op.x().cols(), scheme.tiles().width(op.x().cols()));
+        for (long row = 0; row < size(op.x()); row += op.x().cols()) {
+            for (int from = 0; from < op.x().cols(); from += width) {
+                float[] x = new float[(int) Math.min(width, op.x().cols() - from)];
+                for (int i = 0; i < x.length; i++) {
+                    x[i] = (float) get(op.x(), row + from + i);
                 }
-                scale = scale / 448 == 0 ? 1 : scale / 448;
+                roundTile(x, op.rounding());
+                for (int i = 0; i < x.length; i++) {
+                    set(op.out(), row + from + i, x[i]);
+                }
             }
-            set(op.out(), i, nearestE4m3((float) get(op.x(), i) / scale) * scale);
         }
     }
 
+    private static void roundTile(float[] x, InputRounding rounding) {
+        Encoding.Grid<?> grid = rounding.scheme().grid();
+        float scale = rounding.scale() == null ? 1 : (float) get(rounding.scale(), 0);
+        float zero = rounding.zero() == null ? 0 : (float) get(rounding.zero(), 0);
+        float low = 0;
+        float high = 0;
+        for (float v : x) {
+            low = Math.min(low, v);
+            high = Math.max(high, v);
+        }
+        if (rounding.scheme().dynamic()) {
+            float most = Math.max(-low, high);
+            if (grid.codes() instanceof Codes.Ints(int bits, boolean symmetric) && !symmetric) {
+                scale = (high - low) / ((1 << bits) - 1);
+                scale = scale == 0 ? 1 : scale;
+                zero = nearestInt(-(1 << bits - 1) - low / scale, bits);
+            } else {
+                scale = scale(grid, most, scale);
+            }
+        }
+        for (int i = 0; i < x.length; i++) {
+            float q = x[i] / scale;
+            x[i] =
+                    scale
+                            * switch (grid.codes()) {
+                                case Codes.Floats f -> nearest(q, f);
+                                case Codes.Ints n -> nearestInt(q + zero, n.bits()) - zero;
+                            };
+        }
+    }
+
+    private static float nearestInt(float x, int bits) {
+        float clamped = Math.max(-(1 << bits - 1), Math.min((1 << bits - 1) - 1, x));
+        return (float) Math.rint(clamped);
+    }
+
+    /// @param global what nested scales are divided by
+    private static float scale(Encoding.Grid<?> grid, float most, float global) {
+        float reach =
+                switch (grid.codes()) {
+                    case Codes.Floats(var type) -> type == DType.F4 ? 6 : 448;
+                    case Codes.Ints(int bits, _) -> (float) ((1 << bits) - 1) / 2;
+                };
+        return switch (grid.scales()) {
+            case FLOAT -> most / reach == 0 ? 1 : most / reach;
+            case POWER -> {
+                int exponent = -127;
+                // To the next power from seven quarters of one on.
+                while (exponent < 128 && Math.scalb(1.75, exponent) <= most) {
+                    exponent++;
+                }
+                int less = reach == 6 ? 2 : 8;
+                boolean finite = most < Float.POSITIVE_INFINITY && exponent < 128;
+                yield finite
+                        ? (float) Math.scalb(1.0, Math.max(-127, exponent - less))
+                        : Float.NaN;
+            }
+            case NESTED -> {
+                float s = nearest(global * (most / reach), Codes.Floats.E4M3);
+                yield (s == 0 ? 0.125f : s) / global;
+            }
+        };
+    }
+
     /// By comparing all of them; the codes of neighbours differ in their last bit.
-    private static float nearestE4m3(float x) {
+    private static float nearest(float x, Codes.Floats type) {
         int best = 0;
-        for (int code = 0; code < 0x7f; code++) {
-            double distance = Math.abs(Math.abs((double) x) - e4m3(code));
-            double least = Math.abs(Math.abs((double) x) - e4m3(best));
+        for (int code = 0; code < (type.bits() == 4 ? 8 : 0x7f); code++) {
+            double distance = Math.abs(Math.abs((double) x) - small(code, type));
+            double least = Math.abs(Math.abs((double) x) - small(best, type));
             if (distance < least || distance == least && code % 2 == 0) {
                 best = code;
             }
         }
-        return Float.isNaN(x) ? x : Math.copySign(e4m3(best), x);
+        boolean beyond = Float.isInfinite(x);
+        float largest = type.bits() == 4 ? 6 : 448;
+        return Float.isNaN(x) ? x : Math.copySign(beyond ? largest : small(best, type), x);
     }
 
     private static double[] dense(Weight w) {
@@ -722,19 +791,41 @@ public final class ReferenceOps implements Runner {
             case Weight.Scaled s -> {
                 for (int o = 0; o < out; o++) {
                     for (int i = 0; i < in; i++) {
-                        int code = s.codes().bytes().get(ValueLayout.JAVA_BYTE, (long) o * in + i);
-                        float scale =
-                                (float)
-                                        get(
-                                                s.scales(),
-                                                o / s.grid().tiles().height(out),
-                                                i / s.grid().tiles().width(in));
-                        values[o * in + i] = round(e4m3(code) * scale, s.scales().dtype());
+                        values[o * in + i] = value(s, o, i);
                     }
                 }
             }
         }
         return values;
+    }
+
+    private static float value(Weight.Scaled w, long o, long i) {
+        Codes.Floats type = w.grid().codes();
+        long at = o * w.inFeatures() + i;
+        int code = w.codes().bytes().get(ValueLayout.JAVA_BYTE, at * type.bits() / 8) & 0xff;
+        if (type.bits() == 4) {
+            code = i % 2 == 0 ? code % 16 : code / 16;
+        }
+        long tile =
+                o / w.grid().tiles().height(w.outFeatures()) * w.scales().cols()
+                        + i / w.grid().tiles().width(w.inFeatures());
+        int octet = w.scales().dtype().isFloat() ? 0 : w.scales().bytes().get(ValueLayout.JAVA_BYTE, tile) & 0xff;
+        float scale =
+                switch (w.grid().scales()) {
+                    case FLOAT -> (float) get(w.scales(), tile);
+                    case POWER -> (float) Math.scalb(1.0, octet - 127);
+                    case NESTED -> e4m3(octet) / (float) get(w.global(), 0);
+                };
+        boolean plain = w.grid().scales() == ScaleKind.FLOAT;
+        return round(small(code, type) * scale, plain ? w.scales().dtype() : DType.BF16);
+    }
+
+    private static float small(int code, Codes.Floats type) {
+        if (type.bits() == 8) {
+            return e4m3(code);
+        }
+        float magnitude = new float[] {0, 0.5f, 1, 1.5f, 2, 3, 4, 6}[code % 8];
+        return code < 8 ? magnitude : -magnitude;
     }
 
     /// Sign, four bits of exponent, three of mantissa; all of them set are NaN.
@@ -787,6 +878,7 @@ public final class ReferenceOps implements Runner {
             case F64 -> s.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i);
             case I32 -> s.get(ValueLayout.JAVA_INT_UNALIGNED, 4 * i);
             case U8 -> s.get(ValueLayout.JAVA_BYTE, i) & 0xff;
+            case I8 -> s.get(ValueLayout.JAVA_BYTE, i);
             case F16 -> Float.float16ToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i));
             case BF16 -> Float.intBitsToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i) << 16);
             default -> throw new IllegalArgumentException("no values of " + t.dtype());
@@ -803,7 +895,7 @@ public final class ReferenceOps implements Runner {
             case F32 -> s.set(ValueLayout.JAVA_FLOAT_UNALIGNED, 4 * i, (float) v);
             case F64 -> s.set(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i, v);
             case I32 -> s.set(ValueLayout.JAVA_INT_UNALIGNED, 4 * i, (int) v);
-            case U8, F8_E4M3 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
+            case U8, I8, F8_E4M3 -> s.set(ValueLayout.JAVA_BYTE, i, (byte) v);
             case F16 ->
                     s.set(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i, Float.floatToFloat16((float) v));
             case BF16 -> {

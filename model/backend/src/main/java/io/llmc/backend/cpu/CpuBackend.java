@@ -38,6 +38,7 @@ public final class CpuBackend implements Backend {
     private final LossKernels losses;
     private final LinalgKernels linalg;
     private final QuantKernels quant;
+    private final RoundingKernels roundings;
     private final ObsKernels obs;
     private final MaskKernels masks;
     private final ElementGradKernels elementGradients;
@@ -67,6 +68,7 @@ public final class CpuBackend implements Backend {
         losses = new LossKernels(workers);
         linalg = new LinalgKernels(workers, portable, this::dense);
         quant = new QuantKernels(workers);
+        roundings = new RoundingKernels(workers);
         obs = new ObsKernels(workers, this::dense);
         masks = new MaskKernels(workers);
         elementGradients = new ElementGradKernels(workers);
@@ -207,7 +209,7 @@ public final class CpuBackend implements Backend {
             case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
                     rows.route(experts, weights, logits, renormalise);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
-                    quant.roundActivations(out, x, rounding);
+                    roundings.round(out, x, rounding);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.input(dense(), dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->

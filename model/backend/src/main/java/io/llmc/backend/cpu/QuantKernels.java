@@ -10,10 +10,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.Floats;
-import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -271,35 +268,6 @@ final class QuantKernels {
             a += (double) x[i] * x[i];
         }
         return (a + b) + (c + d);
-    }
-
-    /// A scale for each tile of a row, or, where one is given, that one for all.
-    void roundActivations(Tensor out, Tensor x, InputRounding rounding) {
-        Tensor scale = rounding.scale();
-        Tiles tiles = rounding.scheme().tiles();
-        int cols = Math.toIntExact(x.cols());
-        int width = Math.toIntExact(Math.min(cols, tiles.width(cols)));
-        MemorySegment outs = out.bytes();
-        MemorySegment xs = x.bytes();
-        float fixed = scale == null ? 0 : Floats.get(scale.bytes(), scale.dtype(), 0);
-        workers.forEach(
-                Math.toIntExact(x.rows()),
-                (r, scratch) -> {
-                    float[] row = scratch.floats(0, cols + N);
-                    float[] rounded = scratch.floats(1, cols + N);
-                    Lanes.read(row, 0, xs, DType.F32, (long) r * cols, cols);
-                    for (int from = 0; from < cols; from += width) {
-                        int to = Math.min(cols, from + width);
-                        float s = scale == null ? E4m3.scale(row, from, to) : fixed;
-                        // A vector at a tile's end writes past it; the next tile overwrites that.
-                        for (int i = from; i < to; i += N) {
-                            E4m3.nearest(FloatVector.fromArray(F, row, i).div(s))
-                                    .mul(s)
-                                    .intoArray(rounded, i);
-                        }
-                    }
-                    Lanes.write(outs, DType.F32, (long) r * cols, rounded, 0, cols);
-                });
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.N;
+
+import io.llmc.tensor.ActivationScheme;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Floats;
+import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.ScaleKind;
+import io.llmc.tensor.Tensor;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+
+/// Activations that go through codes, row by row. Divisions are IEEE's: a reciprocal would move
+/// values at ties.
+final class RoundingKernels {
+    /// Between 2^23 and 2^24 a float's last place is 1.
+    private static final float INTEGERS = 12582912f;
+
+    private final Workers workers;
+
+    RoundingKernels(Workers workers) {
+        this.workers = workers;
+    }
+
+    /// A scale for each tile of a row, or, where one is given, that one for all.
+    void round(Tensor out, Tensor x, InputRounding rounding) {
+        ActivationScheme scheme = rounding.scheme();
+        int cols = Math.toIntExact(x.cols());
+        int width = Math.toIntExact(Math.min(cols, scheme.tiles().width(cols)));
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        Given given = Given.of(rounding);
+        workers.forEach(
+                Math.toIntExact(x.rows()),
+                (r, scratch) -> {
+                    // A vector at a tile's end writes past it; the next tile overwrites that.
+                    float[] row = scratch.floats(0, cols + N);
+                    float[] rounded = scratch.floats(1, cols + N);
+                    Lanes.read(row, 0, xs, DType.F32, (long) r * cols, cols);
+                    for (int from = 0; from < cols; from += width) {
+                        round(rounded, row, from, Math.min(cols, from + width), scheme, given);
+                    }
+                    Lanes.write(outs, DType.F32, (long) r * cols, rounded, 0, cols);
+                });
+    }
+
+    /// The numbers that a layer keeps; 1 and 0 stand in for those that it does not.
+    private record Given(float scale, float zero) {
+        static Given of(InputRounding r) {
+            Tensor s = r.scale();
+            return new Given(
+                    s == null ? 1 : Floats.get(s.bytes(), s.dtype(), 0),
+                    r.zero() == null ? 0 : r.zero().bytes().get(ValueLayout.JAVA_BYTE, 0));
+        }
+    }
+
+    private static void round(
+            float[] out, float[] x, int from, int to, ActivationScheme scheme, Given given) {
+        Encoding.Grid<?> grid = scheme.grid();
+        switch (scheme.codes()) {
+            case Codes.Floats codes -> {
+                float scale = given.scale;
+                if (scheme.dynamic()) {
+                    float global = grid.scales() == ScaleKind.NESTED ? given.scale : 1;
+                    scale = grid.scale(largest(x, from, to), DType.F32, global) / global;
+                }
+                SmallFloats floats = SmallFloats.of(codes);
+                for (int i = from; i < to; i += N) {
+                    floats.nearest(FloatVector.fromArray(F, x, i).div(scale))
+                            .mul(scale)
+                            .intoArray(out, i);
+                }
+            }
+            case Codes.Ints codes when codes.symmetric() -> {
+                float scale = given.scale;
+                if (scheme.dynamic()) {
+                    scale = grid.scale(largest(x, from, to), DType.F32, 1);
+                }
+                integers(out, x, from, to, scale, 0, codes);
+            }
+            case Codes.Ints codes -> {
+                float scale = given.scale;
+                float zero = given.zero;
+                if (scheme.dynamic()) {
+                    float low = low(x, from, to);
+                    scale = (high(x, from, to) - low) / codes.maxCode();
+                    scale = scale == 0 ? 1 : scale;
+                    zero = codes.nearest(-codes.middleCode() - low / scale);
+                }
+                integers(out, x, from, to, scale, zero, codes);
+            }
+        }
+    }
+
+    private static void integers(
+            float[] out, float[] x, int from, int to, float scale, float zero, Codes.Ints codes) {
+        for (int i = from; i < to; i += N) {
+            FloatVector q = FloatVector.fromArray(F, x, i).div(scale).add(zero);
+            nearest(q, codes).sub(zero).mul(scale).intoArray(out, i);
+        }
+    }
+
+    /// The nearest integers that have a code, half to even; NaN stays.
+    private static FloatVector nearest(FloatVector x, Codes.Ints codes) {
+        FloatVector y = x.blend(-codes.middleCode(), below(x, -codes.middleCode()));
+        y = y.blend(codes.middleCode() - 1, above(y, codes.middleCode() - 1));
+        return y.add(INTEGERS).sub(INTEGERS);
+    }
+
+    private static VectorMask<Float> below(FloatVector x, float bound) {
+        return x.compare(VectorOperators.LT, bound);
+    }
+
+    private static VectorMask<Float> above(FloatVector x, float bound) {
+        return x.compare(VectorOperators.GT, bound);
+    }
+
+    /// The largest magnitude of `x[from, to)`, NaN where there is one.
+    static float largest(float[] x, int from, int to) {
+        int i = from;
+        FloatVector most = FloatVector.zero(F);
+        for (; i <= to - N; i += N) {
+            most = most.max(FloatVector.fromArray(F, x, i).abs());
+        }
+        float largest = most.reduceLanes(VectorOperators.MAX);
+        for (; i < to; i++) {
+            largest = Math.max(largest, Math.abs(x[i]));
+        }
+        return largest;
+    }
+
+    private static float low(float[] x, int from, int to) {
+        float low = 0;
+        for (int i = from; i < to; i++) {
+            low = Math.min(low, x[i]);
+        }
+        return low;
+    }
+
+    private static float high(float[] x, int from, int to) {
+        float high = 0;
+        for (int i = from; i < to; i++) {
+            high = Math.max(high, x[i]);
+        }
+        return high;
+    }
+}
