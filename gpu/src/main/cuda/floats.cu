@@ -35,10 +35,13 @@ struct FloatRows {
     if (row >= rows || col >= cols) return;
     if (bits == 4) {
       const u8* q = codes + ((i64)row * cols + col) / 2;  // a run begins at an even column
-      if (whole) r.low = *(const u32*)q;
+      u32 halves = 0;
+      if (whole) halves = *(const u32*)q;
       else
-        for (int j = 0; j < 4; j++)
-          if (col + 2 * j < cols) r.low |= (u32)q[j] << 8 * j;
+#pragma unroll 1
+        for (int j = 0; j < 4 && col + 2 * j < cols; j++) halves |= (u32)q[j] << 8 * j;
+      r.low = spread_halves(halves & 0xffff);
+      r.high = spread_halves(halves >> 16);
     } else {
       const u8* q = codes + (i64)row * cols + col;
       if (whole) {
@@ -61,8 +64,7 @@ struct FloatRows {
     for (int j = 0; j < 8; j++) {
       bool inside = row < rows && col + j < cols;
       float s = one ? r.scale : scale(min(row, rows - 1), min(col + j, cols - 1));
-      u32 code = bits == 4 ? r.low >> 4 * j : (j < 4 ? r.low : r.high) >> 8 * (j & 3);
-      v[j] = inside ? small_to_f32(code & 0xff, bits) * s : 0.f;
+      v[j] = inside ? small_to_f32((j < 4 ? r.low : r.high) >> 8 * (j & 3) & 0xff, bits) * s : 0.f;
       if (TYPE != F32) v[j] = rounded(v[j], TYPE);
     }
   }

@@ -6,13 +6,20 @@
 #pragma once
 #include "llmc.cuh"
 
-// Moves the exponent's bias to 127, of subnormal numbers too. The code of all ones is NaN in E4M3; in E2M1 it is 6.
+// Moves the exponent's bias to 127, of subnormal numbers too. The code of all ones is NaN in E4M3; in E2M1 it is 6. No
+// branches: where it is unrolled, `bits` costs nothing then.
 static __device__ __forceinline__ float small_to_f32(u32 code, int bits) {
-  u32 magnitude = bits == 8 ? code & 0x7f : code & 7;
-  float v = bits == 8 ? __uint_as_float(magnitude << 20) * 1.329227995784916e36f  // 2^(127 - 7)
-                      : __uint_as_float(magnitude << 22) * 8.507059173023462e37f;  // 2^(127 - 1)
+  u32 magnitude = code & ((1u << (bits - 1)) - 1);
+  float moved = bits == 8 ? 1.329227995784916e36f : 8.507059173023462e37f;  // 2^(127 - 7), 2^(127 - 1)
+  float v = __uint_as_float(magnitude << (bits == 8 ? 20 : 22)) * moved;
   if (magnitude == 0x7f) v = __uint_as_float(0x7fc00000u);
   return __uint_as_float(__float_as_uint(v) | (code << (32 - bits) & 0x80000000u));
+}
+
+// Four codes of four bits, a byte each.
+static __device__ __forceinline__ u32 spread_halves(u32 x) {
+  x = (x | x << 8) & 0x00ff00ffu;
+  return (x | x << 4) & 0x0f0f0f0fu;
 }
 
 // The nearest number that has a code, half to even; beyond the largest it is the largest, NaN stays.
@@ -49,7 +56,8 @@ struct Scales {
   int type;
   const float* global;  // of nested ones
 
-  __device__ __forceinline__ float at(i64 i) const {
+  // Not inlined: a product asks in many places, and seldom.
+  __device__ __attribute__((noinline)) float at(i64 i) const {
     if (type == POWER) return power_of_two(((const u8*)p)[i]);
     if (type == NESTED) return small_to_f32(((const u8*)p)[i], 8) / global[0];
     return load(p, i, type);
