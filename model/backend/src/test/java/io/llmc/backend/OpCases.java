@@ -92,13 +92,13 @@ public final class OpCases {
     private static WeightCase scaled(Tiles tiles, DType scales) {
         return new WeightCase(
                 "F8_E4M3, %s, %s".formatted(tiles.describe(), scales),
-                (a, out, in) -> a.scaled(new Encoding.Grid<>(Codes.Floats.E4M3, tiles), scales, out, in));
+                (a, out, in) ->
+                        a.scaled(new Encoding.Grid<>(Codes.Floats.E4M3, tiles), scales, out, in));
     }
 
     private static WeightCase scaled(Codes.Floats codes, Tiles tiles, ScaleKind kind) {
         var grid = new Encoding.Grid<>(codes, tiles, kind);
-        return new WeightCase(
-                grid.describe(), (a, out, in) -> a.scaled(grid, DType.F16, out, in));
+        return new WeightCase(grid.describe(), (a, out, in) -> a.scaled(grid, DType.F16, out, in));
     }
 
     private static List<Case> all() {

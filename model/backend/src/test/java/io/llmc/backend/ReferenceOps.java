@@ -724,9 +724,7 @@ public final class ReferenceOps implements Runner {
                 }
                 int less = reach == 6 ? 2 : 8;
                 boolean finite = most < Float.POSITIVE_INFINITY && exponent < 128;
-                yield finite
-                        ? (float) Math.scalb(1.0, Math.max(-127, exponent - less))
-                        : Float.NaN;
+                yield finite ? (float) Math.scalb(1.0, Math.max(-127, exponent - less)) : Float.NaN;
             }
             case NESTED -> {
                 float s = nearest(global * (most / reach), Codes.Floats.E4M3);
@@ -809,7 +807,10 @@ public final class ReferenceOps implements Runner {
         long tile =
                 o / w.grid().tiles().height(w.outFeatures()) * w.scales().cols()
                         + i / w.grid().tiles().width(w.inFeatures());
-        int octet = w.scales().dtype().isFloat() ? 0 : w.scales().bytes().get(ValueLayout.JAVA_BYTE, tile) & 0xff;
+        int octet =
+                w.scales().dtype().isFloat()
+                        ? 0
+                        : w.scales().bytes().get(ValueLayout.JAVA_BYTE, tile) & 0xff;
         float scale =
                 switch (w.grid().scales()) {
                     case FLOAT -> (float) get(w.scales(), tile);

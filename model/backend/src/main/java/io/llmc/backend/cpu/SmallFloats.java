@@ -82,22 +82,14 @@ record SmallFloats(int bits, int mantissa, int bias, float largest, int nan) {
         IntVector pattern = x.reinterpretAsInts();
         IntVector magnitude = pattern.and(0x7fffffff);
         IntVector normal =
-                magnitude
-                        .sub(127 - bias << 23)
-                        .lanewise(VectorOperators.LSHR, 23 - mantissa);
+                magnitude.sub(127 - bias << 23).lanewise(VectorOperators.LSHR, 23 - mantissa);
         // Exact: such a number is a whole number of steps.
         IntVector small =
-                (IntVector)
-                        x.abs()
-                                .mul(power(bias + mantissa - 1))
-                                .convert(VectorOperators.F2I, 0);
+                (IntVector) x.abs().mul(power(bias + mantissa - 1)).convert(VectorOperators.F2I, 0);
         IntVector code =
-                normal.blend(
-                        small,
-                        magnitude.compare(VectorOperators.LT, 128 - bias << 23));
+                normal.blend(small, magnitude.compare(VectorOperators.LT, 128 - bias << 23));
         code = code.blend(nan & 0x7f, magnitude.compare(VectorOperators.GT, 0x7f800000));
-        IntVector sign =
-                pattern.lanewise(VectorOperators.LSHR, 32 - bits).and(1 << bits - 1);
+        IntVector sign = pattern.lanewise(VectorOperators.LSHR, 32 - bits).and(1 << bits - 1);
         return code.or(sign);
     }
 
