@@ -16,7 +16,16 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
 /// The column loop of GPTQ and SparseGPT: sequential over columns, one lane a row.
+///
+/// A column waits for the one before it through two divisions, so a tile has more than one vector of rows: what they wait for
+/// is not each other.
 final class ObsKernels {
+    /// Columns whose errors stay in registers while they are taken from those behind them.
+    private static final int STRIP = 8;
+
+    /// Rows of a tile.
+    private static final int ROWS = 2 * N;
+
     private final Workers workers;
     private final Supplier<Gemm> gemm;
 
@@ -26,7 +35,7 @@ final class ObsKernels {
         this.gemm = gemm;
     }
 
-    /// What a tile of N rows works on, each `[n][N]`.
+    /// What a tile works on, each `[n][ROWS]`.
     ///
     /// @param x weights, then values
     /// @param e errors
@@ -50,35 +59,35 @@ final class ObsKernels {
             MemorySegment.copy(op.grid().groupOf().bytes(), I32, 4L * from, groupOf, 0, n);
         }
         workers.forEach(
-                Math.ceilDiv(outs, N),
+                Math.ceilDiv(outs, ROWS),
                 (index, scratch) -> {
-                    int first = index * N;
+                    int first = index * ROWS;
                     Tile tile =
                             new Tile(
-                                    scratch.floats(1, n * N),
-                                    scratch.floats(2, n * N),
-                                    scratch.floats(3, n * N),
-                                    scratch.floats(6, n * N),
+                                    scratch.floats(1, Lanes.padded(n) * ROWS),
+                                    scratch.floats(2, Lanes.padded(n) * ROWS),
+                                    scratch.floats(3, Lanes.padded(n) * ROWS),
+                                    scratch.floats(6, Lanes.padded(n) * ROWS),
                                     first,
-                                    Math.min(N, outs - first),
+                                    Math.min(ROWS, outs - first),
                                     n);
-                    Operand.of(op.w()).pack(tile.x, 0, N, first, tile.count, from, n, scratch);
+                    Operand.of(op.w()).pack(tile.x, 0, ROWS, first, tile.count, from, n, scratch);
                     readMask(op, tile);
                     columns(op, tile, u, groupOf, scratch);
-                    float[] row = scratch.floats(0, n);
-                    write(tile.x, tile, row, op.w().bytes(), in, from);
-                    write(tile.e, tile, row, op.errors().bytes(), n, 0);
+                    write(tile.x, tile, scratch, op.w().bytes(), in, from);
+                    write(tile.e, tile, scratch, op.errors().bytes(), n, 0);
                     if (op.grid() != null) {
-                        writeOctets(tile.q, tile, op.grid().codes().bytes(), in, from);
+                        writeOctets(tile.q, tile, scratch, op.grid().codes().bytes(), in, from);
                     }
                     if (op.pruning() != null && op.pruning().chosen() != null) {
-                        writeOctets(tile.pruned, tile, op.pruning().mask().bytes(), in, from);
+                        MemorySegment mask = op.pruning().mask().bytes();
+                        writeOctets(tile.pruned, tile, scratch, mask, in, from);
                     }
                 });
     }
 
     private static void readMask(CompressionOp.AccumulateObsBlock op, Tile tile) {
-        Arrays.fill(tile.pruned, 0, tile.n * N, 0);
+        Arrays.fill(tile.pruned, 0, tile.n * ROWS, 0);
         if (op.pruning() == null || op.pruning().chosen() != null) {
             return;
         }
@@ -86,29 +95,42 @@ final class ObsKernels {
         for (int i = 0; i < tile.count; i++) {
             long at = (long) (tile.first + i) * op.w().cols() + op.from();
             for (int j = 0; j < tile.n; j++) {
-                tile.pruned[j * N + i] = mask.get(ValueLayout.JAVA_BYTE, at + j);
+                tile.pruned[j * ROWS + i] = mask.get(ValueLayout.JAVA_BYTE, at + j);
             }
         }
     }
 
+    /// Rows of what a tile holds as columns.
+    ///
+    /// @return `[ROWS][padded(n)]`
+    private static float[] rows(float[] values, Tile tile, Scratch scratch) {
+        int width = Lanes.padded(tile.n);
+        float[] rows = scratch.floats(0, ROWS * width);
+        Panels.transpose(rows, 0, width, values, ROWS, tile.n, ROWS);
+        return rows;
+    }
+
     private static void write(
-            float[] values, Tile tile, float[] row, MemorySegment to, long stride, int from) {
+            float[] values, Tile tile, Scratch scratch, MemorySegment to, long stride, int from) {
+        float[] rows = rows(values, tile, scratch);
         for (int i = 0; i < tile.count; i++) {
-            for (int j = 0; j < tile.n; j++) {
-                row[j] = values[j * N + i];
-            }
             long r = (long) tile.first + i;
-            MemorySegment.copy(row, 0, to, F32, 4 * (r * stride + from), tile.n);
+            int at = i * Lanes.padded(tile.n);
+            MemorySegment.copy(rows, at, to, F32, 4 * (r * stride + from), tile.n);
         }
     }
 
     private static void writeOctets(
-            float[] values, Tile tile, MemorySegment to, long stride, int from) {
+            float[] values, Tile tile, Scratch scratch, MemorySegment to, long stride, int from) {
+        float[] rows = rows(values, tile, scratch);
+        byte[] row = scratch.octets(tile.n);
         for (int i = 0; i < tile.count; i++) {
-            long at = (tile.first + i) * stride + from;
+            int at = i * Lanes.padded(tile.n);
             for (int j = 0; j < tile.n; j++) {
-                to.set(ValueLayout.JAVA_BYTE, at + j, (byte) values[j * N + i]);
+                row[j] = (byte) rows[at + j];
             }
+            long r = (long) tile.first + i;
+            MemorySegment.copy(row, 0, to, ValueLayout.JAVA_BYTE, r * stride + from, tile.n);
         }
     }
 
@@ -120,42 +142,106 @@ final class ObsKernels {
             Scratch scratch) {
         int n = t.n;
         CompressionOp.MaskRule.NOfM chosen = op.pruning() == null ? null : op.pruning().chosen();
-        float[] s = scratch.floats(4, N);
-        float[] z = scratch.floats(5, N);
-        Arrays.fill(s, 0, N, 1);
-        Arrays.fill(z, 0, N, 0);
+        float[] s = scratch.floats(4, ROWS);
+        float[] z = scratch.floats(5, ROWS);
+        Arrays.fill(s, 0, ROWS, 1);
+        Arrays.fill(z, 0, ROWS, 0);
+        // A group of which some are chosen must have met all errors before it.
+        int strip = chosen == null || STRIP % chosen.m() == 0 ? STRIP : 1;
         int current = -1;
-        for (int j = 0; j < n; j++) {
-            if (op.grid() != null && groupOf[j] != current) {
-                current = groupOf[j];
-                readGrid(op.grid(), t, current, s, z);
+        for (int from = 0; from < n; from += strip) {
+            int to = Math.min(n, from + strip);
+            for (int j = from; j < to; j++) {
+                if (op.grid() != null && groupOf[j] != current) {
+                    current = groupOf[j];
+                    readGrid(op.grid(), t, current, s, z);
+                }
+                if (chosen != null && j % chosen.m() == 0) {
+                    choose(chosen, t, j, u);
+                }
+                for (int i = 0; i < ROWS; i += N) {
+                    FloatVector error = column(op.grid(), t, s, z, i, j, u[j * n + j]);
+                    for (int k = j + 1; k < to; k++) {
+                        take(t.x, k * ROWS + i, error, u[j * n + k]);
+                    }
+                }
             }
-            if (chosen != null && j % chosen.m() == 0) {
-                choose(chosen, t, j, u);
+            for (int i = 0; i < ROWS && to < n; i += N) {
+                behind(t, u, from, to, i);
             }
-            FloatVector w = FloatVector.fromArray(F, t.x, j * N);
-            FloatVector value = w;
-            var pruned = FloatVector.fromArray(F, t.pruned, j * N).compare(VectorOperators.NE, 0f);
-            if (op.grid() != null) {
-                FloatVector scale = FloatVector.fromArray(F, s, 0);
-                FloatVector zero = FloatVector.fromArray(F, z, 0);
-                FloatVector code =
-                        QuantKernels.code(w, scale, zero, op.grid().spec().codes().maxCode())
-                                .blend(zero, pruned);
-                code.intoArray(t.q, j * N);
-                value = QuantKernels.value(code, scale, zero, op.grid().scales().dtype());
+        }
+    }
+
+    /// Rows `[i, i + N)` of column j become their values.
+    ///
+    /// @param diagonal `u[j,j]`
+    /// @return their errors
+    private static FloatVector column(
+            CompressionOp.AccumulateObsBlock.Grid grid,
+            Tile t,
+            float[] s,
+            float[] z,
+            int i,
+            int j,
+            float diagonal) {
+        int at = j * ROWS + i;
+        FloatVector w = FloatVector.fromArray(F, t.x, at);
+        FloatVector value = w;
+        var pruned = FloatVector.fromArray(F, t.pruned, at).compare(VectorOperators.NE, 0f);
+        if (grid != null) {
+            FloatVector scale = FloatVector.fromArray(F, s, i);
+            FloatVector zero = FloatVector.fromArray(F, z, i);
+            FloatVector code =
+                    QuantKernels.code(w, scale, zero, grid.spec().codes().maxCode())
+                            .blend(zero, pruned);
+            code.intoArray(t.q, at);
+            value = QuantKernels.value(code, scale, zero, grid.scales().dtype());
+        }
+        value = value.blend(0f, pruned);
+        FloatVector error = w.sub(value).div(diagonal);
+        value.intoArray(t.x, at);
+        error.intoArray(t.e, at);
+        return error;
+    }
+
+    /// `x[at] -= error * u`
+    private static void take(float[] x, int at, FloatVector error, float u) {
+        error.neg()
+                .fma(FloatVector.broadcast(F, u), FloatVector.fromArray(F, x, at))
+                .intoArray(x, at);
+    }
+
+    /// Takes the errors of the columns `[from, to)` from the columns of the block behind them, for rows `[i, i + N)`. Each
+    /// weight meets them in their order, as if they came one by one.
+    private static void behind(Tile t, float[] u, int from, int to, int i) {
+        int n = t.n;
+        if (to - from != STRIP) {
+            FloatVector error = FloatVector.fromArray(F, t.e, from * ROWS + i);
+            for (int k = to; k < n; k++) {
+                take(t.x, k * ROWS + i, error, u[from * n + k]);
             }
-            value = value.blend(0f, pruned);
-            FloatVector error = w.sub(value).div(u[j * n + j]);
-            value.intoArray(t.x, j * N);
-            error.intoArray(t.e, j * N);
-            FloatVector minus = error.neg();
-            for (int k = j + 1; k < n; k++) {
-                minus.fma(
-                                FloatVector.broadcast(F, u[j * n + k]),
-                                FloatVector.fromArray(F, t.x, k * N))
-                        .intoArray(t.x, k * N);
-            }
+            return;
+        }
+        FloatVector e0 = FloatVector.fromArray(F, t.e, from * ROWS + i).neg();
+        FloatVector e1 = FloatVector.fromArray(F, t.e, (from + 1) * ROWS + i).neg();
+        FloatVector e2 = FloatVector.fromArray(F, t.e, (from + 2) * ROWS + i).neg();
+        FloatVector e3 = FloatVector.fromArray(F, t.e, (from + 3) * ROWS + i).neg();
+        FloatVector e4 = FloatVector.fromArray(F, t.e, (from + 4) * ROWS + i).neg();
+        FloatVector e5 = FloatVector.fromArray(F, t.e, (from + 5) * ROWS + i).neg();
+        FloatVector e6 = FloatVector.fromArray(F, t.e, (from + 6) * ROWS + i).neg();
+        FloatVector e7 = FloatVector.fromArray(F, t.e, (from + 7) * ROWS + i).neg();
+        for (int k = to; k < n; k++) {
+            int at = from * n + k;
+            FloatVector x = FloatVector.fromArray(F, t.x, k * ROWS + i);
+            x = e0.fma(FloatVector.broadcast(F, u[at]), x);
+            x = e1.fma(FloatVector.broadcast(F, u[at + n]), x);
+            x = e2.fma(FloatVector.broadcast(F, u[at + 2 * n]), x);
+            x = e3.fma(FloatVector.broadcast(F, u[at + 3 * n]), x);
+            x = e4.fma(FloatVector.broadcast(F, u[at + 4 * n]), x);
+            x = e5.fma(FloatVector.broadcast(F, u[at + 5 * n]), x);
+            x = e6.fma(FloatVector.broadcast(F, u[at + 6 * n]), x);
+            x = e7.fma(FloatVector.broadcast(F, u[at + 7 * n]), x);
+            x.intoArray(t.x, k * ROWS + i);
         }
     }
 
@@ -178,15 +264,15 @@ final class ObsKernels {
                 int least = -1;
                 float cost = 0;
                 for (int k = j; k < j + rule.m(); k++) {
-                    float w = t.x[k * N + i];
+                    float w = t.x[k * ROWS + i];
                     float d = u[k * t.n + k];
                     float c = w * w / (d * d);
-                    if (t.pruned[k * N + i] == 0 && (least < 0 || c < cost)) {
+                    if (t.pruned[k * ROWS + i] == 0 && (least < 0 || c < cost)) {
                         least = k;
                         cost = c;
                     }
                 }
-                t.pruned[least * N + i] = 1;
+                t.pruned[least * ROWS + i] = 1;
             }
         }
     }
