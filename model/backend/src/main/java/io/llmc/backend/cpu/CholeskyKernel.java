@@ -6,6 +6,7 @@ import static io.llmc.backend.cpu.Lanes.I32;
 import static io.llmc.backend.cpu.Product.Part.ALL;
 import static io.llmc.backend.cpu.Product.Part.LOWER;
 
+import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -26,6 +27,7 @@ final class CholeskyKernel {
     private static final int LEAF = 48;
 
     private final Workers workers;
+    private final Gemm inPlace;
     private final Gemm gemm;
     private final MemorySegment u;
     private final long stride;
@@ -36,28 +38,40 @@ final class CholeskyKernel {
     private final double[] block = new double[LEAF * LEAF];
 
     private CholeskyKernel(
-            Workers workers, Gemm gemm, MemorySegment u, long stride, MemorySegment leaves) {
+            Workers workers,
+            Gemm inPlace,
+            Gemm gemm,
+            MemorySegment u,
+            long stride,
+            MemorySegment leaves) {
         this.workers = workers;
+        this.inPlace = inPlace;
         this.gemm = gemm;
         this.u = u;
         this.stride = stride;
         this.leaves = leaves;
     }
 
-    /// @param gemm the portable products: some are in place
+    /// @param inPlace of products with a leaf's inverse
+    /// @param gemm of all others, whose operands lie elsewhere than their results
     static void run(
-            Workers workers, PortableGemm gemm, Tensor u, Tensor status, Tensor h, float damp) {
+            Workers workers,
+            PortableGemm inPlace,
+            Gemm gemm,
+            StatisticOp.CholeskyInverse op) {
+        Tensor u = op.u();
+        Tensor h = op.h();
         int n = Math.toIntExact(h.rows());
         try (Arena arena = Arena.ofShared()) {
             MemorySegment leaves = arena.allocate(4L * Math.ceilDiv(n, LEAF) * LEAF * LEAF, 64);
-            var kernel = new CholeskyKernel(workers, gemm, u.bytes(), n, leaves);
-            kernel.reverse(h.bytes(), n, damp);
+            var kernel = new CholeskyKernel(workers, inPlace, gemm, u.bytes(), n, leaves);
+            kernel.reverse(h.bytes(), n, op.damp());
             int pivot = kernel.factor(0, n);
             if (pivot < 0) {
                 kernel.invert(0, n);
                 kernel.reverse(n);
             }
-            status.bytes().set(I32, 0, pivot < 0 ? 0 : n - pivot);
+            op.status().bytes().set(I32, 0, pivot < 0 ? 0 : n - pivot);
         }
     }
 
@@ -127,7 +141,7 @@ final class CholeskyKernel {
     /// `X = X L^-T`, X the rows `[r, r + m)` below the factor L at i.
     private void divideTransposed(int r, int m, int i, int n) {
         if (n <= LEAF) {
-            product(at(r, i), m, n, n, rows(r, i), leafRows(i), 1, false, ALL);
+            replace(at(r, i), m, n, n, rows(r, i), leafRows(i), 1);
             return;
         }
         int h = half(n);
@@ -155,7 +169,7 @@ final class CholeskyKernel {
     /// `X = L^-1 X`, L the factor at i of n rows, X the columns `[c, c + m)` of these.
     private void divideLeft(int i, int n, int c, int m) {
         if (n <= LEAF) {
-            product(at(i, c), n, m, n, leafRows(i), columns(i, c), 1, false, ALL);
+            replace(at(i, c), n, m, n, leafRows(i), columns(i, c), 1);
             return;
         }
         int h = half(n);
@@ -167,7 +181,7 @@ final class CholeskyKernel {
     /// `X = -X L^-1`, X the rows `[r, r + m)` below the factor L at i.
     private void divideNegated(int r, int m, int i, int n) {
         if (n <= LEAF) {
-            product(at(r, i), m, n, n, rows(r, i), leafColumns(i), -1, false, ALL);
+            replace(at(r, i), m, n, n, rows(r, i), leafColumns(i), -1);
             return;
         }
         int h = half(n);
@@ -241,19 +255,11 @@ final class CholeskyKernel {
     /// `u[at] += alpha a b`
     private void multiply(
             long at, int m, int n, int k, Operand a, Operand b, float alpha, Product.Part part) {
-        product(at, m, n, k, a, b, alpha, true, part);
+        gemm.multiply(new Product(u, at, stride, m, n, k, a, b, alpha, true, part));
     }
 
-    private void product(
-            long at,
-            int m,
-            int n,
-            int k,
-            Operand a,
-            Operand b,
-            float alpha,
-            boolean accumulate,
-            Product.Part part) {
-        gemm.multiply(new Product(u, at, stride, m, n, k, a, b, alpha, accumulate, part));
+    /// `u[at] = alpha a b`, where one of them lies at the same place.
+    private void replace(long at, int m, int n, int k, Operand a, Operand b, float alpha) {
+        inPlace.multiply(new Product(u, at, stride, m, n, k, a, b, alpha, false, ALL));
     }
 }

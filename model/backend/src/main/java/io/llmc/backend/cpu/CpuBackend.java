@@ -66,7 +66,7 @@ public final class CpuBackend implements Backend {
         rows = new RowKernels(workers);
         attention = new AttentionKernels(workers);
         losses = new LossKernels(workers);
-        linalg = new LinalgKernels(workers, portable, this::dense);
+        linalg = new LinalgKernels(workers, this::gram, this::dense);
         quant = new QuantKernels(workers);
         roundings = new RoundingKernels(workers);
         obs = new ObsKernels(workers, this::dense);
@@ -127,6 +127,12 @@ public final class CpuBackend implements Backend {
                     };
         }
         return dense;
+    }
+
+    /// The products of Gram matrices: ours is faster than a library's where vectors have 256 bits,
+    /// and slower where they have 512.
+    private Gemm gram() {
+        return Lanes.N < 16 ? portable : dense();
     }
 
     private Gemm oneDnnOrPortable() {
@@ -269,8 +275,8 @@ public final class CpuBackend implements Backend {
             case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) ->
                     norms.columnNorms(sum, x, power);
             case StatisticOp.RowSquares(var out, var x) -> norms.rowSquares(out, x);
-            case StatisticOp.CholeskyInverse(var u, var status, var h, float damp) ->
-                    CholeskyKernel.run(workers, portable, u, status, h, damp);
+            case StatisticOp.CholeskyInverse inverse ->
+                    CholeskyKernel.run(workers, portable, dense(), inverse);
             case StatisticOp.QuadraticForm(var out, var e, var h) ->
                     linalg.quadraticForm(out, e, h);
             case CompressionOp.ChooseGrid(

@@ -19,14 +19,14 @@ final class LinalgKernels {
     private static final int ROWS = 256;
 
     private final Workers workers;
-    private final Gemm gemm;
+    private final Supplier<Gemm> grams;
     private final Supplier<Gemm> forms;
 
-    /// @param gemm of Gram matrices
-    /// @param forms of quadratic forms; asked for at the first of them
-    LinalgKernels(Workers workers, Gemm gemm, Supplier<Gemm> forms) {
+    /// @param grams the products of Gram matrices; asked for at the first of them
+    /// @param forms those of quadratic forms
+    LinalgKernels(Workers workers, Supplier<Gemm> grams, Supplier<Gemm> forms) {
         this.workers = workers;
-        this.gemm = gemm;
+        this.grams = grams;
         this.forms = forms;
     }
 
@@ -37,7 +37,7 @@ final class LinalgKernels {
         int n = Math.toIntExact(x.cols());
         MemorySegment hs = h.bytes();
         Operand columns = Operand.transposed(x);
-        gemm.multiply(
+        grams.get().multiply(
                 new Product(
                         hs,
                         0,

@@ -70,6 +70,9 @@ final class OneDnnGemm implements Gemm {
     private void tile(Product p, int i0, int j0, Block b, Scratch scratch) {
         int rows = Math.min(ROWS, p.m() - i0);
         int columns = Math.min(COLUMNS, p.n() - j0);
+        if (p.part() == Product.Part.LOWER) {
+            columns = Math.min(columns, i0 + ROWS - j0); // no more than reaches the diagonal
+        }
         Block a = block(p.a(), i0, rows, ROWS, p.k(), 0, scratch);
         MemorySegment c = p.c().asSlice(4 * (p.from() + i0 * p.stride() + j0));
         boolean whole = rows == ROWS;
