@@ -59,7 +59,7 @@ final class GptqMath {
     static long scratchBytes(long out, long in, int blockSize) {
         return 4 * out * in * 5
                 + 4 * out * in
-                + 4 * out * blockSize
+                + ObsSolver.scratchBytes(out, in, blockSize)
                 + 40 * in
                 + 32 * out
                 + (1 << 16);
@@ -90,17 +90,21 @@ final class GptqMath {
                 rtn = rtnError(inner, dense, h, search, grid);
             }
             Tensor codes = scratch.allocate(DType.U8, out, in);
-            double sparsity;
+            Solved solved;
             try (Desk inner = scratch.scratch()) {
-                sparsity = solve(inner, codes, dense, grid, groupOf, search);
+                solved = solve(inner, codes, dense, grid, groupOf, search);
             }
             d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
             double error;
             try (Desk inner = scratch.scratch()) {
-                error = distance(inner, packed, dense, h);
+                double squares = d.backend().squares(difference(inner, packed, dense));
+                error = factor.undamped(solved.cost(), squares);
             }
             return new Result(
-                    packed, RelativeError.of(error, norm), RelativeError.of(rtn, norm), sparsity);
+                    packed,
+                    RelativeError.of(error, norm),
+                    RelativeError.of(rtn, norm),
+                    solved.sparsity());
         }
     }
 
@@ -150,11 +154,13 @@ final class GptqMath {
         }
     }
 
+    /// @param sparsity share of weights that are zero by a mask
+    /// @param cost squared output error under the damped Hessian
+    private record Solved(double sparsity, double cost) {}
+
     /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the
     /// grid where it depends on what has been rounded.
-    ///
-    /// @return share of weights that are zero by a mask
-    private static double solve(
+    private static Solved solve(
             Desk d, Tensor codes, Tensor dense, Grid grid, int[] groupOf, Search search) {
         Settings s = search.s();
         Factor factor = search.factor();
@@ -197,13 +203,13 @@ final class GptqMath {
             d.run(new CompressionOp.ChooseMask(mask.zeroed(), work, null, zeros, 0, in));
         }
         var rounding = new ObsSolver.Rounding(codesOn, ranges);
-        new ObsSolver(factor, s.blockSize(), rounding, mask).solve(d, work);
+        double cost = new ObsSolver(factor, s.blockSize(), rounding, mask).solve(d, work);
         if (permuted) {
             d.run(
                     new StatisticOp.GatherColumns(
                             codes, rounded, d.ints(inverse(identity(in), factor.order()))));
         }
-        return mask == null ? 0 : mask.share(d);
+        return new Solved(mask == null ? 0 : mask.share(d), cost);
     }
 
     /// The group of each column of the solver.
@@ -243,15 +249,14 @@ final class GptqMath {
                             codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
             d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
         }
-        return distance(d, packed, dense, h);
+        return RelativeError.squared(d, difference(d, packed, dense), h);
     }
 
-    /// `sum_o (q - w)[o,:] h (q - w)[o,:]^T`
-    private static double distance(Desk d, Weight q, Tensor dense, Tensor h) {
-        Tensor values = d.f32(dense.rows(), dense.cols());
+    /// `q - w`, F32 `[out, in]`
+    private static Tensor difference(Desk d, Weight q, Tensor dense) {
         Tensor difference = d.f32(dense.rows(), dense.cols());
-        d.run(new CompressionOp.Dequantize(values, q));
-        d.run(new ForwardOp.Add(difference, values, dense, -1));
-        return RelativeError.squared(d, difference, h);
+        d.run(new CompressionOp.Dequantize(difference, q));
+        d.run(new ForwardOp.Add(difference, difference, dense, -1));
+        return difference;
     }
 }

@@ -22,6 +22,19 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
         return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
     }
 
+    /// What an error costs under the Hessian, of what it costs under the damped one: a quadratic form
+    /// for nothing, where [ObsSolver#solve] gave the latter.
+    ///
+    /// @param squares sum of the squared differences
+    public double undamped(double cost, double squares) {
+        return Math.max(0, cost - damping * mean(diagonal) * squares);
+    }
+
+    private static double mean(float[] diagonal) {
+        return IntStream.range(0, diagonal.length).mapToDouble(i -> diagonal[i]).sum()
+                / diagonal.length;
+    }
+
     /// `1 / u[j,j]`, F32 `[in]` in the order of the solver: the square of a weight times it is what
     /// the weight's removal costs.
     public Tensor costs(Desk d) {
@@ -50,7 +63,7 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
         Tensor diagonalTensor = d.allocate(DType.F32, in);
         d.run(new StatisticOp.Diagonal(diagonalTensor, h));
         float[] diagonal = d.backend().floats(diagonalTensor);
-        double mean = IntStream.range(0, in).mapToDouble(i -> diagonal[i]).sum() / in;
+        double mean = mean(diagonal);
         if (!(mean > 0) || Double.isInfinite(mean)) {
             return null;
         }

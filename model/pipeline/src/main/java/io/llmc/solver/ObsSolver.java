@@ -5,6 +5,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.CompressionOp.AccumulateObsBlock;
 import io.llmc.backend.CompressionOp.MaskRule;
 import io.llmc.backend.Desk;
+import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 
@@ -61,10 +62,18 @@ public record ObsSolver(Factor factor, int blockSize, Rounding rounding, Mask ma
         }
     }
 
+    /// Bytes that [#solve] works in.
+    public static long scratchBytes(long out, long in, int blockSize) {
+        return 4 * out * blockSize + 8 * out * Math.ceilDiv(in, blockSize) + 1024;
+    }
+
     /// @param w F32 `[out, in]` in the order of the factor; becomes what the weights are, those
     ///   that are rounded in their codes
-    public void solve(Desk d, Tensor w) {
+    /// @return what that costs under the damped Hessian, `sum_o d[o,:] (h + damp I) d[o,:]^T` of the
+    ///   differences d: no more than the errors' squares, since they are `d u^-1`
+    public double solve(Desk d, Tensor w) {
         int in = (int) w.cols();
+        Tensor squares = d.allocate(DType.F64, Math.ceilDiv(in, blockSize), w.rows());
         for (int from = 0; from < in; from += blockSize) {
             int to = Math.min(in, from + blockSize);
             if (rounding != null) {
@@ -84,10 +93,13 @@ public record ObsSolver(Factor factor, int blockSize, Rounding rounding, Mask ma
                                 mask == null ? null : mask.pruning(),
                                 from,
                                 to));
+                Tensor own = squares.rows(from / blockSize, from / blockSize + 1);
+                d.run(new StatisticOp.RowSquares(own.reshape(w.rows()), errors));
                 if (to < in) {
                     d.run(new CompressionOp.AccumulateObsSpread(w, errors, factor.u(), from, to));
                 }
             }
         }
+        return d.backend().sum(squares);
     }
 }

@@ -30,7 +30,11 @@ public final class SparseGptMath {
 
     /// Bytes that [#prune] works in, beside what it gives.
     static long scratchBytes(long out, long in, int blockSize) {
-        return out * in * 13 + 4 * out * blockSize + 16 * in + 16 * out + (1 << 16);
+        return out * in * 13
+                + ObsSolver.scratchBytes(out, in, blockSize)
+                + 16 * in
+                + 16 * out
+                + (1 << 16);
     }
 
     /// @param d receives the values
@@ -49,11 +53,11 @@ public final class SparseGptMath {
             d.run(new CompressionOp.Dequantize(dense, w));
             d.run(new ForwardOp.Scale(work, dense, 1));
             ObsSolver.Mask mask = ObsSolver.Mask.of(scratch, factor, out, pattern);
-            new ObsSolver(factor, s.blockSize(), null, mask).solve(scratch, work);
+            double cost = new ObsSolver(factor, s.blockSize(), null, mask).solve(scratch, work);
             Tensor difference = scratch.f32(out, in);
             double norm = RelativeError.squared(scratch, dense, h);
             d.run(new ForwardOp.Add(difference, work, dense, -1));
-            double error = RelativeError.squared(scratch, difference, h);
+            double error = factor.undamped(cost, d.backend().squares(difference));
             Tensor masked = scratch.f32(out, in);
             d.run(new CompressionOp.ApplyMask(masked, dense, mask.zeroed()));
             d.run(new ForwardOp.Add(difference, masked, dense, -1));
