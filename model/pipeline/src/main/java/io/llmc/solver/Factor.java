@@ -22,8 +22,8 @@ public record Factor(float[] diagonal, int[] order, Tensor u, double damping, in
         return IntStream.range(0, diagonal.length).filter(i -> diagonal[i] == 0).count();
     }
 
-    /// What an error costs under the Hessian, of what it costs under the damped one: a quadratic form
-    /// for nothing, where [ObsSolver#solve] gave the latter.
+    /// What an error costs under the Hessian, of what it costs under the damped one: a quadratic
+    /// form for nothing, where [ObsSolver#solve] gave the latter.
     ///
     /// @param squares sum of the squared differences
     public double undamped(double cost, double squares) {

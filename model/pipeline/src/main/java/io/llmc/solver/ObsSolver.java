@@ -69,8 +69,8 @@ public record ObsSolver(Factor factor, int blockSize, Rounding rounding, Mask ma
 
     /// @param w F32 `[out, in]` in the order of the factor; becomes what the weights are, those
     ///   that are rounded in their codes
-    /// @return what that costs under the damped Hessian, `sum_o d[o,:] (h + damp I) d[o,:]^T` of the
-    ///   differences d: no more than the errors' squares, since they are `d u^-1`
+    /// @return what that costs under the damped Hessian, `sum_o d[o,:] (h + damp I) d[o,:]^T` of
+    ///   the differences d: no more than the errors' squares, since they are `d u^-1`
     public double solve(Desk d, Tensor w) {
         int in = (int) w.cols();
         Tensor squares = d.allocate(DType.F64, Math.ceilDiv(in, blockSize), w.rows());

@@ -55,10 +55,7 @@ final class CholeskyKernel {
     /// @param inPlace of products with a leaf's inverse
     /// @param gemm of all others, whose operands lie elsewhere than their results
     static void run(
-            Workers workers,
-            PortableGemm inPlace,
-            Gemm gemm,
-            StatisticOp.CholeskyInverse op) {
+            Workers workers, PortableGemm inPlace, Gemm gemm, StatisticOp.CholeskyInverse op) {
         Tensor u = op.u();
         Tensor h = op.h();
         int n = Math.toIntExact(h.rows());

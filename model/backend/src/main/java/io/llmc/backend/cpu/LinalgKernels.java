@@ -37,19 +37,20 @@ final class LinalgKernels {
         int n = Math.toIntExact(x.cols());
         MemorySegment hs = h.bytes();
         Operand columns = Operand.transposed(x);
-        grams.get().multiply(
-                new Product(
-                        hs,
-                        0,
-                        n,
-                        n,
-                        n,
-                        Math.toIntExact(x.rows()),
-                        columns,
-                        columns,
-                        scale,
-                        true,
-                        Product.Part.LOWER));
+        grams.get()
+                .multiply(
+                        new Product(
+                                hs,
+                                0,
+                                n,
+                                n,
+                                n,
+                                Math.toIntExact(x.rows()),
+                                columns,
+                                columns,
+                                scale,
+                                true,
+                                Product.Part.LOWER));
         workers.forEach(
                 Math.ceilDiv(n, BLOCK),
                 (tile, scratch) -> {

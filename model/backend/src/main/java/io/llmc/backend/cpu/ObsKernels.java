@@ -17,8 +17,8 @@ import jdk.incubator.vector.VectorOperators;
 
 /// The column loop of GPTQ and SparseGPT: sequential over columns, one lane a row.
 ///
-/// A column waits for the one before it through two divisions, so a tile has more than one vector of rows: what they wait for
-/// is not each other.
+/// A column waits for the one before it through two divisions, so a tile has more than one vector
+/// of rows: what they wait for is not each other.
 final class ObsKernels {
     /// Columns whose errors stay in registers while they are taken from those behind them.
     private static final int STRIP = 8;
@@ -211,8 +211,8 @@ final class ObsKernels {
                 .intoArray(x, at);
     }
 
-    /// Takes the errors of the columns `[from, to)` from the columns of the block behind them, for rows `[i, i + N)`. Each
-    /// weight meets them in their order, as if they came one by one.
+    /// Takes the errors of the columns `[from, to)` from the columns of the block behind them, for
+    /// rows `[i, i + N)`. Each weight meets them in their order, as if they came one by one.
     private static void behind(Tile t, float[] u, int from, int to, int i) {
         int n = t.n;
         if (to - from != STRIP) {
