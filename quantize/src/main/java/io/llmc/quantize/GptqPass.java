@@ -202,6 +202,16 @@ public record GptqPass(
     }
 
     @Override
+    public long expertTokens() {
+        return minExpertTokens;
+    }
+
+    @Override
+    public boolean refusesRareExperts() {
+        return rareExperts == RareExperts.FAIL;
+    }
+
+    @Override
     public Optional<Scheme> scheme(LinearSpec linear) {
         return Optional.of(Scheme.of(spec));
     }

@@ -4,6 +4,7 @@ package io.llmc.quantize;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
@@ -18,6 +19,7 @@ import io.llmc.pipeline.sweep.SweepResult;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -102,6 +104,46 @@ class ArchitecturesTest {
     }
 
     @Test
+    void expertsThatSeeTooFewTokensGetMoreOfTheText() throws IOException {
+        Path model = withTokenizer(TestFiles.testdata().resolve("tiny-mixtral"));
+        SweepResult few = run(model, "dense", Map.of("minExpertTokens", 16), 8);
+        assertThat(windows(few)).isEqualTo(8);
+        assertThat(notes).anyMatch(n -> n.matches("model.layers.0.* 4 experts see .* tokens"));
+        long fewest = tokens(few);
+        notes.clear();
+        SweepResult more = run(model, "dense", Map.of("minExpertTokens", (int) fewest + 9), 8);
+        assertThat(windows(more)).isBetween(9, 16);
+        assertThat(tokens(more)).isGreaterThan(fewest);
+        assertThat(notes).anyMatch(n -> n.contains("windows more than asked for give"));
+        SweepResult again = run(model, "dense", Map.of("minExpertTokens", (int) fewest + 9), 8);
+        assertThat(again.output().resolve("model.safetensors"))
+                .hasSameBinaryContentAs(more.output().resolve("model.safetensors"));
+        assertThatThrownBy(() ->
+                        run(
+                                model,
+                                "dense",
+                                Map.of("minExpertTokens", 9000, "rareExperts", "fail"),
+                                8))
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("of 9,000 tokens in 72 windows of the calibration text");
+    }
+
+    private static long tokens(SweepResult result) {
+        return result.reports().stream()
+                .filter(r -> r.module().contains("experts"))
+                .mapToLong(r -> (Long) r.values().get("tokens"))
+                .min()
+                .orElseThrow();
+    }
+
+    private static int windows(SweepResult result) throws IOException {
+        return new ObjectMapper()
+                .readTree(result.output().resolve("llmc.json").toFile())
+                .at("/calibration/windows")
+                .asInt();
+    }
+
+    @Test
     void idsOfAnotherModelsTokenizerAreRefused() throws IOException {
         Path model = withTokenizer(TestFiles.testdata().resolve("tiny-llama"));
         Files.writeString(model.resolve("tokenizer.json"), tokenizer(VOCABULARY + 100));
@@ -112,6 +154,23 @@ class ArchitecturesTest {
     }
 
     private int runs;
+    private final List<String> notes = new ArrayList<>();
+
+    private record Notes(List<String> lines) implements Progress {
+        @Override
+        public void begin(String task, long total) {}
+
+        @Override
+        public void advance(long by, String detail) {}
+
+        @Override
+        public void end() {}
+
+        @Override
+        public void note(String line) {
+            lines.add(line);
+        }
+    }
 
     private SweepResult run(Path model, String layout, Map<String, Object> more, int samples) {
         Map<String, Object> options = new LinkedHashMap<>(Map.of("bits", 4, "groupSize", 16));
@@ -126,7 +185,7 @@ class ArchitecturesTest {
         tree.put("save", Map.of("layout", layout));
         Recipe recipe = Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            return SweepTest.run(recipe, out, backend, Long.MAX_VALUE, Progress.NONE);
+            return SweepTest.run(recipe, out, backend, Long.MAX_VALUE, new Notes(notes));
         }
     }
 

@@ -57,8 +57,16 @@ public record Recipe(
     private static final Option<Long> SEED =
             Option.whole("seed", 0L, "Draws the windows (default: %s).");
 
+    private static final Option<Boolean> COVERAGE =
+            Option.flag(
+                    "coverage",
+                    false,
+                    "Show first what the windows reach: tokens of each expert, inputs that never"
+                            + " wake.");
+
     /// The text that shows a method what the model's activations are like.
-    public static final List<Option<?>> CALIBRATION = List.of(DATA, SAMPLES, LENGTH, ORDER, SEED);
+    public static final List<Option<?>> CALIBRATION =
+            List.of(DATA, SAMPLES, LENGTH, ORDER, SEED, COVERAGE);
 
     /// How the result is written.
     ///
@@ -167,7 +175,8 @@ public record Recipe(
                 SAMPLES.read(o),
                 LENGTH.read(o),
                 ORDER.read(o),
-                SEED.read(o));
+                SEED.read(o),
+                COVERAGE.read(o));
     }
 
     private static Step step(Options o, List<Step.Factory> known) {

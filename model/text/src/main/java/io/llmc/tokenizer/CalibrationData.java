@@ -46,6 +46,40 @@ public final class CalibrationData {
         return counts;
     }
 
+    /// More windows of the same texts, none of which [#load] gives. They are numbered in the order in
+    /// which they would be drawn next, file after file.
+    ///
+    /// @param numbers rising; those behind the last window are left out
+    /// @return null where none is left
+    public static Windows more(CalibrationSpec spec, Tokenizer tokenizer, int[] numbers) {
+        int[] counts = counts(spec);
+        int length = spec.length();
+        int[] chosen = new int[numbers.length * length];
+        int taken = 0;
+        int before = 0;
+        for (int f = 0; f < counts.length && taken < numbers.length; f++) {
+            int[] ids =
+                    TextFiles.tokens(spec.data().get(f).file(), tokenizer, Integer.MAX_VALUE);
+            int all = ids.length / length;
+            int[] order =
+                    spec.order() == CalibrationSpec.Order.FIRST
+                            ? firstOf(all)
+                            : shuffled(all, all, seed(spec, f));
+            int left = all - counts[f];
+            for (; taken < numbers.length && numbers[taken] < before + left; taken++) {
+                int window = order[counts[f] + numbers[taken] - before];
+                System.arraycopy(ids, window * length, chosen, taken * length, length);
+            }
+            before += left;
+        }
+        return taken == 0 ? null : Windows.of(Arrays.copyOf(chosen, taken * length), length);
+    }
+
+    /// A text alone has the windows that it has had before there were several.
+    private static long seed(CalibrationSpec spec, int file) {
+        return spec.seed() + file * 0xd1b54a32d192ed03L;
+    }
+
     private static int[] windows(CalibrationSpec spec, int file, int count, Tokenizer tokenizer) {
         Path path = spec.data().get(file).file();
         int length = spec.length();
@@ -55,9 +89,8 @@ public final class CalibrationData {
         if (ids.length < needed) {
             throw tooShort(spec, path, count, ids.length);
         }
-        // A text alone has the windows that it has had before there were several.
-        long seed = spec.seed() + file * 0xd1b54a32d192ed03L;
-        int[] windows = first ? firstOf(count) : draw(count, ids.length / length, seed);
+        int[] windows =
+                first ? firstOf(count) : draw(count, ids.length / length, seed(spec, file));
         int[] chosen = new int[needed];
         for (int i = 0; i < count; i++) {
             System.arraycopy(ids, windows[i] * length, chosen, i * length, length);
@@ -84,9 +117,16 @@ public final class CalibrationData {
         return all;
     }
 
-    /// `count` of `0 .. from-1`, in rising order: Fisher-Yates over SplitMix64, so that a seed
-    /// means the same windows everywhere and for ever.
+    /// `count` of `0 .. from-1`, in rising order.
     static int[] draw(int count, int from, long seed) {
+        int[] drawn = Arrays.copyOf(shuffled(count, from, seed), count);
+        Arrays.sort(drawn);
+        return drawn;
+    }
+
+    /// `0 .. from-1` with `count` drawn to the beginning: Fisher-Yates over SplitMix64, so that a
+    /// seed means the same windows everywhere and for ever.
+    private static int[] shuffled(int count, int from, long seed) {
         int[] all = firstOf(from);
         long state = seed;
         for (int i = 0; i < count; i++) {
@@ -99,8 +139,6 @@ public final class CalibrationData {
             all[i] = all[j];
             all[j] = swapped;
         }
-        int[] drawn = Arrays.copyOf(all, count);
-        Arrays.sort(drawn);
-        return drawn;
+        return all;
     }
 }

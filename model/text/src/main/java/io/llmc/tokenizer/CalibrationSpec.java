@@ -12,8 +12,14 @@ import java.util.List;
 /// @param length tokens of each
 /// @param order which windows of each file
 /// @param seed draws them where the order is random
+/// @param coverage what they reach in the model is shown before the work
 public record CalibrationSpec(
-        List<WeightedText> data, int samples, int length, Order order, long seed) {
+        List<WeightedText> data,
+        int samples,
+        int length,
+        Order order,
+        long seed,
+        boolean coverage) {
     /// Which windows of a text are taken.
     public enum Order {
         /// Drawn without replacement, then in the order of the text.
@@ -24,7 +30,12 @@ public record CalibrationSpec(
 
     /// Of one file.
     public CalibrationSpec(Path data, int samples, int length, Order order, long seed) {
-        this(List.of(new WeightedText(data, 1)), samples, length, order, seed);
+        this(List.of(new WeightedText(data, 1)), samples, length, order, seed, false);
+    }
+
+    /// The same with another number of windows.
+    public CalibrationSpec with(int otherSamples) {
+        return new CalibrationSpec(data, otherSamples, length, order, seed, coverage);
     }
 
     /// @throws UserException naming the flag whose value cannot be

@@ -30,6 +30,18 @@ public record Windows(MemorySegment ids, int count, int length) {
         return new Windows(copy, ids.length / length, length);
     }
 
+    /// These, then others of the same length.
+    public Windows and(Windows others) {
+        if (others.length != length) {
+            throw new IllegalArgumentException("windows of %d and %d ids".formatted(length, others.length));
+        }
+        MemorySegment both =
+                java.lang.foreign.Arena.ofAuto().allocate(ids.byteSize() + others.ids.byteSize(), 8);
+        MemorySegment.copy(ids, 0, both, 0, ids.byteSize());
+        MemorySegment.copy(others.ids, 0, both, ids.byteSize(), others.ids.byteSize());
+        return new Windows(both, count + others.count, length);
+    }
+
     /// The ids of windows `[from, to)`.
     public MemorySegment range(int from, int to) {
         return ids.asSlice(4L * from * length, 4L * (to - from) * length);

@@ -112,16 +112,43 @@ class CalibrationDataTest {
         Path a = text("a.txt", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9");
         Path b = text("b.txt", "w9 w8 w7 w6");
         List<WeightedText> mix = List.of(new WeightedText(a, 3), new WeightedText(b, 1));
-        CalibrationSpec spec = new CalibrationSpec(mix, 4, 2, RANDOM, 5);
+        CalibrationSpec spec = new CalibrationSpec(mix, 4, 2, RANDOM, 5, false);
         int[] ids = CalibrationData.load(spec, tokenizer).ids().toArray(ValueLayout.JAVA_INT);
         assertThat(Arrays.copyOf(ids, 6)).isEqualTo(load(a, 3, 2, RANDOM, 5));
         assertThat(load(b, 2, 2, FIRST, 0)).contains(Arrays.copyOfRange(ids, 6, 8));
         assertThatThrownBy(() ->
-                        CalibrationData.load(new CalibrationSpec(mix, 1, 2, FIRST, 0), tokenizer))
+                        CalibrationData.load(new CalibrationSpec(mix, 1, 2, FIRST, 0, false), tokenizer))
                 .hasMessageContaining("b.txt would give none of the 1 calibration windows");
         assertThatThrownBy(() ->
-                        CalibrationData.load(new CalibrationSpec(mix, 12, 2, FIRST, 0), tokenizer))
+                        CalibrationData.load(new CalibrationSpec(mix, 12, 2, FIRST, 0, false), tokenizer))
                 .hasMessageContaining("a.txt has 10 tokens, but 9 windows of 2 need 18");
+    }
+
+    @Test
+    void moreWindowsAreOthers() throws IOException {
+        Path a = text("a.txt", "w0 w1 w2 w3 w4 w5 w6 w7 w8 w9");
+        Path b = text("b.txt", "w9 w8 w7 w6 w5 w4");
+        List<WeightedText> mix = List.of(new WeightedText(a, 1), new WeightedText(b, 1));
+        for (CalibrationSpec.Order order : CalibrationSpec.Order.values()) {
+            CalibrationSpec spec = new CalibrationSpec(mix, 4, 2, order, 1, false);
+            Windows some = CalibrationData.more(spec, tokenizer, new int[] {0, 1, 2, 3, 9});
+            assertThat(some.count()).isEqualTo(4);
+            int[] all =
+                    CalibrationData.load(spec, tokenizer)
+                            .and(some)
+                            .ids()
+                            .toArray(ValueLayout.JAVA_INT);
+            int[] texts =
+                    Arrays.copyOf(load(a, 5, 2, FIRST, 0), 16);
+            System.arraycopy(load(b, 3, 2, FIRST, 0), 0, texts, 10, 6);
+            Arrays.sort(all);
+            Arrays.sort(texts);
+            assertThat(all).isEqualTo(texts);
+            assertThat(CalibrationData.more(spec, tokenizer, new int[] {1, 3}).ids().mismatch(
+                            CalibrationData.more(spec, tokenizer, new int[] {1, 3}).ids()))
+                    .isEqualTo(-1);
+            assertThat(CalibrationData.more(spec, tokenizer, new int[] {4})).isNull();
+        }
     }
 
     @Test
@@ -155,7 +182,7 @@ class CalibrationDataTest {
                 .hasMessageContaining("{calibration.samples} is 0");
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1, 1, FIRST, 0))
                 .hasMessageContaining("{calibration.length} is 1");
-        assertThatThrownBy(() -> new CalibrationSpec(List.of(), 1, 2, FIRST, 0))
+        assertThatThrownBy(() -> new CalibrationSpec(List.of(), 1, 2, FIRST, 0, false))
                 .isInstanceOf(UserException.class);
         assertThatThrownBy(() -> new CalibrationSpec(directory, 1 << 20, 1 << 20, FIRST, 0))
                 .isInstanceOf(UserException.class);

@@ -49,6 +49,16 @@ public non-sealed interface BlockPass extends Pass {
         return false;
     }
 
+    /// Calibration tokens that it wants every expert to see; 0 where it does not care.
+    default long expertTokens() {
+        return 0;
+    }
+
+    /// Whether it refuses to work on experts that see fewer.
+    default boolean refusesRareExperts() {
+        return false;
+    }
+
     /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
     /// what replaces them.
     long workBytes(long out, long in);

@@ -173,6 +173,28 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
+    /// Shows the inputs of a stage's layers on the first device, with the index of their chunk; valid
+    /// during the call.
+    public void watch(Stage stage, ObjIntConsumer<LayerInput> visitor) {
+        for (int c = 0; c < chunks(); c++) {
+            int chunk = c;
+            DeviceShare share = share(c);
+            Tap seen =
+                    new Tap() {
+                        @Override
+                        public void before(List<Linear> layers, Tensor input) {
+                            share.atHome(
+                                    input,
+                                    x -> visitor.accept(new LayerInput(layers, x, null), chunk));
+                        }
+                    };
+            try (TensorArena arena = share.scratch()) {
+                Tap tap = share.tap(stage, seen);
+                share.stage(stage).run(share.forward(arena).observing(tap), store.load(c, arena));
+            }
+        }
+    }
+
     /// Adds up what an observer makes of the keys and values of a stage.
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it

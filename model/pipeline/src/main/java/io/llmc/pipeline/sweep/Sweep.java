@@ -23,10 +23,12 @@ import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.tokenizer.CalibrationData;
+import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -109,6 +111,7 @@ public final class Sweep implements Step.Plan {
                 resumed = resume(plan);
                 try (LanguageModel source =
                         new LanguageModel(model, Architectures.specOf(model), context.backend())) {
+                    windows = covered(source);
                     done = finished(plan, compress(source, plan));
                 }
             } catch (RuntimeException | Error e) {
@@ -201,6 +204,35 @@ public final class Sweep implements Step.Plan {
         }
         try (Tokenizer tokenizer = Tokenizer.open(original)) {
             return CalibrationData.load(context.recipe().calibration(), tokenizer);
+        }
+    }
+
+    /// The windows, and more of the text where a pass wants experts to see more tokens than they
+    /// would.
+    private Windows covered(LanguageModel model) {
+        long least = step.expertTokens(model.spec());
+        if (!step.calibrates() || least == 0 && !context.recipe().calibration().coverage()) {
+            return windows;
+        }
+        CalibrationSpec spec = context.recipe().calibration();
+        try (Tokenizer tokenizer = Tokenizer.open(original)) {
+            TopUp more = new TopUp(model, spec, tokenizer, spill(), context.progress());
+            double[] extra =
+                    findings.remember(
+                            "coverage",
+                            () -> {
+                                Coverage covered =
+                                        Coverage.of(model, windows, spill(), context.progress());
+                                covered.table().forEach(context.progress()::note);
+                                boolean refuses =
+                                        step.passes().stream()
+                                                .anyMatch(BlockPass::refusesRareExperts);
+                                return more.extra(covered, least, refuses);
+                            });
+            int[] numbers = Arrays.stream(extra).mapToInt(n -> (int) n).sorted().toArray();
+            return numbers.length == 0
+                    ? windows
+                    : windows.and(CalibrationData.more(spec, tokenizer, numbers));
         }
     }
 

@@ -7,6 +7,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Options;
@@ -187,9 +188,30 @@ public record SweepStep(
         CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
         MemoryPlan memory =
                 MemoryPlan.of(
-                        models, output, this, calibration, context.backend(), context.memory());
+                        models,
+                        output,
+                        this,
+                        toppedUp(calibration, models.getLast()),
+                        context.backend(),
+                        context.memory());
         notes.addAll(output.notes());
         return new Sweep(this, context, source, output, sizes(source, output, memory, notes));
+    }
+
+    /// Tokens that its passes want every expert of a model to see; 0 where there is none.
+    long expertTokens(ModelSpec spec) {
+        return Coverage.routes(spec)
+                ? passes.stream().mapToLong(BlockPass::expertTokens).max().orElse(0)
+                : 0;
+    }
+
+    /// With room for the windows that experts may need.
+    private CalibrationSpec toppedUp(CalibrationSpec calibration, Checkpoint model) {
+        boolean more =
+                calibration != null && expertTokens(Architectures.specOf(model)) > 0;
+        return more
+                ? calibration.with(calibration.samples() + TopUp.most(calibration))
+                : calibration;
     }
 
     private static SweepPlan sizes(
