@@ -46,8 +46,8 @@ public final class CalibrationData {
         return counts;
     }
 
-    /// More windows of the same texts, none of which [#load] gives. They are numbered in the order in
-    /// which they would be drawn next, file after file.
+    /// More windows of the same texts, none of which [#load] gives. They are numbered in the order
+    /// in which they would be drawn next, file after file.
     ///
     /// @param numbers rising; those behind the last window are left out
     /// @return null where none is left
@@ -58,8 +58,7 @@ public final class CalibrationData {
         int taken = 0;
         int before = 0;
         for (int f = 0; f < counts.length && taken < numbers.length; f++) {
-            int[] ids =
-                    TextFiles.tokens(spec.data().get(f).file(), tokenizer, Integer.MAX_VALUE);
+            int[] ids = TextFiles.tokens(spec.data().get(f).file(), tokenizer, Integer.MAX_VALUE);
             int all = ids.length / length;
             int[] order =
                     spec.order() == CalibrationSpec.Order.FIRST
@@ -89,8 +88,7 @@ public final class CalibrationData {
         if (ids.length < needed) {
             throw tooShort(spec, path, count, ids.length);
         }
-        int[] windows =
-                first ? firstOf(count) : draw(count, ids.length / length, seed(spec, file));
+        int[] windows = first ? firstOf(count) : draw(count, ids.length / length, seed(spec, file));
         int[] chosen = new int[needed];
         for (int i = 0; i < count; i++) {
             System.arraycopy(ids, windows[i] * length, chosen, i * length, length);

@@ -33,10 +33,12 @@ public record Windows(MemorySegment ids, int count, int length) {
     /// These, then others of the same length.
     public Windows and(Windows others) {
         if (others.length != length) {
-            throw new IllegalArgumentException("windows of %d and %d ids".formatted(length, others.length));
+            throw new IllegalArgumentException(
+                    "windows of %d and %d ids".formatted(length, others.length));
         }
         MemorySegment both =
-                java.lang.foreign.Arena.ofAuto().allocate(ids.byteSize() + others.ids.byteSize(), 8);
+                java.lang.foreign.Arena.ofAuto()
+                        .allocate(ids.byteSize() + others.ids.byteSize(), 8);
         MemorySegment.copy(ids, 0, both, 0, ids.byteSize());
         MemorySegment.copy(others.ids, 0, both, ids.byteSize(), others.ids.byteSize());
         return new Windows(both, count + others.count, length);

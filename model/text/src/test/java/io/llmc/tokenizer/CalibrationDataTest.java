@@ -117,10 +117,12 @@ class CalibrationDataTest {
         assertThat(Arrays.copyOf(ids, 6)).isEqualTo(load(a, 3, 2, RANDOM, 5));
         assertThat(load(b, 2, 2, FIRST, 0)).contains(Arrays.copyOfRange(ids, 6, 8));
         assertThatThrownBy(() ->
-                        CalibrationData.load(new CalibrationSpec(mix, 1, 2, FIRST, 0, false), tokenizer))
+                        CalibrationData.load(
+                                new CalibrationSpec(mix, 1, 2, FIRST, 0, false), tokenizer))
                 .hasMessageContaining("b.txt would give none of the 1 calibration windows");
         assertThatThrownBy(() ->
-                        CalibrationData.load(new CalibrationSpec(mix, 12, 2, FIRST, 0, false), tokenizer))
+                        CalibrationData.load(
+                                new CalibrationSpec(mix, 12, 2, FIRST, 0, false), tokenizer))
                 .hasMessageContaining("a.txt has 10 tokens, but 9 windows of 2 need 18");
     }
 
@@ -138,14 +140,17 @@ class CalibrationDataTest {
                             .and(some)
                             .ids()
                             .toArray(ValueLayout.JAVA_INT);
-            int[] texts =
-                    Arrays.copyOf(load(a, 5, 2, FIRST, 0), 16);
+            int[] texts = Arrays.copyOf(load(a, 5, 2, FIRST, 0), 16);
             System.arraycopy(load(b, 3, 2, FIRST, 0), 0, texts, 10, 6);
             Arrays.sort(all);
             Arrays.sort(texts);
             assertThat(all).isEqualTo(texts);
-            assertThat(CalibrationData.more(spec, tokenizer, new int[] {1, 3}).ids().mismatch(
-                            CalibrationData.more(spec, tokenizer, new int[] {1, 3}).ids()))
+            assertThat(
+                            CalibrationData.more(spec, tokenizer, new int[] {1, 3})
+                                    .ids()
+                                    .mismatch(
+                                            CalibrationData.more(spec, tokenizer, new int[] {1, 3})
+                                                    .ids()))
                     .isEqualTo(-1);
             assertThat(CalibrationData.more(spec, tokenizer, new int[] {4})).isNull();
         }

@@ -173,8 +173,8 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
-    /// Shows the inputs of a stage's layers on the first device, with the index of their chunk; valid
-    /// during the call.
+    /// Shows the inputs of a stage's layers on the first device, with the index of their chunk;
+    /// valid during the call.
     public void watch(Stage stage, ObjIntConsumer<LayerInput> visitor) {
         for (int c = 0; c < chunks(); c++) {
             int chunk = c;

@@ -7,7 +7,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Options;
@@ -207,8 +206,7 @@ public record SweepStep(
 
     /// With room for the windows that experts may need.
     private CalibrationSpec toppedUp(CalibrationSpec calibration, Checkpoint model) {
-        boolean more =
-                calibration != null && expertTokens(Architectures.specOf(model)) > 0;
+        boolean more = calibration != null && expertTokens(Architectures.specOf(model)) > 0;
         return more
                 ? calibration.with(calibration.samples() + TopUp.most(calibration))
                 : calibration;

@@ -16,8 +16,8 @@ import java.util.Map;
 import java.util.SequencedMap;
 import java.util.stream.IntStream;
 
-/// More calibration windows where experts would see too few tokens: those of the text that give them
-/// most. As many windows as were asked for are looked at together, so that this takes no more
+/// More calibration windows where experts would see too few tokens: those of the text that give
+/// them most. As many windows as were asked for are looked at together, so that this takes no more
 /// memory than calibration does; at most as many come on top.
 record TopUp(
         LanguageModel model,
@@ -43,11 +43,12 @@ record TopUp(
     /// @throws UserException naming the first expert that sees fewer
     double[] extra(Coverage covered, long least, boolean refuses) {
         SequencedMap<String, Long> lacking = new LinkedHashMap<>();
-        covered.tokens().forEach((expert, tokens) -> {
-            if (tokens < least) {
-                lacking.put(expert, least - tokens);
-            }
-        });
+        covered.tokens()
+                .forEach((expert, tokens) -> {
+                    if (tokens < least) {
+                        lacking.put(expert, least - tokens);
+                    }
+                });
         int rare = lacking.size();
         List<Integer> extra = new ArrayList<>();
         int looked = spec.samples();
