@@ -30,11 +30,9 @@ import org.junit.jupiter.params.provider.MethodSource;
 class SchemeLogitsTest {
     private static final Path ORACLES = TestFiles.shared("oracles/formats");
 
-    /// Whose cached keys and values are rounded, or whose products or roundings of inputs no kernel
-    /// computes yet.
+    /// Whose products or roundings of inputs no kernel computes yet.
     private static final Set<String> TO_COME =
             Set.of(
-                    "kv_fp8_w4a16_g64_bf16",
                     "mxfp4a16_bf16",
                     "mxfp8a16_bf16",
                     "nvfp4_bf16",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
+import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
-import io.llmc.backend.StatisticOp;
 import io.llmc.model.Stage;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.pipeline.ModuleReport;
@@ -17,8 +17,6 @@ import io.llmc.pipeline.pass.SumTree;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
-import io.llmc.tensor.DType;
-import io.llmc.tensor.Tensor;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -50,17 +48,17 @@ public record KvCachePass(Scales scales) implements BlockPass {
 
     static final PassFactory FACTORY =
             new PassFactory(
-                    "kv-cache",
-                    "scales for a KV cache of 8-bit floats",
-                    """
-                    model: testdata/tale-llama
-                    output: out
-                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
-                    steps:
-                      - sweep:
-                          - rtn: {bits: 4, groupSize: 64}
-                          - kvCache: {type: fp8, scales: tensor}
-                    """,
+                            "kv-cache",
+                            "scales for a KV cache of 8-bit floats",
+                            """
+                            model: testdata/tale-llama
+                            output: out
+                            calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                            steps:
+                              - sweep:
+                                  - rtn: {bits: 4, groupSize: 64}
+                                  - kvCache: {type: fp8, scales: tensor}
+                            """,
                             List.of(TYPE, SCALES),
                             KvCachePass::read)
                     .joining(PassFactory.Beside.BEHIND);
@@ -128,9 +126,11 @@ public record KvCachePass(Scales scales) implements BlockPass {
         float[] keys;
         float[] values;
         try (SumTree<CacheInput, Maxima> seen =
-                scope.observeCache(stage, new MaximaObserver(cache.heads() * cache.width()))) {
-            keys = scope.backend().floats(seen.total().keys());
-            values = scope.backend().floats(seen.total().values());
+                scope.observeCache(
+                        stage,
+                        new MaximaObserver(scope.backend(), cache.heads() * cache.width()))) {
+            keys = seen.total().keys();
+            values = seen.total().values();
         }
         float[] keyScales = scales(keys, cache);
         float[] valueScales = scales(values, cache);
@@ -163,39 +163,35 @@ public record KvCachePass(Scales scales) implements BlockPass {
         return most;
     }
 
-    /// Largest magnitudes of each channel, F32 `[heads * width]`.
-    private record Maxima(Desk desk, Tensor keys, Tensor values) {}
+    /// Largest magnitudes of each channel, `[heads * width]`.
+    private record Maxima(float[] keys, float[] values) {}
 
-    private record MaximaObserver(long channels) implements Observer<CacheInput, Maxima> {
-        @Override
-        public long bytes() {
-            return 8 * channels + 512;
-        }
-
+    private record MaximaObserver(Backend backend, int channels)
+            implements Observer<CacheInput, Maxima> {
         @Override
         public Maxima empty(Desk d) {
-            return new Maxima(
-                    d, d.allocate(DType.F32, channels), d.allocate(DType.F32, channels));
+            return new Maxima(new float[channels], new float[channels]);
         }
 
         @Override
         public Maxima see(Maxima s, CacheInput x) {
-            Desk d = s.desk();
-            d.run(new StatisticOp.AccumulateColumnMaxima(s.keys(), x.keys()));
-            d.run(new StatisticOp.AccumulateColumnMaxima(s.values(), x.values()));
+            take(s.keys(), backend.floats(x.keys()));
+            take(s.values(), backend.floats(x.values()));
             return s;
         }
 
         @Override
         public Maxima merge(Maxima a, Maxima b) {
-            Desk d = a.desk();
-            d.run(new StatisticOp.AccumulateColumnMaxima(a.keys(), row(b.keys())));
-            d.run(new StatisticOp.AccumulateColumnMaxima(a.values(), row(b.values())));
+            take(a.keys(), b.keys());
+            take(a.values(), b.values());
             return a;
         }
 
-        private Tensor row(Tensor maxima) {
-            return maxima.reshape(1, channels);
+        /// @param x rows of channels
+        private static void take(float[] most, float[] x) {
+            for (int i = 0; i < x.length; i++) {
+                most[i % most.length] = Math.max(most[i % most.length], Math.abs(x[i]));
+            }
         }
     }
 }

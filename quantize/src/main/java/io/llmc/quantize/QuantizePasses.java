@@ -7,7 +7,11 @@ import java.util.List;
 /// Every quantizer, by its name in a recipe.
 public final class QuantizePasses {
     public static final List<PassFactory> ALL =
-            List.of(RtnPass.FACTORY, GptqPass.FACTORY, UnpackPass.FACTORY, OuterPass.FACTORY,
+            List.of(
+                    RtnPass.FACTORY,
+                    GptqPass.FACTORY,
+                    UnpackPass.FACTORY,
+                    OuterPass.FACTORY,
                     KvCachePass.FACTORY);
 
     private QuantizePasses() {}
