@@ -81,6 +81,20 @@ class PresetTest {
         assertThat(dir).isEmptyDirectory();
     }
 
+    @ParameterizedTest
+    @CsvSource(
+            delimiter = '|',
+            value = {
+                "--preset=fp8 --layout=gptq|gptq holds integers and leaves inputs as they are",
+                "--preset=w8a16 --layout=awq|awq holds integers of 4 bits and leaves inputs",
+            })
+    void whatALayoutCannotSpellIsRefused(String flags, String sentence) {
+        Cli cli = quantize(Cli.TALE_LLAMA, flags.split(" ", -1));
+        assertThat(cli.exit()).as(cli.err()).isEqualTo(ExitCode.FAILED);
+        assertThat(cli.err().lines().toList().getLast()).startsWith("llmc: " + sentence);
+        assertThat(dir).isEmptyDirectory();
+    }
+
     @Test
     void flagsAndRecipesChangeWhatIsUsual() throws IOException {
         Cli flags = quantize(Cli.TINY_LLAMA, "--preset=w8a16", "--group-size=32", "-q");

@@ -178,7 +178,7 @@ final class Coverage {
                 lines.add(
                         "%s: %d experts see %,d (%s) to %,d (%s) tokens"
                                 .formatted(
-                                        layer.prefix(),
+                                        parent(layer.prefix()),
                                         experts.size(),
                                         sums.get(fewest),
                                         last(fewest),
