@@ -186,6 +186,9 @@ final class Coverage {
                                         last(most)));
             }
         }
+        if (awake.values().stream().allMatch(inputs -> asleep(inputs) == 0)) {
+            lines.add("every input of the blocks' layers wakes");
+        }
         awake.forEach((layer, inputs) -> {
             if (asleep(inputs) > 0) {
                 lines.add(
