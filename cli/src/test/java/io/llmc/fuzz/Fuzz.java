@@ -42,6 +42,7 @@ public final class Fuzz {
     static List<Kind> kinds() {
         return Stream.of(
                         ModelKinds.all(),
+                        PackedKinds.all(),
                         TextKinds.all(),
                         LeftKinds.all(),
                         CommandKinds.all(),

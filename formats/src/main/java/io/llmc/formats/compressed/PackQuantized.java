@@ -53,9 +53,13 @@ record PackQuantized(Encoding.Grid<Codes.Ints> grid, boolean gaps) implements Sp
             return OptionalLong.empty();
         }
         MemorySegment dims = reader.tensor(linear + SHAPE).bytes();
-        return OptionalLong.of(
-                Math.multiplyExact(
-                        dims.getAtIndex(BitStream.LONG, 0), dims.getAtIndex(BitStream.LONG, 1)));
+        long out = dims.getAtIndex(BitStream.LONG, 0);
+        long in = dims.getAtIndex(BitStream.LONG, 1);
+        Shape words = c.info(linear + Stored.PACKED).shape();
+        // No word holds more than 32 codes; what does not fit is refused where it is decoded.
+        boolean fits =
+                words.rank() == 2 && out == words.dim(0) && in > 0 && in <= 32 * words.dim(1);
+        return fits ? OptionalLong.of(out * in) : OptionalLong.empty();
     }
 
     /// The words as they are in the file.
