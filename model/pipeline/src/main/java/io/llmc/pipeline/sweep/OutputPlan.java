@@ -249,9 +249,17 @@ final class OutputPlan {
                 : TensorInfo.of(linear.name() + ".weight", dtype, linear.out(), linear.in());
     }
 
+    /// Groups along the input are whole; blocks may be cut off at the edges.
     private static void requireDivides(String name, Encoding.Grid<?> grid, long in) {
-        if (grid.tiles().cols() == Tiles.ALL || in % grid.tiles().cols() == 0) {
+        Tiles tiles = grid.tiles();
+        if (tiles.cols() == Tiles.ALL || tiles.rows() != 1 || in % tiles.cols() == 0) {
             return;
+        }
+        if (grid.codes() instanceof Codes.Floats) {
+            throw new UserException(
+                    "groups of %d do not divide the %d inputs of %s"
+                            .formatted(tiles.cols(), in, name),
+                    "leave the layer out with {ignore}, or choose another scheme");
         }
         String fitting =
                 LongStream.of(16, 32, 48, 64, 96, 128, 192, 256, 512)
