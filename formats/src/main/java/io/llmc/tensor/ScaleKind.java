@@ -23,6 +23,22 @@ public enum ScaleKind {
         return rounded >= 255 ? 255 : Math.max(0, rounded - less);
     }
 
+    /// What each byte of such scales stands for, but for what divides nested ones.
+    ///
+    /// @throws IllegalStateException where scales are no bytes
+    public float[] bytes() {
+        float[] values = new float[256];
+        for (int i = 0; i < values.length; i++) {
+            values[i] =
+                    switch (this) {
+                        case FLOAT -> throw new IllegalStateException("plain floats");
+                        case POWER -> power(i);
+                        case NESTED -> Codes.Floats.E4M3.value(i);
+                    };
+        }
+        return values;
+    }
+
     /// The power of two that a byte of [#POWER] stands for.
     public static float power(int exponent) {
         return switch (exponent) {

@@ -16,6 +16,7 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
+import java.lang.foreign.MemorySegment;
 import java.lang.foreign.SegmentAllocator;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -92,9 +93,16 @@ record FloatScales(Tensor scales, Tensor global) {
             Shape shape,
             Supplier<Tensor> codes) {
         String name = linear + Stored.SCALE;
+        MemorySegment stored = scales.bytes();
+        boolean plain = grid.scales() == ScaleKind.FLOAT;
+        float[] values = plain ? new float[0] : grid.scales().bytes();
+        float divisor = global == null ? 1 : Floats.get(global.bytes(), DType.F32, 0);
         for (long i = 0; i < scales.shape().size(); i++) {
-            float scale = value(grid.scales(), i);
-            boolean held = Float.isFinite(grid.codes().reach() * scale);
+            float scale =
+                    plain
+                            ? Floats.get(stored, scales.dtype(), i)
+                            : values[stored.get(ValueLayout.JAVA_BYTE, i) & 0xff];
+            boolean held = Float.isFinite(grid.codes().reach() * (scale / divisor));
             // No writer makes a negative one, and hardware has no sign for nested ones.
             if (!held || Float.floatToRawIntBits(scale) < 0) {
                 throw new FormatException(
@@ -126,17 +134,6 @@ record FloatScales(Tensor scales, Tensor global) {
             }
         }
         return true;
-    }
-
-    /// Scale `i`, over the global one where there is one.
-    private float value(ScaleKind kind, long i) {
-        return switch (kind) {
-            case FLOAT -> Floats.get(scales.bytes(), scales.dtype(), i);
-            case POWER -> ScaleKind.power(scales.bytes().get(ValueLayout.JAVA_BYTE, i) & 0xff);
-            case NESTED ->
-                    Codes.Floats.E4M3.value(scales.bytes().get(ValueLayout.JAVA_BYTE, i))
-                            / Floats.get(global.bytes(), DType.F32, 0);
-        };
     }
 
     static List<TensorInfo> plan(LayerPlan layer) {

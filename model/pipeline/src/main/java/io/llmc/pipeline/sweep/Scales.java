@@ -143,19 +143,23 @@ final class Scales {
     /// @throws UserException naming the layer and a layout that can hold it
     static void require(String layer, Weight.Scaled w, WeightLayout layout, DType modelDtype) {
         Scales held = new Scales(layer, layout, modelDtype, w.valueType(), w.grid());
-        if (w.global() != null) {
-            float global = Floats.get(w.global().bytes(), DType.F32, 0);
-            if (!(global > 0 && global < Float.POSITIVE_INFINITY)) {
-                throw new UserException(
-                        "the global scale of %s is %s: its weights are all too %s"
-                                .formatted(layer, global, global > 0 ? "small" : "large"),
-                        held.remedy());
-            }
+        float global = w.global() == null ? 1 : Floats.get(w.global().bytes(), DType.F32, 0);
+        if (!(global > 0 && global < Float.POSITIVE_INFINITY)) {
+            throw new UserException(
+                    "the global scale of %s is %s: its weights are all too %s"
+                            .formatted(layer, global, global > 0 ? "small" : "large"),
+                    held.remedy());
         }
+        MemorySegment stored = w.scales().bytes();
+        boolean plain = w.grid().scales() == ScaleKind.FLOAT;
+        float[] values = plain ? new float[0] : w.grid().scales().bytes();
         long tiles = w.scales().shape().size();
         float reach = 0;
         for (long t = 0; t < tiles; t++) {
-            float scale = w.scale(t);
+            float scale =
+                    plain
+                            ? Floats.get(stored, w.scales().dtype(), t)
+                            : values[stored.get(ValueLayout.JAVA_BYTE, t) & 0xff] / global;
             held.add(scale);
             reach = Math.max(reach, w.grid().codes().reach() * scale);
         }
