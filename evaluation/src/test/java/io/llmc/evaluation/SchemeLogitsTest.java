@@ -19,27 +19,15 @@ import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Set;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// Models of other tools give the logits that are to be had from them: roundings of inputs
-/// included.
+/// Models of other tools give the logits that are to be had from them: roundings of inputs and of
+/// cached keys and values included.
 class SchemeLogitsTest {
     private static final Path ORACLES = TestFiles.shared("oracles/formats");
-
-    /// Whose products or roundings of inputs no kernel computes yet.
-    private static final Set<String> TO_COME =
-            Set.of(
-                    "mxfp4a16_bf16",
-                    "mxfp8a16_bf16",
-                    "nvfp4_bf16",
-                    "nvfp4a16_bf16",
-                    "w4a8_int_g128_bf16",
-                    "w8a8_int_dynamic_token_bf16",
-                    "w8a8_int_static_tensor_f32");
 
     @TempDir Path temp;
 
@@ -51,7 +39,6 @@ class SchemeLogitsTest {
         try (Stream<Path> files = Files.walk(ORACLES, 3)) {
             return files.filter(f -> f.endsWith("logits.safetensors"))
                     .map(Path::getParent)
-                    .filter(d -> !TO_COME.contains(d.getFileName().toString()))
                     .filter(SchemeLogitsTest::isReadable)
                     .sorted()
                     .toList();
