@@ -94,8 +94,7 @@ final class PackedKinds {
                     c.names().forEach(name -> Layouts.parameters(reader, c.info(name)));
                     reader.require(Packed.LINEAR);
                     reader.rounding(Packed.LINEAR);
-                    Dequantizer.values(
-                            reader.weight(Packed.LINEAR), DType.F32, reader.arena());
+                    Dequantizer.values(reader.weight(Packed.LINEAR), DType.F32, reader.arena());
                 }
             }
         };
