@@ -19,6 +19,9 @@ import java.util.SequencedMap;
 /// Refuses weights that are no numbers: a model's before anything is computed from them, an
 /// output's before they are written.
 public final class Finite {
+    /// Words that are looked at together: they stay in the first cache.
+    private static final int PIECE = 1024;
+
     private Finite() {}
 
     /// The same figures, with null for every number that JSON has no way to write.
@@ -105,15 +108,21 @@ public final class Finite {
     }
 
     /// The first element whose exponent bits are all ones; 8 bytes at a time, a lane of `width`
-    /// bits each.
+    /// bits each. Pieces are copied, for over an array the compiler tests several words at once.
     private static long scan(MemorySegment bytes, long exponents, int width) {
         long size = bytes.byteSize();
         long words = size / 8;
-        for (long i = 0; i < words; i++) {
-            long word = bytes.get(ValueLayout.JAVA_LONG_UNALIGNED, 8 * i);
-            long found = lane(word, exponents, width);
-            if (found >= 0) {
-                return i * 64 / width + found;
+        long[] piece = new long[(int) Math.min(PIECE, words)];
+        for (long from = 0; from < words; from += PIECE) {
+            int n = (int) Math.min(PIECE, words - from);
+            MemorySegment.copy(bytes, ValueLayout.JAVA_LONG_UNALIGNED, 8 * from, piece, 0, n);
+            if (mayHold(piece, n, exponents, width)) {
+                for (int i = 0; i < n; i++) {
+                    long found = lane(piece[i], exponents, width);
+                    if (found >= 0) {
+                        return (from + i) * 64 / width + found;
+                    }
+                }
             }
         }
         long tail = 0;
@@ -124,15 +133,23 @@ public final class Finite {
         return found < 0 ? -1 : words * 64 / width + found;
     }
 
+    /// Whether a lane of some word may have an exponent of all ones: false is certain.
+    private static boolean mayHold(long[] words, int n, long exponents, int width) {
+        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test finds
+        // candidates fast, and only they are looked at one by one.
+        long ones = width == 32 ? 0x0000_0001_0000_0001L : 0x0001_0001_0001_0001L;
+        long top = ones << (width - 1);
+        long found = 0;
+        for (int i = 0; i < n; i++) {
+            long rest = ~words[i] & exponents;
+            found |= (rest - ones) & ~rest & top;
+        }
+        return found != 0;
+    }
+
     /// The lane of a word whose exponent is all ones, or -1.
     private static long lane(long word, long exponents, int width) {
-        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test then
-        // finds candidates fast, and only they are looked at one by one.
         long rest = ~word & exponents;
-        long ones = width == 32 ? 0x0000_0001_0000_0001L : 0x0001_0001_0001_0001L;
-        if (((rest - ones) & ~rest & (ones << (width - 1))) == 0) {
-            return -1;
-        }
         long mask = width == 32 ? 0xffff_ffffL : 0xffffL;
         for (int k = 0; k < 64 / width; k++) {
             if ((rest >>> (k * width) & mask) == 0) {

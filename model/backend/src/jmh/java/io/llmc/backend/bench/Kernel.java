@@ -202,24 +202,16 @@ enum Kernel {
             return () -> b.run(op);
         }
     },
+    CHOOSE_GRID(bytes(4.0 * 1536 * 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            return chooseGrid(b, a, null);
+        }
+    },
     CHOOSE_GRID_SEARCH(bytes(4.0 * 1536 * 576)) {
         @Override
         Runnable prepare(Backend b, TensorArena a) {
-            Tensor w = normal(a, 1536, 576);
-            Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
-            Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
-            Op op =
-                    new CompressionOp.ChooseGrid(
-                            scales,
-                            zeros,
-                            w,
-                            null,
-                            GRID,
-                            0,
-                            CompressionOp.GridSearch.DEFAULT,
-                            0,
-                            9);
-            return () -> b.run(op);
+            return chooseGrid(b, a, CompressionOp.GridSearch.DEFAULT);
         }
     },
     ROUND_TO_GRID(bytes(5.0 * 1536 * 576)) {
@@ -230,7 +222,17 @@ enum Kernel {
             Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
             b.run(new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, null, 0, 9));
             Tensor codes = a.allocate(DType.U8, w.shape());
-            Op op = new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, GRID);
+            Tensor squares = a.allocate(DType.F64, new Shape(1536, 2));
+            Op op = new CompressionOp.RoundToGrid(codes, squares, w, scales, zeros, GRID);
+            return () -> b.run(op);
+        }
+    },
+    PACK_CODES(bytes(1.5 * 1536 * 576)) {
+        @Override
+        Runnable prepare(Backend b, TensorArena a) {
+            Tensor codes = a.allocate(DType.U8, new Shape(1536, 576));
+            Tensor words = a.allocate(DType.I32, new Shape(1536, 72));
+            Op op = new CompressionOp.PackCodes(words, codes, 4);
             return () -> b.run(op);
         }
     };
@@ -291,6 +293,16 @@ enum Kernel {
         b.run(new CompressionOp.RoundToGrid(codes, null, w, scales, zeros, spec));
         b.run(new CompressionOp.PackCodes(words, codes, bits));
         return new Weight.Grouped(spec, in, words, scales, zeros, null);
+    }
+
+    private static Runnable chooseGrid(
+            Backend b, TensorArena a, CompressionOp.GridSearch search) {
+        Tensor w = normal(a, 1536, 576);
+        Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
+        Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
+        Op op =
+                new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, search, 0, 9);
+        return () -> b.run(op);
     }
 
     private static Runnable cholesky(Backend b, TensorArena a, int n) {

@@ -75,8 +75,10 @@ public class KernelBenchmark {
             "QUADRATIC_FORM_LARGE",
             "OBS_BLOCK",
             "OBS_SPREAD",
+            "CHOOSE_GRID",
             "CHOOSE_GRID_SEARCH",
-            "ROUND_TO_GRID"
+            "ROUND_TO_GRID",
+            "PACK_CODES"
         })
         public String kernel;
 
