@@ -135,7 +135,8 @@ public final class Finite {
 
     /// Whether a lane of some word may have an exponent of all ones: false is certain.
     private static boolean mayHold(long[] words, int n, long exponents, int width) {
-        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test finds
+        // A lane of `rest` is zero where all exponent bits are set; the classic zero-lane test
+        // finds
         // candidates fast, and only they are looked at one by one.
         long ones = width == 32 ? 0x0000_0001_0000_0001L : 0x0001_0001_0001_0001L;
         long top = ones << (width - 1);

@@ -295,13 +295,11 @@ enum Kernel {
         return new Weight.Grouped(spec, in, words, scales, zeros, null);
     }
 
-    private static Runnable chooseGrid(
-            Backend b, TensorArena a, CompressionOp.GridSearch search) {
+    private static Runnable chooseGrid(Backend b, TensorArena a, CompressionOp.GridSearch search) {
         Tensor w = normal(a, 1536, 576);
         Tensor scales = a.allocate(DType.F32, new Shape(1536, 9));
         Tensor zeros = a.allocate(DType.U8, new Shape(1536, 9));
-        Op op =
-                new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, search, 0, 9);
+        Op op = new CompressionOp.ChooseGrid(scales, zeros, w, null, GRID, 0, search, 0, 9);
         return () -> b.run(op);
     }
 

@@ -261,8 +261,8 @@ final class QuantKernels {
         }
     }
 
-    /// The squares of two rows in F64, one beside the other: four sums of each by turns, so that they
-    /// do not wait for each other.
+    /// The squares of two rows in F64, one beside the other: four sums of each by turns, so that
+    /// they do not wait for each other.
     private static void squared(MemorySegment to, long at, float[] x, float[] y, int n) {
         DoubleVector xs = DoubleVector.zero(FOUR);
         DoubleVector ys = DoubleVector.zero(FOUR);
