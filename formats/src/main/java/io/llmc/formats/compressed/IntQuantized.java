@@ -119,16 +119,18 @@ record IntQuantized(Encoding.Grid<Codes.Ints> grid) implements Spelling {
         Weight.Grouped w = Groups.grouped(Format.INT.id(), linear, weight);
         int[] row = new int[Math.toIntExact(w.inFeatures())];
         int middle = w.grid().codes().middleCode();
-        Tensor bytes = Dequantizer.allocate(memory, DType.I8, w.outFeatures(), row.length);
+        Tensor stored = Dequantizer.allocate(memory, DType.I8, w.outFeatures(), row.length);
+        MemorySegment to = stored.bytes();
+        MemorySegment codes = w.codes().bytes();
+        int bits = w.grid().codes().bits();
         for (long o = 0; o < w.outFeatures(); o++) {
-            BitStream.unpack(row, w.codes().bytes(), o * w.codes().cols(), w.grid().codes().bits());
+            BitStream.unpack(row, codes, o * w.codes().cols(), bits);
             for (int i = 0; i < row.length; i++) {
-                bytes.bytes()
-                        .set(ValueLayout.JAVA_BYTE, o * row.length + i, (byte) (row[i] - middle));
+                to.set(ValueLayout.JAVA_BYTE, o * row.length + i, (byte) (row[i] - middle));
             }
         }
         SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
-        tensors.put(linear + Stored.CODES, bytes);
+        tensors.put(linear + Stored.CODES, stored);
         IntegerScales.encode(tensors, linear, w, dtype, ZeroPoints.signed(w, memory), memory);
         return tensors;
     }

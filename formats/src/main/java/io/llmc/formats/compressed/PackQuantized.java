@@ -70,6 +70,14 @@ record PackQuantized(Encoding.Grid<Codes.Ints> grid, boolean gaps) implements Sp
                     ? Gaps.get(stored.bytes(), first, 1, in, bits)
                     : BitStream.get(stored.bytes(), first, 1, in, bits);
         }
+
+        void row(int[] codes, long out) {
+            MemorySegment words = stored.bytes();
+            long first = out * stored.cols();
+            for (int i = 0; i < codes.length; i++) {
+                codes[i] = Gaps.get(words, first, 1, i, bits);
+            }
+        }
     }
 
     @Override
@@ -127,9 +135,7 @@ record PackQuantized(Encoding.Grid<Codes.Ints> grid, boolean gaps) implements Sp
         int[] row = new int[Math.toIntExact(words.shape.dim(1))];
         Tensor codes = Dequantizer.allocate(memory, DType.I32, out, grid.codes().words(row.length));
         for (long o = 0; o < out; o++) {
-            for (int i = 0; i < row.length; i++) {
-                row[i] = words.code(o, i);
-            }
+            words.row(row, o);
             BitStream.pack(codes.bytes(), o * codes.cols(), row, words.bits);
         }
         return codes;

@@ -59,6 +59,7 @@ final class ZeroPoints {
     private static Tensor signed(TensorReader reader, String name, Codes.Ints codes, Shape shape) {
         MemorySegment from = reader.tensor(name, DType.I8, shape.dims()).bytes();
         Tensor zeros = Dequantizer.allocate(reader.arena(), DType.U8, shape.dims());
+        MemorySegment to = zeros.bytes();
         int middle = codes.middleCode();
         for (long i = 0; i < from.byteSize(); i++) {
             int zero = from.get(ValueLayout.JAVA_BYTE, i) + middle;
@@ -69,7 +70,7 @@ final class ZeroPoints {
                                 .formatted(
                                         name, zero - middle, i, -middle, middle - 1, codes.bits()));
             }
-            zeros.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) zero);
+            to.set(ValueLayout.JAVA_BYTE, i, (byte) zero);
         }
         return zeros;
     }
@@ -93,10 +94,12 @@ final class ZeroPoints {
             return null;
         }
         Tensor signed = Dequantizer.allocate(memory, DType.I8, w.zeros().rows(), w.zeros().cols());
-        for (long i = 0; i < signed.byteSize(); i++) {
-            int zero = w.zeros().bytes().get(ValueLayout.JAVA_BYTE, i) & 0xff;
-            signed.bytes()
-                    .set(ValueLayout.JAVA_BYTE, i, (byte) (zero - w.grid().codes().middleCode()));
+        MemorySegment from = w.zeros().bytes();
+        MemorySegment to = signed.bytes();
+        int middle = w.grid().codes().middleCode();
+        for (long i = 0; i < to.byteSize(); i++) {
+            int zero = from.get(ValueLayout.JAVA_BYTE, i) & 0xff;
+            to.set(ValueLayout.JAVA_BYTE, i, (byte) (zero - middle));
         }
         return signed;
     }
