@@ -30,7 +30,7 @@ record Arguments(ConfigSection section, String what) {
         requireOrder();
         String strategy = strategy();
         if (strategy.equals("token") || strategy.equals("attn_head")) {
-            return refuseStrategy();
+            return refuse(" of weights");
         }
         Codes codes = codes();
         return codes instanceof Codes.Ints
@@ -52,7 +52,8 @@ record Arguments(ConfigSection section, String what) {
                     default -> false;
                 };
         if (!known) {
-            return refuseStrategy();
+            return refuse(
+                    " of inputs, " + (dynamic ? "whose scales are dynamic" : "which is static"));
         }
         ScaleKind scales =
                 nested
@@ -160,13 +161,9 @@ record Arguments(ConfigSection section, String what) {
         }
     }
 
-    private <T> T refuseStrategy() {
+    private <T> T refuse(String whose) {
         return Quantization.refuse(
                 section,
-                "compressed-tensors %s with strategy '%s'%s"
-                        .formatted(
-                                what,
-                                strategy(),
-                                section.path().endsWith("input_activations.") ? " of inputs" : ""));
+                "compressed-tensors %s with strategy '%s'%s".formatted(what, strategy(), whose));
     }
 }
