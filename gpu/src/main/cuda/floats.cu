@@ -130,7 +130,8 @@ extern "C" __global__ void round_activations(float* out, const float* x, const v
   out += row * cols;
   x += row * cols;
   float low = -(float)(1 << (bits - 1)), high = -low - 1.f, zero = given_zero ? (float)given_zero[0] : 0.f;
-  float number = given ? load(given, 0, type) : 1.f, scale = number;
+  // Where rows do not have scales of their own, tiles beside each other have.
+  float number = given ? load(given, dynamic ? 0 : blockIdx.x % across, type) : 1.f, scale = number;
   if (dynamic && symmetric) {
     float largest = 0.f;
     for (int c = from + threadIdx.x; c < to; c += blockDim.x) largest = Max()(fabsf(x[c]), largest);

@@ -53,6 +53,18 @@ class KvCachePassTest {
         }
     }
 
+    @Test
+    void headsMayHaveScalesOfTheirOwn() {
+        SweepResult result = run("heads", "compressed-tensors", Map.of("scales", "head"));
+        try (Checkpoint c = Checkpoint.open(result.output());
+                TensorReader r = c.reader()) {
+            assertThat(c.kvCache()).hasValue(new CacheScheme(Codes.Floats.E4M3, true));
+            Tensor scales = r.tensor("model.layers.0.self_attn.k_scale");
+            assertThat(scales.shape().dims()).containsExactly(2, 1, 1);
+            assertThat(value(scales, 0)).isPositive().isNotEqualTo(value(scales, 1));
+        }
+    }
+
     /// The model's threads and a second run find the same.
     @Test
     void theSameBytesTwice() {

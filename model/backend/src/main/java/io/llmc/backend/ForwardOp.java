@@ -368,7 +368,7 @@ public sealed interface ForwardOp extends Op {
     record RoundActivations(Tensor out, Tensor x, InputRounding rounding) implements ForwardOp {
         public RoundActivations {
             require(
-                    out.like(x) && f32(x) && fits(rounding),
+                    out.like(x) && f32(x) && fits(rounding, x.cols()),
                     "roundActivations",
                     out,
                     x,
@@ -377,13 +377,16 @@ public sealed interface ForwardOp extends Op {
                     rounding.scheme());
         }
 
-        private static boolean fits(InputRounding rounding) {
+        private static boolean fits(InputRounding rounding, long cols) {
             ActivationScheme scheme = rounding.scheme();
             Tensor scale = rounding.scale();
             Tensor zero = rounding.zero();
             boolean numbers =
                     scheme.calibrated()
-                            ? scale != null && scale.isVector(1) && scale.dtype().isFloat()
+                            ? scale != null
+                                    && scale.isVector(
+                                            scheme.dynamic() ? 1 : scheme.tiles().across(cols))
+                                    && scale.dtype().isFloat()
                             : scale == null;
             boolean shifted = scheme.codes() instanceof Codes.Ints i && !i.symmetric();
             boolean zeros =
@@ -394,7 +397,8 @@ public sealed interface ForwardOp extends Op {
             boolean tiles =
                     scheme.dynamic()
                             ? scheme.tiles().rows() == 1
-                            : scheme.tiles().equals(Tiles.TENSOR);
+                            : scheme.tiles().rows() == Tiles.ALL
+                                    && (zero == null || scheme.tiles().equals(Tiles.TENSOR));
             boolean plain = scheme.grid().scales() == ScaleKind.FLOAT;
             boolean kinds = plain || scheme.dynamic() && scheme.codes() instanceof Codes.Floats;
             return numbers && zeros && tiles && kinds;

@@ -150,6 +150,9 @@ public final class OpCases {
                 }
             }
         }
+        // Heads beside each other, each with a scale for all tokens.
+        var heads = new ActivationScheme(Codes.Floats.E4M3, new Tiles(Tiles.ALL, 20), false);
+        roundActivations(cases, heads, 60, DType.BF16, false);
     }
 
     /// @param number type of the number that the layer keeps; null for none
@@ -167,7 +170,15 @@ public final class OpCases {
                                         activations(a, cols),
                                         new InputRounding(
                                                 scheme,
-                                                number == null ? null : a.of(number, _ -> value, 1),
+                                                number == null
+                                                        ? null
+                                                        : a.of(
+                                                                number,
+                                                                i -> value * (1 + i),
+                                                                scheme.dynamic()
+                                                                        ? 1
+                                                                        : scheme.tiles()
+                                                                                .across(cols)),
                                                 zero ? a.of(DType.I8, _ -> -13, 1) : null))));
     }
 

@@ -663,7 +663,7 @@ public final class ReferenceOps implements Runner {
                 for (int i = 0; i < x.length; i++) {
                     x[i] = (float) get(op.x(), row + from + i);
                 }
-                roundTile(x, op.rounding());
+                roundTile(x, op.rounding(), from / width);
                 for (int i = 0; i < x.length; i++) {
                     set(op.out(), row + from + i, x[i]);
                 }
@@ -671,9 +671,10 @@ public final class ReferenceOps implements Runner {
         }
     }
 
-    private static void roundTile(float[] x, InputRounding rounding) {
+    private static void roundTile(float[] x, InputRounding rounding, int tile) {
         Encoding.Grid<?> grid = rounding.scheme().grid();
-        float scale = rounding.scale() == null ? 1 : (float) get(rounding.scale(), 0);
+        int at = rounding.scheme().dynamic() ? 0 : tile;
+        float scale = rounding.scale() == null ? 1 : (float) get(rounding.scale(), at);
         float zero = rounding.zero() == null ? 0 : (float) get(rounding.zero(), 0);
         float low = 0;
         float high = 0;

@@ -14,6 +14,7 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
@@ -30,14 +31,15 @@ final class RoundingKernels {
         this.workers = workers;
     }
 
-    /// A scale for each tile of a row, or, where one is given, that one for all.
+    /// A scale for each tile of a row, or, where they are given, one for all rows.
     void round(Tensor out, Tensor x, InputRounding rounding) {
         ActivationScheme scheme = rounding.scheme();
         int cols = Math.toIntExact(x.cols());
         int width = Math.toIntExact(Math.min(cols, scheme.tiles().width(cols)));
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
-        Given given = Given.of(rounding);
+        Given[] given = new Given[Math.ceilDiv(cols, width)];
+        Arrays.setAll(given, tile -> Given.of(rounding, tile));
         workers.forEach(
                 Math.toIntExact(x.rows()),
                 (r, scratch) -> {
@@ -46,7 +48,8 @@ final class RoundingKernels {
                     float[] rounded = scratch.floats(1, cols + N);
                     Lanes.read(row, 0, xs, DType.F32, (long) r * cols, cols);
                     for (int from = 0; from < cols; from += width) {
-                        round(rounded, row, from, Math.min(cols, from + width), scheme, given);
+                        int to = Math.min(cols, from + width);
+                        round(rounded, row, from, to, scheme, given[from / width]);
                     }
                     Lanes.write(outs, DType.F32, (long) r * cols, rounded, 0, cols);
                 });
@@ -54,10 +57,12 @@ final class RoundingKernels {
 
     /// The numbers that a layer keeps; 1 and 0 stand in for those that it does not.
     private record Given(float scale, float zero) {
-        static Given of(InputRounding r) {
+        /// @param tile beside others in a row
+        static Given of(InputRounding r, int tile) {
             Tensor s = r.scale();
+            int at = r.scheme().dynamic() ? 0 : tile;
             return new Given(
-                    s == null ? 1 : Floats.get(s.bytes(), s.dtype(), 0),
+                    s == null ? 1 : Floats.get(s.bytes(), s.dtype(), at),
                     r.zero() == null ? 0 : r.zero().bytes().get(ValueLayout.JAVA_BYTE, 0));
         }
     }
