@@ -109,6 +109,11 @@ static inline float rsqrtf(float a) { return 1.f / sqrtf(a); }
 template <class A, class B> static inline std::common_type_t<A, B> min(A a, B b) { using T = std::common_type_t<A, B>; return (T)a < (T)b ? (T)a : (T)b; }
 template <class A, class B> static inline std::common_type_t<A, B> max(A a, B b) { using T = std::common_type_t<A, B>; return (T)a > (T)b ? (T)a : (T)b; }
 template <class T, class U> static inline T atomicAdd(T* p, U v) { static_assert(std::is_integral_v<T>); return __atomic_fetch_add(p, (T)v, __ATOMIC_RELAXED); }
+static inline u32 atomicMax(u32* p, u32 v) {
+  u32 old = __atomic_load_n(p, __ATOMIC_RELAXED);
+  while (old < v && !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  return old;
+}
 
 // ---------------------------------------------------------------- what llmc.cuh has as PTX
 static inline float f16_to_f32(u16 x) { return (float)emu_bits<_Float16>(&x); }

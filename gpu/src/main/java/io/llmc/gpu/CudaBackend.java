@@ -38,6 +38,7 @@ public final class CudaBackend implements Backend {
     private final QuantKernels quant;
     private final ObsKernels obs;
     private final MaskKernels masks;
+    private final ScaleKernels scales;
 
     /// @param index of the device, as the driver counts
     public CudaBackend(int index, BackendOptions options) {
@@ -54,6 +55,7 @@ public final class CudaBackend implements Backend {
         quant = new QuantKernels(gpu);
         obs = new ObsKernels(gpu);
         masks = new MaskKernels(gpu);
+        scales = new ScaleKernels(gpu);
     }
 
     @Override
@@ -164,6 +166,8 @@ public final class CudaBackend implements Backend {
             case StatisticOp.Transpose(var out, var x) -> rows.transpose(out, x);
             case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) ->
                     norms.columnNorms(sum, x, power);
+            case StatisticOp.AccumulateColumnMaxima(var most, var x) ->
+                    scales.columnMaxima(most, x);
             case StatisticOp.RowSquares(var out, var x) -> norms.rowSquares(out, x);
             case StatisticOp.CholeskyInverse(var u, var status, var h, float damp) ->
                     linalg.choleskyInverse(u, status, h, damp);
@@ -177,6 +181,9 @@ public final class CudaBackend implements Backend {
             case StatisticOp.CountAbove(var out, var w, var importance, float threshold) ->
                     masks.countAbove(out, w, importance, threshold);
             case CompressionOp.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
+            case CompressionOp.ScaleColumns(var out, var w, var factors) ->
+                    scales.scaleColumns(out, w, factors);
+            case CompressionOp.Clamp(var out, var w, var limits) -> scales.clamp(out, w, limits);
             case CompressionOp.PackCodes(var out, var codes, int bits) ->
                     quant.packCodes(out, codes, bits);
             case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);

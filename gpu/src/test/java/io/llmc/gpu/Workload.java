@@ -723,6 +723,13 @@ final class Workload {
                         o ->
                                 new StatisticOp.AccumulateColumnNorms(
                                         o.of(DType.F64, hidden), o.f32(tokens, hidden), 2)),
+                entry(
+                        "AccumulateColumnMaxima",
+                        StatisticOp.AccumulateColumnMaxima.class,
+                        2 * stream,
+                        o ->
+                                new StatisticOp.AccumulateColumnMaxima(
+                                        o.f32(hidden), o.f32(tokens, hidden))),
                 doubles(
                         "RowSquares",
                         StatisticOp.RowSquares.class,
@@ -773,6 +780,24 @@ final class Workload {
                                         o.of(DType.BF16, inside, hidden),
                                         o.of(DType.BF16, inside, hidden),
                                         o.of(DType.U8, inside, hidden))),
+                entry(
+                        "ScaleColumns",
+                        CompressionOp.ScaleColumns.class,
+                        weights,
+                        o ->
+                                new CompressionOp.ScaleColumns(
+                                        o.f32(inside, hidden),
+                                        o.of(DType.BF16, inside, hidden),
+                                        o.f32(hidden))),
+                entry(
+                        "Clamp",
+                        CompressionOp.Clamp.class,
+                        2 * weights,
+                        o ->
+                                new CompressionOp.Clamp(
+                                        o.f32(inside, hidden),
+                                        o.of(DType.BF16, inside, hidden),
+                                        o.positive(inside, FOUR.tiles().across(hidden)))),
                 entry(
                         "ChooseGrid",
                         CompressionOp.ChooseGrid.class,

@@ -2,6 +2,8 @@
 package io.llmc.quantize;
 
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.quantize.scales.AwqPass;
+import io.llmc.quantize.scales.SmoothPass;
 import java.util.List;
 
 /// Every quantizer, by its name in a recipe.
@@ -10,6 +12,8 @@ public final class QuantizePasses {
             List.of(
                     RtnPass.FACTORY,
                     GptqPass.FACTORY,
+                    AwqPass.FACTORY,
+                    SmoothPass.FACTORY,
                     UnpackPass.FACTORY,
                     OuterPass.FACTORY,
                     KvCachePass.FACTORY);

@@ -54,6 +54,30 @@ class ArchitecturesTest {
         assertThat(result.verifiedTensors()).isPositive();
     }
 
+    /// A scale of 1 is always tried, so a search never loses; the files are what was in memory.
+    @ParameterizedTest
+    @MethodSource("checkpoints")
+    void scalesOfChannelsAreFoundAndFoldedInEveryArchitecture(Path source) throws IOException {
+        Path model = withTokenizer(source);
+        String layout = source.endsWith("tiny-gpt2") ? "gptq" : "compressed-tensors";
+        List<Object> chain =
+                List.of(
+                        Map.of("smooth", Map.of("alpha", "search", "inner", true)),
+                        Map.of("awq", Map.of()),
+                        Map.of("rtn", Map.of("bits", 4, "groupSize", 16)));
+        SweepResult result = run(model, layout, chain, 8);
+        for (String method : List.of("smooth", "awq")) {
+            List<Double> left =
+                    result.reports().stream()
+                            .filter(r -> method.equals(r.values().get("method")))
+                            .map(r -> (Double) r.values().get("loss_left"))
+                            .toList();
+            assertThat(left).hasSizeGreaterThan(4).allMatch(l -> l <= 1);
+            assertThat(left.stream().mapToDouble(l -> l).average().orElseThrow()).isLessThan(0.99);
+        }
+        assertThat(result.verifiedTensors()).isPositive();
+    }
+
     @Test
     void theDenseLayoutKeepsEveryShapeOfGpt2() throws IOException {
         Path model = withTokenizer(TestFiles.testdata().resolve("tiny-gpt2"));
@@ -175,13 +199,17 @@ class ArchitecturesTest {
     private SweepResult run(Path model, String layout, Map<String, Object> more, int samples) {
         Map<String, Object> options = new LinkedHashMap<>(Map.of("bits", 4, "groupSize", 16));
         options.putAll(more);
+        return run(model, layout, List.of(Map.of("gptq", options)), samples);
+    }
+
+    private SweepResult run(Path model, String layout, List<Object> chain, int samples) {
         Map<String, Object> tree = new LinkedHashMap<>();
         Path out = temp.resolve("out-" + layout + runs++);
         tree.put("model", model.toString());
         tree.put("output", out.toString());
         String data = temp.resolve("text.txt").toString();
         tree.put("calibration", Map.of("data", data, "samples", samples, "length", 32));
-        tree.put("steps", List.of(Map.of("sweep", List.of(Map.of("gptq", options)))));
+        tree.put("steps", List.of(Map.of("sweep", chain)));
         tree.put("save", Map.of("layout", layout));
         Recipe recipe = Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {

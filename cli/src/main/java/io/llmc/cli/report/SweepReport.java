@@ -42,6 +42,8 @@ record SweepReport(SweepResult swept) {
                     figure("uncompensated_error", "uncompensated", MEAN, Figures::error),
                     figure("rtn_relative_error", "rtn would have", MEAN, Figures::error),
                     figure("relative_weight_error", "weight error", MEAN, Figures::error),
+                    figure("ratio", "ratio", MEAN, "%.2f"::formatted),
+                    figure("loss_left", "loss left", MEAN, v -> "%.1f %%".formatted(100 * v)),
                     figure(
                             "variance_kept",
                             "variance kept",

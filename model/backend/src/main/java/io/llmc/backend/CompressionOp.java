@@ -174,6 +174,55 @@ public sealed interface CompressionOp extends Op {
         }
     }
 
+    /// `out[o,i] = factors[i] * w[o,i]`: the weight for inputs whose channels were divided by as much.
+    ///
+    /// @param out F32 `[out, in]`
+    /// @param w F32, F16 or BF16 `[out, in]`
+    /// @param factors F32 `[in]`
+    record ScaleColumns(Tensor out, Tensor w, Tensor factors) implements CompressionOp {
+        public ScaleColumns {
+            require(
+                    out.is(w.rows(), w.cols())
+                            && w.dtype().isFloat()
+                            && factors.isVector(w.cols())
+                            && f32(out, factors),
+                    "scaleColumns",
+                    out,
+                    w,
+                    factors);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, w, factors);
+        }
+    }
+
+    /// `out[o,i]` = w[o,i], at least -limit and at most the limit of its group.
+    ///
+    /// @param out F32 `[out, in]`
+    /// @param w F32, F16 or BF16 `[out, in]`
+    /// @param limits F32 `[out, groups]`, none below 0; groups are neighbours, all of one size
+    record Clamp(Tensor out, Tensor w, Tensor limits) implements CompressionOp {
+        public Clamp {
+            require(
+                    out.is(w.rows(), w.cols())
+                            && w.dtype().isFloat()
+                            && limits.rows() == w.rows()
+                            && w.cols() % limits.cols() == 0
+                            && f32(out, limits),
+                    "clamp",
+                    out,
+                    w,
+                    limits);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, w, limits);
+        }
+    }
+
     /// `codes[o,i] = clamp(round(w[o,i] / scale) + zero, 0, 2^b - 1)`, half to even, with scale and
     /// zero of the group of input i.
     ///

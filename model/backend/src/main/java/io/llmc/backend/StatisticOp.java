@@ -145,6 +145,25 @@ public sealed interface StatisticOp extends Op {
         }
     }
 
+    /// `most[c] = max(most[c], max_t |x[t,c]|)`
+    ///
+    /// @param most F32 `[columns]`, none below 0
+    /// @param x F32, F16 or BF16
+    record AccumulateColumnMaxima(Tensor most, Tensor x) implements StatisticOp {
+        public AccumulateColumnMaxima {
+            require(
+                    most.isVector(x.cols()) && f32(most) && x.dtype().isFloat(),
+                    "accumulateColumnMaxima",
+                    most,
+                    x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(most, x);
+        }
+    }
+
     /// `out[r] = sum_c x[r,c]^2`, in F64.
     ///
     /// @param out F64 `[rows]`

@@ -1230,6 +1230,37 @@ public final class OpCases {
                                                 3)));
             }
         }
+        for (DType type : new DType[] {DType.F32, DType.F16, DType.BF16}) {
+            cases.add(
+                    new Case(
+                            CompressionOp.ScaleColumns.class,
+                            "scaleColumns " + type,
+                            0,
+                            a ->
+                                    new CompressionOp.ScaleColumns(
+                                            a.out(7, 33), a.normal(type, 1, 7, 33), a.normal(33))));
+            cases.add(
+                    new Case(
+                            CompressionOp.Clamp.class,
+                            "clamp " + type,
+                            0,
+                            a ->
+                                    new CompressionOp.Clamp(
+                                            a.out(7, 33),
+                                            a.normal(type, 1, 7, 33),
+                                            a.of(DType.F32, i -> i % 4 * 0.5, 7, 3))));
+            for (int rows : new int[] {1, 37, 201}) {
+                cases.add(
+                        new Case(
+                                StatisticOp.AccumulateColumnMaxima.class,
+                                "accumulateColumnMaxima %s, %d rows".formatted(type, rows),
+                                0,
+                                a ->
+                                        new StatisticOp.AccumulateColumnMaxima(
+                                                a.written(DType.F32, i -> i % 5, 300),
+                                                a.normal(type, 1, rows, 300))));
+            }
+        }
         for (int cols : new int[] {1, 33, 300, 1021}) {
             for (int power : new int[] {1, 2}) {
                 cases.add(

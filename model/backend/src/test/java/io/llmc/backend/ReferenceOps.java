@@ -282,6 +282,13 @@ public final class ReferenceOps implements Runner {
                     set(sum, c, total);
                 }
             }
+            case StatisticOp.AccumulateColumnMaxima(var most, var x) -> {
+                for (long c = 0; c < x.cols(); c++) {
+                    for (long r = 0; r < x.rows(); r++) {
+                        set(most, c, Math.max(get(most, c), Math.abs(get(x, r, c))));
+                    }
+                }
+            }
             case StatisticOp.RowSquares(var out, var x) -> {
                 for (long r = 0; r < x.rows(); r++) {
                     double total = 0;
@@ -305,6 +312,18 @@ public final class ReferenceOps implements Runner {
             case CompressionOp.ApplyMask(var out, var w, var mask) -> {
                 for (long i = 0; i < size(w); i++) {
                     set(out, i, get(mask, i) != 0 ? 0 : get(w, i));
+                }
+            }
+            case CompressionOp.ScaleColumns(var out, var w, var factors) -> {
+                for (long i = 0; i < size(w); i++) {
+                    set(out, i, get(factors, i % w.cols()) * get(w, i));
+                }
+            }
+            case CompressionOp.Clamp(var out, var w, var limits) -> {
+                long width = w.cols() / limits.cols();
+                for (long i = 0; i < size(w); i++) {
+                    double limit = get(limits, i / width);
+                    set(out, i, Math.clamp(get(w, i), -limit, limit));
                 }
             }
             case CompressionOp.AccumulateObsBlock block -> obsBlock(block);

@@ -71,6 +71,11 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
         return 0;
     }
 
+    /// Names of the layers that make queries and keys: their outputs are compared, not added up.
+    default List<String> scoring() {
+        return List.of();
+    }
+
     /// What people call this part of a block.
     String role();
 

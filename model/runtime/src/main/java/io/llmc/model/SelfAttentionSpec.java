@@ -258,6 +258,11 @@ public record SelfAttentionSpec(
     }
 
     @Override
+    public List<String> scoring() {
+        return fused() ? projections() : projections().subList(0, 2);
+    }
+
+    @Override
     public String role() {
         return "attention";
     }

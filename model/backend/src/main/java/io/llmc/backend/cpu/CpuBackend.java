@@ -41,6 +41,7 @@ public final class CpuBackend implements Backend {
     private final RoundingKernels roundings;
     private final ObsKernels obs;
     private final MaskKernels masks;
+    private final ScaleKernels scales;
     private final ElementGradKernels elementGradients;
     private final NormGradKernels normGradients;
     private final RowGradKernels rowGradients;
@@ -71,6 +72,7 @@ public final class CpuBackend implements Backend {
         roundings = new RoundingKernels(workers);
         obs = new ObsKernels(workers, this::dense);
         masks = new MaskKernels(workers);
+        scales = new ScaleKernels(workers);
         elementGradients = new ElementGradKernels(workers);
         normGradients = new NormGradKernels(workers);
         rowGradients = new RowGradKernels(workers);
@@ -274,6 +276,8 @@ public final class CpuBackend implements Backend {
             case StatisticOp.Transpose(var out, var x) -> rows.transpose(out, x);
             case StatisticOp.AccumulateColumnNorms(var sum, var x, int power) ->
                     norms.columnNorms(sum, x, power);
+            case StatisticOp.AccumulateColumnMaxima(var most, var x) ->
+                    scales.columnMaxima(most, x);
             case StatisticOp.RowSquares(var out, var x) -> norms.rowSquares(out, x);
             case StatisticOp.CholeskyInverse inverse ->
                     CholeskyKernel.run(workers, portable, dense(), inverse);
@@ -311,6 +315,9 @@ public final class CpuBackend implements Backend {
             case StatisticOp.CountAbove(var out, var w, var importance, float threshold) ->
                     masks.countAbove(out, w, importance, threshold);
             case CompressionOp.ApplyMask(var out, var w, var mask) -> masks.apply(out, w, mask);
+            case CompressionOp.ScaleColumns(var out, var w, var factors) ->
+                    scales.scaleColumns(out, w, factors);
+            case CompressionOp.Clamp(var out, var w, var limits) -> scales.clamp(out, w, limits);
             case CompressionOp.PackCodes(var out, var codes, int bits) ->
                     quant.packCodes(out, codes, bits);
             case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);

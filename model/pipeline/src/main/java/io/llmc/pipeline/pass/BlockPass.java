@@ -2,11 +2,13 @@
 package io.llmc.pipeline.pass;
 
 import io.llmc.formats.Solver;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 
@@ -43,6 +45,17 @@ public non-sealed interface BlockPass extends Pass {
         return Map.of();
     }
 
+    /// Whether it only makes weights easier to round: then a pass behind it must round some of its
+    /// layers, and [BlockScope#planned] says how.
+    default boolean preparesRounding() {
+        return false;
+    }
+
+    /// What a user should know before any work, in a sentence each.
+    default List<String> notes(ModelSpec spec) {
+        return List.of();
+    }
+
     /// Whether it scales channels by [BlockScope#rescale]: then all weights of a block are written
     /// anew.
     default boolean rescales() {
@@ -71,6 +84,16 @@ public non-sealed interface BlockPass extends Pass {
 
     /// Bytes of the device that it takes while it is shown some inputs of a layer.
     default long tapBytes(long rows, long out) {
+        return 0;
+    }
+
+    /// Tokens of the largest [BlockScope#sample] that it asks for; 0 where it asks for none.
+    default int sampleTokens() {
+        return 0;
+    }
+
+    /// Bytes of the device that it takes for a block beside all of these, as for layers together.
+    default long blockBytes(LayerSpec layer, int hidden) {
         return 0;
     }
 

@@ -70,6 +70,9 @@ public interface BlockScope {
     /// it will be plain.
     Optional<Scheme> scheme(Linear layer);
 
+    /// How a pass of this sweep rounds the layer, also where the output will hold plain values.
+    Optional<Scheme> planned(Linear layer);
+
     /// Puts a block of the sizes that the pass has promised in this one's place. The sequences go
     /// back before the block, whatever has been advanced.
     void reshape(Replacement parameters);
@@ -81,8 +84,8 @@ public interface BlockScope {
     /// stay where they are, so the stages that make and read the channels must be ahead of them;
     /// [#stages] are others from here on.
     ///
-    /// @param factors of the channels; none is 0
-    void rescale(ScaleGroup group, float[] factors);
+    /// @param factors of the channels of each group; none is 0
+    void rescale(Map<ScaleGroup, float[]> factors);
 
     /// Adds up the keys and values of a stage that makes some. The stages before it must have been
     /// advanced.
@@ -111,13 +114,13 @@ public interface BlockScope {
     @MustBeClosed
     <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer);
 
-    /// By how much what a stretch of stages hands on would change if some of their layers had other
-    /// weights: the loss of AWQ, https://arxiv.org/abs/2306.00978. A sum of squares over all
-    /// calibration sequences, which stay where they are.
+    /// Some of the calibration sequences before the block as it is now, to try weights on. The
+    /// sequences themselves must not have been advanced.
     ///
-    /// @param from the next stage that would be advanced
-    /// @param to the last one of the stretch
-    double compare(Stage from, Stage to, Map<Linear, Weight> trial);
+    /// @param tokens as many whole sequences as that are, but one at least; not above
+    ///   [BlockPass#sampleTokens]
+    @MustBeClosed
+    Sample sample(int tokens);
 
     /// Moves every calibration sequence through the stage with the weights it has now.
     void advance(Stage stage);

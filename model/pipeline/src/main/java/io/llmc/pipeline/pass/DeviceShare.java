@@ -11,7 +11,6 @@ import io.llmc.model.Linear;
 import io.llmc.model.Parameters;
 import io.llmc.model.Positions;
 import io.llmc.model.Stage;
-import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
@@ -119,38 +118,6 @@ final class DeviceShare implements AutoCloseable {
         List<Stage> mine = new ArrayList<>();
         stages.forEach(s -> mine.add(stage(s)));
         return mine;
-    }
-
-    /// Runs stages of the block with other weights for some of the first device's layers.
-    ///
-    /// @param arena receives what the stages make
-    Activations run(
-            List<Stage> stages, Map<Linear, Weight> trial, Activations in, TensorArena arena) {
-        Map<Linear, Weight> own = new HashMap<>();
-        long bytes =
-                trial.values().stream()
-                        .mapToLong(w -> 8 * w.outFeatures() * w.inFeatures() + 2048)
-                        .sum();
-        try (TensorArena borrowed = backend.newArena(isHome() ? 256 : bytes + 256)) {
-            List<Stage> mine = stages(stages);
-            for (int s = 0; s < mine.size(); s++) {
-                for (int i = 0; i < mine.get(s).linears().size(); i++) {
-                    Weight other = trial.get(stages.get(s).linears().get(i));
-                    if (other != null) {
-                        Linear layer = mine.get(s).linears().get(i);
-                        own.put(layer, layer.weight());
-                        layer.replace(isHome() ? other : backend.adopt(other, borrowed));
-                    }
-                }
-            }
-            Activations a = in;
-            for (Stage stage : mine) {
-                a = stage.run(forward(arena), a);
-            }
-            return a;
-        } finally {
-            own.forEach(Linear::replace);
-        }
     }
 
     @SuppressWarnings("MustBeClosed") // closed by the next copy, or by close()

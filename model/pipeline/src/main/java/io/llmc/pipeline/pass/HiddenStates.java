@@ -17,14 +17,11 @@ import io.llmc.model.Tap;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Weight;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Map;
 import java.util.function.ObjIntConsumer;
-import java.util.stream.Stream;
 
 /// Sequences on their way through a model's blocks: the residual stream of each, and what the next
 /// stage reads. They move chunk by chunk; the size of a chunk depends on the length of the
@@ -242,32 +239,25 @@ public final class HiddenStates implements AutoCloseable {
         };
     }
 
-    /// By how much what stages hand on would change, as a sum of squares over all sequences, if
-    /// some of their layers had other weights. The sequences stay where they are.
-    public double compare(List<Stage> stages, Map<Linear, Weight> trial) {
-        double sum = 0;
-        for (int c = 0; c < chunks(); c++) {
-            // One after the other: the memory of a pass holds one of them.
-            List<float[]> now = outputs(stages, Map.of(), c);
-            List<float[]> then = outputs(stages, trial, c);
-            for (int t = 0; t < now.size(); t++) {
-                for (int i = 0; i < now.get(t).length; i++) {
-                    double d = (double) then.get(t)[i] - now.get(t)[i];
-                    sum += d * d;
-                }
-            }
+    /// Some whole sequences, spread evenly over all, before the block that [#prepare] was told of;
+    /// all of them must be before it.
+    ///
+    /// @param tokens of them at most; one sequence is always there
+    @MustBeClosed
+    public Sample sample(DecoderBlock block, int tokens) {
+        int[] chosen = new int[Sample.count(tokens, windows.count(), windows.length())];
+        for (int i = 0; i < chosen.length; i++) {
+            chosen[i] = (int) ((long) i * windows.count() / chosen.length);
         }
-        return sum;
-    }
-
-    private List<float[]> outputs(List<Stage> stages, Map<Linear, Weight> trial, int chunk) {
-        DeviceShare share = share(chunk);
-        try (TensorArena arena = share.scratch()) {
-            Activations a = share.run(stages, trial, store.load(chunk, arena), arena);
-            return Stream.concat(Stream.of(a.x()), a.kept().stream())
-                    .map(share.backend()::floats)
-                    .toList();
-        }
+        Sample sample =
+                new Sample(
+                        backend,
+                        positions(),
+                        block,
+                        chosen.length * windows.length(),
+                        model.spec().hidden());
+        gather(chosen, sample.x());
+        return sample;
     }
 
     /// Moves every sequence through a stage.

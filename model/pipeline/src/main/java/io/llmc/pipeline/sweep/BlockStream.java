@@ -106,7 +106,7 @@ final class BlockStream implements AutoCloseable {
             try (TensorReader reader = model.checkpoint().reader(model.backend().host());
                     TensorArena arena = model.newBlockArena(i)) {
                 BlockVisit visit = visit(i, model.block(i, reader, arena), arena);
-                visit.turn(pass, 0, null);
+                visit.turn(pass, 0, null, false);
                 found[i] = pass.survey(visit);
                 visit.finish();
             }
@@ -126,12 +126,9 @@ final class BlockStream implements AutoCloseable {
             DecoderBlock block = loaded.block;
             block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
             BlockVisit visit = visit(index, block, loaded.arena);
-            if (goesBack()) {
-                visit.keepInputs();
-            }
             for (int p = 0; p < passes.size(); p++) {
                 visit.rewind();
-                visit.turn(passes.get(p), p, surveys.get(passes.get(p)));
+                visit.turn(passes.get(p), p, surveys.get(passes.get(p)), goesBack(p));
                 passes.get(p).apply(visit);
             }
             visit.finish();
@@ -183,13 +180,10 @@ final class BlockStream implements AutoCloseable {
         }
     }
 
-    /// Whether a block's inputs will be wanted a second time.
-    private boolean goesBack() {
-        int first = 0;
-        while (first < passes.size() && !passes.get(first).calibrates()) {
-            first++;
-        }
-        return states != null && (plan.reshapes() || first < passes.size() - 1);
+    /// Whether a block's inputs will be wanted again once a pass has moved on from them.
+    private boolean goesBack(int p) {
+        boolean reshapes = !passes.get(p).sizes(plan.spec(p)).isEmpty();
+        return states != null && (reshapes || p < passes.size() - 1);
     }
 
     /// What a view has made of the weights, before anything is computed from them.

@@ -24,6 +24,7 @@ import io.llmc.pipeline.pass.CacheInput;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.LayerInput;
 import io.llmc.pipeline.pass.Observer;
+import io.llmc.pipeline.pass.Sample;
 import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -63,6 +64,11 @@ final class BlockVisit implements BlockScope {
     /// Stages that the sequences have been through.
     private int advanced;
 
+    /// Whether the inputs will be wanted again, are kept already, and lie on the device.
+    private boolean goesBack;
+
+    private boolean kept;
+
     private boolean marked;
 
     /// @param states null where nothing calibrates
@@ -95,8 +101,10 @@ final class BlockVisit implements BlockScope {
     ///
     /// @param before how many passes have been there
     /// @param found by its survey; null where it has made none
-    void turn(BlockPass next, int before, double[] found) {
+    /// @param returns whether the block's inputs will be wanted again after it has advanced
+    void turn(BlockPass next, int before, double[] found, boolean returns) {
         pass = next;
+        goesBack = returns;
         passesDone = before;
         survey = found;
     }
@@ -106,7 +114,8 @@ final class BlockVisit implements BlockScope {
     }
 
     /// For [#rewind]: on the device where the sequences are there, else in a file.
-    void keepInputs() {
+    private void keepInputs() {
+        kept = true;
         marked = states.resident();
         if (marked) {
             states.mark();
@@ -197,6 +206,11 @@ final class BlockVisit implements BlockScope {
         return plan.scheme(layer.name());
     }
 
+    @Override
+    public Optional<Scheme> planned(Linear layer) {
+        return plan.modules().get(layer.name()).scheme();
+    }
+
     /// A layer's new weight as a reader of the output will see it.
     private Weight asWritten(String linear, Weight weight) {
         if (plan.encoded(linear).isEmpty() || !plan.isDense(linear)) {
@@ -231,23 +245,29 @@ final class BlockVisit implements BlockScope {
     }
 
     @Override
-    public void rescale(ScaleGroup group, float[] factors) {
+    public void rescale(Map<ScaleGroup, float[]> factors) {
+        List<String> behind =
+                block.stages().subList(0, advanced).stream()
+                        .flatMap(stage -> stage.linears().stream())
+                        .map(Linear::name)
+                        .toList();
+        Replacement parameters = replacement();
+        factors.forEach((group, each) -> {
+            if (touched(group).anyMatch(behind::contains)) {
+                throw new IllegalStateException(
+                        pass.name() + " must scale channels before the sequences have met them");
+            }
+            parameters.rescale(group, each, desk);
+        });
+        rebuild(block.spec(), parameters);
+    }
+
+    private static Stream<String> touched(ScaleGroup group) {
         Stream<String> makes =
                 group.source() instanceof ScaleGroup.Rows rows
                         ? Stream.of(rows.rows().linear())
                         : Stream.of();
-        List<String> touched = Stream.concat(makes, group.readers().stream()).toList();
-        boolean behind =
-                block.stages().subList(0, advanced).stream()
-                        .flatMap(stage -> stage.linears().stream())
-                        .anyMatch(layer -> touched.contains(layer.name()));
-        if (behind) {
-            throw new IllegalStateException(
-                    pass.name() + " must scale channels before the sequences have met them");
-        }
-        Replacement parameters = replacement();
-        parameters.rescale(group, factors, desk);
-        rebuild(block.spec(), parameters);
+        return Stream.concat(makes, group.readers().stream());
     }
 
     @Override
@@ -306,15 +326,21 @@ final class BlockVisit implements BlockScope {
     }
 
     @Override
-    public double compare(Stage from, Stage to, Map<Linear, Weight> trial) {
-        requireNext(from);
-        int last = block.stages().indexOf(to);
-        return states.compare(block.stages().subList(advanced, last + 1), trial);
+    @MustBeClosed
+    public Sample sample(int tokens) {
+        if (states == null || advanced > 0 || tokens > pass.sampleTokens()) {
+            throw new IllegalStateException(
+                    pass.name() + " samples sequences that it did not plan or has advanced");
+        }
+        return states.sample(block, tokens);
     }
 
     @Override
     public void advance(Stage stage) {
         requireNext(stage);
+        if (goesBack && !kept) {
+            keepInputs();
+        }
         states.advance(stage);
         advanced++;
     }

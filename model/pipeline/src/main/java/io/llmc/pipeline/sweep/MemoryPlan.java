@@ -12,6 +12,7 @@ import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.pass.Sample;
 import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.BlockType;
@@ -168,9 +169,26 @@ record MemoryPlan(long bytes, boolean spills) {
             // Who surveys sees a whole block before it counts.
             long found = pass.surveys() ? all : largest;
             long merging = (partials - 1) * largest;
-            most = Math.max(most, found + Math.max(layer, merging + tap));
+            long held = found + Math.max(layer, merging + tap);
+            most = Math.max(most, held + sample(pass, block, spec, calibration));
         }
         return most;
+    }
+
+    /// What a pass takes that tries weights on a sample.
+    private static long sample(
+            BlockPass pass, DecoderBlock block, ModelSpec spec, CalibrationSpec calibration) {
+        long all = pass.blockBytes(block.spec(), spec.hidden());
+        if (pass.sampleTokens() == 0) {
+            return all;
+        }
+        return all
+                + Sample.bytes(
+                        block,
+                        spec.hidden(),
+                        pass.sampleTokens(),
+                        calibration.samples(),
+                        calibration.length());
     }
 
     /// The form of the files, in which a finished block is written.

@@ -78,6 +78,7 @@ final class OutputPlan {
         for (BlockPass pass : passes) {
             selected.add(pass.targets().resolve(pass.name(), specs.getLast(), named, notes));
             pass.check(specs.getLast());
+            notes.addAll(pass.notes(specs.getLast()));
             Map<Size, Integer> sizes = pass.sizes(specs.getLast());
             if (!sizes.isEmpty()) {
                 requireDense(pass);
@@ -87,6 +88,7 @@ final class OutputPlan {
             specs.add(Architectures.specOf(changed, checkpoint.names()));
         }
         this.config = changed;
+        PassOrder.requireRounding(passes, selected);
         for (int i = 0; i < spec.layers().size(); i++) {
             requireMatrices(spec.layers().get(i));
             for (LinearSpec linear : target().layers().get(i).linears(target().hidden())) {

@@ -15,6 +15,7 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
+import io.llmc.model.language.Replacement;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -23,7 +24,6 @@ import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Map;
 import java.util.Random;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
@@ -122,11 +122,17 @@ class HiddenStatesTest {
             states.embed();
             states.prepare(block);
             Linear first = block.linears().getFirst();
-            Weight own = first.weight();
-            Weight other = halved(own, backend, arena);
-            double found = states.compare(block.stages(), Map.of(first, other));
-            assertThat(first.weight()).isSameAs(own);
-            assertThat(states.compare(block.stages(), Map.of(first, own))).isZero();
+            Weight other = halved(first.weight(), backend, arena);
+            double found;
+            try (Sample sample = states.sample(block, 96);
+                    Sample.Stretch stretch =
+                            sample.stretch(block.stages().getFirst(), block.stages().getLast())) {
+                Replacement changed = new Replacement(block, temp);
+                changed.put(first.name(), other);
+                int hidden = model.spec().hidden();
+                found = stretch.error(LanguageModel.block(block.spec(), hidden, changed));
+                assertThat(stretch.error(block)).isZero();
+            }
             states.saveTo(temp.resolve("states"));
             states.advance(block.stages());
             float[] now = only(states, backend);
@@ -140,6 +146,32 @@ class HiddenStatesTest {
             }
             assertThat(expected).isGreaterThan(1);
             assertThat(found).isCloseTo(expected, Offset.offset(1e-9 * expected));
+        }
+    }
+
+    /// One of three sequences goes where all of them go.
+    @ParameterizedTest
+    @ValueSource(strings = {"tiny-gpt_neox", "tiny-mixtral"})
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    void aSampleGoesTheWayOfItsSequences(String name) {
+        Windows windows = Windows.of(new Random(3).ints(72, 0, 256).toArray(), 24);
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                Checkpoint c = Checkpoint.open(TestFiles.testdata().resolve(name));
+                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
+                HiddenStates states = new HiddenStates(model, windows, null);
+                TensorReader reader = c.reader();
+                TensorArena arena = model.newBlockArena(0)) {
+            DecoderBlock block = model.block(0, reader, arena);
+            states.embed();
+            states.prepare(block);
+            float[] sampled;
+            try (Sample sample = states.sample(block, 30)) {
+                block.stages().forEach(sample::advance);
+                sampled = backend.floats(sample.x());
+            }
+            states.advance(block.stages());
+            float[] all = only(states, backend);
+            assertThat(sampled).isEqualTo(Arrays.copyOf(all, sampled.length)).hasSize(all.length / 3);
         }
     }
 

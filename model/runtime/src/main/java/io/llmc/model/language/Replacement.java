@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
+import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.StatisticOp;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.Parameters;
@@ -17,9 +17,12 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.function.IntToDoubleFunction;
 import java.util.stream.IntStream;
 
@@ -31,6 +34,9 @@ public final class Replacement implements Parameters {
     private final Map<String, InputRounding> roundings = new HashMap<>();
     private final Map<String, Tensor> tensors = new HashMap<>();
     private CacheScheme cache;
+
+    /// Weights that are nobody else's.
+    private final Set<Tensor> made = Collections.newSetFromMap(new IdentityHashMap<>());
 
     /// @param place what to name where a shape is wrong
     public Replacement(DecoderBlock block, Path place) {
@@ -48,6 +54,13 @@ public final class Replacement implements Parameters {
     /// @param linear without `.weight`
     public void put(String linear, Weight weight) {
         weights.put(linear, weight);
+    }
+
+    /// How a layer's inputs are rounded.
+    ///
+    /// @param linear without `.weight`
+    public void put(String linear, InputRounding rounding) {
+        roundings.put(linear, rounding);
     }
 
     /// @param name as in the checkpoint
@@ -70,28 +83,40 @@ public final class Replacement implements Parameters {
     }
 
     /// Multiplies channels where they are made and divides them where they are read: the block
-    /// computes the same. Weights become F32, everything else keeps its type.
+    /// computes the same. Weights become F32, everything else keeps its type; what a norm's type
+    /// cannot hold of a factor, its readers make up for.
     ///
     /// @param factors of the channels; none is 0
-    /// @param desk receives what changes
+    /// @param desk receives what changes. What it has received once is changed in its place, so no
+    ///   block may have been built of this yet.
     public void rescale(ScaleGroup group, float[] factors, Desk desk) {
-        float[] inverse = new float[factors.length];
-        for (int c = 0; c < factors.length; c++) {
-            inverse[c] = 1 / factors[c];
-        }
         switch (group.source()) {
             case ScaleGroup.Weights(NormSpec norm) -> {
-                scale(norm.name() + ".weight", norm.offset(), factors, desk);
-                scale(norm.name() + ".bias", 0, factors, desk);
-                group.readers().forEach(reader -> scaleColumns(reader, c -> inverse[c], desk));
+                float[] held = scaleNorm(norm, factors, desk);
+                group.readers().forEach(reader -> scaleColumns(reader, c -> 1 / held[c], desk));
             }
             case ScaleGroup.Rows rows -> {
                 scaleRows(rows, factors, desk);
                 group.readers()
                         .forEach(reader ->
-                                scaleColumns(reader, c -> inverse[rows.channel(c)], desk));
+                                scaleColumns(reader, c -> 1 / factors[rows.channel(c)], desk));
             }
         }
+    }
+
+    /// @return the factors as the norm's weight has them now
+    private float[] scaleNorm(NormSpec norm, float[] factors, Desk desk) {
+        String name = norm.name() + ".weight";
+        float[] before = floats(tensors.get(name), desk);
+        scale(name, norm.offset(), factors, desk);
+        float[] after = floats(tensors.get(name), desk);
+        float[] held = factors.clone();
+        for (int c = 0; c < held.length; c++) {
+            float ratio = (after[c] + norm.offset()) / (before[c] + norm.offset());
+            held[c] = ratio != 0 && Float.isFinite(1 / ratio) ? ratio : factors[c];
+        }
+        scale(norm.name() + ".bias", 0, held, desk);
+        return held;
     }
 
     private void scaleRows(ScaleGroup.Rows rows, float[] factors, Desk desk) {
@@ -103,7 +128,15 @@ public final class Replacement implements Parameters {
         for (int c = 0; c < made.length; c++) {
             all[made[c]] = factors[c];
         }
-        put(linear, new Weight.Dense(scaled(w, all, desk)));
+        Tensor out = mine(w, desk);
+        try (Desk own = desk.fresh(4 * w.shape().size() + 8 * w.rows() + 4096)) {
+            Tensor wide = own.f32(w.rows(), w.cols());
+            own.run(new ForwardOp.Scale(wide, w, 1));
+            own.run(new ForwardOp.Zero(out));
+            Tensor each = own.ints(IntStream.range(0, all.length).toArray());
+            own.run(new ForwardOp.AccumulateRows(out, wide, each, own.floats(all), 1));
+        }
+        put(linear, new Weight.Dense(out));
         scale(linear + ".bias", 0, all, desk);
     }
 
@@ -113,18 +146,16 @@ public final class Replacement implements Parameters {
         for (int c = 0; c < all.length; c++) {
             all[c] = (float) factor.applyAsDouble(c);
         }
-        Tensor out = desk.f32(w.rows(), w.cols());
-        try (Desk own = desk.fresh(16 * w.shape().size() + 8192)) {
-            Tensor wide = own.f32(w.rows(), w.cols());
-            Tensor turned = own.f32(w.cols(), w.rows());
-            own.run(new ForwardOp.Scale(wide, w, 1));
-            own.run(new StatisticOp.Transpose(turned, wide));
-            own.run(new StatisticOp.Transpose(out, scaled(turned, all, own)));
-        }
-        if (weights.containsKey(linear)) {
-            put(linear, new Weight.Dense(out));
-        } else {
-            put(linear + ".weight", rounded(out, w.dtype(), desk)); // a router
+        boolean router = !weights.containsKey(linear);
+        long bytes = 4L * all.length + (router ? 4 * w.shape().size() : 0) + 1024;
+        try (Desk own = desk.fresh(bytes)) {
+            Tensor out = router ? own.f32(w.rows(), w.cols()) : mine(w, desk);
+            own.run(new CompressionOp.ScaleColumns(out, w, own.floats(all)));
+            if (router) {
+                put(linear + ".weight", rounded(out, w.dtype(), desk));
+            } else {
+                put(linear, new Weight.Dense(out));
+            }
         }
     }
 
@@ -135,16 +166,13 @@ public final class Replacement implements Parameters {
         throw new IllegalStateException(linear + " is packed, and has no channels to scale");
     }
 
-    /// `diag(factors) x`, F32
-    private static Tensor scaled(Tensor x, float[] factors, Desk desk) {
-        Tensor out = desk.f32(x.rows(), x.cols());
-        try (Desk own = desk.fresh(4 * x.shape().size() + 8 * x.rows() + 4096)) {
-            Tensor wide = own.f32(x.rows(), x.cols());
-            own.run(new ForwardOp.Scale(wide, x, 1));
-            own.run(new ForwardOp.Zero(out));
-            Tensor rows = own.ints(IntStream.range(0, factors.length).toArray());
-            own.run(new ForwardOp.AccumulateRows(out, wide, rows, own.floats(factors), 1));
+    /// Where to write what becomes of a weight: itself, if it was made here.
+    private Tensor mine(Tensor w, Desk desk) {
+        if (made.contains(w)) {
+            return w;
         }
+        Tensor out = desk.f32(w.rows(), w.cols());
+        made.add(out);
         return out;
     }
 
@@ -156,11 +184,19 @@ public final class Replacement implements Parameters {
         if (old == null) {
             return;
         }
-        float[] values = desk.backend().floats(rounded(old, DType.F32, desk));
+        float[] values = floats(old, desk);
         for (int c = 0; c < values.length; c++) {
             values[c] = (values[c] + offset) * factors[c] - offset;
         }
-        put(name, rounded(desk.floats(values), old.dtype(), desk));
+        try (Desk own = desk.fresh(4L * values.length + 1024)) {
+            put(name, rounded(own.floats(values), old.dtype(), desk));
+        }
+    }
+
+    private static float[] floats(Tensor x, Desk desk) {
+        try (Desk own = desk.fresh(4 * x.shape().size() + 1024)) {
+            return own.backend().floats(rounded(x, DType.F32, own));
+        }
     }
 
     private static Tensor rounded(Tensor x, DType dtype, Desk desk) {

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.pass;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.Positions;
+import io.llmc.model.Stage;
+import io.llmc.model.Stage.Activations;
+import io.llmc.model.Tap;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+import java.util.List;
+
+/// Some of the calibration sequences on a way of their own through one block: what weights are
+/// tried on, before all sequences go through those that were chosen.
+public final class Sample implements AutoCloseable {
+    private final Backend backend;
+    private final Positions positions;
+    private final List<Stage> stages;
+
+    /// For what two stages hand on, by turns.
+    private final List<TensorArena> rooms;
+
+    private final TensorArena pass;
+
+    /// Where the sequences are, and the memory that they lie in.
+    private Activations now;
+
+    private TensorArena room;
+    private int advanced;
+
+    /// Sequences before a block that are not yet set to anything.
+    ///
+    /// @param rows tokens of whole sequences, at least one
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    Sample(Backend backend, Positions positions, DecoderBlock block, int rows, int hidden) {
+        this.backend = backend;
+        this.positions = positions;
+        this.stages = block.stages();
+        ArenaPlan.Pass sizes = ArenaPlan.pass(block, rows, hidden, positions.length());
+        rooms =
+                List.of(
+                        backend.newArena(between(sizes, rows, hidden)),
+                        backend.newArena(between(sizes, rows, hidden)));
+        pass = backend.newArena(sizes.bytes() + compared(rows, hidden));
+        room = rooms.getFirst().scratch();
+        now = Activations.of(room.allocate(DType.F32, new Shape(rows, hidden)));
+    }
+
+    private static long between(ArenaPlan.Pass sizes, int rows, int hidden) {
+        return 4L * rows * hidden + sizes.kept() + (1 << 12);
+    }
+
+    /// What a stretch gives, and by how much it changes.
+    private static long compared(int rows, int hidden) {
+        return 8L * rows * hidden + (1 << 12);
+    }
+
+    /// Bytes of the device that a sample takes.
+    ///
+    /// @param block of which only sizes need be known
+    /// @param tokens that are wanted
+    /// @param sequences that there are
+    /// @param length tokens of each
+    public static long bytes(
+            DecoderBlock block, int hidden, int tokens, int sequences, int length) {
+        int rows = count(tokens, sequences, length) * length;
+        ArenaPlan.Pass sizes = ArenaPlan.pass(block, rows, hidden, length);
+        return 2 * between(sizes, rows, hidden) + sizes.bytes() + compared(rows, hidden);
+    }
+
+    /// Whole sequences of at most so many tokens, but one at least.
+    static int count(int tokens, int sequences, int length) {
+        return Math.clamp(tokens / length, 1, sequences);
+    }
+
+    /// The residual stream before the next stage, `[tokens, hidden]`.
+    Tensor x() {
+        return now.x();
+    }
+
+    /// Shows the inputs of the layers of the next stage.
+    public void observe(Stage stage, Tap tap) {
+        requireNext(stage);
+        try (TensorArena arena = pass.scratch()) {
+            stage.run(new Forward(backend, arena, positions).observing(tap), now);
+        }
+    }
+
+    /// Moves on through the next stage with the weights that it has now.
+    @SuppressWarnings("MustBeClosed") // the next stage but one closes it
+    public void advance(Stage stage) {
+        requireNext(stage);
+        TensorArena other = rooms.get((advanced + 1) % 2).scratch();
+        Activations next;
+        try (TensorArena arena = pass.scratch()) {
+            Activations made = stage.run(new Forward(backend, arena, positions), now);
+            next =
+                    new Activations(
+                            copy(made.x(), other),
+                            made.kept().stream().map(t -> copy(t, other)).toList());
+        }
+        room.close();
+        room = other;
+        now = next;
+        advanced++;
+    }
+
+    private Tensor copy(Tensor t, TensorArena arena) {
+        Tensor copy = arena.allocate(t.dtype(), t.shape());
+        backend.run(new ForwardOp.Scale(copy, t, 1));
+        return copy;
+    }
+
+    /// What stages give with the weights that they have now, to compare with what they would give.
+    ///
+    /// @param from the next stage
+    /// @param to the last one of the stretch, which ends a branch
+    @MustBeClosed
+    public Stretch stretch(Stage from, Stage to) {
+        requireNext(from);
+        return new Stretch(stages.subList(advanced, stages.indexOf(to) + 1));
+    }
+
+    private void requireNext(Stage stage) {
+        if (!stages.get(advanced).equals(stage)) {
+            throw new IllegalStateException("a sample goes through a block's stages in order");
+        }
+    }
+
+    /// Stages with what they give. Until it is closed the sample stays where it is.
+    public final class Stretch implements AutoCloseable {
+        private final List<Stage> stretch;
+        private final TensorArena arena;
+        private final Tensor given;
+        private final Tensor change;
+
+        @MustBeClosed
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        private Stretch(List<Stage> stretch) {
+            this.stretch = stretch;
+            arena = pass.scratch();
+            given = arena.allocate(DType.F32, now.x().shape());
+            change = arena.allocate(DType.F32, now.x().shape());
+            run(stretch, given);
+        }
+
+        private void run(List<Stage> through, Tensor out) {
+            try (TensorArena scratch = arena.scratch()) {
+                Activations a = now;
+                for (Stage stage : through) {
+                    a = stage.run(new Forward(backend, scratch, positions), a);
+                }
+                backend.run(new ForwardOp.Scale(out, a.x(), 1));
+            }
+        }
+
+        /// By how much what the stretch gives would change if the block were another one: the loss
+        /// of AWQ, https://arxiv.org/abs/2306.00978, as a sum of squares.
+        ///
+        /// @param trial a block of the same kind
+        public double error(DecoderBlock trial) {
+            run(trial.stages().subList(advanced, advanced + stretch.size()), change);
+            backend.run(new ForwardOp.Add(change, change, given, -1));
+            return backend.squares(change);
+        }
+
+        @Override
+        public void close() {
+            arena.close();
+        }
+    }
+
+    @Override
+    public void close() {
+        rooms.forEach(TensorArena::close);
+        pass.close();
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.quantize.scales;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import io.llmc.quantize.scales.AwqMath.Duo;
+import java.util.List;
+import java.util.ArrayList;
+import org.junit.jupiter.api.Test;
+
+/// Formulas of scales, on numbers that a reader can check.
+class ScalesTest {
+    @Test
+    void awqBalancesPowersOfActivity() {
+        float[] s = AwqMath.scales(new double[] {1, 4, 16}, null, 0.5);
+        assertThat(s).containsExactly(0.5f, 1, 2);
+        assertThat(AwqMath.scales(new double[] {1, 4, 16}, null, 0)).containsExactly(1, 1, 1);
+    }
+
+    @Test
+    void awqScalesFallWithTheSizeOfWeights() {
+        float[] s = AwqMath.scales(new double[] {1, 1}, new double[] {0.25, 1}, 0);
+        assertThat(s[0] / s[1]).isCloseTo(4, within(0.01f));
+    }
+
+    /// It might wake, so its weights must not vanish in their group.
+    @Test
+    void aChannelThatWasNeverActiveGetsTheLeastScaleOfTheOthers() {
+        assertThat(AwqMath.scales(new double[] {0, 4, 16}, null, 0.5)[0])
+                .isEqualTo(AwqMath.scales(new double[] {4, 16}, null, 0.5)[0]);
+        assertThat(SmoothMath.scales(new float[] {0, 4}, new float[] {1, 1}, 0.5))
+                .containsExactly(1, 2);
+    }
+
+    @Test
+    void everyRatioIsTriedOnceAndTheBestIsTaken() {
+        List<Float> tried = new ArrayList<>();
+        Trial trial =
+                s -> {
+                    tried.add(s[1]);
+                    return Math.abs(s[1] - 1.5f);
+                };
+        AwqMath.Found found =
+                AwqMath.search(
+                        new double[] {1, 16}, null, new AwqMath.Ratios(20, Duo.WITHOUT), trial);
+        assertThat(tried).hasSize(20).doesNotHaveDuplicates();
+        assertThat(found.ratio()).isEqualTo(0.3);
+        assertThat(found.unscaled()).isEqualTo(0.5);
+    }
+
+    @Test
+    void worseScalesThanOnesAreNotTaken() {
+        Trial trial = s -> Math.abs(s[0] - 1);
+        assertThat(
+                        AwqMath.search(
+                                        new double[] {1, 16},
+                                        new double[] {0.5, 1},
+                                        new AwqMath.Ratios(20, Duo.BOTH),
+                                        trial)
+                                .scales())
+                .containsExactly(1, 1);
+        assertThat(SmoothMath.search(new float[] {1, 9}, new float[] {1, 1}, 4, trial).scales())
+                .containsExactly(1, 1);
+    }
+
+    /// Half way, inputs and weights are equally large afterwards.
+    @Test
+    void outliersMoveUntilBothSidesAreAsLarge() {
+        float[] inputs = {1, 100, 25};
+        float[] weights = {1, 0.25f, 4};
+        float[] s = SmoothMath.scales(inputs, weights, 0.5);
+        for (int c = 0; c < 3; c++) {
+            assertThat(inputs[c] / s[c]).isCloseTo(weights[c] * s[c], within(1e-5f));
+        }
+    }
+}
