@@ -174,7 +174,8 @@ public sealed interface CompressionOp extends Op {
         }
     }
 
-    /// `out[o,i] = factors[i] * w[o,i]`: the weight for inputs whose channels were divided by as much.
+    /// `out[o,i] = factors[i] * w[o,i]`: the weight for inputs whose channels were divided by as
+    /// much.
     ///
     /// @param out F32 `[out, in]`
     /// @param w F32, F16 or BF16 `[out, in]`

@@ -180,8 +180,7 @@ final class AwqMath {
             }
             try (Desk scratch = held.scratch()) {
                 scratch.run(
-                        new ForwardOp.Scale(
-                                limits, scratch.floats(best).reshape(out, groups), 1));
+                        new ForwardOp.Scale(limits, scratch.floats(best).reshape(out, groups), 1));
             }
         }
     }

@@ -46,20 +46,20 @@ public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implement
 
     public static final PassFactory FACTORY =
             new PassFactory(
-                    "awq",
-                    "AWQ: scale channels for the method behind it that rounds",
-                    """
-                    model: testdata/tale-llama
-                    output: out
-                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
-                    steps:
-                      - sweep:
-                          - awq: {duo: both}
-                          - rtn: {bits: 4, groupSize: 64}
-                    save: {layout: compressed-tensors}
-                    """,
-                    Option.join(List.of(DUO, CLAMP), Targets.OPTIONS),
-                    AwqPass::read)
+                            "awq",
+                            "AWQ: scale channels for the method behind it that rounds",
+                            """
+                            model: testdata/tale-llama
+                            output: out
+                            calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                            steps:
+                              - sweep:
+                                  - awq: {duo: both}
+                                  - rtn: {bits: 4, groupSize: 64}
+                            save: {layout: compressed-tensors}
+                            """,
+                            Option.join(List.of(DUO, CLAMP), Targets.OPTIONS),
+                            AwqPass::read)
                     .roundedBy("rtn");
 
     private static BlockPass read(Options o) {

@@ -244,9 +244,7 @@ final class ChannelScales {
 
     /// Bytes that a search takes for one layer.
     static long layerBytes(long out, long in, int tokens) {
-        return aloneBytes(out, in, tokens)
-                + 4L * tokens * (in + out)
-                + (1 << 13);
+        return aloneBytes(out, in, tokens) + 4L * tokens * (in + out) + (1 << 13);
     }
 
     /// Bytes that a search takes for layers that read the same channels.

@@ -71,7 +71,6 @@ final class Clamping {
 
     /// Bytes that it takes for one layer.
     static long layerBytes(long out, long in, long width, int tokens) {
-        return heldBytes(out, in, in / width, tokens)
-                + AwqMath.limitBytes(out, in, width, tokens);
+        return heldBytes(out, in, in / width, tokens) + AwqMath.limitBytes(out, in, width, tokens);
     }
 }

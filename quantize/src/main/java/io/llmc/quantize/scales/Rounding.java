@@ -12,9 +12,9 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 
-/// Rounding to nearest as trials do it: one operation for weights and inputs on whatever grid. Trials
-/// only compare, so what would move all of them alike is left out: scales of weights stay F32, and
-/// each row of a tile has its own.
+/// Rounding to nearest as trials do it: one operation for weights and inputs on whatever grid.
+/// Trials only compare, so what would move all of them alike is left out: scales of weights stay
+/// F32, and each row of a tile has its own.
 final class Rounding {
     private Rounding() {}
 

@@ -16,8 +16,8 @@ final class SmoothMath {
     /// @param unscaled the error without scales
     record Found(float[] scales, double alpha, double error, double unscaled) {}
 
-    /// `inputs^alpha / weights^(1 - alpha)`, at least [#LEAST]. A channel that was never active says
-    /// nothing, and stays as it is.
+    /// `inputs^alpha / weights^(1 - alpha)`, at least [#LEAST]. A channel that was never active
+    /// says nothing, and stays as it is.
     ///
     /// @param inputs largest magnitude of each channel
     /// @param weights largest magnitude of what multiplies it

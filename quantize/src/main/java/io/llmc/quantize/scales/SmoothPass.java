@@ -56,20 +56,20 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
 
     public static final PassFactory FACTORY =
             new PassFactory(
-                    "smooth",
-                    "SmoothQuant: move outliers of inputs into weights",
-                    """
-                    model: testdata/tale-llama
-                    output: out
-                    calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
-                    steps:
-                      - sweep:
-                          - smooth: {alpha: 0.5}
-                          - rtn: {bits: 8, groupSize: channel}
-                    save: {layout: compressed-tensors}
-                    """,
-                    Option.join(List.of(ALPHA, INNER), Targets.OPTIONS),
-                    SmoothPass::read)
+                            "smooth",
+                            "SmoothQuant: move outliers of inputs into weights",
+                            """
+                            model: testdata/tale-llama
+                            output: out
+                            calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
+                            steps:
+                              - sweep:
+                                  - smooth: {alpha: 0.5}
+                                  - rtn: {bits: 8, groupSize: channel}
+                            save: {layout: compressed-tensors}
+                            """,
+                            Option.join(List.of(ALPHA, INNER), Targets.OPTIONS),
+                            SmoothPass::read)
                     .roundedBy("gptq");
 
     private static BlockPass read(Options o) {
@@ -145,9 +145,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
         ChannelScales.fold(
                 scope,
                 new ChannelScales.Plan(
-                        sampleTokens(),
-                        alpha.isEmpty(),
-                        readers -> inner || readers.byNorm()),
+                        sampleTokens(), alpha.isEmpty(), readers -> inner || readers.byNorm()),
                 (group, seen, trial) -> scales(scope, group, seen, trial));
     }
 
@@ -182,9 +180,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
             Tensor most = d.allocate(DType.F32, in);
             d.run(new ForwardOp.Zero(most));
             for (Linear layer : group.rounded()) {
-                d.run(
-                        new StatisticOp.AccumulateColumnMaxima(
-                                most, ChannelScales.dense(layer)));
+                d.run(new StatisticOp.AccumulateColumnMaxima(most, ChannelScales.dense(layer)));
             }
             return d.backend().floats(most);
         }

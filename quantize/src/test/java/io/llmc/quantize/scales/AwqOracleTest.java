@@ -185,7 +185,6 @@ class AwqOracleTest {
         Rounding.round(d, clamped, GRID);
         assertThat(error(all, w, clamped))
                 .isCloseTo(
-                        results.at("/awq_768/fc1_clip_only/err").asDouble(),
-                        withinPercentage(0.1));
+                        results.at("/awq_768/fc1_clip_only/err").asDouble(), withinPercentage(0.1));
     }
 }

@@ -171,7 +171,9 @@ class HiddenStatesTest {
             }
             states.advance(block.stages());
             float[] all = only(states, backend);
-            assertThat(sampled).isEqualTo(Arrays.copyOf(all, sampled.length)).hasSize(all.length / 3);
+            assertThat(sampled)
+                    .isEqualTo(Arrays.copyOf(all, sampled.length))
+                    .hasSize(all.length / 3);
         }
     }
 
