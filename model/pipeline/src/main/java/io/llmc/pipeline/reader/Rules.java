@@ -117,7 +117,7 @@ final class Rules {
         return each(
                 which,
                 p -> !Arrays.asList(read).contains(Which.grid(p).codes().bits()),
-                (o, p) -> {
+                (_, p) -> {
                     int bits = Which.grid(p).codes().bits();
                     return new Conflict(
                             "it has no kernel for integers of %d bits, which %s would have"
@@ -232,7 +232,7 @@ final class Rules {
         return each(
                 which,
                 p -> Which.grid(p).tiles().cols() != Tiles.ALL,
-                (o, p) ->
+                (_, p) ->
                         new Conflict(
                                 "its integer products want a scale a row, and %s would have %s"
                                         .formatted(p.name(), Which.grid(p).tiles().describe()),
@@ -243,7 +243,7 @@ final class Rules {
         return each(
                 which,
                 p -> Which.grid(p).tiles().cols() == Tiles.ALL,
-                (o, p) ->
+                (_, p) ->
                         new Conflict(
                                 "it reads packed integers in groups alone, and %s would have whole rows"
                                         .formatted(p.name()),
