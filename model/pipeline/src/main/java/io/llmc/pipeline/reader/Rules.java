@@ -46,6 +46,23 @@ final class Rules {
                             && Which.grid(p).tiles().rows() > 1
                             && Which.grid(p).tiles().cols() > 1);
 
+    /// Integers of fewer bits times rounded inputs.
+    static final Which FEW_BITS_TIMES =
+            Which.of(p ->
+                    Which.ints(p)
+                            && Which.grid(p).codes().bits() != 8
+                            && p.scheme().inputs().isPresent());
+
+    static final Which FEW_BITS_TIMES_INTEGERS =
+            Which.of(p ->
+                    FEW_BITS_TIMES.layers().test(p) && Which.inputsAre(p, Codes.Ints.class));
+
+    static final Which ONE_SCALE =
+            Which.of(p -> !Which.ints(p) && Which.grid(p).tiles().equals(Tiles.TENSOR));
+
+    /// MXFP4, MXFP8.
+    static final Which MX = Which.of(p -> Which.grid(p).scales() == ScaleKind.POWER);
+
     /// NVFP4, MXFP4, MXFP8.
     static final Which FLOAT_GROUPS =
             Which.of(p -> !Which.ints(p) && Which.grid(p).scales() != ScaleKind.FLOAT);
@@ -61,6 +78,18 @@ final class Rules {
                                 new Conflict(
                                         "it reads no layout %s".formatted(o.layout()),
                                         "try {save.layout} " + known.getFirst()));
+    }
+
+    /// @param nearest a scheme that it reads
+    static Rule unread(Which which, String nearest) {
+        return each(
+                which,
+                _ -> true,
+                (_, p) ->
+                        new Conflict(
+                                "it does not read %s, which %s would be"
+                                        .formatted(p.scheme().describe(), p.name()),
+                                "try {scheme} " + nearest));
     }
 
     /// Attention is spread by heads; where there are fewer KV heads than processes, several

@@ -3,11 +3,15 @@ package io.llmc.pipeline.reader;
 
 import static io.llmc.pipeline.reader.Rules.BLOCKS;
 import static io.llmc.pipeline.reader.Rules.EXPERTS;
+import static io.llmc.pipeline.reader.Rules.FEW_BITS_TIMES;
+import static io.llmc.pipeline.reader.Rules.FEW_BITS_TIMES_INTEGERS;
 import static io.llmc.pipeline.reader.Rules.FLOAT_GROUPS;
 import static io.llmc.pipeline.reader.Rules.GROUPS;
 import static io.llmc.pipeline.reader.Rules.INDEXED;
 import static io.llmc.pipeline.reader.Rules.INT4_FP8;
 import static io.llmc.pipeline.reader.Rules.INT8;
+import static io.llmc.pipeline.reader.Rules.MX;
+import static io.llmc.pipeline.reader.Rules.ONE_SCALE;
 import static io.llmc.pipeline.reader.Rules.alike;
 import static io.llmc.pipeline.reader.Rules.bits;
 import static io.llmc.pipeline.reader.Rules.divided;
@@ -18,6 +22,7 @@ import static io.llmc.pipeline.reader.Rules.inGroups;
 import static io.llmc.pipeline.reader.Rules.layouts;
 import static io.llmc.pipeline.reader.Rules.oneScheme;
 import static io.llmc.pipeline.reader.Rules.tiles;
+import static io.llmc.pipeline.reader.Rules.unread;
 import static io.llmc.pipeline.reader.Rules.wholeHeads;
 import static io.llmc.pipeline.reader.Rules.wholeRows;
 import static io.llmc.pipeline.reader.Rules.zeroPoints;
@@ -63,6 +68,7 @@ public enum Target {
             groups(GROUPS, 32, 64, 128),
             divided(GROUPS),
             tiles(GROUPS, 64, 128),
+            unread(FEW_BITS_TIMES, "w8a8"),
             zeroPoints(INT8),
             wholeRows(INT8),
             tiles(BLOCKS, 128, 128),
@@ -78,7 +84,10 @@ public enum Target {
             layouts("compressed-tensors", "gptq", "dense"),
             bits(GROUPS.in("gptq"), 2, 3, 4, 8),
             oneScheme("compressed-tensors"),
-            inGroups(GROUPS.in("compressed-tensors")));
+            inGroups(GROUPS.in("compressed-tensors")),
+            unread(FEW_BITS_TIMES_INTEGERS, "w8a8"),
+            unread(ONE_SCALE, "fp8-dynamic"),
+            unread(MX, "nvfp4a16"));
 
     private final String label;
     private final List<Rule> rules;
