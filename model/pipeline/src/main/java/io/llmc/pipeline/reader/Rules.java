@@ -54,8 +54,7 @@ final class Rules {
                             && p.scheme().inputs().isPresent());
 
     static final Which FEW_BITS_TIMES_INTEGERS =
-            Which.of(p ->
-                    FEW_BITS_TIMES.layers().test(p) && Which.inputsAre(p, Codes.Ints.class));
+            Which.of(p -> FEW_BITS_TIMES.layers().test(p) && Which.inputsAre(p, Codes.Ints.class));
 
     static final Which ONE_SCALE =
             Which.of(p -> !Which.ints(p) && Which.grid(p).tiles().equals(Tiles.TENSOR));
