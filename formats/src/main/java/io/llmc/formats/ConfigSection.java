@@ -64,7 +64,7 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     /// Empty where absent; a single number is a list of one, as in `eos_token_id`.
-    List<Integer> integers(String key, Range range) {
+    public List<Integer> integers(String key, Range range) {
         if (!has(key)) {
             return List.of();
         }

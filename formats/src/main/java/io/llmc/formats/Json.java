@@ -90,6 +90,20 @@ public final class Json {
         }
     }
 
+    /// @param file that holds the text
+    /// @throws FormatException where it is not one JSON object
+    public static ObjectNode readObject(Path file, byte[] text) {
+        try {
+            if (MAPPER.readTree(text) instanceof ObjectNode object) {
+                return object;
+            }
+        } catch (IOException e) {
+            throw new FormatException(
+                    file, "a text in it is no JSON: " + JsonFault.of(text, e));
+        }
+        throw new FormatException(file, "a text in it is no JSON object");
+    }
+
     /// Two spaces, keys in their order, a newline at the end.
     public static void write(Path file, JsonNode value) {
         try {

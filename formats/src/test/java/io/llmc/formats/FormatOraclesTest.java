@@ -56,15 +56,8 @@ class FormatOraclesTest {
                     "compressed-tensors-0.12/" + MARLIN,
                     "compressed-tensors-0.12/old_sparse24_bitmask_fp8_dynamic_bf16");
 
-    /// What llmc does not read yet. Every other directory that there is must pass all tests here.
-    private static final Set<String> TO_COME =
-            Set.of(
-                    "bitsandbytes/int8_vectorwise_bf16",
-                    "bitsandbytes/nf4_b64_bf16",
-                    "bitsandbytes/nf4_b64_double_quant_bf16");
-
-    /// Of every tool. Without oracles one name, whose tests say that there are none.
-    private static List<String> all() {
+    /// Every directory that there is. Without oracles one name, whose tests say that there are none.
+    static List<String> all() {
         List<String> names =
                 Oracles.directories("formats").stream()
                         .flatMap(tool ->
@@ -72,14 +65,6 @@ class FormatOraclesTest {
                                         .map(d -> tool.getFileName() + "/" + d.getFileName()))
                         .toList();
         return names.isEmpty() ? List.of("gptqmodel") : names;
-    }
-
-    static Stream<String> read() {
-        return all().stream().filter(name -> !TO_COME.contains(name));
-    }
-
-    static Stream<String> refused() {
-        return all().stream().filter(TO_COME::contains);
     }
 
     /// The linear layers of a directory, from the names in its expected.json.
@@ -96,7 +81,7 @@ class FormatOraclesTest {
     }
 
     @ParameterizedTest
-    @MethodSource("read")
+    @MethodSource("all")
     void dequantizesToTheBitsThatTheWriterReads(String name) throws Exception {
         Path directory = Oracles.require("formats/" + name);
         ObjectNode expected = Json.readObject(directory.resolve("expected.json"));
@@ -117,7 +102,7 @@ class FormatOraclesTest {
     }
 
     @ParameterizedTest
-    @MethodSource("read")
+    @MethodSource("all")
     void dequantizesToTheExpectedTensors(String name) throws Exception {
         Path directory = Oracles.require("formats/" + name);
         Path file = directory.resolve("expected.safetensors");
@@ -154,7 +139,7 @@ class FormatOraclesTest {
     }
 
     @ParameterizedTest
-    @MethodSource("read")
+    @MethodSource("all")
     void writesTheSameTensorsAgain(String name) {
         Path directory = Oracles.require("formats/" + name);
         try (Checkpoint c = Checkpoint.open(directory);
@@ -284,39 +269,6 @@ class FormatOraclesTest {
         }
     }
 
-    @ParameterizedTest
-    @MethodSource("refused")
-    void refusesEveryOtherQuantizationByName(String name) {
-        Path directory = Oracles.require("formats/" + name);
-        assertThatThrownBy(() -> Checkpoint.open(directory).close())
-                .isInstanceOf(UserException.class)
-                .hasMessageContaining("but llmc reads")
-                .hasMessageContaining(format(directory));
-        try (Checkpoint c = Checkpoint.inspect(directory);
-                TensorReader r = c.reader()) {
-            assertThat(c.names()).isNotEmpty();
-            assertThatThrownBy(() -> r.weight("lm_head")).isInstanceOf(UserException.class);
-        }
-    }
-
-    /// The word by which a user would know the format.
-    private static String format(Path directory) {
-        ObjectNode q = HfConfig.read(directory.resolve("config.json")).quantization().orElseThrow();
-        String method = q.path("quant_method").asText();
-        if (!method.equals("compressed-tensors")) {
-            return method;
-        }
-        String sparsity = q.path("sparsity_config").path("format").asText("dense");
-        String format = q.path("format").asText();
-        return sparsity.equals("dense") ? format : sparsity;
-    }
-
-    static Stream<String> configs() {
-        return read().filter(name -> !name.startsWith("gptqmodel"))
-                .filter(name -> !name.startsWith("compressed-tensors-0.12"));
-    }
-
-    /// Schemes as the config says them, and written again as they are.
     @ParameterizedTest
     @MethodSource("configs")
     void writesTheConfigOfCompressedTensors(String name) {

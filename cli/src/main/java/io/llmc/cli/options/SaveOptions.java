@@ -37,7 +37,7 @@ public final class SaveOptions {
     static final class Names implements Iterable<String> {
         @Override
         public Iterator<String> iterator() {
-            return Layouts.ALL.stream().map(WeightLayout::name).iterator();
+            return Layouts.WRITTEN.stream().map(WeightLayout::name).iterator();
         }
     }
 }

@@ -117,8 +117,8 @@ public record PresetTable(List<Preset> presets, List<PassFactory> methods) {
         String usual = preset.layout().orElse("compressed-tensors");
         List<WeightLayout> layouts =
                 Stream.concat(
-                                Layouts.ALL.stream().filter(l -> l.name().equals(usual)),
-                                Layouts.ALL.stream().filter(l -> !l.name().equals(usual)))
+                                Layouts.WRITTEN.stream().filter(l -> l.name().equals(usual)),
+                                Layouts.WRITTEN.stream().filter(l -> !l.name().equals(usual)))
                         .filter(layout -> layout.packs() && spells(layout, plan))
                         .toList();
         Output output = new Output(MODEL, MODEL, usual, schemes, Set.of());

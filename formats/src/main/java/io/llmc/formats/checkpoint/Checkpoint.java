@@ -248,13 +248,36 @@ public final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /// Bytes that reading a model takes for a tensor beside those that it has, at most.
+    public long copied(String name) {
+        return packedLinear(name)
+                .flatMap(this::packing)
+                .map(layout -> layout.copied(this, info(name)))
+                .orElse(0L);
+    }
+
+    /// The linear layer whose packed weight a tensor is a part of.
+    public Optional<String> packedLinear(String name) {
+        for (int dot = name.lastIndexOf('.'); dot > 0; dot = name.lastIndexOf('.', dot - 1)) {
+            String linear = name.substring(0, dot);
+            if (packing(linear).isPresent()) {
+                return name.equals(linear + ".bias") ? Optional.empty() : Optional.of(linear);
+            }
+        }
+        return Optional.empty();
+    }
+
+    private Optional<WeightLayout> packing(String linear) {
+        return Layouts.ALL.stream().filter(l -> l.packs() && l.matches(this, linear)).findFirst();
+    }
+
     /// Names of the linear layers whose weights are packed.
     public Set<String> packedLinears() {
         Set<String> linears = new LinkedHashSet<>();
         for (String name : names()) {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
             if (blocks(name).isPresent()
-                    || Layouts.ALL.stream().anyMatch(l -> l.packs() && l.matches(this, linear))) {
+                    || packing(linear).isPresent()) {
                 linears.add(linear);
             }
         }

@@ -22,6 +22,10 @@ public final class Layouts {
                             Stream.of(new DenseLayout()))
                     .toList();
 
+    /// Those that weights can be written in.
+    public static final List<WeightLayout> WRITTEN =
+            ALL.stream().filter(WeightLayout::writes).toList();
+
     private Layouts() {}
 
     /// Numbers of the model that a stored tensor stands for.
@@ -34,16 +38,16 @@ public final class Layouts {
 
     /// @throws UserException where there is none of this name; names those that there are
     public static WeightLayout named(String name) {
-        return ALL.stream()
+        return WRITTEN.stream()
                 .filter(layout -> layout.name().equals(name))
                 .findFirst()
                 .orElseThrow(() ->
                         new UserException(
                                 "unknown layout '%s'".formatted(name),
-                                "expected one of " + names()));
+                                "expected one of " + names(WRITTEN)));
     }
 
-    static String names() {
-        return ALL.stream().map(WeightLayout::name).collect(Collectors.joining(", "));
+    static String names(List<WeightLayout> layouts) {
+        return layouts.stream().map(WeightLayout::name).collect(Collectors.joining(", "));
     }
 }

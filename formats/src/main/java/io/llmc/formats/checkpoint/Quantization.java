@@ -62,7 +62,7 @@ public interface Quantization {
     static <T> T refuse(ConfigSection q, String what) {
         throw new UserException(
                 "%s: quantized as %s, but llmc reads %s"
-                        .formatted(q.file().getParent(), what, Layouts.names()),
+                        .formatted(q.file().getParent(), what, Layouts.names(Layouts.ALL)),
                 "start from the original model in F32, F16 or BF16");
     }
 }

@@ -61,6 +61,17 @@ public interface WeightLayout {
         return false;
     }
 
+    /// Whether weights can be written this way; else it is for reading alone.
+    default boolean writes() {
+        return true;
+    }
+
+    /// Bytes that [#decode] takes for a stored tensor beside those that it has, at most: by default
+    /// what lies under other names than a plain weight's is copied once.
+    default long copied(Checkpoint checkpoint, TensorInfo info) {
+        return info.name().endsWith(".weight") ? 0 : info.byteSize();
+    }
+
     /// Whether codes stay codes; otherwise weights are written as the values that they stand for.
     boolean packs();
 

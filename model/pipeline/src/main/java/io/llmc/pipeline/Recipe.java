@@ -122,7 +122,7 @@ public record Recipe(
                         .findFirst()
                         .orElse("compressed-tensors");
         String name = save.text("layout", usual);
-        return Layouts.ALL.stream()
+        return Layouts.WRITTEN.stream()
                 .filter(l -> l.name().equals(name))
                 .findFirst()
                 .orElseThrow(() ->
@@ -131,7 +131,7 @@ public record Recipe(
                                 "layout is %s, expected one of %s"
                                         .formatted(
                                                 name,
-                                                Layouts.ALL.stream()
+                                                Layouts.WRITTEN.stream()
                                                         .map(WeightLayout::name)
                                                         .collect(Collectors.joining(", ")))));
     }

@@ -87,8 +87,8 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
     /// way round are copied when they are read.
     public static long inMemory(Checkpoint c, String name, boolean turned) {
         long bytes = c.info(name).byteSize();
-        boolean packed = c.quantization().isPresent() && !name.endsWith(".weight");
-        return (packed || turned && c.info(name).shape().rank() == 2 ? 2 * bytes : bytes) + 64;
+        boolean turns = turned && c.info(name).shape().rank() == 2;
+        return bytes + Math.max(c.copied(name), turns ? bytes : 0) + 64;
     }
 
     /// Bytes that a pass takes for rounded keys and values beside what it takes without.

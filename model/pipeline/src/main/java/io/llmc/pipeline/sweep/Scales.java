@@ -225,7 +225,7 @@ final class Scales {
 
     private String remedy() {
         List<String> wider =
-                Layouts.ALL.stream()
+                Layouts.WRITTEN.stream()
                         .filter(l -> range(l.grid(spec, modelDtype).scaleType()) > range(dtype))
                         .map(WeightLayout::name)
                         .toList();
