@@ -98,8 +98,7 @@ public final class Json {
                 return object;
             }
         } catch (IOException e) {
-            throw new FormatException(
-                    file, "a text in it is no JSON: " + JsonFault.of(text, e));
+            throw new FormatException(file, "a text in it is no JSON: " + JsonFault.of(text, e));
         }
         throw new FormatException(file, "a text in it is no JSON object");
     }

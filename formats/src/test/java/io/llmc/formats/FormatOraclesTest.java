@@ -56,7 +56,8 @@ class FormatOraclesTest {
                     "compressed-tensors-0.12/" + MARLIN,
                     "compressed-tensors-0.12/old_sparse24_bitmask_fp8_dynamic_bf16");
 
-    /// Every directory that there is. Without oracles one name, whose tests say that there are none.
+    /// Every directory that there is. Without oracles one name, whose tests say that there are
+    /// none.
     static List<String> all() {
         List<String> names =
                 Oracles.directories("formats").stream()

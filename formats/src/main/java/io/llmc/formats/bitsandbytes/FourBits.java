@@ -37,7 +37,8 @@ import java.util.Optional;
 /// @param type to which values are rounded
 /// @param book F32 `[16]`
 /// @param largest of the magnitudes of each block
-record FourBits(Shape shape, DType type, int blockSize, Tensor codes, float[] book, float[] largest) {
+record FourBits(
+        Shape shape, DType type, int blockSize, Tensor codes, float[] book, float[] largest) {
     private static final Range COUNT = Range.upTo(Integer.MAX_VALUE);
     private static final List<String> TYPES = List.of("nf4", "fp4");
     private static final Map<String, DType> DTYPES =
@@ -88,8 +89,7 @@ record FourBits(Shape shape, DType type, int blockSize, Tensor codes, float[] bo
                     reader.checkpoint().file(name), info + ", expected a short text as U8");
         }
         byte[] bytes = reader.tensor(name).bytes().toArray(ValueLayout.JAVA_BYTE);
-        ObjectNode json =
-                Json.readObject(reader.checkpoint().file(name), bytes);
+        ObjectNode json = Json.readObject(reader.checkpoint().file(name), bytes);
         return new ConfigSection(reader.checkpoint().file(name), name + ".", json);
     }
 

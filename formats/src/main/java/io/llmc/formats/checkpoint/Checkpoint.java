@@ -276,8 +276,7 @@ public final class Checkpoint implements AutoCloseable {
         Set<String> linears = new LinkedHashSet<>();
         for (String name : names()) {
             String linear = name.substring(0, Math.max(0, name.lastIndexOf('.')));
-            if (blocks(name).isPresent()
-                    || packing(linear).isPresent()) {
+            if (blocks(name).isPresent() || packing(linear).isPresent()) {
                 linears.add(linear);
             }
         }
