@@ -2,6 +2,8 @@
 package io.llmc.quantize;
 
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.quantize.convert.ConvertPass;
+import io.llmc.quantize.convert.UnpackPass;
 import io.llmc.quantize.scales.AwqPass;
 import io.llmc.quantize.scales.SmoothPass;
 import java.util.List;
@@ -15,6 +17,7 @@ public final class QuantizePasses {
                     AwqPass.FACTORY,
                     SmoothPass.FACTORY,
                     UnpackPass.FACTORY,
+                    ConvertPass.FACTORY,
                     OuterPass.FACTORY,
                     KvCachePass.FACTORY);
 

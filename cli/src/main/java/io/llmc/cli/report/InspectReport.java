@@ -29,6 +29,7 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// What a model directory holds.
 ///
@@ -171,9 +172,11 @@ public record InspectReport(
         String layout =
                 reader.checkpoint()
                         .quantization()
-                        .map(q -> q.path("quant_method").asText() + ", ")
+                        .map(q -> q.path("quant_method").asText())
                         .orElse("");
-        return layout + String.join("; ", grids);
+        return Stream.of(layout, String.join("; ", grids))
+                .filter(text -> !text.isEmpty())
+                .collect(Collectors.joining(", "));
     }
 
     private static String parent(String tensor) {

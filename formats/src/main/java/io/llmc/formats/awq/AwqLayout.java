@@ -155,6 +155,16 @@ final class AwqLayout implements WeightLayout {
     }
 
     @Override
+    public boolean holds(DType scales) {
+        return scales == DType.F16;
+    }
+
+    @Override
+    public DType valueType(TensorReader reader, String linear) {
+        return DType.F16;
+    }
+
+    @Override
     public List<String> check(QuantPlan plan) {
         if (plan.conv1d() && !plan.isEmpty()) {
             throw new UserException(
@@ -253,8 +263,7 @@ final class AwqLayout implements WeightLayout {
 
     /// `quantize_config.json`, where vLLM and GPTQModel look, too.
     @Override
-    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
-        quantizationConfig(plan, toolVersion)
-                .ifPresent(config -> Json.write(directory.resolve(Quantization.FILE), config));
+    public void writeExtraFiles(Path directory, ObjectNode config) {
+        Json.write(directory.resolve(Quantization.FILE), config);
     }
 }

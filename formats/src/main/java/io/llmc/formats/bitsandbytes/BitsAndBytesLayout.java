@@ -101,6 +101,13 @@ final class BitsAndBytesLayout implements WeightLayout {
         return new GridSpec<>(grid, DType.F32, 0);
     }
 
+    @Override
+    public DType valueType(TensorReader reader, String linear) {
+        return EightBits.matches(reader.checkpoint(), linear)
+                ? DType.F32
+                : FourBits.of(reader, linear).type();
+    }
+
     private UserException readOnly() {
         return new UserException(
                 "llmc reads bitsandbytes, but does not write it: there are better ways to round with the original at hand",
@@ -129,7 +136,7 @@ final class BitsAndBytesLayout implements WeightLayout {
     }
 
     @Override
-    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
+    public void writeExtraFiles(Path directory, ObjectNode config) {
         throw readOnly();
     }
 }

@@ -57,6 +57,16 @@ public final class Checkpoint implements AutoCloseable {
         /// @param base reads the checkpoint that it is made of; its tensors may be handed on
         /// @param memory lives as long as the reader that asks
         Tensor tensor(String name, TensorReader base, Arena memory);
+
+        /// What tensors that are made at once have in common: by default each is made alone.
+        default String together(String name) {
+            return name;
+        }
+
+        /// All tensors of which [#together] says this.
+        default Map<String, Tensor> tensors(String group, TensorReader base, Arena memory) {
+            return Map.of(group, tensor(group, base, memory));
+        }
     }
 
     private Checkpoint(

@@ -98,7 +98,7 @@ final class DenseLayout implements WeightLayout {
     }
 
     @Override
-    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
+    public void writeExtraFiles(Path directory, ObjectNode config) {
         // A dense model has none.
     }
 }

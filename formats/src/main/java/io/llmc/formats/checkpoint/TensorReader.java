@@ -28,6 +28,9 @@ public final class TensorReader implements AutoCloseable {
     private final AtomicLong mappedBytes = new AtomicLong();
     private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
 
+    /// Tensors of a derived checkpoint, by what is made together.
+    private final Map<String, Map<String, Tensor>> made = new ConcurrentHashMap<>();
+
     /// Matrices as the blocks that their file has.
     private final Map<String, Tensor> packed = new ConcurrentHashMap<>();
 
@@ -55,18 +58,22 @@ public final class TensorReader implements AutoCloseable {
     ///
     /// @throws FormatException where there is no such tensor
     public Tensor tensor(String name) {
-        return mapped.computeIfAbsent(name, this::map);
+        if (base == null) {
+            return mapped.computeIfAbsent(name, this::map);
+        }
+        TensorInfo info = checkpoint.info(name);
+        Tensor tensor = made.computeIfAbsent(derivation.together(name), this::make).get(name);
+        if (tensor == null || tensor.dtype() != info.dtype() || !tensor.shape().equals(info.shape())) {
+            throw new IllegalStateException(info + " was made as " + tensor);
+        }
+        return tensor;
+    }
+
+    private Map<String, Tensor> make(String group) {
+        return derivation.tensors(group, base, arena);
     }
 
     private Tensor map(String name) {
-        TensorInfo info = checkpoint.info(name);
-        if (base != null) {
-            Tensor made = derivation.tensor(name, base, arena);
-            if (made.dtype() != info.dtype() || !made.shape().equals(info.shape())) {
-                throw new IllegalStateException(info + " was made as " + made);
-            }
-            return made;
-        }
         return map(checkpoint.stored(name));
     }
 
@@ -124,6 +131,11 @@ public final class TensorReader implements AutoCloseable {
     /// @throws FormatException where numbers that this needs are missing or make no sense
     public Optional<InputRounding> rounding(String linear) {
         return layout(linear).rounding(this, linear);
+    }
+
+    /// The type of the values that a linear layer's weight stands for.
+    public DType valueType(String linear) {
+        return layout(linear).valueType(this, linear);
     }
 
     /// As [#weight], of which only what is small is read: good for a look before any work.

@@ -80,6 +80,16 @@ public interface WeightLayout {
     /// @param modelType of the model's own weights
     <C extends Codes> GridSpec<C> grid(Encoding.Grid<C> grid, DType modelType);
 
+    /// Whether scales of a type can be stored as they are; those of others are rounded.
+    default boolean holds(DType scales) {
+        return true;
+    }
+
+    /// The type of the values that [#decode] gives, or that its codes and scales stand for.
+    default DType valueType(TensorReader reader, String linear) {
+        return decode(reader, linear).valueType();
+    }
+
     /// Looks at everything that is to be written, before any work.
     ///
     /// @return sentences that the user should see
@@ -142,6 +152,8 @@ public interface WeightLayout {
     /// The value of `quantization_config` in `config.json`; empty for a dense layout.
     Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion);
 
-    /// Writes what this layout has beside weights and config.
-    void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion);
+    /// Writes what this layout has beside weights and `config.json`.
+    ///
+    /// @param config the `quantization_config`
+    void writeExtraFiles(Path directory, ObjectNode config);
 }

@@ -255,7 +255,7 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
     }
 
     @Override
-    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
+    public void writeExtraFiles(Path directory, ObjectNode config) {
         // Everything is in config.json.
     }
 }

@@ -226,6 +226,22 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
+    public boolean holds(DType scales) {
+        return scales == DType.F16 || scales == DType.BF16;
+    }
+
+    @Override
+    public DType valueType(TensorReader reader, String linear) {
+        return reader.checkpoint().info(linear + SCALES).dtype();
+    }
+
+    /// Planes are made of a copy, and a copy of planes.
+    @Override
+    public long copied(Checkpoint checkpoint, TensorInfo info) {
+        return (version == Version.PLANAR ? 3 : 1) * info.byteSize();
+    }
+
+    @Override
     public List<String> check(QuantPlan plan) {
         plan.schemes()
                 .byLinear()
@@ -301,8 +317,7 @@ final class GptqLayout implements WeightLayout {
     }
 
     @Override
-    public void writeExtraFiles(Path directory, QuantPlan plan, String toolVersion) {
-        quantizationConfig(plan, toolVersion)
-                .ifPresent(config -> Json.write(directory.resolve(Quantization.FILE), config));
+    public void writeExtraFiles(Path directory, ObjectNode config) {
+        Json.write(directory.resolve(Quantization.FILE), config);
     }
 }

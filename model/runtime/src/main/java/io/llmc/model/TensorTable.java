@@ -14,7 +14,6 @@ import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
@@ -221,28 +220,20 @@ public final class TensorTable {
 
     /// The tensors that nothing reads, in file order, but for buffers that every reader computes.
     public List<String> unread(Checkpoint c) {
-        Set<String> packed = new HashSet<>();
-        for (String linear : linears.keySet()) {
-            if (packed(c, linear)) {
-                packed.add(linear);
-            }
-        }
         Set<String> scales = scales(c).collect(Collectors.toSet());
         return c.names().stream()
                 .filter(name ->
-                        !reads(name, packed)
+                        !reads(c, name)
                                 && !scales.contains(name)
                                 && !architecture.isBuffer(name))
                 .toList();
     }
 
-    private boolean reads(String name, Set<String> packed) {
-        int dot = name.lastIndexOf('.');
-        String owner = name.substring(0, Math.max(0, dot));
-        String part = name.substring(dot + 1);
+    private boolean reads(Checkpoint c, String name) {
         return others.containsKey(name)
-                || linears.containsKey(owner)
-                        && (packed.contains(owner) ? !part.equals("bias") : part.equals("weight"));
+                || name.endsWith(".weight")
+                        && linears.containsKey(name.substring(0, name.length() - ".weight".length()))
+                || c.packedLinear(name).filter(linears::containsKey).isPresent();
     }
 
     /// What the names of the blocks' tensors begin with, before a block's number.

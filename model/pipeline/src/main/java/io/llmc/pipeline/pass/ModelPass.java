@@ -4,11 +4,13 @@ package io.llmc.pipeline.pass;
 import io.llmc.backend.Desk;
 import io.llmc.formats.GridSpec;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Weight;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 
@@ -30,6 +32,22 @@ public non-sealed interface ModelPass extends Pass {
     ///
     /// @throws io.llmc.formats.UserException where the model cannot be changed in this way
     Checkpoint outline(Checkpoint source);
+
+    /// How an output is written.
+    ///
+    /// @param toolVersion for its config
+    record Spelling(WeightLayout layout, String toolVersion) {}
+
+    /// What is planned with.
+    ///
+    /// @param notes that a user should see before any work
+    record Outlined(Checkpoint checkpoint, List<String> notes) {}
+
+    /// As [#outline(Checkpoint)] and [#note], for a pass to which it matters how the output is
+    /// written.
+    default Outlined outline(Checkpoint source, Spelling spelling) {
+        return new Outlined(outline(source), note(source).stream().toList());
+    }
 
     /// Bytes of the device that the decision takes beside a pass of the sequences through the
     /// model.

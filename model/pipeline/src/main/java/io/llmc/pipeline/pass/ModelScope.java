@@ -14,11 +14,13 @@ import java.util.function.Supplier;
 /// Everything a [ModelPass] may touch.
 ///
 /// @param model as it is before the pass
+/// @param spelling of what the sweep writes
 /// @param windows calibration data; null where the pass does not calibrate
 /// @param spill directory for activations; null to keep them in memory
 /// @param reports receives what is found
 public record ModelScope(
         LanguageModel model,
+        ModelPass.Spelling spelling,
         Windows windows,
         Path spill,
         Findings findings,

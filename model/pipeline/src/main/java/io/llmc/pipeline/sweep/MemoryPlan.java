@@ -225,6 +225,9 @@ record MemoryPlan(long bytes, boolean spills) {
 
     private static long replaced(
             SweepPlan.Module m, OutputPlan output, List<BlockPass> passes, Checkpoint c) {
+        if (passes.isEmpty()) {
+            return 0;
+        }
         long size = m.out() * m.in();
         DType stored = c.info(m.name() + ".weight").dtype();
         boolean dense = output.isDense(m.name());

@@ -51,6 +51,10 @@ final class OutputPlan {
     private final List<BlockPass> passes;
     private boolean reshapes;
     private final WeightLayout layout;
+
+    /// Whether the model is packed as it will be written, so that tensors and config are copied.
+    private final boolean packed;
+
     private final List<Set<String>> selected = new ArrayList<>();
     private final SequencedSet<String> notes = new LinkedHashSet<>();
     private final SequencedMap<String, SweepPlan.Module> modules = new LinkedHashMap<>();
@@ -68,7 +72,10 @@ final class OutputPlan {
         this.checkpoint = checkpoint;
         this.passes = passes;
         this.layout = layout;
-        requirePlain(checkpoint);
+        packed = passes.isEmpty() && outer.isEmpty() && checkpoint.isQuantized();
+        if (!packed) {
+            requirePlain(checkpoint);
+        }
         specs.add(spec);
         HfConfig changed = checkpoint.config();
         Set<String> named =
@@ -90,14 +97,18 @@ final class OutputPlan {
         this.config = changed;
         PassOrder.requireRounding(passes, selected);
         for (int i = 0; i < spec.layers().size(); i++) {
-            requireMatrices(spec.layers().get(i));
+            if (!packed) {
+                requireMatrices(spec.layers().get(i));
+            }
             for (LinearSpec linear : target().layers().get(i).linears(target().hidden())) {
                 plan(i, linear);
             }
         }
         outer.forEach(this::planOuter);
         cache().ifPresent(_ -> requireCaches());
-        notes.addAll(layout.check(quantPlan()));
+        if (!packed) {
+            notes.addAll(layout.check(quantPlan()));
+        }
         notes.addAll(Target.notes(read()));
         if (!layout.packs()) {
             noteInputs();
@@ -171,6 +182,19 @@ final class OutputPlan {
 
     private void plan(int block, LinearSpec linear) {
         String name = linear.name();
+        if (packed) {
+            long bytes =
+                    checkpoint.names().stream()
+                            .filter(n -> n.startsWith(name + "."))
+                            .mapToLong(n -> checkpoint.info(n).byteSize())
+                            .sum();
+            Optional<Scheme> scheme = checkpoint.scheme(name);
+            modules.put(
+                    name,
+                    new SweepPlan.Module(
+                            name, block, linear.out(), linear.in(), "", scheme, bytes));
+            return;
+        }
         TensorInfo weight = checkpoint.info(name + ".weight");
         List<BlockPass> mine = passes.stream().filter(p -> selects(p, name)).toList();
         requireDense(name, mine);
@@ -322,12 +346,14 @@ final class OutputPlan {
     /// config.json and what the layout keeps beside it.
     void writeConfig(String toolVersion, Path work) {
         HfConfig written = config;
-        QuantPlan quantized = quantPlan();
-        Optional<ObjectNode> quantization = layout.quantizationConfig(quantized, toolVersion);
+        Optional<ObjectNode> quantization =
+                packed
+                        ? checkpoint.quantization()
+                        : layout.quantizationConfig(quantPlan(), toolVersion);
         if (quantization.isPresent()) {
             written = written.with("quantization_config", quantization.get());
+            layout.writeExtraFiles(work, quantization.get());
         }
-        layout.writeExtraFiles(work, quantized, toolVersion);
         written.write(work.resolve("config.json"));
     }
 
@@ -433,6 +459,12 @@ final class OutputPlan {
                 .flatMap(l -> l.routers(target().hidden()).stream())
                 .map(LinearSpec::name)
                 .forEach(plain::add);
+        if (packed) {
+            for (String outer : List.of(head, target().embedding())) {
+                checkpoint.scheme(outer).ifPresent(s -> schemes.put(outer, s));
+            }
+            plain.removeAll(schemes.keySet());
+        }
         for (String linear : modules.keySet()) {
             scheme(linear).ifPresentOrElse(s -> schemes.put(linear, s), () -> plain.add(linear));
         }
@@ -510,19 +542,22 @@ final class OutputPlan {
 
     /// Numbers that the output's tensors stand for.
     long parameters() {
-        Set<String> packed = new HashSet<>();
+        if (packed) {
+            return SweepStep.parameters(checkpoint);
+        }
+        Set<String> codes = new HashSet<>();
         long sum = 0;
         List<SweepPlan.Module> every = new ArrayList<>(modules.values());
         every.addAll(outside.values());
         for (SweepPlan.Module m : every) {
             if (!isDense(m.name())) {
-                encoded.get(m.name()).forEach(t -> packed.add(t.name()));
+                encoded.get(m.name()).forEach(t -> codes.add(t.name()));
                 sum += m.out() * m.in();
             }
         }
         return sum
                 + tensors().stream()
-                        .filter(t -> !packed.contains(t.name()))
+                        .filter(t -> !codes.contains(t.name()))
                         .mapToLong(t -> t.shape().size())
                         .sum();
     }

@@ -178,6 +178,7 @@ public final class Sweep implements Step.Plan {
             return pass.view(
                     new ModelScope(
                             model,
+                            SweepStep.spelling(context),
                             pass.calibrates() ? windows : null,
                             spill(),
                             findings.of("view-" + index),

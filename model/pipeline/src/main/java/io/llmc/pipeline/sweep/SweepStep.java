@@ -5,6 +5,8 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -179,8 +181,9 @@ public record SweepStep(
         for (ModelPass pass : modelPasses) {
             Checkpoint last = models.getLast();
             requirePlain(pass, last);
-            pass.note(last).ifPresent(notes::add);
-            models.add(pass.outline(last));
+            ModelPass.Outlined outlined = pass.outline(last, spelling(context));
+            notes.addAll(outlined.notes());
+            models.add(outlined.checkpoint());
         }
         OutputPlan output = output(context, models.getLast());
         context.recipe().save().reader().ifPresent(reader -> reader.require(output.read()));
@@ -212,6 +215,19 @@ public record SweepStep(
                 : calibration;
     }
 
+    /// Numbers that a model's tensors stand for.
+    static long parameters(Checkpoint c) {
+        try (TensorReader reader = c.reader()) {
+            return c.names().stream()
+                    .mapToLong(n -> Layouts.parameters(reader, c.info(n)))
+                    .sum();
+        }
+    }
+
+    static ModelPass.Spelling spelling(Context context) {
+        return new ModelPass.Spelling(context.recipe().save().layout(), context.toolVersion());
+    }
+
     private static SweepPlan sizes(
             Checkpoint source, OutputPlan output, MemoryPlan memory, List<String> notes) {
         return new SweepPlan(
@@ -219,7 +235,7 @@ public record SweepStep(
                 output.tensors(),
                 source.names().stream().mapToLong(n -> source.info(n).byteSize()).sum(),
                 output.tensors().stream().mapToLong(TensorInfo::byteSize).sum(),
-                source.names().stream().mapToLong(n -> source.info(n).shape().size()).sum(),
+                parameters(source),
                 output.parameters(),
                 memory.bytes(),
                 memory.spills(),
