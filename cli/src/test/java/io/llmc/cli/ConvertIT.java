@@ -25,8 +25,7 @@ class ConvertIT {
     private Path quantized(String layout, int bits, String... more) {
         Path out = dir.resolve("a");
         List<Object> words =
-                new ArrayList<>(
-                        List.of("quantize", Cli.TINY_LLAMA, "-o", out, "--method", "rtn"));
+                new ArrayList<>(List.of("quantize", Cli.TINY_LLAMA, "-o", out, "--method", "rtn"));
         words.addAll(List.of("--group-size", 32, "--bits", bits, "--layout", layout));
         words.addAll(List.of(more));
         done(Cli.run(words.toArray()));
@@ -96,8 +95,16 @@ class ConvertIT {
     void whatALayoutCannotSayIsRefusedBeforeWork() {
         refused(convert(quantized("gptq", 3), "b", "awq"), "3 bits");
         Path zero = dir.resolve("zero");
-        done(Cli.run(
-                "quantize", Cli.TINY_LLAMA, "-o", zero, "--method", "rtn", "--scheme", "fp8-dynamic"));
+        done(
+                Cli.run(
+                        "quantize",
+                        Cli.TINY_LLAMA,
+                        "-o",
+                        zero,
+                        "--method",
+                        "rtn",
+                        "--scheme",
+                        "fp8-dynamic"));
         refused(convert(zero, "b", "gptq"), "gptq holds integers");
     }
 
@@ -118,8 +125,12 @@ class ConvertIT {
                 Weight was = expected.weight(linear);
                 Weight is = actual.weight(linear);
                 assertThat(is.encoding()).isEqualTo(was.encoding());
-                assertThat(is.tensors().findFirst().orElseThrow().bytes().mismatch(
-                                was.tensors().findFirst().orElseThrow().bytes()))
+                assertThat(
+                                is.tensors()
+                                        .findFirst()
+                                        .orElseThrow()
+                                        .bytes()
+                                        .mismatch(was.tensors().findFirst().orElseThrow().bytes()))
                         .isEqualTo(-1);
             }
         }

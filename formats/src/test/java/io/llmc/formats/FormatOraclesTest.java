@@ -344,7 +344,9 @@ class FormatOraclesTest {
             Layouts.named("gptq_v2")
                     .writeExtraFiles(
                             out,
-                            Layouts.named("gptq_v2").quantizationConfig(summary, "1").orElseThrow());
+                            Layouts.named("gptq_v2")
+                                    .quantizationConfig(summary, "1")
+                                    .orElseThrow());
             ObjectNode file = Json.readObject(out.resolve("quantize_config.json"));
             file.remove("meta");
             assertThat(file).isEqualTo(theirs);

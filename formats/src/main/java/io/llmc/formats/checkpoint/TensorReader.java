@@ -63,7 +63,9 @@ public final class TensorReader implements AutoCloseable {
         }
         TensorInfo info = checkpoint.info(name);
         Tensor tensor = made.computeIfAbsent(derivation.together(name), this::make).get(name);
-        if (tensor == null || tensor.dtype() != info.dtype() || !tensor.shape().equals(info.shape())) {
+        if (tensor == null
+                || tensor.dtype() != info.dtype()
+                || !tensor.shape().equals(info.shape())) {
             throw new IllegalStateException(info + " was made as " + tensor);
         }
         return tensor;

@@ -223,16 +223,15 @@ public final class TensorTable {
         Set<String> scales = scales(c).collect(Collectors.toSet());
         return c.names().stream()
                 .filter(name ->
-                        !reads(c, name)
-                                && !scales.contains(name)
-                                && !architecture.isBuffer(name))
+                        !reads(c, name) && !scales.contains(name) && !architecture.isBuffer(name))
                 .toList();
     }
 
     private boolean reads(Checkpoint c, String name) {
         return others.containsKey(name)
                 || name.endsWith(".weight")
-                        && linears.containsKey(name.substring(0, name.length() - ".weight".length()))
+                        && linears.containsKey(
+                                name.substring(0, name.length() - ".weight".length()))
                 || c.packedLinear(name).filter(linears::containsKey).isPresent();
     }
 

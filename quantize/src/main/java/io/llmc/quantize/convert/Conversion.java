@@ -5,8 +5,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.FormatException;
-import io.llmc.formats.HfConfig;
 import io.llmc.formats.GridSpec;
+import io.llmc.formats.HfConfig;
 import io.llmc.formats.LayerPlan;
 import io.llmc.formats.Solver;
 import io.llmc.formats.TensorInfo;
@@ -97,8 +97,7 @@ final class Conversion implements Checkpoint.Derivation {
     }
 
     private LinearSpec embedding() {
-        return new LinearSpec(
-                spec.embedding(), spec.vocabulary(), spec.hidden(), false, List.of());
+        return new LinearSpec(spec.embedding(), spec.vocabulary(), spec.hidden(), false, List.of());
     }
 
     private Layer layer(TensorReader reader, String linear) {
@@ -150,8 +149,7 @@ final class Conversion implements Checkpoint.Derivation {
         List<TensorInfo> planned =
                 new ArrayList<>(
                         layout.plan(
-                                new LayerPlan(
-                                        linear, l.out(), l.in(), scheme, spelled, indexed)));
+                                new LayerPlan(linear, l.out(), l.in(), scheme, spelled, indexed)));
         requireZeros(linear, grid, w);
         return new Layer(Optional.of(scheme), type, indexed, planned);
     }
@@ -292,13 +290,11 @@ final class Conversion implements Checkpoint.Derivation {
         Weight w = base.weight(linear);
         if (layer.scheme.isEmpty()) {
             Tensor values = Dequantizer.values(w, layer.type, memory);
-            return Map.of(
-                    linear + WEIGHT, turned(linear) ? Transpose.of(values, memory) : values);
+            return Map.of(linear + WEIGHT, turned(linear) ? Transpose.of(values, memory) : values);
         }
         SequencedMap<String, Tensor> tensors =
                 new LinkedHashMap<>(
-                        layout.encode(
-                                linear, w, layer.scheme.get(), layer.type, memory));
+                        layout.encode(linear, w, layer.scheme.get(), layer.type, memory));
         base.rounding(linear)
                 .ifPresent(inputs -> tensors.putAll(layout.encode(linear, inputs, memory)));
         return tensors;

@@ -57,7 +57,8 @@ public record ConvertPass() implements ModelPass {
     public Outlined outline(Checkpoint source, Spelling spelling) {
         if (source.packedLinears().isEmpty()) {
             return new Outlined(
-                    source, List.of("nothing in this model is packed: its weights stay as they are"));
+                    source,
+                    List.of("nothing in this model is packed: its weights stay as they are"));
         }
         Conversion conversion = new Conversion(source, spelling.layout(), spelling.toolVersion());
         return new Outlined(conversion.checkpoint(), conversion.notes());

@@ -218,9 +218,7 @@ public record SweepStep(
     /// Numbers that a model's tensors stand for.
     static long parameters(Checkpoint c) {
         try (TensorReader reader = c.reader()) {
-            return c.names().stream()
-                    .mapToLong(n -> Layouts.parameters(reader, c.info(n)))
-                    .sum();
+            return c.names().stream().mapToLong(n -> Layouts.parameters(reader, c.info(n))).sum();
         }
     }
 
