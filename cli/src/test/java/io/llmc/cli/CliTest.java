@@ -152,6 +152,13 @@ class CliTest {
         usage(
                 quantize("--method=rtn+rtn", "--damping=0.5"),
                 "--damping: rtn+rtn has no such option; it belongs to gptq");
+        assertThat(quantize("--method=awq", "--calib-data=text", "--print-recipe").out())
+                .containsSubsequence("- awq:", "- rtn:");
+        assertThat(quantize("--method=smooth", "--calib-data=text", "--print-recipe").out())
+                .containsSubsequence("- smooth:", "- gptq:");
+        assertThat(quantize("--method=awq+gptq", "--calib-data=text", "--print-recipe").out())
+                .containsSubsequence("- awq:", "- gptq:")
+                .doesNotContain("- rtn:");
         usage(quantize("--method=rtn+", "--bits=4"), "--method: unknown method ; known: rtn, ");
         assertThat(Cli.run("quantize", "--method=rtn+gptq", "--help").out())
                 .contains("--damping", "--scheme", "rtn: search each group's range")

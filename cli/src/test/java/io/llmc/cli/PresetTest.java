@@ -118,7 +118,7 @@ class PresetTest {
         JsonNode made = new ObjectMapper().readTree(dir.resolve("out/llmc.json").toFile());
         assertThat(made.at("/recipe/steps/0/sweep/0/preset").asText()).isEqualTo("w8a16");
         assertThat(made.at("/presets/w8a16").toString())
-                .isEqualTo("[{\"rtn\":{\"bits\":8,\"groupSize\":32}}]");
+                .isEqualTo("[{\"rtn\":{\"scheme\":\"w8a16\",\"bits\":8,\"groupSize\":32}}]");
         JsonNode groups =
                 new ObjectMapper()
                         .readTree(dir.resolve("mixed/config.json").toFile())
