@@ -319,6 +319,11 @@ public final class Checkpoint implements AutoCloseable {
         }
     }
 
+    /// Whether its tensors are made of another checkpoint's when they are read.
+    public boolean isDerived() {
+        return view != null;
+    }
+
     /// For a look: what it maps is not counted.
     @MustBeClosed
     public TensorReader reader() {

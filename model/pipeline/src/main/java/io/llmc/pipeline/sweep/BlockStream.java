@@ -124,7 +124,9 @@ final class BlockStream implements AutoCloseable {
     void run(int index) {
         try (Loaded loaded = load(index)) {
             DecoderBlock block = loaded.block;
-            block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
+            if (model.checkpoint().isDerived()) {
+                block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
+            }
             BlockVisit visit = visit(index, block, loaded.arena);
             for (int p = 0; p < passes.size(); p++) {
                 visit.rewind();
@@ -186,7 +188,8 @@ final class BlockStream implements AutoCloseable {
         return states != null && (reshapes || p < passes.size() - 1);
     }
 
-    /// What a view has made of the weights, before anything is computed from them.
+    /// What a view has made of the weights, before anything is computed from them. Those of files
+    /// were all looked at before the first block.
     private static void requireFinite(Linear layer, TensorReader reader) {
         String name = layer.name() + ".weight";
         if (layer.weight() instanceof Weight.Dense && reader.checkpoint().has(name)) {
