@@ -57,7 +57,7 @@ public record KvCachePass(Scales scales) implements BlockPass {
                             steps:
                               - sweep:
                                   - rtn: {bits: 4, groupSize: 64}
-                                  - kvCache: {type: fp8, scales: tensor}
+                                  - kv-cache: {type: fp8, scales: tensor}
                             """,
                             List.of(TYPE, SCALES),
                             KvCachePass::read)
