@@ -2,6 +2,7 @@
 //
 // Weights of small floats, and activations that go through codes.
 #include "floats.cuh"
+#include "quant.cuh"
 #include "terms.cuh"
 
 // Codes [rows, cols], of four bits two to a byte, with a scale for each tile of `height` rows and `width` columns, `across`
@@ -153,4 +154,70 @@ extern "C" __global__ void round_activations(float* out, const float* x, const v
     float q = x[c] / scale;
     out[c] = (floats ? nearest_small(q, bits) : nearest_int(q + zero, low, high) - zero) * scale;
   }
+}
+
+// ---------------------------------------------------------------- grids of weights
+// One block a tile of `height` rows and `width` columns.
+extern "C" __global__ void tile_maxima(float* out, const void* w, int type, i64 rows, int cols, i64 height, int width, int across) {
+  i64 down = blockIdx.x / across, row = down * height, end = min(rows, row + height);
+  int from = (int)(blockIdx.x % across) * width, n = min(cols - from, width);
+  float largest = 0.f;
+  for (i64 i = threadIdx.x; i < (end - row) * n; i += blockDim.x)
+    largest = Max()(fabsf(load(w, (row + i / n) * cols + from + i % n, type)), largest);
+  largest = block_max(largest);
+  if (threadIdx.x == 0) out[blockIdx.x] = largest;
+}
+
+// One thread a tile; with `steps` factors of its largest magnitude, the one whose errors, summed in the order of the
+// weights as a CPU does, are least.
+extern "C" __global__ void choose_scales(void* scales, int scale_type, const float* maxima, const float* global, int bits, int type,
+                                         int value_type, i64 tiles, const void* w, int w_type, const float* importance, int cols,
+                                         int width, int across, int steps, int parts, float norm) {
+  i64 tile = first_element();
+  if (tile >= tiles) return;
+  float reach = bits == 4 ? 6.f : 448.f, divisor = global ? global[0] : 1.f;
+  float best = stored_scale(maxima[tile], reach, scale_type, type, divisor), least = 0.f;
+  int from = steps ? (int)(tile % across) * width : 0, n = steps ? min(cols - from, width) : 0;
+  for (int f = 0; f < steps; f++) {
+    float stored = stored_scale((float)(1.0 - f / (double)parts) * maxima[tile], reach, scale_type, type, divisor);
+    float scale = stored / divisor, sum = 0.f;
+    for (int i = 0; i < n; i++) {
+      float x = load(w, tile / across * cols + from + i, w_type), c = importance ? importance[from + i] : 1.f;
+      float d = x - rounded(nearest_small(x / scale, bits) * scale, value_type);
+      sum = norm == 2.f ? fmaf(d * c, d, sum) : fmaf(powf(fabsf(d), norm), c, sum);
+    }
+    // The first one also where its error is not a number.
+    if (f == 0 || sum < least) least = sum, best = stored;
+  }
+  if (scale_type == POWER) ((u8*)scales)[tile] = (u8)(__float_as_uint(best) >> 23);
+  else if (scale_type == NESTED) ((u8*)scales)[tile] = (u8)small_code(best, 8);
+  else store(scales, tile, scale_type, best);
+}
+
+// One block a row.
+extern "C" __global__ void round_to_floats(u8* codes, double* squares, const void* w, int w_type, const void* scales, int scale_type,
+                                           const float* global, int bits, int quotient, int value_type, int cols, i64 height, int width,
+                                           int across) {
+  i64 row = blockIdx.x;
+  Scales all = {scales, scale_type, global};
+  double error = 0, norm = 0;
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) {
+    float x = load(w, row * cols + c, w_type), scale = all.at(row / height * across + c / width);
+    float q = nearest_small(rounded(x / scale, quotient), bits);
+    codes[row * cols + c] = (u8)small_code(q, bits);
+    double d = x - rounded(q * scale, value_type);
+    error = fma(d, d, error);
+    norm = fma((double)x, (double)x, norm);
+  }
+  if (!squares) return;
+  error = block_sum(error);
+  norm = block_sum(norm);
+  if (threadIdx.x == 0) {
+    squares[2 * row] = error;
+    squares[2 * row + 1] = norm;
+  }
+}
+
+extern "C" __global__ void pack_pairs(u8* out, const u8* codes, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = (u8)(codes[2 * i] & 15 | codes[2 * i + 1] << 4);
 }

@@ -7,6 +7,7 @@
 // warp has four: each lane keeps 16 of a piece of 128 columns in registers, all eight work out a column's error, and each
 // then changes its own columns. The piece's part of U lies in shared memory. Later pieces of a wider block first take the
 // errors of the pieces before, column by column: each weight meets the same operations in the same order as on a CPU.
+#include "floats.cuh"
 #include "quant.cuh"
 
 static const int LANES = 8;                   // of a row
@@ -83,11 +84,12 @@ struct Block {
   float* w;
   const float* u;
   u8* codes;
-  const void* scales;
-  int type;
-  const u8* zeros;
+  Scales scales;
+  int type;  // of values
+  const u8* zeros;  // null of small floats
   const int* group_of;
-  int groups, max_code;
+  int groups, max_code, bits;
+  i64 height;  // of a tile
   u8* mask;
   int stay, of;  // n of m weights are kept
   i64 rows;
@@ -148,9 +150,9 @@ static __device__ __forceinline__ void block(const Block& b) {
         for (int e = 0; e < 4; e++) {
           scale[s][e] = 1.f;
           if (e < left) {
-            i64 g = row * b.groups + b.group_of[b.from + p + own(s) + e];
-            scale[s][e] = load(b.scales, g, b.type);
-            zeros[s] |= (u32)b.zeros[g] << 8 * e;
+            i64 g = row / b.height * b.groups + b.group_of[b.from + p + own(s) + e];
+            scale[s][e] = b.scales.at(g);
+            if (b.zeros) zeros[s] |= (u32)b.zeros[g] << 8 * e;
           }
         }
       }
@@ -183,10 +185,17 @@ static __device__ __forceinline__ void block(const Block& b) {
           float value = w;
           if (ROUNDS) {
             float step = __shfl_sync(0xffffffffu, scale[0][e], source, LANES), zero = (float)(zero4 >> 8 * e & 0xff);
-            float code = code_of(w, step, zero, (float)b.max_code);
-            code = pruned ? zero : code;
-            value = value_of(code, step, zero, b.type);
-            if (mine) codes |= (u32)code << 8 * e;
+            u32 code;
+            if (b.zeros) {
+              float q = pruned ? zero : code_of(w, step, zero, (float)b.max_code);
+              value = value_of(q, step, zero, b.type);
+              code = (u32)q;
+            } else {
+              float q = pruned ? 0.f : nearest_small(w / step, b.bits);
+              value = rounded(q * step, b.type);
+              code = small_code(q, b.bits);
+            }
+            if (mine) codes |= code << 8 * e;
           }
           value = pruned ? 0.f : value;
           float error = (w - value) / line_u[j];
@@ -212,9 +221,12 @@ static __device__ __forceinline__ void block(const Block& b) {
   }
 }
 
-#define GRID_PARAMETERS u8 *codes, const void *scales, int type, const u8 *zeros, const int *group_of, int groups, int max_code
-#define GRID codes, scales, type, zeros, group_of, groups, max_code
-#define NO_GRID nullptr, nullptr, 0, nullptr, nullptr, 0, 0
+// `bits` of small floats, which have no zero points.
+#define GRID_PARAMETERS                                                                                                     \
+  u8 *codes, const void *scales, int scale_type, const float *global, int type, const u8 *zeros, const int *group_of, int groups, \
+      int max_code, int bits, i64 height
+#define GRID codes, Scales{scales, scale_type, global}, type, zeros, group_of, groups, max_code, bits, height
+#define NO_GRID nullptr, Scales{nullptr, 0, nullptr}, 0, nullptr, nullptr, 0, 0, 0, 1
 
 extern "C" __global__ void obs_round(float* errors, float* w, const float* u, GRID_PARAMETERS, i64 rows, int cols, int from, int n,
                                      int piece) {
@@ -262,11 +274,17 @@ extern "C" __global__ void obs_choose_wide(float* errors, float* w, const float*
     }
     float value = pruned[j] ? 0.f : x[j];
     if (codes) {
-      i64 g = row * groups + group_of[from + j];
-      float scale = load(scales, g, type), zero = zeros[g];
-      float code = pruned[j] ? zero : code_of(x[j], scale, zero, (float)max_code);
-      codes[row * cols + from + j] = (u8)code;
-      value = pruned[j] ? 0.f : value_of(code, scale, zero, type);
+      i64 g = row / height * groups + group_of[from + j];
+      float scale = Scales{scales, scale_type, global}.at(g), zero = zeros ? zeros[g] : 0.f;
+      if (zeros) {
+        float code = pruned[j] ? zero : code_of(x[j], scale, zero, (float)max_code);
+        codes[row * cols + from + j] = (u8)code;
+        value = pruned[j] ? 0.f : value_of(code, scale, zero, type);
+      } else {
+        float q = pruned[j] ? 0.f : nearest_small(x[j] / scale, bits);
+        codes[row * cols + from + j] = (u8)small_code(q, bits);
+        value = rounded(q * scale, type);
+      }
     }
     float error = (x[j] - value) / d;
     for (int k = j + 1; k < n; k++) x[k] = fmaf(-error, u[(i64)j * cols + k], x[k]);

@@ -11,12 +11,14 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.Slab;
+import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.gpu.driver.Allocation;
 import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.tensor.Buffer;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -36,6 +38,7 @@ public final class CudaBackend implements Backend {
     private final LossKernels losses;
     private final TrainingKernels training;
     private final QuantKernels quant;
+    private final FloatGridKernels floatGrids;
     private final ObsKernels obs;
     private final MaskKernels masks;
     private final ScaleKernels scales;
@@ -53,6 +56,7 @@ public final class CudaBackend implements Backend {
         losses = new LossKernels(gpu);
         training = new TrainingKernels(gpu);
         quant = new QuantKernels(gpu);
+        floatGrids = new FloatGridKernels(gpu);
         obs = new ObsKernels(gpu);
         masks = new MaskKernels(gpu);
         scales = new ScaleKernels(gpu);
@@ -184,8 +188,14 @@ public final class CudaBackend implements Backend {
             case CompressionOp.ScaleColumns(var out, var w, var factors) ->
                     scales.scaleColumns(out, w, factors);
             case CompressionOp.Clamp(var out, var w, var limits) -> scales.clamp(out, w, limits);
+            case CompressionOp.PackCodes(var out, var codes, _) when out.dtype() == DType.U8 ->
+                    floatGrids.packPairs(out, codes);
             case CompressionOp.PackCodes(var out, var codes, int bits) ->
                     quant.packCodes(out, codes, bits);
+            case SmallFloatOp.TileMaxima(var out, var w, var tiles) ->
+                    floatGrids.tileMaxima(out, w, tiles);
+            case SmallFloatOp.ChooseScales op -> floatGrids.chooseScales(op);
+            case SmallFloatOp.RoundToFloats op -> floatGrids.round(op);
             case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }
     }

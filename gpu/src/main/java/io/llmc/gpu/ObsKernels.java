@@ -2,8 +2,11 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.SmallFloatOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -77,16 +80,22 @@ final class ObsKernels {
 
     private static List<Object> grid(CompressionOp.AccumulateObsBlock.Grid grid) {
         if (grid == null) {
-            return Arrays.asList(null, null, 0, null, null, 0, 0);
+            return Arrays.asList(null, null, 0, null, 0, null, null, 0, 0, 0, 1L);
         }
         Tensor scales = grid.scales();
-        return List.of(
+        boolean ints = grid.spec().codes() instanceof Codes.Ints;
+        DType values = ints ? scales.dtype() : SmallFloatOp.valueType(scales, grid.spec());
+        return Arrays.asList(
                 grid.codes(),
                 scales,
-                Types.of(scales),
+                Types.ofScales(scales),
+                grid.global(),
+                Types.of(values),
                 grid.zeros(),
                 grid.groupOf(),
                 Math.toIntExact(scales.cols()),
-                grid.spec().codes().maxCode());
+                grid.spec().codes() instanceof Codes.Ints i ? i.maxCode() : 0,
+                grid.spec().codes().bits(),
+                grid.spec().tiles().height(grid.codes().rows()));
     }
 }

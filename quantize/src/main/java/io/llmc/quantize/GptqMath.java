@@ -5,14 +5,11 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.StatisticOp;
-import io.llmc.formats.GridSpec;
 import io.llmc.solver.Factor;
 import io.llmc.solver.ObsSolver;
 import io.llmc.solver.Pattern;
 import io.llmc.solver.RelativeError;
-import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
-import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.stream.IntStream;
@@ -30,17 +27,12 @@ final class GptqMath {
     ///   for none
     /// @param keepZeros weights that are zero stay zero
     record Settings(
-            GridSpec<Codes.Ints> target,
             ActOrder order,
             int blockSize,
             CompressionOp.GridSearch search,
             boolean weigh,
             Pattern pattern,
             boolean keepZeros) {
-        Encoding.Grid<Codes.Ints> spec() {
-            return target.grid();
-        }
-
         boolean masks() {
             return pattern != null || keepZeros;
         }
@@ -53,7 +45,7 @@ final class GptqMath {
     /// @param error squared output error over squared output, both under the Hessian
     /// @param rtnError the same for rounding to nearest on a grid chosen in the same way
     /// @param sparsity share of weights that were pruned or kept at zero
-    record Result(Weight.Grouped weight, double error, double rtnError, double sparsity) {}
+    record Result(Weight weight, double error, double rtnError, double sparsity) {}
 
     /// Bytes that [#quantize] works in, beside what it gives.
     static long scratchBytes(long out, long in, int blockSize) {
@@ -66,14 +58,15 @@ final class GptqMath {
     }
 
     /// @param d receives the packed weight
-    static Result quantize(Desk d, Weight w, Tensor h, Factor factor, Settings s) {
+    /// @param grid whose scales are not chosen yet
+    static Result quantize(
+            Desk d, Weight w, WeightGrid grid, Tensor h, Factor factor, Settings s) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
-        int[] groupOf = groupOf(s, factor.order(), in);
-        Grid grid = Grid.allocate(d, s.spec(), out, in, s.target().scaleType());
+        int[] groupOf = groupOf(grid, s.order(), factor.order());
         Tensor groupIndex =
                 s.order() == ActOrder.GROUP ? d.ints(inverse(groupOf, factor.order())) : null;
-        Weight.Grouped packed = grid.weight(d, in, groupIndex);
+        Weight packed = grid.weight(d, groupIndex);
         try (Desk scratch = d.fresh(scratchBytes(out, in, s.blockSize()))) {
             Tensor dense = scratch.f32(out, in);
             d.run(new CompressionOp.Dequantize(dense, w));
@@ -82,19 +75,19 @@ final class GptqMath {
                 norm = RelativeError.squared(inner, dense, h);
             }
             Search search = new Search(s, factor);
-            if (s.order() == ActOrder.STATIC) {
+            if (search.first(grid)) {
                 search.whole(scratch, grid, dense);
             }
             double rtn;
             try (Desk inner = scratch.scratch()) {
                 rtn = rtnError(inner, dense, h, search, grid);
             }
-            Tensor codes = scratch.allocate(DType.U8, out, in);
+            Tensor codes = grid.codes(scratch, packed);
             Solved solved;
             try (Desk inner = scratch.scratch()) {
                 solved = solve(inner, codes, dense, grid, groupOf, search);
             }
-            d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
+            grid.pack(d, packed, codes);
             double error;
             try (Desk inner = scratch.scratch()) {
                 double squares = d.backend().squares(difference(inner, packed, dense));
@@ -110,36 +103,17 @@ final class GptqMath {
 
     /// How groups get their scales and zero points.
     private record Search(Settings s, Factor factor) {
-        /// Chooses all of a grid from the weights as they were.
-        void whole(Desk scratch, Grid grid, Tensor dense) {
-            try (Desk inner = scratch.scratch()) {
-                Tensor importance = s.weigh() ? diagonal(inner, false) : null;
-                groups(
-                        inner,
-                        grid,
-                        dense,
-                        importance,
-                        0,
-                        (int) s.spec().tiles().across(dense.cols()));
-            }
+        /// Whether all of a grid is chosen from the weights as they were.
+        boolean first(WeightGrid grid) {
+            return s.order() == ActOrder.STATIC || grid.whole();
         }
 
-        /// Chooses the grid of groups `from` to `to`.
-        ///
-        /// @param importance of each input's error; null for one each
-        void groups(Desk d, Grid grid, Tensor w, Tensor importance, int from, int to) {
-            if (from < to) {
-                d.run(
-                        new CompressionOp.ChooseGrid(
-                                grid.scales(),
-                                grid.zeros(),
-                                w,
-                                importance,
-                                s.spec(),
-                                s.target().minZero(),
-                                s.search(),
-                                from,
-                                to));
+        /// Chooses all of a grid from the weights as they were.
+        void whole(Desk scratch, WeightGrid grid, Tensor dense) {
+            try (Desk inner = scratch.scratch()) {
+                Tensor importance = s.weigh() ? diagonal(inner, false) : null;
+                int all = (int) grid.spec().tiles().across(dense.cols());
+                grid.choose(inner, dense, importance, s.search(), 0, all);
             }
         }
 
@@ -161,14 +135,14 @@ final class GptqMath {
     /// Rounds `dense` column by column into `codes`, both in the order of the inputs; writes the
     /// grid where it depends on what has been rounded.
     private static Solved solve(
-            Desk d, Tensor codes, Tensor dense, Grid grid, int[] groupOf, Search search) {
+            Desk d, Tensor codes, Tensor dense, WeightGrid grid, int[] groupOf, Search search) {
         Settings s = search.s();
         Factor factor = search.factor();
         int in = (int) dense.cols();
         boolean permuted = s.order() != ActOrder.NONE;
         Tensor work = d.f32(dense.rows(), in);
         Tensor importance =
-                s.weigh() && s.order() != ActOrder.STATIC
+                s.weigh() && !search.first(grid)
                         ? search.diagonal(d, s.order() == ActOrder.GROUP)
                         : null;
         if (permuted) {
@@ -177,22 +151,20 @@ final class GptqMath {
             d.run(new ForwardOp.Scale(work, dense, 1));
         }
         Tensor rounded = permuted ? d.allocate(DType.U8, codes.rows(), in) : codes;
-        var codesOn =
-                new CompressionOp.AccumulateObsBlock.Grid(
-                        rounded, grid.scales(), grid.zeros(), d.ints(groupOf), s.spec());
-        int length = (int) s.spec().tiles().width(in);
+        var codesOn = grid.columns(rounded, d.ints(groupOf));
+        int length = (int) grid.spec().tiles().width(in);
         // Groups that begin in a block see what earlier blocks spread, and nothing of the block's
         // own: as the reference implementation has it.
         ObsSolver.Ranges ranges =
                 (from, to) ->
-                        search.groups(
+                        grid.choose(
                                 d,
-                                grid,
                                 work,
                                 importance,
+                                s.search(),
                                 Math.ceilDiv(from, length),
                                 Math.ceilDiv(to, length));
-        if (s.order() == ActOrder.STATIC) {
+        if (search.first(grid)) {
             ranges = (_, _) -> {};
         }
         ObsSolver.Mask mask = null;
@@ -213,11 +185,11 @@ final class GptqMath {
     }
 
     /// The group of each column of the solver.
-    private static int[] groupOf(Settings s, int[] order, int in) {
-        int[] groups = new int[in];
-        long length = s.spec().tiles().width(in);
-        for (int j = 0; j < in; j++) {
-            groups[j] = (int) ((s.order() == ActOrder.STATIC ? order[j] : j) / length);
+    private static int[] groupOf(WeightGrid grid, ActOrder by, int[] order) {
+        int[] groups = new int[order.length];
+        long length = grid.spec().tiles().width(order.length);
+        for (int j = 0; j < groups.length; j++) {
+            groups[j] = (int) ((by == ActOrder.STATIC ? order[j] : j) / length);
         }
         return groups;
     }
@@ -233,21 +205,18 @@ final class GptqMath {
 
     /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like
     ///   it is chosen here
-    private static double rtnError(Desk d, Tensor dense, Tensor h, Search search, Grid grid) {
-        Settings s = search.s();
-        long in = dense.cols();
-        Grid nearest = grid;
-        if (s.order() != ActOrder.STATIC) {
-            nearest = Grid.allocate(d, s.spec(), dense.rows(), in, grid.scales().dtype());
+    private static double rtnError(
+            Desk d, Tensor dense, Tensor h, Search search, WeightGrid grid) {
+        WeightGrid nearest = grid;
+        if (!search.first(grid)) {
+            nearest = grid.another(d);
             search.whole(d, nearest, dense);
         }
-        Weight.Grouped packed = nearest.weight(d, in, null);
+        Weight packed = nearest.weight(d, null);
         try (Desk inner = d.scratch()) {
-            Tensor codes = inner.allocate(DType.U8, dense.rows(), in);
-            d.run(
-                    new CompressionOp.RoundToGrid(
-                            codes, null, dense, nearest.scales(), nearest.zeros(), s.spec()));
-            d.run(new CompressionOp.PackCodes(packed.codes(), codes, s.spec().codes().bits()));
+            Tensor codes = nearest.codes(inner, packed);
+            nearest.round(d, codes, null, dense);
+            nearest.pack(d, packed, codes);
         }
         return RelativeError.squared(d, difference(d, packed, dense), h);
     }

@@ -182,7 +182,8 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
 
     @Override
     public Weight round(Desk d, Weight w, GridSpec<Codes.Ints> grid) {
-        return RtnMath.quantize(d, w, grid, CompressionOp.GridSearch.DEFAULT, false).weight();
+        WeightGrid target = WeightGrid.allocate(d, grid, w, null);
+        return RtnMath.quantize(d, w, target, CompressionOp.GridSearch.DEFAULT, false).weight();
     }
 
     @Override

@@ -3,7 +3,6 @@ package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
-import io.llmc.formats.GridSpec;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
@@ -11,55 +10,49 @@ import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
-/// Round-to-nearest: every weight to the nearest point of its group's grid.
+/// Round-to-nearest: every weight to the nearest point of its tile's grid.
 final class RtnMath {
     private RtnMath() {}
 
-    /// @param error sum of squared differences over sum of squared weights
-    record Result(Weight.Grouped weight, double error) {}
+    /// @param error sum of squared differences over sum of squared weights; NaN where one of them
+    ///   is not finite
+    record Result(Weight weight, double error) {}
 
     /// Bytes that [#quantize] works in for an `[out, in]` weight, beside what it gives.
     static long scratchBytes(long out, long in) {
         return out * in + 16 * out + (1 << 12);
     }
 
+    /// The same, for any grid.
+    static long scratchBytes(Encoding encoding, long out, long in) {
+        return encoding instanceof Encoding.Grid<?> grid && grid.codes() instanceof Codes.Floats
+                ? scratchBytes(out, in) + FloatGrid.scratchBytes(grid, out, in)
+                : scratchBytes(out, in);
+    }
+
     /// @param d receives the packed weight
     /// @param w dense `[out, in]`
+    /// @param grid whose scales are not chosen yet
     /// @param groupIndex whether the weight says the group of every input, as others of its file do
     static Result quantize(
             Desk d,
             Weight w,
-            GridSpec<Codes.Ints> target,
+            WeightGrid grid,
             CompressionOp.GridSearch search,
             boolean groupIndex) {
         long out = w.outFeatures();
         long in = w.inFeatures();
-        Encoding.Grid<Codes.Ints> spec = target.grid();
-        Grid grid = Grid.allocate(d, spec, out, in, target.scaleType());
-        Tensor groupOf = d.ints(groupOf(spec, (int) in));
-        Weight.Grouped packed = grid.weight(d, in, groupIndex ? groupOf : null);
+        Tensor groupOf = groupIndex ? d.ints(groupOf(grid.spec(), (int) in)) : null;
+        Weight packed = grid.weight(d, groupOf);
         if (!(w instanceof Weight.Dense(Tensor dense))) {
             throw new IllegalArgumentException("already on a grid: " + w);
         }
-        int groups = (int) spec.tiles().across(in);
-        d.run(
-                new CompressionOp.ChooseGrid(
-                        grid.scales(),
-                        grid.zeros(),
-                        dense,
-                        null,
-                        spec,
-                        target.minZero(),
-                        search,
-                        0,
-                        groups));
-        try (Desk scratch = d.fresh(scratchBytes(out, in))) {
-            Tensor codes = scratch.allocate(DType.U8, out, in);
+        try (Desk scratch = d.fresh(scratchBytes(grid.spec(), out, in))) {
+            grid.choose(scratch, dense, null, search, 0, (int) grid.spec().tiles().across(in));
+            Tensor codes = grid.codes(scratch, packed);
             Tensor squares = scratch.allocate(DType.F64, out, 2);
-            d.run(
-                    new CompressionOp.RoundToGrid(
-                            codes, squares, dense, grid.scales(), grid.zeros(), spec));
-            d.run(new CompressionOp.PackCodes(packed.codes(), codes, spec.codes().bits()));
+            grid.round(d, codes, squares, dense);
+            grid.pack(d, packed, codes);
             return new Result(packed, ratio(d.backend().doubles(squares)));
         }
     }
@@ -71,11 +64,11 @@ final class RtnMath {
             error += squares[i];
             norm += squares[i + 1];
         }
-        return RelativeError.of(error, norm);
+        return Double.isFinite(norm) ? RelativeError.of(error, norm) : Double.NaN;
     }
 
     /// The contiguous group of each input.
-    static int[] groupOf(Encoding.Grid<Codes.Ints> spec, int in) {
+    static int[] groupOf(Encoding.Grid<?> spec, int in) {
         int[] group = new int[in];
         for (int i = 0; i < in; i++) {
             group[i] = (int) (i / spec.tiles().width(in));

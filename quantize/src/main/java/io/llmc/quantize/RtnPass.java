@@ -2,28 +2,32 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
+import io.llmc.formats.GridSpec;
 import io.llmc.formats.Solver;
+import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
+import io.llmc.model.Stage;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.pass.StageInputs;
 import io.llmc.pipeline.pass.Targets;
-import io.llmc.tensor.Codes;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Encoding;
-import io.llmc.tensor.ScaleKind;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 
-/// Round-to-nearest: needs no data, and is the baseline that every other quantizer must beat.
+/// Round-to-nearest: the baseline that every other quantizer must beat. Needs data only for scales
+/// of inputs that do not change with them.
 ///
 /// @param clip [Clip#MSE] or [Clip#NONE]: there is no Hessian to weigh errors by
 public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search, Targets targets)
@@ -38,7 +42,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
     static final PassFactory FACTORY =
             new PassFactory(
                     "rtn",
-                    "round to nearest; no calibration data",
+                    "round to nearest; no calibration data, unless inputs have static scales",
                     """
                     model: testdata/tale-llama
                     output: out
@@ -71,7 +75,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
 
     @Override
     public boolean calibrates() {
-        return false;
+        return scheme.inputs().map(ActivationScheme::calibrated).orElse(false);
     }
 
     @Override
@@ -93,7 +97,12 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
 
     @Override
     public long workBytes(long out, long in) {
-        return RtnMath.scratchBytes(out, in);
+        return RtnMath.scratchBytes(scheme.weights(), out, in);
+    }
+
+    @Override
+    public long inputBytes(long in) {
+        return calibrates() ? InputRange.BYTES : 0;
     }
 
     @Override
@@ -103,46 +112,59 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                         .flatMap(s -> s.linears().stream())
                         .filter(scope::selected)
                         .toList();
-        for (Linear layer : layers) {
-            long start = System.nanoTime();
-            double error = round(scope, layer);
-            SequencedMap<String, Object> values = new LinkedHashMap<>();
-            values.put("method", "rtn");
-            values.put("relative_weight_error", error);
-            scope.report(
-                    new ModuleReport(
-                            layer.name(), values, (System.nanoTime() - start) / 1e9, List.of()));
+        Globals globals = Globals.of(scope, layers, scheme.weights());
+        if (!calibrates()) {
+            layers.forEach(layer -> round(scope, layer, globals, 0));
+            return;
+        }
+        for (Stage stage : scope.stages()) {
+            try (StageInputs<InputRange.Seen> inputs =
+                    StageInputs.observe(scope, stage, _ -> new InputRange())) {
+                for (StageInputs.Group<InputRange.Seen> g : inputs.groups()) {
+                    float largest = g.sum().largest();
+                    g.selected().forEach(layer -> round(scope, layer, globals, largest));
+                }
+            }
+            scope.advance(stage);
         }
     }
 
-    /// @return squared error over squared weights
-    private double round(BlockScope scope, Linear layer) {
-        if (!(layer.weight() instanceof Weight.Dense dense
-                && scheme.weights()
-                        instanceof Encoding.Grid<?>(Codes codes, Tiles tiles, ScaleKind scales))) {
+    /// @param largest input that the layer has; 0 where nobody looked
+    private void round(BlockScope scope, Linear layer, Globals globals, float largest) {
+        long start = System.nanoTime();
+        if (!(layer.weight() instanceof Weight.Dense
+                && scheme.weights() instanceof Encoding.Grid<?> grid)) {
             throw new IllegalArgumentException(layer.name() + " is already on a grid");
         }
-        return switch (codes) {
-            case Codes.Ints ints -> {
-                RtnMath.Result result =
-                        RtnMath.quantize(
-                                scope.desk(),
-                                dense,
-                                scope.grid(layer, new Encoding.Grid<>(ints, tiles, scales)),
-                                clip == Clip.MSE ? search : null,
-                                false);
-                scope.replace(layer, result.weight());
-                yield result.error();
-            }
-            case Codes.Floats floats -> {
-                FloatMath.Result result =
-                        FloatMath.quantize(
-                                scope.desk(),
-                                dense,
-                                scope.grid(layer, new Encoding.Grid<>(floats, tiles, scales)));
-                scope.replace(layer, result.weight());
-                yield result.error();
-            }
-        };
+        GridSpec<?> target = scope.grid(layer, grid);
+        RtnMath.Result result =
+                RtnMath.quantize(
+                        scope.desk(),
+                        layer.weight(),
+                        WeightGrid.allocate(
+                                scope.desk(), target, layer.weight(), globals.get(layer)),
+                        clip == Clip.MSE ? search : null,
+                        false);
+        if (Double.isNaN(result.error())) {
+            throw new UserException(
+                    layer.name() + " has weights that are not finite numbers",
+                    "look at the checkpoint, or leave the layer out by {targets}");
+        }
+        InputRounding rounding =
+                scheme.inputs()
+                        .map(inputs ->
+                                InputRange.rounding(
+                                        scope.desk(),
+                                        layer.name(),
+                                        inputs,
+                                        largest,
+                                        target.scaleType()))
+                        .orElse(null);
+        scope.replace(layer, result.weight(), rounding);
+        SequencedMap<String, Object> values = new LinkedHashMap<>();
+        values.put("method", "rtn");
+        values.put("relative_weight_error", result.error());
+        double seconds = (System.nanoTime() - start) / 1e9;
+        scope.report(new ModuleReport(layer.name(), values, seconds, List.of()));
     }
 }

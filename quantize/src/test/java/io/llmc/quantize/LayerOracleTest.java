@@ -61,7 +61,6 @@ class LayerOracleTest {
         var spec = Encoding.ints(bits, group, symmetric);
         var settings =
                 new GptqMath.Settings(
-                        new GridSpec<>(spec, DType.F32, 0),
                         order,
                         128,
                         mse ? REFERENCE_MSE : null,
@@ -74,7 +73,7 @@ class LayerOracleTest {
             Tensor hessian = put(backend, arena, h);
             Weight dense = new Weight.Dense(put(backend, arena, w));
             Factor factor = Factor.of(d, hessian, 0.01, order != ActOrder.NONE);
-            GptqMath.Result result = GptqMath.quantize(d, dense, hessian, factor, settings);
+            GptqMath.Result result = GptqMath.quantize(d, dense, WeightGrid.allocate(d, new GridSpec<>(spec, DType.F32, 0), dense, null), hessian, factor, settings);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
             assertThat(squaredError(got) / squaredError(want))
@@ -100,13 +99,11 @@ class LayerOracleTest {
         float[] want = Npy.read(oracles.resolve("rtn_" + key + "_Q.npy")).values();
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26)) {
-            RtnMath.Result result =
-                    RtnMath.quantize(
-                            new Desk(backend, arena),
-                            new Weight.Dense(put(backend, arena, w)),
-                            new GridSpec<>(Encoding.ints(bits, group, symmetric), DType.F32, 0),
-                            null,
-                            false);
+            Desk d = new Desk(backend, arena);
+            Weight dense = new Weight.Dense(put(backend, arena, w));
+            var spec = new GridSpec<>(Encoding.ints(bits, group, symmetric), DType.F32, 0);
+            WeightGrid grid = WeightGrid.allocate(d, spec, dense, null);
+            RtnMath.Result result = RtnMath.quantize(d, dense, grid, null, false);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).isEqualTo(1);
         }

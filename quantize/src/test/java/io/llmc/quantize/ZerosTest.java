@@ -82,7 +82,6 @@ class ZerosTest {
             boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
-                        new GridSpec<>(spec, DType.F16, 0),
                         order,
                         64,
                         CompressionOp.GridSearch.DEFAULT,
@@ -91,8 +90,9 @@ class ZerosTest {
                         keepZeros);
         Desk desk = new Desk(backend, arena);
         Factor factor = Factor.of(desk, hessian, 0.01, order != ActOrder.NONE);
-        return GptqMath.quantize(
-                desk, new Weight.Dense(put(w, OUT, IN)), hessian, factor, settings);
+        Weight dense = new Weight.Dense(put(w, OUT, IN));
+        var grid = WeightGrid.allocate(desk, new GridSpec<>(spec, DType.F16, 0), dense, null);
+        return GptqMath.quantize(desk, dense, grid, hessian, factor, settings);
     }
 
     private float[] values(Weight q) {

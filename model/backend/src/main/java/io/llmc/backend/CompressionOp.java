@@ -304,24 +304,55 @@ public sealed interface CompressionOp extends Op {
                             Stream.of(errors, w, u),
                             grid == null
                                     ? Stream.<Tensor>empty()
-                                    : Stream.of(grid.codes, grid.scales, grid.zeros, grid.groupOf),
+                                    : some(
+                                            grid.codes,
+                                            grid.scales,
+                                            grid.zeros,
+                                            grid.global,
+                                            grid.groupOf),
                             pruning == null ? Stream.<Tensor>empty() : Stream.of(pruning.mask))
                     .flatMap(s -> s);
         }
 
         /// @param codes U8 `[out, in]`, the block's columns are written; a pruned weight gets its
         ///   zero point
-        /// @param scales F32, F16 or BF16 `[out, groups]`
-        /// @param zeros U8 `[out, groups]`
+        /// @param scales one a tile, as a weight on that grid has them; a column's tiles are those
+        ///   of its group
+        /// @param zeros U8 `[out, groups]` of integers; null of small floats
+        /// @param global F32 `[1]` of nested scales, else null
         /// @param groupOf I32 `[in]`
         public record Grid(
                 Tensor codes,
                 Tensor scales,
                 Tensor zeros,
+                Tensor global,
                 Tensor groupOf,
-                Encoding.Grid<Codes.Ints> spec) {
+                Encoding.Grid<?> spec) {
+            /// Of integers.
+            public Grid(
+                    Tensor codes,
+                    Tensor scales,
+                    Tensor zeros,
+                    Tensor groupOf,
+                    Encoding.Grid<Codes.Ints> spec) {
+                this(codes, scales, zeros, null, groupOf, spec);
+            }
+
             boolean fits(Tensor w) {
-                return Shapes.grid(codes, w, scales, zeros, groupOf);
+                boolean typed = SmallFloatOp.scaled(scales, global, spec);
+                boolean points =
+                        spec.codes() instanceof Codes.Ints
+                                ? zeros.dtype() == DType.U8
+                                        && scales.rows() == w.rows()
+                                        && scales.shape().equals(zeros.shape())
+                                : zeros == null
+                                        && scales.rows() == spec.tiles().down(w.rows());
+                return typed
+                        && points
+                        && codes.dtype() == DType.U8
+                        && codes.is(w.rows(), w.cols())
+                        && groupOf.isVector(w.cols())
+                        && groupOf.dtype() == DType.I32;
             }
         }
 
@@ -359,14 +390,20 @@ public sealed interface CompressionOp extends Op {
 
     /// `out[o,i]` = the code `codes[o,i]` in the bit stream of row o.
     ///
-    /// @param out I32 `[out, words]`
+    /// @param out I32 `[out, words]`, or of four bits U8 `[out, in / 2]`
     /// @param codes U8 `[out, in]`
     record PackCodes(Tensor out, Tensor codes, int bits) implements CompressionOp {
         public PackCodes {
+            boolean words =
+                    out.dtype() == DType.I32
+                            && out.is(codes.rows(), Math.ceilDiv(codes.cols() * bits, 32L));
+            boolean pairs =
+                    out.dtype() == DType.U8
+                            && bits == 4
+                            && codes.cols() % 2 == 0
+                            && out.is(codes.rows(), codes.cols() / 2);
             require(
-                    out.is(codes.rows(), Math.ceilDiv(codes.cols() * bits, 32L))
-                            && out.dtype() == DType.I32
-                            && codes.dtype() == DType.U8,
+                    (words || pairs) && codes.dtype() == DType.U8,
                     "packCodes",
                     out,
                     codes);

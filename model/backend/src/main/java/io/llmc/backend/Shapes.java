@@ -11,17 +11,6 @@ import java.util.stream.Stream;
 final class Shapes {
     private Shapes() {}
 
-    static boolean grid(Tensor codes, Tensor w, Tensor scales, Tensor zeros, Tensor groupOf) {
-        return codes.dtype() == DType.U8
-                && codes.is(w.rows(), w.cols())
-                && scales.rows() == w.rows()
-                && scales.shape().equals(zeros.shape())
-                && zeros.dtype() == DType.U8
-                && groupOf.isVector(w.cols())
-                && groupOf.dtype() == DType.I32
-                && w.dtype().isFloat();
-    }
-
     static boolean f32(Tensor... tensors) {
         return Arrays.stream(tensors).allMatch(t -> t.dtype() == DType.F32);
     }

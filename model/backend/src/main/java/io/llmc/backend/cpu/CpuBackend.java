@@ -11,6 +11,7 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.Slab;
+import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.MemoryBudget;
@@ -39,6 +40,7 @@ public final class CpuBackend implements Backend {
     private final LinalgKernels linalg;
     private final QuantKernels quant;
     private final RoundingKernels roundings;
+    private final FloatGridKernels floatGrids;
     private final ObsKernels obs;
     private final MaskKernels masks;
     private final ScaleKernels scales;
@@ -70,6 +72,7 @@ public final class CpuBackend implements Backend {
         linalg = new LinalgKernels(workers, this::gram, this::dense);
         quant = new QuantKernels(workers);
         roundings = new RoundingKernels(workers);
+        floatGrids = new FloatGridKernels(workers);
         obs = new ObsKernels(workers, this::dense);
         masks = new MaskKernels(workers);
         scales = new ScaleKernels(workers);
@@ -320,6 +323,10 @@ public final class CpuBackend implements Backend {
             case CompressionOp.Clamp(var out, var w, var limits) -> scales.clamp(out, w, limits);
             case CompressionOp.PackCodes(var out, var codes, int bits) ->
                     quant.packCodes(out, codes, bits);
+            case SmallFloatOp.TileMaxima(var out, var w, var tiles) ->
+                    floatGrids.tileMaxima(out, w, tiles);
+            case SmallFloatOp.ChooseScales op -> floatGrids.chooseScales(op);
+            case SmallFloatOp.RoundToFloats op -> floatGrids.round(op);
             case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }
     }

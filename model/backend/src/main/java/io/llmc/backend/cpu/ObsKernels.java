@@ -58,6 +58,7 @@ final class ObsKernels {
         if (op.grid() != null) {
             MemorySegment.copy(op.grid().groupOf().bytes(), I32, 4L * from, groupOf, 0, n);
         }
+        RoundingGrid grid = op.grid() == null ? null : RoundingGrid.of(op.grid(), outs);
         workers.forEach(
                 Math.ceilDiv(outs, ROWS),
                 (index, scratch) -> {
@@ -73,7 +74,7 @@ final class ObsKernels {
                                     n);
                     Operand.of(op.w()).pack(tile.x, 0, ROWS, first, tile.count, from, n, scratch);
                     readMask(op, tile);
-                    columns(op, tile, u, groupOf, scratch);
+                    columns(op, grid, tile, u, groupOf, scratch);
                     write(tile.x, tile, scratch, op.w().bytes(), in, from);
                     write(tile.e, tile, scratch, op.errors().bytes(), n, 0);
                     if (op.grid() != null) {
@@ -136,6 +137,7 @@ final class ObsKernels {
 
     private static void columns(
             CompressionOp.AccumulateObsBlock op,
+            RoundingGrid grid,
             Tile t,
             float[] u,
             int[] groupOf,
@@ -152,15 +154,15 @@ final class ObsKernels {
         for (int from = 0; from < n; from += strip) {
             int to = Math.min(n, from + strip);
             for (int j = from; j < to; j++) {
-                if (op.grid() != null && groupOf[j] != current) {
+                if (grid != null && groupOf[j] != current) {
                     current = groupOf[j];
-                    readGrid(op.grid(), t, current, s, z);
+                    grid.read(t.first, t.count, current, s, z);
                 }
                 if (chosen != null && j % chosen.m() == 0) {
                     choose(chosen, t, j, u);
                 }
                 for (int i = 0; i < ROWS; i += N) {
-                    FloatVector error = column(op.grid(), t, s, z, i, j, u[j * n + j]);
+                    FloatVector error = column(grid, t, s, z, i, j, u[j * n + j]);
                     for (int k = j + 1; k < to; k++) {
                         take(t.x, k * ROWS + i, error, u[j * n + k]);
                     }
@@ -177,7 +179,7 @@ final class ObsKernels {
     /// @param diagonal `u[j,j]`
     /// @return their errors
     private static FloatVector column(
-            CompressionOp.AccumulateObsBlock.Grid grid,
+            RoundingGrid grid,
             Tile t,
             float[] s,
             float[] z,
@@ -191,11 +193,7 @@ final class ObsKernels {
         if (grid != null) {
             FloatVector scale = FloatVector.fromArray(F, s, i);
             FloatVector zero = FloatVector.fromArray(F, z, i);
-            FloatVector code =
-                    QuantKernels.code(w, scale, zero, grid.spec().codes().maxCode())
-                            .blend(zero, pruned);
-            code.intoArray(t.q, at);
-            value = QuantKernels.value(code, scale, zero, grid.scales().dtype());
+            value = grid.round(t.q, at, w, scale, zero, pruned);
         }
         value = value.blend(0f, pruned);
         FloatVector error = w.sub(value).div(diagonal);
@@ -242,18 +240,6 @@ final class ObsKernels {
             x = e6.fma(FloatVector.broadcast(F, u[at + 6 * n]), x);
             x = e7.fma(FloatVector.broadcast(F, u[at + 7 * n]), x);
             x.intoArray(t.x, k * ROWS + i);
-        }
-    }
-
-    private static void readGrid(
-            CompressionOp.AccumulateObsBlock.Grid grid, Tile t, int group, float[] s, float[] z) {
-        long groups = grid.scales().cols();
-        MemorySegment scales = grid.scales().bytes();
-        MemorySegment zeros = grid.zeros().bytes();
-        for (int i = 0; i < t.count; i++) {
-            long at = (t.first + i) * groups + group;
-            Lanes.read(s, i, scales, grid.scales().dtype(), at, 1);
-            z[i] = zeros.get(ValueLayout.JAVA_BYTE, at) & 0xff;
         }
     }
 

@@ -263,7 +263,7 @@ final class QuantKernels {
 
     /// The squares of two rows in F64, one beside the other: four sums of each by turns, so that
     /// they do not wait for each other.
-    private static void squared(MemorySegment to, long at, float[] x, float[] y, int n) {
+    static void squared(MemorySegment to, long at, float[] x, float[] y, int n) {
         DoubleVector xs = DoubleVector.zero(FOUR);
         DoubleVector ys = DoubleVector.zero(FOUR);
         int i = 0;
@@ -293,6 +293,10 @@ final class QuantKernels {
 
     void packCodes(Tensor out, Tensor codes, int bits) {
         int in = Math.toIntExact(codes.cols());
+        if (out.dtype() == DType.U8) {
+            packHalves(out, codes, in);
+            return;
+        }
         int words = Math.toIntExact(out.cols());
         MemorySegment outs = out.bytes();
         MemorySegment cs = codes.bytes();
@@ -304,6 +308,22 @@ final class QuantKernels {
                     MemorySegment.copy(cs, ValueLayout.JAVA_BYTE, (long) r * in, row, 0, in);
                     pack(packed, row, in, bits);
                     MemorySegment.copy(packed, 0, outs, I32, 4L * r * words, words);
+                });
+    }
+
+    private void packHalves(Tensor out, Tensor codes, int in) {
+        MemorySegment outs = out.bytes();
+        MemorySegment cs = codes.bytes();
+        workers.forEach(
+                Math.toIntExact(codes.rows()),
+                (r, scratch) -> {
+                    byte[] row = scratch.octets(in);
+                    MemorySegment.copy(cs, ValueLayout.JAVA_BYTE, (long) r * in, row, 0, in);
+                    for (int i = 0; i < in; i += 2) {
+                        row[i / 2] = (byte) (row[i] & 15 | row[i + 1] << 4);
+                    }
+                    long to = (long) r * in / 2;
+                    MemorySegment.copy(row, 0, outs, ValueLayout.JAVA_BYTE, to, in / 2);
                 });
     }
 
