@@ -3,7 +3,6 @@ package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
-import io.llmc.backend.StatisticOp;
 import io.llmc.formats.Solver;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
@@ -19,17 +18,13 @@ import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.StageInputs;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.solver.Factor;
-import io.llmc.solver.Gram;
 import io.llmc.solver.Pattern;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
-import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
-import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
-import io.llmc.tensor.Weight;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -48,7 +43,7 @@ import java.util.SequencedMap;
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param minExpertTokens experts with fewer are treated as `rareExperts` says
 public record GptqPass(
-        Encoding.Grid<Codes.Ints> spec,
+        Scheme scheme,
         ActOrder actOrder,
         double damping,
         int blockSize,
@@ -139,7 +134,7 @@ public record GptqPass(
                     save: {layout: compressed-tensors}
                     """,
                     Option.join(
-                            GridOptions.GRID,
+                            GridOptions.SCHEMES,
                             List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE),
                             GridOptions.SEARCH,
                             List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY),
@@ -149,7 +144,7 @@ public record GptqPass(
     private static BlockPass read(Options o) {
         GptqPass pass =
                 new GptqPass(
-                        GridOptions.spec(o),
+                        GridOptions.scheme(o),
                         ACT_ORDER.read(o),
                         DAMPING.read(o),
                         BLOCK_SIZE.read(o),
@@ -160,6 +155,12 @@ public record GptqPass(
                         KEEP_ZEROS.read(o),
                         Pattern.read(o, FORM, SPARSITY),
                         Targets.read(o));
+        if (pass.groupIndex() && !(pass.grid().codes() instanceof Codes.Ints)) {
+            throw o.error(
+                    "actOrder",
+                    "actOrder is group, and no layout says the group of each input for %s; use static or none"
+                            .formatted(pass.grid().describe()));
+        }
         if (pass.pattern instanceof Pattern.NOfM(_, int m)) {
             if (pass.actOrder != ActOrder.NONE) {
                 throw o.error(
@@ -174,14 +175,6 @@ public record GptqPass(
             }
         }
         return pass;
-    }
-
-    /// Whether zeros stay zero.
-    enum KeepZeros {
-        /// Where at least a third of a layer's weights are zero: that is no chance.
-        AUTO,
-        ALWAYS,
-        NEVER
     }
 
     @Override
@@ -213,7 +206,7 @@ public record GptqPass(
 
     @Override
     public Optional<Scheme> scheme(LinearSpec linear) {
-        return Optional.of(Scheme.of(spec));
+        return Optional.of(scheme);
     }
 
     @Override
@@ -224,7 +217,15 @@ public record GptqPass(
     }
 
     private boolean groupIndex() {
-        return actOrder == ActOrder.GROUP && spec.tiles().cols() != Tiles.ALL;
+        return actOrder == ActOrder.GROUP && grid().tiles().cols() != Tiles.ALL;
+    }
+
+    private Encoding.Grid<?> grid() {
+        return (Encoding.Grid<?>) scheme.weights();
+    }
+
+    private boolean ranged() {
+        return scheme.inputs().map(ActivationScheme::calibrated).orElse(false);
     }
 
     /// A whole row is one group in any order.
@@ -248,37 +249,12 @@ public record GptqPass(
 
     private GptqMath.Settings settings(BlockScope scope, Linear layer) {
         return new GptqMath.Settings(
-                scope.grid(layer, spec),
                 order(),
                 blockSize,
                 clip == Clip.NONE ? null : search,
                 clip == Clip.HESSIAN,
                 pattern,
-                keepsZeros(scope, layer));
-    }
-
-    private boolean keepsZeros(BlockScope scope, Linear layer) {
-        return switch (keepZeros) {
-            case ALWAYS -> true;
-            case NEVER -> false;
-            case AUTO -> zeros(scope, layer) > 1.0 / 3;
-        };
-    }
-
-    /// The share of a dense weight that is exactly zero.
-    private static double zeros(BlockScope scope, Linear layer) {
-        if (!(layer.weight() instanceof Weight.Dense(var w))) {
-            return 0;
-        }
-        float[] ones = new float[(int) w.cols()];
-        Arrays.fill(ones, 1);
-        try (Desk d = scope.desk().fresh(8 * w.rows() + 4 * w.cols() + 4096)) {
-            Tensor counts = d.allocate(DType.F64, w.rows());
-            Tensor importance = d.floats(ones);
-            d.run(new StatisticOp.CountAbove(counts, w, importance, 0));
-            double others = d.backend().sum(counts);
-            return 1 - others / w.shape().size();
-        }
+                keepZeros.of(scope.desk(), layer.weight()));
     }
 
     @Override
@@ -288,30 +264,36 @@ public record GptqPass(
 
     @Override
     public long inputBytes(long in) {
-        return Gram.bytes(in);
+        return InputSums.bytes(in, ranged());
     }
 
     @Override
     public void apply(BlockScope scope) {
+        LayerGrids grids = new LayerGrids(scope, scheme);
         for (Stage stage : scope.stages()) {
-            try (StageInputs<Gram.Sum> inputs = StageInputs.observe(scope, stage, Gram::new)) {
-                for (StageInputs.Group<Gram.Sum> g : inputs.groups()) {
-                    quantize(scope, g, stage.routed());
+            try (StageInputs<InputSums.Sum> inputs =
+                    StageInputs.observe(scope, stage, in -> new InputSums(in, ranged()))) {
+                for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
+                    quantize(scope, grids, g, stage.routed());
                 }
             }
             scope.advance(stage);
         }
     }
 
-    private void quantize(BlockScope scope, StageInputs.Group<Gram.Sum> g, boolean expert) {
+    private void quantize(
+            BlockScope scope,
+            LayerGrids grids,
+            StageInputs.Group<InputSums.Sum> g,
+            boolean expert) {
         if (expert && g.sum().tokens() < minExpertTokens) {
-            roundToNearest(scope, g, rare(g));
+            roundToNearest(scope, grids, g, rare(g));
             return;
         }
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
             Factor factor = Factor.of(d, g.sum().h(), damping, actOrder != ActOrder.NONE);
             if (factor == null) {
-                roundToNearest(scope, g, "the Hessian has no Cholesky factor at any damping");
+                roundToNearest(scope, grids, g, "the Hessian has no Cholesky factor at any damping");
                 return;
             }
             for (Linear layer : g.selected()) {
@@ -320,17 +302,18 @@ public record GptqPass(
                         GptqMath.quantize(
                                 scope.desk(),
                                 layer.weight(),
+                                grids.of(layer),
                                 g.sum().h(),
                                 factor,
                                 settings(scope, layer));
-                scope.replace(layer, result.weight());
+                grids.replace(layer, result.weight(), g.sum().largest());
                 double seconds = (System.nanoTime() - start) / 1e9;
                 scope.report(report(layer, g, factor, result, seconds));
             }
         }
     }
 
-    private String rare(StageInputs.Group<Gram.Sum> g) {
+    private String rare(StageInputs.Group<InputSums.Sum> g) {
         String what =
                 "saw %d calibration tokens of at least %d"
                         .formatted(g.sum().tokens(), minExpertTokens);
@@ -342,14 +325,31 @@ public record GptqPass(
         return what;
     }
 
-    private void roundToNearest(BlockScope scope, StageInputs.Group<Gram.Sum> g, String why) {
-        g.selected()
-                .forEach(layer -> roundToNearest(scope, g, layer, why + "; rounded to nearest"));
+    private void roundToNearest(
+            BlockScope scope, LayerGrids grids, StageInputs.Group<InputSums.Sum> g, String why) {
+        for (Linear layer : g.selected()) {
+            long start = System.nanoTime();
+            RtnMath.Result result =
+                    RtnMath.quantize(
+                            scope.desk(),
+                            layer.weight(),
+                            grids.of(layer),
+                            clip == Clip.NONE ? null : search,
+                            groupIndex());
+            grids.replace(layer, result.weight(), g.sum().largest());
+            SequencedMap<String, Object> values = new LinkedHashMap<>();
+            values.put("method", "rtn");
+            values.put("relative_weight_error", result.error());
+            values.put("tokens", g.sum().tokens());
+            double seconds = (System.nanoTime() - start) / 1e9;
+            List<String> warnings = List.of(why + "; rounded to nearest");
+            scope.report(new ModuleReport(layer.name(), values, seconds, warnings));
+        }
     }
 
     private ModuleReport report(
             Linear layer,
-            StageInputs.Group<Gram.Sum> g,
+            StageInputs.Group<InputSums.Sum> g,
             Factor factor,
             GptqMath.Result result,
             double seconds) {
@@ -376,24 +376,5 @@ public record GptqPass(
                             .formatted(result.error(), result.rtnError()));
         }
         return new ModuleReport(layer.name(), values, seconds, warnings);
-    }
-
-    private void roundToNearest(
-            BlockScope scope, StageInputs.Group<Gram.Sum> g, Linear layer, String why) {
-        long start = System.nanoTime();
-        RtnMath.Result result =
-                RtnMath.quantize(
-                        scope.desk(),
-                        layer.weight(),
-                        scope.grid(layer, spec),
-                        clip == Clip.NONE ? null : search,
-                        groupIndex());
-        scope.replace(layer, result.weight());
-        SequencedMap<String, Object> values = new LinkedHashMap<>();
-        values.put("method", "rtn");
-        values.put("relative_weight_error", result.error());
-        values.put("tokens", g.sum().tokens());
-        double seconds = (System.nanoTime() - start) / 1e9;
-        scope.report(new ModuleReport(layer.name(), values, seconds, List.of(why)));
     }
 }

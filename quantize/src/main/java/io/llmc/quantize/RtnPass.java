@@ -2,7 +2,6 @@
 package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
-import io.llmc.formats.GridSpec;
 import io.llmc.formats.Solver;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
@@ -17,10 +16,7 @@ import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.StageInputs;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.ActivationScheme;
-import io.llmc.tensor.Encoding;
-import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
-import io.llmc.tensor.Weight;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -107,14 +103,12 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
 
     @Override
     public void apply(BlockScope scope) {
-        List<Linear> layers =
-                scope.stages().stream()
-                        .flatMap(s -> s.linears().stream())
-                        .filter(scope::selected)
-                        .toList();
-        Globals globals = Globals.of(scope, layers, scheme.weights());
+        LayerGrids grids = new LayerGrids(scope, scheme);
         if (!calibrates()) {
-            layers.forEach(layer -> round(scope, layer, globals, 0));
+            scope.stages().stream()
+                    .flatMap(s -> s.linears().stream())
+                    .filter(scope::selected)
+                    .forEach(layer -> round(scope, layer, grids, 0));
             return;
         }
         for (Stage stage : scope.stages()) {
@@ -122,7 +116,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                     StageInputs.observe(scope, stage, _ -> new InputRange())) {
                 for (StageInputs.Group<InputRange.Seen> g : inputs.groups()) {
                     float largest = g.sum().largest();
-                    g.selected().forEach(layer -> round(scope, layer, globals, largest));
+                    g.selected().forEach(layer -> round(scope, layer, grids, largest));
                 }
             }
             scope.advance(stage);
@@ -130,19 +124,13 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
     }
 
     /// @param largest input that the layer has; 0 where nobody looked
-    private void round(BlockScope scope, Linear layer, Globals globals, float largest) {
+    private void round(BlockScope scope, Linear layer, LayerGrids grids, float largest) {
         long start = System.nanoTime();
-        if (!(layer.weight() instanceof Weight.Dense
-                && scheme.weights() instanceof Encoding.Grid<?> grid)) {
-            throw new IllegalArgumentException(layer.name() + " is already on a grid");
-        }
-        GridSpec<?> target = scope.grid(layer, grid);
         RtnMath.Result result =
                 RtnMath.quantize(
                         scope.desk(),
                         layer.weight(),
-                        WeightGrid.allocate(
-                                scope.desk(), target, layer.weight(), globals.get(layer)),
+                        grids.of(layer),
                         clip == Clip.MSE ? search : null,
                         false);
         if (Double.isNaN(result.error())) {
@@ -150,17 +138,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
                     layer.name() + " has weights that are not finite numbers",
                     "look at the checkpoint, or leave the layer out by {targets}");
         }
-        InputRounding rounding =
-                scheme.inputs()
-                        .map(inputs ->
-                                InputRange.rounding(
-                                        scope.desk(),
-                                        layer.name(),
-                                        inputs,
-                                        largest,
-                                        target.scaleType()))
-                        .orElse(null);
-        scope.replace(layer, result.weight(), rounding);
+        grids.replace(layer, result.weight(), largest);
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("method", "rtn");
         values.put("relative_weight_error", result.error());

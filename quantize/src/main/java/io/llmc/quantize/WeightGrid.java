@@ -22,8 +22,9 @@ sealed interface WeightGrid permits IntGrid, FloatGrid {
     static WeightGrid allocate(Desk d, GridSpec<?> target, Weight w, Tensor global) {
         long out = w.outFeatures();
         long in = w.inFeatures();
-        Encoding.Grid<?>(Codes codes, Tiles tiles, ScaleKind kind) = target.grid();
-        return switch (codes) {
+        Tiles tiles = target.grid().tiles();
+        ScaleKind kind = target.grid().scales();
+        return switch (target.grid().codes()) {
             case Codes.Ints ints ->
                     IntGrid.allocate(
                             d,

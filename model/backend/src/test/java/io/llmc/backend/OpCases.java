@@ -627,6 +627,7 @@ public final class OpCases {
                 cases.add(packCodes(bits, in));
             }
         }
+        SmallFloatCases.add(cases);
         cases.add(
                 new Case(
                         CompressionOp.AccumulateObsSpread.class,
@@ -735,7 +736,7 @@ public final class OpCases {
                 spec);
     }
 
-    private static Op obsBlock(
+    static Op obsBlock(
             Operands a,
             CompressionOp.AccumulateObsBlock.Grid grid,
             CompressionOp.AccumulateObsBlock.Pruning pruning,

@@ -340,7 +340,10 @@ public final class ReferenceOps implements Runner {
             }
             case CompressionOp.PackCodes(var out, var codes, int bits) -> {
                 out.bytes().fill((byte) 0);
-                for (long r = 0; r < codes.rows(); r++) {
+                for (long i = 0; out.dtype() == DType.U8 && i < size(codes); i++) {
+                    set(out, i / 2, get(out, i / 2) + get(codes, i) * (i % 2 == 0 ? 1 : 16));
+                }
+                for (long r = 0; out.dtype() == DType.I32 && r < codes.rows(); r++) {
                     for (long i = 0; i < codes.cols() * bits; i++) {
                         long bit = (long) get(codes, r, i / bits) >> (i % bits) & 1;
                         long word = (long) get(out, r, i / 32) | bit << (i % 32);
@@ -348,6 +351,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case SmallFloatOp small -> ReferenceSmallFloats.run(small);
             case CompressionOp.Dequantize(var out, var w) -> {
                 double[] dense = dense(w);
                 for (int i = 0; i < dense.length; i++) {
@@ -637,12 +641,9 @@ public final class ReferenceOps implements Runner {
                 boolean pruned = pruning != null && get(pruning.mask(), r, j) != 0;
                 float value = pruned ? 0 : w;
                 if (grid != null) {
-                    long g = (long) get(grid.groupOf(), j);
-                    float scale = (float) get(grid.scales(), r, g);
-                    double zero = get(grid.zeros(), r, g);
-                    double code = pruned ? zero : code(w, scale, zero, grid.spec());
-                    value = round((float) (code - zero) * scale, grid.scales().dtype());
-                    set(grid.codes(), r, j, code);
+                    value = grid.spec().codes() instanceof Codes.Ints ints
+                            ? obsInteger(grid, ints, r, j, w, pruned)
+                            : ReferenceSmallFloats.column(grid, r, j, pruned ? 0 : w);
                 }
                 float error = (w - value) / (float) get(op.u(), j, j);
                 set(op.w(), r, j, value);
@@ -653,6 +654,22 @@ public final class ReferenceOps implements Runner {
                 }
             }
         }
+    }
+
+    private static float obsInteger(
+            CompressionOp.AccumulateObsBlock.Grid grid,
+            Codes.Ints ints,
+            long r,
+            int j,
+            float w,
+            boolean pruned) {
+        long g = (long) get(grid.groupOf(), j);
+        float scale = (float) get(grid.scales(), r, g);
+        double zero = get(grid.zeros(), r, g);
+        var spec = new Encoding.Grid<>(ints, grid.spec().tiles());
+        double code = pruned ? zero : code(w, scale, zero, spec);
+        set(grid.codes(), r, j, code);
+        return round((float) (code - zero) * scale, grid.scales().dtype());
     }
 
     private static void chooseGroup(CompressionOp.AccumulateObsBlock op, long r, int from) {
@@ -708,7 +725,10 @@ public final class ReferenceOps implements Runner {
                 scale = scale == 0 ? 1 : scale;
                 zero = nearestInt(-(1 << bits - 1) - low / scale, bits);
             } else {
-                scale = scale(grid, most, scale);
+                scale = ReferenceSmallFloats.scale(grid, most, DType.F32, scale);
+                if (grid.scales() == ScaleKind.NESTED) {
+                    scale /= (float) get(rounding.scale(), 0);
+                }
             }
         }
         for (int i = 0; i < x.length; i++) {
@@ -716,7 +736,7 @@ public final class ReferenceOps implements Runner {
             x[i] =
                     scale
                             * switch (grid.codes()) {
-                                case Codes.Floats f -> nearest(q, f);
+                                case Codes.Floats f -> ReferenceSmallFloats.nearest(q, f);
                                 case Codes.Ints n -> nearestInt(q + zero, n.bits()) - zero;
                             };
         }
@@ -725,47 +745,6 @@ public final class ReferenceOps implements Runner {
     private static float nearestInt(float x, int bits) {
         float clamped = Math.max(-(1 << bits - 1), Math.min((1 << bits - 1) - 1, x));
         return (float) Math.rint(clamped);
-    }
-
-    /// @param global what nested scales are divided by
-    private static float scale(Encoding.Grid<?> grid, float most, float global) {
-        float reach =
-                switch (grid.codes()) {
-                    case Codes.Floats(var type) -> type == DType.F4 ? 6 : 448;
-                    case Codes.Ints(int bits, _) -> (float) ((1 << bits) - 1) / 2;
-                };
-        return switch (grid.scales()) {
-            case FLOAT -> most / reach == 0 ? 1 : most / reach;
-            case POWER -> {
-                int exponent = -127;
-                // To the next power from seven quarters of one on.
-                while (exponent < 128 && Math.scalb(1.75, exponent) <= most) {
-                    exponent++;
-                }
-                int less = reach == 6 ? 2 : 8;
-                boolean finite = most < Float.POSITIVE_INFINITY && exponent < 128;
-                yield finite ? (float) Math.scalb(1.0, Math.max(-127, exponent - less)) : Float.NaN;
-            }
-            case NESTED -> {
-                float s = nearest(global * (most / reach), Codes.Floats.E4M3);
-                yield (s == 0 ? 0.125f : s) / global;
-            }
-        };
-    }
-
-    /// By comparing all of them; the codes of neighbours differ in their last bit.
-    private static float nearest(float x, Codes.Floats type) {
-        int best = 0;
-        for (int code = 0; code < (type.bits() == 4 ? 8 : 0x7f); code++) {
-            double distance = Math.abs(Math.abs((double) x) - small(code, type));
-            double least = Math.abs(Math.abs((double) x) - small(best, type));
-            if (distance < least || distance == least && code % 2 == 0) {
-                best = code;
-            }
-        }
-        boolean beyond = Float.isInfinite(x);
-        float largest = type.bits() == 4 ? 6 : 448;
-        return Float.isNaN(x) ? x : Math.copySign(beyond ? largest : small(best, type), x);
     }
 
     private static double[] dense(Weight w) {
@@ -809,56 +788,12 @@ public final class ReferenceOps implements Runner {
             case Weight.Scaled s -> {
                 for (int o = 0; o < out; o++) {
                     for (int i = 0; i < in; i++) {
-                        values[o * in + i] = value(s, o, i);
+                        values[o * in + i] = ReferenceSmallFloats.value(s, o, i);
                     }
                 }
             }
         }
         return values;
-    }
-
-    private static float value(Weight.Scaled w, long o, long i) {
-        Codes.Floats type = w.grid().codes();
-        long at = o * w.inFeatures() + i;
-        int code = w.codes().bytes().get(ValueLayout.JAVA_BYTE, at * type.bits() / 8) & 0xff;
-        if (type.bits() == 4) {
-            code = i % 2 == 0 ? code % 16 : code / 16;
-        }
-        long tile =
-                o / w.grid().tiles().height(w.outFeatures()) * w.scales().cols()
-                        + i / w.grid().tiles().width(w.inFeatures());
-        int octet =
-                w.scales().dtype().isFloat()
-                        ? 0
-                        : w.scales().bytes().get(ValueLayout.JAVA_BYTE, tile) & 0xff;
-        float scale =
-                switch (w.grid().scales()) {
-                    case FLOAT -> (float) get(w.scales(), tile);
-                    case POWER -> (float) Math.scalb(1.0, octet - 127);
-                    case NESTED -> e4m3(octet) / (float) get(w.global(), 0);
-                };
-        boolean plain = w.grid().scales() == ScaleKind.FLOAT;
-        return round(small(code, type) * scale, plain ? w.scales().dtype() : DType.BF16);
-    }
-
-    private static float small(int code, Codes.Floats type) {
-        if (type.bits() == 8) {
-            return e4m3(code);
-        }
-        float magnitude = new float[] {0, 0.5f, 1, 1.5f, 2, 3, 4, 6}[code % 8];
-        return code < 8 ? magnitude : -magnitude;
-    }
-
-    /// Sign, four bits of exponent, three of mantissa; all of them set are NaN.
-    private static float e4m3(int code) {
-        if ((code & 0x7f) == 0x7f) {
-            return Float.NaN;
-        }
-        int exponent = code >> 3 & 15;
-        double mantissa = (code & 7) / 8.0;
-        double magnitude =
-                exponent == 0 ? Math.scalb(mantissa, -6) : Math.scalb(1 + mantissa, exponent - 7);
-        return (float) ((code & 0x80) == 0 ? magnitude : -magnitude);
     }
 
     /// The nearest value of a float type, half to even, by comparing neighbours.
@@ -898,7 +833,7 @@ public final class ReferenceOps implements Runner {
         return switch (t.dtype()) {
             case F64 -> s.get(ValueLayout.JAVA_DOUBLE_UNALIGNED, 8 * i);
             case I32 -> s.get(ValueLayout.JAVA_INT_UNALIGNED, 4 * i);
-            case U8 -> s.get(ValueLayout.JAVA_BYTE, i) & 0xff;
+            case U8, F8_E4M3 -> s.get(ValueLayout.JAVA_BYTE, i) & 0xff;
             case I8 -> s.get(ValueLayout.JAVA_BYTE, i);
             case F16 -> Float.float16ToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i));
             case BF16 -> Float.intBitsToFloat(s.get(ValueLayout.JAVA_SHORT_UNALIGNED, 2 * i) << 16);

@@ -325,8 +325,8 @@ public final class CpuBackend implements Backend {
                     quant.packCodes(out, codes, bits);
             case SmallFloatOp.TileMaxima(var out, var w, var tiles) ->
                     floatGrids.tileMaxima(out, w, tiles);
-            case SmallFloatOp.ChooseScales op -> floatGrids.chooseScales(op);
-            case SmallFloatOp.RoundToFloats op -> floatGrids.round(op);
+            case SmallFloatOp.ChooseScales choose -> floatGrids.chooseScales(choose);
+            case SmallFloatOp.RoundToFloats round -> floatGrids.round(round);
             case CompressionOp.Dequantize(var out, Weight w) -> quant.dequantize(out, w);
         }
     }

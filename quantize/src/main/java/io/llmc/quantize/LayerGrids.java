@@ -8,8 +8,11 @@ import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.pipeline.pass.BlockScope;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.ScaleKind;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -17,39 +20,69 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 
-/// What the nested scales of a block's layers are divided by. Layers that engines load as one share
+/// The grids of a block's layers under one scheme, and how layers get what was found on them.
+///
+/// Nested scales are divided by one number for each layer. Layers that engines load as one share
 /// it, that of the largest weight among those that are rounded together.
-final class Globals {
-    private final Map<String, Tensor> byLayer;
+final class LayerGrids {
+    private final BlockScope scope;
+    private final Scheme scheme;
+    private final Map<String, Tensor> globals = new HashMap<>();
 
-    private Globals(Map<String, Tensor> byLayer) {
-        this.byLayer = byLayer;
-    }
-
-    /// @param layers all that the pass rounds in this block, still dense
-    static Globals of(BlockScope scope, List<Linear> layers, Encoding encoding) {
-        Map<String, Tensor> globals = new HashMap<>();
-        if (!(encoding instanceof Encoding.Grid<?> grid) || grid.scales() != ScaleKind.NESTED) {
-            return new Globals(globals);
+    /// @param scheme whose weights are on a grid
+    LayerGrids(BlockScope scope, Scheme scheme) {
+        this.scope = scope;
+        this.scheme = scheme;
+        if (spec().scales() != ScaleKind.NESTED) {
+            return;
         }
+        List<Linear> layers =
+                scope.stages().stream()
+                        .flatMap(s -> s.linears().stream())
+                        .filter(scope::selected)
+                        .toList();
         Map<String, Float> largest = new HashMap<>();
         for (Linear layer : layers) {
             largest.put(layer.name(), largest(scope.desk(), layer));
         }
-        LayerSpec spec = scope.spec().layers().get(scope.index());
+        LayerSpec block = scope.spec().layers().get(scope.index());
         for (Linear layer : layers) {
             float most = largest.get(layer.name());
-            for (String other : together(spec, layer.name())) {
+            for (String other : together(block, layer.name())) {
                 most = Math.max(most, largest.getOrDefault(other, 0f));
             }
-            globals.put(layer.name(), global(scope.desk(), layer, grid, most));
+            globals.put(layer.name(), global(scope.desk(), layer, spec(), most));
         }
-        return new Globals(globals);
     }
 
-    /// F32 `[1]`; null where scales are not nested.
-    Tensor get(Linear layer) {
-        return byLayer.get(layer.name());
+    private Encoding.Grid<?> spec() {
+        return (Encoding.Grid<?>) scheme.weights();
+    }
+
+    /// A grid for a layer that is still dense.
+    WeightGrid of(Linear layer) {
+        if (!(layer.weight() instanceof Weight.Dense)) {
+            throw new IllegalArgumentException(layer.name() + " is already on a grid");
+        }
+        return WeightGrid.allocate(
+                scope.desk(),
+                scope.grid(layer, spec()),
+                layer.weight(),
+                globals.get(layer.name()));
+    }
+
+    /// Gives a layer its weight, and what its inputs are rounded with.
+    ///
+    /// @param largest input that calibration saw; of no meaning where nothing is made of it
+    void replace(Linear layer, Weight weight, float largest) {
+        DType type = scope.grid(layer, spec()).scaleType();
+        InputRounding rounding =
+                scheme.inputs()
+                        .map(inputs ->
+                                InputRange.rounding(
+                                        scope.desk(), layer.name(), inputs, largest, type))
+                        .orElse(null);
+        scope.replace(layer, weight, rounding);
     }
 
     private static List<String> together(LayerSpec spec, String layer) {
