@@ -59,8 +59,7 @@ final class GptqMath {
 
     /// @param d receives the packed weight
     /// @param grid whose scales are not chosen yet
-    static Result quantize(
-            Desk d, Weight w, WeightGrid grid, Tensor h, Factor factor, Settings s) {
+    static Result quantize(Desk d, Weight w, WeightGrid grid, Tensor h, Factor factor, Settings s) {
         long out = w.outFeatures();
         int in = (int) w.inFeatures();
         int[] groupOf = groupOf(grid, s.order(), factor.order());
@@ -205,8 +204,7 @@ final class GptqMath {
 
     /// @param grid GPTQ's own where it was chosen from the weights as they were; otherwise one like
     ///   it is chosen here
-    private static double rtnError(
-            Desk d, Tensor dense, Tensor h, Search search, WeightGrid grid) {
+    private static double rtnError(Desk d, Tensor dense, Tensor h, Search search, WeightGrid grid) {
         WeightGrid nearest = grid;
         if (!search.first(grid)) {
             nearest = grid.another(d);

@@ -293,7 +293,8 @@ public record GptqPass(
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
             Factor factor = Factor.of(d, g.sum().h(), damping, actOrder != ActOrder.NONE);
             if (factor == null) {
-                roundToNearest(scope, grids, g, "the Hessian has no Cholesky factor at any damping");
+                roundToNearest(
+                        scope, grids, g, "the Hessian has no Cholesky factor at any damping");
                 return;
             }
             for (Linear layer : g.selected()) {

@@ -65,10 +65,7 @@ final class LayerGrids {
             throw new IllegalArgumentException(layer.name() + " is already on a grid");
         }
         return WeightGrid.allocate(
-                scope.desk(),
-                scope.grid(layer, spec()),
-                layer.weight(),
-                globals.get(layer.name()));
+                scope.desk(), scope.grid(layer, spec()), layer.weight(), globals.get(layer.name()));
     }
 
     /// Gives a layer its weight, and what its inputs are rounded with.

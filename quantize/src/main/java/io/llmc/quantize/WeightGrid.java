@@ -55,12 +55,7 @@ sealed interface WeightGrid permits IntGrid, FloatGrid {
     /// @param importance of each input's error in the search, F32 `[in]`; null for one each
     /// @param search of each tile's range; null for none
     void choose(
-            Desk d,
-            Tensor w,
-            Tensor importance,
-            CompressionOp.GridSearch search,
-            int from,
-            int to);
+            Desk d, Tensor w, Tensor importance, CompressionOp.GridSearch search, int from, int to);
 
     /// Rounds to nearest.
     ///

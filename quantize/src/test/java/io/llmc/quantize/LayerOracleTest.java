@@ -60,20 +60,21 @@ class LayerOracleTest {
         float[] want = Npy.read(oracles.resolve("gptq_" + key + "_Q.npy")).values();
         var spec = Encoding.ints(bits, group, symmetric);
         var settings =
-                new GptqMath.Settings(
-                        order,
-                        128,
-                        mse ? REFERENCE_MSE : null,
-                        false,
-                        null,
-                        false);
+                new GptqMath.Settings(order, 128, mse ? REFERENCE_MSE : null, false, null, false);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26)) {
             Desk d = new Desk(backend, arena);
             Tensor hessian = put(backend, arena, h);
             Weight dense = new Weight.Dense(put(backend, arena, w));
             Factor factor = Factor.of(d, hessian, 0.01, order != ActOrder.NONE);
-            GptqMath.Result result = GptqMath.quantize(d, dense, WeightGrid.allocate(d, new GridSpec<>(spec, DType.F32, 0), dense, null), hessian, factor, settings);
+            GptqMath.Result result =
+                    GptqMath.quantize(
+                            d,
+                            dense,
+                            WeightGrid.allocate(d, new GridSpec<>(spec, DType.F32, 0), dense, null),
+                            hessian,
+                            factor,
+                            settings);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).as("identical weights").isGreaterThan(0.998);
             assertThat(squaredError(got) / squaredError(want))

@@ -345,8 +345,7 @@ public sealed interface CompressionOp extends Op {
                                 ? zeros.dtype() == DType.U8
                                         && scales.rows() == w.rows()
                                         && scales.shape().equals(zeros.shape())
-                                : zeros == null
-                                        && scales.rows() == spec.tiles().down(w.rows());
+                                : zeros == null && scales.rows() == spec.tiles().down(w.rows());
                 return typed
                         && points
                         && codes.dtype() == DType.U8
@@ -402,11 +401,7 @@ public sealed interface CompressionOp extends Op {
                             && bits == 4
                             && codes.cols() % 2 == 0
                             && out.is(codes.rows(), codes.cols() / 2);
-            require(
-                    (words || pairs) && codes.dtype() == DType.U8,
-                    "packCodes",
-                    out,
-                    codes);
+            require((words || pairs) && codes.dtype() == DType.U8, "packCodes", out, codes);
         }
 
         @Override

@@ -13,7 +13,13 @@ import java.util.stream.Stream;
 /// said; parameters (norm weights, biases, embeddings) may be F32, F16 or BF16. Optional operands
 /// are null where absent.
 public sealed interface Op
-        permits ForwardOp, GradientOp, OptimizerOp, LossOp, StatisticOp, CompressionOp, SmallFloatOp {
+        permits ForwardOp,
+                GradientOp,
+                OptimizerOp,
+                LossOp,
+                StatisticOp,
+                CompressionOp,
+                SmallFloatOp {
     /// Everything read or written, for the device and lifetime check.
     Stream<Tensor> operands();
 

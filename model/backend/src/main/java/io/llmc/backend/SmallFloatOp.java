@@ -110,8 +110,7 @@ public sealed interface SmallFloatOp extends Op {
                             && codes.is(w.rows(), w.cols())
                             && w.dtype().isFloat()
                             && scaled(scales, global, grid)
-                            && scales.is(
-                                    grid.tiles().down(w.rows()), grid.tiles().across(w.cols()))
+                            && scales.is(grid.tiles().down(w.rows()), grid.tiles().across(w.cols()))
                             && (squares == null
                                     || squares.dtype() == DType.F64 && squares.is(w.rows(), 2)),
                     "roundToFloats",

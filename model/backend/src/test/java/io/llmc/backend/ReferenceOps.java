@@ -641,9 +641,10 @@ public final class ReferenceOps implements Runner {
                 boolean pruned = pruning != null && get(pruning.mask(), r, j) != 0;
                 float value = pruned ? 0 : w;
                 if (grid != null) {
-                    value = grid.spec().codes() instanceof Codes.Ints ints
-                            ? obsInteger(grid, ints, r, j, w, pruned)
-                            : ReferenceSmallFloats.column(grid, r, j, pruned ? 0 : w);
+                    value =
+                            grid.spec().codes() instanceof Codes.Ints ints
+                                    ? obsInteger(grid, ints, r, j, w, pruned)
+                                    : ReferenceSmallFloats.column(grid, r, j, pruned ? 0 : w);
                 }
                 float error = (w - value) / (float) get(op.u(), j, j);
                 set(op.w(), r, j, value);

@@ -98,8 +98,7 @@ final class ReferenceSmallFloats {
     }
 
     /// The value that a column of GPTQ's loop gets.
-    static float column(
-            CompressionOp.AccumulateObsBlock.Grid grid, long r, int j, float w) {
+    static float column(CompressionOp.AccumulateObsBlock.Grid grid, long r, int j, float w) {
         Codes.Floats codes = (Codes.Floats) grid.spec().codes();
         long height = grid.spec().tiles().height(grid.codes().rows());
         long tile = r / height * grid.scales().cols() + (long) get(grid.groupOf(), j);

@@ -17,8 +17,7 @@ final class SmallFloatCases {
     private SmallFloatCases() {}
 
     static void add(List<Case> cases) {
-        for (Tiles tiles :
-                List.of(Tiles.ROW, Tiles.TENSOR, Tiles.groups(16), new Tiles(8, 20))) {
+        for (Tiles tiles : List.of(Tiles.ROW, Tiles.TENSOR, Tiles.groups(16), new Tiles(8, 20))) {
             for (DType type : List.of(DType.F32, DType.BF16)) {
                 cases.add(maxima(tiles, type));
             }
@@ -71,10 +70,7 @@ final class SmallFloatCases {
     /// Some of them zero, some on ties of a grid.
     private static Tensor weights(Operands a, DType type) {
         return a.of(
-                type,
-                i -> i < 40 ? 0 : Math.rint(32 * a.random().nextGaussian()) / 64,
-                ROWS,
-                66);
+                type, i -> i < 40 ? 0 : Math.rint(32 * a.random().nextGaussian()) / 64, ROWS, 66);
     }
 
     private static Tensor global(Operands a, Encoding.Grid<?> grid) {

@@ -65,8 +65,7 @@ final class FloatGridKernels {
                 Math.toIntExact(op.maxima().rows()),
                 (r, scratch) -> {
                     float[] most = scratch.floats(0, across);
-                    Lanes.read(
-                            most, 0, op.maxima().bytes(), DType.F32, (long) r * across, across);
+                    Lanes.read(most, 0, op.maxima().bytes(), DType.F32, (long) r * across, across);
                     for (int t = 0; t < across; t++) {
                         choice.store((long) r * across + t, choice.stored(most[t]));
                     }
@@ -147,9 +146,7 @@ final class FloatGridKernels {
                                 (byte) (Float.floatToRawIntBits(stored) >>> 23));
                 case NESTED ->
                         scales.set(
-                                ValueLayout.JAVA_BYTE,
-                                tile,
-                                (byte) Codes.Floats.E4M3.code(stored));
+                                ValueLayout.JAVA_BYTE, tile, (byte) Codes.Floats.E4M3.code(stored));
             }
         }
 

@@ -179,13 +179,7 @@ final class ObsKernels {
     /// @param diagonal `u[j,j]`
     /// @return their errors
     private static FloatVector column(
-            RoundingGrid grid,
-            Tile t,
-            float[] s,
-            float[] z,
-            int i,
-            int j,
-            float diagonal) {
+            RoundingGrid grid, Tile t, float[] s, float[] z, int i, int j, float diagonal) {
         int at = j * ROWS + i;
         FloatVector w = FloatVector.fromArray(F, t.x, at);
         FloatVector value = w;

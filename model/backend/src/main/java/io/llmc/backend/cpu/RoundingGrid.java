@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.tensor.Codes;
@@ -37,9 +36,7 @@ record RoundingGrid(
                 grid.spec().tiles().height(outs),
                 grid.spec().codes() instanceof Codes.Ints i ? i.maxCode() : 0,
                 grid.spec().codes() instanceof Codes.Floats f ? SmallFloats.of(f) : null,
-                ints
-                        ? grid.scales().dtype()
-                        : SmallFloatOp.valueType(grid.scales(), grid.spec()));
+                ints ? grid.scales().dtype() : SmallFloatOp.valueType(grid.scales(), grid.spec()));
     }
 
     /// Scales and zero points of a group of `count` rows.
