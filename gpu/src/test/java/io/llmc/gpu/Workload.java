@@ -9,6 +9,7 @@ import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.BlockType;
@@ -17,6 +18,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.InputRounding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
@@ -28,6 +30,9 @@ import java.util.function.Function;
 /// 14336 inside the MLP, 32 heads over 8, 128,256 tokens (logits of 512 rows at a time).
 final class Workload {
     private static final int HEAD = 128;
+    private static final Encoding.Grid<Codes.Floats> NESTED =
+            new Encoding.Grid<>(Codes.Floats.E2M1, Tiles.groups(16), ScaleKind.NESTED);
+
     private static final Encoding.Grid<Codes.Ints> FOUR = Encoding.ints(4, 128, false);
 
     /// bf16 terms of an F32 activation whose products keep F32's accuracy.
@@ -820,6 +825,41 @@ final class Workload {
                                         o.of(DType.BF16, inside, FOUR.tiles().across(hidden)),
                                         o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
                                         FOUR)),
+                entry(
+                        "TileMaxima",
+                        SmallFloatOp.TileMaxima.class,
+                        weights,
+                        o ->
+                                new SmallFloatOp.TileMaxima(
+                                        o.f32(inside, hidden / 16),
+                                        o.of(DType.BF16, inside, hidden),
+                                        NESTED.tiles())),
+                doubles(
+                        "ChooseScales with the search",
+                        SmallFloatOp.ChooseScales.class,
+                        9 * 4 * weights,
+                        o ->
+                                new SmallFloatOp.ChooseScales(
+                                        o.of(DType.F8_E4M3, inside, hidden / 16),
+                                        o.positive(inside, hidden / 16),
+                                        o.positive(1),
+                                        DType.BF16,
+                                        NESTED,
+                                        o.of(DType.BF16, inside, hidden),
+                                        null,
+                                        CompressionOp.GridSearch.DEFAULT)),
+                entry(
+                        "RoundToFloats",
+                        SmallFloatOp.RoundToFloats.class,
+                        6 * weights,
+                        o ->
+                                new SmallFloatOp.RoundToFloats(
+                                        o.of(DType.U8, inside, hidden),
+                                        null,
+                                        o.of(DType.BF16, inside, hidden),
+                                        o.of(DType.F8_E4M3, inside, hidden / 16),
+                                        o.positive(1),
+                                        NESTED)),
                 entry(
                                 "AccumulateObsBlock, 128 columns",
                                 CompressionOp.AccumulateObsBlock.class,
