@@ -79,6 +79,18 @@ class ArchitecturesTest {
     }
 
     @Test
+    void scalesWithoutAMethodThatRoundsAreRefused() throws IOException {
+        Path model = withTokenizer(TestFiles.testdata().resolve("tiny-llama"));
+        List<Object> chain =
+                List.of(
+                        Map.of("rtn", Map.of("targets", List.of("*.mlp.*"), "groupSize", 16)),
+                        Map.of("awq", Map.of("targets", List.of("*.self_attn.*"))));
+        assertThatThrownBy(() -> run(model, "compressed-tensors", chain, 8))
+                .isInstanceOf(UserException.class)
+                .hasMessageContaining("awq makes layers easier to round, but no method behind it");
+    }
+
+    @Test
     void theDenseLayoutKeepsEveryShapeOfGpt2() throws IOException {
         Path model = withTokenizer(TestFiles.testdata().resolve("tiny-gpt2"));
         SweepResult result = run(model, "dense", Map.of(), 8);
