@@ -229,11 +229,11 @@ final class ChannelScales {
 
     /// At most so many rows, spread evenly.
     static Tensor rows(Desk d, Tensor x, int most) {
-        int stride = Math.max(1, Math.toIntExact(x.rows() / most));
-        if (stride == 1) {
+        if (x.rows() <= most) {
             return x;
         }
-        int count = Math.toIntExact(Math.min(most, x.rows() / stride));
+        int stride = Math.toIntExact(Math.ceilDiv(x.rows(), most));
+        int count = Math.toIntExact(Math.ceilDiv(x.rows(), stride));
         Tensor some = d.f32(count, x.cols());
         int[] each = IntStream.range(0, count).map(i -> i * stride).toArray();
         try (Desk own = d.fresh(4L * count + 1024)) {

@@ -64,6 +64,21 @@ class ScalesTest {
                 .containsExactly(1, 1);
     }
 
+    @ParameterizedTest
+    @CsvSource({"3,3", "8,8", "9,5", "12,6", "16,8", "20,7"})
+    void rowsAreSpreadEvenlyAndAreNeverMoreThanAsked(int rows, int taken) {
+        try (Backend backend = new CpuBackend(BackendOptions.defaults());
+                Desk d = new Desk(backend, backend.newArena(1 << 16))) {
+            float[] x = new float[rows];
+            for (int r = 0; r < rows; r++) {
+                x[r] = r;
+            }
+            float[] some =
+                    backend.floats(ChannelScales.rows(d, d.floats(x).reshape(rows, 1), 8));
+            assertThat(some).hasSize(taken).startsWith(0).isSorted();
+        }
+    }
+
     /// Half way, inputs and weights are equally large afterwards.
     @Test
     void outliersMoveUntilBothSidesAreAsLarge() {
