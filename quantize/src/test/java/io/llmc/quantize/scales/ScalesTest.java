@@ -73,8 +73,7 @@ class ScalesTest {
             for (int r = 0; r < rows; r++) {
                 x[r] = r;
             }
-            float[] some =
-                    backend.floats(ChannelScales.rows(d, d.floats(x).reshape(rows, 1), 8));
+            float[] some = backend.floats(ChannelScales.rows(d, d.floats(x).reshape(rows, 1), 8));
             assertThat(some).hasSize(taken).startsWith(0).isSorted();
         }
     }
