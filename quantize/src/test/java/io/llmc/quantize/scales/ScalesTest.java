@@ -4,10 +4,16 @@ package io.llmc.quantize.scales;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import io.llmc.backend.Backend;
+import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Desk;
+import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.quantize.scales.AwqMath.Duo;
 import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /// Formulas of scales, on numbers that a reader can check.
 class ScalesTest {
