@@ -13,18 +13,33 @@ public final class Presets {
                     Preset.of(
                             "w4a16",
                             "GPTQ to 4 bits in groups, symmetric",
-                            new Link("gptq").fixed("bits", 4).usual("groupSize", 128)),
+                            ints("gptq", "w4a16", 4)),
                     Preset.of(
                             "w4a16-asym",
                             "GPTQ to 4 bits in groups, with zero points",
-                            new Link("gptq")
-                                    .fixed("bits", 4)
-                                    .usual("groupSize", 128)
-                                    .fixed("symmetric", false)),
+                            ints("gptq", "w4a16-asym", 4).fixed("symmetric", false)),
                     Preset.of(
                             "w8a16",
                             "8 bits a weight, a scale for each output channel",
                             ints("rtn", "w8a16", 8)),
+                    Preset.of(
+                            "w8a8",
+                            "SmoothQuant, then GPTQ to 8 bits; inputs in 8 bits, token by token",
+                            new Link("smooth"),
+                            ints("gptq", "w8a8", 8).fixed("symmetric", true)),
+                    Preset.of(
+                            "w8a8-static",
+                            "the same with one scale for the inputs of a layer",
+                            new Link("smooth"),
+                            ints("gptq", "w8a8-static", 8).fixed("symmetric", true)),
+                    Preset.of(
+                            "w4a8",
+                            "GPTQ to 4 bits in groups; inputs in 8 bits, token by token",
+                            ints("gptq", "w4a8", 4)),
+                    Preset.of(
+                            "w4afp8",
+                            "GPTQ to 4 bits in groups; inputs in 8-bit floats, token by token",
+                            ints("gptq", "w4afp8", 4)),
                     Preset.of(
                             "fp8",
                             "8-bit floats: a scale for each output channel and each token",
@@ -33,6 +48,36 @@ public final class Presets {
                             "fp8-dynamic",
                             "the same, as llm-compressor calls it",
                             floats("rtn", "fp8-dynamic")),
+                    Preset.of(
+                            "fp8-static",
+                            "8-bit floats: one scale for a layer, and one for its inputs",
+                            floats("rtn", "fp8")),
+                    Preset.of(
+                            "fp8-block",
+                            "8-bit floats in blocks of 128 x 128, inputs in groups of 128",
+                            floats("rtn", "fp8-block")),
+                    Preset.of(
+                            "nvfp4",
+                            "GPTQ to 4-bit floats in groups of 16, inputs too",
+                            floats("gptq", "nvfp4")),
+                    Preset.of(
+                            "nvfp4a16",
+                            "GPTQ to 4-bit floats in groups of 16",
+                            floats("gptq", "nvfp4a16")),
+                    Preset.of(
+                            "mxfp4",
+                            "GPTQ to 4-bit floats in groups of 32, inputs too",
+                            floats("gptq", "mxfp4")),
+                    Preset.of(
+                            "mxfp4a16",
+                            "GPTQ to 4-bit floats in groups of 32",
+                            floats("gptq", "mxfp4a16")),
+                    Preset.of(
+                            "mxfp8",
+                            "8-bit floats in groups of 32, inputs too",
+                            floats("rtn", "mxfp8")),
+                    Preset.of(
+                            "mxfp8a16", "8-bit floats in groups of 32", floats("rtn", "mxfp8a16")),
                     Preset.of(
                                     "awq",
                                     "AWQ, then 4 bits in groups, with zero points, as AutoAWQ has it",
