@@ -144,6 +144,19 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
         return spelling(c, linear).decode(reader, linear);
     }
 
+    /// That of the scales, or BF16 where they are no plain floats.
+    @Override
+    public DType valueType(TensorReader reader, String linear) {
+        Checkpoint c = reader.checkpoint();
+        return Stream.of(Stored.SCALE, Marlin24.SCALE, Bitmask.VALUES)
+                .map(kind -> linear + kind)
+                .filter(c::has)
+                .map(name -> c.info(name).dtype())
+                .findFirst()
+                .filter(DType::isFloat)
+                .orElse(DType.BF16);
+    }
+
     @Override
     public Shape require(TensorReader reader, String linear) {
         Checkpoint c = reader.checkpoint();

@@ -91,6 +91,7 @@ class CompressedTensorsTest {
             assertThat(r.require(LINEAR).dims()).containsExactly(6, 96);
             Weight read = r.weight(LINEAR);
             assertThat(read.encoding()).isEqualTo(packed.weight().encoding());
+            assertThat(r.valueType(LINEAR)).isEqualTo(read.valueType());
             assertSame(read.tensors().toList(), packed.weight().tensors().toList());
             var rounding = r.rounding(LINEAR);
             assertThat(rounding.isPresent()).isEqualTo(packed.rounding() != null);

@@ -68,7 +68,8 @@ final class Conversion implements Checkpoint.Derivation {
     /// @throws UserException where the layout cannot say what is there
     Conversion(Checkpoint source, WeightLayout layout, String toolVersion) {
         this.source = source;
-        this.layout = layout;
+        // From a layout to itself, what was read is written as it was.
+        this.layout = layout.like(source);
         this.toolVersion = toolVersion;
         spec = Architectures.specOf(source);
         linears =
