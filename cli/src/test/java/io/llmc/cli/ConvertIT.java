@@ -85,16 +85,6 @@ class ConvertIT {
         }
     }
 
-    /// Whatever another choice of format its scheme would get from llmc.
-    @ParameterizedTest
-    @ValueSource(strings = {"w4afp8_g128_bf16", "nvfp4_bf16", "w8a8_int_static_tensor_f32"})
-    void compressedTensorsOfTheLibraryStayWhatTheyAre(String name) {
-        Path model = TestFiles.shared("oracles/formats/compressed-tensors").resolve(name);
-        assumeTrue(Files.exists(model), "no oracles beside the checkout");
-        done(convert(model, "b", "compressed-tensors"));
-        assertSame(model, dir.resolve("b"));
-    }
-
     private void refused(Cli cli, String... words) {
         assertThat(cli.exit()).as(cli.out()).isEqualTo(ExitCode.FAILED);
         assertThat(cli.err()).startsWith("llmc: ").contains(words).hasLineCount(1);

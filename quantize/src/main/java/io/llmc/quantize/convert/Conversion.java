@@ -68,8 +68,7 @@ final class Conversion implements Checkpoint.Derivation {
     /// @throws UserException where the layout cannot say what is there
     Conversion(Checkpoint source, WeightLayout layout, String toolVersion) {
         this.source = source;
-        // From a layout to itself, what was read is written as it was.
-        this.layout = layout.like(source);
+        this.layout = layout;
         this.toolVersion = toolVersion;
         spec = Architectures.specOf(source);
         linears =

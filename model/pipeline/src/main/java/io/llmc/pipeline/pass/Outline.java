@@ -6,7 +6,10 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Parameters;
+import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.CacheScheme;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
@@ -32,7 +35,18 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
         return checkpoint
                 .scheme(linear)
                 .flatMap(Scheme::inputs)
-                .map(scheme -> new InputRounding(scheme, null));
+                .map(Outline::planned);
+    }
+
+    /// With places for the numbers that calibration finds.
+    private static InputRounding planned(ActivationScheme scheme) {
+        if (!scheme.calibrated()) {
+            return InputRounding.dynamic(scheme);
+        }
+        boolean zero = scheme.codes() instanceof Codes.Ints ints && !ints.symmetric();
+        Tensor number = ArenaPlan.nothing(new Shape(1));
+        return new InputRounding(
+                scheme, number, zero ? new Tensor(number.buffer(), 0, DType.I8, number.shape()) : null);
     }
 
     @Override
