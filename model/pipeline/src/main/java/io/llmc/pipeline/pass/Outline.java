@@ -32,10 +32,7 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
 
     @Override
     public Optional<InputRounding> rounding(String linear) {
-        return checkpoint
-                .scheme(linear)
-                .flatMap(Scheme::inputs)
-                .map(Outline::planned);
+        return checkpoint.scheme(linear).flatMap(Scheme::inputs).map(Outline::planned);
     }
 
     /// With places for the numbers that calibration finds.
@@ -46,7 +43,9 @@ record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implement
         boolean zero = scheme.codes() instanceof Codes.Ints ints && !ints.symmetric();
         Tensor number = ArenaPlan.nothing(new Shape(1));
         return new InputRounding(
-                scheme, number, zero ? new Tensor(number.buffer(), 0, DType.I8, number.shape()) : null);
+                scheme,
+                number,
+                zero ? new Tensor(number.buffer(), 0, DType.I8, number.shape()) : null);
     }
 
     @Override
