@@ -292,3 +292,55 @@ extern "C" __global__ void obs_choose_wide(float* errors, float* w, const float*
     errors[row * n + j] = error;
   }
 }
+
+// Coordinate descent over one group of columns, a warp for each row. Lane l has the columns k with k % 32 == l; what another
+// lane must know goes by shuffles, or by memory with a __syncwarp between.
+static __device__ __forceinline__ float products(const u8* codes, const float* h, int cols, int n, int k, float zero) {
+  float sum = 0;
+  for (int j = 0; j < n; j++) sum = fmaf(codes[j] - zero, h[(i64)j * cols + k], sum);
+  return sum;
+}
+
+extern "C" __global__ void descend(float* errors, float* r, u8* codes, void* scales, int type, const u8* zeros, const float* h,
+                                   int cols, int groups, int group, int from, int n, int max_code, i64 rows) {
+  i64 row = (i64)blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
+  if (row >= rows) return;  // a whole warp; there are no barriers
+  int lane = threadIdx.x & 31;
+  errors += row * n, r += row * cols + from, codes += row * cols + from, h += (i64)from * cols + from;
+  float scale = load(scales, row * groups + group, type), zero = zeros[row * groups + group], max = (float)max_code;
+  for (int k = lane; k < n; k += 32) errors[k] = 0;
+  for (int j = 0; j < n; j++) {
+    float own = h[(i64)j * cols + j], change = 0;
+    if (!(own > 0)) continue;  // an input that was never active says nothing
+    if ((j & 31) == lane) {
+      float was = value_of(codes[j], scale, zero, type), code = code_of(was - r[j] / own, scale, zero, max);
+      change = value_of(code, scale, zero, type) - was;
+      codes[j] = (u8)code;
+      errors[j] = -change;
+    }
+    change = __shfl_sync(0xffffffffu, change, j & 31);
+    if (change != 0)
+      for (int k = lane; k < n; k += 32) r[k] = fmaf(change, h[(i64)j * cols + k], r[k]);
+  }
+  __syncwarp();
+  float slope = 0, bend = 0, gain = 0;
+  for (int k = lane; k < n; k += 32) {
+    float q = codes[k] - zero;
+    slope = fmaf(q, r[k], slope);
+    bend = fmaf(q, products(codes, h, cols, n, k, zero), bend);
+  }
+  slope = warp_reduce(slope, Sum());
+  bend = warp_reduce(bend, Sum());
+  float fitted = rounded(scale - slope / bend, type);
+  for (int k = lane; k < n; k += 32) {
+    float sum = r[k] + r[k];
+    for (int j = 0; j < n; j++)
+      sum = fmaf(value_of(codes[j], fitted, zero, type) - value_of(codes[j], scale, zero, type), h[(i64)j * cols + k], sum);
+    gain = fmaf(value_of(codes[k], fitted, zero, type) - value_of(codes[k], scale, zero, type), sum, gain);
+  }
+  gain = warp_reduce(gain, Sum());
+  if (!(gain < 0 && bend > 0 && fitted > 0)) return;
+  for (int k = lane; k < n; k += 32)
+    errors[k] -= value_of(codes[k], fitted, zero, type) - value_of(codes[k], scale, zero, type);
+  if (lane == 0) store(scales, row * groups + group, type, fitted);
+}

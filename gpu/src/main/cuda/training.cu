@@ -176,3 +176,25 @@ extern "C" __global__ void __launch_bounds__(256, 3)
     encode(v, without, v_codes, v_scales, block, lane, n);
   }
 }
+
+// A step of learned rounding (Cheng et al., 2023, arXiv 2309.05516), a warp for each of `total` groups.
+extern "C" __global__ void sign_step(float* w, float* scales, float* g, const u8* codes, const u8* zeros, int cols, int groups,
+                                     int length, int max_code, float rate, float range_rate, float momentum, i64 total) {
+  i64 group = (i64)blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
+  if (group >= total) return;  // a whole warp; there are no barriers
+  int from = (int)(group % groups) * length, n = min(length, cols - from), zero = zeros[group];
+  i64 at = group / groups * cols + from;
+  float scale = scales[group], step = rate * scale;
+  float low = (-zero - 0.5f) * scale, high = (max_code - zero + 0.5f) * scale;
+  double slope = 0;
+  for (int i = threadIdx.x & 31; i < n; i += 32) {
+    float x = w[at + i], d = g[at + i];
+    slope += (double)d * ((int)codes[at + i] - zero);
+    x = d > 0 ? x - step : d < 0 ? x + step : x;
+    x = x < low ? low : x;
+    w[at + i] = x > high ? high : x;
+    g[at + i] = d * momentum;
+  }
+  for (int k = 16; k > 0; k >>= 1) slope += __shfl_xor_sync(0xffffffffu, slope, k);
+  if ((threadIdx.x & 31) == 0) scales[group] = scale * (1 - range_rate * (slope > 0 ? 1.f : slope < 0 ? -1.f : 0.f));
+}

@@ -8,6 +8,7 @@ import io.llmc.distill.training.TrainState;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ByteSize;
+import io.llmc.pipeline.learning.BlockTrainer;
 import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 

@@ -4,6 +4,7 @@ package io.llmc.distill;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
+import io.llmc.backend.LossOp;
 import io.llmc.distill.spec.DistillSpec;
 import io.llmc.distill.spec.LayerMap;
 import io.llmc.distill.student.TrainedModel;
@@ -21,6 +22,7 @@ import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.learning.BlockTrainer;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
@@ -179,7 +181,13 @@ final class BlockwiseRun {
     @SuppressWarnings("MustBeClosed") // a resource of the try
     private TrainState learned(
             int block, TrainedModel student, HiddenStates inputs, HiddenStates targets) {
-        try (BlockTrainer trainer = new BlockTrainer(student, inputs, targets, spec.batch())) {
+        try (BlockTrainer trainer =
+                new BlockTrainer(
+                        student.blocks().getFirst(),
+                        inputs,
+                        targets,
+                        LossOp.Distance.MSE,
+                        spec.batch())) {
             LearningRate rates = new LearningRate(spec.rate(), spec.steps());
             Optimizer optimizer =
                     new Optimizer(student.trained().values(), spec.adam(), scope.backend());
@@ -222,7 +230,9 @@ final class BlockwiseRun {
         BlockTrainer.Error error = new BlockTrainer.Error(0, 0);
         for (int a = 0; a < spec.accumulate(); a++) {
             int[] chosen = batches.chosen((step - 1L) * spec.accumulate() + a);
-            error = error.plus(trainer.learn(places(chosen), 1f / spec.accumulate()));
+            error =
+                    error.plus(
+                            trainer.learn(places(chosen), 1f / spec.accumulate(), student::watch));
         }
         double norm = optimizer.gradientNorm();
         optimizer.requireFinite(

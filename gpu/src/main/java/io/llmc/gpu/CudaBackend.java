@@ -155,6 +155,7 @@ public final class CudaBackend implements Backend {
             case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     training.adamW(w, m, v, g, spec);
             case OptimizerOp.AccumulateAdamW8 step -> training.adamW8(step);
+            case OptimizerOp.AccumulateSignStep step -> training.signStep(step);
             case LossOp.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case LossOp.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
@@ -181,6 +182,7 @@ public final class CudaBackend implements Backend {
             case CompressionOp.RoundToGrid round -> quant.roundToGrid(round);
             case CompressionOp.AccumulateObsBlock block -> obs.block(block);
             case CompressionOp.AccumulateObsSpread spread -> products.spread(spread);
+            case CompressionOp.AccumulateDescent step -> obs.descend(step);
             case CompressionOp.ChooseMask choice -> masks.choose(choice);
             case StatisticOp.CountAbove(var out, var w, var importance, float threshold) ->
                     masks.countAbove(out, w, importance, threshold);

@@ -78,6 +78,27 @@ final class ObsKernels {
         return rows >= 4096 ? 256 : rows >= 2048 ? 128 : 64;
     }
 
+    void descend(CompressionOp.AccumulateDescent op) {
+        int warps = 4;
+        kernels.launch(
+                "descend",
+                Grid.blocks(Math.ceilDiv(op.r().rows(), (long) warps), 32 * warps),
+                op.errors(),
+                op.r(),
+                op.codes(),
+                op.scales(),
+                Types.of(op.scales()),
+                op.zeros(),
+                op.h(),
+                Math.toIntExact(op.r().cols()),
+                Math.toIntExact(op.scales().cols()),
+                op.group(),
+                op.from(),
+                op.to() - op.from(),
+                op.spec().codes().maxCode(),
+                op.r().rows());
+    }
+
     private static List<Object> grid(CompressionOp.AccumulateObsBlock.Grid grid) {
         if (grid == null) {
             return Arrays.asList(null, null, 0, null, 0, null, null, 0, 0, 0, 1L);

@@ -67,4 +67,27 @@ final class TrainingKernels {
                 spec.gradientScale(),
                 n);
     }
+
+    void signStep(OptimizerOp.AccumulateSignStep op) {
+        int cols = Math.toIntExact(op.w().cols());
+        int groups = Math.toIntExact(op.scales().cols());
+        int length = Math.toIntExact(Math.min(cols, op.spec().tiles().width(cols)));
+        long total = op.scales().shape().size();
+        kernels.launch(
+                "sign_step",
+                Grid.blocks(Math.ceilDiv(total, (long) WARPS), 32 * WARPS),
+                op.w(),
+                op.scales(),
+                op.g(),
+                op.codes(),
+                op.zeros(),
+                cols,
+                groups,
+                length,
+                op.spec().codes().maxCode(),
+                op.step().rate(),
+                op.step().rangeRate(),
+                op.step().momentum(),
+                total);
+    }
 }

@@ -636,6 +636,19 @@ final class Workload {
                                         o.f32(inside, hidden),
                                         adam())),
                 entry(
+                        "AccumulateSignStep",
+                        OptimizerOp.AccumulateSignStep.class,
+                        8 * weights,
+                        o ->
+                                new OptimizerOp.AccumulateSignStep(
+                                        o.f32(inside, hidden),
+                                        o.positive(inside, FOUR.tiles().across(hidden)),
+                                        o.f32(inside, hidden),
+                                        o.of(DType.U8, inside, hidden),
+                                        o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
+                                        FOUR,
+                                        new OptimizerOp.SignSpec(0.01f, 0.001f, 0.9f))),
+                entry(
                         "NegativeLogLikelihood",
                         LossOp.NegativeLogLikelihood.class,
                         20 * logit,
@@ -899,6 +912,20 @@ final class Workload {
                                                 0,
                                                 128))
                         .touching(8.0 * inside * (hidden - 128) + 4.0 * 128 * (inside + hidden)),
+                entry(
+                        "AccumulateDescent of a group",
+                        CompressionOp.AccumulateDescent.class,
+                        6.0 * inside * FOUR.tiles().width(hidden) * FOUR.tiles().width(hidden),
+                        o ->
+                                new CompressionOp.AccumulateDescent(
+                                        o.f32(inside, FOUR.tiles().width(hidden)),
+                                        o.f32(inside, hidden),
+                                        o.of(DType.U8, inside, hidden),
+                                        o.positive(inside, FOUR.tiles().across(hidden)),
+                                        o.of(DType.U8, inside, FOUR.tiles().across(hidden)),
+                                        o.definite(hidden),
+                                        FOUR,
+                                        0)),
                 entry(
                         "PackCodes",
                         CompressionOp.PackCodes.class,

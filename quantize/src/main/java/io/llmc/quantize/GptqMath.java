@@ -26,13 +26,15 @@ final class GptqMath {
     /// @param pattern of weights that become zero in the same loop, as SparseGPT chooses them; null
     ///   for none
     /// @param keepZeros weights that are zero stay zero
+    /// @param refit sweeps of [Descent] after the loop; not where weights are masked
     record Settings(
             ActOrder order,
             int blockSize,
             CompressionOp.GridSearch search,
             boolean weigh,
             Pattern pattern,
-            boolean keepZeros) {
+            boolean keepZeros,
+            int refit) {
         boolean masks() {
             return pattern != null || keepZeros;
         }
@@ -87,10 +89,17 @@ final class GptqMath {
                 solved = solve(inner, codes, dense, grid, groupOf, search);
             }
             grid.pack(d, packed, codes);
+            boolean refits = s.refit() > 0 && !s.masks();
+            if (refits && packed instanceof Weight.Grouped grouped) {
+                Descent.run(scratch, grouped, codes, dense, h, s.refit());
+            }
             double error;
             try (Desk inner = scratch.scratch()) {
-                double squares = d.backend().squares(difference(inner, packed, dense));
-                error = factor.undamped(solved.cost(), squares);
+                Tensor lost = difference(inner, packed, dense);
+                error =
+                        refits
+                                ? RelativeError.squared(inner, lost, h)
+                                : factor.undamped(solved.cost(), d.backend().squares(lost));
             }
             return new Result(
                     packed,

@@ -10,23 +10,26 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.ModuleReport;
-import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.StageInputs;
 import io.llmc.pipeline.pass.Targets;
+import io.llmc.solver.Drift;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
+import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
+import io.llmc.tensor.Weight;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
 
@@ -41,6 +44,9 @@ import java.util.SequencedMap;
 ///   least 0.01, until its Cholesky factor exists
 /// @param keepZeros weights that are exactly zero stay so; by `auto`, in layers that were pruned
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
+/// @param refit sweeps of coordinate descent over codes and scales after the loop
+/// @param correction part of the way to the outputs of the original model; 0 keeps to those that
+///   the weights have for the inputs that they meet
 /// @param minExpertTokens experts with fewer are treated as `rareExperts` says
 public record GptqPass(
         Scheme scheme,
@@ -53,73 +59,10 @@ public record GptqPass(
         int minExpertTokens,
         KeepZeros keepZeros,
         Pattern pattern,
+        int refit,
+        double correction,
         Targets targets)
         implements BlockPass {
-    private static final Option<Clip> CLIP =
-            Option.choice(
-                    "clip",
-                    Clip.class,
-                    Clip.HESSIAN,
-                    "Search each group's range before rounding: hessian, mse or none (default:"
-                            + " %s).");
-
-    private static final Option<ActOrder> ACT_ORDER =
-            Option.choice(
-                    "actOrder",
-                    ActOrder.class,
-                    ActOrder.STATIC,
-                    "Round important columns first: static keeps groups contiguous, group does not,"
-                            + " none keeps the order of the columns (default: %s).");
-
-    private static final Option<Double> DAMPING =
-            Option.decimal(
-                            "damping",
-                            0.01,
-                            "Added to the Hessian's diagonal, as a part of its mean (default: %s).")
-                    .within("0 to 1", d -> d >= 0 && d < 1);
-
-    private static final Option<Integer> BLOCK_SIZE =
-            Option.integer("blockSize", 128, "Columns rounded at once (default: %s).")
-                    .withoutFlag()
-                    .within("a positive number", n -> n >= 1);
-
-    private static final Option<RareExperts> RARE_EXPERTS =
-            Option.choice(
-                    "rareExperts",
-                    RareExperts.class,
-                    RareExperts.RTN,
-                    "An expert that saw too few tokens is rounded to nearest (rtn) or is an error"
-                            + " (fail) (default: %s).");
-
-    private static final Option<Integer> MIN_EXPERT_TOKENS =
-            Option.integer(
-                    "minExpertTokens",
-                    128,
-                    "Fewer tokens than this make an expert rare (default: %s).");
-
-    private static final Option<KeepZeros> KEEP_ZEROS =
-            Option.choice(
-                    "keepZeros",
-                    KeepZeros.class,
-                    KeepZeros.AUTO,
-                    "Weights that are zero stay zero: auto, in layers that were pruned; always or"
-                            + " never (default: %s).");
-
-    private static final Option<String> FORM =
-            Option.text(
-                            "pattern",
-                            "unstructured",
-                            "Prune in the same loop: N:M, as 2:4, with act-order none; or unstructured,"
-                                    + " with a sparsity (default: do not prune).")
-                    .as("P");
-
-    private static final Option<Double> SPARSITY =
-            Option.decimal(
-                            "sparsity",
-                            null,
-                            "Part of the weights to zero in the same loop, 0 to 1.")
-                    .within("0 to 1", s -> s >= 0 && s <= 1);
-
     static final PassFactory FACTORY =
             new PassFactory(
                     "gptq",
@@ -133,49 +76,8 @@ public record GptqPass(
                           - gptq: {bits: 4, groupSize: 64, actOrder: static, damping: 0.01, clip: hessian}
                     save: {layout: compressed-tensors}
                     """,
-                    Option.join(
-                            GridOptions.SCHEMES,
-                            List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE),
-                            GridOptions.SEARCH,
-                            List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY),
-                            Targets.OPTIONS),
-                    GptqPass::read);
-
-    private static BlockPass read(Options o) {
-        GptqPass pass =
-                new GptqPass(
-                        GridOptions.scheme(o),
-                        ACT_ORDER.read(o),
-                        DAMPING.read(o),
-                        BLOCK_SIZE.read(o),
-                        CLIP.read(o),
-                        GridOptions.search(o),
-                        RARE_EXPERTS.read(o),
-                        MIN_EXPERT_TOKENS.read(o),
-                        KEEP_ZEROS.read(o),
-                        Pattern.read(o, FORM, SPARSITY),
-                        Targets.read(o));
-        if (pass.groupIndex() && !(pass.grid().codes() instanceof Codes.Ints)) {
-            throw o.error(
-                    "actOrder",
-                    "actOrder is group, and no layout says the group of each input for %s; use static or none"
-                            .formatted(pass.grid().describe()));
-        }
-        if (pass.pattern instanceof Pattern.NOfM(_, int m)) {
-            if (pass.actOrder != ActOrder.NONE) {
-                throw o.error(
-                        "pattern",
-                        "pattern %s needs neighbours in their order: set actOrder to none"
-                                .formatted(pass.pattern));
-            }
-            if (pass.blockSize % m != 0) {
-                throw o.error(
-                        "blockSize",
-                        "blockSize is %d, expected a multiple of %d".formatted(pass.blockSize, m));
-            }
-        }
-        return pass;
-    }
+                    GptqOptions.ALL,
+                    GptqOptions::read);
 
     @Override
     public void check(ModelSpec spec) {
@@ -216,15 +118,15 @@ public record GptqPass(
         return Optional.of(new Solver("gptq", damping, order, groupIndex(), true));
     }
 
-    private boolean groupIndex() {
+    boolean groupIndex() {
         return actOrder == ActOrder.GROUP && grid().tiles().cols() != Tiles.ALL;
     }
 
-    private Encoding.Grid<?> grid() {
+    Encoding.Grid<?> grid() {
         return (Encoding.Grid<?>) scheme.weights();
     }
 
-    private boolean ranged() {
+    boolean ranged() {
         return scheme.inputs().map(ActivationScheme::calibrated).orElse(false);
     }
 
@@ -240,6 +142,12 @@ public record GptqPass(
         values.put("damping", damping);
         values.put("block_size", blockSize);
         values.put("clip", Options.spelling(clip));
+        if (refit > 0) {
+            values.put("refit", refit);
+        }
+        if (correction > 0) {
+            values.put("correction", correction);
+        }
         if (pattern != null) {
             values.put("pattern", pattern.toString());
             values.put("sparsity", pattern.sparsity());
@@ -254,38 +162,85 @@ public record GptqPass(
                 clip == Clip.NONE ? null : search,
                 clip == Clip.HESSIAN,
                 pattern,
-                keepZeros.of(scope.desk(), layer.weight()));
+                keepZeros.of(scope.desk(), layer.weight()),
+                refit);
+    }
+
+    @Override
+    public boolean compares() {
+        return correction > 0;
     }
 
     @Override
     public long workBytes(long out, long in) {
-        return GptqMath.scratchBytes(out, in, blockSize) + Factor.bytes(in);
+        long more = compares() ? Correction.scratchBytes(out, in) : 0;
+        return Math.max(more, GptqMath.scratchBytes(out, in, blockSize)) + Factor.bytes(in);
     }
 
     @Override
-    public long inputBytes(long in) {
-        return InputSums.bytes(in, ranged());
+    public long inputBytes(long in, int hidden) {
+        return compares() ? Drift.bytes(in, hidden) : InputSums.bytes(in, ranged());
     }
 
     @Override
     public void apply(BlockScope scope) {
         LayerGrids grids = new LayerGrids(scope, scheme);
         for (Stage stage : scope.stages()) {
-            try (StageInputs<InputSums.Sum> inputs =
-                    StageInputs.observe(scope, stage, in -> new InputSums(in, ranged()))) {
-                for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
-                    quantize(scope, grids, g, stage.routed());
+            // Two models may send a token to different experts.
+            if (compares() && !stage.routed()) {
+                correct(scope, grids, stage);
+            } else {
+                try (StageInputs<InputSums.Sum> inputs =
+                        StageInputs.observe(scope, stage, in -> new InputSums(in, ranged()))) {
+                    for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
+                        quantize(scope, grids, g, stage.routed(), null);
+                    }
                 }
             }
             scope.advance(stage);
         }
     }
 
+    private void correct(BlockScope scope, LayerGrids grids, Stage stage) {
+        Map<String, Float> writers = scope.block().spec().writers();
+        int hidden = scope.spec().hidden();
+        boolean writes = stage.linears().stream().anyMatch(l -> writers.containsKey(l.name()));
+        try (StageInputs<Drift.Sum> inputs =
+                StageInputs.observePairs(scope, stage, in -> new Drift(in, hidden, writes))) {
+            for (StageInputs.Group<Drift.Sum> g : inputs.groups()) {
+                Drift.Sum drift = g.sum();
+                var sums = new InputSums.Sum(drift.gram(), null);
+                quantize(
+                        scope,
+                        grids,
+                        new StageInputs.Group<>(g.name(), g.selected(), sums),
+                        false,
+                        drift);
+            }
+        }
+    }
+
+    /// The weight to round.
+    private Weight target(BlockScope scope, Linear layer, Factor factor, Drift.Sum drift) {
+        if (drift == null) {
+            return layer.weight();
+        }
+        Weight own = layer.weight();
+        Tensor corrected = scope.desk().f32(own.outFeatures(), own.inFeatures());
+        float scale = scope.block().spec().writers().getOrDefault(layer.name(), 1f);
+        Correction.apply(scope.desk(), corrected, own, drift, factor, (float) correction, scale);
+        Weight target = new Weight.Dense(corrected);
+        layer.replace(target); // who refines the codes begins with what they stand for
+        return target;
+    }
+
+    /// @param drift null where nothing is corrected
     private void quantize(
             BlockScope scope,
             LayerGrids grids,
             StageInputs.Group<InputSums.Sum> g,
-            boolean expert) {
+            boolean expert,
+            Drift.Sum drift) {
         if (expert && g.sum().tokens() < minExpertTokens) {
             roundToNearest(scope, grids, g, rare(g));
             return;
@@ -302,7 +257,7 @@ public record GptqPass(
                 GptqMath.Result result =
                         GptqMath.quantize(
                                 scope.desk(),
-                                layer.weight(),
+                                target(scope, layer, factor, drift),
                                 grids.of(layer),
                                 g.sum().h(),
                                 factor,

@@ -19,6 +19,13 @@ public final class Presets {
                             "GPTQ to 4 bits in groups, with zero points",
                             ints("gptq", "w4a16-asym", 4).fixed("symmetric", false)),
                     Preset.of(
+                            "best",
+                            "the most that the bits can keep: GPTQ, corrected towards the original and refit",
+                            new Link("gptq")
+                                    .usual("groupSize", 64)
+                                    .usual("correction", 0.5)
+                                    .usual("refit", 2)),
+                    Preset.of(
                             "w8a16",
                             "8 bits a weight, a scale for each output channel",
                             ints("rtn", "w8a16", 8)),

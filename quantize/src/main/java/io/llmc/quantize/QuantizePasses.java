@@ -4,6 +4,7 @@ package io.llmc.quantize;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.quantize.convert.ConvertPass;
 import io.llmc.quantize.convert.UnpackPass;
+import io.llmc.quantize.learn.LearnPass;
 import io.llmc.quantize.scales.AwqPass;
 import io.llmc.quantize.scales.SmoothPass;
 import java.util.List;
@@ -16,6 +17,7 @@ public final class QuantizePasses {
                     GptqPass.FACTORY,
                     AwqPass.FACTORY,
                     SmoothPass.FACTORY,
+                    LearnPass.FACTORY,
                     UnpackPass.FACTORY,
                     ConvertPass.FACTORY,
                     OuterPass.FACTORY,

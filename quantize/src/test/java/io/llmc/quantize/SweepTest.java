@@ -50,7 +50,7 @@ class SweepTest {
     @TempDir Path temp;
 
     /// What a crash looks like from inside.
-    private static final class Killed extends RuntimeException {}
+    static final class Killed extends RuntimeException {}
 
     @BeforeAll
     static void runUndisturbed() throws Exception {
@@ -107,14 +107,14 @@ class SweepTest {
         return new Step.Context(run, backend, memory, progress, recipe.model(), out);
     }
 
-    private static SweepPlan plan(Recipe recipe, Path out, Backend backend, long memory) {
+    static SweepPlan plan(Recipe recipe, Path out, Backend backend, long memory) {
         Step.Context context = context(recipe, out, backend, memory, Progress.NONE);
         try (Sweep sweep = ((SweepStep) recipe.steps().getFirst()).plan(context)) {
             return sweep.sizes().orElseThrow();
         }
     }
 
-    private static Progress dyingAfter(int blocks) {
+    static Progress dyingAfter(int blocks) {
         return new Progress() {
             private int left = blocks;
 

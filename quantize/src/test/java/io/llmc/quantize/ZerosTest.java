@@ -82,7 +82,7 @@ class ZerosTest {
             boolean keepZeros) {
         var settings =
                 new GptqMath.Settings(
-                        order, 64, CompressionOp.GridSearch.DEFAULT, true, pattern, keepZeros);
+                        order, 64, CompressionOp.GridSearch.DEFAULT, true, pattern, keepZeros, 0);
         Desk desk = new Desk(backend, arena);
         Factor factor = Factor.of(desk, hessian, 0.01, order != ActOrder.NONE);
         Weight dense = new Weight.Dense(put(w, OUT, IN));

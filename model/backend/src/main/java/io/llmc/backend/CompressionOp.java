@@ -387,6 +387,74 @@ public sealed interface CompressionOp extends Op {
         }
     }
 
+    /// One group of a sweep of coordinate descent over rounded weights, rows in parallel. What
+    /// falls is `(v - w) h (v - w)^T` of each row, for the values v of its codes, rounded to the
+    /// dtype of the scales; `r = (v - w) h`, of the group's columns, is what it is at the
+    /// beginning.
+    ///
+    /// Each column j in order takes the code nearest to `v_j - r_j / h_jj`, and r follows; where
+    /// `h_jj` is not above 0 it stays. Then the scale becomes `scale - q r^T / q h q^T`, q the
+    /// codes minus the zero point, if it is above 0 and the error falls by it.
+    ///
+    /// @param errors F32 `[out, n]`: values before minus values after, as [AccumulateObsSpread]
+    ///   wants them to move r of the columns behind the group
+    /// @param r F32 `[out, in]`, accumulates, as codes and scales do; of the group's own columns it
+    ///   is undefined afterwards
+    /// @param codes U8 `[out, in]`
+    /// @param scales F32, F16 or BF16 `[out, groups]`
+    /// @param zeros U8 `[out, groups]`
+    /// @param h F32 `[in, in]`, symmetric
+    record AccumulateDescent(
+            Tensor errors,
+            Tensor r,
+            Tensor codes,
+            Tensor scales,
+            Tensor zeros,
+            Tensor h,
+            Encoding.Grid<Codes.Ints> spec,
+            int group)
+            implements CompressionOp {
+        public AccumulateDescent {
+            long in = r.cols();
+            long from = group * spec.tiles().width(in);
+            require(
+                    f32(errors, r, h)
+                            && codes.dtype() == DType.U8
+                            && codes.shape().equals(r.shape())
+                            && scales.dtype().isFloat()
+                            && scales.is(r.rows(), spec.tiles().across(in))
+                            && zeros.dtype() == DType.U8
+                            && zeros.shape().equals(scales.shape())
+                            && h.is(in, in)
+                            && 0 <= from
+                            && from < in
+                            && errors.is(r.rows(), Math.min(in - from, spec.tiles().width(in))),
+                    "descent",
+                    errors,
+                    r,
+                    codes,
+                    scales,
+                    zeros,
+                    h,
+                    spec);
+        }
+
+        /// The group's first column.
+        public int from() {
+            return Math.toIntExact(group * spec.tiles().width(r.cols()));
+        }
+
+        /// Behind its last column.
+        public int to() {
+            return from() + Math.toIntExact(errors.cols());
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(errors, r, codes, scales, zeros, h);
+        }
+    }
+
     /// `out[o,i]` = the code `codes[o,i]` in the bit stream of row o.
     ///
     /// @param out I32 `[out, words]`, or of four bits U8 `[out, in / 2]`

@@ -4,7 +4,9 @@ package io.llmc.backend;
 import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import java.util.stream.Stream;
 
@@ -72,6 +74,55 @@ public sealed interface OptimizerOp extends Op {
                     && scales.isVector(scales(w.shape().size()));
         }
     }
+
+    /// One step of learned rounding, by the signs of gradients (Cheng et al., 2023, arXiv
+    /// 2309.05516). What is rounded is w, and rounding hands the gradient on as it is.
+    ///
+    /// Each weight: `w -= rate * scale * sign(g)`, but it stays within half a step of the grid's
+    /// ends. Each group: `scale *= 1 - rangeRate * sign(sum_i g_i (code_i - zero))`, the sum in
+    /// F64. Then `g *= momentum`.
+    ///
+    /// @param w F32 `[out, in]`, accumulates, as scales and g do
+    /// @param scales F32 `[out, groups]`
+    /// @param g F32, like w: by the weights as they were rounded
+    /// @param codes U8 `[out, in]`, what w was rounded to
+    /// @param zeros U8 `[out, groups]`
+    record AccumulateSignStep(
+            Tensor w,
+            Tensor scales,
+            Tensor g,
+            Tensor codes,
+            Tensor zeros,
+            Encoding.Grid<Codes.Ints> spec,
+            SignSpec step)
+            implements OptimizerOp {
+        public AccumulateSignStep {
+            require(
+                    f32(w, scales, g)
+                            && w.like(g)
+                            && codes.dtype() == DType.U8
+                            && codes.shape().equals(w.shape())
+                            && scales.is(w.rows(), spec.tiles().across(w.cols()))
+                            && zeros.dtype() == DType.U8
+                            && zeros.shape().equals(scales.shape()),
+                    "signStep",
+                    w,
+                    scales,
+                    g,
+                    codes,
+                    zeros);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(w, scales, g, codes, zeros);
+        }
+    }
+
+    /// @param rate of weights, as a part of their scale
+    /// @param rangeRate of scales, as a part of themselves
+    /// @param momentum what stays of a gradient for the next step
+    record SignSpec(float rate, float rangeRate, float momentum) {}
 
     /// @param step t, from 1
     record AdamSpec(

@@ -628,6 +628,9 @@ public final class OpCases {
             }
         }
         SmallFloatCases.add(cases);
+        cases.add(descent(Encoding.ints(4, 32, true), DType.F32, 1));
+        cases.add(descent(Encoding.ints(4, 48, false), DType.BF16, 0));
+        cases.add(descent(Encoding.ints(4, Tiles.ALL, false), DType.F32, 0));
         cases.add(
                 new Case(
                         CompressionOp.AccumulateObsSpread.class,
@@ -652,6 +655,30 @@ public final class OpCases {
                                         a.upper(104),
                                         64,
                                         104)));
+    }
+
+    private static Case descent(Encoding.Grid<Codes.Ints> spec, DType scales, int group) {
+        int cols = 96;
+        int groups = (int) spec.tiles().across(cols);
+        int n = (int) Math.min(cols, spec.tiles().width(cols));
+        return new Case(
+                CompressionOp.AccumulateDescent.class,
+                name("descent", spec, scales, cols),
+                SUMS,
+                a ->
+                        new CompressionOp.AccumulateDescent(
+                                a.out(19, n),
+                                a.normal(19, cols),
+                                a.written(DType.U8, i -> i * 7 % 16, 19, cols),
+                                a.written(scales, i -> 0.5 + 0.125 * (i % 3), 19, groups),
+                                a.of(DType.U8, i -> 7 + i % 3, 19, groups),
+                                a.of(
+                                        DType.F32,
+                                        i -> 1.0 / (1 + Math.abs(i / cols - i % cols)),
+                                        cols,
+                                        cols),
+                                spec,
+                                group));
     }
 
     private static String name(String op, Encoding.Grid<Codes.Ints> spec, DType scales, int cols) {
@@ -1000,6 +1027,11 @@ public final class OpCases {
                                         a.normal(5, 333),
                                         new OptimizerOp.AdamSpec(
                                                 1e-2f, 0.9f, 0.999f, 1e-8f, 0.1f, 3, 0.5f))));
+        for (int group : new int[] {16, 48, Tiles.ALL}) {
+            for (boolean symmetric : new boolean[] {true, false}) {
+                cases.add(signStep(Encoding.ints(4, group, symmetric)));
+            }
+        }
         for (int n : new int[] {1, 255, 256, 257, 40000}) {
             cases.add(
                     new Case(
@@ -1008,6 +1040,25 @@ public final class OpCases {
                             0,
                             a -> adamW8(a, n)));
         }
+    }
+
+    /// Some weights begin beyond the grid, some gradients are 0.
+    private static Case signStep(Encoding.Grid<Codes.Ints> spec) {
+        int cols = 144;
+        int groups = (int) spec.tiles().across(cols);
+        return new Case(
+                OptimizerOp.AccumulateSignStep.class,
+                name("signStep", spec, DType.F32, cols),
+                ROUNDING,
+                a ->
+                        new OptimizerOp.AccumulateSignStep(
+                                a.written(DType.F32, i -> (i % 23 - 11) / 2.0, 5, cols),
+                                a.written(DType.F32, i -> 0.5 + 0.125 * (i % 3), 5, groups),
+                                a.written(DType.F32, i -> (i * 7 % 13 - 6) / 4.0, 5, cols),
+                                a.of(DType.U8, i -> i % 16, 5, cols),
+                                a.of(DType.U8, i -> 7 + i % 3, 5, groups),
+                                spec,
+                                new OptimizerOp.SignSpec(0.125f, 0.01f, 0.75f)));
     }
 
     /// Every code occurs, the first block's moments are zeros, and gradients of many sizes.

@@ -120,6 +120,7 @@ public final class ReferenceOps implements Runner {
             case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     ReferenceGradients.adamW(w, m, v, g, spec);
             case OptimizerOp.AccumulateAdamW8 step -> ReferenceAdamW8.run(step);
+            case OptimizerOp.AccumulateSignStep step -> signStep(step);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, var w) ->
                     ReferenceGradients.matmulInput(dx, dout, dense(w));
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
@@ -338,6 +339,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case CompressionOp.AccumulateDescent step -> ReferenceDescent.run(step);
             case CompressionOp.PackCodes(var out, var codes, int bits) -> {
                 out.bytes().fill((byte) 0);
                 for (long i = 0; out.dtype() == DType.U8 && i < size(codes); i++) {
@@ -407,6 +409,26 @@ public final class ReferenceOps implements Runner {
             case GELU_ERF -> x * normal(x);
             case RELU -> x < 0 ? 0 : x;
         };
+    }
+
+    private static void signStep(OptimizerOp.AccumulateSignStep op) {
+        long length = op.spec().tiles().width(op.w().cols());
+        for (long r = 0; r < op.w().rows(); r++) {
+            for (long k = 0; k < op.scales().cols(); k++) {
+                double scale = get(op.scales(), r, k);
+                double zero = get(op.zeros(), r, k);
+                double high = (op.spec().codes().maxCode() - zero + 0.5) * scale;
+                double slope = 0;
+                for (long i = k * length; i < Math.min(op.w().cols(), (k + 1) * length); i++) {
+                    double g = get(op.g(), r, i);
+                    slope += g * (get(op.codes(), r, i) - zero);
+                    double moved = get(op.w(), r, i) - op.step().rate() * scale * Math.signum(g);
+                    set(op.w(), r, i, Math.clamp(moved, (-zero - 0.5) * scale, high));
+                    set(op.g(), r, i, op.step().momentum() * g);
+                }
+                set(op.scales(), r, k, scale * (1 - op.step().rangeRate() * Math.signum(slope)));
+            }
+        }
     }
 
     /// The normal distribution function, by Simpson's rule over its density.

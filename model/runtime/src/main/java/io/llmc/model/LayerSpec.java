@@ -5,8 +5,10 @@ import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.function.UnaryOperator;
@@ -36,6 +38,18 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     /// @param bias whether it has one, `[out]`
     /// @param sizes of config.json that its shape is made of, outputs first
     public record LinearSpec(String name, long out, long in, boolean bias, List<Size> sizes) {}
+
+    /// The layers whose outputs are added to the residual stream as they are but for a factor, with
+    /// that factor; a norm behind a body makes something else of them.
+    public Map<String, Float> writers() {
+        Map<String, Float> factors = new HashMap<>();
+        for (BranchSpec branch : branches) {
+            if (branch.post() == null) {
+                branch.body().streams().writers().forEach(w -> factors.put(w, branch.scale()));
+            }
+        }
+        return factors;
+    }
 
     public Stream<BodySpec> bodies() {
         return branches.stream().map(BranchSpec::body);

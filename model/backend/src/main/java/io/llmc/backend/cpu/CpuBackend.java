@@ -42,6 +42,7 @@ public final class CpuBackend implements Backend {
     private final RoundingKernels roundings;
     private final FloatGridKernels floatGrids;
     private final ObsKernels obs;
+    private final DescentKernel descent;
     private final MaskKernels masks;
     private final ScaleKernels scales;
     private final ElementGradKernels elementGradients;
@@ -52,6 +53,7 @@ public final class CpuBackend implements Backend {
     private final DistillLossKernel distillLosses;
     private final StateLossKernels stateLosses;
     private final AdamW8Kernel adamW8;
+    private final SignStepKernel signSteps;
     private final TopKernels tops;
 
     public CpuBackend(BackendOptions options) {
@@ -74,6 +76,7 @@ public final class CpuBackend implements Backend {
         roundings = new RoundingKernels(workers);
         floatGrids = new FloatGridKernels(workers);
         obs = new ObsKernels(workers, this::dense);
+        descent = new DescentKernel(workers);
         masks = new MaskKernels(workers);
         scales = new ScaleKernels(workers);
         elementGradients = new ElementGradKernels(workers);
@@ -84,6 +87,7 @@ public final class CpuBackend implements Backend {
         distillLosses = new DistillLossKernel(workers);
         stateLosses = new StateLossKernels(workers);
         adamW8 = new AdamW8Kernel(workers);
+        signSteps = new SignStepKernel(workers);
         tops = new TopKernels(workers);
         if (math == BackendOptions.Math.ONEDNN) {
             requireOneDnn();
@@ -264,6 +268,7 @@ public final class CpuBackend implements Backend {
             case OptimizerOp.AccumulateAdamW(var w, var m, var v, var g, var spec) ->
                     elementGradients.adamW(w, m, v, g, spec);
             case OptimizerOp.AccumulateAdamW8 step -> adamW8.run(step);
+            case OptimizerOp.AccumulateSignStep step -> signSteps.run(step);
             case LossOp.NegativeLogLikelihood(var out, var logits, var targets) ->
                     losses.negativeLogLikelihood(out, logits, targets);
             case LossOp.Divergence(var out, var p, var q) -> losses.divergence(out, p, q);
@@ -307,6 +312,7 @@ public final class CpuBackend implements Backend {
                     quant.roundToGrid(codes, squares, w, scales, zeros, spec);
             case CompressionOp.AccumulateObsBlock block -> obs.block(block);
             case CompressionOp.AccumulateObsSpread spread -> obs.spread(spread);
+            case CompressionOp.AccumulateDescent step -> descent.run(step);
             case CompressionOp.ChooseMask(
                             var mask,
                             var w,

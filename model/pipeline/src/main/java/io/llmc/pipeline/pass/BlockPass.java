@@ -2,6 +2,7 @@
 package io.llmc.pipeline.pass;
 
 import io.llmc.formats.Solver;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -30,6 +31,18 @@ public non-sealed interface BlockPass extends Pass {
     /// How it rounds cached keys and values; empty where they stay as they are.
     default Optional<CacheScheme> cache() {
         return Optional.empty();
+    }
+
+    /// Whether it works on layers that a rounding pass before it has packed: it keeps their grids
+    /// and their layout, and finds other codes and scales.
+    default boolean refines() {
+        return false;
+    }
+
+    /// Whether it compares with the original model, whose own sequences then travel beside: see
+    /// [BlockScope#originals].
+    default boolean compares() {
+        return false;
     }
 
     /// Looks at a model before any work.
@@ -82,6 +95,11 @@ public non-sealed interface BlockPass extends Pass {
         return 0;
     }
 
+    /// The same where the width of the residual stream matters.
+    default long inputBytes(long in, int hidden) {
+        return inputBytes(in);
+    }
+
     /// Bytes of the device that it takes while it is shown some inputs of a layer.
     default long tapBytes(long rows, long out) {
         return 0;
@@ -94,6 +112,15 @@ public non-sealed interface BlockPass extends Pass {
 
     /// Bytes of the device that it takes for a block beside all of these, as for layers together.
     default long blockBytes(LayerSpec layer, int hidden) {
+        return 0;
+    }
+
+    /// Bytes of the device that a refining pass takes for a whole block, beside its weights and
+    /// what replaces them.
+    ///
+    /// @param block without bytes
+    /// @param length tokens of a sequence
+    default long refiningBytes(DecoderBlock block, int hidden, int length) {
         return 0;
     }
 

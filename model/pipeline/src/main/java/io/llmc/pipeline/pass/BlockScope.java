@@ -73,6 +73,17 @@ public interface BlockScope {
     /// How a pass of this sweep rounds the layer, also where the output will hold plain values.
     Optional<Scheme> planned(Linear layer);
 
+    /// The weight that a layer had before a rounding pass packed it; what it has where none did.
+    Weight plain(Linear layer);
+
+    /// The sequences before the block, as the compressed blocks before it have given them. Only
+    /// until a stage is advanced.
+    HiddenStates inputs();
+
+    /// The same sequences behind this block of the original model, which has seen nothing of what
+    /// passes did; null where no pass [compares][BlockPass#compares].
+    HiddenStates originals();
+
     /// Puts a block of the sizes that the pass has promised in this one's place. The sequences go
     /// back before the block, whatever has been advanced.
     void reshape(Replacement parameters);
@@ -113,6 +124,11 @@ public interface BlockScope {
     /// must have been advanced.
     @MustBeClosed
     <S> SumTree<LayerInput, S> observe(Stage stage, Observer<LayerInput, S> observer);
+
+    /// The same beside what the original model's layers read, for passes that
+    /// [compare][BlockPass#compares]; not for routed stages.
+    @MustBeClosed
+    <S> SumTree<LayerInput, S> observePairs(Stage stage, Observer<LayerInput, S> observer);
 
     /// Some of the calibration sequences before the block as it is now, to try weights on. The
     /// sequences themselves must not have been advanced.

@@ -21,6 +21,7 @@ import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 import java.util.function.ObjIntConsumer;
 
 /// Sequences on their way through a model's blocks: the residual stream of each, and what the next
@@ -34,6 +35,7 @@ public final class HiddenStates implements AutoCloseable {
     private final Windows windows;
     private final int perChunk;
     private final Path spill;
+    private final String name;
     private final Backend backend;
 
     /// One for each device; chunk c goes through share `c % shares`.
@@ -46,8 +48,15 @@ public final class HiddenStates implements AutoCloseable {
 
     /// @param spill a directory for what does not stay in memory; null to keep everything in memory
     @MustBeClosed
-    @SuppressWarnings("MustBeClosed") // closed by close()
     public HiddenStates(LanguageModel model, Windows windows, Path spill) {
+        this(model, windows, spill, "hidden");
+    }
+
+    /// @param name of files in `spill`, which nobody else has there
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    public HiddenStates(LanguageModel model, Windows windows, Path spill, String name) {
+        this.name = name;
         this.model = model;
         this.windows = windows;
         this.backend = model.backend();
@@ -59,7 +68,7 @@ public final class HiddenStates implements AutoCloseable {
                 shares.add(new DeviceShare(model, member, windows.length(), scratch));
             }
         }
-        this.store = store("hidden");
+        this.store = store(name);
     }
 
     /// Sequences that move together.
@@ -69,12 +78,12 @@ public final class HiddenStates implements AutoCloseable {
 
     /// On a device with memory of its own sequences stay there, unless they would take more than
     /// half of what is left: blocks and passes need the rest.
-    private ChunkStore store(String name) {
+    private ChunkStore store(String files) {
         long rows = (long) windows.count() * windows.length();
         long bytes = 4 * rows * (model.spec().hidden() + StreamMemory.kept(model.spec()));
         List<Backend> members = shares.stream().map(DeviceShare::backend).toList();
         boolean fits = members.stream().allMatch(b -> bytes / members.size() <= b.room() / 2);
-        return ChunkStore.in(members, spill, name, fits);
+        return ChunkStore.in(members, spill, files, fits);
     }
 
     private DeviceShare share(int chunk) {
@@ -100,6 +109,16 @@ public final class HiddenStates implements AutoCloseable {
 
     public Windows windows() {
         return windows;
+    }
+
+    /// Channels of the residual stream.
+    public int hidden() {
+        return model.spec().hidden();
+    }
+
+    /// The first device: passes that are shown something see it there.
+    public Backend backend() {
+        return backend;
     }
 
     /// Rows that [#forEach] shows at a time, at most.
@@ -156,12 +175,7 @@ public final class HiddenStates implements AutoCloseable {
         SumTree<LayerInput, S> sums = new SumTree<>(observer, backend);
         try {
             for (int c = 0; c < chunks(); c++) {
-                DeviceShare share = share(c);
-                try (TensorArena arena = share.scratch()) {
-                    Tap tap = share.tap(stage, tap(sums, c));
-                    share.stage(stage)
-                            .run(share.forward(arena).observing(tap), store.load(c, arena));
-                }
+                show(stage, c, tap(sums, c), _ -> {});
             }
             return sums;
         } catch (RuntimeException | Error e) {
@@ -182,7 +196,9 @@ public final class HiddenStates implements AutoCloseable {
                         public void before(List<Linear> layers, Tensor input) {
                             share.atHome(
                                     input,
-                                    x -> visitor.accept(new LayerInput(layers, x, null), chunk));
+                                    x ->
+                                            visitor.accept(
+                                                    new LayerInput(layers, x, null, null), chunk));
                         }
                     };
             try (TensorArena arena = share.scratch()) {
@@ -225,16 +241,28 @@ public final class HiddenStates implements AutoCloseable {
         }
     }
 
+    /// Runs a chunk up to a stage's layers.
+    ///
+    /// @param stream sees the residual stream first
+    void show(Stage stage, int chunk, Tap tap, Consumer<Tensor> stream) {
+        DeviceShare share = share(chunk);
+        try (TensorArena arena = share.scratch()) {
+            Activations a = store.load(chunk, arena);
+            share.atHome(a.x(), stream);
+            share.stage(stage).run(share.forward(arena).observing(share.tap(stage, tap)), a);
+        }
+    }
+
     private static Tap tap(SumTree<LayerInput, ?> sums, int chunk) {
         return new Tap() {
             @Override
             public void before(List<Linear> layers, Tensor input) {
-                sums.see(chunk, new LayerInput(layers, input, null));
+                sums.see(chunk, new LayerInput(layers, input, null, null));
             }
 
             @Override
             public void routed(Linear down, Tensor hidden, Tensor gates) {
-                sums.see(chunk, new LayerInput(List.of(down), hidden, gates));
+                sums.see(chunk, new LayerInput(List.of(down), hidden, gates, null));
             }
         };
     }
@@ -328,7 +356,7 @@ public final class HiddenStates implements AutoCloseable {
     /// memory or in files.
     public void mark() {
         if (marked == null) {
-            marked = store("marked");
+            marked = store(name + "-marked");
         }
         for (int c = 0; c < chunks(); c++) {
             try (TensorArena arena = share(c).scratch()) {
@@ -349,10 +377,15 @@ public final class HiddenStates implements AutoCloseable {
     public void forEach(ObjIntConsumer<Tensor> visitor) {
         for (int c = 0; c < chunks(); c++) {
             int chunk = c;
-            DeviceShare share = share(c);
-            try (TensorArena arena = share.scratch()) {
-                share.atHome(store.load(c, arena).x(), x -> visitor.accept(x, chunk));
-            }
+            show(c, x -> visitor.accept(x, chunk));
+        }
+    }
+
+    /// Shows the residual stream of one chunk; valid during the call.
+    public void show(int chunk, Consumer<Tensor> visitor) {
+        DeviceShare share = share(chunk);
+        try (TensorArena arena = share.scratch()) {
+            share.atHome(store.load(chunk, arena).x(), visitor);
         }
     }
 
@@ -368,12 +401,7 @@ public final class HiddenStates implements AutoCloseable {
             }
             int first = from;
             int end = to;
-            DeviceShare share = share(chunk);
-            try (TensorArena arena = share.scratch()) {
-                share.atHome(
-                        store.load(chunk, arena).x(),
-                        x -> gather(chosen, first, end, x, firstWindow(chunk), out));
-            }
+            show(chunk, x -> gather(chosen, first, end, x, firstWindow(chunk), out));
         }
     }
 

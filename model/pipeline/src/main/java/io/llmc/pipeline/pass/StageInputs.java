@@ -33,16 +33,50 @@ public final class StageInputs<S> implements AutoCloseable {
     @MustBeClosed
     public static <S> StageInputs<S> observe(
             BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
-        return new StageInputs<>(scope, stage, observer);
+        return new StageInputs<>(scope, stage, in -> new Own<>(observer.apply(in)), false);
+    }
+
+    /// The same beside what the original model's layers read; not for routed stages.
+    @MustBeClosed
+    public static <S> StageInputs<S> observePairs(
+            BlockScope scope, Stage stage, LongFunction<Observer<LayerInput, S>> observer) {
+        return new StageInputs<>(scope, stage, observer, true);
+    }
+
+    /// Sees nothing but the input itself.
+    private record Own<S>(Observer<Tensor, S> observer) implements Observer<LayerInput, S> {
+        @Override
+        public long bytes() {
+            return observer.bytes();
+        }
+
+        @Override
+        public S empty(Desk d) {
+            return observer.empty(d);
+        }
+
+        @Override
+        public S see(S s, LayerInput input) {
+            return observer.see(s, input.x());
+        }
+
+        @Override
+        public S merge(S a, S b) {
+            return observer.merge(a, b);
+        }
     }
 
     @SuppressWarnings("MustBeClosed") // closed by close()
-    private StageInputs(BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
+    private StageInputs(
+            BlockScope scope,
+            Stage stage,
+            LongFunction<Observer<LayerInput, S>> observer,
+            boolean pairs) {
         List<List<Linear>> wanted =
                 stage.groups().stream()
                         .filter(layers -> layers.stream().anyMatch(scope::selected))
                         .toList();
-        Map<Linear, Observer<Tensor, S>> byFirst = new IdentityHashMap<>();
+        Map<Linear, Observer<LayerInput, S>> byFirst = new IdentityHashMap<>();
         for (List<Linear> layers : wanted) {
             Linear first = layers.getFirst();
             byFirst.put(first, observer.apply(first.weight().inFeatures()));
@@ -51,7 +85,8 @@ public final class StageInputs<S> implements AutoCloseable {
             sums = null;
             return;
         }
-        sums = scope.observe(stage, new SideBySide<>(byFirst));
+        SideBySide<S> all = new SideBySide<>(byFirst);
+        sums = pairs ? scope.observePairs(stage, all) : scope.observe(stage, all);
         Map<Linear, S> found = sums.total();
         for (List<Linear> layers : wanted) {
             Linear first = layers.getFirst();
@@ -72,7 +107,7 @@ public final class StageInputs<S> implements AutoCloseable {
     }
 
     /// Observers of single inputs, by the first of the layers that read each.
-    private record SideBySide<S>(Map<Linear, Observer<Tensor, S>> byFirst)
+    private record SideBySide<S>(Map<Linear, Observer<LayerInput, S>> byFirst)
             implements Observer<LayerInput, Map<Linear, S>> {
         @Override
         public long bytes() {
@@ -89,9 +124,9 @@ public final class StageInputs<S> implements AutoCloseable {
         @Override
         public Map<Linear, S> see(Map<Linear, S> all, LayerInput input) {
             Linear first = input.layers().getFirst();
-            Observer<Tensor, S> observer = input.gates() == null ? byFirst.get(first) : null;
+            Observer<LayerInput, S> observer = input.gates() == null ? byFirst.get(first) : null;
             if (observer != null) {
-                all.put(first, observer.see(all.get(first), input.x()));
+                all.put(first, observer.see(all.get(first), input));
             }
             return all;
         }

@@ -11,7 +11,6 @@ import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.IdentityHashMap;
@@ -27,7 +26,7 @@ final class BlockStream implements AutoCloseable {
     private final LanguageModel model;
     private final OutputPlan plan;
     private final List<BlockPass> passes;
-    private final HiddenStates states;
+    private final Sequences sequences;
     private final List<Listener> listeners;
     private final Path inputs;
     private final Map<BlockPass, double[]> surveys = new IdentityHashMap<>();
@@ -79,20 +78,19 @@ final class BlockStream implements AutoCloseable {
         void finished(Finished block);
     }
 
-    /// @param states null where no pass calibrates
     /// @param listeners each hears of a block before the next one does
     /// @param inputs a file for a block's inputs while several passes work on it
     BlockStream(
             LanguageModel model,
             OutputPlan plan,
             List<BlockPass> passes,
-            HiddenStates states,
+            Sequences sequences,
             List<Listener> listeners,
             Path inputs) {
         this.model = model;
         this.plan = plan;
         this.passes = passes;
-        this.states = states;
+        this.sequences = sequences;
         this.listeners = listeners;
         this.inputs = inputs;
     }
@@ -128,6 +126,9 @@ final class BlockStream implements AutoCloseable {
                 block.linears().forEach(layer -> requireFinite(layer, loaded.reader));
             }
             BlockVisit visit = visit(index, block, loaded.arena);
+            if (pairs()) {
+                visit.keepOriginals();
+            }
             for (int p = 0; p < passes.size(); p++) {
                 visit.rewind();
                 visit.turn(passes.get(p), p, surveys.get(passes.get(p)), goesBack(p));
@@ -141,7 +142,7 @@ final class BlockStream implements AutoCloseable {
     }
 
     private BlockVisit visit(int index, DecoderBlock block, TensorArena arena) {
-        return new BlockVisit(model, plan, states, inputs, index, block, arena);
+        return new BlockVisit(model, plan, sequences, inputs, index, block, arena);
     }
 
     @MustBeClosed
@@ -185,7 +186,12 @@ final class BlockStream implements AutoCloseable {
     /// Whether a block's inputs will be wanted again once a pass has moved on from them.
     private boolean goesBack(int p) {
         boolean reshapes = !passes.get(p).sizes(plan.spec(p)).isEmpty();
-        return states != null && (reshapes || p < passes.size() - 1);
+        return sequences.calibrate() && (reshapes || p < passes.size() - 1);
+    }
+
+    /// Whether several passes look into the original's block.
+    private boolean pairs() {
+        return passes.stream().filter(BlockPass::compares).filter(p -> !p.refines()).count() > 1;
     }
 
     /// What a view has made of the weights, before anything is computed from them. Those of files

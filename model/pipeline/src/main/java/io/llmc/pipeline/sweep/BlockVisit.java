@@ -24,6 +24,7 @@ import io.llmc.pipeline.pass.CacheInput;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.LayerInput;
 import io.llmc.pipeline.pass.Observer;
+import io.llmc.pipeline.pass.PairedStates;
 import io.llmc.pipeline.pass.Sample;
 import io.llmc.pipeline.pass.SumTree;
 import io.llmc.tensor.Codes;
@@ -37,6 +38,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -48,10 +50,18 @@ final class BlockVisit implements BlockScope {
     private final LanguageModel model;
     private final OutputPlan plan;
     private final HiddenStates states;
+
+    /// Null where no pass compares.
+    private final OriginalBlock original;
+
     private final Path inputs;
     private final int index;
     private final Desk desk;
     private final List<ModuleReport> reports = new ArrayList<>();
+
+    /// Of layers that have been packed, what they were, by name.
+    private final Map<String, Weight> plain = new HashMap<>();
+
     private DecoderBlock block;
 
     /// The pass whose turn it is, and how many have been before it.
@@ -71,23 +81,24 @@ final class BlockVisit implements BlockScope {
 
     private boolean marked;
 
-    /// @param states null where nothing calibrates
     /// @param inputs a file for the block's inputs while several passes work on it
     BlockVisit(
             LanguageModel model,
             OutputPlan plan,
-            HiddenStates states,
+            Sequences sequences,
             Path inputs,
             int index,
             DecoderBlock block,
             TensorArena arena) {
         this.model = model;
         this.plan = plan;
-        this.states = states;
+        this.states = sequences.compressed();
         this.inputs = inputs;
         this.index = index;
         this.block = block;
         this.desk = new Desk(model.backend(), arena);
+        HiddenStates originals = sequences.originals();
+        this.original = originals == null ? null : new OriginalBlock(model, originals, block);
         prepare();
     }
 
@@ -111,6 +122,11 @@ final class BlockVisit implements BlockScope {
 
     List<ModuleReport> reports() {
         return reports;
+    }
+
+    /// Where several passes look into the original's block.
+    void keepOriginals() {
+        original.keepInputs();
     }
 
     /// For [#rewind]: on the device where the sequences are there, else in a file.
@@ -142,6 +158,9 @@ final class BlockVisit implements BlockScope {
     void finish() {
         if (states != null) {
             states.advance(block.stages().subList(advanced, block.stages().size()));
+        }
+        if (original != null) {
+            original.behind();
         }
     }
 
@@ -181,6 +200,24 @@ final class BlockVisit implements BlockScope {
     }
 
     @Override
+    public Weight plain(Linear layer) {
+        return plain.getOrDefault(layer.name(), layer.weight());
+    }
+
+    @Override
+    public HiddenStates inputs() {
+        if (states == null || advanced > 0) {
+            throw new IllegalStateException(pass.name() + " asks for inputs that have gone on");
+        }
+        return states;
+    }
+
+    @Override
+    public HiddenStates originals() {
+        return original.behind();
+    }
+
+    @Override
     public void replace(Linear layer, Weight weight) {
         replace(
                 layer,
@@ -194,6 +231,9 @@ final class BlockVisit implements BlockScope {
     @Override
     public void replace(Linear layer, Weight weight, InputRounding rounding) {
         Weight written = asWritten(layer.name(), weight);
+        if (layer.weight() instanceof Weight.Dense && !(written instanceof Weight.Dense)) {
+            plain.putIfAbsent(layer.name(), layer.weight());
+        }
         if (written instanceof Weight.Dense) {
             layer.replace(written);
         } else {
@@ -260,6 +300,9 @@ final class BlockVisit implements BlockScope {
             parameters.rescale(group, each, desk);
         });
         rebuild(block.spec(), parameters);
+        if (original != null) {
+            original.rescale(factors, desk);
+        }
     }
 
     private static Stream<String> touched(ScaleGroup group) {
@@ -333,6 +376,14 @@ final class BlockVisit implements BlockScope {
                     pass.name() + " samples sequences that it did not plan or has advanced");
         }
         return states.sample(block, tokens);
+    }
+
+    @Override
+    @MustBeClosed
+    public <S> SumTree<LayerInput, S> observePairs(Stage stage, Observer<LayerInput, S> observer) {
+        requireNext(stage);
+        Stage theirs = original.before(advanced);
+        return new PairedStates(states, original.states()).observe(stage, theirs, observer);
     }
 
     @Override

@@ -12,6 +12,7 @@ import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.pass.PairedStates;
 import io.llmc.pipeline.pass.Sample;
 import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.pipeline.pass.SumTree;
@@ -66,14 +67,21 @@ record MemoryPlan(long bytes, boolean spills) {
                             : StreamMemory.of(
                                     c, spec, backend, calibration.samples(), calibration.length());
             long pass = sequences == null ? 0 : sequences.pass();
+            long streams = last && sweep.passes().stream().anyMatch(BlockPass::compares) ? 2 : 1;
             resident =
                     Math.max(
                             resident,
-                            stored + work + pass + (sequences == null ? 0 : sequences.states()));
+                            stored
+                                    + work
+                                    + streams * pass
+                                    + (sequences == null ? 0 : streams * sequences.states()));
             spilled =
                     Math.max(
                             spilled,
-                            stored + work + pass + (sequences == null ? 0 : sequences.spill()));
+                            stored
+                                    + work
+                                    + streams * pass
+                                    + (sequences == null ? 0 : sequences.spill()));
         }
         resident = ByteSize.roundUp(resident);
         spilled = ByteSize.roundUp(spilled);
@@ -148,6 +156,13 @@ record MemoryPlan(long bytes, boolean spills) {
         if (!pass.calibrates()) {
             return layer;
         }
+        if (pass.refines()) {
+            int tokens = calibration.length();
+            return StreamMemory.outlines(c, spec).stream()
+                    .mapToLong(block -> pass.refiningBytes(block, spec.hidden(), tokens))
+                    .max()
+                    .orElse(0);
+        }
         long length = calibration.length();
         long rows =
                 Math.min(calibration.samples(), HiddenStates.windowsPerChunk((int) length))
@@ -161,7 +176,8 @@ record MemoryPlan(long bytes, boolean spills) {
                             .map(stage ->
                                     stage.groups().stream()
                                             .map(layers -> layers.getFirst().weight())
-                                            .mapToLong(w -> pass.inputBytes(w.inFeatures()))
+                                            .mapToLong(w ->
+                                                    pass.inputBytes(w.inFeatures(), spec.hidden()))
                                             .sum())
                             .toList();
             long largest = stages.stream().mapToLong(Long::longValue).max().orElse(0);
@@ -169,7 +185,9 @@ record MemoryPlan(long bytes, boolean spills) {
             // Who surveys sees a whole block before it counts.
             long found = pass.surveys() ? all : largest;
             long merging = (partials - 1) * largest;
-            long held = found + Math.max(layer, merging + tap);
+            long beside =
+                    pass.compares() ? PairedStates.bytes(rows, widest(block), spec.hidden()) : 0;
+            long held = found + Math.max(layer, merging + tap + beside);
             most = Math.max(most, held + sample(pass, block, spec, calibration));
         }
         return most;
@@ -189,6 +207,16 @@ record MemoryPlan(long bytes, boolean spills) {
                         pass.sampleTokens(),
                         calibration.samples(),
                         calibration.length());
+    }
+
+    /// Columns that the inputs of a stage have together, at most.
+    private static long widest(DecoderBlock block) {
+        return block.stages().stream()
+                .filter(stage -> !stage.routed())
+                .map(stage -> stage.groups().stream().map(List::getFirst))
+                .mapToLong(firsts -> firsts.mapToLong(l -> l.weight().inFeatures()).sum())
+                .max()
+                .orElse(0);
     }
 
     /// The form of the files, in which a finished block is written.
@@ -232,12 +260,14 @@ record MemoryPlan(long bytes, boolean spills) {
         DType stored = c.info(m.name() + ".weight").dtype();
         boolean dense = output.isDense(m.name());
         long rounded = stored == DType.F32 ? 0 : stored.bytesFor(size);
+        boolean compares = passes.stream().anyMatch(BlockPass::compares);
         long bytes = 0;
         for (BlockPass pass : passes) {
             if (!pass.targets().selects(m.name()) && !output.reshapes()) {
                 continue;
             }
-            boolean quantizes = pass.solver().isPresent() && m.scheme().isPresent();
+            boolean packs = pass.solver().isPresent() || pass.refines();
+            boolean quantizes = packs && m.scheme().isPresent();
             long made =
                     quantizes
                             ? bytes(m.scheme().orElseThrow().weights(), m.out(), m.in())
@@ -246,6 +276,9 @@ record MemoryPlan(long bytes, boolean spills) {
             // A block of another size is made of parts that are cut once more.
             bytes += made + unpacked + (dense ? rounded : 0);
             bytes += output.reshapes() ? 4 * size + 4 * m.out() : 0;
+            // What a corrected weight is rounded from, and the original's in another basis.
+            bytes += pass.compares() && quantizes ? 4 * size : 0;
+            bytes += compares && output.reshapes() ? 4 * size + 4 * m.out() : 0;
             bytes += 2048;
         }
         return bytes;

@@ -83,6 +83,12 @@ final class OutputPlan {
                         .map(OutputPlan::module)
                         .collect(Collectors.toCollection(LinkedHashSet::new));
         for (BlockPass pass : passes) {
+            if (pass.compares() && !specs.getLast().layers().equals(spec.layers())) {
+                throw new UserException(
+                        "%s compares with the original model, whose sizes another pass changes"
+                                .formatted(pass.name()),
+                        "change the sizes first, in a sweep of its own");
+            }
             selected.add(pass.targets().resolve(pass.name(), specs.getLast(), named, notes));
             pass.check(specs.getLast());
             notes.addAll(pass.notes(specs.getLast()));
@@ -136,6 +142,10 @@ final class OutputPlan {
     private void requireDense(String layer, List<BlockPass> mine) {
         BlockPass quantizer = null;
         for (BlockPass pass : mine) {
+            if (pass.refines()) {
+                requirePacked(pass, layer, quantizer);
+                continue;
+            }
             boolean quantizes = pass.solver().isPresent();
             if (quantizer != null && (quantizes || layout.packs())) {
                 throw new UserException(
@@ -144,6 +154,27 @@ final class OutputPlan {
                         "swap the two, or give each its own layers with targets and ignore");
             }
             quantizer = quantizes ? pass : quantizer;
+        }
+    }
+
+    /// Who refines codes needs some, in groups that lie side by side.
+    private void requirePacked(BlockPass pass, String layer, BlockPass quantizer) {
+        String name = pass.name();
+        if (quantizer == null) {
+            throw new UserException(
+                    "%s refines codes, and nothing before it has rounded %s".formatted(name, layer),
+                    "put gptq before it, or leave that layer out with {ignore}");
+        }
+        if (!layout.packs()) {
+            throw new UserException(
+                    "%s refines codes, and layout %s keeps none".formatted(name, layout.name()),
+                    "write another layout; llmc quantize OUT --layout dense makes it plain then");
+        }
+        if (quantizer.solver().orElseThrow().groupIndex()) {
+            throw new UserException(
+                    "%s wants groups of neighbours, and those of %s follow the order of activations"
+                            .formatted(name, quantizer.name()),
+                    "set {actOrder} to static");
         }
     }
 

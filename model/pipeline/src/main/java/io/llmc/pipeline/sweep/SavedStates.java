@@ -17,10 +17,11 @@ import java.util.stream.Stream;
 /// The calibration sequences behind each finished block, in a file of the working directory: a
 /// later run goes on there. Without it the run takes them through the finished blocks again.
 ///
-/// @param states null where nothing calibrates
-record SavedStates(Path work, HiddenStates states) implements BlockStream.Listener {
+/// Those of the original model are not kept: a later run takes them through the blocks again.
+record SavedStates(Path work, Sequences sequences) implements BlockStream.Listener {
     @Override
     public void finished(BlockStream.Finished block) {
+        HiddenStates states = sequences.compressed();
         if (states == null || states.resident()) {
             // A device goes through the finished blocks again in less time than it takes to write
             // what came out of each.
@@ -44,12 +45,16 @@ record SavedStates(Path work, HiddenStates states) implements BlockStream.Listen
     /// @param finished that many, in the files of the output
     /// @param target the model that the output holds
     void recover(int finished, LanguageModel source, ModelSpec target, Probe probe) {
-        boolean restored = finished > 0 && states != null && states.restore(file(finished));
-        if (states != null && !restored) {
-            states.embed();
+        HiddenStates states = sequences.compressed();
+        if (sequences.calibrate()) {
+            sequences.embed();
         }
         if (finished == 0) {
             return;
+        }
+        boolean restored = states != null && states.restore(file(finished));
+        for (int i = 0; i < finished && sequences.originals() != null; i++) {
+            sequences.originals().advance(i);
         }
         try (Checkpoint partial = Checkpoint.open(work)) {
             for (int i = 0; i < finished; i++) {

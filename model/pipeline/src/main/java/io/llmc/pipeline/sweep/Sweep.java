@@ -19,7 +19,6 @@ import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
-import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.tokenizer.CalibrationData;
@@ -276,9 +275,11 @@ public final class Sweep implements Step.Plan {
         try (CheckpointWriter writer = writer(plan, resumed > 0);
                 OuterLayers outer = new OuterLayers(source, plan, step.modelPasses());
                 Probe probe = new Probe(source);
-                HiddenStates states =
-                        calibrates ? new HiddenStates(source, windows, spill()) : null) {
-            SavedStates saved = new SavedStates(directory.work(), states);
+                Sequences sequences =
+                        calibrates
+                                ? Sequences.of(source, windows, spill(), step.passes())
+                                : Sequences.NONE) {
+            SavedStates saved = new SavedStates(directory.work(), sequences);
             saved.recover(resumed, source, plan.target(), probe);
             SweepOutput output = new SweepOutput(context.backend(), plan, writer, journal);
             // In this order; once the journal has a block, a later run goes on behind it.
@@ -289,10 +290,10 @@ public final class Sweep implements Step.Plan {
                             source,
                             plan,
                             step.passes(),
-                            states,
+                            sequences,
                             listeners,
                             directory.work().resolve("block-input.bin"))) {
-                survey(stream, states);
+                survey(stream, sequences);
                 context.progress()
                         .begin(step.passes().isEmpty() ? "copying" : "compressing", layers);
                 context.progress().advance(resumed, "");
@@ -311,7 +312,7 @@ public final class Sweep implements Step.Plan {
     }
 
     /// Shows the blocks as they are to the passes that want to see them first.
-    private void survey(BlockStream stream, HiddenStates states) {
+    private void survey(BlockStream stream, Sequences sequences) {
         for (int p = 0; p < step.passes().size(); p++) {
             BlockPass pass = step.passes().get(p);
             if (!pass.surveys()) {
@@ -330,7 +331,7 @@ public final class Sweep implements Step.Plan {
                                             "delete that directory and start again");
                                 }
                                 double[] found = stream.survey(pass, context.progress());
-                                states.embed();
+                                sequences.embed();
                                 return found;
                             }));
         }

@@ -124,7 +124,13 @@ class BlockStreamTest {
                         new LinkedHashMap<>(),
                         passes,
                         Layouts.named("dense"));
-        return new BlockStream(model, plan, passes, states, listeners, dir.resolve("inputs.bin"));
+        return new BlockStream(
+                model,
+                plan,
+                passes,
+                new Sequences(states, null),
+                listeners,
+                dir.resolve("inputs.bin"));
     }
 
     /// The sequences behind every block, with all weights multiplied.
