@@ -20,7 +20,6 @@ import io.llmc.solver.Drift;
 import io.llmc.solver.Factor;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.ActivationScheme;
-import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;

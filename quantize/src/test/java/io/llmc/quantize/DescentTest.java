@@ -52,7 +52,8 @@ class DescentTest {
             double last = Double.POSITIVE_INFINITY;
             for (int sweeps : new int[] {0, 1, 2, 4}) {
                 var settings =
-                        new GptqMath.Settings(ActOrder.STATIC,
+                        new GptqMath.Settings(
+                                ActOrder.STATIC,
                                 64,
                                 CompressionOp.GridSearch.DEFAULT,
                                 true,

@@ -60,7 +60,8 @@ class LayerOracleTest {
         float[] want = Npy.read(oracles.resolve("gptq_" + key + "_Q.npy")).values();
         var spec = Encoding.ints(bits, group, symmetric);
         var settings =
-                new GptqMath.Settings(order, 128, mse ? REFERENCE_MSE : null, false, null, false, 0);
+                new GptqMath.Settings(
+                        order, 128, mse ? REFERENCE_MSE : null, false, null, false, 0);
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 TensorArena arena = backend.newArena(1 << 26)) {
             Desk d = new Desk(backend, arena);
