@@ -146,7 +146,7 @@ public final class OpCases {
                             new ActivationScheme(codes, Tiles.TENSOR, false),
                             cols,
                             type,
-                            codes == shifted);
+                            codes.equals(shifted));
                 }
             }
         }

@@ -74,7 +74,8 @@ final class ChannelScales {
                             .filter(g -> !g.rounded().isEmpty())
                             .toList();
             for (Stage stage : scope.stages()) {
-                List<Group> here = all.stream().filter(g -> g.readers().from() == stage).toList();
+                List<Group> here =
+                        all.stream().filter(g -> g.readers().from().equals(stage)).toList();
                 search.scales(stage, here)
                         .forEach((g, s) -> factors.put(g.readers().group(), inverse(s)));
                 sample.advance(stage);

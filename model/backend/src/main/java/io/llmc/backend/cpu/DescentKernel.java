@@ -93,7 +93,7 @@ final class DescentKernel {
         MemorySegment codes = op.codes().bytes();
         for (int i = 0; i < N; i++) {
             // Lanes without a row repeat the last one.
-            long r = t.first + Math.min(i, t.count - 1);
+            long r = (long) t.first + Math.min(i, t.count - 1);
             Lanes.read(row, 0, op.r().bytes(), DType.F32, r * cols + op.from(), t.n);
             for (int k = 0; k < t.n; k++) {
                 t.r[k * N + i] = row[k];
@@ -172,7 +172,7 @@ final class DescentKernel {
         long groups = op.scales().cols();
         MemorySegment codes = op.codes().bytes();
         for (int i = 0; i < t.count; i++) {
-            long r = t.first + i;
+            long r = (long) t.first + i;
             for (int k = 0; k < t.n; k++) {
                 row[k] = t.was[k * N + i] - t.v[k * N + i];
                 codes.set(ValueLayout.JAVA_BYTE, r * cols + op.from() + k, (byte) t.q[k * N + i]);

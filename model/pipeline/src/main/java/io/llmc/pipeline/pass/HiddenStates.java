@@ -272,6 +272,7 @@ public final class HiddenStates implements AutoCloseable {
     ///
     /// @param tokens of them at most; one sequence is always there
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     public Sample sample(DecoderBlock block, int tokens) {
         int[] chosen = new int[Sample.count(tokens, windows.count(), windows.length())];
         for (int i = 0; i < chosen.length; i++) {

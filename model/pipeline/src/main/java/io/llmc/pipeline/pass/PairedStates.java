@@ -41,6 +41,7 @@ public record PairedStates(HiddenStates own, HiddenStates originals) {
         return 4 * rows * (in + 2 * hidden) + (1 << 14);
     }
 
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
     private void observe(Stage stage, Stage original, int chunk, SumTree<LayerInput, ?> sums) {
         long in =
                 stage.groups().stream()

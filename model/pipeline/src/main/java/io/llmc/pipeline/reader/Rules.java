@@ -179,7 +179,7 @@ final class Rules {
                 which,
                 p -> {
                     int size = Which.grid(p).tiles().cols();
-                    return !sizes.contains(size) && (size != Tiles.ALL || which == INT4_FP8);
+                    return !sizes.contains(size) && (size != Tiles.ALL || which.equals(INT4_FP8));
                 },
                 (o, p) ->
                         new Conflict(
@@ -201,7 +201,7 @@ final class Rules {
                     return new Conflict(
                             "each of %d processes would hold %d inputs of %s, which are no whole groups of %d"
                                     .formatted(o.parts(), p.in(), p.name(), tiles.cols()),
-                            which == GROUPS
+                            which.equals(GROUPS)
                                     ? "try {groupSize} %s, or %s"
                                             .formatted(
                                                     group(o, which, List.of(32, 64, 128), tiles),
@@ -248,10 +248,10 @@ final class Rules {
     }
 
     private static String remedy(Which which, Part p) {
-        if (which == INDEXED) {
+        if (which.equals(INDEXED)) {
             return "try {actOrder} static, which keeps groups contiguous";
         }
-        return which == BLOCKS
+        return which.equals(BLOCKS)
                 ? "try {scheme} fp8-dynamic, which has a scale a row"
                 : "leave it plain: {ignore} " + p.name().substring(p.name().lastIndexOf('.') + 1);
     }
