@@ -41,6 +41,7 @@ class DescentTest {
 
     @ParameterizedTest
     @CsvSource({"3,32,true,F32", "4,48,false,BF16", "2,-1,false,F32"})
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
     void aRefitLowersTheError(int bits, int group, boolean symmetric, DType scales) {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 Desk d = new Desk(backend, backend.newArena(1 << 24))) {
@@ -72,6 +73,7 @@ class DescentTest {
     }
 
     @Test
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
     void aCorrectionUndoesWhatWasDoneToTheInputs() {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 Desk d = new Desk(backend, backend.newArena(1 << 24))) {

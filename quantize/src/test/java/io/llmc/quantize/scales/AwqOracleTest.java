@@ -43,6 +43,7 @@ class AwqOracleTest {
     private Desk d;
 
     @BeforeEach
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
     void open() throws Exception {
         oracles = TestFiles.shared("oracles/layers/awq_768");
         assumeTrue(Files.isDirectory(oracles), "no ../shared/oracles: skipped");

@@ -72,6 +72,7 @@ class ScalesTest {
 
     @ParameterizedTest
     @CsvSource({"3,3", "8,8", "9,5", "12,6", "16,8", "20,7"})
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
     void rowsAreSpreadEvenlyAndAreNeverMoreThanAsked(int rows, int taken) {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 Desk d = new Desk(backend, backend.newArena(1 << 16))) {
