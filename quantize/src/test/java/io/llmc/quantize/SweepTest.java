@@ -74,7 +74,8 @@ class SweepTest {
         tree.put("output", "unused");
         if (method.equals("gptq")) {
             String data = MODEL.resolve("calibration.txt").toString();
-            tree.put("calibration", Map.of("data", data, "samples", 8, "length", 128, "seed", 7));
+            // More than one chunk, so that a memory cap has something to spill.
+            tree.put("calibration", Map.of("data", data, "samples", 20, "length", 128, "seed", 7));
         }
         tree.put("steps", List.of(Map.of("sweep", List.of(Map.of(method, options)))));
         tree.put("save", Map.of("layout", layout));
