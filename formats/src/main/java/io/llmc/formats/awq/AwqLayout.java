@@ -186,7 +186,7 @@ final class AwqLayout implements WeightLayout {
                 ? List.of()
                 : List.of(
                         "vLLM's fast kernel for awq wants zero points: symmetric weights run on a"
-                                + " slower one, in F16 only; {symmetric} false, or another layout, is"
+                                + " slower one, in F16 only; zero points, or another layout, are"
                                 + " faster there");
     }
 
