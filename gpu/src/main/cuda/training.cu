@@ -198,3 +198,26 @@ extern "C" __global__ void sign_step(float* w, float* scales, float* g, const u8
   for (int k = 16; k > 0; k >>= 1) slope += __shfl_xor_sync(0xffffffffu, slope, k);
   if ((threadIdx.x & 31) == 0) scales[group] = scale * (1 - range_rate * (slope > 0 ? 1.f : slope < 0 ? -1.f : 0.f));
 }
+
+// ---------------------------------------------------------------- scales of packed weights
+// dscales[o,g] += sum_i dvalues[o,i] (code[o,i] - zero[o,g]). A warp sums a group; with an index it looks at all of the row.
+extern "C" __global__ void scales_gradient(float* dscales, const float* dvalues, const u32* codes, const u8* zeros, const int* index,
+                                           int bits, int cols, int groups, int length, int words, i64 total) {
+  i64 at = (i64)blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
+  if (at >= total) return;  // a whole warp; there are no barriers
+  i64 row = at / groups;
+  int g = (int)(at % groups), zero = zeros[at];
+  int from = index ? 0 : g * length, to = index ? cols : min(cols, from + length);
+  const u32* stream = codes + row * words;
+  double sum = 0;
+  for (int i = from + (threadIdx.x & 31); i < to; i += 32) {
+    if (index && index[i] != g) continue;
+    i64 bit = (i64)i * bits;
+    int word = (int)(bit >> 5), shift = (int)(bit & 31);
+    u32 code = stream[word] >> shift;
+    if (shift + bits > 32) code |= stream[word + 1] << (32 - shift);
+    sum += (double)dvalues[row * cols + i] * ((int)(code & ((1u << bits) - 1)) - zero);
+  }
+  for (int k = 16; k > 0; k >>= 1) sum += __shfl_xor_sync(0xffffffffu, sum, k);
+  if ((threadIdx.x & 31) == 0) dscales[at] = (float)(dscales[at] + sum);
+}

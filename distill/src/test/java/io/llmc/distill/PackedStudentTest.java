@@ -66,7 +66,22 @@ class PackedStudentTest {
         assertOnlyNormsChanged(student, temp.resolve("out"));
     }
 
+    /// Scales of all layouts lie under names of their own, and some of them turned.
+    @ParameterizedTest
+    @ValueSource(strings = {"compressed-tensors", "gptq", "awq"})
+    void scalesLearnAndCodesStay(String layout) throws IOException {
+        Path student = packed(layout);
+        double before = before(student);
+        run(student, Map.of("train", List.of("*scale*"), "lr", 1e-2), "out");
+        assertThat(heldOut("out", "held_out_loss")).isLessThan(0.9 * before);
+        assertOnlyChanged("scale", student, temp.resolve("out"));
+    }
+
     private static void assertOnlyNormsChanged(Path student, Path out) {
+        assertOnlyChanged("norm", student, out);
+    }
+
+    private static void assertOnlyChanged(String part, Path student, Path out) {
         try (Checkpoint before = Checkpoint.open(student);
                 Checkpoint after = Checkpoint.open(out);
                 TensorReader old = before.reader();
@@ -76,7 +91,7 @@ class PackedStudentTest {
             int changed = 0;
             for (String name : before.names()) {
                 boolean same = old.tensor(name).bytes().mismatch(now.tensor(name).bytes()) < 0;
-                assertThat(same || name.contains("norm")).as(name).isTrue();
+                assertThat(same || name.contains(part)).as(name).isTrue();
                 changed += same ? 0 : 1;
             }
             assertThat(changed).isPositive();

@@ -117,6 +117,7 @@ public final class CudaBackend implements Backend {
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.matmulInput(dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);
+            case GradientOp.AccumulateScales scales -> training.scales(scales);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elements.accumulateScaled(sum, x, factor);
             case GradientOp.AccumulateColumnSums(var sum, var x) -> norms.columnSums(sum, x);

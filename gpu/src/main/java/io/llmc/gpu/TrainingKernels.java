@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.gpu;
 
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
 
-/// Steps of an optimizer.
+/// Steps of an optimizer, and gradients of what only training changes.
 final class TrainingKernels {
     private static final int WARPS = 8;
 
@@ -88,6 +90,26 @@ final class TrainingKernels {
                 op.step().rate(),
                 op.step().rangeRate(),
                 op.step().momentum(),
+                total);
+    }
+
+    /// `dscales[o,g] += sum_i dvalues[o,i] (code[o,i] - zero[o,g])`
+    void scales(GradientOp.AccumulateScales op) {
+        Weight.Grouped w = op.w();
+        long total = op.dscales().shape().size();
+        kernels.launch(
+                "scales_gradient",
+                Grid.blocks(Math.ceilDiv(total, (long) WARPS), 32 * WARPS),
+                op.dscales(),
+                op.dvalues(),
+                w.codes(),
+                w.zeros(),
+                w.groupIndex(),
+                w.grid().codes().bits(),
+                Math.toIntExact(w.inFeatures()),
+                Math.toIntExact(op.dscales().cols()),
+                Math.toIntExact(w.grid().tiles().width(w.inFeatures())),
+                Math.toIntExact(w.codes().cols()),
                 total);
     }
 }

@@ -423,6 +423,15 @@ final class Workload {
                                         o.f32(inside, hidden),
                                         o.f32(tokens, inside),
                                         o.f32(tokens, hidden))),
+                doubles(
+                        "AccumulateScales",
+                        GradientOp.AccumulateScales.class,
+                        2 * weights,
+                        o ->
+                                new GradientOp.AccumulateScales(
+                                        o.f32(inside, FOUR.tiles().across(hidden)),
+                                        o.f32(inside, hidden),
+                                        o.packed(inside, hidden))),
                 entry(
                         "AccumulateScaled",
                         GradientOp.AccumulateScaled.class,

@@ -12,13 +12,23 @@ import io.llmc.tensor.Tensor;
 /// @param name as in the checkpoint
 /// @param values `[out, in]` for a linear layer, whatever the checkpoint's order
 /// @param gradient like `values`
-public record Parameter(String name, Tensor values, Tensor gradient, AdamState adam) {
+/// @param unit what a rate of 1 adds to a value: scales, which are small, move by parts of their
+///   own size
+/// @param decays whether it may be pulled towards zero: norms, biases and scales are not
+public record Parameter(
+        String name, Tensor values, Tensor gradient, AdamState adam, float unit, boolean decays) {
     /// @param memory holds gradient and states: [#bytes]
     public static Parameter of(
             String name, Tensor values, Algorithm algorithm, TensorArena memory, Backend backend) {
         Tensor gradient = memory.allocate(DType.F32, values.shape());
         AdamState adam = AdamState.zeros(algorithm, values.shape(), memory, backend);
-        return new Parameter(name, values, gradient, adam);
+        return new Parameter(name, values, gradient, adam, 1, values.shape().rank() > 1);
+    }
+
+    /// The same for scales of packed weights, whose unit is their root mean square as they are.
+    public Parameter ofScales(Backend backend) {
+        double square = backend.squares(values) / size();
+        return new Parameter(name, values, gradient, adam, (float) Math.sqrt(square), false);
     }
 
     /// Of an arena, beside the values.

@@ -6,6 +6,7 @@ import io.llmc.distill.spec.DistillSpec;
 import io.llmc.distill.spec.Lora;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
@@ -108,6 +109,20 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
         return blocks;
     }
 
+    /// Bytes of the gradient of the largest layer whose scales learn.
+    public long largestWithScales() {
+        Trainable trainable = Trainable.of(spec);
+        return model.layers().stream()
+                .flatMap(l -> l.linears(model.hidden()).stream())
+                .filter(l ->
+                        Layouts.scales(c, l.name())
+                                .filter(at -> trainable.selects(c, at.tensor()))
+                                .isPresent())
+                .mapToLong(l -> 4L * l.out() * l.in() + ROUNDING)
+                .max()
+                .orElse(0);
+    }
+
     /// What kernels hold beside arenas while a student learns, for steps of `rows` tokens.
     public long kernels(int rows) {
         long own = backend.gradientBytes(rows, model.vocabulary(), model.hidden(), false);
@@ -168,7 +183,7 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
     /// A tensor as it was, in F32, in the file's type, and turned to the file's order.
     private long written(String name) {
         TensorInfo info = c.info(name);
-        boolean learnt = spec.lora() != null || Trainable.of(spec).selects(info);
+        boolean learnt = spec.lora() != null || Trainable.of(spec).selects(c, name);
         return mapped(name)
                 + (learnt ? 4 * info.shape().size() + 3 * info.byteSize() + 4 * ROUNDING : 0);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill.student;
 
+import io.llmc.distill.spec.AdamState;
 import io.llmc.distill.spec.DistillSpec;
 import io.llmc.distill.spec.Lora;
 import io.llmc.distill.spec.Parameter;
@@ -8,6 +9,7 @@ import io.llmc.distill.spec.Values;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.pass.NamePatterns;
@@ -27,7 +29,7 @@ import java.util.stream.Collectors;
 public record Trainable(NamePatterns globs, Lora lora, String prefix) {
     private static final String TRAIN = "{train}";
     private static final String REMEDY =
-            "use {lora} RANK {adapter}, or {train} '*norm*', or distill first and quantize then;"
+            "use {lora} RANK {adapter}, or {train} '*scale*,*norm*', or distill first and quantize then;"
                     + " llmc quantize with --layout dense makes a packed model plain";
 
     static Trainable of(DistillSpec spec) {
@@ -38,49 +40,56 @@ public record Trainable(NamePatterns globs, Lora lora, String prefix) {
         return new Trainable(NamePatterns.of(TRAIN, spec.train()), lora, prefix);
     }
 
-    /// Scales of packed weights are not: all that learns is a weight or a bias of its own.
-    boolean selects(TensorInfo info) {
-        String name = info.name();
-        return lora == null
-                && info.dtype().isFloat()
-                && name.startsWith(prefix)
-                && (name.endsWith(".weight") || name.endsWith(".bias"))
-                && (globs.isEmpty() || named(name));
-    }
-
+    /// A weight or a bias of its own, or the scales of a layer of integers.
     boolean selects(Checkpoint c, String name) {
-        return c.has(name) && selects(c.info(name));
+        return c.has(name)
+                && named(name)
+                && (isPlain(c.info(name)) || Layouts.scalesIn(c, name).isPresent());
     }
 
-    /// Of gradients, states and adapters.
+    private boolean named(String name) {
+        return lora == null && name.startsWith(prefix) && (globs.isEmpty() || globs.matches(name));
+    }
+
+    private static boolean isPlain(TensorInfo info) {
+        return info.dtype().isFloat()
+                && (info.name().endsWith(".weight") || info.name().endsWith(".bias"));
+    }
+
+    /// Of gradients, states, adapters and the F32 copies of scales.
     long bytes(Checkpoint c, DistillSpec.Algorithm algorithm) {
-        long dense =
+        long own =
                 c.names().stream()
                         .filter(n -> selects(c, n))
-                        .mapToLong(n -> Parameter.bytes(c.info(n).shape().size(), algorithm))
+                        .mapToLong(n -> bytes(c.info(n), algorithm))
                         .sum();
         long adapters = lora == null ? 0 : lora.bytes(Architectures.specOf(c), prefix, algorithm);
-        return dense + adapters + (1 << 16);
+        return own + adapters + (1 << 16);
     }
 
-    /// The checkpoint with copies in F32 of what learns.
+    private static long bytes(TensorInfo info, DistillSpec.Algorithm algorithm) {
+        long size = info.shape().size();
+        return Parameter.bytes(size, algorithm) + (isPlain(info) ? 0 : 4 * size + AdamState.ALIGN);
+    }
+
+    /// The checkpoint with copies in F32 of what learns but scales, which stand beside codes.
     Checkpoint inF32(Checkpoint c) {
         SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
         for (String name : c.names()) {
             TensorInfo info = c.info(name);
-            infos.put(name, selects(info) ? new TensorInfo(name, DType.F32, info.shape()) : info);
+            infos.put(name, widens(info) ? new TensorInfo(name, DType.F32, info.shape()) : info);
         }
         return c.derived(
                 c.config(),
                 infos,
                 (name, base, memory) ->
-                        selects(c, name)
+                        widens(c.info(name))
                                 ? Values.convert(base.tensor(name), DType.F32, memory)
                                 : base.tensor(name));
     }
 
-    private boolean named(String name) {
-        return globs.matches(name);
+    private boolean widens(TensorInfo info) {
+        return named(info.name()) && isPlain(info);
     }
 
     /// @throws UserException where a pattern names nothing that could be trained
@@ -132,7 +141,7 @@ public record Trainable(NamePatterns globs, Lora lora, String prefix) {
         model.layers().stream()
                 .flatMap(layer -> layer.linears(model.hidden()).stream())
                 .map(linear -> linear.name() + ".weight")
-                .filter(weight -> !c.has(weight) && trainable.named(weight))
+                .filter(weight -> !c.has(weight) && trainable.globs.matches(weight))
                 .findFirst()
                 .ifPresent(weight -> {
                     throw new UserException(

@@ -10,6 +10,8 @@ import io.llmc.distill.spec.Lora;
 import io.llmc.distill.spec.Parameter;
 import io.llmc.distill.spec.Values;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
 import io.llmc.model.Positions;
@@ -96,8 +98,10 @@ public final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
                 if (spec.lora() != null && spec.lora().targets().selects(linear.name())) {
                     adapt(linear, spec);
                 }
-                if (linear.weight() instanceof Weight.Dense(Tensor values)) {
-                    add(linear.name() + ".weight", values);
+                switch (linear.weight()) {
+                    case Weight.Dense(Tensor values) -> add(linear.name() + ".weight", values);
+                    case Weight.Grouped packed -> addScales(linear, packed);
+                    default -> {} // no number of it could learn alone
                 }
             }
         }
@@ -110,6 +114,24 @@ public final class TrainedModel implements WriteBack.Learnt, AutoCloseable {
         linear.adapt(adapter);
         put(linear.name() + Lora.DOWN, adapter.down(), resident.arena());
         put(linear.name() + Lora.UP, adapter.up(), resident.arena());
+    }
+
+    private void addScales(Linear linear, Weight.Grouped w) {
+        String name =
+                Layouts.scales(checkpoint, linear.name())
+                        .map(WeightLayout.ScalesAt::tensor)
+                        .filter(n -> trainable.selects(checkpoint, n))
+                        .orElse(null);
+        if (name == null) {
+            return;
+        }
+        TensorArena memory = resident.arena();
+        Tensor values = memory.allocate(DType.F32, w.scales().shape());
+        backend.run(new ForwardOp.Scale(values, w.scales(), 1));
+        linear.replace(
+                new Weight.Grouped(
+                        w.grid(), w.inFeatures(), w.codes(), values, w.zeros(), w.groupIndex()));
+        trained.put(name, Parameter.of(name, values, algorithm, memory, backend).ofScales(backend));
     }
 
     private void add(String name, Tensor values) {

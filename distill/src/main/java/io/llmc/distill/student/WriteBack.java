@@ -6,7 +6,9 @@ import io.llmc.distill.spec.Lora;
 import io.llmc.distill.spec.Values;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -14,6 +16,7 @@ import io.llmc.model.language.Transpose;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -24,7 +27,7 @@ import java.util.stream.Stream;
 ///
 /// @param student as it was
 /// @param lora null where the weights themselves have learnt
-/// @param turned weights that the checkpoint stores as `[in, out]`
+/// @param turned weights that the checkpoint stores as `[in, out]`, scales as `[groups, out]`
 public record WriteBack(
         Checkpoint student, Lora lora, Learnt learnt, Set<String> turned, Backend backend) {
     private static final String WEIGHT = ".weight";
@@ -42,13 +45,19 @@ public record WriteBack(
 
     public static WriteBack of(Checkpoint student, Lora lora, Learnt learnt, Backend backend) {
         ModelSpec spec = Architectures.specOf(student);
-        Set<String> turned =
+        List<String> linears =
                 spec.layers().stream()
-                        .filter(_ -> spec.inOutLinears())
                         .flatMap(layer -> layer.linears(spec.hidden()).stream())
                         .map(LinearSpec::name)
-                        .map(name -> name + WEIGHT)
-                        .collect(Collectors.toSet());
+                        .toList();
+        Stream<String> weights =
+                linears.stream().filter(_ -> spec.inOutLinears()).map(name -> name + WEIGHT);
+        Stream<String> scales =
+                linears.stream()
+                        .flatMap(name -> Layouts.scales(student, name).stream())
+                        .filter(WeightLayout.ScalesAt::turned)
+                        .map(WeightLayout.ScalesAt::tensor);
+        Set<String> turned = Stream.concat(weights, scales).collect(Collectors.toSet());
         return new WriteBack(student, lora, learnt, turned, backend);
     }
 

@@ -85,11 +85,15 @@ public final class Optimizer {
     public void step(int step, float rate, double norm) {
         float scale = adam.clip() > 0 && norm > adam.clip() ? (float) (adam.clip() / norm) : 1;
         for (Parameter p : parameters) {
-            // Norms and biases are not pulled towards zero.
-            float decay = p.values().shape().rank() == 1 ? 0 : adam.decay();
             OptimizerOp.AdamSpec spec =
                     new OptimizerOp.AdamSpec(
-                            rate, adam.beta1(), adam.beta2(), adam.eps(), decay, step, scale);
+                            rate * p.unit(),
+                            adam.beta1(),
+                            adam.beta2(),
+                            adam.eps(),
+                            p.decays() ? adam.decay() : 0,
+                            step,
+                            scale);
             backend.run(p.adam().step(p.values(), p.gradient(), spec));
         }
     }

@@ -127,6 +127,8 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
             long streams = stream * (2L * model.layers().size() + 16);
             long vocabulary = model.vocabulary();
             long piece = Math.min(rows, PredictionLoss.pieceRows(vocabulary));
+            // The values of a packed layer have a gradient while it is handed on to its scales.
+            long handed = student.largestWithScales();
             // Logits of both, before and after a bias or a cap, and gradients.
             long head = 6 * (4 * piece * vocabulary + (64 << 10));
             // The teacher has gone when the student begins, but for what its head reads.
@@ -137,7 +139,7 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
                 read = 8L * rows * Architectures.specOf(teacher).hidden() + 8192;
             }
             long top = cache == null ? 0 : 8L * rows * cache.topK() + 4096;
-            return Math.max(asked, blocks + streams + head + read) + top;
+            return Math.max(asked, blocks + handed + streams + head + read) + top;
         }
     }
 }

@@ -45,12 +45,8 @@ class OptimizerTest {
     }
 
     private Parameter parameter(Algorithm algorithm, long... dims) {
-        Shape shape = new Shape(dims);
-        return new Parameter(
-                "w",
-                arena.allocate(DType.F32, shape),
-                arena.allocate(DType.F32, shape),
-                AdamState.zeros(algorithm, shape, arena, backend));
+        Tensor values = arena.allocate(DType.F32, new Shape(dims));
+        return Parameter.of("w", values, algorithm, arena, backend);
     }
 
     private static float get(Tensor t, long i) {

@@ -65,6 +65,11 @@ final class AwqLayout implements WeightLayout {
     }
 
     @Override
+    public Optional<ScalesAt> scales(Checkpoint checkpoint, String linear) {
+        return Optional.of(new ScalesAt(linear + SCALES, true));
+    }
+
+    @Override
     public OptionalLong parameters(TensorReader reader, TensorInfo info) {
         if (info.name().endsWith(CODES)) {
             return OptionalLong.of(info.shape().size() * AwqWords.PER_WORD);

@@ -4,6 +4,7 @@ package io.llmc.formats.checkpoint;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import java.util.List;
+import java.util.Optional;
 import java.util.ServiceLoader;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -34,6 +35,20 @@ public final class Layouts {
                 .flatMapToLong(layout -> layout.parameters(reader, info).stream())
                 .findFirst()
                 .orElse(info.shape().size());
+    }
+
+    /// [WeightLayout#scales] of the layout that a layer has.
+    public static Optional<WeightLayout.ScalesAt> scales(Checkpoint c, String linear) {
+        return ALL.stream()
+                .filter(layout -> c.isQuantized() && layout.matches(c, linear))
+                .findFirst()
+                .flatMap(layout -> layout.scales(c, linear));
+    }
+
+    /// The same for a tensor that may have the scales of a layer; empty where it does not.
+    public static Optional<WeightLayout.ScalesAt> scalesIn(Checkpoint c, String tensor) {
+        String linear = tensor.substring(0, Math.max(0, tensor.lastIndexOf('.')));
+        return scales(c, linear).filter(scales -> scales.tensor().equals(tensor));
     }
 
     /// @throws UserException where there is none of this name; names those that there are

@@ -96,6 +96,20 @@ public interface WeightLayout {
     /// @throws UserException where this layout cannot say it
     List<String> check(QuantPlan plan);
 
+    /// Where the scales of a packed layer stand.
+    ///
+    /// @param tensor its name
+    /// @param turned whether it is `[groups, out]`
+    record ScalesAt(String tensor, boolean turned) {}
+
+    /// The tensor that has exactly the scales of a layer of integers, a number for each; empty
+    /// where there is none.
+    ///
+    /// @param linear of this layout
+    default Optional<ScalesAt> scales(Checkpoint checkpoint, String linear) {
+        return Optional.empty();
+    }
+
     /// How the inputs of a layer that is packed are rounded, with the numbers that the file has for
     /// it.
     ///

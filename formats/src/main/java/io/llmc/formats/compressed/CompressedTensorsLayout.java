@@ -18,6 +18,7 @@ import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
 import java.nio.file.Path;
@@ -90,6 +91,19 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
                         || c.has(linear + Stored.CODES)
                                 && isByte(c.info(linear + Stored.CODES).dtype());
         return Bitmask.holds(c, linear) || packed && !config.groups().isEmpty();
+    }
+
+    @Override
+    public Optional<ScalesAt> scales(Checkpoint c, String linear) {
+        String name = linear + Stored.SCALE;
+        boolean ints =
+                c.scheme(linear)
+                        .filter(scheme ->
+                                scheme.weights() instanceof Encoding.Grid<?> grid
+                                        && grid.codes() instanceof Codes.Ints
+                                        && !grid.tiles().equals(Tiles.TENSOR))
+                        .isPresent();
+        return ints && c.has(name) ? Optional.of(new ScalesAt(name, false)) : Optional.empty();
     }
 
     private static boolean isByte(DType type) {

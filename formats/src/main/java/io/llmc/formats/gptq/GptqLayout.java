@@ -89,6 +89,11 @@ final class GptqLayout implements WeightLayout {
                 && config.version() == version;
     }
 
+    @Override
+    public Optional<ScalesAt> scales(Checkpoint checkpoint, String linear) {
+        return Optional.of(new ScalesAt(linear + SCALES, true));
+    }
+
     /// Everything of a weight; codes and scales as they are in the file.
     private record Parts(
             Encoding.Grid<Codes.Ints> spec,

@@ -54,6 +54,31 @@ public sealed interface GradientOp extends Op {
         }
     }
 
+    /// `dscales[o,g] += sum_i dvalues[o,i] (code[o,i] - zero[o,g])` over the inputs of a group, in
+    /// F64: what the values of a packed weight hand back to its scales. That values are rounded to
+    /// the type of the scales is passed over, as it is where scales are F32.
+    ///
+    /// @param dscales F32 `[out, groups]`
+    /// @param dvalues F32 `[out, in]`
+    record AccumulateScales(Tensor dscales, Tensor dvalues, Weight.Grouped w)
+            implements GradientOp {
+        public AccumulateScales {
+            require(
+                    dscales.is(w.scales().rows(), w.scales().cols())
+                            && dvalues.is(w.outFeatures(), w.inFeatures())
+                            && f32(dscales, dvalues),
+                    "accumulateScales",
+                    dscales,
+                    dvalues,
+                    w);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(some(dscales, dvalues), w.tensors());
+        }
+    }
+
     /// `sum += factor * x`
     record AccumulateScaled(Tensor sum, Tensor x, float factor) implements GradientOp {
         public AccumulateScaled {

@@ -52,17 +52,7 @@ public final class OpCases {
         for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
             cases.add(new WeightCase(type.toString(), (a, out, in) -> a.dense(type, out, in)));
         }
-        for (int bits : new int[] {2, 3, 4, 8}) {
-            for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
-                cases.add(packed(Encoding.ints(bits, 32, false), type, false));
-            }
-            cases.add(packed(Encoding.ints(bits, Tiles.ALL, true), DType.F16, false));
-            cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
-        }
-        for (int bits : new int[] {5, 6, 7}) {
-            cases.add(packed(Encoding.ints(bits, 32, false), DType.BF16, false));
-        }
-        cases.add(packed(Encoding.ints(4, 5, false), DType.F32, false));
+        cases.addAll(grouped());
         cases.add(scaled(Tiles.ROW, DType.F32));
         cases.add(scaled(Tiles.ROW, DType.BF16));
         cases.add(scaled(Tiles.TENSOR, DType.F16));
@@ -74,6 +64,22 @@ public final class OpCases {
         }
         cases.add(scaled(Codes.Floats.E2M1, Tiles.groups(24), ScaleKind.FLOAT));
         cases.add(new WeightCase("Q8_0", Operands::q8));
+        return cases;
+    }
+
+    private static List<WeightCase> grouped() {
+        List<WeightCase> cases = new ArrayList<>();
+        for (int bits : new int[] {2, 3, 4, 8}) {
+            for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
+                cases.add(packed(Encoding.ints(bits, 32, false), type, false));
+            }
+            cases.add(packed(Encoding.ints(bits, Tiles.ALL, true), DType.F16, false));
+            cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
+        }
+        for (int bits : new int[] {5, 6, 7}) {
+            cases.add(packed(Encoding.ints(bits, 32, false), DType.BF16, false));
+        }
+        cases.add(packed(Encoding.ints(4, 5, false), DType.F32, false));
         return cases;
     }
 
@@ -792,6 +798,20 @@ public final class OpCases {
                                             sum(a, 7, w.odd()),
                                             a.normal(7, 33),
                                             w.build().make(a, 33, w.odd()))));
+        }
+        for (WeightCase w : grouped()) {
+            cases.add(
+                    new Case(
+                            GradientOp.AccumulateScales.class,
+                            "scales " + w.name(),
+                            ROUNDING,
+                            a -> {
+                                var packed = (Weight.Grouped) w.build().make(a, 33, w.odd());
+                                return new GradientOp.AccumulateScales(
+                                        sum(a, 33, (int) packed.scales().cols()),
+                                        a.normal(33, w.odd()),
+                                        packed);
+                            }));
         }
         for (WeightCase w : WEIGHTS.subList(0, 3)) {
             cases.add(

@@ -125,6 +125,19 @@ public final class ReferenceOps implements Runner {
                     ReferenceGradients.matmulInput(dx, dout, dense(w));
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
                     ReferenceGradients.outer(dw, dout, x);
+            case GradientOp.AccumulateScales(var dscales, var dvalues, var w) -> {
+                for (long o = 0; o < w.outFeatures(); o++) {
+                    double[] sums = new double[(int) dscales.cols()];
+                    for (int i = 0; i < w.inFeatures(); i++) {
+                        sums[(int) group(w, i)] +=
+                                get(dvalues, o, i)
+                                        * (code(w, o, i) - get(w.zeros(), o, group(w, i)));
+                    }
+                    for (int g = 0; g < sums.length; g++) {
+                        set(dscales, o, g, get(dscales, o, g) + sums[g]);
+                    }
+                }
+            }
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     ReferenceGradients.scaled(sum, x, factor);
             case GradientOp.AccumulateColumnSums(var sum, var x) ->
@@ -429,6 +442,22 @@ public final class ReferenceOps implements Runner {
                 set(op.scales(), r, k, scale * (1 - op.step().rangeRate() * Math.signum(slope)));
             }
         }
+    }
+
+    private static long group(Weight.Grouped w, int i) {
+        return w.groupIndex() == null
+                ? i / w.grid().tiles().width(w.inFeatures())
+                : (long) get(w.groupIndex(), i);
+    }
+
+    private static int code(Weight.Grouped w, long row, int i) {
+        int bits = w.grid().codes().bits();
+        int code = 0;
+        for (int b = 0; b < bits; b++) {
+            long at = (long) i * bits + b;
+            code |= ((int) get(w.codes(), row, at / 32) >>> (at % 32) & 1) << b;
+        }
+        return code;
     }
 
     /// The normal distribution function, by Simpson's rule over its density.
@@ -781,20 +810,11 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case Weight.Grouped g -> {
-                long length = g.grid().tiles().width(in);
-                int bits = g.grid().codes().bits();
                 for (int o = 0; o < out; o++) {
                     for (int i = 0; i < in; i++) {
-                        int code = 0;
-                        for (int b = 0; b < bits; b++) {
-                            long at = (long) i * bits + b;
-                            int word = (int) get(g.codes(), o, at / 32);
-                            code |= (word >>> (at % 32) & 1) << b;
-                        }
-                        long group =
-                                g.groupIndex() == null ? i / length : (long) get(g.groupIndex(), i);
+                        long group = group(g, i);
                         float scale = (float) get(g.scales(), o, group);
-                        float value = (float) (code - get(g.zeros(), o, group)) * scale;
+                        float value = (float) (code(g, o, i) - get(g.zeros(), o, group)) * scale;
                         values[o * in + i] = round(value, g.scales().dtype());
                     }
                 }

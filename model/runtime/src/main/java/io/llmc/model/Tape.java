@@ -155,6 +155,9 @@ public final class Tape implements Runner {
                 if (w instanceof Weight.Dense(var values) && wants(values)) {
                     target.run(new GradientOp.AccumulateOuter(gradient(values), gradient(out), x));
                 }
+                if (w instanceof Weight.Grouped packed && wants(packed.scales())) {
+                    scales(packed, gradient(packed.scales()), gradient(out), x);
+                }
             }
             case ForwardOp.AddRow(var out, var x, var row) -> {
                 pass(x, out, 1);
@@ -250,6 +253,16 @@ public final class Tape implements Runner {
                                     logits,
                                     renormalise));
             case ForwardOp.Zero(var out) -> target.run(new ForwardOp.Zero(gradient(out)));
+        }
+    }
+
+    private void scales(Weight.Grouped w, Tensor dscales, Tensor dout, Tensor x) {
+        try (TensorArena scratch = gradientArena.scratch()) {
+            Tensor dvalues =
+                    scratch.allocate(DType.F32, new Shape(w.outFeatures(), w.inFeatures()));
+            target.run(new ForwardOp.Zero(dvalues));
+            target.run(new GradientOp.AccumulateOuter(dvalues, dout, x));
+            target.run(new GradientOp.AccumulateScales(dscales, dvalues, w));
         }
     }
 

@@ -229,6 +229,8 @@ public final class CpuBackend implements Backend {
                     products.input(dense(), dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
                     products.outer(dense(), dw, dout, x);
+            case GradientOp.AccumulateScales(var dscales, var dvalues, var w) ->
+                    products.scales(dscales, dvalues, w);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elementGradients.scaled(sum, x, factor);
             case GradientOp.AccumulateColumnSums(var sum, var x) ->

@@ -74,6 +74,19 @@ final class GroupedRows implements Decoder {
         }
     }
 
+    /// How far the codes of a row are from their zero points: `dst[0, in)`.
+    void distances(float[] dst, long row, int in) {
+        unpack(dst, 0, row, 0, in);
+        for (int i = 0; i < in; i++) {
+            dst[i] -= zeros.get(ValueLayout.JAVA_BYTE, row * groups + group(i)) & 0xff;
+        }
+    }
+
+    /// The group of an input.
+    int group(int input) {
+        return groupIndex == null ? input / groupLength : groupIndex.get(I32, 4L * input);
+    }
+
     /// `x = round((x - zero) * scale)` of one group.
     private void scale(float[] x, int at, int n, long group) {
         float s = scale(group);

@@ -7,6 +7,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 
 /// The two gradients of a matrix product, which are matrix products.
 final class ProductGradKernels {
@@ -79,5 +80,35 @@ final class ProductGradKernels {
                         1,
                         true,
                         Product.Part.ALL));
+    }
+
+    /// `dscales[o,g] += sum_i dvalues[o,i] (code[o,i] - zero[o,g])`
+    void scales(Tensor dscales, Tensor dvalues, Weight.Grouped w) {
+        int in = Math.toIntExact(w.inFeatures());
+        int groups = Math.toIntExact(dscales.cols());
+        GroupedRows rows = new GroupedRows(w);
+        workers.forEachRow(
+                w.outFeatures(),
+                in,
+                (r, scratch) -> {
+                    float[] codes = scratch.floats(0, Lanes.padded(in));
+                    float[] d = scratch.floats(1, Lanes.padded(in));
+                    double[] sums = scratch.doubles(0, 4 * groups);
+                    rows.distances(codes, r, in);
+                    Lanes.read(d, 0, dvalues.bytes(), DType.F32, r * in, in);
+                    Arrays.fill(sums, 0, 4 * groups, 0);
+                    for (int i = 0; i < in; i++) {
+                        // Four sums by turns, the same in every vector width.
+                        sums[4 * rows.group(i) + (i & 3)] += (double) d[i] * codes[i];
+                    }
+                    for (int g = 0; g < groups; g++) {
+                        long at = 4 * (r * groups + g);
+                        double sum =
+                                (sums[4 * g] + sums[4 * g + 1])
+                                        + (sums[4 * g + 2] + sums[4 * g + 3]);
+                        float before = dscales.bytes().get(Lanes.F32, at);
+                        dscales.bytes().set(Lanes.F32, at, (float) (before + sum));
+                    }
+                });
     }
 }
