@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
-import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.formats.GridSpec;
-import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.rotation.Untied;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
@@ -52,8 +50,6 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
                                     + " bits, else the largest of 128, 64 and 32 that divides it).")
                     .withoutFlag()
                     .within("at least 1", n -> n >= 1);
-
-    private static final String WEIGHT = ".weight";
 
     static final PassFactory FACTORY =
             new PassFactory(
@@ -130,17 +126,12 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
 
     @Override
     public Optional<String> note(Checkpoint source) {
-        ModelSpec spec = Architectures.specOf(source);
-        return spec.tied()
-                ? Optional.of(
-                        "the output layer is no longer tied to the embedding: %,d weights more"
-                                .formatted((long) spec.vocabulary() * spec.hidden()))
-                : Optional.empty();
+        return Untied.note(source);
     }
 
     @Override
     public Checkpoint outline(Checkpoint source) {
-        return untied(source);
+        return Untied.of(source);
     }
 
     @Override
@@ -154,30 +145,7 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
         values.put("method", name());
         values.putAll(describe());
         scope.report(new ModuleReport("model", values, 0, List.of()));
-        return untied(scope.model().checkpoint());
-    }
-
-    /// The same model with a matrix for each of the two.
-    private static Checkpoint untied(Checkpoint source) {
-        ModelSpec spec = Architectures.specOf(source);
-        if (!spec.tied()) {
-            return source;
-        }
-        String stored = spec.embedding() + WEIGHT;
-        boolean underHeadsName = spec.embedding().equals("lm_head");
-        String embedding = (underHeadsName ? "model.embed_tokens" : spec.embedding()) + WEIGHT;
-        TensorInfo matrix = source.info(stored);
-        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
-        for (String name : source.names()) {
-            infos.put(name, source.info(name));
-        }
-        for (String name : List.of(embedding, "lm_head" + WEIGHT)) {
-            infos.put(name, TensorInfo.of(name, matrix.dtype(), matrix.shape().dims()));
-        }
-        return source.derived(
-                source.config().with("tie_word_embeddings", BooleanNode.FALSE),
-                infos,
-                (name, base, _) -> base.tensor(source.has(name) ? name : stored));
+        return Untied.of(scope.model().checkpoint());
     }
 
     @Override

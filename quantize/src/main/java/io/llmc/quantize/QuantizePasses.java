@@ -5,6 +5,7 @@ import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.quantize.convert.ConvertPass;
 import io.llmc.quantize.convert.UnpackPass;
 import io.llmc.quantize.learn.LearnPass;
+import io.llmc.quantize.rotate.RotatePass;
 import io.llmc.quantize.scales.AwqPass;
 import io.llmc.quantize.scales.SmoothPass;
 import java.util.List;
@@ -17,6 +18,7 @@ public final class QuantizePasses {
                     GptqPass.FACTORY,
                     AwqPass.FACTORY,
                     SmoothPass.FACTORY,
+                    RotatePass.FACTORY,
                     LearnPass.FACTORY,
                     UnpackPass.FACTORY,
                     ConvertPass.FACTORY,

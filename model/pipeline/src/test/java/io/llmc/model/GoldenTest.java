@@ -4,16 +4,21 @@ package io.llmc.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.rotation.RotatedModel;
+import io.llmc.pipeline.rotation.Untied;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -24,7 +29,10 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.SequencedMap;
+import java.util.function.BiFunction;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -59,6 +67,53 @@ class GoldenTest {
                 List.of(BackendOptions.Math.PORTABLE, BackendOptions.Math.AUTO)) {
             check(directory, math);
         }
+    }
+
+    /// Stream and values turned: other weights, the same function. Where the stream cannot turn, the
+    /// values do.
+    @ParameterizedTest
+    @MethodSource("checkpoints")
+    void turnedModelsAgree(Path directory) throws IOException {
+        check(directory, BackendOptions.Math.PORTABLE, GoldenTest::turned);
+    }
+
+    private static Checkpoint turned(Checkpoint c, Backend backend) {
+        Checkpoint source = Untied.of(wide(c, backend));
+        ModelSpec spec = Architectures.specOf(source);
+        boolean turns = RotatedModel.obstacle(spec) == null;
+        RotatedModel rotated =
+                new RotatedModel(
+                        backend,
+                        source,
+                        turns ? RotatedModel.stream(spec, 1) : null,
+                        RotatedModel.heads(spec, 1));
+        return source.derived(source.config(), rotated.infos(), rotated);
+    }
+
+    /// In F32, so that turned weights are not rounded.
+    private static Checkpoint wide(Checkpoint c, Backend backend) {
+        SequencedMap<String, TensorInfo> infos = new LinkedHashMap<>();
+        for (String name : c.names()) {
+            TensorInfo info = c.info(name);
+            DType type = info.dtype().isFloat() ? DType.F32 : info.dtype();
+            infos.put(name, TensorInfo.of(name, type, info.shape().dims()));
+        }
+        return c.derived(
+                c.config(),
+                infos,
+                (name, base, memory) -> {
+                    Tensor x = base.tensor(name);
+                    if (!x.dtype().isFloat()) {
+                        return x;
+                    }
+                    Tensor y =
+                            Tensor.of(
+                                    memory.allocate(4 * x.shape().size(), 64),
+                                    DType.F32,
+                                    x.shape().dims());
+                    backend.run(new ForwardOp.Scale(y, x, 1));
+                    return y;
+                });
     }
 
     /// The same model with the other spellings of its config.json.
@@ -129,6 +184,14 @@ class GoldenTest {
     }
 
     private void check(Path directory, BackendOptions.Math math) throws IOException {
+        check(directory, math, (c, _) -> c);
+    }
+
+    private void check(
+            Path directory,
+            BackendOptions.Math math,
+            BiFunction<Checkpoint, Backend, Checkpoint> view)
+            throws IOException {
         // The golden file is read through a directory of its own, as the only weights there.
         Path golden = Files.createDirectories(temp.resolve("golden-" + directory.getFileName()));
         Files.writeString(golden.resolve("config.json"), "{\"model_type\": \"golden\"}");
@@ -139,7 +202,7 @@ class GoldenTest {
                 Checkpoint g = Checkpoint.open(golden);
                 TensorReader expected = g.reader();
                 Backend backend = new CpuBackend(new BackendOptions(2, math));
-                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend)) {
+                LanguageModel model = model(view.apply(c, backend), backend)) {
             Tensor ids = expected.tensor("input_ids");
             float[] want = expected.tensor("logits").bytes().toArray(LE_FLOAT);
             float[] got = logits(model, windows(ids));
@@ -150,6 +213,11 @@ class GoldenTest {
             assertThat(got).hasSameSizeAs(want);
             assertThat(worst).as("%s with %s", directory.getFileName(), math).isLessThan(BOUND);
         }
+    }
+
+    @MustBeClosed
+    private static LanguageModel model(Checkpoint c, Backend backend) {
+        return new LanguageModel(c, Architectures.specOf(c), backend);
     }
 
     private static final ValueLayout.OfFloat LE_FLOAT =

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
@@ -39,6 +40,11 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
 
     /// What may be scaled within the body.
     List<ScaleGroup> scaleGroups();
+
+    /// What may be mixed within the body.
+    default List<MixGroup> mixGroups() {
+        return List.of();
+    }
 
     Streams streams();
 

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
@@ -219,6 +220,11 @@ public record SelfAttentionSpec(
     public List<ScaleGroup> scaleGroups() {
         return List.of(
                 new ScaleGroup(new ScaleGroup.Rows(values(), kvHeads(), group()), List.of(output)));
+    }
+
+    @Override
+    public List<MixGroup> mixGroups() {
+        return List.of(new MixGroup(values(), kvHeads(), List.of(output)));
     }
 
     @Override

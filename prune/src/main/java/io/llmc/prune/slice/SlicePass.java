@@ -12,12 +12,14 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.Architecture;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Stage;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
@@ -27,6 +29,9 @@ import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.SumTree;
+import io.llmc.pipeline.rotation.RotatedModel;
+import io.llmc.pipeline.rotation.Rotation;
+import io.llmc.pipeline.rotation.Untied;
 import io.llmc.solver.Gram;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
@@ -34,6 +39,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.stream.Stream;
 
 /// A narrower residual stream: rotated so that its first channels hold most of its variance, then
 /// cut. The result is a plain model of the same architecture; a tied head becomes one of its own,
@@ -90,7 +96,7 @@ public record SlicePass(int hidden) implements ModelPass {
     public Checkpoint outline(Checkpoint source) {
         ModelSpec spec = Architectures.specOf(source);
         HfConfig config = config(source, spec);
-        String obstacle = Rotation.obstacle(spec);
+        String obstacle = obstacle(spec);
         if (obstacle != null) {
             throw new UserException(
                     "a %s cannot be sliced: %s".formatted(spec.modelType(), obstacle),
@@ -102,12 +108,40 @@ public record SlicePass(int hidden) implements ModelPass {
                             .formatted(hidden, spec.hidden()),
                     "ask for fewer channels");
         }
+        Rotation sizes = Rotation.of(new double[hidden][], spec.hidden());
         return source.derived(
                 config,
-                new Rotation(null, source, spec, null, hidden).infos(),
+                new RotatedModel(null, Untied.of(source), sizes, List.of()).infos(),
                 (_, _, _) -> {
                     throw new IllegalStateException("an outline has no values");
                 });
+    }
+
+    /// Why a model cannot be sliced; null where it can.
+    static String obstacle(ModelSpec spec) {
+        boolean layerNorms =
+                Stream.concat(
+                                spec.layers().stream()
+                                        .flatMap(layer -> layer.branches().stream())
+                                        .map(BranchSpec::pre),
+                                Stream.of(spec.finalNorm()))
+                        .anyMatch(norm -> norm != null && norm.kind() != NormSpec.Kind.RMS);
+        if (layerNorms) {
+            return "its LayerNorms subtract the mean over channels, which a rotation mixes";
+        }
+        if (RotatedModel.obstacle(spec) != null) {
+            return RotatedModel.obstacle(spec);
+        }
+        if (spec.positionEmbedding() != null) {
+            return "it adds learned positions to the stream";
+        }
+        if (spec.inOutLinears()) {
+            return "its weights are stored [in, out]";
+        }
+        if (spec.embeddingScale() != 1) {
+            return "it scales embeddings by the root of the hidden size, which would change";
+        }
+        return null;
     }
 
     HfConfig config(Checkpoint source, ModelSpec spec) {
@@ -135,6 +169,11 @@ public record SlicePass(int hidden) implements ModelPass {
     }
 
     @Override
+    public long makingBytes(ModelSpec spec) {
+        return RotatedModel.bytes(spec);
+    }
+
+    @Override
     public Checkpoint view(ModelScope scope) {
         long start = System.nanoTime();
         LanguageModel model = scope.model();
@@ -152,15 +191,12 @@ public record SlicePass(int hidden) implements ModelPass {
                         values,
                         (System.nanoTime() - start) / 1e9,
                         warnings(model.spec())));
-        Rotation rotation =
-                new Rotation(
-                        model.backend(),
-                        model.checkpoint(),
-                        model.spec(),
-                        directions.rows(),
-                        hidden);
-        return model.checkpoint()
-                .derived(config(model.checkpoint(), model.spec()), rotation.infos(), rotation);
+        Checkpoint source = Untied.of(model.checkpoint());
+        RotatedModel rotated =
+                new RotatedModel(
+                        model.backend(), source, Rotation.of(directions.rows(), d), List.of());
+        return source.derived(
+                config(model.checkpoint(), model.spec()), rotated.infos(), rotated);
     }
 
     private List<String> warnings(ModelSpec spec) {

@@ -20,6 +20,9 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.structure.Size;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.rotation.RotatedModel;
+import io.llmc.pipeline.rotation.Rotation;
+import io.llmc.pipeline.rotation.Untied;
 import io.llmc.pipeline.sweep.SweepResult;
 import io.llmc.prune.CountingBackend;
 import io.llmc.prune.EditedCheckpoint;
@@ -62,19 +65,19 @@ class SlicePassTest {
         return TestModels.all()
                 .filter(m ->
                         !Files.exists(m.resolve("config.json"))
-                                || Rotation.obstacle(TestModels.spec(m)) == null);
+                                || SlicePass.obstacle(TestModels.spec(m)) == null);
     }
 
     @Test
     void layerNormsCannotBeRotated() {
-        assertThat(Rotation.obstacle(TestModels.spec(TestFiles.testdata().resolve("tiny-gpt2"))))
+        assertThat(SlicePass.obstacle(TestModels.spec(TestFiles.testdata().resolve("tiny-gpt2"))))
                 .isEqualTo(
                         "its LayerNorms subtract the mean over channels, which a rotation mixes");
     }
 
     @Test
     void familiesWithRmsNormsBeforeTheirBodiesCanBeRotated() {
-        assertThat(TestModels.tiny().filter(m -> Rotation.obstacle(TestModels.spec(m)) == null))
+        assertThat(TestModels.tiny().filter(m -> SlicePass.obstacle(TestModels.spec(m)) == null))
                 .extracting(m -> m.getFileName().toString())
                 .containsExactly("tiny-llama", "tiny-mixtral", "tiny-phi3", "tiny-qwen3");
     }
@@ -119,9 +122,11 @@ class SlicePassTest {
         int[] ids = WordTokenizer.ids(16, spec.vocabulary());
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
                 Checkpoint c = Checkpoint.open(model)) {
-            Rotation rotation = new Rotation(backend, c, spec, orthonormal(d), d);
+            Checkpoint untied = Untied.of(c);
+            RotatedModel rotation =
+                    new RotatedModel(backend, untied, Rotation.of(orthonormal(d), d), List.of());
             Checkpoint rotated =
-                    c.derived(new SlicePass(d).config(c, spec), rotation.infos(), rotation);
+                    untied.derived(new SlicePass(d).config(c, spec), rotation.infos(), rotation);
             return PlainForward.of(rotated, null, Windows.of(ids, 16)).logits();
         }
     }

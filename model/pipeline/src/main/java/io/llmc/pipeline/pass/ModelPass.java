@@ -56,6 +56,12 @@ public non-sealed interface ModelPass extends Pass {
     /// @param length tokens of each
     long workBytes(ModelSpec spec, int windows, int length);
 
+    /// Bytes of the device that making a tensor of its view takes at most, beside that tensor and
+    /// what it is made of.
+    default long makingBytes(ModelSpec spec) {
+        return 0;
+    }
+
     /// Decides and gives the view.
     Checkpoint view(ModelScope scope);
 

@@ -56,10 +56,15 @@ record MemoryPlan(long bytes, boolean spills) {
             // A view's tensors are made of those of the checkpoint before it, which stay mapped.
             stored += StreamMemory.outer(c, spec) + StreamMemory.largestBlock(c, spec);
             long work = last ? blocks(c, spec, output, sweep, calibration, backend) : 0;
+            // Tensors of a block are made before a pass works on it.
+            work = Math.max(work, making(models, sweep, i));
             if (!last) {
                 int windows = calibration == null ? 0 : calibration.samples();
                 int length = calibration == null ? 0 : calibration.length();
-                work = sweep.modelPasses().get(i).workBytes(spec, windows, length);
+                work =
+                        Math.max(
+                                work,
+                                sweep.modelPasses().get(i).workBytes(spec, windows, length));
             }
             StreamMemory sequences =
                     calibration == null
@@ -93,6 +98,16 @@ record MemoryPlan(long bytes, boolean spills) {
                 Math.min(resident, spilled),
                 calibration == null ? "" : "lower {calibration.length}");
         return new MemoryPlan(spilled, true);
+    }
+
+    /// What making a tensor of a model takes, which asks for tensors of those before it.
+    private static long making(List<Checkpoint> models, SweepStep sweep, int model) {
+        long bytes = 0;
+        for (int i = 0; i < model; i++) {
+            ModelSpec spec = Architectures.specOf(models.get(i));
+            bytes += sweep.modelPasses().get(i).makingBytes(spec);
+        }
+        return bytes;
     }
 
     /// Beside the model and its sequences, while blocks are compressed and written.
