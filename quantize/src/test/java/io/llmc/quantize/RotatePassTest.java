@@ -26,7 +26,8 @@ import org.junit.jupiter.api.io.TempDir;
 
 /// Rotations in a sweep. That they change nothing but weights, GoldenTest shows.
 class RotatePassTest {
-    private static final Map<String, Object> RTN = Map.of("rtn", Map.of("bits", 4, "groupSize", 16));
+    private static final Map<String, Object> RTN =
+            Map.of("rtn", Map.of("bits", 4, "groupSize", 16));
 
     @TempDir Path temp;
 

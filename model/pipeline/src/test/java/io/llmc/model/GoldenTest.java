@@ -69,8 +69,8 @@ class GoldenTest {
         }
     }
 
-    /// Stream and values turned: other weights, the same function. Where the stream cannot turn, the
-    /// values do.
+    /// Stream and values turned: other weights, the same function. Where the stream cannot turn,
+    /// the values do.
     @ParameterizedTest
     @MethodSource("checkpoints")
     void turnedModelsAgree(Path directory) throws IOException {

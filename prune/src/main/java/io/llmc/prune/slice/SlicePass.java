@@ -195,8 +195,7 @@ public record SlicePass(int hidden) implements ModelPass {
         RotatedModel rotated =
                 new RotatedModel(
                         model.backend(), source, Rotation.of(directions.rows(), d), List.of());
-        return source.derived(
-                config(model.checkpoint(), model.spec()), rotated.infos(), rotated);
+        return source.derived(config(model.checkpoint(), model.spec()), rotated.infos(), rotated);
     }
 
     private List<String> warnings(ModelSpec spec) {

@@ -20,9 +20,9 @@ import java.util.Optional;
 import java.util.SequencedMap;
 
 /// Turns the residual stream and the values of each head by random Hadamard matrices, which spread
-/// outliers over all channels; weights turn with them, so that nothing is left to compute (R1 and R2
-/// of QuaRot, https://arxiv.org/abs/2404.00456, and SpinQuant). The result computes what the model
-/// computed, and is easier to round.
+/// outliers over all channels; weights turn with them, so that nothing is left to compute (R1 and
+/// R2 of QuaRot, https://arxiv.org/abs/2404.00456, and SpinQuant). The result computes what the
+/// model computed, and is easier to round.
 ///
 /// @param rotations what turns
 /// @param seed of the signs

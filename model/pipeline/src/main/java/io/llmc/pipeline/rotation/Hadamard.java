@@ -6,12 +6,12 @@ import java.util.Random;
 /// Rotations that spread every channel evenly over all channels, of any size.
 ///
 /// They are made of an orthogonal matrix H whose first row is constant: the Kronecker product of a
-/// small one and of Sylvester's Hadamard matrix of a power of two. The small one is a Hadamard matrix
-/// by Paley's constructions where some size fits, with a prime q: q + 1 where q = 3 mod 4, 2 (q + 1)
-/// where q = 1 mod 4. That is 12 for 768 and 3072, 20 for 2560 and 5120, 28 for 3584, 36 for 576 and
-/// 1152. For what remains (a size that is odd, or twice an odd number, or whose primes do not fit) it
-/// is the discrete Hartley transform of the odd part, whose entries are at most 1.42 times as large
-/// as the mean.
+/// small one and of Sylvester's Hadamard matrix of a power of two. The small one is a Hadamard
+/// matrix by Paley's constructions where some size fits, with a prime q: q + 1 where q = 3 mod 4, 2
+/// (q + 1) where q = 1 mod 4. That is 12 for 768 and 3072, 20 for 2560 and 5120, 28 for 3584, 36
+/// for 576 and 1152. For what remains (a size that is odd, or twice an odd number, or whose primes
+/// do not fit) it is the discrete Hartley transform of the odd part, whose entries are at most 1.42
+/// times as large as the mean.
 public final class Hadamard implements Rotation {
     /// Largest Paley matrix that is looked for.
     private static final int LARGEST = 1024;
@@ -161,7 +161,8 @@ public final class Hadamard implements Rotation {
         return h;
     }
 
-    /// Paley's second, `C x [1 1; 1 -1] + I x [1 -1; -1 -1]`: order 2 (q + 1) for a prime q = 1 mod 4.
+    /// Paley's second, `C x [1 1; 1 -1] + I x [1 -1; -1 -1]`: order 2 (q + 1) for a prime q = 1 mod
+    /// 4.
     private static double[][] second(int q) {
         double[][] c = conference(q, 1);
         double[][] h = new double[2 * (q + 1)][2 * (q + 1)];

@@ -26,18 +26,18 @@ import java.util.List;
 import java.util.SequencedMap;
 import java.util.stream.IntStream;
 
-/// The tensors of a model whose residual stream `x` has become `q x` with the same q everywhere, and
-/// whose values `v` of each head have become `r v`: a plain model of the same architecture (QuaRot,
-/// https://arxiv.org/abs/2404.00456; without its rotations at run time).
+/// The tensors of a model whose residual stream `x` has become `q x` with the same q everywhere,
+/// and whose values `v` of each head have become `r v`: a plain model of the same architecture
+/// (QuaRot, https://arxiv.org/abs/2404.00456; without its rotations at run time).
 ///
 /// A linear layer that reads `norm(x)` becomes `w diag(norm) q^T`, one that writes to x becomes `q
 /// w`, the embedding's rows are turned, and every norm's weight becomes `sqrt(old / new width)`,
-/// since a norm divides by the mean over the width that there is; that is 1 where nothing is cut. What
-/// makes values becomes `r w`, what reads them `w diag(r^T, r^T, ...)`.
+/// since a norm divides by the mean over the width that there is; that is 1 where nothing is cut.
+/// What makes values becomes `r w`, what reads them `w diag(r^T, r^T, ...)`.
 ///
 /// A LayerNorm also subtracts the mean, so its q must keep that ([Hadamard#keepingMean]). Its bias
-/// moves into those of its readers; where one has none, as an output layer, it stays and turns:
-/// `q (bias / weight)`.
+/// moves into those of its readers; where one has none, as an output layer, it stays and turns: `q
+/// (bias / weight)`.
 public final class RotatedModel implements Checkpoint.Derivation {
     private static final int ROWS = 4096;
     private static final String WEIGHT = ".weight";
@@ -53,8 +53,7 @@ public final class RotatedModel implements Checkpoint.Derivation {
     /// @param stream q, `[new width, old width]`; null to leave the stream. Of no more than sizes
     ///   where no tensor is asked for
     /// @param heads r of each block; empty to leave the values
-    public RotatedModel(
-            Backend backend, Checkpoint source, Rotation stream, List<Rotation> heads) {
+    public RotatedModel(Backend backend, Checkpoint source, Rotation stream, List<Rotation> heads) {
         this.backend = backend;
         this.spec = Architectures.specOf(source);
         this.stream = stream;

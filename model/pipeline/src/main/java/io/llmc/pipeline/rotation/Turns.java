@@ -31,7 +31,8 @@ final class Turns {
     /// @param reads whether its inputs are channels of the stream
     /// @param norm before it; null for none
     /// @param writes whether its outputs are added to the stream
-    /// @param heads turns the values of a head, its inputs unless there are `rows`; null for nothing
+    /// @param heads turns the values of a head, its inputs unless there are `rows`; null for
+    ///   nothing
     /// @param rows where parts begin among its outputs that turn with `heads`
     /// @param transposed whether it is stored `[in, out]`
     record Layer(

@@ -37,9 +37,7 @@ public final class Untied {
             infos.put(name, TensorInfo.of(name, matrix.dtype(), matrix.shape().dims()));
         }
         return source.derived(
-                config,
-                infos,
-                (name, base, _) -> base.tensor(source.has(name) ? name : stored));
+                config, infos, (name, base, _) -> base.tensor(source.has(name) ? name : stored));
     }
 
     /// What that costs, in a sentence; empty where nothing is shared.

@@ -61,10 +61,7 @@ record MemoryPlan(long bytes, boolean spills) {
             if (!last) {
                 int windows = calibration == null ? 0 : calibration.samples();
                 int length = calibration == null ? 0 : calibration.length();
-                work =
-                        Math.max(
-                                work,
-                                sweep.modelPasses().get(i).workBytes(spec, windows, length));
+                work = Math.max(work, sweep.modelPasses().get(i).workBytes(spec, windows, length));
             }
             StreamMemory sequences =
                     calibration == null

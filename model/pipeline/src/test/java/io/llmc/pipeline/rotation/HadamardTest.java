@@ -45,14 +45,14 @@ class HadamardTest {
     @Test
     void theMeanStaysWhereItMust() {
         sizes().forEach(n -> {
-                    Rotation q = Hadamard.keepingMean(n, n);
-                    assertOrthonormal(q);
-                    for (int i = 0; i < n; i++) {
-                        int row = i;
-                        double sum = IntStream.range(0, n).mapToDouble(j -> q.at(row, j)).sum();
-                        assertThat(sum).isCloseTo(1, within(1e-12));
-                    }
-                });
+            Rotation q = Hadamard.keepingMean(n, n);
+            assertOrthonormal(q);
+            for (int i = 0; i < n; i++) {
+                int row = i;
+                double sum = IntStream.range(0, n).mapToDouble(j -> q.at(row, j)).sum();
+                assertThat(sum).isCloseTo(1, within(1e-12));
+            }
+        });
     }
 
     /// The widths of Llama, SmolLM2, Qwen, Gemma, Falcon, Phi and GPT-2.
