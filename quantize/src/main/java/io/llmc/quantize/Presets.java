@@ -20,10 +20,12 @@ public final class Presets {
                             ints("gptq", "w4a16-asym", 4).fixed("symmetric", false)),
                     Preset.of(
                             "best",
-                            "the most that the bits can keep: GPTQ, corrected towards the original and refit",
+                            "the most that the bits can keep: AWQ's scales, then GPTQ, corrected towards the original and refit",
+                            new Link("awq").usual("clamp", false),
                             new Link("gptq")
                                     .usual("groupSize", 64)
-                                    .usual("correction", 0.5)
+                                    .usual("correction", 0.7)
+                                    .usual("damping", 0.1)
                                     .usual("refit", 2)),
                     Preset.of(
                             "w8a16",

@@ -44,16 +44,20 @@ class RefinedSweepTest {
 
     private static Recipe chain(
             Map<String, Object> first, Map<String, Object> learn, String layout) {
+        return chain(
+                first.isEmpty()
+                        ? List.of(Map.of("learn", learn))
+                        : List.of(first, Map.of("learn", learn)),
+                layout);
+    }
+
+    private static Recipe chain(List<Map<String, Object>> passes, String layout) {
         Path model = TestFiles.testdata().resolve("tale-llama");
         String data = model.resolve("calibration.txt").toString();
         Map<String, Object> tree = new LinkedHashMap<>();
         tree.put("model", model.toString());
         tree.put("output", "unused");
         tree.put("calibration", Map.of("data", data, "samples", 8, "length", 64));
-        List<Map<String, Object>> passes =
-                first.isEmpty()
-                        ? List.of(Map.of("learn", learn))
-                        : List.of(first, Map.of("learn", learn));
         tree.put("steps", List.of(Map.of("sweep", passes)));
         tree.put("save", Map.of("layout", layout));
         return Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
@@ -80,6 +84,38 @@ class RefinedSweepTest {
             double before = (Double) r.values().get("block_distance_before");
             assertThat((Double) r.values().get("block_distance")).isLessThan(before);
         }
+    }
+
+    /// The original's channels are scaled as those of the compressed model are: where they were not,
+    /// the correction would be one towards other numbers.
+    @Test
+    void aCorrectionSeesScaledChannels() {
+        double[] without = distances(0);
+        double[] with = distances(0.7);
+        for (int block = 0; block < with.length; block++) {
+            assertThat(with[block]).as("block %d", block).isLessThan(0.97 * without[block]);
+        }
+    }
+
+    /// Of each block's output from the original's, behind AWQ and GPTQ.
+    private double[] distances(double correction) {
+        Map<String, Object> gptq =
+                Map.of("bits", 3, "groupSize", 64, "correction", correction, "damping", 0.1);
+        // A step that is too small to move a code: its report has the distance.
+        Map<String, Object> look =
+                Map.of("steps", 1, "batch", 1, "rate", 1e-12, "rangeRate", 0.0);
+        Recipe recipe =
+                chain(
+                        List.of(
+                                Map.of("awq", Map.of("clamp", false)),
+                                Map.of("gptq", gptq),
+                                Map.of("learn", look)),
+                        "compressed-tensors");
+        return run(recipe, temp.resolve("out" + correction), 2).reports().stream()
+                .filter(r -> r.values().get("method").equals("learn"))
+                .filter(r -> r.module().endsWith("q_proj"))
+                .mapToDouble(r -> (Double) r.values().get("block_distance_before"))
+                .toArray();
     }
 
     @Test
