@@ -86,8 +86,8 @@ class RefinedSweepTest {
         }
     }
 
-    /// The original's channels are scaled as those of the compressed model are: where they were not,
-    /// the correction would be one towards other numbers.
+    /// The original's channels are scaled as those of the compressed model are: where they were
+    /// not, the correction would be one towards other numbers.
     @Test
     void aCorrectionSeesScaledChannels() {
         double[] without = distances(0);
@@ -102,8 +102,7 @@ class RefinedSweepTest {
         Map<String, Object> gptq =
                 Map.of("bits", 3, "groupSize", 64, "correction", correction, "damping", 0.1);
         // A step that is too small to move a code: its report has the distance.
-        Map<String, Object> look =
-                Map.of("steps", 1, "batch", 1, "rate", 1e-12, "rangeRate", 0.0);
+        Map<String, Object> look = Map.of("steps", 1, "batch", 1, "rate", 1e-12, "rangeRate", 0.0);
         Recipe recipe =
                 chain(
                         List.of(
