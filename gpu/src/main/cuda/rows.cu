@@ -194,6 +194,11 @@ extern "C" __global__ void diagonal(float* out, const float* h, i64 n) {
   for (i64 i = first_element(); i < n; i += all_threads()) out[i] = h[i * (n + 1)];
 }
 
+// out[i,j] = factor h[i,j], but for the diagonal
+extern "C" __global__ void shrink_correlations(float* out, const float* h, float factor, i64 n, i64 total) {
+  for (i64 i = first_element(); i < total; i += all_threads()) out[i] = i % (n + 1) == 0 ? h[i] : factor * h[i];
+}
+
 // out[c,r] = x[r,c]: a block of 8 warps has 32 x 32 elements, so that both sides are read and written in whole lines.
 extern "C" __global__ void transpose(float* out, const float* x, i64 rows, i64 cols) {
   __shared__ float tile[32][33];

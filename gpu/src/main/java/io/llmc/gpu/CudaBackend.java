@@ -165,6 +165,8 @@ public final class CudaBackend implements Backend {
             case StatisticOp.AccumulateGram(var h, var x, float scale) ->
                     products.gram(h, x, scale);
             case StatisticOp.Diagonal(var out, var h) -> rows.diagonal(out, h);
+            case StatisticOp.ShrinkCorrelations(var out, var h, float factor) ->
+                    rows.shrinkCorrelations(out, h, factor);
             case StatisticOp.GatherSymmetric(var out, var h, var order) ->
                     rows.gatherSymmetric(out, h, order);
             case StatisticOp.GatherColumns(var out, var x, var order) ->

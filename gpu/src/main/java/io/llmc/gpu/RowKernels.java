@@ -150,6 +150,11 @@ final class RowKernels {
         kernels.launch("diagonal", Grid.elements(h.rows()), out, h, h.rows());
     }
 
+    void shrinkCorrelations(Tensor out, Tensor h, float factor) {
+        long n = h.rows();
+        kernels.launch("shrink_correlations", Grid.elements(n * n), out, h, factor, n, n * n);
+    }
+
     void gatherSymmetric(Tensor out, Tensor h, Tensor order) {
         gatherColumns(out, h, order, order);
     }

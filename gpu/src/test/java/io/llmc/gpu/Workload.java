@@ -699,6 +699,13 @@ final class Workload {
                                 o -> new StatisticOp.Diagonal(o.f32(hidden), o.f32(hidden, hidden)))
                         .touching(8 * hidden),
                 entry(
+                        "ShrinkCorrelations",
+                        StatisticOp.ShrinkCorrelations.class,
+                        hidden * hidden,
+                        o ->
+                                new StatisticOp.ShrinkCorrelations(
+                                        o.f32(hidden, hidden), o.f32(hidden, hidden), 0.5f)),
+                entry(
                         "GatherSymmetric",
                         StatisticOp.GatherSymmetric.class,
                         0,

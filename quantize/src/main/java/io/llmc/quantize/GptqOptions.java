@@ -91,10 +91,18 @@ final class GptqOptions {
                                     + " the original model's outputs, 0 to 1 (default: %s).")
                     .within("0 to 1", c -> c >= 0 && c <= 1);
 
+    private static final Option<Double> SHRINKAGE =
+            Option.decimal(
+                            "shrinkage",
+                            0.0,
+                            "Draw correlations of inputs towards none by this part, against learning"
+                                    + " few calibration tokens by heart (default: %s).")
+                    .within("0 to 1", s -> s >= 0 && s <= 1);
+
     static final List<Option<?>> ALL =
             Option.join(
                     GridOptions.SCHEMES,
-                    List.of(CLIP, ACT_ORDER, DAMPING, BLOCK_SIZE, REFIT, CORRECTION),
+                    List.of(CLIP, ACT_ORDER, DAMPING, SHRINKAGE, BLOCK_SIZE, REFIT, CORRECTION),
                     GridOptions.SEARCH,
                     List.of(RARE_EXPERTS, MIN_EXPERT_TOKENS, KEEP_ZEROS, FORM, SPARSITY),
                     Targets.OPTIONS);
@@ -107,6 +115,7 @@ final class GptqOptions {
                         GridOptions.scheme(o),
                         ACT_ORDER.read(o),
                         DAMPING.read(o),
+                        SHRINKAGE.read(o),
                         BLOCK_SIZE.read(o),
                         CLIP.read(o),
                         GridOptions.search(o),

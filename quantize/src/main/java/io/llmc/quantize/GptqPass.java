@@ -3,6 +3,7 @@ package io.llmc.quantize;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
+import io.llmc.backend.StatisticOp;
 import io.llmc.formats.Solver;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
@@ -41,6 +42,8 @@ import java.util.SequencedMap;
 ///
 /// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at
 ///   least 0.01, until its Cholesky factor exists
+/// @param shrinkage part by which the Hessian's elements off the diagonal are made smaller: what few
+///   tokens say of how inputs go together is partly chance, and less so what they say of each
 /// @param keepZeros weights that are exactly zero stay so; by `auto`, in layers that were pruned
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param refit sweeps of coordinate descent over codes and scales after the loop
@@ -51,6 +54,7 @@ public record GptqPass(
         Scheme scheme,
         ActOrder actOrder,
         double damping,
+        double shrinkage,
         int blockSize,
         Clip clip,
         CompressionOp.GridSearch search,
@@ -139,6 +143,9 @@ public record GptqPass(
         SequencedMap<String, Object> values = new LinkedHashMap<>();
         values.put("act_order", Options.spelling(order()));
         values.put("damping", damping);
+        if (shrinkage > 0) {
+            values.put("shrinkage", shrinkage);
+        }
         values.put("block_size", blockSize);
         values.put("clip", Options.spelling(clip));
         if (refit > 0) {
@@ -173,7 +180,22 @@ public record GptqPass(
     @Override
     public long workBytes(long out, long in) {
         long more = compares() ? Correction.scratchBytes(out, in) : 0;
-        return Math.max(more, GptqMath.scratchBytes(out, in, blockSize)) + Factor.bytes(in);
+        return Math.max(more, GptqMath.scratchBytes(out, in, blockSize)) + hessianBytes(in);
+    }
+
+    /// Bytes of a factor, and of the Hessian that it is made of where that is another.
+    private long hessianBytes(long in) {
+        return Factor.bytes(in) + (shrinkage > 0 ? 4 * in * in + 256 : 0);
+    }
+
+    /// What errors are measured with: the Gram matrix, or it with weaker correlations.
+    private Tensor hessian(Desk d, Tensor gram) {
+        if (shrinkage == 0) {
+            return gram;
+        }
+        Tensor h = d.f32(gram.rows(), gram.cols());
+        d.run(new StatisticOp.ShrinkCorrelations(h, gram, (float) (1 - shrinkage)));
+        return h;
     }
 
     @Override
@@ -244,8 +266,9 @@ public record GptqPass(
             roundToNearest(scope, grids, g, rare(g));
             return;
         }
-        try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
-            Factor factor = Factor.of(d, g.sum().h(), damping, actOrder != ActOrder.NONE);
+        try (Desk d = scope.desk().fresh(hessianBytes(g.in()))) {
+            Tensor h = hessian(d, g.sum().h());
+            Factor factor = Factor.of(d, h, damping, actOrder != ActOrder.NONE);
             if (factor == null) {
                 roundToNearest(
                         scope, grids, g, "the Hessian has no Cholesky factor at any damping");
@@ -258,7 +281,7 @@ public record GptqPass(
                                 scope.desk(),
                                 target(scope, layer, factor, drift),
                                 grids.of(layer),
-                                g.sum().h(),
+                                h,
                                 factor,
                                 settings(scope, layer));
                 grids.replace(layer, result.weight(), g.sum().largest());

@@ -198,6 +198,25 @@ public sealed interface StatisticOp extends Op {
         }
     }
 
+    /// `out[i,j] = factor * h[i,j]`, and `out[i,i] = h[i,i]`: correlations of inputs drawn towards
+    /// none, as few samples ask for (Ledoit and Wolf, 2004, with the diagonal as the target).
+    ///
+    /// @param factor 0 to 1
+    record ShrinkCorrelations(Tensor out, Tensor h, float factor) implements StatisticOp {
+        public ShrinkCorrelations {
+            require(
+                    h.is(h.rows(), h.rows()) && out.like(h) && f32(out, h),
+                    "shrinkCorrelations",
+                    out,
+                    h);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, h);
+        }
+    }
+
     /// `out[o]` = how many `|w[o,i]| * importance[i]` of a row are above the threshold.
     ///
     /// @param out F64 `[out]`

@@ -544,6 +544,14 @@ public final class OpCases {
                             a -> new StatisticOp.Diagonal(a.out(n), a.normal(n, n))));
             cases.add(
                     new Case(
+                            StatisticOp.ShrinkCorrelations.class,
+                            "shrinkCorrelations " + n,
+                            ROUNDING,
+                            a ->
+                                    new StatisticOp.ShrinkCorrelations(
+                                            a.out(n, n), a.normal(n, n), 0.75f)));
+            cases.add(
+                    new Case(
                             StatisticOp.GatherSymmetric.class,
                             "gatherSymmetric " + n,
                             0,

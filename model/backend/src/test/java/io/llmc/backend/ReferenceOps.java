@@ -218,6 +218,13 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
+            case StatisticOp.ShrinkCorrelations(var out, var h, float factor) -> {
+                for (long i = 0; i < h.rows(); i++) {
+                    for (long j = 0; j < h.rows(); j++) {
+                        set(out, i, j, (i == j ? 1 : factor) * get(h, i, j));
+                    }
+                }
+            }
             case StatisticOp.Diagonal(var out, var h) -> {
                 for (long i = 0; i < h.rows(); i++) {
                     set(out, i, get(h, i, i));

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I32;
+import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
 
 /// Moves rows and columns: embeddings, experts, permutations.
 final class RowKernels {
@@ -208,5 +211,22 @@ final class RowKernels {
         for (long i = 0; i < h.rows(); i++) {
             outs.set(F32, 4 * i, hs.get(F32, 4 * i * (h.rows() + 1)));
         }
+    }
+
+    void shrinkCorrelations(Tensor out, Tensor h, float factor) {
+        int n = Math.toIntExact(h.rows());
+        workers.forEachRow(
+                n,
+                n,
+                (r, scratch) -> {
+                    float[] row = scratch.floats(0, Lanes.padded(n));
+                    Lanes.read(row, 0, h.bytes(), DType.F32, r * n, n);
+                    float own = row[(int) r];
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector.fromArray(F, row, i).mul(factor).intoArray(row, i);
+                    }
+                    row[(int) r] = own;
+                    Lanes.write(out.bytes(), DType.F32, r * n, row, 0, n);
+                });
     }
 }
