@@ -42,8 +42,8 @@ import java.util.SequencedMap;
 ///
 /// @param damping added to the Hessian's diagonal, as a part of its mean; raised by as much, at
 ///   least 0.01, until its Cholesky factor exists
-/// @param shrinkage part by which the Hessian's elements off the diagonal are made smaller: what few
-///   tokens say of how inputs go together is partly chance, and less so what they say of each
+/// @param shrinkage part by which the Hessian's elements off the diagonal are made smaller: what
+///   few tokens say of how inputs go together is partly chance, and less so what they say of each
 /// @param keepZeros weights that are exactly zero stay so; by `auto`, in layers that were pruned
 /// @param pattern prunes in the same loop, as SparseGPT does with a grid; null for none
 /// @param refit sweeps of coordinate descent over codes and scales after the loop

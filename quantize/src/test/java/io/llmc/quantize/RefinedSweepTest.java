@@ -27,7 +27,19 @@ import org.junit.jupiter.api.io.TempDir;
 /// model beside the compressed one.
 class RefinedSweepTest {
     private static final Map<String, Object> GPTQ =
-            Map.of("gptq", Map.of("bits", 3, "groupSize", 64, "correction", 0.5, "refit", 2, "shrinkage", 0.3));
+            Map.of(
+                    "gptq",
+                    Map.of(
+                            "bits",
+                            3,
+                            "groupSize",
+                            64,
+                            "correction",
+                            0.5,
+                            "refit",
+                            2,
+                            "shrinkage",
+                            0.3));
 
     private static final Map<String, Object> LEARN = Map.of("steps", 6, "batch", 2);
 
