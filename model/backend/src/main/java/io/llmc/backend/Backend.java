@@ -58,6 +58,11 @@ public interface Backend extends Runner, AutoCloseable {
         return 0;
     }
 
+    /// Whether products of many rows with a weight gain by its being unpacked to F32 first.
+    default boolean unpacks(Weight w) {
+        return false;
+    }
+
     /// As [#kernelBytes], for the gradients of such a product.
     ///
     /// @param decodes whether the weight is stored otherwise than in F32

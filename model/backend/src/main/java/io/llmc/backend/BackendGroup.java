@@ -57,6 +57,11 @@ public final class BackendGroup implements Backend {
     }
 
     @Override
+    public boolean unpacks(Weight w) {
+        return first.unpacks(w);
+    }
+
+    @Override
     public long room() {
         return first.room();
     }

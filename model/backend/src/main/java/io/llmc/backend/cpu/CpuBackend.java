@@ -362,6 +362,15 @@ public final class CpuBackend implements Backend {
         return bf16 == null ? most : most + Bf16Gemm.scratchBytes(rows, out, in, workers.threads());
     }
 
+    /// With vectors of 256 bits ours are as fast.
+    @Override
+    public boolean unpacks(Weight w) {
+        return Lanes.N >= 16
+                && !(w instanceof Weight.Dense)
+                && gemm(w) == portable
+                && dense() != portable;
+    }
+
     @Override
     public long gradientBytes(long rows, long out, long in, boolean decodes) {
         long own =

@@ -15,7 +15,13 @@ final class OneDnnGemm implements Gemm {
     private static final int COLUMNS = 512;
 
     /// Most tiles of one job.
-    private static final int TOGETHER = 8;
+    private static final int TOGETHER = 32;
+
+    /// Columns of a panel while they are turned, and k of a chunk of it: a second cache holds all
+    /// panels of a chunk.
+    private static final int WIDTH = 16;
+
+    private static final int CHUNK = 256;
 
     private final Workers workers;
     private final OneDnn dnn;
@@ -45,10 +51,11 @@ final class OneDnnGemm implements Gemm {
     public void multiply(Product p) {
         int rowTiles = Math.ceilDiv(p.m(), ROWS);
         int columnTiles = Math.ceilDiv(p.n(), COLUMNS);
-        // Tiles one above the other share the columns' floats, which may have to be decoded. Which
-        // tiles go together changes no bit: each is a call of its own.
-        int together = Math.clamp(rowTiles * columnTiles / (4L * workers.threads()), 1, TOGETHER);
-        int groups = Math.ceilDiv(rowTiles, together);
+        // Tiles one above the other share the columns, which are decoded and turned. Which tiles go
+        // together changes no bit: each is a call of its own.
+        int most = Math.clamp(rowTiles * columnTiles / (2L * workers.threads()), 1, TOGETHER);
+        int groups = Math.ceilDiv(rowTiles, most);
+        int together = Math.ceilDiv(rowTiles, groups);
         workers.forEach(
                 columnTiles * groups,
                 (job, scratch) -> {
@@ -59,7 +66,7 @@ final class OneDnnGemm implements Gemm {
                     for (int t = first; t < Math.min(rowTiles, first + together); t++) {
                         if (p.part() != Product.Part.LOWER || j0 < t * ROWS + ROWS) {
                             if (b == null) {
-                                b = block(p.b(), j0, columns, columns, p.k(), 1, scratch);
+                                b = columns(p.b(), j0, columns, p.k(), scratch);
                             }
                             tile(p, t * ROWS, j0, b, scratch);
                         }
@@ -134,6 +141,24 @@ final class OneDnnGemm implements Gemm {
         MemorySegment from(int k) {
             return bytes.asSlice(4 * (transposed ? k * stride : k));
         }
+    }
+
+    /// Columns of the product with k outermost. A call of so few rows would otherwise take longer
+    /// to turn them for itself than to multiply them.
+    private static Block columns(Operand o, int first, int count, int k, Scratch scratch) {
+        if (o instanceof Operand.Columns) {
+            return block(o, first, count, count, k, 1, scratch);
+        }
+        int panels = Math.ceilDiv(count, WIDTH);
+        int stride = panels * WIDTH;
+        MemorySegment turned = scratch.bytes(1, 4L * stride * k);
+        float[] chunk = scratch.floats(7, stride * CHUNK);
+        for (int k0 = 0; k0 < k; k0 += CHUNK) {
+            int n = Math.min(CHUNK, k - k0);
+            o.pack(chunk, 0, WIDTH, first, count, k0, n, scratch);
+            Panels.join(turned, (long) k0 * stride, chunk, WIDTH, panels, n);
+        }
+        return new Block(turned, stride, true);
     }
 
     /// Rows `[first, first + count)`, then zeros up to `all`; in place where the operand is F32 and

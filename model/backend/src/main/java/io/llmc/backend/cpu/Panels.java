@@ -117,6 +117,23 @@ final class Panels {
         }
     }
 
+    /// Panels side by side: `dst[from + (k * count + q) * width + i] = panels[(q * n + k) * width +
+    /// i]`.
+    ///
+    /// @param width a multiple of every CPU's vectors
+    static void join(MemorySegment dst, long from, float[] panels, int width, int count, int n) {
+        for (int k = 0; k < n; k++) {
+            long row = from + (long) k * count * width;
+            for (int q = 0; q < count; q++) {
+                int at = (q * n + k) * width;
+                for (int i = 0; i < width; i += N) {
+                    FloatVector.fromArray(F, panels, at + i)
+                            .intoMemorySegment(dst, 4 * (row + q * width + i), LITTLE_ENDIAN);
+                }
+            }
+        }
+    }
+
     /// Panels `q` of `width` rows each, from the columns of F32 rows: `panel[at + q * distance + k
     /// * width + i] = src[from + k * stride + q * width + i]`, columns past `count` zero.
     static void copy(

@@ -157,7 +157,8 @@ final class BlockVisit implements BlockScope {
     /// Puts the sequences behind the block.
     void finish() {
         if (states != null) {
-            states.advance(block.stages().subList(advanced, block.stages().size()));
+            List<Stage> left = block.stages().subList(advanced, block.stages().size());
+            Unpacked.advance(states, left, model.backend());
         }
         if (original != null) {
             original.behind();
@@ -392,7 +393,7 @@ final class BlockVisit implements BlockScope {
         if (goesBack && !kept) {
             keepInputs();
         }
-        states.advance(stage);
+        Unpacked.advance(states, List.of(stage), model.backend());
         advanced++;
     }
 

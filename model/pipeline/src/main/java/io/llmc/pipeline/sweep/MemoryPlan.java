@@ -141,6 +141,13 @@ record MemoryPlan(long bytes, boolean spills) {
                                 output.target(),
                                 HiddenStates.windowsPerChunk(calibration.length())
                                         * (long) calibration.length());
+        long unpacked =
+                calibration == null
+                        ? 0
+                        : StreamMemory.outlines(c, spec).stream()
+                                .mapToLong(block -> Unpacked.blockBytes(block.stages()))
+                                .max()
+                                .orElse(0);
         long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
         // Outer layers stay, and are rounded before there is anything else.
         long outer = OuterLayers.bytes(output);
@@ -150,7 +157,9 @@ record MemoryPlan(long bytes, boolean spills) {
                 + cached
                 + probe.pass()
                 + probe.states()
-                + Math.max(Math.max(passes, rounding), Math.max(written + outer, logits));
+                + Math.max(
+                        Math.max(passes, Math.max(unpacked, rounding)),
+                        Math.max(written + outer, logits));
     }
 
     /// What a pass holds while it works: of the inputs of its layers, and for one layer.

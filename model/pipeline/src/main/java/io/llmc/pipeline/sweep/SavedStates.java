@@ -64,7 +64,8 @@ record SavedStates(Path work, Sequences sequences) implements BlockStream.Listen
                     probe.advance(block);
                     if (states != null && !restored) {
                         states.prepare(block);
-                        states.advance(block.stages());
+                        // As the earlier run did, so that no bit differs.
+                        Unpacked.advance(states, block.stages(), source.backend());
                     }
                 }
             }
