@@ -46,10 +46,11 @@ public record RotatePass(Rotations rotations, long seed) implements ModelPass {
                             """
                             model: testdata/tale-llama
                             output: out
+                            calibration: {data: testdata/tale-llama/calibration.txt, samples: 16, length: 256}
                             steps:
                               - sweep:
                                   - rotate: {rotations: both}
-                                  - rtn: {bits: 4, groupSize: 64, clip: mse}
+                                  - gptq: {bits: 3, groupSize: 64}
                             save: {layout: compressed-tensors}
                             """,
                             List.of(ROTATIONS, SEED),
