@@ -203,9 +203,9 @@ final class FloatGridKernels {
         int width = Math.toIntExact(Math.min(in, op.grid().tiles().width(in)));
         long height = op.grid().tiles().height(w.rows());
         long across = op.scales().cols();
-        SmallFloats floats = SmallFloats.of(op.grid().codes());
         DType quotient = op.grid().scales() == ScaleKind.NESTED ? DType.F32 : w.dtype();
         DType value = SmallFloatOp.valueType(op.scales(), op.grid());
+        SmallFloats floats = SmallFloats.of(op.grid().codes());
         TileScales scales = new TileScales(op.scales(), op.global());
         MemorySegment codes = op.codes().bytes();
         MemorySegment ws = w.bytes();
@@ -216,26 +216,58 @@ final class FloatGridKernels {
                     // A vector at a tile's end writes past it; the next tile overwrites that.
                     float[] x = scratch.floats(0, Lanes.padded(in) + N);
                     float[] lost = scratch.floats(1, Lanes.padded(in) + N);
-                    int[] code = scratch.words(Lanes.padded(in) + N);
-                    byte[] row = scratch.octets(in);
+                    float[] q = scratch.floats(2, Lanes.padded(in) + N);
+                    byte[] row = scratch.octets(Lanes.padded(in) + N);
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
                     for (int from = 0; from < in; from += width) {
                         int end = Math.min(in, from + width);
                         float scale = scales.get(r / height * across + from / width);
-                        for (int i = from; i < end; i += N) {
-                            FloatVector v = FloatVector.fromArray(F, x, i);
-                            FloatVector q = floats.nearest(Lanes.round(v.div(scale), quotient));
-                            floats.codes(q).intoArray(code, i);
-                            v.sub(Lanes.round(q.mul(scale), value)).intoArray(lost, i);
-                        }
+                        divide(q, x, from, end, scale, quotient);
                     }
-                    for (int i = 0; i < in; i++) {
-                        row[i] = (byte) code[i];
+                    nearest(q, in, floats);
+                    encode(row, q, in, floats);
+                    for (int from = 0; from < in; from += width) {
+                        int end = Math.min(in, from + width);
+                        float scale = scales.get(r / height * across + from / width);
+                        subtract(lost, x, q, from, end, scale, value);
                     }
                     MemorySegment.copy(row, 0, codes, ValueLayout.JAVA_BYTE, (long) r * in, in);
                     if (squares != null) {
                         QuantKernels.squared(squares, 16L * r, lost, x, in);
                     }
                 });
+    }
+
+    // A loop each: the compiler stops inlining where one has more than some twenty operations, and
+    // vectors that are handed to a method are objects.
+
+    /// `q[from, to) = round(x / scale)`
+    private static void divide(
+            float[] q, float[] x, int from, int to, float scale, DType quotient) {
+        for (int i = from; i < to; i += N) {
+            Lanes.round(FloatVector.fromArray(F, x, i).div(scale), quotient).intoArray(q, i);
+        }
+    }
+
+    /// The nearest numbers that have a code, in the place of `q[0, n)`.
+    private static void nearest(float[] q, int n, SmallFloats floats) {
+        for (int i = 0; i < n; i += N) {
+            floats.nearest(FloatVector.fromArray(F, q, i)).intoArray(q, i);
+        }
+    }
+
+    private static void encode(byte[] codes, float[] q, int n, SmallFloats floats) {
+        for (int i = 0; i < n; i += N) {
+            Lanes.octets(floats.codes(FloatVector.fromArray(F, q, i)), codes, i);
+        }
+    }
+
+    /// `lost[from, to) = x - round(q * scale)`
+    private static void subtract(
+            float[] lost, float[] x, float[] q, int from, int to, float scale, DType value) {
+        for (int i = from; i < to; i += N) {
+            FloatVector v = Lanes.round(FloatVector.fromArray(F, q, i).mul(scale), value);
+            FloatVector.fromArray(F, x, i).sub(v).intoArray(lost, i);
+        }
     }
 }

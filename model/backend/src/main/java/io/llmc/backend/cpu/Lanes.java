@@ -5,6 +5,7 @@ import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -62,11 +63,11 @@ final class Lanes {
     /// vector that is loaded from it is the end of the process.
     static void read(float[] dst, int at, MemorySegment src, DType type, long from, int n) {
         if (src.isMapped() && type != DType.F32) {
-            MemorySegment copy = MemorySegment.ofArray(new short[Math.min(n, BULK)]);
+            short[] copy = new short[Math.min(n, BULK)];
             for (int i = 0; i < n; i += BULK) {
                 int some = Math.min(BULK, n - i);
-                MemorySegment.copy(src, I16, 2 * (from + i), copy, I16, 0, some);
-                read(dst, at + i, copy, type, 0, some);
+                MemorySegment.copy(src, I16, 2 * (from + i), copy, 0, some);
+                read(dst, at + i, copy, type, some);
             }
             return;
         }
@@ -104,6 +105,37 @@ final class Lanes {
                 }
             }
             default -> throw new IllegalArgumentException("not a float type: " + type);
+        }
+    }
+
+    /// `dst[at, at+n)` = the first elements of an array that holds halves or BF16.
+    private static void read(float[] dst, int at, short[] src, DType type, int n) {
+        int i = 0;
+        if (type == DType.BF16) {
+            for (; i <= n - N; i += N) {
+                widen(ints(ShortVector.fromArray(HALF, src, i))).intoArray(dst, at + i);
+            }
+            for (; i < n; i++) {
+                dst[at + i] = Float.intBitsToFloat(src[i] << 16);
+            }
+            return;
+        }
+        for (; i <= n - N; i += N) {
+            fromHalf(ints(ShortVector.fromArray(HALF, src, i))).intoArray(dst, at + i);
+        }
+        for (; i < n; i++) {
+            dst[at + i] = Float.float16ToFloat(src[i]);
+        }
+    }
+
+    /// `dst[at, at+N)` = the lowest eight bits of each lane.
+    static void octets(IntVector lanes, byte[] dst, int at) {
+        if (OCTETS != null) {
+            ((ByteVector) lanes.convertShape(VectorOperators.I2B, OCTETS, 0)).intoArray(dst, at);
+            return;
+        }
+        for (int i = 0; i < N; i++) {
+            dst[at + i] = (byte) lanes.lane(i);
         }
     }
 
@@ -179,9 +211,12 @@ final class Lanes {
     }
 
     private static IntVector shorts(MemorySegment src, long element) {
-        return (IntVector)
-                ShortVector.fromMemorySegment(HALF, src, 2 * element, ByteOrder.LITTLE_ENDIAN)
-                        .convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+        return ints(
+                ShortVector.fromMemorySegment(HALF, src, 2 * element, ByteOrder.LITTLE_ENDIAN));
+    }
+
+    private static IntVector ints(ShortVector x) {
+        return (IntVector) x.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
     }
 
     private static FloatVector widen(IntVector bf16) {

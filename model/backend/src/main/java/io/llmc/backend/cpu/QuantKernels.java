@@ -17,9 +17,9 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
+import java.util.Arrays;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorSpecies;
 
@@ -27,6 +27,10 @@ import jdk.incubator.vector.VectorSpecies;
 final class QuantKernels {
     private static final ValueLayout.OfDouble F64 =
             ValueLayout.JAVA_DOUBLE_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
+
+    /// Between 2^23 and 2^24 a float's last place is 1: adding this makes an integer of a number
+    /// below 2^22.
+    static final float INTEGERS = 12582912f;
 
     /// Four doubles, on any CPU.
     private static final VectorSpecies<Double> FOUR = DoubleVector.SPECIES_256;
@@ -40,7 +44,6 @@ final class QuantKernels {
         this.workers = workers;
     }
 
-    /// A tile is one lane a row: sums run along a row in its order, in every vector width.
     void chooseGrid(
             Tensor scales,
             Tensor zeros,
@@ -51,122 +54,91 @@ final class QuantKernels {
             CompressionOp.GridSearch search,
             int from,
             int to) {
+        var grid = new GroupGrid(spec, scales.dtype(), minZero);
+        if (search == null) {
+            spanGroups(scales, zeros, w, grid, from, to);
+        } else {
+            searchGroups(scales, zeros, w, importance, grid, search, from, to);
+        }
+    }
+
+    /// The range of every group as it is, row by row: the least and the largest of numbers have no
+    /// order.
+    private void spanGroups(
+            Tensor scales, Tensor zeros, Tensor w, GroupGrid grid, int from, int to) {
         int in = Math.toIntExact(w.cols());
-        int length = Math.toIntExact(spec.tiles().width(in));
-        int groups = Math.toIntExact(spec.tiles().across(in));
+        int length = Math.toIntExact(grid.spec().tiles().width(in));
+        long groups = grid.spec().tiles().across(in);
+        int first = from * length;
+        int end = Math.min(in, to * length);
+        int count = to - from;
+        MemorySegment ws = w.bytes();
+        MemorySegment scaleBytes = scales.bytes();
+        MemorySegment zeroBytes = zeros.bytes();
+        workers.forEach(
+                Math.toIntExact(w.rows()),
+                (r, scratch) -> {
+                    float[] x = scratch.floats(1, end - first);
+                    float[] low = scratch.floats(2, Lanes.padded(count));
+                    float[] high = scratch.floats(3, Lanes.padded(count));
+                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in + first, end - first);
+                    for (int g = 0; g < count; g++) {
+                        int at = g * length;
+                        GroupGrid.span(low, high, g, x, at, Math.min(end - first, at + length));
+                    }
+                    for (int g = 0; g < count; g += N) {
+                        grid.whole(low, high, g);
+                    }
+                    long at = r * groups + from;
+                    Lanes.write(scaleBytes, scales.dtype(), at, high, 0, count);
+                    for (int g = 0; g < count; g++) {
+                        zeroBytes.set(ValueLayout.JAVA_BYTE, at + g, (byte) low[g]);
+                    }
+                });
+    }
+
+    /// A tile is one lane a row: sums run along a row in its order, in every vector width.
+    private void searchGroups(
+            Tensor scales,
+            Tensor zeros,
+            Tensor w,
+            Tensor importance,
+            GroupGrid grid,
+            CompressionOp.GridSearch search,
+            int from,
+            int to) {
+        int in = Math.toIntExact(w.cols());
+        int length = Math.toIntExact(grid.spec().tiles().width(in));
+        long groups = grid.spec().tiles().across(in);
         int outs = Math.toIntExact(w.rows());
         float[] weights = new float[in];
         if (importance == null) {
-            java.util.Arrays.fill(weights, 1);
+            Arrays.fill(weights, 1);
         } else {
             Lanes.read(weights, 0, importance.bytes(), DType.F32, 0, in);
         }
         MemorySegment scaleBytes = scales.bytes();
         MemorySegment zeroBytes = zeros.bytes();
         Operand rows = Operand.of(w);
-        var grid = new Grid(spec, scales.dtype(), minZero);
         workers.forEach(
                 Math.ceilDiv(outs, N),
                 (tile, scratch) -> {
                     int count = Math.min(N, outs - tile * N);
                     float[] x = scratch.floats(1, length * N);
-                    float[] scale = scratch.floats(2, N);
-                    float[] zero = scratch.floats(3, N);
+                    float[] zero = scratch.floats(2, N);
+                    float[] scale = scratch.floats(3, N);
+                    float[] values = scratch.floats(4, length * N);
                     for (int g = from; g < to; g++) {
                         int n = Math.min(length, in - g * length);
                         rows.pack(x, 0, N, tile * N, count, g * length, n, scratch);
-                        grid.choose(scale, zero, x, n, weights, g * length, search);
+                        grid.search(scale, zero, x, n, weights, g * length, values, search);
                         for (int i = 0; i < count; i++) {
-                            long at = (long) (tile * N + i) * groups + g;
+                            long at = (tile * N + i) * groups + g;
                             Lanes.write(scaleBytes, scales.dtype(), at, scale, i, 1);
                             zeroBytes.set(ValueLayout.JAVA_BYTE, at, (byte) zero[i]);
                         }
                     }
                 });
-    }
-
-    private record Grid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
-        /// Scale and zero of `x[0, n)`, `N` rows along the lanes.
-        void choose(
-                float[] scales,
-                float[] zeros,
-                float[] x,
-                int n,
-                float[] importance,
-                int first,
-                CompressionOp.GridSearch search) {
-            FloatVector lo = FloatVector.zero(F);
-            FloatVector hi = FloatVector.zero(F);
-            for (int i = 0; i < n; i++) {
-                FloatVector v = FloatVector.fromArray(F, x, i * N);
-                lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
-                hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
-            }
-            if (spec.codes().symmetric()) {
-                hi = hi.blend(lo.neg(), hi.compare(VectorOperators.LT, lo.neg()));
-                lo = hi.neg();
-            }
-            VectorMask<Float> empty = hi.compare(VectorOperators.EQ, lo);
-            hi = hi.blend(1f, empty);
-            lo = lo.blend(-1f, empty);
-            FloatVector bestScale = FloatVector.zero(F);
-            FloatVector bestZero = bestScale;
-            FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
-            for (int f = 0; f < (search == null ? 1 : search.steps()); f++) {
-                float factor = search == null ? 1 : search.factor(f);
-                FloatVector low = lo.mul(factor);
-                FloatVector scale =
-                        Lanes.round(hi.mul(factor).sub(low).div(spec.codes().maxCode()), type);
-                FloatVector zero = zero(low, scale);
-                FloatVector error =
-                        search == null
-                                ? FloatVector.zero(F)
-                                : error(x, n, importance, first, scale, zero, search.norm());
-                VectorMask<Float> better = error.compare(VectorOperators.LT, least);
-                if (f == 0) {
-                    better = F.maskAll(true); // also where the error is not a number
-                }
-                bestScale = bestScale.blend(scale, better);
-                bestZero = bestZero.blend(zero, better);
-                least = least.blend(error, better);
-            }
-            bestScale.intoArray(scales, 0);
-            bestZero.intoArray(zeros, 0);
-        }
-
-        private FloatVector zero(FloatVector low, FloatVector scale) {
-            if (spec.codes().symmetric()) {
-                return FloatVector.broadcast(F, spec.codes().middleCode());
-            }
-            FloatVector zero = rounded(low.neg().div(scale));
-            zero = zero.blend(minZero, zero.compare(VectorOperators.LT, minZero));
-            return zero.blend(
-                    spec.codes().maxCode(),
-                    zero.compare(VectorOperators.GT, spec.codes().maxCode()));
-        }
-
-        private FloatVector error(
-                float[] x,
-                int n,
-                float[] importance,
-                int first,
-                FloatVector scale,
-                FloatVector zero,
-                float norm) {
-            FloatVector sum = FloatVector.zero(F);
-            for (int i = 0; i < n; i++) {
-                FloatVector w = FloatVector.fromArray(F, x, i * N);
-                FloatVector code = code(w, scale, zero, spec.codes().maxCode());
-                FloatVector d = w.sub(value(code, scale, zero, type));
-                sum =
-                        norm == 2
-                                ? d.mul(importance[first + i]).fma(d, sum)
-                                : d.abs()
-                                        .lanewise(VectorOperators.POW, norm)
-                                        .fma(FloatVector.broadcast(F, importance[first + i]), sum);
-            }
-            return sum;
-        }
     }
 
     /// `clamp(round(w / scale) + zero, 0, max)`, 0 for NaN
@@ -182,11 +154,10 @@ final class QuantKernels {
     }
 
     /// Half to even; beyond 2^20 some number beyond 2^20.
-    private static FloatVector rounded(FloatVector x) {
+    static FloatVector rounded(FloatVector x) {
         FloatVector y = x.blend(0x1p20f, x.compare(VectorOperators.GT, 0x1p20f));
         y = y.blend(-0x1p20f, y.compare(VectorOperators.LT, -0x1p20f));
-        // Between 2^23 and 2^24 a float's last place is 1.
-        return y.add(12582912f).sub(12582912f);
+        return y.add(INTEGERS).sub(INTEGERS);
     }
 
     void roundToGrid(
@@ -209,10 +180,9 @@ final class QuantKernels {
                 (r, scratch) -> {
                     // A vector at a group's end writes past it; the next group overwrites that.
                     float[] x = scratch.floats(0, Lanes.padded(in) + N);
-                    float[] code = scratch.floats(1, Lanes.padded(in) + N);
                     float[] difference = scratch.floats(2, Lanes.padded(in) + N);
                     float[] grid = scratch.floats(3, groups);
-                    byte[] row = scratch.octets(in);
+                    byte[] row = scratch.octets(Lanes.padded(in) + N);
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
                     Lanes.read(grid, 0, scaleBytes, scales.dtype(), (long) r * groups, groups);
                     for (int g = 0; g < groups; g++) {
@@ -220,7 +190,7 @@ final class QuantKernels {
                                 zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
                         int from = g * length;
                         round(
-                                code,
+                                row,
                                 difference,
                                 x,
                                 from,
@@ -229,9 +199,6 @@ final class QuantKernels {
                                 zero,
                                 spec,
                                 scales.dtype());
-                    }
-                    for (int i = 0; i < in; i++) {
-                        row[i] = (byte) code[i];
                     }
                     MemorySegment.copy(row, 0, codeBytes, ValueLayout.JAVA_BYTE, (long) r * in, in);
                     if (squares != null) {
@@ -242,7 +209,7 @@ final class QuantKernels {
 
     /// Codes of `x[from, to)` and what rounding took from it, for one group.
     private static void round(
-            float[] codes,
+            byte[] codes,
             float[] difference,
             float[] x,
             int from,
@@ -251,14 +218,22 @@ final class QuantKernels {
             int zero,
             Encoding.Grid<Codes.Ints> spec,
             DType type) {
-        FloatVector scales = FloatVector.broadcast(F, scale);
-        FloatVector zeros = FloatVector.broadcast(F, zero);
+        FloatVector low = FloatVector.broadcast(F, -zero);
+        FloatVector high = FloatVector.broadcast(F, spec.codes().maxCode() - zero);
         for (int i = from; i < to; i += N) {
             FloatVector v = FloatVector.fromArray(F, x, i);
-            FloatVector code = code(v, scales, zeros, spec.codes().maxCode());
-            v.sub(value(code, scales, zeros, type)).intoArray(difference, i);
-            code.intoArray(codes, i);
+            FloatVector anchored = within(v.div(scale), low, high).add(INTEGERS);
+            // The anchor's lowest octet is zero, so what is left there is the integer.
+            Lanes.octets(anchored.reinterpretAsInts().add(zero), codes, i);
+            FloatVector value = Lanes.round(anchored.sub(INTEGERS).mul(scale), type);
+            v.sub(value).intoArray(difference, i);
         }
+    }
+
+    /// The nearest numbers between two others; the lower one for what is no number.
+    static FloatVector within(FloatVector x, FloatVector low, FloatVector high) {
+        FloatVector y = low.blend(x, x.compare(VectorOperators.GT, low));
+        return y.blend(high, y.compare(VectorOperators.GT, high));
     }
 
     /// The squares of two rows in F64, one beside the other: four sums of each by turns, so that

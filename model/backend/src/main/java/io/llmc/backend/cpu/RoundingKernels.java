@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.I;
 import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.tensor.ActivationScheme;
@@ -16,6 +17,7 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
@@ -128,18 +130,23 @@ final class RoundingKernels {
         return x.compare(VectorOperators.GT, bound);
     }
 
-    /// The largest magnitude of `x[from, to)`, NaN where there is one.
+    /// The largest magnitude of `x[from, to)`, NaN where there is one: without their signs, floats
+    /// are in the order of their bits, with NaN above infinity.
     static float largest(float[] x, int from, int to) {
         int i = from;
-        FloatVector most = FloatVector.zero(F);
+        IntVector most = IntVector.zero(I);
         for (; i <= to - N; i += N) {
-            most = most.max(FloatVector.fromArray(F, x, i).abs());
+            most =
+                    most.max(
+                            FloatVector.fromArray(F, x, i)
+                                    .reinterpretAsInts()
+                                    .and(Integer.MAX_VALUE));
         }
-        float largest = most.reduceLanes(VectorOperators.MAX);
+        int largest = most.reduceLanes(VectorOperators.MAX);
         for (; i < to; i++) {
-            largest = Math.max(largest, Math.abs(x[i]));
+            largest = Math.max(largest, Float.floatToRawIntBits(x[i]) & Integer.MAX_VALUE);
         }
-        return largest;
+        return Float.intBitsToFloat(largest);
     }
 
     private static float low(float[] x, int from, int to) {

@@ -83,9 +83,10 @@ record SmallFloats(int bits, int mantissa, int bias, float largest, int nan) {
         IntVector magnitude = pattern.and(0x7fffffff);
         IntVector normal =
                 magnitude.sub(127 - bias << 23).lanewise(VectorOperators.LSHR, 23 - mantissa);
-        // Exact: such a number is a whole number of steps.
+        // Such a number is a whole number of steps, and the anchor's last place is one.
+        float anchor = power(1 - bias - mantissa + 23);
         IntVector small =
-                (IntVector) x.abs().mul(power(bias + mantissa - 1)).convert(VectorOperators.F2I, 0);
+                x.abs().add(anchor).reinterpretAsInts().sub(Float.floatToRawIntBits(anchor));
         IntVector code =
                 normal.blend(small, magnitude.compare(VectorOperators.LT, 128 - bias << 23));
         code = code.blend(nan & 0x7f, magnitude.compare(VectorOperators.GT, 0x7f800000));

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.N;
+
+import io.llmc.backend.CompressionOp;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
+
+/// How the range of a group of weights becomes the scale and the zero point of integers.
+///
+/// @param type of scales and values
+/// @param minZero the smallest zero point that files can hold
+record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
+    /// The range of `x[from, to)`, zero included: `low[at]` and `high[at]`.
+    static void span(float[] low, float[] high, int at, float[] x, int from, int to) {
+        FloatVector lo = FloatVector.zero(F);
+        FloatVector hi = lo;
+        int i = from;
+        for (; i <= to - N; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
+            hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
+        }
+        float least = lo.reduceLanes(VectorOperators.MIN);
+        float largest = hi.reduceLanes(VectorOperators.MAX);
+        for (; i < to; i++) {
+            least = x[i] < least ? x[i] : least;
+            largest = x[i] > largest ? x[i] : largest;
+        }
+        low[at] = least;
+        high[at] = largest;
+    }
+
+    /// A vector of ranges, of which `low` becomes the zero points and `high` the scales.
+    void whole(float[] low, float[] high, int at) {
+        Range range = range(FloatVector.fromArray(F, low, at), FloatVector.fromArray(F, high, at));
+        FloatVector scale = scale(range, 1);
+        zero(range.low, scale).intoArray(low, at);
+        scale.intoArray(high, at);
+    }
+
+    /// Scale and zero point of `x[0, n)` with the least error, `N` rows along the lanes.
+    ///
+    /// @param importance of the errors, from `first` on
+    /// @param values as long as x, to work in
+    void search(
+            float[] scales,
+            float[] zeros,
+            float[] x,
+            int n,
+            float[] importance,
+            int first,
+            float[] values,
+            CompressionOp.GridSearch search) {
+        FloatVector lo = FloatVector.zero(F);
+        FloatVector hi = lo;
+        for (int i = 0; i < n; i++) {
+            FloatVector v = FloatVector.fromArray(F, x, i * N);
+            lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
+            hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
+        }
+        Range range = range(lo, hi);
+        FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
+        for (int f = 0; f < search.steps(); f++) {
+            FloatVector scale = scale(range, search.factor(f));
+            FloatVector zero = zero(range.low.mul(search.factor(f)), scale);
+            FloatVector error = error(x, n, importance, first, scale, zero, values, search.norm());
+            VectorMask<Float> better = error.compare(VectorOperators.LT, least);
+            if (f == 0) {
+                better = F.maskAll(true); // also where the error is not a number
+            }
+            scale.intoArray(scales, 0, better);
+            zero.intoArray(zeros, 0, better);
+            least = least.blend(error, better);
+        }
+    }
+
+    private record Range(FloatVector low, FloatVector high) {}
+
+    /// Around zero for symmetric codes; one of nothing but zeros is given some width.
+    private Range range(FloatVector lo, FloatVector hi) {
+        FloatVector low = lo;
+        FloatVector high = hi;
+        if (spec.codes().symmetric()) {
+            high = high.blend(low.neg(), high.compare(VectorOperators.LT, low.neg()));
+            low = high.neg();
+        }
+        VectorMask<Float> empty = high.compare(VectorOperators.EQ, low);
+        return new Range(low.blend(-1f, empty), high.blend(1f, empty));
+    }
+
+    private FloatVector scale(Range range, float factor) {
+        FloatVector width = range.high.mul(factor).sub(range.low.mul(factor));
+        return Lanes.round(width.div(spec.codes().maxCode()), type);
+    }
+
+    private FloatVector zero(FloatVector low, FloatVector scale) {
+        if (spec.codes().symmetric()) {
+            return FloatVector.broadcast(F, spec.codes().middleCode());
+        }
+        FloatVector zero = QuantKernels.rounded(low.neg().div(scale));
+        zero = zero.blend(minZero, zero.compare(VectorOperators.LT, minZero));
+        return zero.blend(
+                spec.codes().maxCode(), zero.compare(VectorOperators.GT, spec.codes().maxCode()));
+    }
+
+    /// Sums over rows of what rounding to a scale takes from them.
+    private FloatVector error(
+            float[] x,
+            int n,
+            float[] importance,
+            int first,
+            FloatVector scale,
+            FloatVector zero,
+            float[] values,
+            float norm) {
+        round(values, x, n, scale, zero);
+        return norm == 2
+                ? squares(x, values, n, importance, first)
+                : powers(x, values, n, importance, first, norm);
+    }
+
+    // A loop each: the compiler stops inlining where one has more than some twenty operations, and
+    // vectors that are handed to a method are objects.
+
+    /// `values = scale * code`, not yet of the type of values.
+    private void round(float[] values, float[] x, int n, FloatVector scale, FloatVector zero) {
+        FloatVector low = zero.neg();
+        FloatVector high = low.add(spec.codes().maxCode());
+        for (int i = 0; i < n * N; i += N) {
+            FloatVector w = FloatVector.fromArray(F, x, i);
+            FloatVector code = QuantKernels.within(w.div(scale), low, high);
+            code = code.add(QuantKernels.INTEGERS).sub(QuantKernels.INTEGERS);
+            code.mul(scale).intoArray(values, i);
+        }
+    }
+
+    private FloatVector squares(
+            float[] x, float[] values, int n, float[] importance, int first) {
+        FloatVector sum = FloatVector.zero(F);
+        for (int i = 0; i < n; i++) {
+            FloatVector v = Lanes.round(FloatVector.fromArray(F, values, i * N), type);
+            FloatVector d = FloatVector.fromArray(F, x, i * N).sub(v);
+            sum = d.mul(importance[first + i]).fma(d, sum);
+        }
+        return sum;
+    }
+
+    private FloatVector powers(
+            float[] x, float[] values, int n, float[] importance, int first, float norm) {
+        FloatVector sum = FloatVector.zero(F);
+        for (int i = 0; i < n; i++) {
+            FloatVector v = Lanes.round(FloatVector.fromArray(F, values, i * N), type);
+            FloatVector d = FloatVector.fromArray(F, x, i * N).sub(v);
+            FloatVector c = FloatVector.broadcast(F, importance[first + i]);
+            sum = d.abs().lanewise(VectorOperators.POW, norm).fma(c, sum);
+        }
+        return sum;
+    }
+}
