@@ -141,8 +141,7 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
         }
     }
 
-    private FloatVector squares(
-            float[] x, float[] values, int n, float[] importance, int first) {
+    private FloatVector squares(float[] x, float[] values, int n, float[] importance, int first) {
         FloatVector sum = FloatVector.zero(F);
         for (int i = 0; i < n; i++) {
             FloatVector v = Lanes.round(FloatVector.fromArray(F, values, i * N), type);

@@ -211,8 +211,7 @@ final class Lanes {
     }
 
     private static IntVector shorts(MemorySegment src, long element) {
-        return ints(
-                ShortVector.fromMemorySegment(HALF, src, 2 * element, ByteOrder.LITTLE_ENDIAN));
+        return ints(ShortVector.fromMemorySegment(HALF, src, 2 * element, ByteOrder.LITTLE_ENDIAN));
     }
 
     private static IntVector ints(ShortVector x) {
