@@ -2,6 +2,7 @@
 package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.BitStream;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.Fixture;
@@ -14,6 +15,7 @@ import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -21,12 +23,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
+import java.util.SequencedMap;
 import java.util.SplittableRandom;
+import java.util.function.Function;
 
-/// One layer in each format of compressed-tensors: its config, its header or its numbers change.
+/// One layer in each format of compressed-tensors and bitsandbytes: its config, its header or its
+/// numbers change.
 final class PackedKinds {
     private static final String CONFIG = "config.json";
     private static final String WEIGHTS = "model.safetensors";
@@ -34,7 +40,9 @@ final class PackedKinds {
     private PackedKinds() {}
 
     static List<Kind> all() {
-        return List.of(new Kind("packed", 40, 64, PackedKinds::packed));
+        return List.of(
+                new Kind("packed", 40, 64, PackedKinds::packed),
+                new Kind("bitsandbytes", 20, 64, PackedKinds::bitsAndBytes));
     }
 
     /// @param header of the file of tensors
@@ -50,6 +58,19 @@ final class PackedKinds {
                     Arrays.copyOfRange(all, 8 + length, all.length));
         }
 
+        /// With other bytes in the last tensor.
+        Kind.Input ending(byte[] last) {
+            ObjectNode told = header.deepCopy();
+            ObjectNode entry =
+                    (ObjectNode) told.properties().stream().toList().getLast().getValue();
+            int begin = entry.path("data_offsets").path(0).asInt();
+            entry.putArray("data_offsets").add(begin).add(begin + last.length);
+            entry.putArray("shape").add(last.length);
+            byte[] numbers = Arrays.copyOf(data, begin + last.length);
+            System.arraycopy(last, 0, numbers, begin, last.length);
+            return input(config.toString(), told.toString(), numbers);
+        }
+
         Kind.Input changed(SplittableRandom random) {
             int which = random.nextInt(3);
             String said = which == 0 ? Trees.changed(config, random) : config.toString();
@@ -59,13 +80,87 @@ final class PackedKinds {
                 int value = random.nextInt(4) == 0 ? random.nextInt(3) - 1 : random.nextInt();
                 numbers[random.nextInt(numbers.length)] = (byte) value;
             }
+            return input(said, told, numbers);
+        }
+
+        private static Kind.Input input(String config, String header, byte[] data) {
             return new FileInput(
                     Map.of(
                             CONFIG,
-                            Texts.utf8(said),
+                            Texts.utf8(config),
                             WEIGHTS,
-                            ModelKinds.safetensors(Texts.utf8(told), numbers)));
+                            ModelKinds.safetensors(Texts.utf8(header), data)));
         }
+    }
+
+    /// Integers, and 4 bits with and without double quantization. The text beside the latter is the
+    /// last tensor of its file.
+    private static Kind.Reader bitsAndBytes(Path work) throws IOException {
+        List<Seed> seeds = new ArrayList<>();
+        List<JsonNode> states = new ArrayList<>();
+        try (Arena memory = Arena.ofConfined()) {
+            Random random = new Random(1);
+            for (boolean nested : List.of(false, true)) {
+                String state = state(nested);
+                states.add(Trees.JSON.readTree(state));
+                seeds.add(fourBits(work, memory, random, state));
+            }
+            seeds.add(eightBits(work, memory, random));
+        }
+        return reader(
+                work,
+                random -> {
+                    int i = random.nextInt(seeds.size());
+                    return i < states.size() && random.nextBoolean()
+                            ? seeds.get(i).ending(Texts.utf8(Trees.changed(states.get(i), random)))
+                            : seeds.get(i).changed(random);
+                });
+    }
+
+    private static String state(boolean nested) {
+        return "{\"quant_type\": \"nf4\", \"blocksize\": 64, \"dtype\": \"bfloat16\", \"shape\": [6, 96]"
+                + (nested ? ", \"nested_blocksize\": 4, \"nested_offset\": 0.25}" : "}");
+    }
+
+    private static Seed fourBits(Path work, Arena memory, Random random, String state)
+            throws IOException {
+        boolean nested = state.contains("nested");
+        String weight = Packed.LINEAR + ".weight";
+        SequencedMap<String, Tensor> tensors = new LinkedHashMap<>();
+        tensors.put(weight, Fixture.bytes(memory, random, DType.U8, 288, 1));
+        tensors.put(weight + ".quant_map", Dequantizer.allocate(memory, DType.F32, 16));
+        if (nested) {
+            tensors.put(weight + ".nested_quant_map", Dequantizer.allocate(memory, DType.F32, 256));
+            tensors.put(weight + ".nested_absmax", Dequantizer.allocate(memory, DType.F32, 3));
+        }
+        tensors.put(
+                weight + ".absmax",
+                nested
+                        ? Fixture.bytes(memory, random, DType.U8, 9)
+                        : Dequantizer.allocate(memory, DType.F32, 9));
+        Tensor text = Dequantizer.allocate(memory, DType.U8, state.length());
+        text.bytes().copyFrom(MemorySegment.ofArray(Texts.utf8(state)));
+        tensors.put(weight + ".quant_state.bitsandbytes__nf4", text);
+        return Seed.of(Fixture.model(work, bitsAndBytesConfig("load_in_4bit"), tensors));
+    }
+
+    private static Seed eightBits(Path work, Arena memory, Random random) throws IOException {
+        return Seed.of(
+                Fixture.model(
+                        work,
+                        bitsAndBytesConfig("load_in_8bit"),
+                        Map.of(
+                                Packed.LINEAR + ".weight",
+                                Fixture.bytes(memory, random, DType.I8, 6, 96),
+                                Packed.LINEAR + ".SCB",
+                                Dequantizer.allocate(memory, DType.F32, 6),
+                                Packed.LINEAR + ".weight_format",
+                                Dequantizer.allocate(memory, DType.U8))));
+    }
+
+    private static String bitsAndBytesConfig(String how) {
+        return "{\"model_type\": \"llama\", \"quantization_config\":"
+                + " {\"quant_method\": \"bitsandbytes\", \"%s\": true}}".formatted(how);
     }
 
     private static Kind.Reader packed(Path work) throws IOException {
@@ -79,10 +174,14 @@ final class PackedKinds {
             seeds.add(marlin(work, memory, random));
             seeds.add(sparse(work, memory, random));
         }
+        return reader(work, random -> seeds.get(random.nextInt(seeds.size())).changed(random));
+    }
+
+    private static Kind.Reader reader(Path work, Function<SplittableRandom, Kind.Input> inputs) {
         return new Kind.Reader() {
             @Override
             public Kind.Input make(SplittableRandom random) {
-                return seeds.get(random.nextInt(seeds.size())).changed(random);
+                return inputs.apply(random);
             }
 
             @Override

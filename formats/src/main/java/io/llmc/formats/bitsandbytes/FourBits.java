@@ -71,7 +71,10 @@ record FourBits(
         }
         Shape shape = new Shape(dims.get(0), dims.get(1));
         int blockSize = state.integer("blocksize", COUNT);
-        int blocks = Math.toIntExact(Math.ceilDiv(shape.size(), (long) blockSize));
+        if (Math.ceilDiv(shape.size(), (long) blockSize) > Integer.MAX_VALUE) {
+            throw state.wrong("blocksize", "a number that leaves fewer than 2^31 blocks");
+        }
+        int blocks = (int) Math.ceilDiv(shape.size(), (long) blockSize);
         float[] book = floats(reader, weight + ".quant_map", 16);
         float[] largest =
                 reader.checkpoint().has(weight + ".nested_absmax")

@@ -149,6 +149,7 @@ class BitsAndBytesTest {
                 "[3@ 10], [4@ 10], weight",
                 "\"blocksize\": 8, \"blocksize\": 0, blocksize",
                 "\"blocksize\": 8, \"blocksize\": 4, absmax",
+                "8@ \"dtype\": \"float16\"@ \"shape\": [3@ 10], 1@ \"dtype\": \"float16\"@ \"shape\": [65536@ 65536], 2^31 blocks",
                 "\"nested_offset\": 0.25, \"nested_offset\": \"0\", nested_offset",
                 "\"nested_blocksize\": 3, \"nested_blocksize\": 1, nested_absmax",
                 "0.25}, 0.25, no JSON",
