@@ -141,6 +141,25 @@ class ScalesIT {
                 .contains("too small for the F16 scales of compressed-tensors", "--layout dense");
     }
 
+    /// Small floats know it before any work, too.
+    @ParameterizedTest
+    @CsvSource({"fp8-dynamic", "fp8-block"})
+    void scalesOfSmallFloats(String scheme) throws IOException {
+        Path model =
+                model().map("model.layers.1.mlp.gate_proj.weight", w -> w * 1e-6)
+                        .inF16()
+                        .directory();
+        Path out = out();
+        Object[] words = {
+            "quantize", model, "-o", out, "-q", "--method", "rtn", "--scheme", scheme
+        };
+        refused(
+                Cli.run(words),
+                "model.layers.1.mlp.gate_proj are too small for the F16 scales of"
+                        + " compressed-tensors");
+        nothingLeft();
+    }
+
     /// Below what BF16 holds with all its digits, F32 holds it.
     @Test
     void scalesThatBf16Loses() throws IOException {

@@ -3,6 +3,7 @@ package io.llmc.pipeline.sweep;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.CompressionOp;
+import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.GridSpec;
@@ -74,14 +75,14 @@ final class Scales {
             return;
         }
         for (SweepPlan.Module m : plan.modules().values()) {
-            // The other types have the range of the weights themselves, but for the rarest.
-            if (plan.scheme(m.name()).orElse(null)
-                            instanceof Scheme(Encoding.Grid<?>(Codes.Ints codes, Tiles tiles, _), _)
-                    && plan.grid(m.name(), new Encoding.Grid<>(codes, tiles))
-                            instanceof GridSpec<Codes.Ints> target
-                    && target.scaleType() == DType.F16) {
-                try (TensorReader reader = c.reader()) {
-                    requireHeld(backend, plan, m, target, reader.tensor(m.name() + ".weight"));
+            if (plan.scheme(m.name()).orElse(null) instanceof Scheme(Encoding.Grid<?> grid, _)) {
+                GridSpec<?> target = plan.grid(m.name(), grid);
+                // F32 and BF16 have the range of weights themselves, but for the rarest, for which
+                // no model is read twice. Nested scales and powers of two are made to fit.
+                if (target.scaleType() == DType.F16 && grid.scales() == ScaleKind.FLOAT) {
+                    try (TensorReader reader = c.reader()) {
+                        requireHeld(backend, plan, m, target, reader.tensor(m.name() + ".weight"));
+                    }
                 }
             }
         }
@@ -91,29 +92,57 @@ final class Scales {
             Backend backend,
             OutputPlan plan,
             SweepPlan.Module m,
-            GridSpec<Codes.Ints> target,
+            GridSpec<?> target,
             Tensor stored) {
-        Encoding.Grid<Codes.Ints> spec = target.grid();
-        Shape groups = new Shape(m.out(), spec.tiles().across(m.in()));
+        Tiles tiles = target.grid().tiles();
+        Shape shape = new Shape(tiles.down(m.out()), tiles.across(m.in()));
         try (TensorArena arena =
-                backend.newArena(stored.byteSize() + 5 * groups.size() + (1 << 12))) {
+                backend.newArena(stored.byteSize() + 6 * shape.size() + (1 << 12))) {
             Tensor w = backend.adopt(stored, arena);
-            Tensor scales = arena.allocate(DType.F32, groups);
-            Tensor zeros = arena.allocate(DType.U8, groups);
-            backend.run(
-                    new CompressionOp.ChooseGrid(
-                            scales, zeros, w, null, spec, 0, null, 0, (int) groups.dim(1)));
+            Tensor scales = scales(backend, arena, target, shape, w);
             Scales held =
-                    new Scales(m.name(), plan.layout(), stored.dtype(), target.scaleType(), spec);
+                    new Scales(
+                            m.name(),
+                            plan.layout(),
+                            stored.dtype(),
+                            target.scaleType(),
+                            target.grid());
             try (Arena memory = Arena.ofConfined()) {
                 MemorySegment meant = memory.allocate(scales.byteSize(), 8);
                 backend.download(meant, scales);
-                for (long g = 0; g < groups.size(); g++) {
-                    held.add(Floats.round(Floats.get(meant, DType.F32, g), held.dtype));
+                for (long t = 0; t < shape.size(); t++) {
+                    held.add(Floats.round(Floats.get(meant, scales.dtype(), t), held.dtype));
                 }
             }
-            held.require(groups.size());
+            held.require(shape.size());
         }
+    }
+
+    /// As rounding to nearest without a search chooses them.
+    private static Tensor scales(
+            Backend backend, TensorArena arena, GridSpec<?> target, Shape shape, Tensor w) {
+        Tiles tiles = target.grid().tiles();
+        Tensor scales = arena.allocate(DType.F32, shape);
+        return switch (target.grid().codes()) {
+            case Codes.Ints ints -> {
+                Tensor zeros = arena.allocate(DType.U8, shape);
+                var grid = new Encoding.Grid<>(ints, tiles);
+                int groups = (int) shape.dim(1);
+                backend.run(
+                        new CompressionOp.ChooseGrid(
+                                scales, zeros, w, null, grid, 0, null, 0, groups));
+                yield scales;
+            }
+            case Codes.Floats floats -> {
+                Tensor rounded = arena.allocate(target.scaleType(), shape);
+                var grid = new Encoding.Grid<>(floats, tiles);
+                backend.run(new SmallFloatOp.TileMaxima(scales, w, tiles));
+                backend.run(
+                        new SmallFloatOp.ChooseScales(
+                                rounded, scales, null, w.dtype(), grid, null, null, null));
+                yield rounded;
+            }
+        };
     }
 
     /// The same for a layer that is about to be written.
