@@ -59,7 +59,7 @@ record FloatGrid(
         try (Desk scratch = d.scratch()) {
             Tensor maxima = scratch.f32(scales.rows(), scales.cols());
             d.run(new SmallFloatOp.TileMaxima(maxima, w, spec.tiles()));
-            // Tiles of several rows have no search.
+            // Tiles of several rows have no search: it would win next to nothing (ADR 19).
             boolean searches = search != null && spec.tiles().rows() == 1;
             d.run(
                     new SmallFloatOp.ChooseScales(
