@@ -108,6 +108,21 @@ class ConvertIT {
         refused(convert(zero, "b", "gptq"), "gptq holds integers");
     }
 
+    @Test
+    void aGroupIndexIsForGptqAlone() {
+        Path model =
+                TestFiles.shared("oracles/formats/gptqmodel")
+                        .resolve("gptq_v1_w4_g64_sym_descact1");
+        assumeTrue(Files.exists(model), "no oracles beside the checkout");
+        refused(convert(model, "b", "compressed-tensors"), "have an index", "--layout gptq");
+        Object[] words = {"--layout", "gptq_v2", "--target", "vllm", "--tp", "2"};
+        List<Object> spread = new ArrayList<>(List.of("quantize", model, "--method", "convert"));
+        spread.addAll(List.of("-o", dir.resolve("b")));
+        spread.addAll(List.of(words));
+        refused(Cli.run(spread.toArray()), "its kernel wants multiples of [64, 128]");
+        done(convert(model, "b", "gptq_v2"));
+    }
+
     @ParameterizedTest
     @ValueSource(strings = {"nf4_b64_double_quant_bf16", "int8_vectorwise_bf16"})
     void bitsAndBytesBecomesPlainAndNothingElse(String name) {

@@ -42,6 +42,8 @@ class ReadersTest {
                 "tale-llama|vllm|--group-size=64 --ignore=k_proj|vLLM loads q_proj, k_proj, v_proj as one layer and refuses a mix: in 3 blocks|quantize all of them or none",
                 "tiny-mixtral|vllm|--group-size=32 --asymmetric|reads compressed-tensors of 4 bits without zero points|experts",
                 "tiny-llama|sglang|--group-size=32|its kernel wants multiples of [64, 128]|leave it plain: --ignore q_proj",
+                "tale-llama|sglang|--layout=gptq_p|it reads no layout gptq_p|",
+                "tale-llama|transformers|--layout=gptq_p --bits=5|no kernel for integers of 5 bits|try --bits 4",
                 "tale-llama|llama.cpp|--layout=gptq_v2|llama.cpp's converter would refuse it: it reads no layout gptq_v2|",
                 "tale-llama|llama.cpp|--group-size=channel|packed integers in groups alone|",
             })
@@ -64,6 +66,8 @@ class ReadersTest {
         "vllm,--scheme=fp8-dynamic --tp=4",
         "vllm,--group-size=channel --bits=8 --layout=gptq",
         "sglang,--group-size=128",
+        "sglang,--layout=gptq_v2 --asymmetric",
+        "transformers,--layout=gptq_p --asymmetric",
         "transformers,--bits=3 --layout=gptq",
         "llama.cpp,--layout=gptq",
         "llama.cpp,--layout=dense",

@@ -300,6 +300,11 @@ public final class Checkpoint implements AutoCloseable {
         return quantized().flatMap(q -> q.scheme(linear));
     }
 
+    /// Whether readers will expect a group index of a packed layer that is not sorted.
+    public boolean indexed(String linear) {
+        return quantized().filter(q -> q.indexed(linear)).isPresent();
+    }
+
     /// How cached keys and values are rounded, as its config says; empty where they are not.
     ///
     /// @throws UserException where linear layers are encoded in a way that llmc does not read

@@ -22,6 +22,11 @@ public interface Quantization {
     /// How a linear layer is quantized, as the config alone says it; empty where it is plain.
     Optional<Scheme> scheme(String linear);
 
+    /// Whether its config lets readers expect a group index beside a layer that is not sorted.
+    default boolean indexed(String linear) {
+        return false;
+    }
+
     /// How cached keys and values are rounded; empty where they are not.
     default Optional<CacheScheme> kvCache() {
         return Optional.empty();

@@ -121,12 +121,6 @@ public interface WeightLayout {
                 .map(InputRounding::dynamic);
     }
 
-    /// This layout with the choices that a checkpoint has made, where one has several spellings of
-    /// the same: what was read is written as it was.
-    default WeightLayout like(Checkpoint checkpoint) {
-        return this;
-    }
-
     /// What [#encode] will produce, known before any weight is read.
     ///
     /// @throws UserException where a weight of these sizes cannot be spelled this way

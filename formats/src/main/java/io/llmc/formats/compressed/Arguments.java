@@ -10,6 +10,7 @@ import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tiles;
+import java.util.Locale;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -21,6 +22,7 @@ import java.util.regex.Pattern;
 record Arguments(ConfigSection section, String what) {
     private static final Set<String> TYPES = Set.of("int", "float");
     private static final Set<String> ORDERS = Set.of("group", "weight", "static", "dynamic");
+    private static final Set<String> INDEXED = Set.of("group", "dynamic");
     private static final Set<String> STRATEGIES =
             Set.of("tensor", "channel", "group", "block", "token", "tensor_group", "attn_head");
     private static final Pattern BLOCK = Pattern.compile("([1-9]\\d{0,5})x([1-9]\\d{0,5})");
@@ -151,6 +153,12 @@ record Arguments(ConfigSection section, String what) {
             throw section.wrong("dynamic", "true, false or local");
         }
         return local ? nested : section.flag("dynamic", false) && !nested;
+    }
+
+    /// Whether groups follow the order of activations, as up to compressed-tensors 0.18.
+    boolean indexed() {
+        JsonNode order = section.values().path("actorder");
+        return order.asBoolean() || INDEXED.contains(order.asText().toLowerCase(Locale.ROOT));
     }
 
     /// The order in which columns were quantized: only `weight_g_idx` tells what that means for

@@ -6,14 +6,13 @@ import io.llmc.formats.checkpoint.LayoutFamily;
 import io.llmc.formats.checkpoint.Quantization;
 import io.llmc.formats.checkpoint.WeightLayout;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 
 /// compressed-tensors, the library of llm-compressor and vLLM.
 public final class CompressedTensors implements LayoutFamily {
     @Override
     public List<WeightLayout> layouts() {
-        return List.of(new CompressedTensorsLayout(Map.of()));
+        return List.of(new CompressedTensorsLayout());
     }
 
     @Override

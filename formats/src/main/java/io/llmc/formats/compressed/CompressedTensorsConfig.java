@@ -29,7 +29,8 @@ record CompressedTensorsConfig(
 
     private static final Set<String> SPARSE = Set.of("sparse-24-bitmask", "sparse-bitmask");
 
-    record Group(Targets targets, Format format, Spelling spelling, Scheme scheme) {}
+    /// @param indexed whether a layer of it may have a group index
+    record Group(Targets targets, Spelling spelling, Scheme scheme, boolean indexed) {}
 
     static CompressedTensorsConfig of(ConfigSection q) {
         String sparsity =
@@ -78,7 +79,8 @@ record CompressedTensorsConfig(
                                     .orElseGet(() ->
                                             Quantization.refuse(
                                                     group, "compressed-tensors " + name));
-                    Encoding.Grid<?> grid = new Arguments(weights, name).weights(format.scales());
+                    Arguments arguments = new Arguments(weights, name);
+                    Encoding.Grid<?> grid = arguments.weights(format.scales());
                     Spelling spelling =
                             format.spelling(grid, gaps)
                                     .orElseGet(() ->
@@ -89,7 +91,8 @@ record CompressedTensorsConfig(
                     Optional<ActivationScheme> inputs =
                             group.optional("input_activations")
                                     .map(i -> new Arguments(i, name).inputs(grid.scales()));
-                    return new Group(targets, format, spelling, new Scheme(grid, inputs));
+                    return new Group(
+                            targets, spelling, new Scheme(grid, inputs), arguments.indexed());
                 });
     }
 
@@ -118,6 +121,11 @@ record CompressedTensorsConfig(
         return ignored.name(linear) || ignored.match(linear)
                 ? Optional.empty()
                 : group(linear).map(Group::scheme);
+    }
+
+    @Override
+    public boolean indexed(String linear) {
+        return group(linear).filter(Group::indexed).isPresent();
     }
 
     /// By name, else by pattern, else by class, as the library does it.

@@ -9,10 +9,8 @@ import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.ScaleKind;
-import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tiles;
 import java.util.List;
-import java.util.function.Function;
 
 /// The `quantization_config` of compressed-tensors. The library refuses keys that it does not know:
 /// these are exactly those that it writes.
@@ -22,8 +20,7 @@ final class CompressedTensorsEntries {
 
     private CompressedTensorsEntries() {}
 
-    /// @param formats in which each scheme is written
-    static ObjectNode config(QuantPlan plan, Function<Scheme, Format> formats) {
+    static ObjectNode config(QuantPlan plan) {
         List<QuantPlan.Group> groups = plan.groups();
         ObjectNode config = Json.object();
         ObjectNode entries = config.putObject("config_groups");
@@ -35,10 +32,10 @@ final class CompressedTensorsEntries {
                             : plan.patterns(groups.get(i), false).stream()
                                     .map(p -> "re:" + p)
                                     .toList();
-            Format format = formats.apply(groups.get(i).scheme());
+            Format format = Format.of(groups.get(i).scheme());
             entries.set("group_" + i, group(groups.get(i), format, targets));
         }
-        List<Format> all = groups.stream().map(g -> formats.apply(g.scheme())).distinct().toList();
+        List<Format> all = groups.stream().map(g -> Format.of(g.scheme())).distinct().toList();
         config.put("format", all.size() == 1 ? all.getFirst().id() : "mixed-precision");
         config.putNull("global_compression_ratio");
         plan.plain().forEach(config.putArray("ignore")::add);
@@ -70,7 +67,7 @@ final class CompressedTensorsEntries {
         ObjectNode weights = values(grid, strategy(grid, "channel"));
         if (group.solver().ordered() && grid.tiles().cols() != Tiles.ALL) {
             // Readers refuse an order of columns where there are no groups.
-            weights.put("actorder", group.solver().groupIndex() ? "group" : "static");
+            weights.put("actorder", "static");
         }
         weights.put("observer", "memoryless_minmax");
         return weights;

@@ -22,9 +22,7 @@ import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.SegmentAllocator;
 import java.nio.file.Path;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.SequencedMap;
@@ -32,9 +30,7 @@ import java.util.stream.Stream;
 
 /// compressed-tensors: what vLLM and transformers read. Each layer belongs to one group of the
 /// config, whose [Format] says which tensors hold it.
-///
-/// @param chosen formats of schemes that are to be written otherwise than [Format#of] says
-record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayout {
+record CompressedTensorsLayout() implements WeightLayout {
     /// What stands beside weights in any of the library's formats.
     private static final List<String> BESIDE =
             List.of(
@@ -51,10 +47,6 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
                     ".k_scale",
                     ".v_scale",
                     ".q_scale");
-
-    CompressedTensorsLayout {
-        chosen = Map.copyOf(chosen);
-    }
 
     @Override
     public String name() {
@@ -195,26 +187,10 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
         return new GridSpec<>(grid, modelType, 0);
     }
 
-    @Override
-    public WeightLayout like(Checkpoint checkpoint) {
-        if (!(checkpoint.quantized().orElse(null) instanceof CompressedTensorsConfig config)) {
-            return this;
-        }
-        Map<Scheme, Format> formats = new LinkedHashMap<>();
-        config.groups().stream()
-                .filter(g -> g.format() != Format.MARLIN_24)
-                .forEach(g -> formats.putIfAbsent(g.scheme(), g.format()));
-        return new CompressedTensorsLayout(formats);
-    }
-
-    private Format format(Scheme scheme) {
-        return chosen.getOrDefault(scheme, Format.of(scheme));
-    }
-
     /// @throws UserException where the format has no place for such weights
-    private Spelling spelling(String linear, Scheme scheme) {
+    private static Spelling spelling(String linear, Scheme scheme) {
         Encoding.Grid<?> grid = (Encoding.Grid<?>) scheme.weights();
-        return format(scheme)
+        return Format.of(scheme)
                 .spelling(grid, false)
                 .orElseThrow(() ->
                         new UserException(
@@ -232,12 +208,12 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
                             + plan.modelType(),
                     "pass {save.layout} gptq or {save.layout} dense");
         }
-        return plan.groups().stream().anyMatch(g -> g.solver().groupIndex())
-                ? List.of(
-                        "actOrder group is being dropped: compressed-tensors 0.19 and later refuse a"
-                                + " model with a group index; actOrder static is read by all, and so"
-                                + " is layout gptq")
-                : List.of();
+        if (plan.groups().stream().anyMatch(g -> g.solver().groupIndex())) {
+            throw new UserException(
+                    "groups in the order of activations have an index, which compressed-tensors no longer reads",
+                    "use {save.layout} gptq, or quantize with {actOrder} static");
+        }
+        return List.of();
     }
 
     @Override
@@ -278,7 +254,7 @@ record CompressedTensorsLayout(Map<Scheme, Format> chosen) implements WeightLayo
     public Optional<ObjectNode> quantizationConfig(QuantPlan plan, String toolVersion) {
         return plan.isEmpty()
                 ? Optional.empty()
-                : Optional.of(CompressedTensorsEntries.config(plan, this::format));
+                : Optional.of(CompressedTensorsEntries.config(plan));
     }
 
     @Override

@@ -22,12 +22,14 @@ import java.util.stream.Stream;
 /// The part of a GPTQ config that says how weights are packed.
 ///
 /// @param grid of every layer that no rule matches
+/// @param indexed whether every such layer has a group index that is not sorted
 /// @param rules of `dynamic`, in their order; the first that matches counts
 /// @param mixed whether layers may have another width or group size
 /// @param head whether the output layer is packed, too
 record GptqConfig(
         Version version,
         Encoding.Grid<Codes.Ints> grid,
+        boolean indexed,
         List<Rule> rules,
         boolean mixed,
         boolean head)
@@ -38,7 +40,8 @@ record GptqConfig(
     /// What `dynamic` says of the layers that match a pattern.
     ///
     /// @param grid empty where they are left as they are
-    record Rule(BoundedRegex pattern, Optional<Encoding.Grid<Codes.Ints>> grid) {
+    /// @param indexed as [GptqConfig#indexed]
+    record Rule(BoundedRegex pattern, Optional<Encoding.Grid<Codes.Ints>> grid, boolean indexed) {
         /// Python's `re.match`, as GPTQModel and vLLM look rules up.
         boolean matches(String linear) {
             try {
@@ -62,15 +65,16 @@ record GptqConfig(
                     q, "%s of %d bits in %s words".formatted(format, bits, word));
         }
         int size = Quantization.groupSize(q);
-        // Whether inputs are in order is for g_idx to say.
-        q.flag("desc_act", false);
+        // What is read is for g_idx to say.
+        boolean indexed = q.flag("desc_act", false);
         Encoding.Grid<Codes.Ints> grid =
                 Encoding.ints(bits, size > 0 ? size : Tiles.ALL, q.flag("sym", true));
         ObjectNode dynamic = q.has("dynamic") ? q.object("dynamic") : Json.object();
         return new GptqConfig(
                 version,
                 grid,
-                rules(dynamic, grid),
+                indexed,
+                rules(dynamic, grid, indexed),
                 dynamic.propertyStream().anyMatch(e -> !e.getKey().startsWith(PLAIN)),
                 q.flag("lm_head", false));
     }
@@ -84,7 +88,8 @@ record GptqConfig(
 
     /// Rules with patterns of Python's own, or with widths that llmc does not know, are left out:
     /// the tensors of a layer say the same, and [GptqLayout] reads them.
-    private static List<Rule> rules(ObjectNode dynamic, Encoding.Grid<Codes.Ints> base) {
+    private static List<Rule> rules(
+            ObjectNode dynamic, Encoding.Grid<Codes.Ints> base, boolean indexed) {
         List<Rule> rules = new ArrayList<>();
         dynamic.forEachEntry((key, value) -> {
             boolean plain = key.startsWith(PLAIN);
@@ -92,7 +97,8 @@ record GptqConfig(
             try {
                 Optional<Encoding.Grid<Codes.Ints>> grid =
                         plain ? Optional.empty() : Optional.of(grid(value, base));
-                rules.add(new Rule(BoundedRegex.compile(pattern), grid));
+                boolean own = value.path("desc_act").asBoolean(indexed);
+                rules.add(new Rule(BoundedRegex.compile(pattern), grid, own));
             } catch (RegexException | IllegalArgumentException e) {
                 return;
             }
@@ -122,6 +128,11 @@ record GptqConfig(
         boolean plain =
                 rule.isPresent() ? rule.get().grid.isEmpty() : !head && linear.equals("lm_head");
         return plain ? Optional.empty() : Optional.of(Scheme.of(grid(linear)));
+    }
+
+    @Override
+    public boolean indexed(String linear) {
+        return rule(linear).map(Rule::indexed).orElse(indexed);
     }
 
     /// The config of GPTQModel. Most layers have the grid of the config itself; the others have

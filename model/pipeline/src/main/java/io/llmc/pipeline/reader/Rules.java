@@ -256,6 +256,17 @@ final class Rules {
                 : "leave it plain: {ignore} " + p.name().substring(p.name().lastIndexOf('.') + 1);
     }
 
+    static Rule noIndex(Which which) {
+        return each(
+                which,
+                Part::indexed,
+                (o, p) ->
+                        new Conflict(
+                                "it reads no group index in %s, and %s would have one"
+                                        .formatted(o.layout(), p.name()),
+                                "try {save.layout} gptq, or {actOrder} static"));
+    }
+
     static Rule wholeRows(Which which) {
         return each(
                 which,

@@ -20,6 +20,7 @@ import static io.llmc.pipeline.reader.Rules.groups;
 import static io.llmc.pipeline.reader.Rules.heads;
 import static io.llmc.pipeline.reader.Rules.inGroups;
 import static io.llmc.pipeline.reader.Rules.layouts;
+import static io.llmc.pipeline.reader.Rules.noIndex;
 import static io.llmc.pipeline.reader.Rules.oneScheme;
 import static io.llmc.pipeline.reader.Rules.tiles;
 import static io.llmc.pipeline.reader.Rules.unread;
@@ -48,6 +49,7 @@ public enum Target {
             zeroPoints(EXPERTS.in("compressed-tensors")),
             groups(GROUPS, 32, 64, 128),
             divided(GROUPS),
+            noIndex(INDEXED.in("compressed-tensors")),
             tiles(INDEXED, 64, 128),
             zeroPoints(INT8),
             wholeRows(INT8),
@@ -58,12 +60,13 @@ public enum Target {
             divided(FLOAT_GROUPS)),
     SGLANG(
             "SGLang",
-            layouts("compressed-tensors", "gptq", "awq", "dense"),
+            layouts("compressed-tensors", "gptq", "gptq_v2", "awq", "dense"),
             wholeHeads(),
             equalParts(),
             alike("SGLang"),
             bits(GROUPS.in("compressed-tensors"), 4, 8),
-            bits(GROUPS.in("gptq"), 2, 3, 4, 8),
+            bits(GROUPS.in("gptq", "gptq_v2"), 2, 3, 4, 8),
+            noIndex(INDEXED.in("compressed-tensors")),
             zeroPoints(GROUPS.in("compressed-tensors")),
             groups(GROUPS, 32, 64, 128),
             divided(GROUPS),
@@ -75,15 +78,17 @@ public enum Target {
             divided(FLOAT_GROUPS)),
     TRANSFORMERS(
             "transformers",
-            layouts("compressed-tensors", "gptq", "gptq_v2", "awq", "dense"),
+            layouts("compressed-tensors", "gptq", "gptq_v2", "gptq_p", "awq", "dense"),
             heads(),
-            bits(GROUPS.in("gptq", "gptq_v2"), 2, 3, 4, 8)),
+            noIndex(INDEXED.in("compressed-tensors")),
+            bits(GROUPS.in("gptq", "gptq_v2", "gptq_p"), 2, 3, 4, 8)),
     /// Its converter, which makes plain weights of packed ones before it rounds them anew.
     LLAMA_CPP(
             "llama.cpp's converter",
             layouts("compressed-tensors", "gptq", "dense"),
             bits(GROUPS.in("gptq"), 2, 3, 4, 8),
             oneScheme("compressed-tensors"),
+            noIndex(INDEXED.in("compressed-tensors")),
             inGroups(GROUPS.in("compressed-tensors")),
             unread(FEW_BITS_TIMES_INTEGERS, "w8a8"),
             unread(ONE_SCALE, "fp8-dynamic"),

@@ -337,7 +337,10 @@ final class OutputPlan {
 
     /// As its readers see it.
     Output read() {
-        Set<String> indexed = new HashSet<>();
+        Set<String> indexed =
+                modules.keySet().stream()
+                        .filter(linear -> packed && checkpoint.indexed(linear))
+                        .collect(Collectors.toCollection(HashSet::new));
         for (int p = 0; p < passes.size(); p++) {
             if (passes.get(p).solver().map(Solver::groupIndex).orElse(false)) {
                 indexed.addAll(selected.get(p));
