@@ -97,7 +97,7 @@ final class Scales {
         Tiles tiles = target.grid().tiles();
         Shape shape = new Shape(tiles.down(m.out()), tiles.across(m.in()));
         try (TensorArena arena =
-                backend.newArena(stored.byteSize() + 6 * shape.size() + (1 << 12))) {
+                backend.newArena(stored.byteSize() + 8 * shape.size() + (1 << 12))) {
             Tensor w = backend.adopt(stored, arena);
             Tensor scales = scales(backend, arena, target, shape, w);
             Scales held =
@@ -118,7 +118,8 @@ final class Scales {
         }
     }
 
-    /// As rounding to nearest without a search chooses them.
+    /// As rounding to nearest without a search chooses them, in F32: in their own type a tile whose
+    /// scale would be 0 gets that of a tile of zeros.
     private static Tensor scales(
             Backend backend, TensorArena arena, GridSpec<?> target, Shape shape, Tensor w) {
         Tiles tiles = target.grid().tiles();
@@ -134,13 +135,13 @@ final class Scales {
                 yield scales;
             }
             case Codes.Floats floats -> {
-                Tensor rounded = arena.allocate(target.scaleType(), shape);
+                Tensor maxima = arena.allocate(DType.F32, shape);
                 var grid = new Encoding.Grid<>(floats, tiles);
-                backend.run(new SmallFloatOp.TileMaxima(scales, w, tiles));
+                backend.run(new SmallFloatOp.TileMaxima(maxima, w, tiles));
                 backend.run(
                         new SmallFloatOp.ChooseScales(
-                                rounded, scales, null, w.dtype(), grid, null, null, null));
-                yield rounded;
+                                scales, maxima, null, w.dtype(), grid, null, null, null));
+                yield scales;
             }
         };
     }
