@@ -18,6 +18,8 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -31,6 +33,11 @@ import java.util.zip.CRC32C;
 public final class CheckpointWriter implements AutoCloseable {
     private static final long CHUNK = 64L << 20;
     private static final long COPIED = 1L << 20;
+
+    /// Bytes after which the disk gets to work: a system that keeps them until it is asked would
+    /// leave all of them for the end, when nothing is left to compute beside.
+    private static final long SETTLED = 256L << 20;
+
     private static final Pattern OURS =
             Pattern.compile("model(-\\d{5,}-of-\\d{5,})?\\.safetensors(\\.index\\.json)?");
 
@@ -38,6 +45,9 @@ public final class CheckpointWriter implements AutoCloseable {
     private final List<Shard> shards = new ArrayList<>();
     private final Map<String, Shard> shardOf = new HashMap<>();
     private final Set<String> written = ConcurrentHashMap.newKeySet();
+
+    private long unsettled;
+    private CompletableFuture<Void> settling = CompletableFuture.completedFuture(null);
 
     private CheckpointWriter(Path directory) {
         this.directory = directory;
@@ -169,6 +179,28 @@ public final class CheckpointWriter implements AutoCloseable {
     public void write(String name, Tensor tensor) {
         shardOf(name).write(name, tensor);
         written.add(name);
+        settle(tensor.byteSize());
+    }
+
+    private synchronized void settle(long bytes) {
+        unsettled += bytes;
+        if (unsettled >= SETTLED && settling.isDone()) {
+            requireSettled();
+            unsettled = 0;
+            settling =
+                    CompletableFuture.runAsync(
+                            () -> shards.forEach(Shard::force),
+                            force -> Thread.ofPlatform().daemon().name("llmc-disk").start(force));
+        }
+    }
+
+    /// Throws what went wrong on the way to the disk.
+    private void requireSettled() {
+        try {
+            settling.join();
+        } catch (CompletionException e) {
+            throw e.getCause() instanceof RuntimeException cause ? cause : e;
+        }
     }
 
     /// Says that a file that was there before holds this tensor already.
@@ -223,7 +255,8 @@ public final class CheckpointWriter implements AutoCloseable {
     }
 
     /// Returns once everything written so far is on the disk.
-    public void sync() {
+    public synchronized void sync() {
+        requireSettled();
         shards.forEach(Shard::force);
     }
 
@@ -256,7 +289,8 @@ public final class CheckpointWriter implements AutoCloseable {
 
     /// Without [#finish], leaves what is there for a run that resumes.
     @Override
-    public void close() {
+    public synchronized void close() {
+        settling.exceptionally(_ -> null).join(); // [#sync] tells of what went wrong
         shards.forEach(Shard::close);
     }
 }
