@@ -214,7 +214,7 @@ public record GptqPass(
                 try (StageInputs<InputSums.Sum> inputs =
                         StageInputs.observe(scope, stage, in -> new InputSums(in, ranged()))) {
                     for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
-                        quantize(scope, grids, g, stage.routed(), null);
+                        quantize(scope, grids, g, stage.routed());
                     }
                 }
             }
@@ -229,39 +229,43 @@ public record GptqPass(
         try (StageInputs<Drift.Sum> inputs =
                 StageInputs.observePairs(scope, stage, in -> new Drift(in, hidden, writes))) {
             for (StageInputs.Group<Drift.Sum> g : inputs.groups()) {
-                Drift.Sum drift = g.sum();
-                var sums = new InputSums.Sum(drift.gram(), null);
+                correct(scope, g);
+                var sums = new InputSums.Sum(g.sum().gram(), null);
                 quantize(
                         scope,
                         grids,
                         new StageInputs.Group<>(g.name(), g.selected(), sums),
-                        false,
-                        drift);
+                        false);
             }
         }
     }
 
-    /// The weight to round.
-    private Weight target(BlockScope scope, Linear layer, Factor factor, Drift.Sum drift) {
-        if (drift == null) {
-            return layer.weight();
+    /// Layers get the weights that are to be rounded. Correlations are taken as they are: along what
+    /// many inputs have in common a correction by weaker ones would go too far.
+    private void correct(BlockScope scope, StageInputs.Group<Drift.Sum> g) {
+        try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
+            Drift.Sum drift = g.sum();
+            Factor factor = Factor.of(d, drift.gram().h(), damping, actOrder != ActOrder.NONE);
+            if (factor == null) {
+                return; // whoever rounds says so
+            }
+            for (Linear layer : g.selected()) {
+                Weight own = layer.weight();
+                Tensor corrected = scope.desk().f32(own.outFeatures(), own.inFeatures());
+                float scale = scope.block().spec().writers().getOrDefault(layer.name(), 1f);
+                Correction.apply(
+                        scope.desk(), corrected, own, drift, factor, (float) correction, scale);
+                // Who refines the codes begins with what they stand for, too.
+                layer.replace(new Weight.Dense(corrected));
+            }
         }
-        Weight own = layer.weight();
-        Tensor corrected = scope.desk().f32(own.outFeatures(), own.inFeatures());
-        float scale = scope.block().spec().writers().getOrDefault(layer.name(), 1f);
-        Correction.apply(scope.desk(), corrected, own, drift, factor, (float) correction, scale);
-        Weight target = new Weight.Dense(corrected);
-        layer.replace(target); // who refines the codes begins with what they stand for
-        return target;
     }
 
-    /// @param drift null where nothing is corrected
     private void quantize(
             BlockScope scope,
             LayerGrids grids,
             StageInputs.Group<InputSums.Sum> g,
-            boolean expert,
-            Drift.Sum drift) {
+            boolean expert) {
         if (expert && g.sum().tokens() < minExpertTokens) {
             roundToNearest(scope, grids, g, rare(g));
             return;
@@ -279,7 +283,7 @@ public record GptqPass(
                 GptqMath.Result result =
                         GptqMath.quantize(
                                 scope.desk(),
-                                target(scope, layer, factor, drift),
+                                layer.weight(),
                                 grids.of(layer),
                                 h,
                                 factor,
