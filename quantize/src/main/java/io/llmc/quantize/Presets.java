@@ -26,7 +26,7 @@ public final class Presets {
                                     .usual("groupSize", 64)
                                     .usual("correction", 0.7)
                                     .usual("damping", 0.1)
-                                    .usual("shrinkage", 0.3)
+                                    .usual("shrinkage", 0.5)
                                     .usual("refit", 2)),
                     Preset.of(
                             "w8a16",
