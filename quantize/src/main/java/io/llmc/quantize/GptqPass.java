@@ -232,16 +232,13 @@ public record GptqPass(
                 correct(scope, g);
                 var sums = new InputSums.Sum(g.sum().gram(), null);
                 quantize(
-                        scope,
-                        grids,
-                        new StageInputs.Group<>(g.name(), g.selected(), sums),
-                        false);
+                        scope, grids, new StageInputs.Group<>(g.name(), g.selected(), sums), false);
             }
         }
     }
 
-    /// Layers get the weights that are to be rounded. Correlations are taken as they are: along what
-    /// many inputs have in common a correction by weaker ones would go too far.
+    /// Layers get the weights that are to be rounded. Correlations are taken as they are: along
+    /// what many inputs have in common a correction by weaker ones would go too far.
     private void correct(BlockScope scope, StageInputs.Group<Drift.Sum> g) {
         try (Desk d = scope.desk().fresh(Factor.bytes(g.in()))) {
             Drift.Sum drift = g.sum();
