@@ -120,25 +120,25 @@ static __device__ __forceinline__ float nearest_int(float x, float low, float hi
   return (x + 12582912.f) - 12582912.f;
 }
 
-// One block a tile: a part of a row, `across` of them beside each other. Floats of `bits`, or integers where `reach` is
-// half of their steps. Dynamic scales are the tile's own, by the rule of all scales; of asymmetric integers its range's.
-// The quotients are IEEE's, since a reciprocal would move values at ties.
-extern "C" __global__ void round_activations(float* out, const float* x, const void* given, int type, const signed char* given_zero,
-                                             int floats, int bits, int symmetric, int kind, int dynamic, int cols, int width,
-                                             int across) {
-  i64 row = blockIdx.x / across;
-  int from = (int)(blockIdx.x % across) * width, to = min(cols, from + width);
-  out += row * cols;
-  x += row * cols;
-  float low = -(float)(1 << (bits - 1)), high = -low - 1.f, zero = given_zero ? (float)given_zero[0] : 0.f;
-  // Where rows do not have scales of their own, tiles beside each other have.
-  float number = given ? load(given, dynamic ? 0 : blockIdx.x % across, type) : 1.f, scale = number;
+// What integers stand for: x is about scale * (q - zero), q of -2^(bits-1) and on.
+struct Steps {
+  float scale, zero, low, high;
+  __device__ __forceinline__ float nearest(float x) const { return nearest_int(x / scale + zero, low, high); }
+};
+
+// Those of x[from, to), which a whole block asks for. Dynamic scales of symmetric codes are by the rule of all scales; of
+// asymmetric ones the range's.
+static __device__ __forceinline__ Steps steps_of(const float* x, int from, int to, float number, const signed char* given_zero,
+                                                 int floats, int bits, int symmetric, int kind, int dynamic) {
+  Steps s;
+  s.low = -(float)(1 << (bits - 1)), s.high = -s.low - 1.f, s.zero = given_zero ? (float)given_zero[0] : 0.f;
+  s.scale = number;
   if (dynamic && symmetric) {
     float largest = 0.f;
     for (int c = from + threadIdx.x; c < to; c += blockDim.x) largest = Max()(fabsf(x[c]), largest);
-    float reach = floats ? bits == 4 ? 6.f : 448.f : high + 0.5f;
-    scale = stored_scale(block_max(largest), reach, kind, F32, number);
-    if (kind == NESTED) scale = scale / number;
+    float reach = floats ? bits == 4 ? 6.f : 448.f : s.high + 0.5f;
+    s.scale = stored_scale(block_max(largest), reach, kind, F32, number);
+    if (kind == NESTED) s.scale = s.scale / number;
   } else if (dynamic) {
     float least = 0.f, most = 0.f;
     for (int c = from + threadIdx.x; c < to; c += blockDim.x) {
@@ -146,13 +146,47 @@ extern "C" __global__ void round_activations(float* out, const float* x, const v
       most = Max()(x[c], most);
     }
     least = block_reduce(least, Min(), 0.f);
-    scale = (block_reduce(most, Max(), 0.f) - least) / (high - low);
-    if (scale == 0.f) scale = 1.f;  // nothing but zeros
-    zero = nearest_int(low - least / scale, low, high);
+    s.scale = (block_reduce(most, Max(), 0.f) - least) / (s.high - s.low);
+    if (s.scale == 0.f) s.scale = 1.f;  // nothing but zeros
+    s.zero = nearest_int(s.low - least / s.scale, s.low, s.high);
   }
-  for (int c = from + threadIdx.x; c < to; c += blockDim.x) {
-    float q = x[c] / scale;
-    out[c] = (floats ? nearest_small(q, bits) : nearest_int(q + zero, low, high) - zero) * scale;
+  return s;
+}
+
+// One block a tile: a part of a row, `across` of them beside each other. Floats of `bits`, or integers. The quotients are
+// IEEE's, since a reciprocal would move values at ties.
+extern "C" __global__ void round_activations(float* out, const float* x, const void* given, int type, const signed char* given_zero,
+                                             int floats, int bits, int symmetric, int kind, int dynamic, int cols, int width,
+                                             int across) {
+  i64 row = blockIdx.x / across;
+  int from = (int)(blockIdx.x % across) * width, to = min(cols, from + width);
+  out += row * cols;
+  x += row * cols;
+  // Where rows do not have scales of their own, tiles beside each other have.
+  float number = given ? load(given, dynamic ? 0 : blockIdx.x % across, type) : 1.f;
+  Steps s = steps_of(x, from, to, number, given_zero, floats, bits, symmetric, kind, dynamic);
+  for (int c = from + threadIdx.x; c < to; c += blockDim.x)
+    out[c] = (floats ? nearest_small(x[c] / s.scale, bits) : s.nearest(x[c]) - s.zero) * s.scale;
+}
+
+// One block a row: its integers of 8 bits, and zeros up to `pitch`. A row with NaN has it for its scale, since no code has.
+extern "C" __global__ void integers_of_activations(signed char* codes, float* scales, int* zeros, const float* x, const void* given,
+                                                   int type, const signed char* given_zero, int symmetric, int dynamic, int cols,
+                                                   int pitch) {
+  i64 row = blockIdx.x;
+  codes += row * pitch;
+  x += row * cols;
+  Steps s = steps_of(x, 0, cols, given ? load(given, 0, type) : 1.f, given_zero, 0, 8, symmetric, F32, dynamic);
+  int lost = 0;
+  for (int c = threadIdx.x; c < pitch; c += blockDim.x) {
+    float q = c < cols ? s.nearest(x[c]) : 0.f;
+    lost |= q != q;
+    codes[c] = q != q ? 0 : (signed char)q;
+  }
+  lost = block_sum(lost);
+  if (threadIdx.x == 0) {
+    scales[row] = lost ? __uint_as_float(0x7fc00000u) : s.scale;
+    zeros[row] = s.zero == s.zero ? (int)s.zero : 0;
   }
 }
 

@@ -92,6 +92,7 @@ static inline int __any_sync(u32 m, int p) { return __ballot_sync(m, p) != 0; }
 static inline int __popc(u32 x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz((u32)x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
+static inline int __dp4a(int a, int b, int c) { for (int i = 0; i < 32; i += 8) c += (signed char)(a >> i) * (signed char)(b >> i); return c; }
 static inline u32 __brev(u32 x) { u32 r = 0; for (int i = 0; i < 32; i++) r |= (x >> i & 1) << (31 - i); return r; }
 static inline u32 atomicOr(u32* p, u32 v) { return __atomic_fetch_or(p, v, __ATOMIC_RELAXED); }
 

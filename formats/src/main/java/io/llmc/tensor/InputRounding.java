@@ -32,4 +32,29 @@ public record InputRounding(ActivationScheme scheme, Tensor scale, Tensor zero) 
         return new InputRounding(
                 scheme, scale == null ? null : f.apply(scale), zero == null ? null : f.apply(zero));
     }
+
+    /// Whether it can be done to `[tokens, cols]`, with the numbers that its scheme needs there.
+    public boolean fits(long cols) {
+        boolean numbers =
+                scheme.calibrated()
+                        ? scale != null
+                                && scale.isVector(
+                                        scheme.dynamic() ? 1 : scheme.tiles().across(cols))
+                                && scale.dtype().isFloat()
+                        : scale == null;
+        boolean shifted = scheme.codes() instanceof Codes.Ints i && !i.symmetric();
+        boolean zeros =
+                shifted && !scheme.dynamic()
+                        ? zero != null && zero.isVector(1) && zero.dtype() == DType.I8
+                        : zero == null;
+        // A scale made of several rows would depend on which rows come together.
+        boolean tiles =
+                scheme.dynamic()
+                        ? scheme.tiles().rows() == 1
+                        : scheme.tiles().rows() == Tiles.ALL
+                                && (zero == null || scheme.tiles().equals(Tiles.TENSOR));
+        boolean plain = scheme.grid().scales() == ScaleKind.FLOAT;
+        boolean kinds = plain || scheme.dynamic() && scheme.codes() instanceof Codes.Floats;
+        return numbers && zeros && tiles && kinds;
+    }
 }

@@ -28,6 +28,7 @@ import java.lang.foreign.MemorySegment;
 /// work is queued, and only [#download] waits.
 public final class CudaBackend implements Backend {
     private final Gpu gpu;
+    private final boolean multipliesIntegers;
     private final ElementwiseKernels elements;
     private final RowKernels rows;
     private final NormKernels norms;
@@ -38,6 +39,7 @@ public final class CudaBackend implements Backend {
     private final LossKernels losses;
     private final TrainingKernels training;
     private final QuantKernels quant;
+    private final IntegerKernels integers;
     private final FloatGridKernels floatGrids;
     private final ObsKernels obs;
     private final MaskKernels masks;
@@ -46,6 +48,7 @@ public final class CudaBackend implements Backend {
     /// @param index of the device, as the driver counts
     public CudaBackend(int index, BackendOptions options) {
         gpu = new Gpu(index, options.memory());
+        multipliesIntegers = options.compute() == BackendOptions.Compute.INT8;
         elements = new ElementwiseKernels(gpu);
         rows = new RowKernels(gpu);
         norms = new NormKernels(gpu);
@@ -56,6 +59,7 @@ public final class CudaBackend implements Backend {
         losses = new LossKernels(gpu);
         training = new TrainingKernels(gpu);
         quant = new QuantKernels(gpu);
+        integers = new IntegerKernels(gpu);
         floatGrids = new FloatGridKernels(gpu);
         obs = new ObsKernels(gpu);
         masks = new MaskKernels(gpu);
@@ -70,6 +74,11 @@ public final class CudaBackend implements Backend {
     @Override
     public boolean sharesHostMemory() {
         return false;
+    }
+
+    @Override
+    public boolean multipliesIntegers() {
+        return multipliesIntegers;
     }
 
     public Gpu gpu() {
@@ -114,6 +123,7 @@ public final class CudaBackend implements Backend {
                     rows.route(experts, weights, logits, renormalise);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     quant.roundActivations(out, x, rounding);
+            case ForwardOp.IntegerMatmul product -> integers.multiply(product);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.matmulInput(dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) -> products.outer(dw, dout, x);

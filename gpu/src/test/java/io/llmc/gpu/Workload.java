@@ -111,6 +111,17 @@ final class Workload {
                     BlockType.Q8_0, in, of(DType.U8, out, BlockType.Q8_0.rowBytes(in)));
         }
 
+        /// Integers of 8 bits with a scale a row.
+        default Weight.Grouped octets(long out, long in) {
+            return new Weight.Grouped(
+                    Encoding.ints(8, Tiles.ALL, true),
+                    in,
+                    of(DType.I32, out, in / 4),
+                    of(DType.BF16, out, 1),
+                    of(DType.U8, out, 1),
+                    null);
+        }
+
         default Weight.Grouped packed(long out, long in) {
             long groups = FOUR.tiles().across(in);
             return new Weight.Grouped(
@@ -283,6 +294,18 @@ final class Workload {
                                         InputRounding.dynamic(
                                                 new ActivationScheme(
                                                         Codes.Floats.E4M3, Tiles.ROW, true)))),
+                entry(
+                        "IntegerMatmul",
+                        ForwardOp.IntegerMatmul.class,
+                        product(tokens, inside, hidden) / 4, // four pairs an instruction
+                        o ->
+                                new ForwardOp.IntegerMatmul(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, hidden),
+                                        InputRounding.dynamic(
+                                                new ActivationScheme(
+                                                        new Codes.Ints(8, true), Tiles.ROW, true)),
+                                        o.octets(inside, hidden))),
                 entry(
                         "AddRow",
                         ForwardOp.AddRow.class,

@@ -42,8 +42,10 @@ public final class DeviceOptions {
             defaultValue = "f32",
             converter = ComputeConverter.class,
             description =
-                    "What activations are multiplied as: f32, or bf16, which is faster on a GPU and on"
-                            + " a CPU with instructions for it, and rounds them (default: ${DEFAULT-VALUE}).")
+                    "What activations are multiplied as: f32; bf16, which is faster on a GPU and on a CPU"
+                            + " with instructions for it, and rounds them; or int8, which leaves 8-bit"
+                            + " inputs of 8-bit weights integers, as vLLM does, and is f32 elsewhere"
+                            + " (default: ${DEFAULT-VALUE}).")
     private BackendOptions.Compute compute;
 
     @Option(
@@ -84,7 +86,7 @@ public final class DeviceOptions {
                     .findFirst()
                     .orElseThrow(() ->
                             new TypeConversionException(
-                                    "expected f32 or bf16, not \"" + text + "\""));
+                                    "expected f32, bf16 or int8, not \"" + text + "\""));
         }
     }
 

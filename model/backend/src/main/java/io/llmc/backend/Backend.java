@@ -63,6 +63,12 @@ public interface Backend extends Runner, AutoCloseable {
         return false;
     }
 
+    /// Whether inputs and weights that are both 8-bit integers are multiplied as such, and not as the
+    /// values that they stand for: the decoded weight is then not rounded to its scales' type.
+    default boolean multipliesIntegers() {
+        return false;
+    }
+
     /// As [#kernelBytes], for the gradients of such a product.
     ///
     /// @param decodes whether the weight is stored otherwise than in F32

@@ -62,6 +62,11 @@ public final class BackendGroup implements Backend {
     }
 
     @Override
+    public boolean multipliesIntegers() {
+        return first.multipliesIntegers();
+    }
+
+    @Override
     public long room() {
         return first.room();
     }

@@ -27,7 +27,10 @@ public record BackendOptions(int threads, Math math, long memory, Compute comput
         F32,
         /// Rounded to BF16, as most models were trained: a third of the products on a GPU, and on a
         /// CPU with instructions for it many more of them a second.
-        BF16
+        BF16,
+        /// Nothing that is lost, but what a model rounds to 8-bit integers for a weight of such stays
+        /// integers, as in the kernels of engines. See [Backend#multipliesIntegers].
+        INT8
     }
 
     public BackendOptions {

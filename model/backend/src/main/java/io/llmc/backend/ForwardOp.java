@@ -9,9 +9,7 @@ import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
-import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
-import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.stream.Stream;
 
@@ -368,7 +366,7 @@ public sealed interface ForwardOp extends Op {
     record RoundActivations(Tensor out, Tensor x, InputRounding rounding) implements ForwardOp {
         public RoundActivations {
             require(
-                    out.like(x) && f32(x) && fits(rounding, x.cols()),
+                    out.like(x) && f32(x) && rounding.fits(x.cols()),
                     "roundActivations",
                     out,
                     x,
@@ -377,36 +375,50 @@ public sealed interface ForwardOp extends Op {
                     rounding.scheme());
         }
 
-        private static boolean fits(InputRounding rounding, long cols) {
-            ActivationScheme scheme = rounding.scheme();
-            Tensor scale = rounding.scale();
-            Tensor zero = rounding.zero();
-            boolean numbers =
-                    scheme.calibrated()
-                            ? scale != null
-                                    && scale.isVector(
-                                            scheme.dynamic() ? 1 : scheme.tiles().across(cols))
-                                    && scale.dtype().isFloat()
-                            : scale == null;
-            boolean shifted = scheme.codes() instanceof Codes.Ints i && !i.symmetric();
-            boolean zeros =
-                    shifted && !scheme.dynamic()
-                            ? zero != null && zero.isVector(1) && zero.dtype() == DType.I8
-                            : zero == null;
-            // A scale made of several rows would depend on which rows come together.
-            boolean tiles =
-                    scheme.dynamic()
-                            ? scheme.tiles().rows() == 1
-                            : scheme.tiles().rows() == Tiles.ALL
-                                    && (zero == null || scheme.tiles().equals(Tiles.TENSOR));
-            boolean plain = scheme.grid().scales() == ScaleKind.FLOAT;
-            boolean kinds = plain || scheme.dynamic() && scheme.codes() instanceof Codes.Floats;
-            return numbers && zeros && tiles && kinds;
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out, x), rounding.tensors());
+        }
+    }
+
+    /// The product of the integers that [RoundActivations] makes of x and those of a weight with a
+    /// scale a row: `out[t,o] = sum_i (q[t,i] - zero[t]) * c[o,i] * scale[o] * step[t]`, where x is
+    /// about `step[t] * (q[t,i] - zero[t])`. The sum is exact, the factors follow in this order in
+    /// F32: every device has the same bits. A row with NaN is NaN. The tape passes gradients
+    /// straight through the rounding.
+    record IntegerMatmul(Tensor out, Tensor x, InputRounding rounding, Weight.Grouped w)
+            implements ForwardOp {
+        /// Up to here no sum leaves 32 bits: 255 * 128 * 65,536 < 2^31.
+        private static final long MOST_TERMS = 1 << 16;
+
+        public IntegerMatmul {
+            require(
+                    takes(rounding, w)
+                            && out.is(x.rows(), w.outFeatures())
+                            && x.cols() == w.inFeatures()
+                            && f32(out, x)
+                            && rounding.fits(x.cols()),
+                    "integerMatmul",
+                    out,
+                    x,
+                    rounding,
+                    w);
+        }
+
+        /// Whether both are 8-bit integers, of which all that a sum adds up share one scale.
+        public static boolean takes(InputRounding rounding, Weight.Grouped w) {
+            ActivationScheme inputs = rounding.scheme();
+            return inputs.codes() instanceof Codes.Ints q
+                    && q.bits() == 8
+                    && inputs.tiles().across(w.inFeatures()) == 1
+                    && w.grid().codes().equals(new Codes.Ints(8, true))
+                    && w.scales().cols() == 1
+                    && w.inFeatures() <= MOST_TERMS;
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.concat(Stream.of(out, x), rounding.tensors());
+            return Stream.concat(Stream.of(out, x), Stream.concat(rounding.tensors(), w.tensors()));
         }
     }
 

@@ -20,7 +20,7 @@ class CpuBackendTest {
         /// What the library computes; the rest is the portable backend's.
         @Override
         protected String ops() {
-            return "Matmul|AccumulateMatmulInput|AccumulateOuter";
+            return "Matmul|IntegerMatmul|AccumulateMatmulInput|AccumulateOuter";
         }
 
         @Override

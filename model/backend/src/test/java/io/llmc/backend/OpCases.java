@@ -12,6 +12,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
 
@@ -173,7 +174,7 @@ public final class OpCases {
                         a ->
                                 new ForwardOp.RoundActivations(
                                         a.out(7, cols),
-                                        activations(a, cols),
+                                        activations(a, 7, cols),
                                         new InputRounding(
                                                 scheme,
                                                 number == null
@@ -188,7 +189,69 @@ public final class OpCases {
                                                 zero ? a.of(DType.I8, _ -> -13, 1) : null))));
     }
 
-    private static Tensor activations(Operands a, int cols) {
+    /// The same bits as the reference's, on every backend: sums are exact.
+    private static void integerMatmul(List<Case> cases) {
+        for (int[] size : new int[][] {{7, 3, 1}, {7, 77, 33}, {270, 130, 257}, {7, 530, WHOLE}}) {
+            for (boolean symmetric : new boolean[] {true, false}) {
+                for (DType type : new DType[] {DType.F32, DType.F16, DType.BF16}) {
+                    var codes = new Codes.Ints(8, symmetric);
+                    integerMatmul(cases, new ActivationScheme(codes, Tiles.ROW, true), size, type);
+                    var given = new ActivationScheme(codes, Tiles.TENSOR, false);
+                    integerMatmul(cases, given, size, type);
+                }
+            }
+        }
+        // Sums beyond the integers that an F32 holds, where nothing cancels.
+        cases.add(
+                new Case(
+                        ForwardOp.IntegerMatmul.class,
+                        "integerMatmul, largest sums",
+                        0,
+                        a ->
+                                new ForwardOp.IntegerMatmul(
+                                        a.out(3, 5),
+                                        a.of(DType.F32, i -> i % 4001 == 7 ? -1 : -2, 3, 9001),
+                                        InputRounding.dynamic(
+                                                new ActivationScheme(
+                                                        new Codes.Ints(8, true), Tiles.ROW, true)),
+                                        new Weight.Grouped(
+                                                Encoding.ints(8, Tiles.ALL, true),
+                                                9001,
+                                                a.of(DType.I32, i -> i / 2251 % 2 - 1, 5, 2251),
+                                                a.of(DType.F32, i -> 0.3 + i, 5, 1),
+                                                a.of(DType.U8, _ -> 128, 5, 1),
+                                                null))));
+    }
+
+    private static void integerMatmul(
+            List<Case> cases, ActivationScheme scheme, int[] size, DType type) {
+        boolean zero = scheme.codes() instanceof Codes.Ints q && !q.symmetric();
+        int in = size[2];
+        cases.add(
+                new Case(
+                        ForwardOp.IntegerMatmul.class,
+                        "integerMatmul, %s, %s, %s"
+                                .formatted(scheme.describe(), type, Arrays.toString(size)),
+                        0,
+                        a ->
+                                new ForwardOp.IntegerMatmul(
+                                        a.out(size[0], size[1]),
+                                        activations(a, size[0], in),
+                                        scheme.dynamic()
+                                                ? InputRounding.dynamic(scheme)
+                                                : new InputRounding(
+                                                        scheme,
+                                                        a.of(type, _ -> 0.004, 1),
+                                                        zero ? a.of(DType.I8, _ -> -13, 1) : null),
+                                        a.packed(
+                                                Encoding.ints(8, Tiles.ALL, true),
+                                                type,
+                                                false,
+                                                size[1],
+                                                in))));
+    }
+
+    private static Tensor activations(Operands a, int rows, int cols) {
         return a.of(
                 DType.F32,
                 i -> {
@@ -202,12 +265,13 @@ public final class OpCases {
                         default -> x;
                     };
                 },
-                7,
+                rows,
                 cols);
     }
 
     private static void forward(List<Case> cases) {
         roundActivations(cases);
+        integerMatmul(cases);
         for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
             cases.add(
                     new Case(

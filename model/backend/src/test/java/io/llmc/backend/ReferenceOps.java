@@ -44,6 +44,7 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case ForwardOp.RoundActivations round -> roundActivations(round);
+            case ForwardOp.IntegerMatmul product -> integerMatmul(product);
             case ForwardOp.AddRow(var out, var x, var row) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, get(x, i) + get(row, i % x.cols()));
@@ -767,6 +768,22 @@ public final class ReferenceOps implements Runner {
     }
 
     private static void roundTile(float[] x, InputRounding rounding, int tile) {
+        Steps steps = steps(x, rounding, tile);
+        for (int i = 0; i < x.length; i++) {
+            float q = x[i] / steps.scale;
+            x[i] =
+                    steps.scale
+                            * switch (rounding.scheme().codes()) {
+                                case Codes.Floats f -> ReferenceSmallFloats.nearest(q, f);
+                                case Codes.Ints n ->
+                                        nearestInt(q + steps.zero, n.bits()) - steps.zero;
+                            };
+        }
+    }
+
+    private record Steps(float scale, float zero) {}
+
+    private static Steps steps(float[] x, InputRounding rounding, int tile) {
         Encoding.Grid<?> grid = rounding.scheme().grid();
         int at = rounding.scheme().dynamic() ? 0 : tile;
         float scale = rounding.scale() == null ? 1 : (float) get(rounding.scale(), at);
@@ -790,14 +807,32 @@ public final class ReferenceOps implements Runner {
                 }
             }
         }
-        for (int i = 0; i < x.length; i++) {
-            float q = x[i] / scale;
-            x[i] =
-                    scale
-                            * switch (grid.codes()) {
-                                case Codes.Floats f -> ReferenceSmallFloats.nearest(q, f);
-                                case Codes.Ints n -> nearestInt(q + zero, n.bits()) - zero;
-                            };
+        return new Steps(scale, zero);
+    }
+
+    /// Sums in 64 bits, and two factors in F32.
+    private static void integerMatmul(ForwardOp.IntegerMatmul op) {
+        int in = (int) op.x().cols();
+        for (long t = 0; t < op.out().rows(); t++) {
+            float[] x = new float[in];
+            for (int i = 0; i < in; i++) {
+                x[i] = (float) get(op.x(), t, i);
+            }
+            Steps steps = steps(x, op.rounding(), 0);
+            float step = steps.scale;
+            for (int i = 0; i < in; i++) {
+                x[i] = nearestInt(x[i] / steps.scale + steps.zero, 8) - steps.zero;
+                step = Float.isNaN(x[i]) ? Float.NaN : step;
+            }
+            for (long o = 0; o < op.out().cols(); o++) {
+                long sum = 0;
+                for (int i = 0; i < in; i++) {
+                    int word = (int) get(op.w().codes(), o, i / 4);
+                    sum += (long) x[i] * ((word >>> 8 * (i % 4) & 0xff) - 128);
+                }
+                float scale = (float) get(op.w().scales(), o);
+                set(op.out(), t, o, sum * scale * step);
+            }
         }
     }
 

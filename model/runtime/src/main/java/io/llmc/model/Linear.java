@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.InputRounding;
@@ -55,6 +56,15 @@ public final class Linear {
         return rounding;
     }
 
+    /// Whether a device multiplies inputs and weights as the 8-bit integers that they are, and not as
+    /// their values.
+    public boolean multipliesIntegers(Backend backend) {
+        return backend.multipliesIntegers()
+                && rounding != null
+                && weight instanceof Weight.Grouped w
+                && ForwardOp.IntegerMatmul.takes(rounding, w);
+    }
+
     /// Puts an adapter beside the weight, whatever its encoding.
     public void adapt(Adapter added) {
         this.adapter = added;
@@ -90,27 +100,30 @@ public final class Linear {
     }
 
     private void plain(Forward f, Tensor out, Tensor x) {
-        if (rounding == null) {
+        if (bias == null) {
             product(f, out, x);
             return;
         }
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
-            Tensor rounded = inner.allocate(x.rows(), x.cols());
-            f.run(new ForwardOp.RoundActivations(rounded, x, rounding));
-            product(inner, out, rounded);
+            Tensor product = inner.allocate(out.rows(), out.cols());
+            product(inner, product, x);
+            f.run(new ForwardOp.AddRow(out, product, bias));
         }
     }
 
     private void product(Forward f, Tensor out, Tensor x) {
-        if (bias == null) {
+        if (rounding == null) {
             f.run(new ForwardOp.Matmul(out, x, weight));
-            return;
-        }
-        try (TensorArena scratch = f.arena().scratch()) {
-            Tensor product = f.in(scratch).allocate(out.rows(), out.cols());
-            f.run(new ForwardOp.Matmul(product, x, weight));
-            f.run(new ForwardOp.AddRow(out, product, bias));
+        } else if (multipliesIntegers(f.backend())) {
+            var integers = (Weight.Grouped) weight;
+            f.run(new ForwardOp.IntegerMatmul(out, x, rounding, integers));
+        } else {
+            try (TensorArena scratch = f.arena().scratch()) {
+                Tensor rounded = f.in(scratch).allocate(x.rows(), x.cols());
+                f.run(new ForwardOp.RoundActivations(rounded, x, rounding));
+                f.run(new ForwardOp.Matmul(out, rounded, weight));
+            }
         }
     }
 }

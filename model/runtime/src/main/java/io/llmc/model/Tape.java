@@ -159,6 +159,8 @@ public final class Tape implements Runner {
                     scales(packed, gradient(packed.scales()), gradient(out), x);
                 }
             }
+            case ForwardOp.IntegerMatmul(var out, var x, _, Weight.Grouped w) ->
+                    target.run(new GradientOp.AccumulateMatmulInput(gradient(x), gradient(out), w));
             case ForwardOp.AddRow(var out, var x, var row) -> {
                 pass(x, out, 1);
                 if (wants(row)) {

@@ -26,6 +26,7 @@ public final class CpuBackend implements Backend {
     private final Workers workers;
     private final MemoryBudget budget;
     private final BackendOptions.Math math;
+    private final boolean multipliesIntegers;
     private Gemm dense;
 
     /// Null where activations keep all of F32.
@@ -40,6 +41,7 @@ public final class CpuBackend implements Backend {
     private final LinalgKernels linalg;
     private final QuantKernels quant;
     private final RoundingKernels roundings;
+    private final IntegerKernels integers;
     private final FloatGridKernels floatGrids;
     private final ObsKernels obs;
     private final DescentKernel descent;
@@ -66,6 +68,7 @@ public final class CpuBackend implements Backend {
         workers = new Workers(options.threads(), budget);
         portable = new PortableGemm(workers);
         math = options.math();
+        multipliesIntegers = options.compute() == BackendOptions.Compute.INT8;
         elements = new ElementwiseKernels(workers);
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
@@ -74,6 +77,7 @@ public final class CpuBackend implements Backend {
         linalg = new LinalgKernels(workers, this::gram, this::dense);
         quant = new QuantKernels(workers);
         roundings = new RoundingKernels(workers);
+        integers = new IntegerKernels(workers, this::integers);
         floatGrids = new FloatGridKernels(workers);
         obs = new ObsKernels(workers, this::dense);
         descent = new DescentKernel(workers);
@@ -142,6 +146,15 @@ public final class CpuBackend implements Backend {
     /// and slower where they have 512.
     private Gemm gram() {
         return Lanes.N < 16 ? portable : dense();
+    }
+
+    /// What multiplies integers exactly.
+    private IntegerKernels.Sums integers() {
+        if (dense() instanceof OneDnnGemm gemm && gemm.library().hasIntegers()) {
+            OneDnn dnn = gemm.library();
+            return (c, stride, a, b, m, n, k, _) -> dnn.integers(c, stride, a, b, m, n, k);
+        }
+        return new PortableIntegers();
     }
 
     private Gemm oneDnnOrPortable() {
@@ -225,6 +238,7 @@ public final class CpuBackend implements Backend {
                     rows.route(experts, weights, logits, renormalise);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     roundings.round(out, x, rounding);
+            case ForwardOp.IntegerMatmul product -> integers.multiply(product);
             case GradientOp.AccumulateMatmulInput(var dx, var dout, Weight w) ->
                     products.input(dense(), dx, dout, w);
             case GradientOp.AccumulateOuter(var dw, var dout, var x) ->
@@ -359,6 +373,9 @@ public final class CpuBackend implements Backend {
                 math == BackendOptions.Math.PORTABLE
                         ? 0
                         : OneDnnGemm.scratchBytes(in) * workers.threads();
+        if (multipliesIntegers) {
+            most = Math.max(most, IntegerKernels.scratchBytes(rows, in, workers.threads()));
+        }
         return bf16 == null ? most : most + Bf16Gemm.scratchBytes(rows, out, in, workers.threads());
     }
 
@@ -369,6 +386,11 @@ public final class CpuBackend implements Backend {
                 && !(w instanceof Weight.Dense)
                 && gemm(w) == portable
                 && dense() != portable;
+    }
+
+    @Override
+    public boolean multipliesIntegers() {
+        return multipliesIntegers;
     }
 
     @Override

@@ -68,19 +68,10 @@ final class OneDnnBf16 {
     }
 
     /// Whether the CPU has instructions for bf16, so that this is fast.
-    static boolean isSupported(SymbolLookup library) {
-        try {
-            int isa =
-                    (int)
-                            Linker.nativeLinker()
-                                    .downcallHandle(
-                                            library.findOrThrow("dnnl_get_effective_cpu_isa"),
-                                            FunctionDescriptor.of(ValueLayout.JAVA_INT))
-                                    .invokeExact();
-            return (isa & ISA_BF16) == ISA_BF16;
-        } catch (Throwable e) {
-            throw new IllegalStateException(e);
-        }
+    ///
+    /// @param isa a `dnnl_cpu_isa_t`
+    static boolean isSupported(int isa) {
+        return (isa & ISA_BF16) == ISA_BF16;
     }
 
     private MethodHandle handle(String name, FunctionDescriptor type) {

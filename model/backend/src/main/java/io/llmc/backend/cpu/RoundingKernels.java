@@ -18,15 +18,11 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 
 /// Activations that go through codes, row by row. Divisions are IEEE's: a reciprocal would move
 /// values at ties.
 final class RoundingKernels {
-    /// Between 2^23 and 2^24 a float's last place is 1.
-    private static final float INTEGERS = 12582912f;
-
     private final Workers workers;
 
     RoundingKernels(Workers workers) {
@@ -58,7 +54,7 @@ final class RoundingKernels {
     }
 
     /// The numbers that a layer keeps; 1 and 0 stand in for those that it does not.
-    private record Given(float scale, float zero) {
+    record Given(float scale, float zero) {
         /// @param tile beside others in a row
         static Given of(InputRounding r, int tile) {
             Tensor s = r.scale();
@@ -74,9 +70,9 @@ final class RoundingKernels {
         Encoding.Grid<?> grid = scheme.grid();
         switch (scheme.codes()) {
             case Codes.Floats codes -> {
-                float scale = given.scale;
+                float scale = given.scale();
                 if (scheme.dynamic()) {
-                    float global = grid.scales() == ScaleKind.NESTED ? given.scale : 1;
+                    float global = grid.scales() == ScaleKind.NESTED ? given.scale() : 1;
                     scale = grid.scale(largest(x, from, to), DType.F32, global) / global;
                 }
                 SmallFloats floats = SmallFloats.of(codes);
@@ -86,48 +82,9 @@ final class RoundingKernels {
                             .intoArray(out, i);
                 }
             }
-            case Codes.Ints codes when codes.symmetric() -> {
-                float scale = given.scale;
-                if (scheme.dynamic()) {
-                    scale = grid.scale(largest(x, from, to), DType.F32, 1);
-                }
-                integers(out, x, from, to, scale, 0, codes);
-            }
-            case Codes.Ints codes -> {
-                float scale = given.scale;
-                float zero = given.zero;
-                if (scheme.dynamic()) {
-                    float low = low(x, from, to);
-                    scale = (high(x, from, to) - low) / codes.maxCode();
-                    scale = scale == 0 ? 1 : scale;
-                    zero = codes.nearest(-codes.middleCode() - low / scale);
-                }
-                integers(out, x, from, to, scale, zero, codes);
-            }
+            case Codes.Ints codes ->
+                    IntegerSteps.of(x, from, to, scheme, codes, given).round(out, x, from, to);
         }
-    }
-
-    private static void integers(
-            float[] out, float[] x, int from, int to, float scale, float zero, Codes.Ints codes) {
-        for (int i = from; i < to; i += N) {
-            FloatVector q = FloatVector.fromArray(F, x, i).div(scale).add(zero);
-            nearest(q, codes).sub(zero).mul(scale).intoArray(out, i);
-        }
-    }
-
-    /// The nearest integers that have a code, half to even; NaN stays.
-    private static FloatVector nearest(FloatVector x, Codes.Ints codes) {
-        FloatVector y = x.blend(-codes.middleCode(), below(x, -codes.middleCode()));
-        y = y.blend(codes.middleCode() - 1, above(y, codes.middleCode() - 1));
-        return y.add(INTEGERS).sub(INTEGERS);
-    }
-
-    private static VectorMask<Float> below(FloatVector x, float bound) {
-        return x.compare(VectorOperators.LT, bound);
-    }
-
-    private static VectorMask<Float> above(FloatVector x, float bound) {
-        return x.compare(VectorOperators.GT, bound);
     }
 
     /// The largest magnitude of `x[from, to)`, NaN where there is one: without their signs, floats
@@ -147,21 +104,5 @@ final class RoundingKernels {
             largest = Math.max(largest, Float.floatToRawIntBits(x[i]) & Integer.MAX_VALUE);
         }
         return Float.intBitsToFloat(largest);
-    }
-
-    private static float low(float[] x, int from, int to) {
-        float low = 0;
-        for (int i = from; i < to; i++) {
-            low = Math.min(low, x[i]);
-        }
-        return low;
-    }
-
-    private static float high(float[] x, int from, int to) {
-        float high = 0;
-        for (int i = from; i < to; i++) {
-            high = Math.max(high, x[i]);
-        }
-        return high;
     }
 }

@@ -40,6 +40,7 @@ final class Unpacked implements AutoCloseable {
                 stages.stream()
                         .filter(stage -> !stage.routed())
                         .flatMap(stage -> stage.linears().stream())
+                        .filter(l -> !l.multipliesIntegers(backend))
                         .filter(l -> backend.unpacks(l.weight()))
                         .toList();
         arena = layers.isEmpty() ? null : backend.newArena(bytes(layers));
