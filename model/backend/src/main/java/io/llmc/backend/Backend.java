@@ -63,8 +63,8 @@ public interface Backend extends Runner, AutoCloseable {
         return false;
     }
 
-    /// Whether inputs and weights that are both 8-bit integers are multiplied as such, and not as the
-    /// values that they stand for: the decoded weight is then not rounded to its scales' type.
+    /// Whether inputs and weights that are both 8-bit integers are multiplied as such, and not as
+    /// the values that they stand for: the decoded weight is then not rounded to its scales' type.
     default boolean multipliesIntegers() {
         return false;
     }

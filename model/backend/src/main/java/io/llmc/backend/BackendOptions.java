@@ -28,8 +28,8 @@ public record BackendOptions(int threads, Math math, long memory, Compute comput
         /// Rounded to BF16, as most models were trained: a third of the products on a GPU, and on a
         /// CPU with instructions for it many more of them a second.
         BF16,
-        /// Nothing that is lost, but what a model rounds to 8-bit integers for a weight of such stays
-        /// integers, as in the kernels of engines. See [Backend#multipliesIntegers].
+        /// Nothing that is lost, but what a model rounds to 8-bit integers for a weight of such
+        /// stays integers, as in the kernels of engines. See [Backend#multipliesIntegers].
         INT8
     }
 

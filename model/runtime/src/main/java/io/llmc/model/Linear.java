@@ -56,8 +56,8 @@ public final class Linear {
         return rounding;
     }
 
-    /// Whether a device multiplies inputs and weights as the 8-bit integers that they are, and not as
-    /// their values.
+    /// Whether a device multiplies inputs and weights as the 8-bit integers that they are, and not
+    /// as their values.
     public boolean multipliesIntegers(Backend backend) {
         return backend.multipliesIntegers()
                 && rounding != null
