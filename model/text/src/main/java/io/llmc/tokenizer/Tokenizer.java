@@ -3,10 +3,13 @@ package io.llmc.tokenizer;
 
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
+
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -120,7 +123,7 @@ public final class Tokenizer implements AutoCloseable {
             throw new UserException(
                     "the tokenizer library does not load: " + cause.getMessage(),
                     "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where"
-                            + " that is set: make that writable, on a disk that programs may run from");
+                        + " that is set: make that writable, on a disk that programs may run from");
         }
     }
 
@@ -172,9 +175,14 @@ public final class Tokenizer implements AutoCloseable {
     /// The text of ids, special tokens spelled out; ids that the tokenizer does not know give
     /// nothing.
     public String decode(int[] ids) {
+        return decode(ids, true);
+    }
+
+    /// @param specialTokens whether they are spelled out, or left out
+    String decode(int[] ids, boolean specialTokens) {
         long h = handle();
         long[] all = Arrays.stream(ids).asLongStream().toArray();
-        return NativeCall.within(TO_OPEN, file, () -> LIBRARY.decode(h, all, false));
+        return NativeCall.within(TO_OPEN, file, () -> LIBRARY.decode(h, all, !specialTokens));
     }
 
     /// The id that the tokenizer puts before every text; empty where it puts none.
