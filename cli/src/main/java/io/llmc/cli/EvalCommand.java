@@ -21,6 +21,11 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -28,9 +33,6 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.concurrent.Callable;
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
 
 @Command(
         name = "eval",
@@ -78,6 +80,8 @@ final class EvalCommand implements Callable<Integer> {
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), wiring.version(), false);
         console.requireUnread(run.inputs());
         files.ifPresent(f -> run.inputs().requireUnread(f.saveLogits(), "--save-logits"));
+        spec.map(EvalSpec::saveKldBase)
+                .ifPresent(f -> run.inputs().requireUnread(f, "--save-kld-base"));
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
         long memory = where.options().memory();

@@ -2,6 +2,7 @@
 package io.llmc.evaluation;
 
 import io.llmc.pipeline.Step;
+
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
 
@@ -10,7 +11,8 @@ import java.util.SequencedMap;
 /// @param spec what was asked
 /// @param windows forward passes
 /// @param tokens scored
-/// @param original null where the model was compared with none; `comparison` too
+/// @param original null where the model was compared with none, or with a base of predictions
+/// @param comparison null where the model was compared with neither
 public record EvalResult(
         EvalSpec spec,
         long windows,
@@ -36,10 +38,8 @@ public record EvalResult(
 
     /// The model against the original, token by token.
     ///
-    /// @param ratio of perplexities, model to original
-    /// @param ratioLow lower end of a 95 % interval: `exp(mean +- 1.96 s / sqrt(n))` of the paired
-    ///   differences of loss over the n scored tokens
-    public record Comparison(double ratio, double ratioLow, double ratioHigh, Drift drift) {}
+    /// @param original its perplexity on the same tokens
+    public record Comparison(Perplexity original, PerplexityRatio ratio, Drift drift) {}
 
     /// Every figure under its name in snake case, in a fixed order. Values are strings, numbers, or
     /// null where a number is not finite.
@@ -47,7 +47,9 @@ public record EvalResult(
     public SequencedMap<String, Object> figures() {
         SequencedMap<String, Object> map = new LinkedHashMap<>();
         map.put("model", spec.model().toString());
-        map.put("data", spec.data().toString());
+        if (spec.data() != null) {
+            map.put("data", spec.data().toString());
+        }
         put(map, "perplexity", model.perplexity);
         map.put("perplexity_convention", spec.convention().label());
         put(map, "perplexity_stderr", model.perplexityError);
@@ -60,30 +62,30 @@ public record EvalResult(
         }
         put(map, "tokens_per_second", model.tokensPerSecond);
         map.putAll(model.size.toMap());
-        if (original != null) {
+        if (comparison != null) {
             compare(map);
+        }
+        if (original != null) {
+            put(map, "original_tokens_per_second", original.tokensPerSecond);
+            original.size.toMap().forEach((key, value) -> map.put("original_" + key, value));
+            put(map, "size_ratio", (double) model.size.bytes() / original.size.bytes());
         }
         return map;
     }
 
     private void compare(SequencedMap<String, Object> map) {
-        map.put("original", spec.against().toString());
-        put(map, "original_perplexity", original.perplexity);
-        put(map, "original_perplexity_stderr", original.perplexityError);
-        put(map, "original_loss", original.loss);
-        put(map, "perplexity_ratio", comparison.ratio);
-        put(map, "perplexity_ratio_low", comparison.ratioLow);
-        put(map, "perplexity_ratio_high", comparison.ratioHigh);
+        if (spec.against() != null) {
+            map.put("original", spec.against().toString());
+        } else {
+            map.put("kld_base", spec.kldBase().toString());
+        }
+        Perplexity theirs = comparison.original;
+        put(map, "original_perplexity", theirs.value());
+        put(map, "original_perplexity_stderr", theirs.valueError());
+        put(map, "original_loss", theirs.loss());
+        comparison.ratio.toMap().forEach((key, value) -> put(map, key, value));
         map.put("perplexity_ratio_interval", "95 %, paired over tokens");
-        Drift drift = comparison.drift;
-        put(map, "kld_mean", drift.mean());
-        put(map, "kld_median", drift.median());
-        put(map, "kld_p99", drift.p99());
-        put(map, "kld_max", drift.max());
-        put(map, "top1_agreement", drift.top1());
-        put(map, "original_tokens_per_second", original.tokensPerSecond);
-        original.size.toMap().forEach((key, value) -> map.put("original_" + key, value));
-        put(map, "size_ratio", (double) model.size.bytes() / original.size.bytes());
+        comparison.drift.toMap().forEach((key, value) -> put(map, key, value));
     }
 
     private static void put(SequencedMap<String, Object> map, String key, double value) {

@@ -2,18 +2,22 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
+
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Objects;
+import java.util.stream.Stream;
 
 /// Measures the model as it is after the steps before.
 ///
-/// @param stride as in [EvalSpec]
-/// @param against null for none
+/// @param data and `window`, `convention`, `stride`: as in [EvalSpec]
+/// @param against null for none; `kldBase` and `saveKldBase` too
 /// @param once whether the text is read once, so that it may be a pipe
 public record EvaluateStep(
         Path data,
@@ -22,6 +26,8 @@ public record EvaluateStep(
         int stride,
         int maxWindows,
         Path against,
+        Path kldBase,
+        Path saveKldBase,
         boolean once)
         implements Step {
     private static final Option<Path> DATA =
@@ -37,19 +43,29 @@ public record EvaluateStep(
                     "Model that this one was made from: shows what was lost.");
 
     private static final Option<Integer> WINDOW =
-            Option.integer("window", 512, "Tokens that the model sees at once (default: %s).");
+            Option.integer(
+                    "window",
+                    null,
+                    "Tokens that the model sees at once (default: 512, or as {kldBase} has it).");
 
     private static final Option<String> CONVENTION =
             Option.text(
                             "convention",
-                            "gptq",
+                            null,
                             "Which tokens of a window count: gptq (all), llama.cpp (the second"
                                     + " half), sliding (those that the window before did not reach)"
-                                    + " (default: %s).")
+                                    + " (default: gptq; with {kldBase}: llama.cpp).")
                     .as("NAME");
 
     private static final Option<Integer> MAX_WINDOWS =
             Option.integer("maxWindows", 0, "Only the first windows of the text (default: all).");
+
+    private static final Option<Path> KLD_BASE =
+            Option.path(
+                    "kldBase",
+                    "FILE",
+                    "What llama.cpp kept of the original's predictions: shows what was lost,"
+                            + " without the original; brings text and window.");
 
     public static final Step.Factory FACTORY =
             new Step.Factory(
@@ -61,18 +77,21 @@ public record EvaluateStep(
                     steps:
                       - evaluate: {data: testdata/tale-llama/test.txt, maxWindows: 2}
                     """,
-                    List.of(DATA, AGAINST, WINDOW, CONVENTION, MAX_WINDOWS),
+                    List.of(DATA, AGAINST, WINDOW, CONVENTION, MAX_WINDOWS, KLD_BASE),
                     EvaluateStep::read);
 
     private static EvaluateStep read(Options item) {
         Options o = item.section("evaluate");
+        Path base = KLD_BASE.read(o);
         return new EvaluateStep(
-                DATA.required(o),
-                WINDOW.read(o),
+                base == null ? DATA.required(o) : DATA.read(o),
+                Objects.requireNonNullElse(WINDOW.read(o), 0),
                 CONVENTION.read(o),
                 0,
                 MAX_WINDOWS.read(o),
                 AGAINST.read(o),
+                base,
+                null,
                 false);
     }
 
@@ -85,6 +104,8 @@ public record EvaluateStep(
                 spec.stride(),
                 spec.maxWindows(),
                 spec.against(),
+                spec.kldBase(),
+                spec.saveKldBase(),
                 true);
     }
 
@@ -100,10 +121,12 @@ public record EvaluateStep(
 
     @Override
     public List<Input> inputs() {
-        Input text = new Input("the text", data, false);
-        return against == null
-                ? List.of(text)
-                : List.of(text, new Input("the original", against, false));
+        return Stream.of(
+                        new Input("the text", data, false),
+                        new Input("the original", against, false),
+                        new Input("the KLD base", kldBase, false))
+                .filter(input -> input.path() != null)
+                .toList();
     }
 
     /// What the step will measure, the model that is there already can be measured on.
@@ -118,7 +141,7 @@ public record EvaluateStep(
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
-        if (!once) {
+        if (!once && data != null) {
             TextFiles.requireFile(data, "evaluate.data names a text: .txt or .jsonl");
         }
         EvalSpec spec =
@@ -127,9 +150,11 @@ public record EvaluateStep(
                         against,
                         data,
                         window,
-                        Convention.parse(convention),
+                        convention == null ? null : Convention.parse(convention),
                         stride,
-                        maxWindows);
+                        maxWindows,
+                        kldBase,
+                        saveKldBase);
         return new Evaluator(context.backend(), context.progress(), context.memory()).prepare(spec);
     }
 }

@@ -2,11 +2,12 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
+import io.llmc.evaluation.kld.KldShape;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.model.language.Head;
@@ -18,6 +19,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -81,16 +83,6 @@ public final class Evaluator {
         }
     }
 
-    private static ScoredWindows windows(EvalSpec spec, ModelRun model, int vocabulary) {
-        model.requirePositions(spec.window());
-        try (Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
-            int[] ids = TextFiles.tokens(spec.data(), tokenizer);
-            ScoredWindows windows = ScoredWindows.of(ids, spec, tokenizer.bos());
-            windows.requireBelow(vocabulary, spec.model());
-            return windows;
-        }
-    }
-
     /// Ids that both predict: tables that differ by padding alone can be compared.
     private int commonVocabulary(ModelRun model, ModelRun original) {
         int ours = model.spec().vocabulary();
@@ -116,27 +108,35 @@ public final class Evaluator {
 
     /// One evaluation on its way through the text.
     private final class Job implements Step.Plan {
-        private final EvalSpec spec;
+        private EvalSpec spec;
         private final ModelRun model;
+        private final BaseFiles bases;
         private ModelRun original;
 
         /// Ids that count, the first of both models.
         private int vocabulary;
 
         private ScoredWindows windows;
-        private float[] losses;
-        private float[] originalLosses;
-        private float[] divergences;
+
+        /// The whole text as a base holds it; null where none is written.
+        private int[] text;
+
+        private TokenFigures figures;
         private Portions portions;
-        private long agreeing;
         private int done;
         private boolean closed;
 
         @MustBeClosed
         @SuppressWarnings("MustBeClosed") // closed by close()
         Job(EvalSpec spec) {
-            this.spec = spec;
-            this.model = new ModelRun(spec.model(), backend, progress);
+            this.bases = new BaseFiles(spec);
+            try {
+                this.spec = bases.resolve(spec);
+                this.model = new ModelRun(spec.model(), backend, progress);
+            } catch (RuntimeException e) {
+                bases.close();
+                throw e;
+            }
         }
 
         @SuppressWarnings("MustBeClosed") // closed by close()
@@ -146,13 +146,32 @@ public final class Evaluator {
                 original = new ModelRun(spec.against(), backend, progress);
                 vocabulary = commonVocabulary(model, original);
             }
-            windows = windows(spec, model, vocabulary);
-            losses = new float[windows.rows()];
+            bases.requireVocabulary(vocabulary, spec.model());
+            model.requirePositions(spec.window());
             if (original != null) {
                 original.requirePositions(spec.window());
-                originalLosses = new float[losses.length];
-                divergences = new float[losses.length];
             }
+            windows = windows();
+            windows.requireBelow(vocabulary, spec.model());
+            bases.requireRoom(shape());
+            figures = new TokenFigures(windows.rows(), original != null || bases.compares());
+        }
+
+        private ScoredWindows windows() {
+            if (bases.compares()) {
+                return bases.windows(spec, model.checkpoint());
+            }
+            try (Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
+                int[] ids = TextFiles.tokens(spec.data(), tokenizer);
+                if (spec.saveKldBase() != null) {
+                    text = ScoredWindows.begun(ids, tokenizer.bos());
+                }
+                return ScoredWindows.of(ids, spec, tokenizer.bos());
+            }
+        }
+
+        private KldShape shape() {
+            return new KldShape(spec.window(), vocabulary, windows.count());
         }
 
         private EvalMemory memory() {
@@ -173,6 +192,7 @@ public final class Evaluator {
                 if (original != null) {
                     original.close();
                 }
+                bases.close();
             }
         }
 
@@ -186,10 +206,12 @@ public final class Evaluator {
                 steps += original.steps();
             }
             int perBatch = portions.batchWindows(hidden, spec.window());
+            bases.begin(backend, portions.pieceRows(model.spec().vocabulary()), shape(), text);
             progress.begin("evaluate", (long) Math.ceilDiv(windows.count(), perBatch) * steps);
             for (int from = 0; from < windows.count(); from += perBatch) {
                 batch(windows.range(from, Math.min(windows.count(), from + perBatch)));
             }
+            bases.finish();
             progress.end();
             return result();
         }
@@ -223,10 +245,11 @@ public final class Evaluator {
                 TensorArena arena, int[] targets, int from, int to, MemorySegment buffer) {
             Tensor wanted = Rows.upload(backend, arena, targets, from, to - from, buffer);
             Tensor ours = model.logits(arena, from, to, vocabulary);
-            model.losses(arena, ours, wanted, buffer, losses, done + from);
+            model.losses(arena, ours, wanted, buffer, figures.losses, done + from);
+            bases.take(backend, ours, targets, from, figures, done + from);
             if (original != null) {
                 Tensor theirs = original.logits(arena, from, to, vocabulary);
-                original.losses(arena, theirs, wanted, buffer, originalLosses, done + from);
+                original.losses(arena, theirs, wanted, buffer, figures.originalLosses, done + from);
                 compare(arena, ours, theirs, buffer, done + from);
             }
         }
@@ -236,7 +259,7 @@ public final class Evaluator {
             Shape rows = new Shape(ours.rows());
             Tensor divergence = arena.allocate(DType.F32, rows);
             backend.run(new LossOp.Divergence(divergence, theirs, ours));
-            Rows.download(backend, divergence, buffer, divergences, at);
+            Rows.download(backend, divergence, buffer, figures.divergences, at);
             Tensor best = arena.allocate(DType.I32, rows);
             backend.run(new LossOp.ArgMax(best, ours));
             int[] ourBest = Rows.download(backend, best, buffer);
@@ -244,27 +267,18 @@ public final class Evaluator {
             backend.run(new LossOp.ArgMax(originalBest, theirs));
             int[] theirBest = Rows.download(backend, originalBest, buffer);
             for (int i = 0; i < ourBest.length; i++) {
-                agreeing += ourBest[i] == theirBest[i] ? 1 : 0;
+                figures.agree(ourBest[i] == theirBest[i]);
             }
         }
 
         private EvalResult result() {
-            Measured measured = measured(model, losses);
-            if (original == null) {
-                return new EvalResult(spec, windows.count(), losses.length, measured, null, null);
-            }
-            Perplexity ratio = Perplexity.paired(losses, originalLosses);
             return new EvalResult(
                     spec,
                     windows.count(),
-                    losses.length,
-                    measured,
-                    measured(original, originalLosses),
-                    new Comparison(
-                            ratio.value(),
-                            ratio.low(),
-                            ratio.high(),
-                            Drift.of(divergences, agreeing)));
+                    figures.losses.length,
+                    measured(model, figures.losses),
+                    original == null ? null : measured(original, figures.originalLosses),
+                    figures.comparison());
         }
 
         private static Measured measured(ModelRun run, float[] losses) {

@@ -7,9 +7,9 @@ package io.llmc.evaluation;
 /// @param error standard error of the mean, over tokens as if they were independent (as llama.cpp
 ///   has it); NaN for one token
 /// @param tokens scored
-record Perplexity(double loss, double error, long tokens) {
+public record Perplexity(double loss, double error, long tokens) {
     /// Normal quantile of a two-sided 95 % interval.
-    private static final double Z95 = 1.959963984540054;
+    static final double Z95 = 1.959963984540054;
 
     static Perplexity of(float[] losses) {
         double sum = 0;
@@ -46,21 +46,12 @@ record Perplexity(double loss, double error, long tokens) {
     }
 
     /// `exp(loss)`
-    double value() {
+    public double value() {
         return Math.exp(loss);
     }
 
     /// Standard error of [#value], to first order.
-    double valueError() {
+    public double valueError() {
         return value() * error;
-    }
-
-    /// Lower end of the 95 % interval of [#value].
-    double low() {
-        return Math.exp(loss - Z95 * error);
-    }
-
-    double high() {
-        return Math.exp(loss + Z95 * error);
     }
 }

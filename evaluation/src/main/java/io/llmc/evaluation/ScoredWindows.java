@@ -3,6 +3,7 @@ package io.llmc.evaluation;
 
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.Windows;
+
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.OptionalInt;
@@ -50,15 +51,29 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
     }
 
     private static ScoredWindows llamaCpp(int[] ids, EvalSpec spec, OptionalInt bos) {
-        int[] text = ids;
+        return ofChunks(begun(ids, bos), spec, bos);
+    }
+
+    /// The text as llama.cpp has it: with BOS before it where the tokenizer adds one.
+    static int[] begun(int[] ids, OptionalInt bos) {
+        if (bos.isEmpty()) {
+            return ids;
+        }
+        int[] text = new int[ids.length + 1];
+        text[0] = bos.getAsInt();
+        System.arraycopy(ids, 0, text, 1, ids.length);
+        return text;
+    }
+
+    /// @param text as [#begun] has it
+    static ScoredWindows ofChunks(int[] text, EvalSpec spec, OptionalInt bos) {
+        int[] chunks = text.clone();
         if (bos.isPresent()) {
-            text = new int[ids.length + 1];
-            System.arraycopy(ids, 0, text, 1, ids.length);
-            for (int i = 0; i < text.length; i += spec.window()) {
-                text[i] = bos.getAsInt();
+            for (int i = 0; i < chunks.length; i += spec.window()) {
+                chunks[i] = bos.getAsInt();
             }
         }
-        return apart(text, spec, spec.window() / 2);
+        return apart(chunks, spec, spec.window() / 2);
     }
 
     private static ScoredWindows sliding(int[] ids, EvalSpec spec) {
@@ -128,11 +143,12 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
     /// @throws UserException where a token is outside of a model's vocabulary
     void requireBelow(int vocabulary, Object model) {
         windows.firstOutside(vocabulary)
-                .ifPresent(at -> {
-                    throw new UserException(
-                            "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
-                                    .formatted(windows.id(at), at, model, vocabulary - 1),
-                            "the tokenizer must be the one that belongs to the model");
-                });
+                .ifPresent(
+                        at -> {
+                            throw new UserException(
+                                    "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
+                                            .formatted(windows.id(at), at, model, vocabulary - 1),
+                                    "the tokenizer must be the one that belongs to the model");
+                        });
     }
 }

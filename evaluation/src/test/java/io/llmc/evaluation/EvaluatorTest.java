@@ -13,6 +13,11 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
+
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
@@ -22,9 +27,6 @@ import java.util.List;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.SequencedMap;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 class EvaluatorTest {
     private static final Portions SMALL = new Portions(1, 50, 1, 7);
@@ -92,15 +94,17 @@ class EvaluatorTest {
         }
         EvalResult result = evaluate(spec, 2, SMALL);
         Drift drift = result.comparison().drift();
-        assertThat(drift.mean())
+        assertThat(drift.divergence().mean())
                 .isCloseTo(Arrays.stream(divergences).average().orElseThrow(), within(1e-5));
-        assertThat(drift.max())
+        assertThat(drift.divergence().max())
                 .isCloseTo(Arrays.stream(divergences).max().orElseThrow(), within(1e-5));
         assertThat(drift.top1()).isEqualTo((double) agreeing / ours.length);
         double mean = Arrays.stream(losses(model, spec)).average().orElseThrow();
         double original = Arrays.stream(losses(other, spec)).average().orElseThrow();
-        assertThat(result.comparison().ratio()).isCloseTo(Math.exp(mean - original), within(1e-4));
-        assertThat(result.comparison().ratioLow()).isLessThan(result.comparison().ratio());
+        assertThat(result.comparison().ratio().value())
+                .isCloseTo(Math.exp(mean - original), within(1e-4));
+        assertThat(result.comparison().ratio().low())
+                .isLessThan(result.comparison().ratio().value());
         assertThat(result.original().loss()).isCloseTo(original, within(1e-5));
     }
 
@@ -108,8 +112,14 @@ class EvaluatorTest {
     void aModelAgainstItselfHasNotMoved() {
         EvalResult r =
                 evaluate(new EvalSpec(model, model, data, 16, Convention.GPTQ, 0, 0), 2, SMALL);
-        assertThat(r.comparison())
-                .isEqualTo(new EvalResult.Comparison(1, 1, 1, new Drift(0, 0, 0, 0, 1)));
+        Drift drift = r.comparison().drift();
+        assertThat(r.comparison().ratio().low()).isEqualTo(1);
+        assertThat(r.comparison().ratio().high()).isEqualTo(1);
+        assertThat(drift.divergence().min()).isZero();
+        assertThat(drift.divergence().max()).isZero();
+        assertThat(drift.rms()).isZero();
+        assertThat(drift.rmsError()).isZero();
+        assertThat(drift.top1()).isEqualTo(1);
         assertThat(r.figures()).containsEntry("size_ratio", 1.0);
     }
 
@@ -156,14 +166,47 @@ class EvaluatorTest {
                         "original_perplexity_stderr",
                         "original_loss",
                         "perplexity_ratio",
+                        "perplexity_ratio_stderr",
                         "perplexity_ratio_low",
                         "perplexity_ratio_high",
+                        "log_perplexity_ratio",
+                        "log_perplexity_ratio_stderr",
+                        "perplexity_difference",
+                        "perplexity_difference_stderr",
+                        "loss_correlation",
                         "perplexity_ratio_interval",
                         "kld_mean",
-                        "kld_median",
-                        "kld_p99",
+                        "kld_mean_stderr",
                         "kld_max",
+                        "kld_p99_9",
+                        "kld_p99",
+                        "kld_p95",
+                        "kld_p90",
+                        "kld_median",
+                        "kld_p10",
+                        "kld_p5",
+                        "kld_p1",
+                        "kld_p0_1",
+                        "kld_min",
+                        "delta_p_mean",
+                        "delta_p_mean_stderr",
+                        "delta_p_max",
+                        "delta_p_p99_9",
+                        "delta_p_p99",
+                        "delta_p_p95",
+                        "delta_p_p90",
+                        "delta_p_p75",
+                        "delta_p_median",
+                        "delta_p_p25",
+                        "delta_p_p10",
+                        "delta_p_p5",
+                        "delta_p_p1",
+                        "delta_p_p0_1",
+                        "delta_p_min",
+                        "delta_p_rms",
+                        "delta_p_rms_stderr",
                         "top1_agreement",
+                        "top1_agreement_stderr",
                         "original_tokens_per_second",
                         "original_bytes",
                         "original_parameters",
@@ -174,27 +217,32 @@ class EvaluatorTest {
     @Test
     void refusesWhatCannotBeMeasured() throws IOException {
         Path tiny = TestFiles.shared("oracles/architectures/llama");
-        assertThatThrownBy(() ->
-                        evaluate(
-                                new EvalSpec(model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
-                                2,
-                                SMALL))
+        assertThatThrownBy(
+                        () ->
+                                evaluate(
+                                        new EvalSpec(
+                                                model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
+                                        2,
+                                        SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("are longer than the");
         Files.delete(model.resolve("tokenizer.json"));
-        assertThatThrownBy(() ->
-                        evaluate(
-                                new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
-                                2,
-                                SMALL))
+        assertThatThrownBy(
+                        () ->
+                                evaluate(
+                                        new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
+                                        2,
+                                        SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("has no tokenizer.json");
         if (Files.exists(tiny)) {
-            assertThatThrownBy(() ->
-                            evaluate(
-                                    new EvalSpec(other, tiny, data, 16, Convention.GPTQ, 0, 0),
-                                    2,
-                                    SMALL))
+            assertThatThrownBy(
+                            () ->
+                                    evaluate(
+                                            new EvalSpec(
+                                                    other, tiny, data, 16, Convention.GPTQ, 0, 0),
+                                            2,
+                                            SMALL))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("a vocabulary of 256 tokens");
         }

@@ -4,11 +4,15 @@ package io.llmc.cli.options;
 import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.formats.UserException;
-import java.nio.file.Path;
-import java.util.Optional;
+
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.TypeConversionException;
+
+import java.nio.file.Path;
+import java.util.Objects;
+import java.util.Optional;
+import java.util.stream.Stream;
 
 /// Mixin: the text that a model is measured on, and how.
 public final class EvalOptions {
@@ -27,18 +31,19 @@ public final class EvalOptions {
     @Option(
             names = "--window",
             paramLabel = "N",
-            defaultValue = "512",
-            description = "Tokens that the model sees at once (default: ${DEFAULT-VALUE}).")
+            defaultValue = "0",
+            description =
+                    "Tokens that the model sees at once (default: 512, or as --kld-base has it).")
     private int window;
 
     @Option(
             names = "--convention",
             paramLabel = "NAME",
-            defaultValue = "gptq",
             converter = ConventionConverter.class,
             description =
-                    "Which tokens of a window count: gptq (all), llama.cpp (the second half), sliding"
-                            + " (those that the window before did not reach) (default: ${DEFAULT-VALUE}).")
+                    "Which tokens of a window count: gptq (all), llama.cpp (the second half),"
+                        + " sliding (those that the window before did not reach) (default: gptq;"
+                        + " with KLD bases: llama.cpp).")
     private Convention convention;
 
     @Option(
@@ -55,12 +60,35 @@ public final class EvalOptions {
             description = "Only the first windows of the text (default: all).")
     private int maxWindows;
 
+    @Option(
+            names = "--kld-base",
+            paramLabel = "FILE",
+            description =
+                    "Predictions of the original that --save-kld-base or llama-perplexity kept:"
+                            + " shows what was lost, without the original; brings text and window.")
+    private Path kldBase;
+
+    @Option(
+            names = "--save-kld-base",
+            paramLabel = "FILE",
+            description = "Keep the model's predictions for others to be compared with.")
+    private Path saveKldBase;
+
     /// Empty where there is no text to measure on.
     public Optional<EvalSpec> toEvalSpec(Path model) {
-        return data == null && against == null
+        return Stream.of(data, against, kldBase, saveKldBase).allMatch(Objects::isNull)
                 ? Optional.empty()
                 : Optional.of(
-                        new EvalSpec(model, against, data, window, convention, stride, maxWindows));
+                        new EvalSpec(
+                                model,
+                                against,
+                                data,
+                                window,
+                                convention,
+                                stride,
+                                maxWindows,
+                                kldBase,
+                                saveKldBase));
     }
 
     static final class ConventionConverter implements ITypeConverter<Convention> {

@@ -4,14 +4,15 @@ package io.llmc.cli.report;
 import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.Convention;
+import io.llmc.evaluation.Distribution;
 import io.llmc.evaluation.Drift;
 import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalResult.Comparison;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.EvalSpec;
+import io.llmc.evaluation.PerplexityRatio;
 import io.llmc.pipeline.ByteSize;
-import java.util.ArrayList;
-import java.util.List;
+
 import java.util.SequencedMap;
 import java.util.function.Function;
 
@@ -28,29 +29,41 @@ public record EvalReport(EvalResult result) {
         if (spec.against() != null) {
             table.row("original", spec.against());
         }
+        if (spec.kldBase() != null) {
+            table.row("KLD base", spec.kldBase());
+        }
         String stride = spec.convention() == Convention.SLIDING ? ", every " + spec.stride() : "";
-        return table.row("text", spec.data())
-                .row(
-                        "tokens",
-                        "%d scored in %d windows of %d%s"
-                                .formatted(
-                                        result.tokens(), result.windows(), spec.window(), stride));
+        if (spec.data() != null) {
+            table.row("text", spec.data());
+        }
+        return table.row(
+                "tokens",
+                "%d scored in %d windows of %d%s"
+                        .formatted(result.tokens(), result.windows(), spec.window(), stride));
     }
 
     private Table figures() {
+        Comparison c = result.comparison();
+        Measured m = result.model();
+        Measured o = result.original();
         Table table = new Table("lrr");
-        if (result.original() != null) {
-            table.row("", "model", "original");
+        if (c != null) {
+            table.row("", "model", o == null ? "base" : "original");
         }
         row(
                 table,
                 "perplexity (%s)".formatted(convention()),
-                m -> "%.4f".formatted(m.perplexity()));
-        row(table, "  standard error", m -> "%.4f".formatted(m.perplexityError()));
-        row(table, "weight files", m -> ByteSize.format(m.size().bytes()));
-        row(table, "parameters", m -> Figures.count(m.size().parameters()));
-        row(table, "bits a weight", m -> "%.2f".formatted(m.size().bitsPerWeight()));
-        row(table, "tokens a second", m -> "%.0f".formatted(m.tokensPerSecond()));
+                "%.4f".formatted(m.perplexity()),
+                c == null ? null : "%.4f".formatted(c.original().value()));
+        row(
+                table,
+                "  standard error",
+                "%.4f".formatted(m.perplexityError()),
+                c == null ? null : "%.4f".formatted(c.original().valueError()));
+        row(table, "weight files", m, o, x -> ByteSize.format(x.size().bytes()));
+        row(table, "parameters", m, o, x -> Figures.count(x.size().parameters()));
+        row(table, "bits a weight", m, o, x -> "%.2f".formatted(x.size().bitsPerWeight()));
+        row(table, "tokens a second", m, o, x -> "%.0f".formatted(x.tokensPerSecond()));
         return table;
     }
 
@@ -58,30 +71,67 @@ public record EvalReport(EvalResult result) {
         return result.spec().convention().label();
     }
 
-    private void row(Table table, String name, Function<Measured, String> figure) {
-        List<String> cells = new ArrayList<>(List.of(name, figure.apply(result.model())));
-        if (result.original() != null) {
-            cells.add(figure.apply(result.original()));
-        }
-        table.row(cells.toArray());
+    private static void row(
+            Table table, String name, Measured m, Measured o, Function<Measured, String> figure) {
+        row(table, name, figure.apply(m), o == null ? null : figure.apply(o));
     }
 
-    private Table comparison(Comparison c) {
+    /// @param theirs null for none
+    private static void row(Table table, String name, String ours, String theirs) {
+        if (theirs == null) {
+            table.row(name, ours);
+        } else {
+            table.row(name, ours, theirs);
+        }
+    }
+
+    private String comparison(Comparison c) {
         Drift drift = c.drift();
+        return ratio(c.ratio())
+                        .row(
+                                "same top token",
+                                "%.2f %% of tokens +- %.2f"
+                                        .formatted(100 * drift.top1(), 100 * drift.top1Error()))
+                + "\n"
+                + distributions(drift);
+    }
+
+    private Table ratio(PerplexityRatio ratio) {
         return new Table("ll")
                 .row(
                         "perplexity ratio (%s)".formatted(convention()),
-                        "%.4f, 95 %% interval %.4f to %.4f"
-                                .formatted(c.ratio(), c.ratioLow(), c.ratioHigh()))
+                        "%.4f +- %.4f, 95 %% interval %.4f to %.4f"
+                                .formatted(ratio.value(), ratio.error(), ratio.low(), ratio.high()))
+                .row("  its logarithm", "%.4f +- %.4f".formatted(ratio.log(), ratio.logError()))
                 .row(
-                        "KL divergence",
-                        "mean %s, median %s, 99 %% %s, maximum %s nats a token"
-                                .formatted(
-                                        Figures.error(drift.mean()),
-                                        Figures.error(drift.median()),
-                                        Figures.error(drift.p99()),
-                                        Figures.error(drift.max())))
-                .row("same top token", "%.2f %% of tokens".formatted(100 * drift.top1()));
+                        "  difference",
+                        "%.4f +- %.4f".formatted(ratio.difference(), ratio.differenceError()))
+                .row("correlation of losses", "%.2f %%".formatted(100 * ratio.correlation()));
+    }
+
+    /// In the order of llama.cpp: the worst tokens first.
+    private static Table distributions(Drift drift) {
+        Distribution kld = drift.divergence();
+        Distribution change = drift.change();
+        Table table = new Table("lrr").row("of all tokens", "KL divergence", "delta p");
+        table.row("mean", Figures.error(kld.mean()), percent(change.mean()));
+        table.row("  standard error", Figures.error(kld.error()), percent(change.error()));
+        table.row("root mean square", "", percent(drift.rms()));
+        table.row("  standard error", "", percent(drift.rmsError()));
+        table.row("maximum", Figures.error(kld.max()), percent(change.max()));
+        for (double p : Drift.CHANGE_PERCENTS) {
+            table.row(
+                    p == 50 ? "median" : "%.1f %%".formatted(p),
+                    Drift.DIVERGENCE_PERCENTS.contains(p)
+                            ? Figures.error(kld.quantile(p / 100))
+                            : "",
+                    percent(change.quantile(p / 100)));
+        }
+        return table.row("minimum", Figures.error(kld.min()), percent(change.min()));
+    }
+
+    private static String percent(double share) {
+        return "%.3f %%".formatted(100 * share);
     }
 
     public SequencedMap<String, Object> json() {

@@ -8,6 +8,7 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
+
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -41,6 +42,7 @@ public final class Spelling {
         flags.put("save.tp", "--tp");
         flags.put("saveTeacher", "--save-teacher");
         flags.put("stride", "--stride");
+        flags.put("saveKldBase", "--save-kld-base");
         Recipe.CALIBRATION.forEach(o -> flags.put("calibration." + o.key(), o.flag()));
         Stream.concat(
                         Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream())
@@ -52,10 +54,11 @@ public final class Spelling {
                                 .map(step -> step.options()))
                 .flatMap(List<Option<?>>::stream)
                 .filter(option -> option.flag() != null)
-                .forEach(option ->
-                        flags.put(
-                                option.key().substring(option.key().lastIndexOf('.') + 1),
-                                option.flag()));
+                .forEach(
+                        option ->
+                                flags.put(
+                                        option.key().substring(option.key().lastIndexOf('.') + 1),
+                                        option.flag()));
         return flags;
     }
 
@@ -74,10 +77,12 @@ public final class Spelling {
         return text.indexOf('{') < 0
                 ? text
                 : SETTING.matcher(text)
-                        .replaceAll(m ->
-                                Matcher.quoteReplacement(
-                                        FLAGS.containsKey(m.group(1))
-                                                ? spellings.getOrDefault(m.group(1), m.group(1))
-                                                : m.group()));
+                        .replaceAll(
+                                m ->
+                                        Matcher.quoteReplacement(
+                                                FLAGS.containsKey(m.group(1))
+                                                        ? spellings.getOrDefault(
+                                                                m.group(1), m.group(1))
+                                                        : m.group()));
     }
 }

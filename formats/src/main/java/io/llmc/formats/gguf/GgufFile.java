@@ -7,6 +7,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
+
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -29,12 +30,14 @@ final class GgufFile implements Container {
         this.config = HfConfig.of(file.path(), architecture.config(metadata, header.tensors()));
         header.tensors()
                 .values()
-                .forEach(entry -> {
-                    String name = architecture.hubName(metadata, entry.name());
-                    TensorInfo info = new TensorInfo(name, entry.type().dtype(), entry.shape());
-                    int heads = architecture.interleavedHeads(metadata, entry);
-                    tensors.put(name, new GgufTensor(info, entry, file, heads));
-                });
+                .forEach(
+                        entry -> {
+                            String name = architecture.hubName(metadata, entry.name());
+                            TensorInfo info =
+                                    new TensorInfo(name, entry.type().dtype(), entry.shape());
+                            int heads = architecture.interleavedHeads(metadata, entry);
+                            tensors.put(name, new GgufTensor(info, entry, file, heads));
+                        });
     }
 
     @Override
@@ -66,9 +69,15 @@ final class GgufFile implements Container {
     /// Reads the head again: vocabularies are large, and few ask for them.
     @Override
     public Optional<String> text(String name) {
-        return name.equals("tokenizer.json")
-                ? new GgufTokenizer(GgufHeader.read(file).metadata()).json()
-                : Optional.empty();
+        return switch (name) {
+            case "tokenizer.json" -> tokenizer().json();
+            case "generation_config.json" -> Optional.of(tokenizer().ends());
+            default -> Optional.empty();
+        };
+    }
+
+    private GgufTokenizer tokenizer() {
+        return new GgufTokenizer(GgufHeader.read(file).metadata());
     }
 
     @Override

@@ -5,8 +5,10 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Range;
+
 import java.util.List;
 import java.util.Optional;
 
@@ -63,6 +65,18 @@ record GgufTokenizer(ConfigSection metadata) {
                 .filter(p -> model.equals("gpt2") && p.name.equals(pre))
                 .findFirst()
                 .map(this::json);
+    }
+
+    /// The ids that begin and end a text, as far as the file has them, as a generation_config.json;
+    /// of every kind of vocabulary.
+    String ends() {
+        ObjectNode root = JSON.objectNode();
+        for (String name : List.of("bos_token_id", "eos_token_id")) {
+            if (metadata.has(PREFIX + name)) {
+                root.put(name, metadata.integer(PREFIX + name, Range.zeroTo(Integer.MAX_VALUE)));
+            }
+        }
+        return root.toString();
     }
 
     private String json(Pre pre) {

@@ -10,6 +10,12 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tokenizer.Tokenizer;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -17,10 +23,6 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
 
 class GgufTokenizerTest {
     private static final List<String> TOKENS = List.of("a", "b", "c", "ab", "<s>", "<x>", "[PAD6]");
@@ -94,6 +96,16 @@ class GgufTokenizerTest {
         ByteBuffer yes = ByteBuffer.allocate(1).put(0, (byte) 1);
         file = write(model(pre).key("tokenizer.ggml.add_bos_token", 7, yes));
         assertThat(encode(file, "abc<x><s>a")).isEqualTo(framed);
+    }
+
+    @Test
+    void vocabulariesOfEveryKindSayWhereTextsBeginAndEnd() throws IOException {
+        GgufBytes unknown = model("unheard-of").u32("tokenizer.ggml.eos_token_id", 5);
+        try (Checkpoint c = Checkpoint.open(write(unknown))) {
+            assertThat(c.text("tokenizer.json")).isEmpty();
+            assertThat(c.text("generation_config.json"))
+                    .contains("{\"bos_token_id\":4,\"eos_token_id\":5}");
+        }
     }
 
     @Test
