@@ -2,8 +2,10 @@
 package io.llmc.gpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.CacheOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
@@ -14,6 +16,7 @@ import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
 import io.llmc.gpu.driver.Allocation;
 import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
@@ -22,6 +25,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Runs on one NVIDIA GPU. Every operation is a call into one kernel family; it returns once the
@@ -110,6 +114,9 @@ public final class CudaBackend implements Backend {
                             int length,
                             boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
+            case CacheOp _ ->
+                    throw new UserException(
+                            "decoding does not run on a GPU yet", "pass {device} cpu");
             case ForwardOp.Attention forward -> attention.attention(forward);
             case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);

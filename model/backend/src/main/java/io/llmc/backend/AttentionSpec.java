@@ -44,6 +44,11 @@ public record AttentionSpec(Heads heads, Reach reach, float scale, float softcap
         }
     }
 
+    /// The same for sequences of other lengths.
+    public AttentionSpec with(Reach other) {
+        return new AttentionSpec(heads, other, scale, softcap);
+    }
+
     /// Which keys of its sequence a query sees: those from [#first] to [#position], its own.
     ///
     /// Queries are the last of a sequence, so that a decoder asks with new tokens alone: query t

@@ -2,6 +2,7 @@
 package io.llmc.backend;
 
 import io.llmc.tensor.Tensor;
+
 import java.util.Arrays;
 import java.util.stream.Stream;
 
@@ -14,6 +15,7 @@ import java.util.stream.Stream;
 /// are null where absent.
 public sealed interface Op
         permits ForwardOp,
+                CacheOp,
                 GradientOp,
                 OptimizerOp,
                 LossOp,
@@ -29,16 +31,17 @@ public sealed interface Op
     /// @throws IllegalArgumentException where an operand lies on another device
     default void requireOn(String device) {
         operands()
-                .forEach(t -> {
-                    if (!t.buffer().isAlive()) {
-                        throw new IllegalStateException(
-                                t + " is used after its arena was closed: " + this);
-                    }
-                    if (!t.buffer().device().equals(device)) {
-                        throw new IllegalArgumentException(
-                                t + " is not on " + device + ": " + this);
-                    }
-                });
+                .forEach(
+                        t -> {
+                            if (!t.buffer().isAlive()) {
+                                throw new IllegalStateException(
+                                        t + " is used after its arena was closed: " + this);
+                            }
+                            if (!t.buffer().device().equals(device)) {
+                                throw new IllegalArgumentException(
+                                        t + " is not on " + device + ": " + this);
+                            }
+                        });
     }
 
     /// The record classes of all families.

@@ -11,6 +11,7 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -112,6 +113,7 @@ public final class OpCases {
         List<Case> cases = new ArrayList<>();
         forward(cases);
         AttentionCases.forward(cases);
+        PageCases.all(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);

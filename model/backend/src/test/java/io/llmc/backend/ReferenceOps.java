@@ -11,6 +11,7 @@ import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -89,6 +90,7 @@ public final class ReferenceOps implements Runner {
                             boolean interleaved) ->
                     rope(out, x, cosSin, dim, length, interleaved);
             case ForwardOp.Attention forward -> ReferenceAttention.forward(forward);
+            case CacheOp cache -> ReferencePages.run(cache);
             case ForwardOp.Activate(var out, var x, var activation) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, activate(get(x, i), activation));
@@ -677,11 +679,12 @@ public final class ReferenceOps implements Runner {
                 };
         for (List<Long> group : groups) {
             group.sort(
-                    Comparator.comparingDouble((Long i) ->
-                            (float) Math.abs(get(op.w(), i))
-                                    * (op.importance() == null
-                                            ? 1f
-                                            : (float) get(op.importance(), i % cols))));
+                    Comparator.comparingDouble(
+                            (Long i) ->
+                                    (float) Math.abs(get(op.w(), i))
+                                            * (op.importance() == null
+                                                    ? 1f
+                                                    : (float) get(op.importance(), i % cols))));
             for (int k = 0; k < zeros; k++) {
                 set(op.mask(), group.get(k), 1);
             }
@@ -740,11 +743,12 @@ public final class ReferenceOps implements Runner {
             set(op.pruning().mask(), r, j, 0);
         }
         columns.sort(
-                Comparator.comparingDouble((Integer j) -> {
-                    float w = (float) get(op.w(), r, j);
-                    float u = (float) get(op.u(), j, j);
-                    return w * w / (u * u);
-                }));
+                Comparator.comparingDouble(
+                        (Integer j) -> {
+                            float w = (float) get(op.w(), r, j);
+                            float u = (float) get(op.u(), j, j);
+                            return w * w / (u * u);
+                        }));
         for (int j : columns.subList(0, rule.m() - rule.n())) {
             set(op.pruning().mask(), r, j, 1);
         }

@@ -8,14 +8,17 @@ import static io.llmc.backend.cpu.PortableGemm.MR;
 import static io.llmc.backend.cpu.PortableGemm.NR;
 
 import io.llmc.backend.AttentionSpec;
+import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
+
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
+
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 
 /// Attention with a streaming softmax (Milakov and Gimelshein, 2018; Dao et al., 2022).
 ///
@@ -30,10 +33,10 @@ final class AttentionKernels {
     private static final int QUERIES = 64;
 
     /// Keys between two corrections of the running maximum, counted from the sequence's first.
-    private static final int KEYS = 96;
+    static final int KEYS = CacheOp.KEYS;
 
     /// Below any score: the maximum before the first key. Finite, so that differences are.
-    private static final float LOWEST = -1e30f;
+    static final float LOWEST = -1e30f;
 
     private final Workers workers;
 

@@ -2,8 +2,10 @@
 package io.llmc.backend.cpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.CacheOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
@@ -19,6 +21,7 @@ import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
@@ -37,6 +40,8 @@ public final class CpuBackend implements Backend {
     private final NormKernels norms;
     private final RowKernels rows;
     private final AttentionKernels attention;
+    private final PageKernels pages;
+    private final PagedAttentionKernels pagedAttention;
     private final LossKernels losses;
     private final LinalgKernels linalg;
     private final QuantKernels quant;
@@ -73,6 +78,8 @@ public final class CpuBackend implements Backend {
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
         attention = new AttentionKernels(workers);
+        pages = new PageKernels(workers);
+        pagedAttention = new PagedAttentionKernels(workers, pages, attention);
         losses = new LossKernels(workers);
         linalg = new LinalgKernels(workers, this::gram, this::dense);
         quant = new QuantKernels(workers);
@@ -226,6 +233,8 @@ public final class CpuBackend implements Backend {
                             boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
             case ForwardOp.Attention forward -> attention.attention(forward);
+            case CacheOp.StorePages store -> pages.store(store);
+            case CacheOp.PagedAttention paged -> pagedAttention.run(paged);
             case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);
             case ForwardOp.Gated(var out, var gate, var up, var activation) ->
