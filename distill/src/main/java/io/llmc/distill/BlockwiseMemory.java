@@ -6,10 +6,10 @@ import io.llmc.distill.spec.DistillSpec;
 import io.llmc.distill.student.StudentMemory;
 import io.llmc.distill.training.TrainState;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.learning.BlockTrainer;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 
 /// How healing block by block keeps to a memory cap: hidden states go to disk where they do not
@@ -36,12 +36,16 @@ record BlockwiseMemory(boolean spills, long bytes) {
         long block = own.block();
         long step =
                 own.blocks().stream()
-                        .mapToLong(b ->
-                                BlockTrainer.bytes(
-                                        ArenaPlan.kept(
-                                                b, rows, own.model().hidden(), spec.length()),
-                                        rows,
-                                        own.model().hidden()))
+                        .mapToLong(
+                                b ->
+                                        BlockTrainer.bytes(
+                                                ArenaPlan.kept(
+                                                        b,
+                                                        rows,
+                                                        own.model().hidden(),
+                                                        spec.length()),
+                                                rows,
+                                                own.model().hidden()))
                         .max()
                         .orElse(0);
         // A block that got worse is made once more; a healed one is read as it will be written.

@@ -7,6 +7,7 @@ import io.llmc.distill.spec.Lora;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
@@ -14,10 +15,10 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.ResidentModel;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
+
 import java.util.List;
 import java.util.function.Predicate;
 import java.util.function.ToLongFunction;
@@ -45,10 +46,11 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
     public long block() {
         return StreamMemory.outer(c, model)
                 + model.layers().stream()
-                        .mapToLong(l ->
-                                student(
-                                        Trainable.of(spec, spec.lora(), l.prefix()),
-                                        n -> n.startsWith(l.prefix())))
+                        .mapToLong(
+                                l ->
+                                        student(
+                                                Trainable.of(spec, spec.lora(), l.prefix()),
+                                                n -> n.startsWith(l.prefix())))
                         .max()
                         .orElse(0);
     }
@@ -114,10 +116,11 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
         Trainable trainable = Trainable.of(spec);
         return model.layers().stream()
                 .flatMap(l -> l.linears(model.hidden()).stream())
-                .filter(l ->
-                        Layouts.scales(c, l.name())
-                                .filter(at -> trainable.selects(c, at.tensor()))
-                                .isPresent())
+                .filter(
+                        l ->
+                                Layouts.scales(c, l.name())
+                                        .filter(at -> trainable.selects(c, at.tensor()))
+                                        .isPresent())
                 .mapToLong(l -> 4L * l.out() * l.in() + ROUNDING)
                 .max()
                 .orElse(0);
@@ -191,8 +194,10 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
     /// The arena that a weight takes its adapter up in.
     private long merging() {
         return adapters()
-                .mapToLong(l ->
-                        Lora.mergingBytes((long) l.in() * l.out(), rank() * (l.in() + l.out())))
+                .mapToLong(
+                        l ->
+                                Lora.mergingBytes(
+                                        (long) l.in() * l.out(), rank() * (l.in() + l.out())))
                 .max()
                 .orElse(0);
     }

@@ -3,12 +3,12 @@ package io.llmc.distill.teacher;
 
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.ResidentModel;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 
 /// What a model that is only asked takes at most, in bytes and from headers alone.

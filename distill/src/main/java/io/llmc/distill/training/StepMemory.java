@@ -8,11 +8,11 @@ import io.llmc.distill.student.StudentMemory;
 import io.llmc.distill.teacher.CacheHeader;
 import io.llmc.distill.teacher.TeacherMemory;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.ByteSize;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.StreamMemory;
 
 /// How training keeps to a memory cap: where activations of all blocks do not fit, those of one

@@ -7,6 +7,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Span;
 import io.llmc.tensor.Tensor;
+
 import java.util.List;
 import java.util.Optional;
 
@@ -67,7 +68,9 @@ public record Attention(
             Tensor keys = cache.keys(f, key);
             Tensor values = cache.values(f, v);
             AttentionSpec over = spec(f.positions().length());
-            f.run(new ForwardOp.Attention(attended, query, keys, values, null, null, over));
+            f.attend(
+                    cache.spec(),
+                    new ForwardOp.Attention(attended, query, keys, values, null, null, over));
         }
     }
 

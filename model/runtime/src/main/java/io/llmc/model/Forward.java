@@ -2,9 +2,11 @@
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -17,33 +19,55 @@ import io.llmc.tensor.Tensor;
 /// @param positions length of the sequences and their rotary tables
 /// @param observing stages return once their taps have seen the inputs, before anything is
 ///   multiplied
+/// @param past what attention looks back to beyond the pass; null where it sees whole sequences
 public record Forward(
         Backend backend,
         Runner runner,
         TensorArena arena,
         Positions positions,
         Tap tap,
-        boolean observing) {
+        boolean observing,
+        Past past) {
     public Forward(Backend backend, TensorArena arena, Positions positions) {
-        this(backend, backend, arena, positions, Tap.NONE, false);
+        this(backend, backend, arena, positions, Tap.NONE, false, null);
+    }
+
+    /// A pass over whole sequences.
+    public Forward(
+            Backend backend,
+            Runner runner,
+            TensorArena arena,
+            Positions positions,
+            Tap tap,
+            boolean observing) {
+        this(backend, runner, arena, positions, tap, observing, null);
     }
 
     public void run(Op op) {
         runner.run(op);
     }
 
+    /// Attention among the pass's rows, and to what lies before them.
+    void attend(CacheSpec layer, ForwardOp.Attention op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.attend(this, layer, op);
+        }
+    }
+
     public Forward in(TensorArena other) {
-        return new Forward(backend, runner, other, positions, tap, observing);
+        return new Forward(backend, runner, other, positions, tap, observing, past);
     }
 
     /// A pass that only shows the next linear layers' inputs to `listener`.
     public Forward observing(Tap listener) {
-        return new Forward(backend, runner, arena, positions, listener, true);
+        return new Forward(backend, runner, arena, positions, listener, true, past);
     }
 
     /// A pass that shows what it meets to `listener` on its way.
     public Forward shownTo(Tap listener) {
-        return new Forward(backend, runner, arena, positions, listener, false);
+        return new Forward(backend, runner, arena, positions, listener, false, past);
     }
 
     public Tensor allocate(long rows, long cols) {

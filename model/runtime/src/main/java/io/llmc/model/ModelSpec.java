@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.formats.RopeScaling;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
+
 import java.nio.file.Path;
 import java.util.List;
 
@@ -67,6 +69,14 @@ public record ModelSpec(
 
     public boolean tied() {
         return head.equals(embedding);
+    }
+
+    /// Whether angles follow the length, so that sequences may be longer than the positions.
+    public boolean stretches() {
+        return positionEmbedding == null
+                && layers.stream()
+                        .flatMap(LayerSpec::ropes)
+                        .anyMatch(r -> r.config().scaling() instanceof RopeScaling.Dynamic);
     }
 
     /// @param model as a sentence calls it

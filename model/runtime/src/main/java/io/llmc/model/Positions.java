@@ -8,21 +8,65 @@ import io.llmc.model.structure.RopeTable;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.IntStream;
 
-/// The positions `0 .. length-1` of every sequence of a pass, and the rotary tables for them.
+/// Where the rows of a pass stand in their sequences, and the rotary tables for them: at `0 ..
+/// length-1` of every sequence, or, in decoding, behind what is there already.
 public final class Positions {
     private final int length;
     private final Map<RopeSpec, Tensor> tables;
 
-    private Positions(int length, Map<RopeSpec, Tensor> tables) {
+    /// Null where it is the row in its sequence.
+    private final int[] positions;
+
+    private Positions(int length, Map<RopeSpec, Tensor> tables, int[] positions) {
         this.length = length;
         this.tables = tables;
+        this.positions = positions;
+    }
+
+    /// Rows of one sequence that go on behind others.
+    ///
+    /// @param first position of the first row
+    public record Run(int first, int count) {
+        int end() {
+            return first + count;
+        }
+    }
+
+    /// The rows of several sequences, one after another. Where angles depend on how long a sequence
+    /// is, they follow from what each reaches in this pass, and keys of earlier ones stay as they
+    /// were turned then, as in transformers.
+    ///
+    /// @param arena holds the tables; must outlive the pass
+    public static Positions of(ModelSpec spec, List<Run> runs, Backend backend, TensorArena arena) {
+        int rows = runs.stream().mapToInt(Run::count).sum();
+        int[] positions =
+                runs.stream().flatMapToInt(r -> IntStream.range(r.first(), r.end())).toArray();
+        Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
+        spec.layers().stream()
+                .flatMap(LayerSpec::ropes)
+                .distinct()
+                .forEach(
+                        rope -> {
+                            float[] all = new float[rows * rope.rotated()];
+                            int at = 0;
+                            for (Run run : runs) {
+                                float[] some =
+                                        RopeTable.compute(rope, run.first(), run.end(), run.end());
+                                System.arraycopy(some, 0, all, at, some.length);
+                                at += some.length;
+                            }
+                            tables.put(rope, upload(all, rows, backend, arena));
+                        });
+        return new Positions(rows, tables, positions);
     }
 
     /// Computes the tables of every layer once.
@@ -42,17 +86,18 @@ public final class Positions {
         Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
         for (LayerSpec layer : layers) {
             layer.ropes()
-                    .forEach(rope ->
-                            tables.computeIfAbsent(
-                                    rope,
-                                    r ->
-                                            upload(
-                                                    RopeTable.compute(r, length),
-                                                    length,
-                                                    backend,
-                                                    arena)));
+                    .forEach(
+                            rope ->
+                                    tables.computeIfAbsent(
+                                            rope,
+                                            r ->
+                                                    upload(
+                                                            RopeTable.compute(r, length),
+                                                            length,
+                                                            backend,
+                                                            arena)));
         }
-        return new Positions(length, tables);
+        return new Positions(length, tables, null);
     }
 
     private static Tensor upload(float[] values, int length, Backend backend, TensorArena arena) {
@@ -73,9 +118,14 @@ public final class Positions {
                 .sum();
     }
 
-    /// Rows of one sequence.
+    /// Rows of one sequence, or of the pass where they go on behind others.
     public int length() {
         return length;
+    }
+
+    /// Where a row of the pass stands in its sequence.
+    public int of(int row) {
+        return positions == null ? row % length : positions[row];
     }
 
     /// F32 `[length, rotated]`: cosines, then sines.

@@ -2,20 +2,22 @@
 package io.llmc.pipeline.learning;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.Positions;
 import io.llmc.model.Tap;
 import io.llmc.model.Tape;
-import io.llmc.pipeline.pass.ArenaPlan;
 import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.util.List;
 import java.util.function.Consumer;
 

@@ -2,8 +2,10 @@
 package io.llmc.pipeline.pass;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.KvCache;
@@ -18,6 +20,7 @@ import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;

@@ -2,6 +2,7 @@
 package io.llmc.pipeline.pass;
 
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -15,6 +16,7 @@ import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.nio.file.Path;
 import java.util.Optional;
 

@@ -3,12 +3,14 @@ package io.llmc.pipeline.pass;
 
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.language.LanguageModel;
+
 import java.util.ArrayList;
 import java.util.List;
 
@@ -74,11 +76,12 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
     /// Bytes of the tensors of the largest block, with the copies that reading them makes.
     public static long largestBlock(Checkpoint c, ModelSpec spec) {
         return spec.layers().stream()
-                .mapToLong(l ->
-                        c.names().stream()
-                                .filter(name -> name.startsWith(l.prefix()))
-                                .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
-                                .sum())
+                .mapToLong(
+                        l ->
+                                c.names().stream()
+                                        .filter(name -> name.startsWith(l.prefix()))
+                                        .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
+                                        .sum())
                 .max()
                 .orElse(0);
     }

@@ -2,6 +2,7 @@
 package io.llmc.model.language;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
@@ -18,11 +19,13 @@ import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Norm;
 import io.llmc.model.Parameters;
+import io.llmc.model.Positions;
 import io.llmc.model.TensorTable;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -221,7 +224,7 @@ public final class LanguageModel implements AutoCloseable {
                 return x;
             }
             Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
-            uploadPositions(positions, rows, f.positions().length());
+            uploadPositions(positions, rows, f.positions());
             Tensor token = f.in(scratch).allocate(rows, spec.hidden());
             Tensor position = f.in(scratch).allocate(rows, spec.hidden());
             f.run(new ForwardOp.Embed(token, tokens, embedding, spec.embeddingScale()));
@@ -231,13 +234,13 @@ public final class LanguageModel implements AutoCloseable {
         return x;
     }
 
-    private void uploadPositions(Tensor positions, int rows, int length) {
+    private void uploadPositions(Tensor tensor, int rows, Positions positions) {
         try (Arena host = Arena.ofConfined()) {
             MemorySegment values = host.allocate(4L * rows, 4);
             for (int r = 0; r < rows; r++) {
-                values.setAtIndex(ValueLayout.JAVA_INT, r, r % length);
+                values.setAtIndex(ValueLayout.JAVA_INT, r, positions.of(r));
             }
-            backend.upload(positions, values);
+            backend.upload(tensor, values);
         }
     }
 

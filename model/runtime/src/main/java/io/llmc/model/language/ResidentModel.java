@@ -2,6 +2,7 @@
 package io.llmc.model.language;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Runner;
@@ -16,6 +17,7 @@ import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
@@ -113,24 +115,41 @@ public final class ResidentModel implements AutoCloseable {
     ///
     /// @param ids I32 host memory, whole sequences
     public Tensor normed(MemorySegment ids, TensorArena memory, Listener listener) {
+        Tensor x = stream(ids, new Forward(model.backend(), memory, positions), listener);
+        return new Head(model).norm(x, memory);
+    }
+
+    /// The residual stream behind the last block, `[tokens, hidden]`, in the pass's arena.
+    ///
+    /// @param ids I32 host memory, the pass's rows
+    public Tensor stream(MemorySegment ids, Forward pass, Listener listener) {
         Backend backend = model.backend();
+        TensorArena memory = pass.arena();
         Shape shape = new Shape(ids.byteSize() / 4, model.spec().hidden());
         Tensor x = memory.allocate(DType.F32, shape);
         try (TensorArena scratch = memory.scratch()) {
-            Tensor first = model.embed(new Forward(backend, scratch, positions), ids);
+            Tensor first = model.embed(pass.in(scratch), ids);
             backend.run(new ForwardOp.Scale(x, first, 1));
         }
         for (int i = 0; i < blocks.size(); i++) {
             try (TensorArena scratch = memory.scratch()) {
                 Runner runner = heard(backend, listener, i);
-                Forward f = new Forward(backend, runner, scratch, positions, Tap.NONE, false);
+                Forward f =
+                        new Forward(
+                                backend,
+                                runner,
+                                scratch,
+                                pass.positions(),
+                                Tap.NONE,
+                                false,
+                                pass.past());
                 Tensor y = blocks.get(i).forward(f, x);
                 // The block has read x for the last time.
                 backend.run(new ForwardOp.Scale(x, y, 1));
             }
             listener.output(i, x);
         }
-        return new Head(model).norm(x, memory);
+        return x;
     }
 
     /// A runner that tells a listener of a block's attention.

@@ -3,6 +3,7 @@ package io.llmc.model.structure;
 
 import io.llmc.formats.RopeConfig;
 import io.llmc.formats.RopeScaling;
+
 import java.util.List;
 
 /// Rotary embedding angles in all the scalings that published models use.
@@ -15,15 +16,20 @@ public final class RopeTable {
     /// `[length, rotated]`: in each row `rotated/2` cosines, then as many sines, of `position *
     /// frequency`, in F64, rounded once.
     public static float[] compute(RopeSpec spec, int length) {
+        return compute(spec, 0, length, length);
+    }
+
+    /// Rows `[first, end)` of the table of a sequence of `length` tokens.
+    public static float[] compute(RopeSpec spec, int first, int end, int length) {
         int half = spec.rotated() / 2;
         double[] frequencies = frequencies(spec.config(), spec.rotated(), length);
         double magnitude = magnitude(spec.config());
-        float[] table = new float[length * 2 * half];
-        for (int t = 0; t < length; t++) {
+        float[] table = new float[(end - first) * 2 * half];
+        for (int t = 0; t < end - first; t++) {
             for (int k = 0; k < half; k++) {
                 // The product in F32, as every reference implementation has it: at position 10,000
                 // the angle itself is only known to a thousandth.
-                float angle = t * (float) frequencies[k];
+                float angle = (first + t) * (float) frequencies[k];
                 table[t * 2 * half + k] = (float) (Math.cos(angle) * magnitude);
                 table[t * 2 * half + half + k] = (float) (Math.sin(angle) * magnitude);
             }

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.pipeline.pass;
+package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.Slab;
 import io.llmc.backend.TensorArena;
-import io.llmc.model.DecoderBlock;
-import io.llmc.model.Forward;
-import io.llmc.model.Positions;
-import io.llmc.model.Stage;
 import io.llmc.model.Stage.Activations;
-import io.llmc.model.Tape;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /// Measures what a pass through a block needs, by making one that computes nothing.
 ///
@@ -34,7 +32,8 @@ public final class ArenaPlan implements Backend {
 
     /// Bytes that moving `rows` rows through the block takes, inputs and outputs of stages
     /// included.
-    static long of(DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
+    public static long of(
+            DecoderBlock block, int rows, int hidden, Positions positions, Backend real) {
         ArenaPlan plan = new ArenaPlan(real.device());
         try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
             Forward f = new Forward(plan, arena, positions);
@@ -47,14 +46,44 @@ public final class ArenaPlan implements Backend {
         return plan.peak + (1 << 12);
     }
 
+    /// An arena of tensors without bytes, which go along with a plan.
+    @MustBeClosed
+    public static TensorArena tables(Backend real) {
+        return new ArenaPlan(real.device()).newArena(Long.MAX_VALUE);
+    }
+
+    /// Positions without angles.
+    public static Positions positions(ModelSpec spec, int rows, Backend real, TensorArena tables) {
+        List<Positions.Run> runs = List.of(new Positions.Run(0, rows));
+        return Positions.of(spec, runs, new ArenaPlan(real.device()), tables);
+    }
+
+    /// Bytes that a pass of `rows` rows through the block takes, with its input.
+    ///
+    /// @param past what it looks back to
+    public static long of(
+            DecoderBlock block,
+            int rows,
+            int hidden,
+            Positions positions,
+            Past past,
+            Backend real) {
+        ArenaPlan plan = new ArenaPlan(real.device());
+        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Forward f = new Forward(plan, plan, arena, positions, Tap.NONE, false, past);
+            block.forward(f, arena.allocate(DType.F32, new Shape(rows, hidden)));
+        }
+        return plan.peak + (1 << 12);
+    }
+
     /// What a pass takes.
     ///
     /// @param bytes of its arena
     /// @param kept most bytes that a stage hands on beside the residual stream
-    record Pass(long bytes, long kept) {}
+    public record Pass(long bytes, long kept) {}
 
     /// A pass of whole sequences through a block of which only sizes are known.
-    static Pass pass(DecoderBlock block, int rows, int hidden, int length) {
+    public static Pass pass(DecoderBlock block, int rows, int hidden, int length) {
         ArenaPlan plan = new ArenaPlan("cpu");
         try (TensorArena tables = plan.newArena(Long.MAX_VALUE);
                 TensorArena arena = plan.newArena(Long.MAX_VALUE)) {

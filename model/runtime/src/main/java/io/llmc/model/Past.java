@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.backend.ForwardOp;
+import io.llmc.model.structure.CacheSpec;
+
+/// What attention layers have kept of the tokens before a pass.
+public interface Past {
+    /// Keeps the pass's keys and values, and lets its queries attend to them and to all that the
+    /// layer has kept of their sequences.
+    ///
+    /// @param layer whose they are
+    /// @param op attention of the pass's rows as if there were nothing before them
+    void attend(Forward f, CacheSpec layer, ForwardOp.Attention op);
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.decoding;
+
+import com.google.errorprone.annotations.MustBeClosed;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.formats.UserException;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.ArenaPlan;
+import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.Positions;
+import io.llmc.model.Tap;
+import io.llmc.model.language.Head;
+import io.llmc.model.language.ResidentModel;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+
+/// A resident model with a cache: sequences go on where they stopped, several in one pass. What a
+/// pass gives for a token are the logits of whole sequences, but for the rounding of sums.
+///
+/// Not for use by several threads.
+public final class Decoder implements AutoCloseable {
+    private static final long SLACK = 1 << 14;
+
+    private final ResidentModel model;
+    private final CacheSettings settings;
+    private final PagePool pool;
+    private final TensorArena memory;
+
+    /// Tokens that a sequence goes on with.
+    ///
+    /// @param scored logits come back for its last ones
+    public record Chunk(Sequence sequence, int[] ids, int scored) {
+        public Chunk {
+            if (ids.length == 0 || scored < 0 || scored > ids.length) {
+                throw new IllegalArgumentException(
+                        "%d of %d tokens scored".formatted(scored, ids.length));
+            }
+        }
+
+        /// Position of its first token.
+        int first() {
+            return sequence.length();
+        }
+
+        int end() {
+            return Math.addExact(sequence.length(), ids.length);
+        }
+    }
+
+    /// Maps the model's weights and allocates the cache; the caller keeps checkpoint and backend.
+    ///
+    /// @throws UserException where memory is too little
+    @MustBeClosed
+    public static Decoder open(
+            Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
+        ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1);
+        PagePool pool = null;
+        try {
+            pool = new PagePool(spec, settings, backend);
+            return new Decoder(model, settings, pool);
+        } catch (RuntimeException e) {
+            if (pool != null) {
+                pool.close();
+            }
+            model.close();
+            throw e;
+        }
+    }
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    private Decoder(ResidentModel model, CacheSettings settings, PagePool pool) {
+        this.model = model;
+        this.settings = settings;
+        this.pool = pool;
+        this.memory = backend().newArena(passBytes());
+    }
+
+    /// Bytes that the cache takes.
+    public static long cacheBytes(ModelSpec spec, CacheSettings settings) {
+        return PagePool.bytes(spec, settings);
+    }
+
+    /// Bytes that the cache and the passes take, the weights apart.
+    public long bytes() {
+        return PagePool.bytes(spec(), settings) + passBytes();
+    }
+
+    /// What a pass allocates: its largest block, the stream, tables, and a piece of logits.
+    private long passBytes() {
+        int rows = settings.rows();
+        int hidden = spec().hidden();
+        try (TensorArena tables = ArenaPlan.tables(backend())) {
+            long longest = Math.max(rows, settings.tokens());
+            Positions positions = ArenaPlan.positions(spec(), rows, backend(), tables);
+            PagedPast past = PagedPast.largest(pool, rows, tables);
+            long block = 0;
+            for (DecoderBlock b : model.blocks()) {
+                block = Math.max(block, ArenaPlan.of(b, rows, hidden, positions, past, backend()));
+            }
+            long pages = Math.ceilDiv(longest, CacheSettings.PAGE) + settings.sequences();
+            long tablesBytes = pool.kinds().size() * (4 * pages + 256L * settings.sequences());
+            long stream = 4L * rows * hidden + Positions.bytes(spec(), rows);
+            long head = Head.bytes(model.model().checkpoint(), spec(), Head.MIN_ROWS);
+            long scored = 2 * 4L * rows * hidden + 4L * rows;
+            return stream
+                    + tablesBytes
+                    + scored
+                    + Math.max(block + 8L * rows * hidden, head)
+                    + SLACK;
+        }
+    }
+
+    public ModelSpec spec() {
+        return model.model().spec();
+    }
+
+    public CacheSettings settings() {
+        return settings;
+    }
+
+    public Backend backend() {
+        return model.model().backend();
+    }
+
+    /// An empty sequence; closing it gives its pages back.
+    @MustBeClosed
+    public Sequence sequence() {
+        return pool.sequence();
+    }
+
+    /// Lets sequences go on by some tokens each, all in one pass.
+    ///
+    /// @param chunks of different sequences, no more tokens together than the settings' rows
+    /// @return logits `[vocabulary]` of the scored tokens, in the order of the chunks
+    /// @throws UserException where the cache is full, a sequence becomes longer than the model's
+    ///   positions, or a token is none of the vocabulary
+    public float[][] step(List<Chunk> chunks) {
+        int rows = chunks.stream().mapToInt(c -> c.ids().length).sum();
+        if (rows > settings.rows()) {
+            throw new IllegalArgumentException(
+                    "%d tokens in a pass of %d".formatted(rows, settings.rows()));
+        }
+        chunks.forEach(this::check);
+        pool.grow(chunks);
+        float[][] logits;
+        try (TensorArena arena = memory.scratch()) {
+            Tensor x = stream(chunks, rows, arena);
+            logits = logits(scored(chunks, rows, x, arena), arena);
+        }
+        for (Chunk c : chunks) {
+            c.sequence().advanced(c.ids().length);
+            for (int k = 0; k < pool.kinds().size(); k++) {
+                c.sequence().table(k).release(c.sequence().length() - settings.undone());
+            }
+        }
+        return logits;
+    }
+
+    private void check(Chunk c) {
+        if (c.end() > spec().maxPositions() && !spec().stretches()) {
+            throw new UserException(
+                    "a sequence of %,d tokens is longer than the %,d positions of %s"
+                            .formatted(
+                                    c.end(),
+                                    spec().maxPositions(),
+                                    model.model().checkpoint().directory()),
+                    "");
+        }
+        for (int id : c.ids()) {
+            if (id < 0 || id >= spec().vocabulary()) {
+                throw new UserException(
+                        "token id %d is outside of the vocabulary of %s: 0 to %,d"
+                                .formatted(
+                                        id,
+                                        model.model().checkpoint().directory(),
+                                        spec().vocabulary() - 1),
+                        "");
+            }
+        }
+    }
+
+    private Tensor stream(List<Chunk> chunks, int rows, TensorArena arena) {
+        List<Positions.Run> runs =
+                chunks.stream().map(c -> new Positions.Run(c.first(), c.ids().length)).toList();
+        Positions positions = Positions.of(spec(), runs, backend(), arena);
+        PagedPast past = PagedPast.of(pool, chunks, arena);
+        Forward pass = new Forward(backend(), backend(), arena, positions, Tap.NONE, false, past);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment ids = host.allocate(4L * rows, 4);
+            int at = 0;
+            for (Chunk c : chunks) {
+                for (int id : c.ids()) {
+                    ids.setAtIndex(ValueLayout.JAVA_INT, at++, id);
+                }
+            }
+            return model.stream(ids, pass, ResidentModel.Listener.NONE);
+        }
+    }
+
+    /// The rows of the stream that are scored, or null for none.
+    private Tensor scored(List<Chunk> chunks, int rows, Tensor x, TensorArena arena) {
+        int count = chunks.stream().mapToInt(Chunk::scored).sum();
+        if (count == rows || count == 0) {
+            return count == 0 ? null : x;
+        }
+        Tensor some = arena.allocate(DType.F32, new Shape(count, x.cols()));
+        Tensor index = arena.allocate(DType.I32, new Shape(count));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment numbers = host.allocate(4L * count, 4);
+            int at = 0;
+            int end = 0;
+            for (Chunk c : chunks) {
+                end += c.ids().length;
+                for (int r = end - c.scored(); r < end; r++) {
+                    numbers.setAtIndex(ValueLayout.JAVA_INT, at++, r);
+                }
+            }
+            backend().upload(index, numbers);
+        }
+        backend().run(new ForwardOp.GatherRows(some, x, index));
+        return some;
+    }
+
+    private float[][] logits(Tensor x, TensorArena arena) {
+        if (x == null) {
+            return new float[0][];
+        }
+        Head head = new Head(model.model());
+        int rows = Math.toIntExact(x.rows());
+        int vocabulary = spec().vocabulary();
+        float[][] all = new float[rows][];
+        Tensor normed = head.norm(x, arena);
+        Head.inPieces(
+                rows,
+                Head.MIN_ROWS,
+                arena,
+                (from, to, scratch) -> {
+                    Tensor logits = head.logits(normed.rows(from, to), vocabulary, scratch);
+                    float[] values = backend().floats(logits);
+                    for (int r = from; r < to; r++) {
+                        all[r] = new float[vocabulary];
+                        System.arraycopy(values, (r - from) * vocabulary, all[r], 0, vocabulary);
+                    }
+                });
+        return all;
+    }
+
+    @Override
+    public void close() {
+        memory.close();
+        pool.close();
+        model.close();
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.decoding;
+
+import io.llmc.backend.AttentionSpec;
+import io.llmc.backend.CacheOp;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.Forward;
+import io.llmc.model.Past;
+import io.llmc.model.structure.CacheSpec;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
+import java.util.List;
+
+/// The cached tokens of the sequences of a pass.
+final class PagedPast implements Past {
+    private final PagePool pool;
+
+    /// Rows, keys and table of each sequence, for each kind of layers.
+    private final List<List<Span>> spans;
+
+    private record Span(int row, int length, int keys, Tensor table) {
+        CacheOp.Run run(AttentionSpec.Reach like) {
+            return new CacheOp.Run(
+                    row, new AttentionSpec.Reach(length, keys, like.window(), like.chunk()), table);
+        }
+    }
+
+    private PagedPast(PagePool pool, List<List<Span>> spans) {
+        this.pool = pool;
+        this.spans = spans;
+    }
+
+    /// @param chunks whose pages are there
+    /// @param arena holds the tables; must outlive the pass
+    static PagedPast of(PagePool pool, List<Decoder.Chunk> chunks, TensorArena arena) {
+        List<List<Span>> spans = new ArrayList<>();
+        for (int kind = 0; kind < pool.kinds().size(); kind++) {
+            List<Span> some = new ArrayList<>();
+            int row = 0;
+            for (Decoder.Chunk c : chunks) {
+                int[] pages = c.sequence().table(kind).first(c.end());
+                some.add(new Span(row, c.ids().length, c.end(), upload(pool, pages, arena)));
+                row += c.ids().length;
+            }
+            spans.add(some);
+        }
+        return new PagedPast(pool, spans);
+    }
+
+    private static Tensor upload(PagePool pool, int[] pages, TensorArena arena) {
+        Tensor table = arena.allocate(DType.I32, new Shape(pages.length));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment copy = host.allocateFrom(ValueLayout.JAVA_INT, pages);
+            pool.backend().upload(table, copy);
+        }
+        return table;
+    }
+
+    /// What a pass over one sequence that fills the cache looks back to.
+    ///
+    /// @param rows of the pass
+    static PagedPast largest(PagePool pool, int rows, TensorArena arena) {
+        List<List<Span>> spans = new ArrayList<>();
+        int keys = Math.toIntExact(Math.max(rows, pool.settings().tokens()));
+        for (int kind = 0; kind < pool.kinds().size(); kind++) {
+            Shape shape = new Shape(Math.ceilDiv(keys, CacheSettings.PAGE));
+            spans.add(List.of(new Span(0, rows, keys, arena.allocate(DType.I32, shape))));
+        }
+        return new PagedPast(pool, spans);
+    }
+
+    @Override
+    public void attend(Forward f, CacheSpec layer, ForwardOp.Attention op) {
+        PagePool.Layer to = pool.layer(layer);
+        AttentionSpec.Reach reach = op.spec().reach();
+        List<CacheOp.Run> runs =
+                spans.get(to.kind()).stream().map(span -> span.run(reach)).toList();
+        f.run(new CacheOp.StorePages(to.keys(), op.k(), runs));
+        f.run(new CacheOp.StorePages(to.values(), op.v(), runs));
+        f.run(
+                new CacheOp.PagedAttention(
+                        op.out(),
+                        op.q(),
+                        to.keys(),
+                        to.values(),
+                        runs,
+                        op.sinks(),
+                        op.slopes(),
+                        op.spec()));
+    }
+}

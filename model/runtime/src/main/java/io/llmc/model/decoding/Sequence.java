@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.decoding;
+
+import com.google.errorprone.annotations.MustBeClosed;
+
+/// A sequence of tokens whose keys and values are cached. Not for use by several threads.
+public final class Sequence implements AutoCloseable {
+    private final PagePool pool;
+
+    /// Of each kind of layers: see [PagePool#kinds].
+    private final PageTable[] tables;
+
+    private int length;
+
+    Sequence(PagePool pool, PageTable[] tables, int length) {
+        this.pool = pool;
+        this.tables = tables;
+        this.length = length;
+    }
+
+    /// Tokens that are cached.
+    public int length() {
+        return length;
+    }
+
+    PageTable table(int kind) {
+        return tables[kind];
+    }
+
+    void advanced(int tokens) {
+        length += tokens;
+    }
+
+    /// Another sequence that begins as this one is now. Pages belong to both; whoever writes first
+    /// to one that is partly filled gets a copy.
+    @MustBeClosed
+    public Sequence fork() {
+        return pool.fork(this, tables);
+    }
+
+    /// Forgets tokens at the end.
+    ///
+    /// @throws IllegalArgumentException where they are more than the cache's settings allow
+    public void truncate(int to) {
+        if (to < 0 || to > length || length - to > pool.settings().undone()) {
+            throw new IllegalArgumentException(
+                    "a sequence of %d tokens cannot be cut back to %d".formatted(length, to));
+        }
+        for (PageTable table : tables) {
+            table.cut(to);
+        }
+        length = to;
+    }
+
+    /// Gives its pages back.
+    @Override
+    public void close() {
+        for (PageTable table : tables) {
+            table.clear();
+        }
+        length = 0;
+    }
+}
