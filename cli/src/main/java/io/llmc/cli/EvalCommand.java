@@ -21,11 +21,6 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
-
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Option;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -33,6 +28,9 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
 
 @Command(
         name = "eval",

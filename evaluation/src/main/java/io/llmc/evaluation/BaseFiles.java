@@ -5,7 +5,6 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.kld.KldBase;
 import io.llmc.evaluation.kld.KldBaseWriter;
@@ -16,7 +15,6 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation;
 
 import io.llmc.pipeline.Step;
-
 import java.util.LinkedHashMap;
 import java.util.SequencedMap;
 

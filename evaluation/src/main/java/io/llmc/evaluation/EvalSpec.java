@@ -3,7 +3,6 @@ package io.llmc.evaluation;
 
 import io.llmc.evaluation.kld.KldShape;
 import io.llmc.formats.UserException;
-
 import java.nio.file.Path;
 
 /// What to measure.

@@ -3,7 +3,6 @@ package io.llmc.evaluation;
 
 import io.llmc.formats.UserException;
 import io.llmc.tokenizer.Windows;
-
 import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import java.util.OptionalInt;

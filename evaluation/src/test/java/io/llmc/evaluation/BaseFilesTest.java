@@ -14,18 +14,16 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
-
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Random;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Evaluations that make a base of llama.cpp, and that compare with one.
 class BaseFilesTest {

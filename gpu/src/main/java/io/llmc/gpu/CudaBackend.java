@@ -2,7 +2,6 @@
 package io.llmc.gpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
@@ -25,7 +24,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 
 /// Runs on one NVIDIA GPU. Every operation is a call into one kernel family; it returns once the

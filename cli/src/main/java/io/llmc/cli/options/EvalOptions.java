@@ -4,15 +4,13 @@ package io.llmc.cli.options;
 import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.formats.UserException;
-
-import picocli.CommandLine.ITypeConverter;
-import picocli.CommandLine.Option;
-import picocli.CommandLine.TypeConversionException;
-
 import java.nio.file.Path;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.TypeConversionException;
 
 /// Mixin: the text that a model is measured on, and how.
 public final class EvalOptions {
@@ -42,8 +40,8 @@ public final class EvalOptions {
             converter = ConventionConverter.class,
             description =
                     "Which tokens of a window count: gptq (all), llama.cpp (the second half),"
-                        + " sliding (those that the window before did not reach) (default: gptq;"
-                        + " with KLD bases: llama.cpp).")
+                            + " sliding (those that the window before did not reach) (default: gptq;"
+                            + " with KLD bases: llama.cpp).")
     private Convention convention;
 
     @Option(

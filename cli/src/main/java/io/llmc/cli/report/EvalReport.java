@@ -12,7 +12,6 @@ import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.PerplexityRatio;
 import io.llmc.pipeline.ByteSize;
-
 import java.util.SequencedMap;
 import java.util.function.Function;
 

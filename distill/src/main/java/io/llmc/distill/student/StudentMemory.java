@@ -18,7 +18,6 @@ import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.pass.StreamMemory;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
-
 import java.util.List;
 import java.util.function.Predicate;
 import java.util.function.ToLongFunction;

@@ -2,11 +2,9 @@
 package io.llmc.evaluation.kld;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.FileKind;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.OpenFile;
-
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation.kld;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;

@@ -7,7 +7,6 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
-
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;

@@ -7,7 +7,6 @@ import static io.llmc.backend.Shapes.require;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Stream;

@@ -2,7 +2,6 @@
 package io.llmc.backend;
 
 import io.llmc.tensor.Tensor;
-
 import java.util.Arrays;
 import java.util.stream.Stream;
 

@@ -11,7 +11,6 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

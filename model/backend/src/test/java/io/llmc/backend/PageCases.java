@@ -7,7 +7,6 @@ import io.llmc.backend.CacheOp.Pages;
 import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.List;
 

@@ -9,7 +9,6 @@ import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 
 /// Pages of a cache, token by token; their attention is that of rows that are read from them.

@@ -2,7 +2,6 @@
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.Op;
 import io.llmc.backend.Slab;
@@ -14,7 +13,6 @@ import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 

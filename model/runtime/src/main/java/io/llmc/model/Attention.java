@@ -7,7 +7,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Span;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.Optional;
 

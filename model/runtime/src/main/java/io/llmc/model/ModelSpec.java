@@ -6,7 +6,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
-
 import java.nio.file.Path;
 import java.util.List;
 

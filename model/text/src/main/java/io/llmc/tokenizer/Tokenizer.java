@@ -3,13 +3,10 @@ package io.llmc.tokenizer;
 
 import ai.djl.huggingface.tokenizers.jni.LibUtils;
 import ai.djl.huggingface.tokenizers.jni.TokenizersLibrary;
-
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -123,7 +120,7 @@ public final class Tokenizer implements AutoCloseable {
             throw new UserException(
                     "the tokenizer library does not load: " + cause.getMessage(),
                     "it is unpacked to .djl.ai in the home directory, or to DJL_CACHE_DIR where"
-                        + " that is set: make that writable, on a disk that programs may run from");
+                            + " that is set: make that writable, on a disk that programs may run from");
         }
     }
 

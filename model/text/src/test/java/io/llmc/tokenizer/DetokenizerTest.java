@@ -4,15 +4,13 @@ package io.llmc.tokenizer;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.llmc.formats.TestFiles;
-
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.SplittableRandom;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class DetokenizerTest {
     private static final Path TALE = TestFiles.testdata().resolve("tale-llama/tokenizer.json");

@@ -13,7 +13,6 @@ import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Weight;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
@@ -33,16 +32,16 @@ public record LearnPass(LearnSettings settings, Targets targets) implements Bloc
             Option.decimal(
                             "rate",
                             null,
-                            "How far a weight moves in the first step, in steps of its grid; it"
-                                    + " falls to 0 in the last (default: 1 over the steps).")
+                            "How far a weight moves in the first step, in steps of its grid; it falls to"
+                                    + " 0 in the last (default: 1 over the steps).")
                     .within("0 to 1", r -> r > 0 && r <= 1);
 
     private static final Option<Double> RANGE_RATE =
             Option.decimal(
                             "rangeRate",
                             0.001,
-                            "The same of a group's scale, as a part of itself; 0 leaves scales as"
-                                    + " they are (default: %s).")
+                            "The same of a group's scale, as a part of itself; 0 leaves scales as they"
+                                    + " are (default: %s).")
                     .within("0 to 0.1", r -> r >= 0 && r <= 0.1);
 
     private static final Option<Double> MOMENTUM =

@@ -12,13 +12,11 @@ import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
-
-import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 
 /// Attention with a streaming softmax (Milakov and Gimelshein, 2018; Dao et al., 2022).
 ///

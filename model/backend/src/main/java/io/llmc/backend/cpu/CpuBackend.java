@@ -2,7 +2,6 @@
 package io.llmc.backend.cpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
@@ -21,7 +20,6 @@ import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.

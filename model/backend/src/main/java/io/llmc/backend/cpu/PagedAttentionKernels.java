@@ -13,12 +13,10 @@ import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.DType;
-
-import jdk.incubator.vector.FloatVector;
-
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
+import jdk.incubator.vector.FloatVector;
 
 /// Attention over pages. The few queries of a step of decoding read each page once, in the order
 /// and with the arithmetic of [AttentionKernels], so that they have the bits that they have among

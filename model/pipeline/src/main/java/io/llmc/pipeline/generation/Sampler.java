@@ -2,7 +2,6 @@
 package io.llmc.pipeline.generation;
 
 import io.llmc.formats.UserException;
-
 import java.util.BitSet;
 
 /// Chooses tokens as its settings say. Holds no state: a sequence has its own [Draws].

@@ -4,7 +4,6 @@ package io.llmc.pipeline.generation;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
-
 import java.util.List;
 
 /// How the next token follows from logits. Filters work in the order of transformers, each on what

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.learning;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
@@ -17,7 +16,6 @@ import io.llmc.solver.RelativeError;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.function.Consumer;
 

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.pass;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.ArenaPlan;
@@ -20,7 +19,6 @@ import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;

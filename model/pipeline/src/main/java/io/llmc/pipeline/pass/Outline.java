@@ -16,7 +16,6 @@ import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.Optional;
 

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.pass;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
@@ -16,7 +15,6 @@ import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 
 /// Some of the calibration sequences on a way of their own through one block: what weights are

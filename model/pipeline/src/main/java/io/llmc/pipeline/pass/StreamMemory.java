@@ -10,7 +10,6 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.language.LanguageModel;
-
 import java.util.ArrayList;
 import java.util.List;
 

@@ -3,12 +3,11 @@ package io.llmc.pipeline.generation;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import org.junit.jupiter.api.Test;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
 
 class StopStringsTest {
     private static String told(StopStrings stops, List<String> pieces) {

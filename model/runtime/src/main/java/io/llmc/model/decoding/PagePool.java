@@ -2,7 +2,6 @@
 package io.llmc.model.decoding;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
@@ -14,7 +13,6 @@ import io.llmc.model.structure.CacheSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;

@@ -3,7 +3,6 @@ package io.llmc.model.structure;
 
 import io.llmc.formats.RopeConfig;
 import io.llmc.formats.RopeScaling;
-
 import java.util.List;
 
 /// Rotary embedding angles in all the scalings that published models use.
