@@ -5,9 +5,13 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.formats.FormatException;
+import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tokenizer.jinja.Template;
 import io.llmc.tokenizer.jinja.TemplateException;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -15,47 +19,70 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 
 /// A model's own way to write a conversation as one text: `chat_template.jinja` in its directory,
 /// or else `chat_template` in tokenizer_config.json, rendered as transformers' apply_chat_template
 /// does. What a line says under `tools`, `documents`, `add_generation_prompt`,
 /// `continue_final_message` and `chat_template_kwargs` is for the template, as there.
-final class ChatTemplate {
+public final class ChatTemplate {
     private static final JsonMapper JSON = JsonMapper.builder().build();
+    private static final String CONFIG = "tokenizer_config.json";
     private static final String PROBE = "probe";
-    private static final String PROMPT = "add_generation_prompt";
-    private static final String CONTINUE = "continue_final_message";
+    static final String PROMPT = "add_generation_prompt";
+    static final String CONTINUE = "continue_final_message";
     private static final String MORE = "chat_template_kwargs";
 
-    private final String source;
+    private final Path source;
     private final Template template;
     private final Map<String, Object> specialTokens;
     private final boolean takesParts;
 
-    private ChatTemplate(String source, Template template, Map<String, Object> specialTokens) {
+    /// @param role `system`, `user` or `assistant`, as templates know them
+    public record Message(String role, String content) {}
+
+    private ChatTemplate(Path source, Template template, Map<String, Object> specialTokens) {
         this.source = source;
         this.template = template;
         this.specialTokens = specialTokens;
         this.takesParts = takesParts();
     }
 
-    /// Null where the model has none.
+    /// The one beside the weights, or else that of their own file; empty where the model has none.
     ///
     /// @throws FormatException where there is one that is not right
-    static ChatTemplate open(Path directory) {
-        Path config = directory.resolve("tokenizer_config.json");
-        JsonNode settings = Files.isRegularFile(config) ? json(config) : JSON.createObjectNode();
-        Path file = directory.resolve("chat_template.jinja");
-        if (Files.isRegularFile(file)) {
-            return parse(file, TextFiles.read(file), settings);
+    public static Optional<ChatTemplate> open(Checkpoint c) {
+        Optional<ChatTemplate> beside = open(c.directory());
+        if (beside.isPresent()) {
+            return beside;
         }
-        String text = text(config, settings.path("chat_template"));
-        return text == null ? null : parse(config, text, settings);
+        Path file = c.config().file();
+        return c.text(CONFIG).map(text -> of(file, json(file, text)).orElse(null));
     }
 
-    private static JsonNode json(Path file) {
+    /// Empty where the directory has none.
+    ///
+    /// @throws FormatException where there is one that is not right
+    static Optional<ChatTemplate> open(Path directory) {
+        Path config = directory.resolve(CONFIG);
+        JsonNode settings =
+                Files.isRegularFile(config)
+                        ? json(config, TextFiles.read(config))
+                        : JSON.createObjectNode();
+        Path file = directory.resolve("chat_template.jinja");
+        return Files.isRegularFile(file)
+                ? Optional.of(parse(file, TextFiles.read(file), settings))
+                : of(config, settings);
+    }
+
+    private static Optional<ChatTemplate> of(Path file, JsonNode settings) {
+        String text = text(file, settings.path("chat_template"));
+        return text == null ? Optional.empty() : Optional.of(parse(file, text, settings));
+    }
+
+    private static JsonNode json(Path file, String text) {
         try {
-            return JSON.readTree(TextFiles.read(file));
+            return JSON.readTree(text);
         } catch (JsonProcessingException e) {
             throw new FormatException(file, "not valid JSON: " + e.getOriginalMessage());
         }
@@ -82,8 +109,7 @@ final class ChatTemplate {
 
     private static ChatTemplate parse(Path file, String text, JsonNode settings) {
         try {
-            return new ChatTemplate(
-                    file.getFileName().toString(), Template.parse(text), specialTokens(settings));
+            return new ChatTemplate(file, Template.parse(text), specialTokens(settings));
         } catch (TemplateException e) {
             throw new FormatException(
                     file, "line %d of the chat template: %s".formatted(e.line(), e.getMessage()));
@@ -162,7 +188,31 @@ final class ChatTemplate {
             throw new FormatException(
                     file,
                     "line %d: the model's chat template (%s, line %d) refuses the messages: %s"
-                            .formatted(number, source, e.line(), e.getMessage()));
+                            .formatted(number, source.getFileName(), e.line(), e.getMessage()));
+        }
+    }
+
+    /// The text of a conversation, up to where the assistant's answer begins.
+    ///
+    /// @throws FormatException where the template refuses it, as some do a system's message
+    public String render(List<Message> conversation) {
+        ObjectNode line = JSON.createObjectNode();
+        for (Message message : conversation) {
+            line.withArray("messages")
+                    .addObject()
+                    .put("role", message.role)
+                    .put("content", message.content);
+        }
+        line.put(PROMPT, true);
+        List<Object> messages = new ArrayList<>();
+        line.path("messages").forEach(message -> messages.add(value(message)));
+        try {
+            return template.render(variables(messages, line), line.toString().length());
+        } catch (TemplateException e) {
+            throw new FormatException(
+                    source,
+                    "line %d of the chat template refuses the conversation: %s"
+                            .formatted(e.line(), e.getMessage()));
         }
     }
 

@@ -11,9 +11,12 @@ import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.formats.FormatException;
 import io.llmc.formats.JsonFault;
 import io.llmc.formats.UserException;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
@@ -22,11 +25,13 @@ import java.util.ArrayList;
 import java.util.List;
 
 /// The texts of a file of JSON: an object in every line, or one array of objects, or of strings. An
-/// object has its text under `text`, or a conversation under `messages` that the model's chat
-/// template writes out.
+/// object has its text under `text`, or under `prompt` where it is one, or a conversation under
+/// `messages` that the model's chat template writes out.
 final class Records {
     private static final int LOOKED_AT = 20;
     private static final int SHOWN_NAMES = 5;
+    private static final String TEXT = "text";
+    private static final String PROMPT = "prompt";
     private static final JsonMapper JSON =
             JsonMapper.builder(
                             JsonFactory.builder()
@@ -42,8 +47,10 @@ final class Records {
 
     private final Path file;
     private final Utf8 text;
-    private final Tokenizer tokenizer;
+    private final Path model;
+    private final String key;
     private ChatTemplate chat;
+    private boolean isConversation;
 
     /// Null where the file is lines.
     private JsonParser array;
@@ -51,10 +58,25 @@ final class Records {
     private int from;
     private int number;
 
+    /// Texts to learn from or to measure on.
     Records(Path file, Utf8 text, Tokenizer tokenizer) {
+        this(file, text, tokenizer.directory(), TEXT, null);
+    }
+
+    /// Prompts.
+    ///
+    /// @param model what a sentence calls the model
+    /// @param chat null where it has none
+    static Records ofPrompts(Path file, Utf8 text, Path model, ChatTemplate chat) {
+        return new Records(file, text, model, PROMPT, chat);
+    }
+
+    private Records(Path file, Utf8 text, Path model, String key, ChatTemplate chat) {
         this.file = file;
         this.text = text;
-        this.tokenizer = tokenizer;
+        this.model = model;
+        this.key = key;
+        this.chat = chat;
         this.from = text.start();
         if (text.first() == '[') {
             try {
@@ -69,12 +91,21 @@ final class Records {
     /// Whether a file that should be plain text holds records instead: each of its first lines one,
     /// or an array that begins with one.
     static boolean areThere(Utf8 text) {
+        return areThere(text, TEXT);
+    }
+
+    /// Whether a file that should be plain prompts holds records instead.
+    static boolean ofPromptsAreThere(Utf8 text) {
+        return areThere(text, PROMPT);
+    }
+
+    private static boolean areThere(Utf8 text, String key) {
         if (text.first() == '[') {
             try (JsonParser json =
                     JSON.getFactory().createParser(text.text(text.start(), text.end()))) {
                 json.nextToken();
                 return json.nextToken() == JsonToken.START_OBJECT
-                        && isRecord(json.readValueAsTree());
+                        && isRecord(json.readValueAsTree(), key);
             } catch (IOException e) {
                 return false;
             }
@@ -92,7 +123,7 @@ final class Records {
             }
             looked++;
             try {
-                if (!isRecord(LINE.readTree(line))) {
+                if (!isRecord(LINE.readTree(line), key)) {
                     return false;
                 }
             } catch (JsonProcessingException e) {
@@ -102,8 +133,8 @@ final class Records {
         return true;
     }
 
-    private static boolean isRecord(JsonNode object) {
-        return object.path("text").isTextual() || object.path("messages").isArray();
+    private static boolean isRecord(JsonNode object, String key) {
+        return object.path(key).isTextual() || object.path("messages").isArray();
     }
 
     /// The next text; null behind the last.
@@ -170,46 +201,63 @@ final class Records {
     }
 
     private String written(JsonNode object) {
-        if (object.has("text") && object.has("messages")) {
+        if (object.has(key) && object.has("messages")) {
             throw new FormatException(
                     file,
-                    "line %d: has both \"text\" and \"messages\"; leave one out".formatted(number));
+                    "line %d: has both \"%s\" and \"messages\"; leave one out"
+                            .formatted(number, key));
         }
-        if (!object.has("messages")) {
+        isConversation = object.has("messages");
+        if (!isConversation) {
             return sound(plain(object));
         }
         if (chat == null) {
             chat = chatTemplate();
         }
-        return sound(chat.render(file, number, object));
+        return sound(chat.render(file, number, key.equals(PROMPT) ? answered(object) : object));
+    }
+
+    /// Whether the last text is that of a conversation.
+    boolean isConversation() {
+        return isConversation;
+    }
+
+    /// A prompt ends where the answer begins, unless it says otherwise.
+    private static JsonNode answered(JsonNode object) {
+        return object instanceof ObjectNode line
+                        && !line.has(ChatTemplate.PROMPT)
+                        && !line.has(ChatTemplate.CONTINUE)
+                ? line.put(ChatTemplate.PROMPT, true)
+                : object;
     }
 
     private ChatTemplate chatTemplate() {
-        ChatTemplate template = ChatTemplate.open(tokenizer.directory());
-        if (template == null) {
-            throw new UserException(
-                    "%s: line %d: has \"messages\", but %s has no chat template"
-                            .formatted(file, number, tokenizer.directory()),
-                    "put the chat_template.jinja of its instruction-tuned version there, or give"
-                            + " lines with \"text\"");
-        }
-        return template;
+        return ChatTemplate.open(model)
+                .orElseThrow(
+                        () ->
+                                new UserException(
+                                        "%s: line %d: has \"messages\", but %s has no chat template"
+                                                .formatted(file, number, model),
+                                        "put the chat_template.jinja of its instruction-tuned"
+                                                + " version"
+                                                + " there, or give lines with \"%s\""
+                                                        .formatted(key)));
     }
 
     private String plain(JsonNode object) {
-        JsonNode plain = object.path("text");
+        JsonNode plain = object.path(key);
         if (!plain.isTextual()) {
             throw new FormatException(
                     file,
-                    "line %d: expected an object with a string under \"text\", or with \"messages\"%s"
-                            .formatted(number, instead(object)));
+                    "line %d: expected an object with a string under \"%s\", or with \"messages\"%s"
+                            .formatted(number, key, instead(object)));
         }
         return plain.textValue();
     }
 
-    private static String instead(JsonNode object) {
-        if (object.has("text")) {
-            return ", but its \"text\" is " + kind(object.get("text"));
+    private String instead(JsonNode object) {
+        if (object.has(key)) {
+            return ", but its \"%s\" is %s".formatted(key, kind(object.get(key)));
         }
         if (!object.isObject()) {
             return ", but found " + kind(object);

@@ -3,6 +3,7 @@ package io.llmc.tokenizer;
 
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -13,7 +14,7 @@ import java.util.Set;
 /// `.json`, records: see [Records]. Nothing is added before, between or after them, and a byte
 /// order mark is no part of them.
 public final class TextFiles {
-    private static final Set<String> RECORDS = Set.of("jsonl", "ndjson", "json");
+    static final Set<String> RECORDS = Set.of("jsonl", "ndjson", "json");
     private static final Set<String> TABLES = Set.of("csv", "tsv");
 
     private TextFiles() {}
@@ -65,7 +66,7 @@ public final class TextFiles {
         return ids;
     }
 
-    private static String extension(Path file) {
+    static String extension(Path file) {
         String name = file.getFileName() == null ? "" : file.getFileName().toString();
         return name.substring(name.lastIndexOf('.') + 1).toLowerCase(Locale.ROOT);
     }

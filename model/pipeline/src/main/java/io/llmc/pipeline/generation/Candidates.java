@@ -118,6 +118,12 @@ final class Candidates {
         return best;
     }
 
+    /// The first tokens by falling scores.
+    int[] top(int number) {
+        int[] best = bestOf(Math.min(number, count), 0);
+        return Arrays.stream(best).limit(number).map(i -> ids[i]).toArray();
+    }
+
     private float highest() {
         return scores[best(scores, count)];
     }
