@@ -6,6 +6,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
+
 import java.util.Arrays;
 import java.util.stream.Stream;
 
@@ -38,22 +39,41 @@ final class AttentionKernels {
     }
 
     void attention(ForwardOp.Attention op) {
-        if (op.q().rows() == 0) {
+        attention(op.out(), op.q(), op.k(), op.v(), op.sinks(), op.slopes(), op.spec());
+    }
+
+    /// @param k a tensor, or scratch that holds its rows; v too
+    void attention(
+            Tensor out,
+            Tensor q,
+            Object k,
+            Object v,
+            Tensor sinks,
+            Tensor slopes,
+            AttentionSpec spec) {
+        if (q.rows() == 0) {
             return;
         }
-        if (halves(op.spec().heads())) {
-            halves(op);
+        if (halves(spec.heads())) {
+            halves(out, q, k, v, sinks, slopes, spec);
         } else {
-            wide(op);
+            wide(out, q, k, v, sinks, slopes, spec);
         }
     }
 
     /// Keys and values are split into halves once, for all the blocks that read them.
-    private void halves(ForwardOp.Attention op) {
-        AttentionSpec.Heads heads = op.spec().heads();
+    private void halves(
+            Tensor out,
+            Tensor q,
+            Object k,
+            Object v,
+            Tensor sinks,
+            Tensor slopes,
+            AttentionSpec spec) {
+        AttentionSpec.Heads heads = spec.heads();
         int columns = columns(heads);
-        int sequences = sequences(op);
-        int keys = op.spec().reach().keys();
+        int sequences = sequences(q, spec);
+        int keys = spec.reach().keys();
         int padded = padded(keys);
         long rows = (long) sequences * heads.kv() * padded;
         try (Gpu.Scratch halves = gpu.scratch(halvesBytes(rows, columns));
@@ -63,8 +83,8 @@ final class AttentionKernels {
                     Grid.blocks(Math.ceilDiv(rows * 32, HALVES_THREADS), 2, HALVES_THREADS),
                     halves,
                     factors,
-                    op.k(),
-                    op.v(),
+                    k,
+                    v,
                     sequences,
                     keys,
                     padded,
@@ -74,46 +94,57 @@ final class AttentionKernels {
                     columns);
             kernels.launch(
                     "attention_" + columns,
-                    queryTiles(op.spec(), sequences, HALVES_THREADS),
+                    queryTiles(spec, sequences, HALVES_THREADS),
                     flat(
-                            op.out(),
-                            op.q(),
+                            out,
+                            q,
                             halves,
                             factors,
-                            op.sinks(),
+                            sinks,
                             sequences,
                             padded,
                             heads.count(),
                             heads.kv(),
                             heads.dim(),
                             heads.valueDim(),
-                            scoring(op.spec(), op.slopes())));
+                            scoring(spec, slopes)));
         }
     }
 
-    private void wide(ForwardOp.Attention op) {
-        AttentionSpec.Heads heads = op.spec().heads();
-        int sequences = sequences(op);
+    private void wide(
+            Tensor out,
+            Tensor q,
+            Object k,
+            Object v,
+            Tensor sinks,
+            Tensor slopes,
+            AttentionSpec spec) {
+        AttentionSpec.Heads heads = spec.heads();
+        int sequences = sequences(q, spec);
         wide.launch(
                 "attention_wide",
-                queryTiles(op.spec(), sequences, THREADS)
+                queryTiles(spec, sequences, THREADS)
                         .sideBySide(chunks(heads.valueDim(), WIDE_CHUNKS)),
                 flat(
-                        op.out(),
-                        op.q(),
-                        op.k(),
-                        op.v(),
-                        op.sinks(),
+                        out,
+                        q,
+                        k,
+                        v,
+                        sinks,
                         sequences,
                         heads.count(),
                         heads.kv(),
                         heads.dim(),
                         heads.valueDim(),
-                        scoring(op.spec(), op.slopes())));
+                        scoring(spec, slopes)));
     }
 
     static int sequences(ForwardOp.Attention op) {
-        return Math.toIntExact(op.q().rows() / op.spec().reach().length());
+        return sequences(op.q(), op.spec());
+    }
+
+    private static int sequences(Tensor q, AttentionSpec spec) {
+        return Math.toIntExact(q.rows() / spec.reach().length());
     }
 
     /// Whether tensor cores can multiply such heads.
@@ -154,14 +185,22 @@ final class AttentionKernels {
         return Math.ceilDiv(columns, chunks * TILE);
     }
 
+    static int window(AttentionSpec.Reach reach) {
+        return reach.window() < reach.keys() ? reach.window() : 0;
+    }
+
+    static int chunk(AttentionSpec.Reach reach) {
+        return reach.chunk() < reach.keys() ? reach.chunk() : 0;
+    }
+
     /// `SCORING` in attention.cuh. What hides nothing is 0 there.
     static Object[] scoring(AttentionSpec spec, Tensor slopes) {
         AttentionSpec.Reach reach = spec.reach();
         return new Object[] {
             reach.length(),
             reach.keys(),
-            reach.window() < reach.keys() ? reach.window() : 0,
-            reach.chunk() < reach.keys() ? reach.chunk() : 0,
+            window(reach),
+            chunk(reach),
             spec.scale(),
             spec.softcap(),
             slopes

@@ -15,7 +15,6 @@ import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
-import io.llmc.formats.UserException;
 import io.llmc.gpu.driver.Allocation;
 import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
@@ -36,6 +35,7 @@ public final class CudaBackend implements Backend {
     private final NormKernels norms;
     private final AttentionKernels attention;
     private final AttentionGradKernels attentionGrad;
+    private final PageKernels pages;
     private final ProductKernels products;
     private final LinalgKernels linalg;
     private final LossKernels losses;
@@ -56,6 +56,7 @@ public final class CudaBackend implements Backend {
         norms = new NormKernels(gpu);
         attention = new AttentionKernels(gpu);
         attentionGrad = new AttentionGradKernels(gpu);
+        pages = new PageKernels(gpu, attention);
         products = new ProductKernels(gpu, options);
         linalg = new LinalgKernels(gpu);
         losses = new LossKernels(gpu);
@@ -112,9 +113,8 @@ public final class CudaBackend implements Backend {
                             int length,
                             boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
-            case CacheOp _ ->
-                    throw new UserException(
-                            "decoding does not run on a GPU yet", "pass {device} cpu");
+            case CacheOp.StorePages store -> pages.store(store);
+            case CacheOp.PagedAttention paged -> pages.attention(paged);
             case ForwardOp.Attention forward -> attention.attention(forward);
             case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);

@@ -9,6 +9,13 @@ import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
+
+import jcuda.NativePointerObject;
+import jcuda.Pointer;
+import jcuda.driver.CUfunction;
+import jcuda.driver.CUfunction_attribute;
+import jcuda.driver.CUmodule;
+
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -19,18 +26,14 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
-import jcuda.NativePointerObject;
-import jcuda.Pointer;
-import jcuda.driver.CUfunction;
-import jcuda.driver.CUfunction_attribute;
-import jcuda.driver.CUmodule;
 
 /// One family of kernels: the PTX that its `.cu` file was compiled to, handed to the driver at the
 /// first launch.
 public final class Kernels {
     private static final Pattern ENTRY = Pattern.compile("\\.entry\\s+(\\w+)\\s*\\(([^)]*)\\)");
     private static final Pattern PARAMETER =
-            Pattern.compile("\\.param\\s+(?:\\.align\\s+\\d+\\s+)?\\.[a-z](\\d+)");
+            Pattern.compile(
+                    "\\.param\\s+(?:\\.align\\s+\\d+\\s+)?\\.[a-z](\\d+)\\s+\\w+(?:\\[(\\d+)])?");
 
     private final Gpu gpu;
     private final String family;
@@ -83,7 +86,7 @@ public final class Kernels {
                     PARAMETER
                             .matcher(entry.group(2))
                             .results()
-                            .mapToInt(p -> Integer.parseInt(p.group(1)) / 8)
+                            .mapToInt(p -> bytes(p.group(1), p.group(2)))
                             .toArray();
             Kernel kernel = new Kernel(sizes);
             gpu.check(
@@ -94,8 +97,14 @@ public final class Kernels {
         module = loaded;
     }
 
+    /// @param bits of an element
+    /// @param count of a struct's elements, null for one
+    private static int bytes(String bits, String count) {
+        return Integer.parseInt(bits) / 8 * (count == null ? 1 : Integer.parseInt(count));
+    }
+
     /// @param arguments in the order of the kernel's parameters: tensors and scratch as pointers,
-    ///   null for a pointer to nothing, numbers of the parameter's own size
+    ///   null for a pointer to nothing, numbers of the parameter's own size, bytes of a struct
     void launch(String name, Grid grid, Object... arguments) {
         if (grid.x() == 0 || grid.y() == 0 || grid.z() == 0) {
             return; // no rows
@@ -128,7 +137,7 @@ public final class Kernels {
         }
         NativePointerObject[] pointers = new NativePointerObject[sizes.length];
         for (int i = 0; i < sizes.length; i++) {
-            int size = arguments[i] instanceof Integer || arguments[i] instanceof Float ? 4 : 8;
+            int size = size(arguments[i]);
             if (size != sizes[i]) {
                 throw new IllegalArgumentException(
                         "argument %d of %s has %d bytes, %s has %d: %s"
@@ -145,6 +154,14 @@ public final class Kernels {
         return Pointer.to(pointers);
     }
 
+    private static int size(Object argument) {
+        return switch (argument) {
+            case Integer _, Float _ -> 4;
+            case byte[] struct -> struct.length;
+            case null, default -> 8;
+        };
+    }
+
     private static Pointer pointer(Object argument) {
         return switch (argument) {
             case null -> Pointer.to(new long[] {0});
@@ -154,6 +171,7 @@ public final class Kernels {
             case Long l -> Pointer.to(new long[] {l});
             case Float f -> Pointer.to(new float[] {f});
             case Double d -> Pointer.to(new double[] {d});
+            case byte[] struct -> Pointer.to(struct);
             default -> throw new IllegalArgumentException("no kernel takes " + argument);
         };
     }

@@ -36,6 +36,15 @@ final class Types {
         };
     }
 
+    /// Of a cache's pages (`PageType` in pages.cu).
+    static int ofPages(DType type) {
+        return switch (type) {
+            case I8 -> 3;
+            case F8_E4M3 -> 4;
+            default -> of(type);
+        };
+    }
+
     /// Of an operand that may be absent; then it does not matter.
     static int of(Tensor t) {
         return t == null ? 0 : of(t.dtype());
