@@ -6,7 +6,6 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
-
 import java.util.Arrays;
 import java.util.stream.Stream;
 

@@ -9,13 +9,6 @@ import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
-
-import jcuda.NativePointerObject;
-import jcuda.Pointer;
-import jcuda.driver.CUfunction;
-import jcuda.driver.CUfunction_attribute;
-import jcuda.driver.CUmodule;
-
 import java.io.FileNotFoundException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -26,6 +19,11 @@ import java.util.HashMap;
 import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import jcuda.NativePointerObject;
+import jcuda.Pointer;
+import jcuda.driver.CUfunction;
+import jcuda.driver.CUfunction_attribute;
+import jcuda.driver.CUmodule;
 
 /// One family of kernels: the PTX that its `.cu` file was compiled to, handed to the driver at the
 /// first launch.

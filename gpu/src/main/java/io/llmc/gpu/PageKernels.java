@@ -9,7 +9,6 @@ import io.llmc.backend.CacheOp.Run;
 import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
-
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;

@@ -36,6 +36,12 @@ record RandomOperands(CudaBackend backend, TensorArena arena, SplittableRandom r
     }
 
     @Override
+    public Tensor pages(int first, int count) {
+        int[] next = {first};
+        return fill(DType.I32, () -> next[0]++, count);
+    }
+
+    @Override
     public Tensor positive(long... dims) {
         return fill(DType.F32, () -> 1 - random.nextDouble(), dims);
     }

@@ -2,6 +2,7 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.AttentionSpec;
+import io.llmc.backend.CacheOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Activation;
@@ -25,11 +26,16 @@ import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.util.List;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 
 /// Every operation once, as large as a block of Llama 3 8B makes it: 2048 tokens of 4096 channels,
 /// 14336 inside the MLP, 32 heads over 8, 128,256 tokens (logits of 512 rows at a time).
 final class Workload {
     private static final int HEAD = 128;
+
+    /// Tokens of a cache's page.
+    private static final int PAGE = 32;
+
     private static final Encoding.Grid<Codes.Floats> NESTED =
             new Encoding.Grid<>(Codes.Floats.E2M1, Tiles.groups(16), ScaleKind.NESTED);
 
@@ -43,6 +49,7 @@ final class Workload {
     private final int tokens;
     private final int hidden;
     private final int inside;
+    private final int sequences;
     private final int heads;
     private final int kvHeads;
     private final int vocabulary;
@@ -57,6 +64,7 @@ final class Workload {
     /// @param divisor 1 for the sizes above, more for a try where speed is no matter
     Workload(int divisor) {
         tokens = Math.max(8, 2048 / divisor);
+        sequences = Math.max(2, 32 / divisor);
         heads = Math.max(2, 32 / divisor);
         kvHeads = Math.max(1, 8 / divisor);
         hidden = heads * HEAD;
@@ -82,6 +90,11 @@ final class Workload {
 
         /// Indices below a bound.
         Tensor indices(int bound, long... dims);
+
+        /// The first pages of a pool, one after another.
+        ///
+        /// @param first number
+        Tensor pages(int first, int count);
 
         /// A symmetric matrix with a diagonal that outweighs the rest.
         Tensor definite(long n);
@@ -145,6 +158,11 @@ final class Workload {
                 @Override
                 public Tensor indices(int bound, long... dims) {
                     return of(DType.I32, dims);
+                }
+
+                @Override
+                public Tensor pages(int first, int count) {
+                    return of(DType.I32, count);
                 }
 
                 @Override
@@ -372,6 +390,12 @@ final class Workload {
                                         tokens,
                                         false)),
                 entry("Attention", ForwardOp.Attention.class, 2 * scores, this::attention),
+                entry("StorePages", CacheOp.StorePages.class, stream, this::storePages),
+                entry(
+                        "PagedAttention, one query of %d sequences".formatted(sequences),
+                        CacheOp.PagedAttention.class,
+                        4.0 * sequences * tokens * hidden,
+                        this::pagedAttention),
                 entry(
                         "Activate",
                         ForwardOp.Activate.class,
@@ -992,6 +1016,39 @@ final class Workload {
                 null,
                 null,
                 attention);
+    }
+
+    private int pages() {
+        return Math.ceilDiv(tokens, PAGE);
+    }
+
+    /// For so many sequences.
+    private CacheOp.Pages pages(Operands o, int count, boolean turned) {
+        Tensor data = o.of(DType.BF16, (long) count * pages() * kvHeads, (long) HEAD * PAGE);
+        return new CacheOp.Pages(data, null, PAGE, turned);
+    }
+
+    /// A prompt's keys.
+    private CacheOp.StorePages storePages(Operands o) {
+        return new CacheOp.StorePages(
+                pages(o, 1, true),
+                o.f32(tokens, kvHeads * HEAD),
+                List.of(new CacheOp.Run(0, attention.reach(), o.pages(0, pages()))));
+    }
+
+    private CacheOp.PagedAttention pagedAttention(Operands o) {
+        var reach = new AttentionSpec.Reach(1, tokens, 0, 0);
+        return new CacheOp.PagedAttention(
+                o.f32(sequences, hidden),
+                o.f32(sequences, hidden),
+                pages(o, sequences, true),
+                pages(o, sequences, false),
+                IntStream.range(0, sequences)
+                        .mapToObj(i -> new CacheOp.Run(i, reach, o.pages(i * pages(), pages())))
+                        .toList(),
+                null,
+                null,
+                attention.with(reach));
     }
 
     private LossOp.Scores scores(Operands o) {
