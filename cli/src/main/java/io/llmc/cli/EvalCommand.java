@@ -2,16 +2,16 @@
 package io.llmc.cli;
 
 import io.llmc.backend.Backend;
+import io.llmc.cli.options.Declaring;
 import io.llmc.cli.options.DeviceOptions;
 import io.llmc.cli.options.DeviceOptions.DeviceSpec;
 import io.llmc.cli.options.EvalOptions;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.LogitsOptions;
 import io.llmc.cli.options.ModelOptions;
-import io.llmc.cli.report.EvalReport;
 import io.llmc.cli.report.PlanReport;
+import io.llmc.cli.report.RunReport;
 import io.llmc.cli.terminal.Table;
-import io.llmc.evaluation.EvalResult;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.EvaluateStep;
 import io.llmc.evaluation.SaveLogitsStep;
@@ -30,6 +30,7 @@ import java.util.SequencedMap;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 
 @Command(
@@ -37,16 +38,17 @@ import picocli.CommandLine.Option;
         mixinStandardHelpOptions = true,
         addMethodSubcommands = false,
         sortOptions = false,
-        description = "Measures a model on a text, by itself or against its original.",
+        description = "Measures a model on a text and on tasks, by itself or against its original.",
         footer = {
             "",
             "Example:",
             "  llmc eval testdata/tale-llama --against testdata/tale-llama --data"
                     + " testdata/tale-llama/test.txt"
         })
-final class EvalCommand implements Callable<Integer> {
+final class EvalCommand implements Callable<Integer>, Declaring {
     private final Wiring wiring;
     private final LogOptions log;
+    private final TaskOptions tasks = new TaskOptions();
 
     @Mixin private ModelOptions model;
     @Mixin private EvalOptions measure;
@@ -62,16 +64,23 @@ final class EvalCommand implements Callable<Integer> {
     }
 
     @Override
+    public void declare(CommandSpec command) {
+        tasks.addTo(command);
+    }
+
+    @Override
     public Integer call() {
         Path directory = model.toPath();
-        Optional<EvalSpec> spec = measure.toEvalSpec(directory);
+        Optional<Step> questions = tasks.toStep(measure.against());
+        Optional<EvalSpec> spec = measure.toEvalSpec(directory, questions.isEmpty());
         Optional<LogitsOptions.Files> files = logits.toFiles();
         List<Step> steps = new ArrayList<>();
         files.ifPresent(f -> steps.add(new SaveLogitsStep(f.inputIds(), f.saveLogits())));
         spec.ifPresent(s -> steps.add(EvaluateStep.of(s)));
+        questions.ifPresent(steps::add);
         if (steps.isEmpty()) {
             throw new RecipeException(
-                    "--data", "a text is needed, or --input-ids and --save-logits");
+                    "--data", "a text is needed, or --tasks, or --input-ids and --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
         Recipe recipe = Recipe.measuring(directory, steps);
@@ -93,9 +102,9 @@ final class EvalCommand implements Callable<Integer> {
                     memory,
                     progress,
                     outcomes -> {
-                        if (outcomes.getLast() instanceof EvalResult measured) {
-                            EvalReport report = new EvalReport(measured);
-                            console.result(report.text(), report.json());
+                        RunReport report = new RunReport(outcomes);
+                        if (spec.isPresent() || questions.isPresent()) {
+                            console.result(report.text(false), report.together());
                         }
                     });
         }

@@ -56,7 +56,8 @@ final class RecipeFile {
         } catch (IOException e) {
             throw new UncheckedIOException(path + ": cannot be read: " + e.getMessage(), e);
         }
-        return new RecipeFile(path.toString()).parse(text);
+        return new RecipeFile(path.toString())
+                .parse(text, "is not a recipe; expected model, output and steps");
     }
 
     /// One value as in a recipe: `3`, `true`, `[a, b]`.
@@ -75,9 +76,16 @@ final class RecipeFile {
         return new Yaml(style).dump(tree);
     }
 
-    private RecipeTree parse(String text) {
+    /// A file of keys that is no recipe, as what reads it strictly.
+    ///
+    /// @param file names it in errors
+    static Options options(String file, String text) {
+        return new RecipeFile(file).parse(text, "holds no keys; expected a mapping").options();
+    }
+
+    private RecipeTree parse(String text, String otherwise) {
         if (!(compose(text) instanceof MappingNode node)) {
-            throw new RecipeException(file, "is not a recipe; expected model, output and steps");
+            throw new RecipeException(file, otherwise);
         }
         return new RecipeTree(file, mapping(node, "", 0), places);
     }
@@ -104,6 +112,11 @@ final class RecipeFile {
         return switch (node) {
             case MappingNode mapping -> mapping(mapping, path, depth);
             case SequenceNode sequence -> sequence(sequence, path, depth);
+            case ScalarNode scalar when scalar.getTag().getValue().startsWith("!") ->
+                    throw new RecipeException(
+                            at(node),
+                            "%s %s is no plain value"
+                                    .formatted(scalar.getTag().getValue(), scalar.getValue()));
             case ScalarNode scalar -> scalar(scalar);
             default -> throw new RecipeException(at(node), "expected a value, a list or a mapping");
         };

@@ -5,6 +5,7 @@ import io.llmc.backend.BackendProvider;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.tasks.TasksStep;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.prune.PrunePasses;
@@ -53,6 +54,7 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
                                 .toList(),
                         Presets.ALL),
                 EvaluateStep.FACTORY,
+                TasksStep.factory(RecipeFile::options),
                 DistillStep.FACTORY,
                 SaveTeacherStep.FACTORY);
     }

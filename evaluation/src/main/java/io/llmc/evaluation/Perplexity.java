@@ -11,7 +11,7 @@ public record Perplexity(double loss, double error, long tokens) {
     /// Normal quantile of a two-sided 95 % interval.
     static final double Z95 = 1.959963984540054;
 
-    static Perplexity of(float[] losses) {
+    public static Perplexity of(float[] losses) {
         double sum = 0;
         for (float x : losses) {
             sum += x;
@@ -27,7 +27,7 @@ public record Perplexity(double loss, double error, long tokens) {
     /// `loss = mean(a - b)` token by token: the logarithm of a ratio of perplexities. What both
     /// models find hard or easy cancels, so its error is far smaller than that of either
     /// perplexity.
-    static Perplexity paired(float[] a, float[] b) {
+    public static Perplexity paired(float[] a, float[] b) {
         double sum = 0;
         for (int i = 0; i < a.length; i++) {
             sum += (double) a[i] - b[i];

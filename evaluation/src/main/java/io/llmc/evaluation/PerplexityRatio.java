@@ -19,7 +19,7 @@ public record PerplexityRatio(
         double difference,
         double differenceError) {
     /// @param losses one a token, nats
-    static PerplexityRatio of(float[] losses, float[] originalLosses) {
+    public static PerplexityRatio of(float[] losses, float[] originalLosses) {
         Perplexity paired = Perplexity.paired(losses, originalLosses);
         Perplexity model = Perplexity.of(losses);
         Perplexity original = Perplexity.of(originalLosses);

@@ -72,9 +72,17 @@ public final class EvalOptions {
             description = "Keep the model's predictions for others to be compared with.")
     private Path saveKldBase;
 
+    /// The original; null for none.
+    public Path against() {
+        return against;
+    }
+
     /// Empty where there is no text to measure on.
-    public Optional<EvalSpec> toEvalSpec(Path model) {
-        return Stream.of(data, against, kldBase, saveKldBase).allMatch(Objects::isNull)
+    ///
+    /// @param needed whether an original can only be for a text
+    public Optional<EvalSpec> toEvalSpec(Path model, boolean needed) {
+        return Stream.of(data, needed ? against : null, kldBase, saveKldBase)
+                        .allMatch(Objects::isNull)
                 ? Optional.empty()
                 : Optional.of(
                         new EvalSpec(

@@ -4,6 +4,7 @@ package io.llmc.cli.report;
 import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalResult;
+import io.llmc.evaluation.tasks.TasksResult;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.SweepResult;
 import java.util.LinkedHashMap;
@@ -16,13 +17,16 @@ import java.util.stream.Collectors;
 public record RunReport(List<Step.Outcome> outcomes) {
     public String text(boolean verbose) {
         return outcomes.stream()
-                .map(outcome ->
-                        switch (outcome) {
-                            case SweepResult swept -> new SweepReport(swept).text(verbose);
-                            case EvalResult measured -> new EvalReport(measured).text();
-                            case Step.Written written -> text(written);
-                            default -> table(outcome.figures()).toString();
-                        })
+                .map(
+                        outcome ->
+                                switch (outcome) {
+                                    case SweepResult swept -> new SweepReport(swept).text(verbose);
+                                    case EvalResult measured -> new EvalReport(measured).text();
+                                    case TasksResult asked -> new TasksReport(asked).text();
+                                    case Step.Written written -> text(written);
+                                    default -> table(outcome.figures()).toString();
+                                })
+                .filter(text -> !text.isEmpty())
                 .collect(Collectors.joining("\n"));
     }
 
@@ -35,10 +39,11 @@ public record RunReport(List<Step.Outcome> outcomes) {
 
     private static Table table(Map<String, Object> figures) {
         Table table = new Table("ll");
-        figures.forEach((key, value) ->
-                table.row(
-                        key.replace('_', ' '),
-                        value instanceof Double d ? Figures.error(d) : value));
+        figures.forEach(
+                (key, value) ->
+                        table.row(
+                                key.replace('_', ' '),
+                                value instanceof Double d ? Figures.error(d) : value));
         return table;
     }
 
@@ -47,5 +52,12 @@ public record RunReport(List<Step.Outcome> outcomes) {
         List<SequencedMap<String, Object>> steps =
                 outcomes.stream().map(Step.Outcome::figures).toList();
         return steps.size() == 1 ? steps.getFirst() : new LinkedHashMap<>(Map.of("steps", steps));
+    }
+
+    /// All figures in one object: of steps that measured one model.
+    public SequencedMap<String, Object> together() {
+        SequencedMap<String, Object> all = new LinkedHashMap<>();
+        outcomes.forEach(outcome -> all.putAll(outcome.figures()));
+        return all;
     }
 }

@@ -4,6 +4,7 @@ package io.llmc.cli.terminal;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.tasks.TasksStep;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;
@@ -46,11 +47,13 @@ public final class Spelling {
         Stream.concat(
                         Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream())
                                 .map(method -> method.options()),
-                        Stream.of(
-                                        EvaluateStep.FACTORY,
-                                        DistillStep.FACTORY,
-                                        SaveTeacherStep.FACTORY)
-                                .map(step -> step.options()))
+                        Stream.concat(
+                                Stream.of(
+                                                EvaluateStep.FACTORY,
+                                                DistillStep.FACTORY,
+                                                SaveTeacherStep.FACTORY)
+                                        .map(step -> step.options()),
+                                Stream.of(TasksStep.OPTIONS)))
                 .flatMap(List<Option<?>>::stream)
                 .filter(option -> option.flag() != null)
                 .forEach(

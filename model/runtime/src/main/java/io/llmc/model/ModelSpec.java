@@ -5,6 +5,7 @@ import io.llmc.formats.RopeScaling;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.nio.file.Path;
 import java.util.List;
@@ -76,6 +77,12 @@ public record ModelSpec(
                 && layers.stream()
                         .flatMap(LayerSpec::ropes)
                         .anyMatch(r -> r.config().scaling() instanceof RopeScaling.Dynamic);
+    }
+
+    /// Whether what stands behind a token changes what the model makes of it: by the length of the
+    /// sequence alone.
+    public boolean dependsOnLength() {
+        return layers.stream().flatMap(LayerSpec::ropes).anyMatch(RopeSpec::dependsOnLength);
     }
 
     /// @param model as a sentence calls it

@@ -18,4 +18,16 @@ public record RopeSpec(RopeConfig config, int rotated, boolean interleaved) {
             throw new IllegalArgumentException(rotated + " dimensions do not turn by " + config);
         }
     }
+
+    /// Whether positions turn by other angles in a longer sequence.
+    public boolean dependsOnLength() {
+        return switch (config.scaling()) {
+            case RopeScaling.Dynamic _, RopeScaling.LongRope _ -> true;
+            case RopeScaling.None _,
+                    RopeScaling.Linear _,
+                    RopeScaling.Llama3 _,
+                    RopeScaling.Yarn _ ->
+                    false;
+        };
+    }
 }

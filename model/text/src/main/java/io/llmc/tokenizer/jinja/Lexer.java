@@ -6,8 +6,9 @@ import io.llmc.tokenizer.jinja.values.Spaces;
 import java.util.ArrayList;
 import java.util.List;
 
-/// A template as tokens, with `trim_blocks` and `lstrip_blocks`: the newline behind a tag goes, and
-/// so do the blanks before a tag that begins its line.
+/// A template as tokens. As chat templates are read, with `trim_blocks` and `lstrip_blocks`: the
+/// newline behind a tag goes, so do the blanks before a tag that begins its line, and so does the
+/// template's last newline. A plain template keeps all of them.
 final class Lexer {
     private static final List<String> OPERATORS =
             List.of(
@@ -15,22 +16,24 @@ final class Lexer {
                     ".", ",", ":", "|", "(", ")", "[", "]", "{", "}");
 
     private final String source;
+    private final boolean plain;
     private final List<Token> tokens = new ArrayList<>();
     private int at;
     private int line = 1;
     private boolean lineStarts = true;
 
-    private Lexer(String source) {
+    private Lexer(String source, boolean plain) {
         this.source = source;
+        this.plain = plain;
     }
 
     /// @throws TemplateException where a tag, a comment or a string does not end
-    static List<Token> tokens(String template) {
+    static List<Token> tokens(String template, boolean plain) {
         String source = template.replace("\r\n", "\n").replace('\r', '\n');
-        if (source.endsWith("\n")) {
+        if (source.endsWith("\n") && !plain) {
             source = source.substring(0, source.length() - 1);
         }
-        Lexer lexer = new Lexer(source);
+        Lexer lexer = new Lexer(source, plain);
         lexer.run();
         return lexer.tokens;
     }
@@ -43,7 +46,7 @@ final class Lexer {
                 break;
             }
             char kind = source.charAt(open + 1);
-            text(open, kind != '{');
+            text(open, kind != '{' && !plain);
             switch (kind) {
                 case '#' -> comment();
                 case '{' -> expression(Kind.OPEN_OUTPUT, Kind.CLOSE_OUTPUT, "}}");
@@ -119,7 +122,7 @@ final class Lexer {
             if (source.startsWith("endraw", word)
                     && source.startsWith("%}", signed ? end + 1 : end)) {
                 lineStarts = false;
-                text(open, true);
+                text(open, !plain);
                 close(signed ? source.charAt(end) : ' ', signed ? end + 3 : end + 2, true);
                 return;
             }
@@ -132,7 +135,7 @@ final class Lexer {
         int next = end;
         if (sign == '-') {
             next = Spaces.skip(source, end);
-        } else if (sign != '+' && trims && source.startsWith("\n", end)) {
+        } else if (sign != '+' && trims && !plain && source.startsWith("\n", end)) {
             next = end + 1;
         }
         advance(next);

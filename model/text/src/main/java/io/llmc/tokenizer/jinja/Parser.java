@@ -21,8 +21,8 @@ final class Parser {
         this.expressions = new ExpressionParser(tokens, names);
     }
 
-    static List<Node> parse(String source) {
-        Parser parser = new Parser(new TokenReader(Lexer.tokens(source)));
+    static List<Node> parse(String source, boolean plain) {
+        Parser parser = new Parser(new TokenReader(Lexer.tokens(source, plain)));
         List<Node> all = parser.body(Set.of());
         parser.names.require(0);
         if (parser.tokens.peek().kind() != Kind.END) {

@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
 import java.util.function.BiFunction;
+import java.util.function.Supplier;
 
 /// Runs the statements of a template.
 public final class Renderer {
@@ -29,25 +30,50 @@ public final class Renderer {
 
     private final Budget budget;
     private final Interpreter evaluator;
+
+    /// Whether what is undefined cannot be written.
+    private final boolean strict;
+
     private int line;
 
-    private Renderer(Budget budget) {
+    private Renderer(Budget budget, boolean strict) {
         this.budget = budget;
         this.evaluator = new Interpreter(budget);
+        this.strict = strict;
     }
 
-    static String render(List<Node> nodes, Map<String, Object> variables, Budget budget) {
-        Renderer renderer = new Renderer(budget);
+    static String render(
+            List<Node> nodes, Map<String, Object> variables, Budget budget, boolean strict) {
         StringBuilder out = new StringBuilder();
+        Renderer renderer = new Renderer(budget, strict);
+        renderer.guarded(() -> renderer.run(nodes, Scope.of(variables), out));
+        return out.toString();
+    }
+
+    /// What the only expression of a template is worth.
+    static Object value(Node.Output only, Map<String, Object> variables, Budget budget) {
+        Renderer renderer = new Renderer(budget, true);
+        renderer.line = only.line();
+        return renderer.guarded(() -> renderer.written(only, Scope.of(variables)));
+    }
+
+    private <T> T guarded(Supplier<T> work) {
         try {
-            renderer.run(nodes, Scope.of(variables), out);
+            return work.get();
         } catch (Refusal e) {
-            throw new TemplateException(renderer.line, e.getMessage());
+            throw new TemplateException(line, e.getMessage());
         } catch (StackOverflowError e) {
             // A chain of operators without brackets is parsed in a loop, but evaluated in depth.
-            throw new TemplateException(renderer.line, "an expression is too long");
+            throw new TemplateException(line, "an expression is too long");
         }
-        return out.toString();
+    }
+
+    private Object written(Node.Output output, Scope scope) {
+        Object value = evaluator.value(output.value(), scope);
+        if (strict && value instanceof Values.Undefined u) {
+            throw new Refusal(u.what() + " is undefined");
+        }
+        return value;
     }
 
     private Flow run(List<Node> nodes, Scope scope, StringBuilder out) {
@@ -65,7 +91,7 @@ public final class Renderer {
     private Flow run(Node node, Scope scope, StringBuilder out) {
         switch (node) {
             case Node.Text t -> write(t.text(), out);
-            case Node.Output o -> write(Text.of(evaluator.value(o.value(), scope), budget), out);
+            case Node.Output o -> write(Text.of(written(o, scope), budget), out);
             case Node.If i -> {
                 return branch(i, scope, out);
             }

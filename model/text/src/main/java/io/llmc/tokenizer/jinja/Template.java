@@ -15,8 +15,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/// A chat template, parsed. Whatever it is given, and whoever wrote it, rendering ends after a
-/// bounded number of steps and characters.
+/// A template, parsed. Whatever it is given, and whoever wrote it, rendering ends after a bounded
+/// number of steps and characters.
 public final class Template {
     /// The time that templates see: the same text must give the same tokens on every day. It is the
     /// one that Llama 3.1's template has for its own default.
@@ -26,17 +26,34 @@ public final class Template {
     private static final long STEPS = 20_000_000;
 
     private final List<Node> nodes;
+    private final boolean plain;
 
-    private Template(List<Node> nodes) {
+    private Template(List<Node> nodes, boolean plain) {
         this.nodes = nodes;
+        this.plain = plain;
     }
 
+    /// A chat template, with the settings of transformers: the newline behind a tag goes, and the
+    /// blanks before it; what is undefined is written as nothing.
+    ///
     /// @throws TemplateException with the line that is not right
     public static Template parse(String source) {
+        return parse(source, false);
+    }
+
+    /// A template in which every blank and newline stays, and in which what is undefined cannot be
+    /// written.
+    ///
+    /// @throws TemplateException with the line that is not right
+    public static Template plain(String source) {
+        return parse(source, true);
+    }
+
+    private static Template parse(String source, boolean plain) {
         if (source.length() > LONGEST) {
             throw new TemplateException(0, "it is longer than a million characters");
         }
-        return new Template(Parser.parse(source));
+        return new Template(Parser.parse(source, plain), plain);
     }
 
     /// @param variables strings, Long, BigInteger, Double, Boolean, null, and lists and maps of
@@ -55,9 +72,27 @@ public final class Template {
 
     String render(Map<String, Object> variables, long size, LocalDateTime now) {
         Budget budget = new Budget(STEPS + 64 * size);
+        return Renderer.render(nodes, all(variables, budget, now), budget, plain);
+    }
+
+    /// Of a template that is one expression in braces, what that is worth; of others, the text. A
+    /// tuple comes as a list.
+    ///
+    /// @param variables as in [#render(Map, long)]
+    public Object value(Map<String, Object> variables, long size) {
+        if (nodes.size() != 1 || !(nodes.getFirst() instanceof Node.Output only)) {
+            return render(variables, size);
+        }
+        Budget budget = new Budget(STEPS + 64 * size);
+        Object value = Renderer.value(only, all(variables, budget, NOW), budget);
+        return value instanceof Values.Tuple t ? t.items() : value;
+    }
+
+    private static Map<String, Object> all(
+            Map<String, Object> variables, Budget budget, LocalDateTime now) {
         Map<String, Object> all = new HashMap<>(globals(budget, now));
         all.putAll(variables);
-        return Renderer.render(nodes, all, budget);
+        return all;
     }
 
     private static Map<String, Values.Function> globals(Budget budget, LocalDateTime now) {

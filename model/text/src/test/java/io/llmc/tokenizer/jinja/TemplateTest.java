@@ -33,13 +33,14 @@ class TemplateTest {
             String name = one.path("name").asText();
             Object messages = JSON.convertValue(one.path("messages"), Object.class);
             expected.properties()
-                    .forEach(e ->
-                            all.add(
-                                    Arguments.of(
-                                            e.getKey(),
-                                            name,
-                                            messages,
-                                            e.getValue().path(name).textValue())));
+                    .forEach(
+                            e ->
+                                    all.add(
+                                            Arguments.of(
+                                                    e.getKey(),
+                                                    name,
+                                                    messages,
+                                                    e.getValue().path(name).textValue())));
         }
         assertThat(all).hasSizeGreaterThan(40);
         return all;
@@ -180,5 +181,33 @@ class TemplateTest {
             })
     void expressionsAreWorthWhatPythonSays(String source, String expected) {
         assertThat(render(source)).isEqualTo(expected);
+    }
+
+    /// As Jinja has it where nothing is set but `keep_trailing_newline` and `StrictUndefined`.
+    @Test
+    void aPlainTemplateKeepsItsBlanksAndWritesNothingUndefined() {
+        String source = "a\n  {% if true %}\n b {% endif %}\n";
+        assertThat(Template.plain(source).render(Map.of(), 0)).isEqualTo("a\n  \n b \n");
+        assertThat(Template.parse(source).render(Map.of(), 0)).isEqualTo("a\n b ");
+        Template reads = Template.plain("x\n{{ question }}");
+        assertThat(reads.render(Map.of("question", "q"), 0)).isEqualTo("x\nq");
+        assertThatThrownBy(() -> reads.render(Map.of(), 0))
+                .isInstanceOfSatisfying(
+                        TemplateException.class,
+                        e -> {
+                            assertThat(e).hasMessage("question is undefined");
+                            assertThat(e.line()).isEqualTo(2);
+                        });
+        assertThatThrownBy(() -> Template.plain("{{ a.b }}").value(Map.of("a", Map.of()), 0))
+                .hasMessage("b is undefined");
+    }
+
+    @Test
+    void oneExpressionIsWorthAValue() {
+        Map<String, Object> item = Map.of("choices", Map.of("text", List.of("a", "b")), "n", 3L);
+        assertThat(Template.plain("{{choices.text}}").value(item, 0)).isEqualTo(List.of("a", "b"));
+        assertThat(Template.plain("{{ n + 1 }}").value(item, 0)).isEqualTo(4L);
+        assertThat(Template.plain("{{ (n, 'x') }}").value(item, 0)).isEqualTo(List.of(3L, "x"));
+        assertThat(Template.plain("{{ n }} ").value(item, 0)).isEqualTo("3 ");
     }
 }
