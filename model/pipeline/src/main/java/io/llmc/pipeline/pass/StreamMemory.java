@@ -9,7 +9,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
-import io.llmc.model.language.LanguageModel;
+import io.llmc.model.language.Outline;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -49,9 +49,7 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
 
     /// The blocks without their bytes: enough to plan with.
     public static List<DecoderBlock> outlines(Checkpoint c, ModelSpec spec) {
-        return spec.layers().stream()
-                .map(l -> LanguageModel.block(l, spec.hidden(), new Outline(c, spec, l)))
-                .toList();
+        return Outline.blocks(c, spec);
     }
 
     /// What kernels hold beside arenas for the largest product of a pass.

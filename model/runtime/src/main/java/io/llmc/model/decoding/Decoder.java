@@ -14,6 +14,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.Tap;
 import io.llmc.model.language.Head;
+import io.llmc.model.language.Outline;
 import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -29,6 +30,9 @@ import java.util.List;
 /// Not for use by several threads.
 public final class Decoder implements AutoCloseable {
     private static final long SLACK = 1 << 14;
+
+    /// Lengths of windows that a model has, at most.
+    private static final int KINDS = 4;
 
     private final ResidentModel model;
     private final CacheSettings settings;
@@ -82,42 +86,44 @@ public final class Decoder implements AutoCloseable {
         this.model = model;
         this.settings = settings;
         this.pool = pool;
-        this.memory = backend().newArena(passBytes());
+        this.memory =
+                backend()
+                        .newArena(
+                                passBytes(model.model().checkpoint(), spec(), settings, backend()));
     }
 
-    /// Bytes that the cache takes.
-    public static long cacheBytes(ModelSpec spec, CacheSettings settings) {
-        return PagePool.bytes(spec, settings);
+    /// Bytes that cache and passes take outside the Java heap, the weights apart.
+    public static long bytes(
+            Checkpoint c, ModelSpec spec, CacheSettings settings, Backend backend) {
+        return PagePool.bytes(spec, settings) + passBytes(c, spec, settings, backend);
     }
 
-    /// Bytes that the cache and the passes take, the weights apart.
-    public long bytes() {
-        return PagePool.bytes(spec(), settings) + passBytes();
-    }
-
-    /// What a pass allocates: its largest block, the stream, tables, and a piece of logits.
-    private long passBytes() {
+    /// What a pass allocates: the stream, tables, and its largest block or a piece of logits.
+    private static long passBytes(
+            Checkpoint c, ModelSpec spec, CacheSettings settings, Backend backend) {
         int rows = settings.rows();
-        int hidden = spec().hidden();
-        try (TensorArena tables = ArenaPlan.tables(backend())) {
-            long longest = Math.max(rows, settings.tokens());
-            Positions positions = ArenaPlan.positions(spec(), rows, backend(), tables);
+        long block = 0;
+        try (TensorArena tables = ArenaPlan.tables(backend);
+                PagePool pool = new PagePool(spec, settings, backend, ArenaPlan.tables(backend))) {
+            Positions positions = ArenaPlan.positions(spec, rows, backend, tables);
             PagedPast past = PagedPast.largest(pool, rows, tables);
-            long block = 0;
-            for (DecoderBlock b : model.blocks()) {
-                block = Math.max(block, ArenaPlan.of(b, rows, hidden, positions, past, backend()));
+            for (DecoderBlock b : Outline.blocks(c, spec)) {
+                long own = ArenaPlan.of(b, rows, spec.hidden(), positions, past, backend);
+                block = Math.max(block, own);
             }
-            long pages = Math.ceilDiv(longest, CacheSettings.PAGE) + settings.sequences();
-            long tablesBytes = pool.kinds().size() * (4 * pages + 256L * settings.sequences());
-            long stream = 4L * rows * hidden + Positions.bytes(spec(), rows);
-            long head = Head.bytes(model.model().checkpoint(), spec(), Head.MIN_ROWS);
-            long scored = 2 * 4L * rows * hidden + 4L * rows;
-            return stream
-                    + tablesBytes
-                    + scored
-                    + Math.max(block + 8L * rows * hidden, head)
-                    + SLACK;
         }
+        long stream = 4L * rows * spec.hidden();
+        long pages = settings.pages(0) + settings.sequences();
+        long tables = KINDS * (4 * pages + 256L * settings.sequences());
+        long head = Head.bytes(c, spec, Head.MIN_ROWS);
+        // Scored rows, as they are and normed, and which they are.
+        long scored = 2 * stream + 4L * rows;
+        return stream
+                + Positions.bytes(spec, rows)
+                + tables
+                + scored
+                + Math.max(block + 2 * stream, head)
+                + SLACK;
     }
 
     public ModelSpec spec() {

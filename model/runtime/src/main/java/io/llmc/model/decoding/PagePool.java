@@ -87,9 +87,15 @@ final class PagePool implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     PagePool(ModelSpec spec, CacheSettings settings, Backend backend) {
+        this(spec, settings, backend, backend.newArena(bytes(spec, settings)));
+    }
+
+    /// @param arena of the pages, which the pool closes
+    @MustBeClosed
+    PagePool(ModelSpec spec, CacheSettings settings, Backend backend, TensorArena arena) {
         this.settings = settings;
         this.backend = backend;
-        this.arena = backend.newArena(bytes(spec, settings));
+        this.arena = arena;
         caching(spec)
                 .forEach(
                         body -> {

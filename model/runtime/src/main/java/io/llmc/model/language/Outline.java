@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.pipeline.pass;
+package io.llmc.model.language;
 
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ArenaPlan;
+import io.llmc.model.DecoderBlock;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
@@ -17,10 +18,19 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Optional;
 
 /// A block's tensors without their bytes: enough to plan with.
-record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer) implements Parameters {
+public record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer)
+        implements Parameters {
+    /// All blocks of a model.
+    public static List<DecoderBlock> blocks(Checkpoint c, ModelSpec spec) {
+        return spec.layers().stream()
+                .map(l -> LanguageModel.block(l, spec.hidden(), new Outline(c, spec, l)))
+                .toList();
+    }
+
     @Override
     public Weight weight(String linear) {
         for (LinearSpec l : layer.linears(spec.hidden())) {

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.evaluation.latency;
+
+import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.pipeline.Inputs.Input;
+import io.llmc.pipeline.Option;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.Step;
+import java.nio.file.Path;
+import java.util.List;
+
+/// Times the model as it is after the steps before, beside another where one is named.
+///
+/// @param options as the recipe has them
+/// @param against null for none
+public record LatencyStep(Options options, Path against) implements Step {
+    private static final Option<Path> AGAINST =
+            Option.path("against", "ORIGINAL", "Model that is timed in turns with this one.");
+
+    public static final Step.Factory FACTORY =
+            new Step.Factory(
+                    "latency",
+                    "time to the first token, tokens a second, single steps, memory",
+                    """
+                    model: testdata/tale-llama
+                    output: out
+                    steps:
+                      - latency: {steps: 4, repeats: 3}
+                    """,
+                    Option.join(List.of(AGAINST), LatencySpec.OPTIONS),
+                    item -> {
+                        Options o = item.section("latency");
+                        LatencySpec.read(o, Path.of(""), null);
+                        return new LatencyStep(o, AGAINST.read(o));
+                    });
+
+    @Override
+    public String name() {
+        return "latency";
+    }
+
+    @Override
+    public boolean writes() {
+        return false;
+    }
+
+    @Override
+    public List<Input> inputs() {
+        return against == null ? List.of() : List.of(new Input("the original", against, false));
+    }
+
+    @Override
+    public void check(Context context) {
+        try (Plan _ = plan(context)) {
+            // planning is the check
+        }
+    }
+
+    @Override
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
+    public Plan plan(Context context) {
+        return new LatencyRun(
+                LatencySpec.read(options, context.model(), against),
+                context.backend(),
+                context.progress(),
+                context.memory(),
+                LatencyRun.WARM_NANOS);
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.evaluation.latency;
+
+import java.util.Arrays;
+
+/// What one kind of measurement gave for one model.
+///
+/// @param tokens that each of `totals` stands for
+/// @param totals seconds of each measurement, in their order
+/// @param steps seconds of all single steps, sorted; empty where a measurement is one step
+public record Timing(int tokens, double[] totals, double[] steps) {
+    public Timing {
+        steps = steps.clone();
+        Arrays.sort(steps);
+    }
+
+    /// Seconds of the median measurement.
+    public double median() {
+        return at(sorted(totals), 0.5);
+    }
+
+    public double tokensPerSecond() {
+        return tokens / median();
+    }
+
+    /// Of the slowest measurement.
+    public double slowest() {
+        return tokens / Arrays.stream(totals).max().orElseThrow();
+    }
+
+    public double fastest() {
+        return tokens / Arrays.stream(totals).min().orElseThrow();
+    }
+
+    /// Seconds that a part of the single steps do not exceed.
+    public double percentile(double part) {
+        return at(steps, part);
+    }
+
+    private static double[] sorted(double[] x) {
+        double[] sorted = x.clone();
+        Arrays.sort(sorted);
+        return sorted;
+    }
+
+    /// Linear between neighbours.
+    private static double at(double[] sorted, double part) {
+        double at = part * (sorted.length - 1);
+        int below = (int) at;
+        int above = Math.min(below + 1, sorted.length - 1);
+        return sorted[below] + (at - below) * (sorted[above] - sorted[below]);
+    }
+}
