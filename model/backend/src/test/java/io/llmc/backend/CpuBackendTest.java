@@ -24,6 +24,11 @@ class CpuBackendTest {
         }
 
         @Override
+        protected int fewRows() {
+            return 8;
+        }
+
+        @Override
         protected Backend open(int threads) {
             return new CpuBackend(new BackendOptions(threads, BackendOptions.Math.ONEDNN));
         }

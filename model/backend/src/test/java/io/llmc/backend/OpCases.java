@@ -74,6 +74,8 @@ public final class OpCases {
             for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
                 cases.add(packed(Encoding.ints(bits, 32, false), type, false));
             }
+            cases.add(packed(Encoding.ints(bits, 64, false), DType.BF16, false));
+            cases.add(packed(Encoding.ints(bits, 128, true), DType.BF16, false));
             cases.add(packed(Encoding.ints(bits, Tiles.ALL, true), DType.F16, false));
             cases.add(packed(Encoding.ints(bits, 128, false), DType.F16, true));
         }
@@ -315,6 +317,10 @@ public final class OpCases {
         }
         for (WeightCase w : WEIGHTS) {
             cases.add(matmul(7, w.odd(), 33, w));
+            // A decoder's rows, at a width of small models.
+            for (int rows : new int[] {1, 2, 3, 5, 8}) {
+                cases.add(matmul(rows, 576, 37, w));
+            }
             cases.add(
                     new Case(
                             CompressionOp.Dequantize.class,

@@ -33,6 +33,10 @@ public final class CpuBackend implements Backend {
     /// Null where activations keep all of F32.
     private final Bf16Gemm bf16;
 
+    /// Products that the reading of their weight decides; null where a row's bits must be those
+    /// that it has in a large product.
+    private final FewRows few;
+
     private final PortableGemm portable;
     private final ElementwiseKernels elements;
     private final NormKernels norms;
@@ -102,6 +106,7 @@ public final class CpuBackend implements Backend {
             requireOneDnn();
         }
         bf16 = options.compute() == BackendOptions.Compute.BF16 ? requireBf16() : null;
+        few = math == BackendOptions.Math.PORTABLE ? null : new FewRows(workers);
     }
 
     private Bf16Gemm requireBf16() {
@@ -179,6 +184,23 @@ public final class CpuBackend implements Backend {
         return w instanceof Weight.Dense ? dense() : portable;
     }
 
+    private void multiply(Tensor out, Tensor x, Weight w) {
+        Product p =
+                Product.of(
+                        out.bytes(),
+                        out.rows(),
+                        out.cols(),
+                        x.cols(),
+                        Operand.of(x),
+                        Operand.of(w));
+        if (few != null && x.rows() <= FewRows.MOST) {
+            boolean rounds = bf16 != null && w.valueType() == DType.BF16;
+            few.multiply(p, rounds ? DType.BF16 : DType.F32);
+        } else {
+            gemm(w).multiply(p);
+        }
+    }
+
     /// What a person wants to know of this device. Loads no library.
     static String describe() {
         return "%d-bit vectors, %d processors, %s"
@@ -204,15 +226,7 @@ public final class CpuBackend implements Backend {
         switch (op) {
             case ForwardOp.Embed(var out, var ids, var table, float scale) ->
                     rows.embed(out, ids, table, scale);
-            case ForwardOp.Matmul(var out, var x, Weight w) ->
-                    gemm(w).multiply(
-                                    Product.of(
-                                            out.bytes(),
-                                            out.rows(),
-                                            out.cols(),
-                                            x.cols(),
-                                            Operand.of(x),
-                                            Operand.of(w)));
+            case ForwardOp.Matmul(var out, var x, Weight w) -> multiply(out, x, w);
             case ForwardOp.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
             case ForwardOp.Add(var out, var a, var b, float scale) ->
                     elements.add(out, a, b, scale);

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend.cpu;
+
+import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.N;
+import static java.nio.ByteOrder.LITTLE_ENDIAN;
+
+import io.llmc.tensor.DType;
+import java.lang.foreign.MemorySegment;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorOperators;
+import jdk.incubator.vector.VectorSpecies;
+
+/// Of plain F32 and BF16.
+final class DenseDots implements Dots {
+    private static final VectorSpecies<Short> S = ShortVector.SPECIES_PREFERRED;
+
+    private final MemorySegment bytes;
+    private final DType type;
+    private final long from;
+    private final long stride;
+    private final int k;
+
+    /// See [Dots]; no constant, and not in a record.
+    private final int step = STEP;
+
+    /// @param from bytes's element of the first row
+    /// @param stride elements from row to row
+    DenseDots(MemorySegment bytes, DType type, long from, long stride, int k) {
+        this.bytes = bytes;
+        this.type = type;
+        this.from = from;
+        this.stride = stride;
+        this.k = k;
+    }
+
+    @Override
+    public long rowBytes() {
+        return (long) k * type.bits() / 8;
+    }
+
+    @Override
+    public void run(float[] sums, long first, int count, Rows x, Scratch scratch) {
+        long size = type.bits() / 8;
+        long pitch = size * stride;
+        long at = size * from + first * pitch;
+        MemorySegment w = bytes;
+        if (bytes.isMapped()) {
+            // Out of the file before anything is loaded as a vector: see Lanes.read.
+            w = scratch.bytes(1, count * pitch);
+            MemorySegment.copy(bytes, at, w, 0, (count - 1) * pitch + size * k);
+            at = 0;
+        }
+        float[] vectors = scratch.floats(5, count * N);
+        for (int i = 0; i < x.count(); i++) {
+            if (type == DType.F32) {
+                f32(vectors, count, w, at, pitch, x.bytes(), x.from(i));
+            } else {
+                bf16(vectors, count, w, at, pitch, x.bytes(), x.from(i));
+            }
+            Dots.fold(sums, i * count, vectors, count);
+        }
+    }
+
+    private void f32(
+            float[] sums,
+            int count,
+            MemorySegment w,
+            long from,
+            long pitch,
+            MemorySegment x,
+            long xFrom) {
+        for (int j = 0; j < count; j++) {
+            FloatVector a = FloatVector.zero(F);
+            FloatVector b = a;
+            FloatVector c = a;
+            FloatVector d = a;
+            for (int i = 0; i < k; i += step) {
+                long p = from + j * pitch + 4L * i;
+                long q = xFrom + 4L * i;
+                a =
+                        FloatVector.fromMemorySegment(F, w, p, LITTLE_ENDIAN)
+                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
+                b =
+                        FloatVector.fromMemorySegment(F, w, p + 4 * N, LITTLE_ENDIAN)
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 4 * N, LITTLE_ENDIAN),
+                                        b);
+                c =
+                        FloatVector.fromMemorySegment(F, w, p + 8 * N, LITTLE_ENDIAN)
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 8 * N, LITTLE_ENDIAN),
+                                        c);
+                d =
+                        FloatVector.fromMemorySegment(F, w, p + 12 * N, LITTLE_ENDIAN)
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 12 * N, LITTLE_ENDIAN),
+                                        d);
+            }
+            a.add(b).add(c.add(d)).intoArray(sums, j * N);
+        }
+    }
+
+    private void bf16(
+            float[] sums,
+            int count,
+            MemorySegment w,
+            long from,
+            long pitch,
+            MemorySegment x,
+            long xFrom) {
+        for (int j = 0; j < count; j++) {
+            FloatVector a = FloatVector.zero(F);
+            FloatVector b = a;
+            FloatVector c = a;
+            FloatVector d = a;
+            for (int i = 0; i < k; i += step) {
+                long p = from + j * pitch + 2L * i;
+                long q = xFrom + 4L * i;
+                ShortVector u = ShortVector.fromMemorySegment(S, w, p, LITTLE_ENDIAN);
+                ShortVector v = ShortVector.fromMemorySegment(S, w, p + 4 * N, LITTLE_ENDIAN);
+                a =
+                        ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
+                                .lanewise(VectorOperators.LSHL, 16)
+                                .reinterpretAsFloats()
+                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
+                b =
+                        ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
+                                .lanewise(VectorOperators.LSHL, 16)
+                                .reinterpretAsFloats()
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 4 * N, LITTLE_ENDIAN),
+                                        b);
+                c =
+                        ((IntVector) v.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
+                                .lanewise(VectorOperators.LSHL, 16)
+                                .reinterpretAsFloats()
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 8 * N, LITTLE_ENDIAN),
+                                        c);
+                d =
+                        ((IntVector) v.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
+                                .lanewise(VectorOperators.LSHL, 16)
+                                .reinterpretAsFloats()
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, x, q + 12 * N, LITTLE_ENDIAN),
+                                        d);
+            }
+            a.add(b).add(c.add(d)).intoArray(sums, j * N);
+        }
+    }
+}
