@@ -70,6 +70,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new DistillCommand(wiring, llmc.log));
         line.addSubcommand(new EvalCommand(wiring, llmc.log));
         line.addSubcommand(new RunCommand(wiring, llmc.log));
+        line.addSubcommand(new PlanCommand(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));
         line.addSubcommand(new DevicesCommand(wiring, llmc.log));
         line.addSubcommand(new CompletionCommand(wiring));

@@ -34,6 +34,14 @@ public final class Figures {
                 : "%.2f B".formatted(value / 1e9);
     }
 
+    /// Tokens a second: `8.3`, `142`, `51.2 k`.
+    public static String rate(double value) {
+        if (value < 10) {
+            return "%.2f".formatted(value);
+        }
+        return value < 10_000 ? "%.0f".formatted(value) : "%.1f k".formatted(value / 1e3);
+    }
+
     /// What was just finished, as `model.layers.3` where a prefix of names says it.
     static String place(String detail) {
         return detail.endsWith(".") ? detail.substring(0, detail.length() - 1) : detail;

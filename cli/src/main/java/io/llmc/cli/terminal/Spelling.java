@@ -43,6 +43,8 @@ public final class Spelling {
         flags.put("saveTeacher", "--save-teacher");
         flags.put("stride", "--stride");
         flags.put("saveKldBase", "--save-kld-base");
+        List.of("tp", "pp", "ep", "context")
+                .forEach(name -> flags.put("plan." + name, "--" + name));
         Recipe.CALIBRATION.forEach(o -> flags.put("calibration." + o.key(), o.flag()));
         Stream.concat(
                         Stream.concat(QuantizePasses.ALL.stream(), PrunePasses.ALL.stream())

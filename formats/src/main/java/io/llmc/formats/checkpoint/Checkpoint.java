@@ -103,6 +103,45 @@ public final class Checkpoint implements AutoCloseable {
         return new Checkpoint(container, otherConfig, rest, view);
     }
 
+    /// A model of which there is a config alone, with the tensors that its files would hold: good
+    /// for plans. There is nothing to read.
+    public static Checkpoint outline(HfConfig config, SequencedMap<String, TensorInfo> tensors) {
+        Derivation nothing =
+                (name, _, _) -> {
+                    throw new IllegalStateException(name + " is only planned");
+                };
+        Checkpoint none = of(new ConfigAlone(config));
+        return new Checkpoint(none.container, config, tensors, new View(none, nothing));
+    }
+
+    /// A container without files.
+    private record ConfigAlone(HfConfig config) implements Container {
+        @Override
+        public Path directory() {
+            return config.file().toAbsolutePath().getParent();
+        }
+
+        @Override
+        public SequencedMap<String, StoredTensor> tensors() {
+            return new LinkedHashMap<>();
+        }
+
+        @Override
+        public List<OpenFile> files() {
+            return List.of();
+        }
+
+        @Override
+        public List<String> remarks() {
+            return List.of();
+        }
+
+        @Override
+        public Map<String, String> metadata() {
+            return Map.of();
+        }
+    }
+
     /// Opens a model whose linear layers llmc can read.
     ///
     /// @throws UserException where there is no such directory, config or weight file, or the
@@ -352,9 +391,11 @@ public final class Checkpoint implements AutoCloseable {
     private FormatException missing(String name) {
         return container
                 .lost(name)
-                .orElseGet(() ->
-                        new FormatException(
-                                directory(), "has no tensor '%s'%s".formatted(name, found(name))));
+                .orElseGet(
+                        () ->
+                                new FormatException(
+                                        directory(),
+                                        "has no tensor '%s'%s".formatted(name, found(name))));
     }
 
     /// What there is in the place of a tensor that is missing, for the end of a sentence.
@@ -365,10 +406,13 @@ public final class Checkpoint implements AutoCloseable {
                 .map(
                         "; it has '%s', under a prefix that llmc does not know: save it without"
                                 ::formatted)
-                .or(() ->
-                        names().stream()
-                                .findFirst()
-                                .map(", but '%s' and others: is this the whole model?"::formatted))
+                .or(
+                        () ->
+                                names().stream()
+                                        .findFirst()
+                                        .map(
+                                                ", but '%s' and others: is this the whole model?"
+                                                        ::formatted))
                 .orElse(": it has none at all");
     }
 

@@ -11,8 +11,10 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -105,43 +107,67 @@ public final class TensorTable {
         others.put(name, new Expected(keys, dims));
     }
 
+    /// All of them as they would be stored plain, in one type.
+    public List<TensorInfo> tensors(DType type) {
+        List<TensorInfo> all = new ArrayList<>();
+        linears.forEach(
+                (name, expected) ->
+                        all.add(
+                                new TensorInfo(
+                                        name + ".weight",
+                                        type,
+                                        new Shape(stored(name, expected)))));
+        others.forEach(
+                (name, expected) ->
+                        all.add(new TensorInfo(name, type, new Shape(expected.dims()))));
+        return all;
+    }
+
+    /// Numbers of the model, one that is used twice counted once.
+    public long parameters() {
+        return tensors(DType.F32).stream().mapToLong(t -> t.shape().size()).sum();
+    }
+
+    /// The shape of a plain weight in the files.
+    private long[] stored(String linear, Expected expected) {
+        boolean outer = linear.equals(spec.head()) || linear.equals(spec.embedding());
+        long[] dims = expected.dims();
+        return spec.inOutLinears() && !outer ? new long[] {dims[1], dims[0]} : dims;
+    }
+
     /// Looks into packed weights as well, at what is small of them.
     ///
     /// @throws FormatException where a tensor is missing, or has another shape or a type that no
     ///   weight has, or where packed weights make no sense
     /// @throws UserException where there is nothing to make logits with
     public void requireIn(Checkpoint c) {
-        others.forEach((name, expected) -> {
-            if (!c.has(name)) {
-                throw missing(c, name);
-            }
-            requireShape(c, name, expected.keys(), expected.dims());
-        });
-        linears.forEach((name, expected) -> {
-            if (packed(c, name)) {
-                requirePacked(c, name, expected);
-            } else if (c.has(name + ".weight")) {
-                boolean outer = name.equals(spec.head()) || name.equals(spec.embedding());
-                boolean turned = spec.inOutLinears() && !outer;
-                long[] dims = expected.dims();
-                requireShape(
-                        c,
-                        name + ".weight",
-                        expected.keys(),
-                        turned ? new long[] {dims[1], dims[0]} : dims);
-            } else {
-                throw missing(c, name);
-            }
-        });
+        others.forEach(
+                (name, expected) -> {
+                    if (!c.has(name)) {
+                        throw missing(c, name);
+                    }
+                    requireShape(c, name, expected.keys(), expected.dims());
+                });
+        linears.forEach(
+                (name, expected) -> {
+                    if (packed(c, name)) {
+                        requirePacked(c, name, expected);
+                    } else if (c.has(name + ".weight")) {
+                        requireShape(c, name + ".weight", expected.keys(), stored(name, expected));
+                    } else {
+                        throw missing(c, name);
+                    }
+                });
         scales(c)
                 .filter(name -> !c.has(name))
                 .findFirst()
-                .ifPresent(name -> {
-                    throw new FormatException(
-                            c.directory(),
-                            "has no tensor '%s', though kv_cache_scheme in its config asks for it"
-                                    .formatted(name));
-                });
+                .ifPresent(
+                        name -> {
+                            throw new FormatException(
+                                    c.directory(),
+                                    "has no tensor '%s', though kv_cache_scheme in its config asks for it"
+                                            .formatted(name));
+                        });
     }
 
     /// Scales of keys and values, in a model that rounds them.
@@ -222,8 +248,11 @@ public final class TensorTable {
     public List<String> unread(Checkpoint c) {
         Set<String> scales = scales(c).collect(Collectors.toSet());
         return c.names().stream()
-                .filter(name ->
-                        !reads(c, name) && !scales.contains(name) && !architecture.isBuffer(name))
+                .filter(
+                        name ->
+                                !reads(c, name)
+                                        && !scales.contains(name)
+                                        && !architecture.isBuffer(name))
                 .toList();
     }
 

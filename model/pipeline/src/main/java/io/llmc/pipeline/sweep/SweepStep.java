@@ -95,15 +95,18 @@ public record SweepStep(
         return presets.stream()
                 .filter(preset -> preset.name().equals(name))
                 .findFirst()
-                .orElseThrow(() ->
-                        item.error(
-                                Preset.KEY,
-                                "unknown preset %s; known: %s"
-                                        .formatted(
-                                                name,
-                                                presets.stream()
-                                                        .map(Preset::name)
-                                                        .collect(Collectors.joining(", ")))));
+                .orElseThrow(
+                        () ->
+                                item.error(
+                                        Preset.KEY,
+                                        "unknown preset %s; known: %s"
+                                                .formatted(
+                                                        name,
+                                                        presets.stream()
+                                                                .map(Preset::name)
+                                                                .collect(
+                                                                        Collectors.joining(
+                                                                                ", ")))));
     }
 
     private static Pass pass(Options item, List<PassFactory> methods) {
@@ -247,6 +250,21 @@ public record SweepStep(
         SequencedMap<String, Scheme> outer = new LinkedHashMap<>();
         modelPasses.forEach(pass -> outer.putAll(pass.outer(spec)));
         return new OutputPlan(model, spec, outer, passes, layout);
+    }
+
+    /// A model as passes would write it.
+    ///
+    /// @param schemes of the linear layers that they quantize
+    public record Written(List<TensorInfo> tensors, SequencedMap<String, Scheme> schemes) {}
+
+    /// What becomes of a model's tensors, from headers alone and whatever the calibration.
+    ///
+    /// @throws UserException where a pass or the layout cannot take the model
+    public static Written written(Checkpoint model, List<BlockPass> passes, WeightLayout layout) {
+        OutputPlan output =
+                new OutputPlan(
+                        model, Architectures.specOf(model), new LinkedHashMap<>(), passes, layout);
+        return new Written(output.tensors(), output.quantPlan().schemes().byLinear());
     }
 
     /// @throws UserException where the weights are packed, and the pass wants plain ones

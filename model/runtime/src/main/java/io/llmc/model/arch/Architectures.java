@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
+import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -23,13 +26,37 @@ public final class Architectures {
                     new GptNeoX(),
                     new Mixtral());
 
+    /// Layers and experts of a config alone, which no tensors bear out.
+    private static final Range PARTS = Range.upTo(1 << 17);
+
     private Architectures() {}
 
     /// The model in a checkpoint.
     ///
     /// @throws UserException where no architecture claims its `model_type`
+    /// @throws FormatException where it has no tensors
     public static ModelSpec specOf(Checkpoint checkpoint) {
+        if (checkpoint.names().isEmpty()) {
+            throw new FormatException(checkpoint.directory(), "has no tensors");
+        }
         return specOf(checkpoint.config(), checkpoint.names());
+    }
+
+    /// The model that a config describes, under the names that transformers saves it with.
+    ///
+    /// @throws FormatException where it has more layers and experts than any model that there is
+    public static ModelSpec specOf(HfConfig config) {
+        Architecture family = of(config);
+        long parts = 1;
+        for (Size size : List.of(Size.LAYERS, Size.EXPERTS)) {
+            String key = family.key(size);
+            parts *= config.has(key) ? config.integer(key, PARTS) : 1;
+            if (parts > PARTS.most()) {
+                throw config.wrong(
+                        key, "at most %,d layers and experts".formatted((long) PARTS.most()));
+            }
+        }
+        return family.spec(config, Set.of());
     }
 
     /// Some writers keep a tied matrix under the head's name alone.

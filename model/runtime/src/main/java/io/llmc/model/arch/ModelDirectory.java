@@ -3,17 +3,28 @@ package io.llmc.model.arch;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.LayerPlan;
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TensorTable;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.HashSet;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.function.Consumer;
@@ -51,6 +62,61 @@ public final class ModelDirectory {
             checkpoint.close();
             throw e;
         }
+    }
+
+    /// A model of which there is a config.json alone: with the tensors that transformers would
+    /// save, in the type that the config names, packed as its `quantization_config` says.
+    ///
+    /// @throws UserException where the model is not known to llmc, or its packed weights tell their
+    ///   sizes themselves
+    public static Checkpoint outline(Path file) {
+        HfConfig config = HfConfig.read(file);
+        ModelSpec spec = Architectures.specOf(config);
+        TensorTable table = new TensorTable(spec, Architectures.of(config));
+        SequencedMap<String, TensorInfo> plain = new LinkedHashMap<>();
+        table.tensors(config.dtype()).forEach(t -> plain.put(t.name(), t));
+        Checkpoint c = Checkpoint.outline(config, plain);
+        return config.quantization().isEmpty() ? c : packed(c, spec);
+    }
+
+    private static Checkpoint packed(Checkpoint c, ModelSpec spec) {
+        SequencedMap<String, TensorInfo> tensors = new LinkedHashMap<>();
+        Map<String, LinearSpec> linears = new HashMap<>();
+        spec.layers().stream()
+                .flatMap(layer -> layer.linears(spec.hidden()).stream())
+                .forEach(l -> linears.put(l.name() + ".weight", l));
+        WeightLayout layout = layout(c);
+        for (String name : c.names()) {
+            LinearSpec l = linears.get(name);
+            Optional<Scheme> scheme = l == null ? Optional.empty() : c.scheme(l.name());
+            if (scheme.isEmpty()) {
+                tensors.put(name, c.info(name));
+                continue;
+            }
+            if (!(scheme.get().weights() instanceof Encoding.Grid<?> grid)) {
+                throw unsized(c);
+            }
+            var spelled = layout.grid(grid, c.config().dtype());
+            boolean indexed = c.indexed(l.name());
+            layout.plan(new LayerPlan(l.name(), l.out(), l.in(), scheme.get(), spelled, indexed))
+                    .forEach(t -> tensors.put(t.name(), t));
+        }
+        return Checkpoint.outline(c.config(), tensors);
+    }
+
+    private static WeightLayout layout(Checkpoint c) {
+        String method = c.quantization().orElseThrow().path("quant_method").asText();
+        return Layouts.WRITTEN.stream()
+                .filter(layout -> layout.packs() && layout.name().equals(method))
+                .findFirst()
+                .orElseThrow(() -> unsized(c));
+    }
+
+    private static UserException unsized(Checkpoint c) {
+        return new UserException(
+                "%s: only its weight files say how large packed weights of this kind are"
+                        .formatted(c.directory()),
+                "download the weights, too, or start from the original's config.json");
     }
 
     /// An opened checkpoint with a config that is true of its tensors; it takes over the files.

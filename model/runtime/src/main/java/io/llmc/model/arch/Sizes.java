@@ -186,8 +186,9 @@ record Sizes(
     /// Before anything is made for each block or expert: a config may claim more than memory holds.
     ///
     /// @param last what the names of the last one's tensors begin with
+    /// @param tensors none where there is a config alone
     static void requireTensors(HfConfig c, String key, String last, Set<String> tensors) {
-        if (tensors.stream().noneMatch(name -> name.startsWith(last))) {
+        if (!tensors.isEmpty() && tensors.stream().noneMatch(name -> name.startsWith(last))) {
             throw c.wrong(
                     key,
                     "as many as there are tensors for: none is called %s*%s"

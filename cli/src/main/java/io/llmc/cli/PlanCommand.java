@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import io.llmc.cli.options.LogOptions;
+import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.options.PlanOptions;
+import io.llmc.cli.report.ServingReport;
+import io.llmc.pipeline.plan.DeviceSpec;
+import io.llmc.pipeline.plan.DeviceTable;
+import java.util.List;
+import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+
+@Command(
+        name = "plan",
+        mixinStandardHelpOptions = true,
+        addMethodSubcommands = false,
+        sortOptions = false,
+        description = "Says what a model takes on a device before any work; reads headers only.",
+        footer = {
+            "",
+            "Example:",
+            "  llmc plan testdata/tale-llama --device h100,rtx4090 --preset none,fp8"
+        })
+final class PlanCommand implements Callable<Integer> {
+    private final Wiring wiring;
+    private final LogOptions log;
+
+    @Mixin private ModelOptions model;
+    @Mixin private PlanOptions plan;
+
+    PlanCommand(Wiring wiring, LogOptions log) {
+        this.wiring = wiring;
+        this.log = log;
+    }
+
+    @Override
+    public Integer call() {
+        Console console = new Console(wiring, log.toVerbosity());
+        DeviceTable table = DeviceFile.read(plan.toTable());
+        List<DeviceSpec> devices =
+                plan.toDevices().isEmpty()
+                        ? List.copyOf(table.devices().values())
+                        : plan.toDevices().stream()
+                                .map(name -> table.find(name, "--device"))
+                                .toList();
+        try (PlannedModel planned = PlannedModel.open(model.toPath(), console.progress()::note)) {
+            ServingReport report =
+                    new ServingReport(
+                            model.toPath(),
+                            planned.costs(plan.toPresets(), plan.toGroupSize()),
+                            devices,
+                            plan.toServing(planned.cacheBits()),
+                            plan.toWorkload(planned.positions()));
+            console.result(report.text(), report.json());
+        }
+        return ExitCode.OK;
+    }
+}

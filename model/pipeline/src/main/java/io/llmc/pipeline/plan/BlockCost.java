@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.pipeline.plan;
+
+import java.util.List;
+import java.util.Optional;
+
+/// What one decoder block has, as far as it costs memory or time.
+///
+/// @param products of every token
+/// @param experts empty where there are none
+/// @param attention empty where it has none
+/// @param rest bytes of norms and other small tensors
+/// @param widest channels of a token that its widest branch holds at once
+/// @param branches that each add to the residual stream; those that share an input count once
+record BlockCost(
+        List<Product> products,
+        Optional<Experts> experts,
+        Optional<AttentionCost> attention,
+        long rest,
+        long widest,
+        int branches) {
+    /// A linear layer, or several as one.
+    ///
+    /// @param weights that a token is multiplied with
+    /// @param bytes as they are stored, scales and biases with them
+    record Product(long weights, long bytes, Arithmetic arithmetic) {}
+
+    /// @param one layers of an expert, all of one size
+    /// @param each that a token goes to
+    record Experts(List<Product> one, int count, int each) {
+        long bytes() {
+            return one.stream().mapToLong(Product::bytes).sum();
+        }
+
+        /// How many different ones some tokens reach, where they choose evenly.
+        double reached(double tokens) {
+            return count * (1 - Math.pow(1 - (double) each / count, tokens));
+        }
+    }
+
+    /// Keys and values that are kept, and what a query costs.
+    ///
+    /// @param heads of queries
+    /// @param kvHeads with keys and values of their own
+    /// @param width channels of a head's key and value together
+    /// @param window keys that a position sees; 0 for all
+    record AttentionCost(int heads, int kvHeads, int width, int window) {
+        /// Keys that the token behind `length` others sees.
+        long span(long length) {
+            return window == 0 ? length : Math.min(length, window);
+        }
+
+        /// The sum of all spans of a sequence.
+        double spans(long length) {
+            double w = span(length);
+            return w * (w + 1) / 2 + (length - w) * w;
+        }
+
+        /// Numbers that are kept of a token.
+        long kept() {
+            return (long) kvHeads * width;
+        }
+
+        /// Operations of a query token for each key that it sees.
+        double operations() {
+            return 2.0 * heads * width;
+        }
+    }
+
+    BlockCost with(long otherRest) {
+        return new BlockCost(products, experts, attention, otherRest, widest, branches);
+    }
+
+    long bytes() {
+        return products.stream().mapToLong(Product::bytes).sum()
+                + experts.map(e -> e.bytes() * e.count()).orElse(0L)
+                + rest;
+    }
+}
