@@ -63,13 +63,25 @@ record Console(Wiring wiring, Verbosity verbosity) {
         }
     }
 
+    /// Shows a part of a result at once, unless standard output is for JSON.
+    void piece(String text) {
+        if (!isJson()) {
+            wiring.out().print(text);
+            wiring.out().flush();
+        }
+    }
+
+    private boolean isJson() {
+        return verbosity.json() != null && verbosity.json().toString().equals(STANDARD_OUTPUT);
+    }
+
     /// Shows a command's result.
     ///
     /// @param text for people, ends in a line break
     /// @param json the same for programs: maps, lists, strings, numbers
     void result(String text, Map<String, ?> json) {
         Path file = verbosity.json();
-        boolean standardOutput = file != null && file.toString().equals(STANDARD_OUTPUT);
+        boolean standardOutput = isJson();
         if (!standardOutput) {
             wiring.out().print(text);
         }

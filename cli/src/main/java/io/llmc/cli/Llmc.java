@@ -69,6 +69,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new PruneCommand(wiring, llmc.log));
         line.addSubcommand(new DistillCommand(wiring, llmc.log));
         line.addSubcommand(new EvalCommand(wiring, llmc.log));
+        line.addSubcommand(new GenerateCommand(wiring, llmc.log));
         line.addSubcommand(new RunCommand(wiring, llmc.log));
         line.addSubcommand(new PlanCommand(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));

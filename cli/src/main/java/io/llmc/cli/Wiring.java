@@ -11,6 +11,8 @@ import io.llmc.pipeline.sweep.SweepStep;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.Presets;
 import io.llmc.quantize.QuantizePasses;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
 import java.io.OutputStream;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
@@ -23,11 +25,12 @@ import java.util.stream.Stream;
 /// What commands are given: the streams, the methods, the devices. The one place that asks the
 /// system.
 ///
+/// @param in what a person says in a conversation
 /// @param out results
 /// @param err progress, warnings, errors
 /// @param columns of the terminal behind `err`; 0 where there is none
 /// @param version of llmc
-record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
+record Wiring(BufferedReader in, PrintWriter out, PrintWriter err, int columns, String version) {
     private static final String DEVELOPMENT = "development";
 
     /// @param output where results go, in the charset of [System#out]
@@ -35,11 +38,19 @@ record Wiring(PrintWriter out, PrintWriter err, int columns, String version) {
         String columns = System.getenv("LLMC_COLUMNS");
         boolean known = columns != null && columns.matches("[0-9]{1,4}");
         return new Wiring(
+                new BufferedReader(new InputStreamReader(System.in, inputCharset())),
                 writer(output, System.out.charset()),
                 writer(System.err, System.err.charset()),
                 known ? Integer.parseInt(columns) : 0,
                 Objects.requireNonNullElse(
                         Wiring.class.getPackage().getImplementationVersion(), DEVELOPMENT));
+    }
+
+    private static Charset inputCharset() {
+        String name = System.getProperty("stdin.encoding");
+        return name == null || !Charset.isSupported(name)
+                ? System.out.charset()
+                : Charset.forName(name);
     }
 
     private static PrintWriter writer(OutputStream stream, Charset charset) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
+import java.io.BufferedReader;
 import java.io.PrintWriter;
+import java.io.StringReader;
 import java.io.StringWriter;
 import java.nio.file.Path;
 
@@ -14,9 +16,20 @@ public record Cli(int exit, String out, String err) {
     static final Path TINY_LLAMA = TESTDATA.resolve("tiny-llama");
 
     static Cli run(Object... args) {
+        return saying("", args);
+    }
+
+    /// @param input standard input
+    static Cli saying(String input, Object... args) {
         StringWriter out = new StringWriter();
         StringWriter err = new StringWriter();
-        Wiring wiring = new Wiring(new PrintWriter(out), new PrintWriter(err), 0, "test");
+        Wiring wiring =
+                new Wiring(
+                        new BufferedReader(new StringReader(input)),
+                        new PrintWriter(out),
+                        new PrintWriter(err),
+                        0,
+                        "test");
         String[] words = new String[args.length];
         for (int i = 0; i < args.length; i++) {
             words[i] = args[i].toString();

@@ -13,8 +13,10 @@ import io.llmc.pipeline.OutputLock;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun;
+import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.io.Reader;
 import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -93,6 +95,7 @@ class ResumeIT {
         Files.writeString(file, Cli.run(print.toArray()).out());
         Wiring wiring =
                 new Wiring(
+                        new BufferedReader(Reader.nullReader()),
                         new PrintWriter(new StringWriter()),
                         new PrintWriter(new StringWriter()),
                         0,

@@ -6,7 +6,9 @@ import io.llmc.cli.report.InspectReport;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.Step;
+import java.io.BufferedReader;
 import java.io.PrintWriter;
+import java.io.Reader;
 import java.io.StringWriter;
 import java.io.Writer;
 import java.nio.file.Path;
@@ -75,10 +77,11 @@ public final class Verdict {
         Exception[] thrown = new Exception[1];
         int code =
                 Llmc.commandLine(wiring(new PrintWriter(said)))
-                        .setExecutionExceptionHandler((e, _, _) -> {
-                            thrown[0] = e;
-                            return ExitCode.FAILED;
-                        })
+                        .setExecutionExceptionHandler(
+                                (e, _, _) -> {
+                                    thrown[0] = e;
+                                    return ExitCode.FAILED;
+                                })
                         .execute(words);
         if (thrown[0] != null) {
             throw thrown[0];
@@ -126,6 +129,11 @@ public final class Verdict {
     }
 
     private static Wiring wiring(PrintWriter err) {
-        return new Wiring(new PrintWriter(Writer.nullWriter()), err, 0, "fuzz");
+        return new Wiring(
+                new BufferedReader(Reader.nullReader()),
+                new PrintWriter(Writer.nullWriter()),
+                err,
+                0,
+                "fuzz");
     }
 }

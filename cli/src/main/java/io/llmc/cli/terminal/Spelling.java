@@ -7,6 +7,7 @@ import io.llmc.evaluation.EvaluateStep;
 import io.llmc.evaluation.tasks.TasksStep;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Recipe;
+import io.llmc.pipeline.generation.GenerationSettings;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
 import java.util.HashMap;
@@ -55,7 +56,7 @@ public final class Spelling {
                                                 DistillStep.FACTORY,
                                                 SaveTeacherStep.FACTORY)
                                         .map(step -> step.options()),
-                                Stream.of(TasksStep.OPTIONS)))
+                                Stream.of(TasksStep.OPTIONS, GenerationSettings.OPTIONS)))
                 .flatMap(List<Option<?>>::stream)
                 .filter(option -> option.flag() != null)
                 .forEach(

@@ -6,7 +6,6 @@ import io.llmc.model.decoding.Sequence;
 import io.llmc.pipeline.generation.Generation.Finish;
 import io.llmc.tokenizer.Detokenizer;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -98,6 +97,7 @@ final class Course {
         }
         ids[count++] = id;
         seen.set(id);
+        listener.token(index, id);
         if (settings.ends().contains(id)) {
             finish(Finish.STOP);
             return;

@@ -5,6 +5,9 @@ package io.llmc.pipeline.generation;
 public interface GenerationListener {
     GenerationListener NONE = new GenerationListener() {};
 
+    /// A token has come.
+    default void token(int prompt, int id) {}
+
     /// A text has grown.
     ///
     /// @param prompt its index
