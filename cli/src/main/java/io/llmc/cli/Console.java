@@ -23,17 +23,21 @@ record Console(Wiring wiring, Verbosity verbosity) {
 
     /// @throws UserException where the JSON could not be written, before any work is done for it
     Console {
-        Path json = verbosity.json();
-        if (json != null) {
-            Path directory = json.toAbsolutePath().getParent();
-            if (directory == null || !Files.isDirectory(directory)) {
-                throw new UserException(
-                        "%s: there is no directory to write it in".formatted(json),
-                        "make %s, or name another file".formatted(directory));
-            }
-            if (Files.isDirectory(json)) {
-                throw new UserException(json + ": is a directory, expected a file for JSON", "");
-            }
+        if (verbosity.json() != null) {
+            requirePlace(verbosity.json(), "JSON");
+        }
+    }
+
+    private static void requirePlace(Path file, String what) {
+        Path directory = file.toAbsolutePath().getParent();
+        if (directory == null || !Files.isDirectory(directory)) {
+            throw new UserException(
+                    "%s: there is no directory to write it in".formatted(file),
+                    "make %s, or name another file".formatted(directory));
+        }
+        if (Files.isDirectory(file)) {
+            throw new UserException(
+                    "%s: is a directory, expected a file for %s".formatted(file, what), "");
         }
     }
 
@@ -73,6 +77,20 @@ record Console(Wiring wiring, Verbosity verbosity) {
 
     private boolean isJson() {
         return verbosity.json() != null && verbosity.json().toString().equals(STANDARD_OUTPUT);
+    }
+
+    /// Refuses a file that could not be written, or that the command reads.
+    ///
+    /// @param flag that names it
+    void requireWritable(Path file, String flag, Inputs inputs) {
+        requirePlace(file, flag);
+        inputs.requireUnread(file, flag);
+    }
+
+    /// A sentence that is no result: to standard error.
+    void say(String sentence) {
+        wiring.err().println("llmc: " + sentence);
+        wiring.err().flush();
     }
 
     /// Shows a command's result.

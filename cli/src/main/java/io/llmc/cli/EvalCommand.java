@@ -9,6 +9,7 @@ import io.llmc.cli.options.EvalOptions;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.LogitsOptions;
 import io.llmc.cli.options.ModelOptions;
+import io.llmc.cli.options.ResultOptions;
 import io.llmc.cli.report.PlanReport;
 import io.llmc.cli.report.RunReport;
 import io.llmc.cli.terminal.Table;
@@ -53,6 +54,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
     @Mixin private ModelOptions model;
     @Mixin private EvalOptions measure;
     @Mixin private LogitsOptions logits;
+    @Mixin private ResultOptions results;
     @Mixin private DeviceOptions device;
 
     @Option(names = "--dry-run", description = "Show what memory it takes; measure nothing.")
@@ -70,6 +72,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
 
     @Override
     public Integer call() {
+        long begun = System.nanoTime();
         Path directory = model.toPath();
         Optional<Step> questions = tasks.toStep(measure.against());
         Optional<EvalSpec> spec = measure.toEvalSpec(directory, questions.isEmpty());
@@ -83,12 +86,14 @@ final class EvalCommand implements Callable<Integer>, Declaring {
                     "--data", "a text is needed, or --tasks, or --input-ids and --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
+        EvalOutput output = new EvalOutput(console, directory, results.toWanted(), begun);
         Recipe recipe = Recipe.measuring(directory, steps);
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), wiring.version(), false);
         console.requireUnread(run.inputs());
         files.ifPresent(f -> run.inputs().requireUnread(f.saveLogits(), "--save-logits"));
         spec.map(EvalSpec::saveKldBase)
                 .ifPresent(f -> run.inputs().requireUnread(f, "--save-kld-base"));
+        output.check(run.inputs(), steps);
         Progress progress = console.progress();
         DeviceSpec where = device.toDeviceSpec();
         long memory = where.options().memory();
@@ -97,18 +102,12 @@ final class EvalCommand implements Callable<Integer>, Declaring {
                 plan(console, directory, run.preview(backend, memory, progress));
                 return ExitCode.OK;
             }
-            run.run(
-                    backend,
-                    memory,
-                    progress,
-                    outcomes -> {
-                        RunReport report = new RunReport(outcomes);
-                        if (spec.isPresent() || questions.isPresent()) {
-                            console.result(report.text(false), report.together());
-                        }
-                    });
+            List<Step.Outcome> outcomes = new ArrayList<>();
+            run.run(backend, memory, progress, outcomes::addAll);
+            return spec.isPresent() || questions.isPresent()
+                    ? output.show(new RunReport(outcomes))
+                    : ExitCode.OK;
         }
-        return ExitCode.OK;
     }
 
     private static void plan(Console console, Path directory, RecipeRun.Preview preview) {

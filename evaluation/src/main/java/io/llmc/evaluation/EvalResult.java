@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation;
 
+import io.llmc.evaluation.gate.Gates;
 import io.llmc.pipeline.Step;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.SequencedMap;
+import java.util.Set;
 
 /// What an evaluation found.
 ///
@@ -39,6 +43,30 @@ public record EvalResult(
     ///
     /// @param original its perplexity on the same tokens
     public record Comparison(Perplexity original, PerplexityRatio ratio, Drift drift) {}
+
+    /// Names of the numbers that such an evaluation will find.
+    static Set<String> names(EvalSpec spec) {
+        boolean compares = spec.against() != null || spec.kldBase() != null;
+        Measured none = new Measured(0, 0, 0, 0, new SizeReport(0, 0, 0));
+        EvalResult blank =
+                new EvalResult(
+                        spec,
+                        0,
+                        0,
+                        none,
+                        spec.against() == null ? null : none,
+                        new TokenFigures(1, compares).comparison());
+        return Gates.numbers(blank.figures()).keySet();
+    }
+
+    /// Names of the numbers that an evaluation has only where it compares with an original.
+    static Set<String> comparisonNames() {
+        Path any = Path.of("any");
+        Set<String> names =
+                new LinkedHashSet<>(names(new EvalSpec(any, any, any, 0, Convention.GPTQ, 0, 0)));
+        names.removeAll(names(new EvalSpec(any, null, any, 0, Convention.GPTQ, 0, 0)));
+        return names;
+    }
 
     /// Every figure under its name in snake case, in a fixed order. Values are strings, numbers, or
     /// null where a number is not finite.

@@ -10,6 +10,8 @@ import io.llmc.tokenizer.TextFiles;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
+import java.util.Optional;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /// Measures the model as it is after the steps before.
@@ -78,6 +80,9 @@ public record EvaluateStep(
                     List.of(DATA, AGAINST, WINDOW, CONVENTION, MAX_WINDOWS, KLD_BASE),
                     EvaluateStep::read);
 
+    /// Names of the figures of a comparison with an original.
+    public static final Set<String> COMPARISON = EvalResult.comparisonNames();
+
     private static EvaluateStep read(Options item) {
         Options o = item.section("evaluate");
         Path base = KLD_BASE.read(o);
@@ -127,6 +132,11 @@ public record EvaluateStep(
                 .toList();
     }
 
+    @Override
+    public Optional<Set<String>> figureNames() {
+        return Optional.of(EvalResult.names(spec(Path.of(""))));
+    }
+
     /// What the step will measure, the model that is there already can be measured on.
     @Override
     public void check(Context context) {
@@ -142,17 +152,20 @@ public record EvaluateStep(
         if (!once && data != null) {
             TextFiles.requireFile(data, "evaluate.data names a text: .txt or .jsonl");
         }
-        EvalSpec spec =
-                new EvalSpec(
-                        context.model(),
-                        against,
-                        data,
-                        window,
-                        convention == null ? null : Convention.parse(convention),
-                        stride,
-                        maxWindows,
-                        kldBase,
-                        saveKldBase);
-        return new Evaluator(context.backend(), context.progress(), context.memory()).prepare(spec);
+        return new Evaluator(context.backend(), context.progress(), context.memory())
+                .prepare(spec(context.model()));
+    }
+
+    private EvalSpec spec(Path model) {
+        return new EvalSpec(
+                model,
+                against,
+                data,
+                window,
+                convention == null ? null : Convention.parse(convention),
+                stride,
+                maxWindows,
+                kldBase,
+                saveKldBase);
     }
 }

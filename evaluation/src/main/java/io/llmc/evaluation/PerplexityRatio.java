@@ -32,7 +32,7 @@ public record PerplexityRatio(
         return new PerplexityRatio(
                 paired.loss(),
                 paired.error(),
-                covariance / (model.error() * original.error()),
+                Math.clamp(covariance / (model.error() * original.error()), -1, 1),
                 a - b,
                 Math.sqrt(Math.max(0, variance)));
     }

@@ -6,6 +6,8 @@ import io.llmc.pipeline.Step;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
 
 /// A model's logits for given ids, to a file.
 ///
@@ -15,6 +17,11 @@ public record SaveLogitsStep(Path inputIds, Path logits) implements Step {
     @Override
     public String name() {
         return "save-logits";
+    }
+
+    @Override
+    public Optional<Set<String>> figureNames() {
+        return Optional.of(Set.of());
     }
 
     @Override

@@ -12,14 +12,21 @@ import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.PerplexityRatio;
 import io.llmc.pipeline.ByteSize;
+import java.util.List;
 import java.util.SequencedMap;
 import java.util.function.Function;
 
 /// What an evaluation found, for people and for programs.
 public record EvalReport(EvalResult result) {
     public String text() {
-        String text = heading() + "\n" + figures();
-        return result.comparison() == null ? text : text + "\n" + comparison(result.comparison());
+        return Table.text(tables());
+    }
+
+    public List<Table> tables() {
+        Comparison c = result.comparison();
+        return c == null
+                ? List.of(heading(), figures())
+                : List.of(heading(), figures(), ratio(c), distributions(c.drift()));
     }
 
     private Table heading() {
@@ -47,7 +54,7 @@ public record EvalReport(EvalResult result) {
         Measured o = result.original();
         Table table = new Table("lrr");
         if (c != null) {
-            table.row("", "model", o == null ? "base" : "original");
+            table.header("", "model", o == null ? "base" : "original");
         }
         row(
                 table,
@@ -84,18 +91,9 @@ public record EvalReport(EvalResult result) {
         }
     }
 
-    private String comparison(Comparison c) {
+    private Table ratio(Comparison c) {
+        PerplexityRatio ratio = c.ratio();
         Drift drift = c.drift();
-        return ratio(c.ratio())
-                        .row(
-                                "same top token",
-                                "%.2f %% of tokens +- %.2f"
-                                        .formatted(100 * drift.top1(), 100 * drift.top1Error()))
-                + "\n"
-                + distributions(drift);
-    }
-
-    private Table ratio(PerplexityRatio ratio) {
         return new Table("ll")
                 .row(
                         "perplexity ratio (%s)".formatted(convention()),
@@ -105,14 +103,18 @@ public record EvalReport(EvalResult result) {
                 .row(
                         "  difference",
                         "%.4f +- %.4f".formatted(ratio.difference(), ratio.differenceError()))
-                .row("correlation of losses", "%.2f %%".formatted(100 * ratio.correlation()));
+                .row("correlation of losses", "%.2f %%".formatted(100 * ratio.correlation()))
+                .row(
+                        "same top token",
+                        "%.2f %% of tokens +- %.2f"
+                                .formatted(100 * drift.top1(), 100 * drift.top1Error()));
     }
 
     /// In the order of llama.cpp: the worst tokens first.
     private static Table distributions(Drift drift) {
         Distribution kld = drift.divergence();
         Distribution change = drift.change();
-        Table table = new Table("lrr").row("of all tokens", "KL divergence", "delta p");
+        Table table = new Table("lrr").header("of all tokens", "KL divergence", "delta p");
         table.row("mean", Figures.error(kld.mean()), percent(change.mean()));
         table.row("  standard error", Figures.error(kld.error()), percent(change.error()));
         table.row("root mean square", "", percent(drift.rms()));

@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// What the steps of a recipe gave. Some have a report of their own; all have figures.
 public record RunReport(List<Step.Outcome> outcomes) {
@@ -28,6 +29,22 @@ public record RunReport(List<Step.Outcome> outcomes) {
                                 })
                 .filter(text -> !text.isEmpty())
                 .collect(Collectors.joining("\n"));
+    }
+
+    /// Of steps that measured one model.
+    public List<Table> tables() {
+        return outcomes.stream()
+                .flatMap(
+                        outcome ->
+                                switch (outcome) {
+                                    case EvalResult measured ->
+                                            new EvalReport(measured).tables().stream();
+                                    case TasksResult asked ->
+                                            new TasksReport(asked).tables().stream();
+                                    default -> Stream.of(table(outcome.figures()));
+                                })
+                .filter(table -> !table.isEmpty())
+                .toList();
     }
 
     private static String text(Step.Written written) {

@@ -7,24 +7,33 @@ import io.llmc.evaluation.tasks.TaskResult.Change;
 import io.llmc.evaluation.tasks.TaskResult.Figure;
 import io.llmc.evaluation.tasks.TaskResult.Measure;
 import io.llmc.evaluation.tasks.TasksResult;
+import java.util.List;
 
 /// What came of tasks, for people.
 public record TasksReport(TasksResult result) {
     public String text() {
+        return Table.text(tables());
+    }
+
+    public List<Table> tables() {
+        return List.of(heading(), figures(), cuts());
+    }
+
+    private Table heading() {
         Table heading = new Table("ll").row("model", result.model());
         if (result.against() != null) {
             heading.row("original", result.against());
         }
-        return heading + "\n" + figures() + cuts();
+        return heading;
     }
 
     private Table figures() {
         boolean compared = result.against() != null;
         Table table = new Table(compared ? "llrrrl" : "llrr");
         if (compared) {
-            table.row("task", "metric", "items", "model", "original", "change");
+            table.header("task", "metric", "items", "model", "original", "change");
         } else {
-            table.row("task", "metric", "items", "model");
+            table.header("task", "metric", "items", "model");
         }
         for (TaskResult task : result.tasks()) {
             String name = task.name();
@@ -67,15 +76,15 @@ public record TasksReport(TasksResult result) {
         };
     }
 
-    private String cuts() {
-        StringBuilder text = new StringBuilder();
+    private Table cuts() {
+        Table table = new Table("l");
         for (TaskResult task : result.tasks()) {
             if (task.cut() > 0) {
-                text.append(
-                        "%s: %,d questions lost their beginning: they are longer than what the model sees%n"
+                table.row(
+                        "%s: %,d questions lost their beginning: they are longer than what the model sees"
                                 .formatted(task.name(), task.cut()));
             }
         }
-        return text.toString();
+        return table;
     }
 }

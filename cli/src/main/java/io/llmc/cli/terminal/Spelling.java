@@ -43,6 +43,7 @@ public final class Spelling {
         flags.put("save.tp", "--tp");
         flags.put("saveTeacher", "--save-teacher");
         flags.put("stride", "--stride");
+        flags.put("gate", "--gate");
         flags.put("saveKldBase", "--save-kld-base");
         List.of("tp", "pp", "ep", "context")
                 .forEach(name -> flags.put("plan." + name, "--" + name));

@@ -3,15 +3,23 @@ package io.llmc.cli.terminal;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Collectors;
 
 /// Aligned text: columns of words to the left, columns of figures to the right.
 public final class Table {
     private final List<List<String>> rows = new ArrayList<>();
     private final String alignment;
+    private boolean headed;
 
     /// @param alignment a letter a column: `l` or `r`
     public Table(String alignment) {
         this.alignment = alignment;
+    }
+
+    /// The first row, which names the columns.
+    public Table header(Object... cells) {
+        headed = true;
+        return row(cells);
     }
 
     public Table row(Object... cells) {
@@ -23,7 +31,7 @@ public final class Table {
         return this;
     }
 
-    boolean isEmpty() {
+    public boolean isEmpty() {
         return rows.isEmpty();
     }
 
@@ -41,6 +49,40 @@ public final class Table {
             text.append(line.toString().stripTrailing()).append('\n');
         }
         return text.toString();
+    }
+
+    /// Several, with an empty line between two; one without rows is none.
+    public static String text(List<Table> tables) {
+        return tables.stream()
+                .filter(table -> !table.isEmpty())
+                .map(Table::toString)
+                .collect(Collectors.joining("\n"));
+    }
+
+    /// The same as GitHub has it: what markup could be is none.
+    public String markdown() {
+        int columns = alignment.length();
+        StringBuilder text = new StringBuilder();
+        if (!headed) {
+            text.append("| ".repeat(columns)).append("|\n").append(ruler());
+        }
+        for (int r = 0; r < rows.size(); r++) {
+            for (int c = 0; c < columns; c++) {
+                String cell = c < rows.get(r).size() ? rows.get(r).get(c) : "";
+                text.append("| ").append(plain(cell.strip())).append(' ');
+            }
+            text.append("|\n").append(headed && r == 0 ? ruler() : "");
+        }
+        return text.toString();
+    }
+
+    private String ruler() {
+        return alignment.replace("l", "|---").replace("r", "|--:") + "|\n";
+    }
+
+    /// A text within a line of Markdown.
+    public static String plain(String text) {
+        return text.replaceAll("\\s+", " ").replaceAll("[\\\\`*_\\[\\]<|~&$@]", "\\\\$0");
     }
 
     private int width(int column) {

@@ -31,6 +31,24 @@ public record TaskResult(String name, int items, int fewshot, int cut, List<Meas
         record Ratio(double value, double low, double high) implements Change {}
     }
 
+    /// What has the figures that such a task will give, each 0.
+    static TaskResult blank(String name, TaskSpec spec, boolean compared) {
+        Figure none = new Figure(0, 0);
+        List<Measure> measures =
+                spec.metrics().stream()
+                        .map(
+                                metric ->
+                                        new Measure(
+                                                metric,
+                                                none,
+                                                compared ? none : null,
+                                                metric.isAccuracy()
+                                                        ? new Change.Flips(List.of(), List.of(), 1)
+                                                        : new Change.Ratio(1, 1, 1)))
+                        .toList();
+        return new TaskResult(name, 0, 0, 0, measures);
+    }
+
     /// Under names in snake case; null where a number is not finite.
     SequencedMap<String, Object> figures() {
         SequencedMap<String, Object> map = new LinkedHashMap<>();

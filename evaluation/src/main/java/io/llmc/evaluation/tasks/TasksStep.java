@@ -2,6 +2,7 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.evaluation.gate.Gates;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
@@ -11,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.function.BiFunction;
 
@@ -123,6 +125,20 @@ public record TasksStep(
         return inputs;
     }
 
+    @Override
+    public Optional<Set<String>> figureNames() {
+        List<TaskResult> blank =
+                tasks().stream()
+                        .map(task -> TaskResult.blank(task.name(), task.spec(), against != null))
+                        .toList();
+        TasksResult result = new TasksResult(Path.of(""), against, blank);
+        return Optional.of(Gates.numbers(result.figures()).keySet());
+    }
+
+    private List<Task> tasks() {
+        return names().stream().map(name -> library.load(name, fewshot, limit)).toList();
+    }
+
     private List<TaskName> names() {
         return files.stream().map(TaskName::of).toList();
     }
@@ -139,8 +155,7 @@ public record TasksStep(
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
-        List<Task> tasks =
-                names().stream().map(name -> library.load(name, fewshot, limit)).toList();
+        List<Task> tasks = tasks();
         Set<String> names = new HashSet<>();
         for (Task task : tasks) {
             if (!names.add(task.name())) {

@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.function.Supplier;
 
@@ -48,6 +49,12 @@ public interface Step {
 
     /// The layout of what it writes where the recipe names none; empty for the usual one of all.
     default Optional<String> usualLayout() {
+        return Optional.empty();
+    }
+
+    /// Names of the numbers among its figures, those within objects joined by dots; empty where
+    /// only the work tells them.
+    default Optional<Set<String>> figureNames() {
         return Optional.empty();
     }
 
