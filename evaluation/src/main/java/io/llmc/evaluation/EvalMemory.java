@@ -20,6 +20,17 @@ record EvalMemory(Portions portions, long bytes) {
     /// @throws io.llmc.formats.UserException where not even the smallest portions keep the cap
     static EvalMemory within(
             long cap, List<ModelRun> models, int windows, int length, Backend backend) {
+        return within(cap, models, windows, length, backend, "{window}");
+    }
+
+    /// @param setting that makes windows shorter
+    static EvalMemory within(
+            long cap,
+            List<ModelRun> models,
+            int windows,
+            int length,
+            Backend backend,
+            String setting) {
         int hidden = models.stream().mapToInt(m -> m.spec().hidden()).max().orElseThrow();
         int vocabulary = models.stream().mapToInt(m -> m.spec().vocabulary()).max().orElseThrow();
         Portions most = Portions.within(Long.MAX_VALUE, backend.room());
@@ -35,7 +46,7 @@ record EvalMemory(Portions portions, long bytes) {
             batch /= 2;
             found = of(batch, rows, models, length, backend);
         }
-        ByteSize.requireWithin(cap, found.bytes, length > 2 ? "lower {window}" : "");
+        ByteSize.requireWithin(cap, found.bytes, length > 2 ? "lower " + setting : "");
         return found;
     }
 

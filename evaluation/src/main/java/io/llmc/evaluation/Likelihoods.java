@@ -96,7 +96,7 @@ public final class Likelihoods implements AutoCloseable {
     }
 
     private EvalMemory memory(int windows, int length) {
-        return EvalMemory.within(memory, List.of(run), windows, length, backend);
+        return EvalMemory.within(memory, List.of(run), windows, length, backend, "{maxLength}");
     }
 
     private void requireKnown(List<Continuation> continuations) {
