@@ -17,7 +17,7 @@ public record Speedup(double ratio, double low, double high) {
 
     /// @param ours seconds
     /// @param theirs seconds of the measurements made next to them
-    static Speedup of(double[] ours, double[] theirs) {
+    public static Speedup of(double[] ours, double[] theirs) {
         int n = ours.length;
         if (n < 2 || theirs.length != n) {
             throw new IllegalArgumentException(n + " and " + theirs.length + " measurements");
