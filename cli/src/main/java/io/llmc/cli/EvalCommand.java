@@ -29,6 +29,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -39,7 +40,9 @@ import picocli.CommandLine.Option;
         mixinStandardHelpOptions = true,
         addMethodSubcommands = false,
         sortOptions = false,
-        description = "Measures a model on a text and on tasks, by itself or against its original.",
+        description =
+                "Measures a model on a text and on tasks, and how fast it is, by itself or against its"
+                        + " original.",
         footer = {
             "",
             "Example:",
@@ -50,12 +53,19 @@ final class EvalCommand implements Callable<Integer>, Declaring {
     private final Wiring wiring;
     private final LogOptions log;
     private final TaskOptions tasks = new TaskOptions();
+    private final SpeedOptions speed = new SpeedOptions();
 
     @Mixin private ModelOptions model;
     @Mixin private EvalOptions measure;
     @Mixin private LogitsOptions logits;
     @Mixin private ResultOptions results;
     @Mixin private DeviceOptions device;
+
+    @Option(
+            names = "--latency",
+            description =
+                    "Time prompts and steps of decoding; with --against both models in turns.")
+    private boolean latency;
 
     @Option(names = "--dry-run", description = "Show what memory it takes; measure nothing.")
     private boolean dryRun;
@@ -68,6 +78,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
     @Override
     public void declare(CommandSpec command) {
         tasks.addTo(command);
+        speed.addTo(command);
     }
 
     @Override
@@ -75,15 +86,22 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         long begun = System.nanoTime();
         Path directory = model.toPath();
         Optional<Step> questions = tasks.toStep(measure.against());
-        Optional<EvalSpec> spec = measure.toEvalSpec(directory, questions.isEmpty());
+        Optional<Step> timing = speed.toLatency(latency, measure.against());
+        Optional<Step> draft = speed.toSpeculation(measure.data());
+        Optional<EvalSpec> spec =
+                draft.isPresent()
+                        ? Optional.empty()
+                        : measure.toEvalSpec(directory, questions.isEmpty() && timing.isEmpty());
         Optional<LogitsOptions.Files> files = logits.toFiles();
         List<Step> steps = new ArrayList<>();
         files.ifPresent(f -> steps.add(new SaveLogitsStep(f.inputIds(), f.saveLogits())));
         spec.ifPresent(s -> steps.add(EvaluateStep.of(s)));
-        questions.ifPresent(steps::add);
+        Stream.of(questions, draft, timing).flatMap(Optional::stream).forEach(steps::add);
         if (steps.isEmpty()) {
             throw new RecipeException(
-                    "--data", "a text is needed, or --tasks, or --input-ids and --save-logits");
+                    "--data",
+                    "a text is needed, or --tasks, or --latency, or --input-ids and"
+                            + " --save-logits");
         }
         Console console = new Console(wiring, log.toVerbosity());
         EvalOutput output = new EvalOutput(console, directory, results.toWanted(), begun);
@@ -104,7 +122,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
             }
             List<Step.Outcome> outcomes = new ArrayList<>();
             run.run(backend, memory, progress, outcomes::addAll);
-            return spec.isPresent() || questions.isPresent()
+            return spec.isPresent() || steps.size() > 1 || files.isEmpty()
                     ? output.show(new RunReport(outcomes))
                     : ExitCode.OK;
         }

@@ -5,6 +5,8 @@ import io.llmc.backend.BackendProvider;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.latency.LatencyStep;
+import io.llmc.evaluation.speculation.SpeculationStep;
 import io.llmc.evaluation.tasks.TasksStep;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.SweepStep;
@@ -66,6 +68,8 @@ record Wiring(BufferedReader in, PrintWriter out, PrintWriter err, int columns, 
                         Presets.ALL),
                 EvaluateStep.FACTORY,
                 TasksStep.factory(RecipeFile::options),
+                LatencyStep.FACTORY,
+                SpeculationStep.FACTORY,
                 DistillStep.FACTORY,
                 SaveTeacherStep.FACTORY);
     }

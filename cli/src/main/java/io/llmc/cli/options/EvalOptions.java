@@ -72,6 +72,11 @@ public final class EvalOptions {
             description = "Keep the model's predictions for others to be compared with.")
     private Path saveKldBase;
 
+    /// The text, or the prompts; null for none.
+    public Path data() {
+        return data;
+    }
+
     /// The original; null for none.
     public Path against() {
         return against;

@@ -4,6 +4,8 @@ package io.llmc.cli.report;
 import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalResult;
+import io.llmc.evaluation.latency.LatencyResult;
+import io.llmc.evaluation.speculation.SpeculationResult;
 import io.llmc.evaluation.tasks.TasksResult;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.SweepResult;
@@ -24,6 +26,10 @@ public record RunReport(List<Step.Outcome> outcomes) {
                                     case SweepResult swept -> new SweepReport(swept).text(verbose);
                                     case EvalResult measured -> new EvalReport(measured).text();
                                     case TasksResult asked -> new TasksReport(asked).text();
+                                    case LatencyResult timed ->
+                                            Table.text(new LatencyReport(timed).tables());
+                                    case SpeculationResult drafted ->
+                                            Table.text(new SpeculationReport(drafted).tables());
                                     case Step.Written written -> text(written);
                                     default -> table(outcome.figures()).toString();
                                 })
@@ -41,6 +47,10 @@ public record RunReport(List<Step.Outcome> outcomes) {
                                             new EvalReport(measured).tables().stream();
                                     case TasksResult asked ->
                                             new TasksReport(asked).tables().stream();
+                                    case LatencyResult timed ->
+                                            new LatencyReport(timed).tables().stream();
+                                    case SpeculationResult drafted ->
+                                            new SpeculationReport(drafted).tables().stream();
                                     default -> Stream.of(table(outcome.figures()));
                                 })
                 .filter(table -> !table.isEmpty())

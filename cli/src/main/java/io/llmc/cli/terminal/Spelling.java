@@ -4,6 +4,8 @@ package io.llmc.cli.terminal;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.latency.LatencyStep;
+import io.llmc.evaluation.speculation.SpeculationStep;
 import io.llmc.evaluation.tasks.TasksStep;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Recipe;
@@ -57,7 +59,11 @@ public final class Spelling {
                                                 DistillStep.FACTORY,
                                                 SaveTeacherStep.FACTORY)
                                         .map(step -> step.options()),
-                                Stream.of(TasksStep.OPTIONS, GenerationSettings.OPTIONS)))
+                                Stream.of(
+                                        TasksStep.OPTIONS,
+                                        GenerationSettings.OPTIONS,
+                                        LatencyStep.OPTIONS,
+                                        SpeculationStep.OPTIONS)))
                 .flatMap(List<Option<?>>::stream)
                 .filter(option -> option.flag() != null)
                 .forEach(

@@ -3,6 +3,7 @@ package io.llmc.evaluation.latency;
 
 import io.llmc.evaluation.SizeReport;
 import io.llmc.pipeline.Step;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -11,10 +12,12 @@ import java.util.SequencedMap;
 
 /// How fast a model is.
 ///
+/// @param directory of the model
 /// @param device where it ran
 /// @param original null where there is none; likewise in the parts
 /// @param peak most bytes of the process that were resident, of both models together
 public record LatencyResult(
+        Path directory,
         LatencySpec spec,
         String device,
         Measured model,
@@ -36,6 +39,7 @@ public record LatencyResult(
     @Override
     public SequencedMap<String, Object> figures() {
         SequencedMap<String, Object> map = new LinkedHashMap<>();
+        map.put("model", directory.toString());
         if (!prompts.isEmpty()) {
             Prompt p = prompts.getFirst();
             map.put("time_to_first_token", p.model.median());

@@ -10,6 +10,7 @@ import io.llmc.model.decoding.Sequence;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -20,6 +21,7 @@ final class LatencyRun implements Step.Plan {
     /// Until the kernels are compiled.
     static final long WARM_NANOS = 3_000_000_000L;
 
+    private final Path model;
     private final LatencySpec spec;
     private final Backend backend;
     private final Progress progress;
@@ -28,12 +30,18 @@ final class LatencyRun implements Step.Plan {
 
     @SuppressWarnings("MustBeClosed") // closed by close()
     LatencyRun(
-            LatencySpec wanted, Backend backend, Progress progress, long memory, long warmNanos) {
+            Path model,
+            LatencySpec wanted,
+            Backend backend,
+            Progress progress,
+            long memory,
+            long warmNanos) {
+        this.model = model;
         this.backend = backend;
         this.warmNanos = warmNanos;
         this.progress = progress;
         try {
-            subjects.add(new Subject(wanted.model(), backend));
+            subjects.add(new Subject(model, backend));
             if (wanted.against() != null) {
                 subjects.add(new Subject(wanted.against(), backend));
             }
@@ -85,6 +93,7 @@ final class LatencyRun implements Step.Plan {
                                                 s.working(spec.settings())))
                         .toList();
         return new LatencyResult(
+                model,
                 spec,
                 backend.device(),
                 models.getFirst(),

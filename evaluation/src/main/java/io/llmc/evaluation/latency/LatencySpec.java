@@ -3,6 +3,7 @@ package io.llmc.evaluation.latency;
 
 import io.llmc.formats.UserException;
 import io.llmc.model.decoding.CacheSettings;
+import io.llmc.model.decoding.CacheType;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.tensor.DType;
@@ -20,7 +21,6 @@ import java.util.List;
 /// @param repeats measurements of each kind, the models in turns
 /// @param cache type of cached keys and values
 public record LatencySpec(
-        Path model,
         Path against,
         List<Integer> prefill,
         List<Integer> depths,
@@ -31,8 +31,27 @@ public record LatencySpec(
     /// Tokens that go through in one pass.
     static final int ROWS = 512;
 
+    private static final Option<List<Integer>> PREFILL =
+            Option.integers("prefill", "Lengths of prompts to time (default: 128,512,2048).")
+                    .flagged("--latency-prefill")
+                    .within("at least 1", LatencySpec::positive);
+
+    private static final Option<List<Integer>> DEPTHS =
+            Option.integers(
+                            "depths",
+                            "Cached tokens behind which decoding is timed (default:"
+                                    + " 16,512,2048).")
+                    .flagged("--latency-depths")
+                    .within("at least 1", LatencySpec::positive);
+
+    private static final Option<List<Integer>> BATCHES =
+            Option.integers("batches", "Sequences to decode together (default: 1,8).")
+                    .flagged("--latency-batches")
+                    .within("at least 1", LatencySpec::positive);
+
     private static final Option<Integer> STEPS =
             Option.integer("steps", 16, "Steps of decoding in one measurement (default: %s).")
+                    .flagged("--latency-steps")
                     .within("at least 1", n -> n >= 1);
 
     private static final Option<Integer> REPEATS =
@@ -40,21 +59,36 @@ public record LatencySpec(
                             "repeats",
                             5,
                             "Measurements of each kind, the models in turns (default: %s).")
+                    .flagged("--latency-repeats")
                     .within("at least 3", n -> n >= 3);
 
-    public static final List<Option<?>> OPTIONS = List.of(STEPS, REPEATS);
+    private static final Option<CacheType> CACHE =
+            Option.choice(
+                            "cache",
+                            CacheType.class,
+                            CacheType.F32,
+                            "How cached keys and values are kept (default: %s).")
+                    .flagged("--latency-cache");
 
-    /// The usual lengths, depths and batches.
-    public static LatencySpec read(Options o, Path model, Path against) {
+    static final List<Option<?>> OPTIONS = List.of(PREFILL, DEPTHS, BATCHES, STEPS, REPEATS, CACHE);
+
+    static LatencySpec read(Options o, Path against) {
         return new LatencySpec(
-                model,
                 against,
-                List.of(128, 512, 2048),
-                List.of(16, 512, 2048),
-                List.of(1, 8),
+                or(PREFILL.read(o), 128, 512, 2048),
+                or(DEPTHS.read(o), 16, 512, 2048),
+                or(BATCHES.read(o), 1, 8),
                 STEPS.read(o),
                 REPEATS.read(o),
-                DType.F32);
+                CACHE.read(o).dtype());
+    }
+
+    private static boolean positive(List<Integer> numbers) {
+        return numbers.stream().allMatch(n -> n > 0);
+    }
+
+    private static List<Integer> or(List<Integer> given, Integer... usual) {
+        return given == null || given.isEmpty() ? List.of(usual) : given;
     }
 
     /// Without what is longer than the positions of a model.
@@ -69,7 +103,7 @@ public record LatencySpec(
                             .formatted(positions),
                     "");
         }
-        return new LatencySpec(model, against, shorter, nearer, batches, steps, repeats, cache);
+        return new LatencySpec(against, shorter, nearer, batches, steps, repeats, cache);
     }
 
     CacheSettings settings() {

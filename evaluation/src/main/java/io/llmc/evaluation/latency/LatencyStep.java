@@ -10,16 +10,18 @@ import java.nio.file.Path;
 import java.util.List;
 
 /// Times the model as it is after the steps before, beside another where one is named.
-///
-/// @param options as the recipe has them
-/// @param against null for none
-public record LatencyStep(Options options, Path against) implements Step {
+public record LatencyStep(LatencySpec spec) implements Step {
     private static final Option<Path> AGAINST =
             Option.path("against", "ORIGINAL", "Model that is timed in turns with this one.");
 
+    public static final String NAME = "latency";
+
+    public static final List<Option<?>> OPTIONS =
+            Option.join(List.of(AGAINST), LatencySpec.OPTIONS);
+
     public static final Step.Factory FACTORY =
             new Step.Factory(
-                    "latency",
+                    NAME,
                     "time to the first token, tokens a second, single steps, memory",
                     """
                     model: testdata/tale-llama
@@ -27,16 +29,16 @@ public record LatencyStep(Options options, Path against) implements Step {
                     steps:
                       - latency: {steps: 4, repeats: 3}
                     """,
-                    Option.join(List.of(AGAINST), LatencySpec.OPTIONS),
-                    item -> {
-                        Options o = item.section("latency");
-                        LatencySpec.read(o, Path.of(""), null);
-                        return new LatencyStep(o, AGAINST.read(o));
-                    });
+                    OPTIONS,
+                    item -> read(item.section(NAME)));
+
+    public static LatencyStep read(Options o) {
+        return new LatencyStep(LatencySpec.read(o, AGAINST.read(o)));
+    }
 
     @Override
     public String name() {
-        return "latency";
+        return NAME;
     }
 
     @Override
@@ -46,7 +48,9 @@ public record LatencyStep(Options options, Path against) implements Step {
 
     @Override
     public List<Input> inputs() {
-        return against == null ? List.of() : List.of(new Input("the original", against, false));
+        return spec.against() == null
+                ? List.of()
+                : List.of(new Input("the original", spec.against(), false));
     }
 
     @Override
@@ -61,7 +65,8 @@ public record LatencyStep(Options options, Path against) implements Step {
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
         return new LatencyRun(
-                LatencySpec.read(options, context.model(), against),
+                context.model(),
+                spec,
                 context.backend(),
                 context.progress(),
                 context.memory(),

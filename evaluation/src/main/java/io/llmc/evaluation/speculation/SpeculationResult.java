@@ -79,6 +79,9 @@ public record SpeculationResult(Path model, SpeculationSpec spec, List<Pair> pai
     /// ...) / (pass + k draft)`. Places beyond those that were measured are accepted like the last
     /// one.
     public double predicted(int k) {
+        if (k == 0) {
+            return 1;
+        }
         double expected = 1;
         double all = 1;
         for (int i = 0; i < k; i++) {
@@ -89,10 +92,10 @@ public record SpeculationResult(Path model, SpeculationSpec spec, List<Pair> pai
         return expected / (passCost() + k * draftCost());
     }
 
-    /// How many drafted tokens promise most.
+    /// How many drafted tokens promise most; 0 where the model alone is fastest.
     public int best() {
-        int best = 1;
-        for (int k = 2; k <= MOST; k++) {
+        int best = 0;
+        for (int k = 1; k <= MOST; k++) {
             best = predicted(k) > predicted(best) ? k : best;
         }
         return best;

@@ -3,6 +3,7 @@ package io.llmc.evaluation.speculation;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.pipeline.Inputs.Input;
+import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import java.util.List;
@@ -10,6 +11,8 @@ import java.util.List;
 /// Lets another model draft for the one that there is, and measures what that gains.
 public record SpeculationStep(SpeculationSpec spec) implements Step {
     public static final String NAME = "speculate";
+
+    public static final List<Option<?>> OPTIONS = SpeculationSpec.OPTIONS;
 
     public static final Step.Factory FACTORY =
             new Step.Factory(
@@ -21,7 +24,7 @@ public record SpeculationStep(SpeculationSpec spec) implements Step {
                     steps:
                       - speculate: {draft: testdata/tale-llama, data: testdata/tale-llama/test.txt, maxPrompts: 2, maxTokens: 8}
                     """,
-                    SpeculationSpec.OPTIONS,
+                    OPTIONS,
                     item -> read(item.section(NAME)));
 
     public static SpeculationStep read(Options o) {

@@ -21,14 +21,15 @@ class LatencyTest {
 
     private static LatencySpec spec(Path against) {
         return new LatencySpec(
-                TALE, against, List.of(40, 100_000), List.of(8), List.of(1, 3), 2, 3, DType.F32);
+                against, List.of(40, 100_000), List.of(8), List.of(1, 3), 2, 3, DType.F32);
     }
 
     @Test
     void bothModelsAreTimedInTurns() {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
                 LatencyRun run =
-                        new LatencyRun(spec(TALE), backend, Progress.NONE, Long.MAX_VALUE, 0)) {
+                        new LatencyRun(
+                                TALE, spec(TALE), backend, Progress.NONE, Long.MAX_VALUE, 0)) {
             LatencyResult result = (LatencyResult) run.run();
             // What is longer than the positions is left out.
             assertThat(result.prompts()).hasSize(1);
@@ -52,7 +53,10 @@ class LatencyTest {
     @Test
     void aCapBelowWhatItTakesIsRefused() {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
-            assertThatThrownBy(() -> new LatencyRun(spec(null), backend, Progress.NONE, 1 << 20, 0))
+            assertThatThrownBy(
+                            () ->
+                                    new LatencyRun(
+                                            TALE, spec(null), backend, Progress.NONE, 1 << 20, 0))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("memory");
         }

@@ -79,10 +79,11 @@ public final class Speculator {
     /// @param scored of them
     private static float[][] feed(Decoder decoder, Sequence sequence, int[] ids, int scored) {
         int rows = decoder.settings().rows();
-        while (ids.length - sequence.length() > Math.max(rows, scored)) {
+        while (ids.length - sequence.length() > rows) {
             int from = sequence.length();
-            decoder.step(
-                    List.of(new Chunk(sequence, Arrays.copyOfRange(ids, from, from + rows), 0)));
+            // The scored ones come in one pass.
+            int to = Math.min(from + rows, ids.length - scored);
+            decoder.step(List.of(new Chunk(sequence, Arrays.copyOfRange(ids, from, to), 0)));
         }
         int[] rest = Arrays.copyOfRange(ids, sequence.length(), ids.length);
         return decoder.step(List.of(new Chunk(sequence, rest, scored)));
