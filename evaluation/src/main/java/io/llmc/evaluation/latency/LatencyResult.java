@@ -6,9 +6,11 @@ import io.llmc.pipeline.Step;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.OptionalLong;
 import java.util.SequencedMap;
+import java.util.Set;
 
 /// How fast a model is.
 ///
@@ -34,6 +36,24 @@ public record LatencyResult(
 
     /// Steps of some sequences together, each with so many tokens cached.
     public record Decoding(int depth, int batch, Timing model, Timing original, Speedup speedup) {}
+
+    /// Names of the figures that are numbers.
+    static Set<String> names(boolean compared) {
+        Set<String> names =
+                new LinkedHashSet<>(
+                        List.of(
+                                "time_to_first_token",
+                                "prefill_tokens_per_second",
+                                "decode_tokens_per_second",
+                                "working_bytes",
+                                "peak_resident_bytes"));
+        if (compared) {
+            for (String name : List.of("prefill_speedup", "decode_speedup")) {
+                names.addAll(List.of(name, name + "_low", name + "_high"));
+            }
+        }
+        return names;
+    }
 
     /// The first of them: the one that people compare.
     @Override

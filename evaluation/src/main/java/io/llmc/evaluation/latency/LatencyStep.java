@@ -8,6 +8,8 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
 
 /// Times the model as it is after the steps before, beside another where one is named.
 public record LatencyStep(LatencySpec spec) implements Step {
@@ -51,6 +53,12 @@ public record LatencyStep(LatencySpec spec) implements Step {
         return spec.against() == null
                 ? List.of()
                 : List.of(new Input("the original", spec.against(), false));
+    }
+
+    /// Figures that gates can be about, whatever is left out for want of positions.
+    @Override
+    public Optional<Set<String>> figureNames() {
+        return Optional.of(LatencyResult.names(spec.against() != null));
     }
 
     @Override

@@ -10,12 +10,33 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
+import java.util.Set;
 
 /// What drafting gained.
 ///
 /// @param speedup of tokens a second, of the prompts in pairs; null for a single prompt
 public record SpeculationResult(Path model, SpeculationSpec spec, List<Pair> pairs, Speedup speedup)
         implements Step.Outcome {
+    /// Names of the figures that are numbers.
+    static final Set<String> NAMES =
+            Set.of(
+                    "draft_tokens",
+                    "draft_prompts",
+                    "draft_generated_tokens",
+                    "draft_same_texts",
+                    "draft_acceptance",
+                    "draft_tokens_per_pass",
+                    "draft_tokens_per_second",
+                    "alone_tokens_per_second",
+                    "draft_speedup",
+                    "draft_speedup_low",
+                    "draft_speedup_high",
+                    "draft_cost",
+                    "draft_pass_cost",
+                    "draft_predicted_speedup",
+                    "draft_best_tokens",
+                    "draft_best_predicted_speedup");
+
     /// Most drafted tokens that [#best] looks at.
     private static final int MOST = 16;
 

@@ -7,6 +7,8 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
 
 /// Lets another model draft for the one that there is, and measures what that gains.
 public record SpeculationStep(SpeculationSpec spec) implements Step {
@@ -46,6 +48,11 @@ public record SpeculationStep(SpeculationSpec spec) implements Step {
         return List.of(
                 new Input("the draft", spec.draft(), false),
                 new Input("the prompts", spec.prompts(), false));
+    }
+
+    @Override
+    public Optional<Set<String>> figureNames() {
+        return Optional.of(SpeculationResult.NAMES);
     }
 
     @Override
