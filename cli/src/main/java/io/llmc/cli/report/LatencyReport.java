@@ -42,7 +42,29 @@ public record LatencyReport(LatencyResult result) {
             percentiles(cells, d.original());
             steps.row(cells.toArray());
         }
-        return List.of(heading(), speed, steps);
+        return List.of(heading(), speed, steps, energy());
+    }
+
+    /// Empty where the machine does not say.
+    private Table energy() {
+        Table table = new Table("lrr");
+        for (Decoding d : result.decodings()) {
+            if (d.model().joules().isPresent()) {
+                String own = joules(d.model());
+                String name =
+                        "joules a token behind %d, %d at a time".formatted(d.depth(), d.batch());
+                if (d.original() == null) {
+                    table.row(name, own);
+                } else {
+                    table.row(name, own, joules(d.original()));
+                }
+            }
+        }
+        return table;
+    }
+
+    private static String joules(Timing t) {
+        return "%.3g".formatted(t.joules().orElseThrow());
     }
 
     private Table heading() {

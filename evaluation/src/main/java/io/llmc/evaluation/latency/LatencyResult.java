@@ -117,6 +117,7 @@ public record LatencyResult(
         map.put(prefix + "tokens_per_second_low", timing.slowest());
         map.put(prefix + "tokens_per_second_high", timing.fastest());
         map.put(prefix + "seconds", timing.median());
+        timing.joules().ifPresent(j -> map.put(prefix + "joules_per_token", j));
         if (timing.steps().length > 0) {
             map.put(prefix + "step_p50", timing.percentile(0.5));
             map.put(prefix + "step_p90", timing.percentile(0.9));

@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.OptionalDouble;
 import java.util.function.ToDoubleFunction;
 
 /// Times one model, or two in turns, so that what else the machine does meets both.
@@ -26,6 +27,7 @@ final class LatencyRun implements Step.Plan {
     private final Backend backend;
     private final Progress progress;
     private final long warmNanos;
+    private final EnergyMeter energy = EnergyMeter.ofMachine();
     private final List<Subject> subjects = new ArrayList<>();
 
     @SuppressWarnings("MustBeClosed") // closed by close()
@@ -74,10 +76,13 @@ final class LatencyRun implements Step.Plan {
         warm();
         List<Prompt> prompts = new ArrayList<>();
         for (int length : spec.prefill()) {
-            List<double[][]> all = turns("prefill", s -> new double[] {s.prefill(length)});
+            List<Series> all = turns("prefill", s -> new double[] {s.prefill(length)});
             prompts.add(
                     new Prompt(
-                            length, timing(length, all.get(0)), original(length, all), ratio(all)));
+                            length,
+                            all.getFirst().timing(length),
+                            original(length, all),
+                            ratio(all)));
         }
         List<Decoding> decodings = new ArrayList<>();
         for (int depth : spec.depths()) {
@@ -108,7 +113,7 @@ final class LatencyRun implements Step.Plan {
         try {
             subjects.forEach(s -> starts.add(s.at(depth)));
             for (int batch : spec.batches()) {
-                List<double[][]> all =
+                List<Series> all =
                         turns(
                                 "decode",
                                 s ->
@@ -121,7 +126,7 @@ final class LatencyRun implements Step.Plan {
                         new Decoding(
                                 depth,
                                 batch,
-                                timing(tokens, all.get(0)),
+                                all.getFirst().timing(tokens),
                                 original(tokens, all),
                                 ratio(all)));
             }
@@ -146,16 +151,54 @@ final class LatencyRun implements Step.Plan {
         progress.advance(spec.repeats(), "warm");
     }
 
-    /// @return of each model the seconds of each measurement's steps; who begins alternates
-    private List<double[][]> turns(String label, Steps measurement) {
-        List<double[][]> all = new ArrayList<>();
-        subjects.forEach(_ -> all.add(new double[spec.repeats()][]));
+    /// Measurements of one kind of one model.
+    ///
+    /// @param seconds of the steps of each
+    /// @param joules of all; empty where the machine does not say
+    private record Series(double[][] seconds, OptionalDouble joules) {
+        double[] totals() {
+            ToDoubleFunction<double[]> sum = x -> Arrays.stream(x).sum();
+            return Arrays.stream(seconds).mapToDouble(sum).toArray();
+        }
+
+        /// @param tokens of a measurement
+        Timing timing(int tokens) {
+            double[] steps =
+                    seconds[0].length == 1
+                            ? new double[0]
+                            : Arrays.stream(seconds).flatMapToDouble(Arrays::stream).toArray();
+            return new Timing(
+                    tokens,
+                    totals(),
+                    steps,
+                    joules.isPresent()
+                            ? OptionalDouble.of(joules.getAsDouble() / tokens / seconds.length)
+                            : joules);
+        }
+    }
+
+    /// @return of each model; who begins alternates
+    private List<Series> turns(String label, Steps measurement) {
+        double[][][] seconds = new double[subjects.size()][spec.repeats()][];
+        double[] joules = new double[subjects.size()];
+        boolean told = true;
         for (int r = 0; r < spec.repeats(); r++) {
             for (int i = 0; i < subjects.size(); i++) {
                 int who = (i + r) % subjects.size();
-                all.get(who)[r] = measurement.of(subjects.get(who));
+                long[] before = energy.now();
+                seconds[who][r] = measurement.of(subjects.get(who));
+                OptionalDouble used = energy.joules(before, energy.now());
+                joules[who] += used.orElse(0);
+                told &= used.isPresent();
             }
             progress.advance(1, label);
+        }
+        List<Series> all = new ArrayList<>();
+        for (int who = 0; who < subjects.size(); who++) {
+            all.add(
+                    new Series(
+                            seconds[who],
+                            told ? OptionalDouble.of(joules[who]) : OptionalDouble.empty()));
         }
         return all;
     }
@@ -165,25 +208,12 @@ final class LatencyRun implements Step.Plan {
         double[] of(Subject subject);
     }
 
-    private static double[] totals(double[][] seconds) {
-        ToDoubleFunction<double[]> sum = x -> Arrays.stream(x).sum();
-        return Arrays.stream(seconds).mapToDouble(sum).toArray();
+    private static Timing original(int tokens, List<Series> all) {
+        return all.size() > 1 ? all.get(1).timing(tokens) : null;
     }
 
-    private static Timing timing(int tokens, double[][] seconds) {
-        double[] steps =
-                seconds[0].length == 1
-                        ? new double[0]
-                        : Arrays.stream(seconds).flatMapToDouble(Arrays::stream).toArray();
-        return new Timing(tokens, totals(seconds), steps);
-    }
-
-    private static Timing original(int tokens, List<double[][]> all) {
-        return all.size() > 1 ? timing(tokens, all.get(1)) : null;
-    }
-
-    private static Speedup ratio(List<double[][]> all) {
-        return all.size() > 1 ? Speedup.of(totals(all.get(0)), totals(all.get(1))) : null;
+    private static Speedup ratio(List<Series> all) {
+        return all.size() > 1 ? Speedup.of(all.get(0).totals(), all.get(1).totals()) : null;
     }
 
     @Override

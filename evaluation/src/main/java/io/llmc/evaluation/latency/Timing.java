@@ -2,13 +2,15 @@
 package io.llmc.evaluation.latency;
 
 import java.util.Arrays;
+import java.util.OptionalDouble;
 
 /// What one kind of measurement gave for one model.
 ///
 /// @param tokens that each of `totals` stands for
 /// @param totals seconds of each measurement, in their order
 /// @param steps seconds of all single steps, sorted; empty where a measurement is one step
-public record Timing(int tokens, double[] totals, double[] steps) {
+/// @param joules a token; empty where the machine does not say
+public record Timing(int tokens, double[] totals, double[] steps, OptionalDouble joules) {
     public Timing {
         steps = steps.clone();
         Arrays.sort(steps);

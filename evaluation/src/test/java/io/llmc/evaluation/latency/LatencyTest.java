@@ -14,6 +14,7 @@ import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.OptionalDouble;
 import org.junit.jupiter.api.Test;
 
 class LatencyTest {
@@ -64,7 +65,12 @@ class LatencyTest {
 
     @Test
     void percentilesLieBetweenNeighbours() {
-        Timing t = new Timing(10, new double[] {4, 1, 2}, new double[] {3, 1, 2, 4});
+        Timing t =
+                new Timing(
+                        10,
+                        new double[] {4, 1, 2},
+                        new double[] {3, 1, 2, 4},
+                        OptionalDouble.empty());
         assertThat(t.median()).isEqualTo(2);
         assertThat(t.tokensPerSecond()).isEqualTo(5);
         assertThat(t.slowest()).isEqualTo(2.5);
