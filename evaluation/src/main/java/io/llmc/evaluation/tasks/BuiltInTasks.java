@@ -52,9 +52,7 @@ public final class BuiltInTasks {
     /// For the end of a sentence.
     static String nearest(String name) {
         return Options.nearest(name, new TreeSet<>(NAMES))
-                        .map(best -> "; did you mean " + best + "?")
-                        .orElse("")
-                + "; known: "
-                + String.join(", ", NAMES);
+                .map(best -> "; did you mean " + best + "?")
+                .orElse("; known: " + String.join(", ", NAMES));
     }
 }

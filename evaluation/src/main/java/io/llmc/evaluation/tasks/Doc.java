@@ -33,7 +33,7 @@ record Doc(Path file, String place, Map<String, Object> fields) {
 
     /// What it has instead of something that is missing.
     String others() {
-        return fields.isEmpty() ? "" : "; it has " + String.join(", ", fields.keySet());
+        return fields.isEmpty() ? "" : "; the item has " + String.join(", ", fields.keySet());
     }
 
     /// The same with one more field.

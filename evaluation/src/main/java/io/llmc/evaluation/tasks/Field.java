@@ -4,6 +4,7 @@ package io.llmc.evaluation.tasks;
 import io.llmc.pipeline.Options;
 import io.llmc.tokenizer.jinja.Template;
 import io.llmc.tokenizer.jinja.TemplateException;
+import io.llmc.tokenizer.jinja.values.Values;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
@@ -78,7 +79,14 @@ record Field(String key, String source, Template template, Object constant) {
                 && list.stream().allMatch(String.class::isInstance)) {
             return list.stream().map(String.class::cast).toList();
         }
-        throw doc.wrong("%s gives no list of texts, but %s".formatted(key, value));
+        if (value instanceof List<?> list) {
+            for (Object item : list) {
+                if (item instanceof Values.Undefined u) {
+                    throw doc.wrong("%s: %s is undefined%s".formatted(key, u.what(), doc.others()));
+                }
+            }
+        }
+        throw doc.wrong("%s gives no list of texts, but %s%s".formatted(key, value, doc.others()));
     }
 
     private static long size(Doc doc) {

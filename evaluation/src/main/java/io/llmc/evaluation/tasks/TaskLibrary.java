@@ -25,7 +25,7 @@ public record TaskLibrary(BiFunction<String, String, Options> yaml) {
         Path data = data(named, spec);
         List<Doc> items = Docs.read(data);
         return new Task(
-                spec.name() == null || named.data() != null ? named.name() : spec.name(),
+                spec.name() == null ? named.name() : spec.name(),
                 spec,
                 limit == 0 ? items : items.subList(0, Math.min(limit, items.size())),
                 spec.shots().count() == 0 ? List.of() : solved(named, spec, data));

@@ -22,6 +22,7 @@ record TaskSpec(
     private static final List<String> WITHOUT_MEANING =
             List.of(
                     "tag",
+                    "task_alias",
                     "group",
                     "dataset_path",
                     "dataset_name",
