@@ -35,6 +35,12 @@ record EvalOutput(Console console, Path model, Wanted wanted, long begun) {
     /// Refuses before any work what could not be written or judged after it.
     void check(Inputs inputs, List<Step> steps) {
         wanted.files().forEach((flag, file) -> console.requireWritable(file, flag, inputs));
+        if (wanted.report() != null) {
+            page().provenance();
+        }
+        if (wanted.gates().isEmpty()) {
+            return;
+        }
         Set<String> names = new LinkedHashSet<>();
         for (Step step : steps) {
             Optional<Set<String>> known = step.figureNames();
@@ -55,11 +61,16 @@ record EvalOutput(Console console, Path model, Wanted wanted, long begun) {
         double seconds = (System.nanoTime() - begun) / 1e9;
         write(wanted.junit(), () -> new JUnitReport(model.toString(), verdicts, seconds).xml());
         write(wanted.markdown(), () -> new MarkdownReport(model, tables, verdicts).text());
+        write(wanted.report(), () -> page().text(report.outcomes(), verdicts));
         if (verdicts.stream().allMatch(Verdict::passed)) {
             return ExitCode.OK;
         }
         console.say(VerdictTable.summary(verdicts));
         return ExitCode.MISSED;
+    }
+
+    private ReportPage page() {
+        return new ReportPage(model, console.wiring().version());
     }
 
     /// A gate that is about nothing, which may only show now, takes no result away.

@@ -16,13 +16,15 @@ import java.util.Set;
 /// @param tokens scored
 /// @param original null where the model was compared with none, or with a base of predictions
 /// @param comparison null where the model was compared with neither
+/// @param detail for reports; no figures
 public record EvalResult(
         EvalSpec spec,
         long windows,
         long tokens,
         Measured model,
         Measured original,
-        Comparison comparison)
+        Comparison comparison,
+        EvalDetail detail)
         implements Step.Outcome {
 
     /// One model by itself.
@@ -55,7 +57,8 @@ public record EvalResult(
                         0,
                         none,
                         spec.against() == null ? null : none,
-                        new TokenFigures(1, compares).comparison());
+                        new TokenFigures(1, compares).comparison(),
+                        null);
         return Gates.numbers(blank.figures()).keySet();
     }
 

@@ -276,7 +276,8 @@ public final class Evaluator {
                     figures.losses.length,
                     measured(model, figures.losses),
                     original == null ? null : measured(original, figures.originalLosses),
-                    figures.comparison());
+                    figures.comparison(),
+                    EvalDetail.of(windows, figures));
         }
 
         private static Measured measured(ModelRun run, float[] losses) {

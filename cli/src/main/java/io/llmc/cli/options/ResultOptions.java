@@ -33,17 +33,25 @@ public final class ResultOptions {
                     "Write the tables and the gates as Markdown, as summaries of CI jobs want.")
     private Path markdown;
 
+    @Option(
+            names = "--report",
+            paramLabel = "FILE",
+            description =
+                    "Write a page (.html) with charts, the furthest tokens, and how the model was made;"
+                            + " it needs no network.")
+    private Path report;
+
     /// @throws RecipeException where a gate is none, or there is none to report
     public Wanted toWanted() {
         Gates wanted = Gates.parse(gates);
         if (junit != null && wanted.isEmpty()) {
             throw new RecipeException("--junit", "there are no test cases without --gate");
         }
-        return new Wanted(wanted, junit, markdown);
+        return new Wanted(wanted, junit, markdown, report);
     }
 
-    /// @param junit null for none; `markdown` too
-    public record Wanted(Gates gates, Path junit, Path markdown) {
+    /// @param junit null for none; `markdown` and `report` too
+    public record Wanted(Gates gates, Path junit, Path markdown, Path report) {
         /// The files that will be written, by the flag that names them.
         public SequencedMap<String, Path> files() {
             SequencedMap<String, Path> files = new LinkedHashMap<>();
@@ -52,6 +60,9 @@ public final class ResultOptions {
             }
             if (markdown != null) {
                 files.put("--markdown", markdown);
+            }
+            if (report != null) {
+                files.put("--report", report);
             }
             return files;
         }

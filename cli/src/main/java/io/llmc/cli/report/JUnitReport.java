@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report;
 
+import io.llmc.cli.report.html.Markup;
 import io.llmc.evaluation.gate.Verdict;
 import java.util.List;
 

@@ -17,7 +17,7 @@ import java.util.SequencedMap;
 /// `llmc.json`: how an output was made. Holds nothing that differs between two runs of one recipe:
 /// no times, no paths but file names.
 public final class Provenance {
-    static final String FILE = "llmc.json";
+    public static final String FILE = "llmc.json";
     private static final ObjectMapper JSON =
             new ObjectMapper().enable(SerializationFeature.INDENT_OUTPUT);
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.cli.report;
+package io.llmc.cli.report.html;
 
 /// Text within XML and HTML.
-final class Markup {
+public final class Markup {
     private Markup() {}
 
     /// In elements and in quoted attributes: names and texts of files can be no markup, nor what
     /// XML has no way to write.
-    static String escape(String text) {
+    public static String escape(String text) {
         StringBuilder out = new StringBuilder();
         text.codePoints().forEach(c -> append(out, c));
         return out.toString();
