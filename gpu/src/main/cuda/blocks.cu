@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Weights in GGML's blocks: products on tensor cores (see terms.cuh), and their dense values.
-#include "terms.cuh"
+#include "slim.cuh"
 
 // Q8_0: an F16 scale and 32 signed bytes. A block begins at any even address, so nothing wider than two bytes is read.
 struct Q8Rows {
@@ -20,10 +20,7 @@ struct Q8Rows {
       : p((const u8*)p), pitch((i64)((cols + WEIGHTS - 1) / WEIGHTS) * BYTES), rows(rows), cols(cols) {}
 
   // A run of eight lies in one block, and is there as a whole: what a block has beyond the row is only not used.
-  __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
-    r.low = r.high = 0;
-    r.scale = 0.f;
-    if (row >= rows || col >= cols) return;
+  __device__ __forceinline__ void read(Raw& r, int row, int col) const {
     const u16* block = (const u16*)(p + row * pitch + (i64)(col / WEIGHTS) * BYTES);
     const u16* q = block + 1 + col % WEIGHTS / 2;
     r.scale = f16_to_f32(block[0]);
@@ -31,17 +28,23 @@ struct Q8Rows {
     r.high = q[2] | (u32)q[3] << 16;
   }
 
-  __device__ __forceinline__ void values(const Raw& r, int row, int col, float (&v)[8]) const {
+  __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
+    r.low = r.high = 0;
+    r.scale = 0.f;
+    if (row < rows && col < cols) read(r, row, col);
+  }
+
+  __device__ __forceinline__ void values(const Raw& r, float (&v)[8]) const {
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-      int code = (signed char)((j < 4 ? r.low : r.high) >> 8 * (j & 3));
-      v[j] = row < rows && col + j < cols ? (float)code * r.scale : 0.f;
-    }
+    for (int j = 0; j < 8; j++) v[j] = (float)(signed char)((j < 4 ? r.low : r.high) >> 8 * (j & 3)) * r.scale;
   }
 
   __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {
     float v[8];
-    values(r, row, col, v);
+    values(r, v);
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      if (row >= rows || col + j >= cols) v[j] = 0.f;
     split<TERMS>(v, t, wanted);
   }
 };
@@ -53,8 +56,8 @@ static __device__ __forceinline__ void dequantize(float* out, const Rows& w) {
   for (int c = 8 * threadIdx.x; c < w.cols; c += 8 * blockDim.x) {
     typename Rows::Raw raw;
     float v[8];
-    w.fetch(raw, row, c);
-    w.values(raw, row, c, v);
+    w.read(raw, row, c);
+    w.values(raw, v);
 #pragma unroll
     for (int j = 0; j < 8; j++)
       if (c + j < w.cols) out[(i64)row * w.cols + c + j] = v[j];
@@ -82,3 +85,7 @@ static __device__ __forceinline__ void dequantize(float* out, const Rows& w) {
     dequantize(out, Rows(w, rows, cols));                                                                             \
   }
 BLOCKS(q8_0, Q8Rows)
+
+// Products of one to eight rows.
+#define BLOCKS_SLIM(M, name, Rows) SLIM(blocks_slim##M##_##name, M, Rows(w, n, k), const void* w)
+FOR_SLIM(BLOCKS_SLIM, q8_0, Q8Rows)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Products with dense weights on tensor cores: see terms.cuh.
-#include "terms.cuh"
+#include "slim.cuh"
 
 // terms[wanted][rows, pitch] of x[rows, cols]; zeros beyond cols.
 extern "C" __global__ void split_rows(u16* terms, const float* x, int rows, int cols, i64 pitch, int wanted) {
@@ -49,3 +49,9 @@ PRODUCT_FEW(product_few_f16, HalfRows<F16>)
 PRODUCT_FEW(product_few_bf16, HalfRows<BF16>)
 PRODUCT_INPUT(product_input_f16, HalfRows<F16>)
 PRODUCT_INPUT(product_input_bf16, HalfRows<BF16>)
+
+// The same for one to eight rows.
+#define PRODUCT_SLIM(M, name, Rows) SLIM(product_slim##M##_##name, M, Rows(w, n, k), const void* w)
+FOR_SLIM(PRODUCT_SLIM, f32, F32Rows)
+FOR_SLIM(PRODUCT_SLIM, f16, HalfRows<F16>)
+FOR_SLIM(PRODUCT_SLIM, bf16, HalfRows<BF16>)

@@ -3,7 +3,7 @@
 // Weights of small floats, and activations that go through codes.
 #include "floats.cuh"
 #include "quant.cuh"
-#include "terms.cuh"
+#include "slim.cuh"
 
 // Codes [rows, cols], of four bits two to a byte, with a scale for each tile of `height` rows and `width` columns, `across`
 // of them beside each other. The values are rounded to TYPE.
@@ -28,6 +28,27 @@ struct FloatRows {
 
   __device__ __forceinline__ float scale(int row, int col) const {
     return scales.at((i64)(row / height) * across + (across == 1 ? 0 : col / width));
+  }
+
+  __device__ __forceinline__ void read(Raw& r, int row, int col) const {
+    const u8* q = codes + ((i64)row * cols + col) * bits / 8;
+    if (bits == 4) {
+      u32 halves = *(const u32*)q;
+      r.low = spread_halves(halves & 0xffff);
+      r.high = spread_halves(halves >> 16);
+    } else {
+      uint2 v = *(const uint2*)q;
+      r.low = v.x;
+      r.high = v.y;
+    }
+    r.scale = scales.value((i64)(row / height) * across + (across == 1 ? 0 : col / width));
+  }
+
+  __device__ __forceinline__ void values(const Raw& r, float (&v)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      v[j] = small_to_f32((j < 4 ? r.low : r.high) >> 8 * (j & 3) & 0xff, bits) * r.scale;
+    round_run<TYPE>(v);
   }
 
   __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
@@ -60,7 +81,8 @@ struct FloatRows {
     if (one) r.scale = scale(row, col);
   }
 
-  __device__ __forceinline__ void values(const Raw& r, int row, int col, float (&v)[8]) const {
+  __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {
+    float v[8];
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       bool inside = row < rows && col + j < cols;
@@ -68,11 +90,6 @@ struct FloatRows {
       v[j] = inside ? small_to_f32((j < 4 ? r.low : r.high) >> 8 * (j & 3) & 0xff, bits) * s : 0.f;
       if (TYPE != F32) v[j] = rounded(v[j], TYPE);
     }
-  }
-
-  __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {
-    float v[8];
-    values(r, row, col, v);
     split<TERMS>(v, t, wanted);
   }
 };
@@ -102,6 +119,12 @@ struct FloatRows {
 PRODUCTS(f32, F32)
 PRODUCTS(f16, F16)
 PRODUCTS(bf16, BF16)
+
+// The same for one to eight rows.
+#define FLOATS_SLIM(M, name, TYPE) SLIM(floats_slim##M##_##name, M, FloatRows<TYPE>(ROWS(n, k)), WEIGHT)
+FOR_SLIM(FLOATS_SLIM, f32, F32)
+FOR_SLIM(FLOATS_SLIM, f16, F16)
+FOR_SLIM(FLOATS_SLIM, bf16, BF16)
 
 extern "C" __global__ void dequantize_floats(float* out, WEIGHT, int type, int cols) {
   i64 row = blockIdx.x;

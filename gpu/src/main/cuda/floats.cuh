@@ -56,12 +56,14 @@ struct Scales {
   int type;
   const float* global;  // of nested ones
 
-  // Not inlined: a product asks in many places, and seldom.
-  __device__ __attribute__((noinline)) float at(i64 i) const {
+  __device__ __forceinline__ float value(i64 i) const {
     if (type == POWER) return power_of_two(((const u8*)p)[i]);
     if (type == NESTED) return small_to_f32(((const u8*)p)[i], 8) / global[0];
     return load(p, i, type);
   }
+
+  // Not inlined: a product asks in many places, and seldom.
+  __device__ __attribute__((noinline)) float at(i64 i) const { return value(i); }
 };
 
 // The scale of a tile, as it is stored, by its largest magnitude: see Encoding.Grid.scale. `kind` is POWER, NESTED or

@@ -62,3 +62,66 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
   }
 }
+
+// The same for m up to M, one to eight: what waits for the codes to cross memory. A block makes four columns, whose rows of
+// codes its threads read four words at a time.
+constexpr int SLIM_THREADS = 128, COLUMNS = 4, WORDS = 4;
+
+static __device__ __forceinline__ void load_words(u32 (&to)[WORDS], const u32* p, int count, bool whole) {
+  if (whole) {
+    uint4 v = *(const uint4*)p;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  } else {
+#pragma unroll
+    for (int i = 0; i < WORDS; i++) to[i] = i < count ? p[i] : 0;
+  }
+}
+
+template <int M>
+__device__ __forceinline__ void slim_product(float* out, const u32* q, const float* steps, const int* zeros, int shifted,
+                                             const u32* codes, const void* scales, int type, int m, int n, int k) {
+  int col0 = blockIdx.x * COLUMNS, words = (k + 3) / 4;
+  bool whole = (((u64)q | (u64)codes | 4ull * words) & 15) == 0;
+  u32 ones = 0x01010101u, last = k % 4 ? ones >> 8 * (4 - k % 4) : ones;
+  int sums[M * COLUMNS] = {}, totals[COLUMNS] = {};
+#pragma unroll 1
+  for (int w = WORDS * threadIdx.x; w < words; w += WORDS * SLIM_THREADS) {
+    u32 b[COLUMNS][WORDS];
+#pragma unroll
+    for (int j = 0; j < COLUMNS; j++) load_words(b[j], codes + (i64)min(col0 + j, n - 1) * words + w, words - w, whole);
+#pragma unroll
+    for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+      for (int i = 0; i < WORDS; i++) {
+        b[j][i] ^= 0x80808080u;
+        // Beyond the codes q has zeros, and so must what counts them.
+        u32 each = w + i < words - 1 ? ones : w + i == words - 1 ? last : 0;
+        if (shifted) totals[j] = __dp4a((int)each, (int)b[j][i], totals[j]);
+      }
+#pragma unroll
+    for (int r = 0; r < M; r++) {
+      u32 a[WORDS];
+      load_words(a, q + (i64)min(r, m - 1) * words + w, words - w, whole);
+#pragma unroll
+      for (int j = 0; j < COLUMNS; j++)
+#pragma unroll
+        for (int i = 0; i < WORDS; i++) sums[r * COLUMNS + j] = __dp4a((int)a[i], (int)b[j][i], sums[r * COLUMNS + j]);
+    }
+  }
+  if (shifted)
+#pragma unroll
+    for (int i = 0; i < M * COLUMNS; i++) sums[i] -= zeros[min(i / COLUMNS, m - 1)] * totals[i % COLUMNS];
+  int all = block_sums<SLIM_THREADS>(sums), r = threadIdx.x / COLUMNS, col = col0 + threadIdx.x % COLUMNS;
+  if (r < min(M, m) && col < n) out[(i64)r * n + col] = (float)all * load(scales, col, type) * steps[r];
+}
+
+#define SLIM(M)                                                                                                      \
+  extern "C" __global__ void __launch_bounds__(SLIM_THREADS)                                                          \
+      integer_slim##M(float* out, const u32* q, const float* steps, const int* zeros, int shifted, const u32* codes,  \
+                      const void* scales, int type, int m, int n, int k) {                                            \
+    slim_product<M>(out, q, steps, zeros, shifted, codes, scales, type, m, n, k);                                     \
+  }
+SLIM(1)
+SLIM(2)
+SLIM(4)
+SLIM(8)

@@ -134,6 +134,23 @@ template <class T>
 __device__ __forceinline__ T block_sum(T v) { return block_reduce(v, Sum(), (T)0); }
 __device__ __forceinline__ float block_max(float v) { return block_reduce(v, Max(), -__uint_as_float(0x7f800000u)); }
 
+// Many sums over a block of THREADS, of each thread's own numbers: thread i < N gets that of the i-th. Every thread must come,
+// once in a kernel.
+template <int THREADS, int N, class T>
+__device__ __forceinline__ T block_sums(const T (&v)[N]) {
+  __shared__ T parts[THREADS / 32][N];
+#pragma unroll
+  for (int i = 0; i < N; i++) {
+    T all = warp_reduce(v[i], Sum());
+    if ((threadIdx.x & 31) == 0) parts[threadIdx.x >> 5][i] = all;
+  }
+  __syncthreads();
+  T all = 0;
+  if (threadIdx.x < N)
+    for (int w = 0; w < THREADS / 32; w++) all += parts[w][threadIdx.x];
+  return all;
+}
+
 // ---------------------------------------------------------------- index of a thread
 __device__ __forceinline__ i64 first_element() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ i64 all_threads() { return (i64)gridDim.x * blockDim.x; }

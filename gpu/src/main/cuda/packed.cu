@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Products with packed weights on tensor cores: see terms.cuh. Codes become values on their way into shared memory.
-#include "terms.cuh"
+#include "slim.cuh"
 
 // out[m,n] = x[m,k] w[n,k]^T
 #define PRODUCT(name, TYPE)                                                                                          \
@@ -40,3 +40,12 @@ PRODUCT_FEW(packed_few_bf16, BF16)
 PRODUCT_INPUT(packed_input_f32, F32)
 PRODUCT_INPUT(packed_input_f16, F16)
 PRODUCT_INPUT(packed_input_bf16, BF16)
+
+// The same for one to eight rows.
+#define PACKED_SLIM(M, name, TYPE)                                                                                   \
+  SLIM(packed_slim##M##_##name, M, PackedRows<TYPE>(codes, scales, zeros, index, bits, words, group, groups, n, k),   \
+       const void* codes, const void* scales, const void* zeros, const void* index, int bits, int words, int group,   \
+       int groups)
+FOR_SLIM(PACKED_SLIM, f32, F32)
+FOR_SLIM(PACKED_SLIM, f16, F16)
+FOR_SLIM(PACKED_SLIM, bf16, BF16)

@@ -36,6 +36,23 @@ __device__ __forceinline__ u32 bf16_pair(float first, float second) {
 #endif
 }
 
+// Eight floats as elements of a type have them.
+template <int TYPE>
+__device__ __forceinline__ void round_run(float (&v)[8]) {
+  if constexpr (TYPE == F16) {
+#pragma unroll
+    for (int j = 0; j < 8; j++) v[j] = rounded(v[j], F16);
+  }
+  if constexpr (TYPE == BF16) {
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      u32 pair = bf16_pair(v[j], v[j + 1]);
+      v[j] = __uint_as_float(pair << 16);
+      v[j + 1] = __uint_as_float(pair & 0xffff0000u);
+    }
+  }
+}
+
 // What a term leaves of a float.
 __device__ __forceinline__ float rest(float x, u32 term) {
   float r = x - __uint_as_float(term);
@@ -65,7 +82,8 @@ __device__ __forceinline__ void split(const float (&v)[8], uint4 (&terms)[TERMS]
 
 // ---------------------------------------------------------------- operands
 // Each is a matrix of rows, read in runs of eight columns: `fetch` starts the read, `terms` makes bf16 of what has come.
-// There are zeros beyond its edges.
+// There are zeros beyond its edges. Runs that lie inside, in whole accesses and in one group, are all that `read` and `values`
+// know.
 __device__ __forceinline__ bool aligned16(const void* p, i64 pitch_bytes) { return (((u64)p | (u64)pitch_bytes) & 15) == 0; }
 
 struct F32Rows {
@@ -81,20 +99,31 @@ struct F32Rows {
   __device__ F32Rows(const void* p, int rows, int cols)
       : p((const float*)p), rows(rows), cols(cols), whole(aligned16(p, 4ll * cols)) {}
 
+  __device__ __forceinline__ void read(Raw& r, int row, int col) const {
+    const float4* q = (const float4*)(p + (i64)row * cols + col);
+    r.a = q[0];
+    r.b = q[1];
+  }
+
   __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
-    const float* q = p + (i64)row * cols + col;
     if (whole && row < rows && col + 8 <= cols) {
-      r.a = *(const float4*)q;
-      r.b = *(const float4*)(q + 4);
+      read(r, row, col);
     } else {
+      const float* q = p + (i64)row * cols + col;
       int n = row < rows ? cols - col : 0;
       r.a = make_float4(n > 0 ? q[0] : 0.f, n > 1 ? q[1] : 0.f, n > 2 ? q[2] : 0.f, n > 3 ? q[3] : 0.f);
       r.b = make_float4(n > 4 ? q[4] : 0.f, n > 5 ? q[5] : 0.f, n > 6 ? q[6] : 0.f, n > 7 ? q[7] : 0.f);
     }
   }
 
+  __device__ __forceinline__ void values(const Raw& r, float (&v)[8]) const {
+    v[0] = r.a.x, v[1] = r.a.y, v[2] = r.a.z, v[3] = r.a.w;
+    v[4] = r.b.x, v[5] = r.b.y, v[6] = r.b.z, v[7] = r.b.w;
+  }
+
   __device__ __forceinline__ void terms(const Raw& r, int, int, uint4 (&t)[TERMS], int wanted) const {
-    const float v[8] = {r.a.x, r.a.y, r.a.z, r.a.w, r.b.x, r.b.y, r.b.z, r.b.w};
+    float v[8];
+    values(r, v);
     split<TERMS>(v, t, wanted);
   }
 };
@@ -114,17 +143,30 @@ struct HalfRows {
   __device__ HalfRows(const void* p, int rows, int cols)
       : p((const u16*)p), rows(rows), cols(cols), whole(aligned16(p, 2ll * cols)) {}
 
+  __device__ __forceinline__ void read(Raw& r, int row, int col) const {
+    r.v = *(const uint4*)(p + (i64)row * cols + col);
+  }
+
   static __device__ __forceinline__ u32 two(const u16* q, int n) {
     return (n > 0 ? q[0] : 0u) | (n > 1 ? (u32)q[1] << 16 : 0u);
   }
 
   __device__ __forceinline__ void fetch(Raw& r, int row, int col) const {
-    const u16* q = p + (i64)row * cols + col;
     if (whole && row < rows && col + 8 <= cols) {
-      r.v = *(const uint4*)q;
+      read(r, row, col);
     } else {
+      const u16* q = p + (i64)row * cols + col;
       int n = row < rows ? cols - col : 0;
       r.v = make_uint4(two(q, n), two(q + 2, n - 2), two(q + 4, n - 4), two(q + 6, n - 6));
+    }
+  }
+
+  __device__ __forceinline__ void values(const Raw& r, float (&v)[8]) const {
+    const u32 w[4] = {r.v.x, r.v.y, r.v.z, r.v.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      v[2 * i] = TYPE == F16 ? f16_to_f32((u16)w[i]) : __uint_as_float(w[i] << 16);
+      v[2 * i + 1] = TYPE == F16 ? f16_to_f32((u16)(w[i] >> 16)) : __uint_as_float(w[i] & 0xffff0000u);
     }
   }
 
@@ -132,13 +174,8 @@ struct HalfRows {
     if constexpr (TYPE == BF16) {
       t[0] = r.v;
     } else {
-      const u32 w[4] = {r.v.x, r.v.y, r.v.z, r.v.w};
       float v[8];
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        v[2 * i] = f16_to_f32((u16)w[i]);
-        v[2 * i + 1] = f16_to_f32((u16)(w[i] >> 16));
-      }
+      values(r, v);
       split<TERMS>(v, t, wanted);
     }
   }
@@ -188,6 +225,35 @@ struct PackedRows {
       r.scale = load(scales, g, TYPE);
       r.zero = BASE + zeros[g];
     }
+  }
+
+  __device__ __forceinline__ void read(Raw& r, int row, int col) const {
+    i64 bit = (i64)col * bits, g = (i64)row * groups + (groups == 1 ? 0 : col / group);
+    const u32* q = codes + (i64)row * words + (bit >> 5);
+    if (bits == 4) {
+      r.low = q[0];
+      r.high = r.low >> 16;
+    } else {
+      int shift = (int)(bit & 31);
+      u64 w = q[0];
+      if (shift + 8 * bits > 32) w |= (u64)q[1] << 32;
+      w >>= shift;
+      if (shift + 8 * bits > 64) w |= (u64)q[2] << (64 - shift);
+      r.low = (u32)w;
+      r.high = (u32)(w >> 4 * bits);
+    }
+    r.scale = load(scales, g, TYPE);
+    r.zero = BASE + zeros[g];
+  }
+
+  __device__ __forceinline__ void values(const Raw& r, float (&v)[8]) const {
+    u32 mask = (1u << bits) - 1;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      u32 code = (j < 4 ? r.low : r.high) >> bits * (j & 3) & mask;
+      v[j] = (__uint_as_float(0x4b000000u | code) - r.zero) * r.scale;
+    }
+    round_run<TYPE>(v);
   }
 
   __device__ __forceinline__ void terms(const Raw& r, int row, int col, uint4 (&t)[TERMS], int wanted) const {

@@ -15,6 +15,12 @@ final class IntegerKernels {
 
     private static final int THREADS = 256;
 
+    /// Up to so many rows go through kernels for few, whose blocks make so many columns.
+    private static final long SLIM = 8;
+
+    private static final long SLIM_COLUMNS = 4;
+    private static final int SLIM_THREADS = 128;
+
     private final Gpu gpu;
     private final Kernels floats;
     private final Kernels integers;
@@ -53,9 +59,12 @@ final class IntegerKernels {
                     scheme.dynamic() ? 1 : 0,
                     k,
                     Math.toIntExact(pitch));
+            boolean slim = m <= SLIM;
             integers.launch(
-                    "integer_product",
-                    Grid.blocks(Math.ceilDiv(m, TILE), Math.ceilDiv(n, TILE), THREADS),
+                    slim ? "integer_slim" + Long.highestOneBit(2 * m - 1) : "integer_product",
+                    slim
+                            ? Grid.blocks(Math.ceilDiv(n, SLIM_COLUMNS), SLIM_THREADS)
+                            : Grid.blocks(Math.ceilDiv(m, TILE), Math.ceilDiv(n, TILE), THREADS),
                     op.out(),
                     codes,
                     steps,

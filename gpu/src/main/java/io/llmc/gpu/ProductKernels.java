@@ -31,6 +31,14 @@ final class ProductKernels {
     /// Up to as many rows go through the kernels for few rows.
     private static final long FEW = 64;
 
+    /// Of these up to so many go through F32 units (`slim.cuh`) unless math is portable.
+    private static final long SLIM = 8;
+
+    /// Neighbours that those kernels read at a time (`RUN` in slim.cuh).
+    private static final long RUN = 8;
+
+    private static final int SLIM_THREADS = 128;
+
     /// Of k in shared memory at a time (`DEPTH` in terms.cuh).
     private static final int DEPTH = 32;
 
@@ -87,12 +95,14 @@ final class ProductKernels {
     }
 
     void matmul(Tensor out, Tensor x, Weight w) {
-        if (x.rows() <= FEW) {
+        if (isSlim(x) && inRuns(x, w)) {
+            slim(out, x, w);
+        } else if (x.rows() <= FEW) {
             Grid grid =
                     Grid.blocks(
                             Math.ceilDiv(out.rows(), 16L), Math.ceilDiv(out.cols(), 32L), THREADS);
             long shared = 8L * stage(16, 32, w);
-            onTensorCores("few_", grid.withShared(shared), out, x, null, w);
+            multiply("few_", grid.withShared(shared), out, x, null, w);
         } else if (w.valueType() == DType.F32
                 && w instanceof Weight.Dense(Tensor values)
                 && blas() != null) {
@@ -108,6 +118,42 @@ final class ProductKernels {
         } else {
             inPieces("", out, x, w);
         }
+    }
+
+    /// A row's bits may then depend on whether there are more than so many.
+    private boolean isSlim(Tensor x) {
+        return math != BackendOptions.Math.PORTABLE && x.rows() > 0 && x.rows() <= SLIM;
+    }
+
+    /// By a kernel for the next power of two of rows.
+    private void slim(Tensor out, Tensor x, Weight w) {
+        long rows = Long.highestOneBit(2 * x.rows() - 1);
+        boolean wide = w instanceof Weight.Dense && w.valueType() == DType.F32;
+        long columns = rows == 1 && !wide ? 8 : 4;
+        Grid grid = Grid.blocks(Math.ceilDiv(out.cols(), columns), SLIM_THREADS);
+        multiply("slim" + rows + "_", grid, out, x, null, w);
+    }
+
+    /// Whether every run of neighbours is there as a whole, in aligned memory, and has one scale.
+    private static boolean inRuns(Tensor x, Weight w) {
+        return x.cols() % RUN == 0
+                && aligned(x)
+                && switch (w) {
+                    case Weight.Blocks _ -> true;
+                    case Weight.Dense(Tensor values) -> aligned(values);
+                    case Weight.Grouped g ->
+                            g.groupIndex() == null
+                                    && (g.scales().cols() == 1
+                                            || g.grid().tiles().width(g.inFeatures()) % RUN == 0);
+                    case Weight.Scaled s ->
+                            aligned(s.codes())
+                                    && (s.scales().cols() == 1
+                                            || s.grid().tiles().width(s.inFeatures()) % RUN == 0);
+                };
+    }
+
+    private static boolean aligned(Tensor t) {
+        return CudaBuffer.address(t) % 16 == 0;
     }
 
     void matmulInput(Tensor dx, Tensor dout, Weight w) {
@@ -194,7 +240,7 @@ final class ProductKernels {
                                         Math.ceilDiv(out.cols(), 128L),
                                         THREADS)
                                 .withShared(stages * stage(128, 128, w));
-                onTensorCores(kind, grid, out.rows(r, end), from, split, w);
+                multiply(kind, grid, out.rows(r, end), from, split, w);
             }
         }
     }
@@ -242,7 +288,7 @@ final class ProductKernels {
     /// `out[m,n] = x[m,k] w[n,k]^T`, or `out[m,n] += x[m,k] w[k,n]` of kind `input_`.
     ///
     /// @param split the terms of x, or null where the kernel makes them
-    private void onTensorCores(
+    private void multiply(
             String kind, Grid grid, Tensor out, Tensor x, Gpu.Scratch split, Weight w) {
         List<Object> arguments = new ArrayList<>();
         arguments.add(out);

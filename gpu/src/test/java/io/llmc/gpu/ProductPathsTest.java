@@ -22,8 +22,11 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.List;
 import java.util.Random;
 import java.util.Set;
+import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.DynamicTest;
@@ -54,33 +57,77 @@ class ProductPathsTest {
         var options = new BackendOptions(1, Math.CUBLAS);
         return OpCases.ALL.stream()
                 .filter(c -> PRODUCTS.contains(c.op()))
-                .map(c ->
-                        DynamicTest.dynamicTest(
-                                c.name(),
-                                () -> {
-                                    try (CudaBackend backend = new CudaBackend(0, options)) {
-                                        Agreement.check(c, backend);
-                                    }
-                                }));
+                .map(
+                        c ->
+                                DynamicTest.dynamicTest(
+                                        c.name(),
+                                        () -> {
+                                            try (CudaBackend backend =
+                                                    new CudaBackend(0, options)) {
+                                                Agreement.check(c, backend);
+                                            }
+                                        }));
     }
 
     /// More rows than go through the kernels for few, so that cuBLAS gets them term by term.
     @Test
     void cublasGivesWhatOurKernelsGive() {
         for (DType type : new DType[] {DType.BF16, DType.F16, DType.F32}) {
-            float[] own = product(Math.PORTABLE, Compute.F32, type);
-            float[] library = product(Math.CUBLAS, Compute.F32, type);
+            float[] own = product(70, 90, Math.PORTABLE, Compute.F32, type);
+            float[] library = product(70, 90, Math.CUBLAS, Compute.F32, type);
             assertThat(error(library, own)).as("NMSE, %s", type).isLessThan(1e-12);
         }
+    }
+
+    /// Few rows, as a step of decoding and one that verifies drafted tokens have them.
+    @Test
+    void aRowDoesNotDependOnHowManyOfTheFewThereAre() {
+        int in = 1152;
+        int out = 21;
+        try (CudaBackend backend = new CudaBackend(0, new BackendOptions(1, Math.AUTO));
+                TensorArena arena = backend.newArena(1 << 20)) {
+            var operands = new RandomOperands(backend, arena, new SplittableRandom(5));
+            Tensor x = operands.f32(8, in);
+            for (Weight w :
+                    List.of(
+                            operands.weight(out, in),
+                            operands.packed(out, in),
+                            operands.octets(out, in),
+                            operands.scaled(out, in),
+                            new Weight.Dense(operands.f32(out, in)))) {
+                float[] all = product(backend, arena, x, w);
+                for (int rows : new int[] {1, 2, 3, 5}) {
+                    for (int from = 0; from + rows <= 8; from += 3) {
+                        assertThat(product(backend, arena, x.rows(from, from + rows), w))
+                                .as("%d rows of %s", rows, w)
+                                .isEqualTo(
+                                        Arrays.copyOfRange(all, from * out, (from + rows) * out));
+                    }
+                }
+            }
+        }
+        assertThat(StandIn.count("launches of packed_slim1_bf16")).isPositive();
+    }
+
+    private static float[] product(CudaBackend backend, TensorArena arena, Tensor x, Weight w) {
+        Tensor y = arena.allocate(DType.F32, new Shape(x.rows(), w.outFeatures()));
+        backend.run(new ForwardOp.Matmul(y, x, w));
+        MemorySegment host = StandIn.bytes(y.byteSize());
+        backend.download(host, y);
+        return host.toArray(ValueLayout.JAVA_FLOAT);
     }
 
     /// One term of each activation: bf16's rounding, and no more than that.
     @Test
     void bf16RoundsActivationsOnly() {
-        float[] exact = product(Math.PORTABLE, Compute.F32, DType.BF16);
-        for (Math math : new Math[] {Math.PORTABLE, Math.CUBLAS}) {
-            float[] rounded = product(math, Compute.BF16, DType.BF16);
-            assertThat(error(rounded, exact)).as("NMSE, %s", math).isBetween(1e-7, 2e-5);
+        for (int rows : new int[] {5, 70}) {
+            float[] exact = product(rows, 96, Math.PORTABLE, Compute.F32, DType.BF16);
+            for (Math math : new Math[] {Math.PORTABLE, Math.CUBLAS}) {
+                float[] rounded = product(rows, 96, math, Compute.BF16, DType.BF16);
+                assertThat(error(rounded, exact))
+                        .as("NMSE of %d rows, %s", rows, math)
+                        .isBetween(1e-7, 2e-5);
+            }
         }
     }
 
@@ -94,9 +141,7 @@ class ProductPathsTest {
         return error / norm;
     }
 
-    private static float[] product(Math math, Compute compute, DType type) {
-        int rows = 70;
-        int in = 90;
+    private static float[] product(int rows, int in, Math math, Compute compute, DType type) {
         int out = 40;
         Random random = new Random(5);
         var options = new BackendOptions(1, math, Long.MAX_VALUE, compute);

@@ -229,6 +229,32 @@ final class Workload {
         return new Entry(name, op, Unit.F32, operations, 0, build);
     }
 
+    /// A product of as few rows as decoding has.
+    private Entry rows(String name, int rows, Function<Operands, Weight> weight) {
+        return entry(
+                name,
+                ForwardOp.Matmul.class,
+                product(rows, inside, hidden),
+                o ->
+                        new ForwardOp.Matmul(
+                                o.f32(rows, inside), o.f32(rows, hidden), weight.apply(o)));
+    }
+
+    private Entry integers(String name, int rows) {
+        return entry(
+                name,
+                ForwardOp.IntegerMatmul.class,
+                product(rows, inside, hidden) / 4, // four pairs an instruction
+                o ->
+                        new ForwardOp.IntegerMatmul(
+                                o.f32(rows, inside),
+                                o.f32(rows, hidden),
+                                InputRounding.dynamic(
+                                        new ActivationScheme(
+                                                new Codes.Ints(8, true), Tiles.ROW, true)),
+                                o.octets(inside, hidden)));
+    }
+
     private static Entry doubles(
             String name, Class<? extends Op> op, double operations, Function<Operands, Op> build) {
         return new Entry(name, op, Unit.F64, operations, 0, build);
@@ -292,15 +318,10 @@ final class Workload {
                                         o.f32(tokens, inside),
                                         o.f32(tokens, hidden),
                                         o.blocks(inside, hidden))),
-                tensor(
-                        "Matmul, 4 bits, one row",
-                        ForwardOp.Matmul.class,
-                        TERMS * product(1, inside, hidden),
-                        o ->
-                                new ForwardOp.Matmul(
-                                        o.f32(1, inside),
-                                        o.f32(1, hidden),
-                                        o.packed(inside, hidden))),
+                rows("Matmul, bf16 weight, one row", 1, o -> o.weight(inside, hidden)),
+                rows("Matmul, 4 bits, one row", 1, o -> o.packed(inside, hidden)),
+                rows("Matmul, 4 bits, eight rows", 8, o -> o.packed(inside, hidden)),
+                rows("Matmul, F8_E4M3, one row", 1, o -> o.scaled(inside, hidden)),
                 entry(
                         "RoundActivations",
                         ForwardOp.RoundActivations.class,
@@ -312,18 +333,8 @@ final class Workload {
                                         InputRounding.dynamic(
                                                 new ActivationScheme(
                                                         Codes.Floats.E4M3, Tiles.ROW, true)))),
-                entry(
-                        "IntegerMatmul",
-                        ForwardOp.IntegerMatmul.class,
-                        product(tokens, inside, hidden) / 4, // four pairs an instruction
-                        o ->
-                                new ForwardOp.IntegerMatmul(
-                                        o.f32(tokens, inside),
-                                        o.f32(tokens, hidden),
-                                        InputRounding.dynamic(
-                                                new ActivationScheme(
-                                                        new Codes.Ints(8, true), Tiles.ROW, true)),
-                                        o.octets(inside, hidden))),
+                integers("IntegerMatmul", tokens),
+                integers("IntegerMatmul, one row", 1),
                 entry(
                         "AddRow",
                         ForwardOp.AddRow.class,

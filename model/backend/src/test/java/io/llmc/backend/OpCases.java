@@ -321,6 +321,8 @@ public final class OpCases {
             for (int rows : new int[] {1, 2, 3, 5, 8}) {
                 cases.add(matmul(rows, 576, 37, w));
             }
+            // More of k than a block of threads has at once.
+            cases.add(matmul(1, 1064, 13, w));
             cases.add(
                     new Case(
                             CompressionOp.Dequantize.class,
@@ -345,6 +347,7 @@ public final class OpCases {
         cases.add(matmul(130, 264, 136, WEIGHTS.get(2)));
         cases.add(matmul(530, 520, 203, WEIGHTS.get(0)));
         cases.add(matmul(7, 1, 1021, WEIGHTS.get(1)));
+        cases.add(matmul(8, 2048, 9, WEIGHTS.get(1)));
         for (int rows : new int[] {3, 70}) {
             cases.add(
                     new Case(
