@@ -8,6 +8,7 @@ import io.llmc.evaluation.latency.LatencyResult.Prompt;
 import io.llmc.evaluation.latency.Speedup;
 import io.llmc.evaluation.latency.Timing;
 import io.llmc.pipeline.ByteSize;
+import io.llmc.pipeline.plan.Arithmetic;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -16,11 +17,11 @@ import java.util.List;
 public record LatencyReport(LatencyResult result) {
     public List<Table> tables() {
         boolean compared = result.original() != null;
-        Table speed = new Table(compared ? "lrrr" : "lr");
+        Table speed = new Table(compared ? "lrrrrr" : "lrr");
         if (compared) {
-            speed.row("tokens a second", "model", "original", "speed-up");
+            speed.row("tokens a second", "model", "roofline", "original", "roofline", "speed-up");
         } else {
-            speed.row("tokens a second", "model");
+            speed.row("tokens a second", "model", "roofline");
         }
         Table steps = new Table(compared ? "lrrrrrr" : "lrrr");
         List<Object> head = new ArrayList<>(List.of("ms a step", "p50", "p90", "p99"));
@@ -72,7 +73,14 @@ public record LatencyReport(LatencyResult result) {
         if (result.original() != null) {
             table.row("original", result.spec().against());
         }
-        table.row("device", result.device());
+        table.row(
+                "device",
+                "%s: %s a second from memory, %.0f GFLOP/s in f32, %.0f with bf16 weights"
+                        .formatted(
+                                result.machine().title(),
+                                ByteSize.format((long) result.machine().bandwidth()),
+                                result.machine().peak(Arithmetic.F32) * 1e-9,
+                                result.machine().peak(Arithmetic.BF16) * 1e-9));
         if (!result.prompts().isEmpty()) {
             Prompt first = result.prompts().getFirst();
             table.row(
@@ -89,9 +97,15 @@ public record LatencyReport(LatencyResult result) {
     private static void row(
             Table table, String name, Timing model, Timing original, Speedup speedup) {
         if (original == null) {
-            table.row(name, rate(model));
+            table.row(name, rate(model), share(model));
         } else {
-            table.row(name, rate(model), rate(original), interval(speedup));
+            table.row(
+                    name,
+                    rate(model),
+                    share(model),
+                    rate(original),
+                    share(original),
+                    interval(speedup));
         }
     }
 
@@ -99,6 +113,10 @@ public record LatencyReport(LatencyResult result) {
     private static String rate(Timing t) {
         double spread = (t.fastest() - t.slowest()) / 2;
         return "%.1f +- %.1f".formatted(t.tokensPerSecond(), spread);
+    }
+
+    private static String share(Timing t) {
+        return "%.0f %%".formatted(100 * t.roofline());
     }
 
     static String interval(Speedup s) {

@@ -3,6 +3,7 @@ package io.llmc.evaluation.latency;
 
 import io.llmc.evaluation.SizeReport;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.plan.DeviceSpec;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -15,13 +16,13 @@ import java.util.Set;
 /// How fast a model is.
 ///
 /// @param directory of the model
-/// @param device where it ran
+/// @param machine where it ran, as it was measured then
 /// @param original null where there is none; likewise in the parts
 /// @param peak most bytes of the process that were resident, of both models together
 public record LatencyResult(
         Path directory,
         LatencySpec spec,
-        String device,
+        DeviceSpec machine,
         Measured model,
         Measured original,
         List<Prompt> prompts,
@@ -45,6 +46,7 @@ public record LatencyResult(
                                 "time_to_first_token",
                                 "prefill_tokens_per_second",
                                 "decode_tokens_per_second",
+                                "memory_bandwidth",
                                 "working_bytes",
                                 "peak_resident_bytes"));
         if (compared) {
@@ -71,6 +73,7 @@ public record LatencyResult(
             map.put("decode_tokens_per_second", d.model.tokensPerSecond());
             put(map, "decode_speedup", d.speedup);
         }
+        map.put("memory_bandwidth", machine.bandwidth());
         map.put("working_bytes", model.working);
         peak.ifPresent(bytes -> map.put("peak_resident_bytes", bytes));
         map.put("latency", all());
@@ -117,6 +120,7 @@ public record LatencyResult(
         map.put(prefix + "tokens_per_second_low", timing.slowest());
         map.put(prefix + "tokens_per_second_high", timing.fastest());
         map.put(prefix + "seconds", timing.median());
+        map.put(prefix + "roofline", timing.roofline());
         timing.joules().ifPresent(j -> map.put(prefix + "joules_per_token", j));
         if (timing.steps().length > 0) {
             map.put(prefix + "step_p50", timing.percentile(0.5));

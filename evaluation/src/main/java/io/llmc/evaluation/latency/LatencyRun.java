@@ -10,6 +10,9 @@ import io.llmc.model.decoding.Sequence;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.plan.DeviceSpec;
+import io.llmc.pipeline.plan.MachineProbe;
+import io.llmc.pipeline.plan.Roofline;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -72,16 +75,19 @@ final class LatencyRun implements Step.Plan {
     public Step.Outcome run() {
         int kinds = spec.prefill().size() + spec.depths().size() * spec.batches().size();
         progress.begin("latency", (long) (kinds + 1) * spec.repeats());
-        subjects.forEach(s -> s.load(spec.settings()));
+        DeviceSpec machine =
+                MachineProbe.measure(backend, Runtime.getRuntime().availableProcessors());
+        subjects.forEach(s -> s.load(spec.settings(), machine));
         warm();
         List<Prompt> prompts = new ArrayList<>();
         for (int length : spec.prefill()) {
+            ToDoubleFunction<Roofline> least = r -> r.prefill(length).seconds();
             List<Series> all = turns("prefill", s -> new double[] {s.prefill(length)});
             prompts.add(
                     new Prompt(
                             length,
-                            all.getFirst().timing(length),
-                            original(length, all),
+                            all.getFirst().timing(length, least),
+                            original(length, all, least),
                             ratio(all)));
         }
         List<Decoding> decodings = new ArrayList<>();
@@ -100,7 +106,7 @@ final class LatencyRun implements Step.Plan {
         return new LatencyResult(
                 model,
                 spec,
-                backend.device(),
+                machine,
                 models.getFirst(),
                 models.size() > 1 ? models.getLast() : null,
                 prompts,
@@ -122,12 +128,14 @@ final class LatencyRun implements Step.Plan {
                                                 batch,
                                                 spec.steps()));
                 int tokens = batch * spec.steps();
+                ToDoubleFunction<Roofline> least =
+                        r -> spec.steps() * r.decode(batch, depth).seconds();
                 decodings.add(
                         new Decoding(
                                 depth,
                                 batch,
-                                all.getFirst().timing(tokens),
-                                original(tokens, all),
+                                all.getFirst().timing(tokens, least),
+                                original(tokens, all, least),
                                 ratio(all)));
             }
         } finally {
@@ -155,14 +163,15 @@ final class LatencyRun implements Step.Plan {
     ///
     /// @param seconds of the steps of each
     /// @param joules of all; empty where the machine does not say
-    private record Series(double[][] seconds, OptionalDouble joules) {
+    private record Series(Subject subject, double[][] seconds, OptionalDouble joules) {
         double[] totals() {
             ToDoubleFunction<double[]> sum = x -> Arrays.stream(x).sum();
             return Arrays.stream(seconds).mapToDouble(sum).toArray();
         }
 
         /// @param tokens of a measurement
-        Timing timing(int tokens) {
+        /// @param least seconds that it takes by the model's roofline
+        Timing timing(int tokens, ToDoubleFunction<Roofline> least) {
             double[] steps =
                     seconds[0].length == 1
                             ? new double[0]
@@ -173,7 +182,8 @@ final class LatencyRun implements Step.Plan {
                     steps,
                     joules.isPresent()
                             ? OptionalDouble.of(joules.getAsDouble() / tokens / seconds.length)
-                            : joules);
+                            : joules,
+                    least.applyAsDouble(subject.roofline()));
         }
     }
 
@@ -197,6 +207,7 @@ final class LatencyRun implements Step.Plan {
         for (int who = 0; who < subjects.size(); who++) {
             all.add(
                     new Series(
+                            subjects.get(who),
                             seconds[who],
                             told ? OptionalDouble.of(joules[who]) : OptionalDouble.empty()));
         }
@@ -208,8 +219,8 @@ final class LatencyRun implements Step.Plan {
         double[] of(Subject subject);
     }
 
-    private static Timing original(int tokens, List<Series> all) {
-        return all.size() > 1 ? all.get(1).timing(tokens) : null;
+    private static Timing original(int tokens, List<Series> all, ToDoubleFunction<Roofline> least) {
+        return all.size() > 1 ? all.get(1).timing(tokens, least) : null;
     }
 
     private static Speedup ratio(List<Series> all) {

@@ -10,6 +10,12 @@ import io.llmc.model.decoding.CacheSettings;
 import io.llmc.model.decoding.Decoder;
 import io.llmc.model.decoding.Decoder.Chunk;
 import io.llmc.model.decoding.Sequence;
+import io.llmc.pipeline.plan.DeviceSpec;
+import io.llmc.pipeline.plan.ModelCost;
+import io.llmc.pipeline.plan.Roofline;
+import io.llmc.pipeline.plan.Serving;
+import io.llmc.pipeline.plan.ServingSpec;
+import io.llmc.pipeline.plan.Split;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -21,11 +27,15 @@ import java.util.Random;
 final class Subject implements AutoCloseable {
     private static final int SEED = 20_240_229;
 
+    /// Tokens that a page of the cache is counted as.
+    private static final int PAGE = 32;
+
     private final Checkpoint checkpoint;
     private final ModelSpec spec;
     private final Backend backend;
     private Decoder decoder;
     private int[] tokens;
+    private Roofline roofline;
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
@@ -49,10 +59,18 @@ final class Subject implements AutoCloseable {
     }
 
     @SuppressWarnings("MustBeClosed") // closed by close()
-    void load(CacheSettings settings) {
+    void load(CacheSettings settings, DeviceSpec machine) {
+        int bits = settings.type().bits();
+        var how = new ServingSpec(bits, PAGE, settings.rows(), 0, Split.NONE);
+        roofline = new Roofline(new Serving(ModelCost.of(checkpoint), how), machine);
         decoder = Decoder.open(checkpoint, spec, backend, settings);
         int most = Math.toIntExact(settings.tokens() + settings.rows());
         tokens = new Random(SEED).ints(most, 0, spec.vocabulary()).toArray();
+    }
+
+    /// What the machine allows it.
+    Roofline roofline() {
+        return roofline;
     }
 
     /// Seconds from a prompt to the logits that follow it.

@@ -10,7 +10,9 @@ import java.util.OptionalDouble;
 /// @param totals seconds of each measurement, in their order
 /// @param steps seconds of all single steps, sorted; empty where a measurement is one step
 /// @param joules a token; empty where the machine does not say
-public record Timing(int tokens, double[] totals, double[] steps, OptionalDouble joules) {
+/// @param least seconds that the roofline leaves of a measurement
+public record Timing(
+        int tokens, double[] totals, double[] steps, OptionalDouble joules, double least) {
     public Timing {
         steps = steps.clone();
         Arrays.sort(steps);
@@ -19,6 +21,12 @@ public record Timing(int tokens, double[] totals, double[] steps, OptionalDouble
     /// Seconds of the median measurement.
     public double median() {
         return at(sorted(totals), 0.5);
+    }
+
+    /// The part of what memory and arithmetic of the machine would allow; above 1 where it keeps in
+    /// its caches what the roofline reads from memory.
+    public double roofline() {
+        return least / median();
     }
 
     public double tokensPerSecond() {

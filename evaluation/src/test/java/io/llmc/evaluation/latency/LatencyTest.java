@@ -70,7 +70,9 @@ class LatencyTest {
                         10,
                         new double[] {4, 1, 2},
                         new double[] {3, 1, 2, 4},
-                        OptionalDouble.empty());
+                        OptionalDouble.empty(),
+                        1);
+        assertThat(t.roofline()).isEqualTo(0.5);
         assertThat(t.median()).isEqualTo(2);
         assertThat(t.tokensPerSecond()).isEqualTo(5);
         assertThat(t.slowest()).isEqualTo(2.5);
