@@ -35,7 +35,7 @@ record LatencySection(LatencyResult result) {
         page.text(
                 "p class=\"note\"",
                 "Measured on %s; medians, with the slowest and the fastest."
-                        .formatted(result.device()));
+                        .formatted(result.machine().title()));
         chart(page, "Prefill, tokens a second.", pairs);
         chart(page, "Decoding, tokens a second.", decoding);
         page.legend(

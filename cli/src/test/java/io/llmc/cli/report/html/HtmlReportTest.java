@@ -12,10 +12,13 @@ import io.llmc.evaluation.latency.LatencyResult.Measured;
 import io.llmc.evaluation.latency.LatencyResult.Prompt;
 import io.llmc.evaluation.latency.Speedup;
 import io.llmc.evaluation.latency.Timing;
+import io.llmc.pipeline.plan.Arithmetic;
+import io.llmc.pipeline.plan.DeviceSpec;
 import java.io.ByteArrayInputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.OptionalDouble;
 import java.util.OptionalLong;
 import java.util.regex.Pattern;
@@ -44,15 +47,25 @@ class HtmlReportTest {
     @Test
     void speedsAreBarsInPairs() throws Exception {
         Timing fast =
-                new Timing(128, new double[] {1, 1.1, 0.9}, new double[0], OptionalDouble.empty());
+                new Timing(
+                        128,
+                        new double[] {1, 1.1, 0.9},
+                        new double[0],
+                        OptionalDouble.empty(),
+                        0.5);
         Timing slow =
-                new Timing(128, new double[] {2, 2.2, 1.8}, new double[0], OptionalDouble.empty());
+                new Timing(
+                        128,
+                        new double[] {2, 2.2, 1.8},
+                        new double[0],
+                        OptionalDouble.empty(),
+                        0.5);
         Measured none = new Measured(new SizeReport(1, 1, 1), 1);
         LatencyResult result =
                 new LatencyResult(
                         Path.of("model"),
                         null,
-                        "a <machine>",
+                        new DeviceSpec("this", "a <machine>", 1, 1, 0, Map.of(Arithmetic.F32, 1.0)),
                         none,
                         none,
                         List.of(new Prompt(128, fast, slow, new Speedup(2, 1.9, 2.1))),
