@@ -44,6 +44,7 @@ class MemoryIT {
             switch (word) {
                 case "TALE" -> words.add(Cli.TALE_LLAMA);
                 case "TEXT" -> words.add(CALIBRATION);
+                case "TASKS" -> words.add(Cli.TESTDATA.resolve("tasks/piqa.jsonl"));
                 case "SHORT" -> words.add(dir.resolve("short.txt"));
                 case "OUT" -> words.add(dir.resolve(output));
                 default -> words.add(word.startsWith("tiny-") ? Cli.TESTDATA.resolve(word) : word);
@@ -89,7 +90,9 @@ class MemoryIT {
             strings = {
                 "eval TALE --data TEXT --window 64 --max-windows 40",
                 "eval TALE --data TEXT --window 64 --max-windows 40 --against TALE",
-                "eval TALE --data TEXT --window 32 --max-windows 3 --convention sliding"
+                "eval TALE --data TEXT --window 32 --max-windows 3 --convention sliding",
+                "eval TALE --tasks TASKS",
+                "eval TALE --tasks TASKS --fewshot 2 --against TALE"
             })
     void anEvaluationKeepsTheCapOrSaysTheLeastThatWorks(String command) throws IOException {
         int least = least(run(command, "none", "1"));

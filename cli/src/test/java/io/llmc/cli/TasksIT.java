@@ -137,6 +137,21 @@ class TasksIT {
         assertThat(cli.out()).isEmpty();
     }
 
+    /// The example of docs/tasks.md.
+    @Test
+    void aTaskOfOnesOwnNamesItsData() throws IOException {
+        JsonNode riddles =
+                json("eval", Cli.TALE_LLAMA, "--tasks", "testdata/tasks/riddles.yaml")
+                        .path("tasks")
+                        .path("riddles");
+        assertThat(riddles.path("items").intValue()).isEqualTo(3);
+        assertThat(riddles.has("acc")).isTrue();
+        assertThat(riddles.has("acc_norm")).isFalse();
+        String shown = Files.readString(Cli.TESTDATA.resolve("tasks/riddles.yaml"));
+        assertThat(Files.readString(Cli.TESTDATA.resolveSibling("docs/tasks.md")))
+                .contains(shown.substring(shown.indexOf("task: ")));
+    }
+
     @Test
     void aDryRunSaysWhatItTakes() throws IOException {
         JsonNode plan = json("eval", Cli.TALE_LLAMA, "--tasks", PIQA, "--dry-run");
