@@ -174,7 +174,9 @@ public final class Evaluator {
 
         private EvalMemory memory() {
             List<ModelRun> models = original == null ? List.of(model) : List.of(model, original);
-            return EvalMemory.within(memory, models, windows.count(), spec.window(), backend);
+            boolean copies = spec.saveKldBase() != null || spec.kldBase() != null;
+            var work = new EvalMemory.Work(models, windows.count(), spec.window(), copies);
+            return EvalMemory.within(memory, work, backend);
         }
 
         @Override

@@ -96,7 +96,8 @@ public final class Likelihoods implements AutoCloseable {
     }
 
     private EvalMemory memory(int windows, int length) {
-        return EvalMemory.within(memory, List.of(run), windows, length, backend, "{maxLength}");
+        var work = new EvalMemory.Work(List.of(run), windows, length);
+        return EvalMemory.within(memory, work, backend, "{maxLength}");
     }
 
     private void requireKnown(List<Continuation> continuations) {

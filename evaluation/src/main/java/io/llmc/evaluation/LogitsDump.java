@@ -75,16 +75,7 @@ public final class LogitsDump {
             if (run.spec().positionEmbedding() != null) {
                 run.requirePositions(ids.length());
             }
-            Portions portions =
-                    fixed == null
-                            ? EvalMemory.within(
-                                            memory,
-                                            List.of(run),
-                                            ids.count(),
-                                            ids.length(),
-                                            backend)
-                                    .portions()
-                            : fixed;
+            Portions portions = fixed == null ? memory(run, ids).portions() : fixed;
             int perBatch = portions.batchWindows(run.spec().hidden(), ids.length());
             progress.begin(
                     "logits", (long) Math.ceilDiv(ids.count(), perBatch) * (run.steps() + 1));
@@ -112,9 +103,13 @@ public final class LogitsDump {
     public long bytes(Path model, Path inputIds) {
         Windows ids = readIds(inputIds);
         try (ModelRun run = new ModelRun(model, backend, progress)) {
-            return EvalMemory.within(memory, List.of(run), ids.count(), ids.length(), backend)
-                    .bytes();
+            return memory(run, ids).bytes();
         }
+    }
+
+    private EvalMemory memory(ModelRun run, Windows ids) {
+        var work = new EvalMemory.Work(List.of(run), ids.count(), ids.length(), true);
+        return EvalMemory.within(memory, work, backend);
     }
 
     private static Windows readIds(Path file) {

@@ -72,6 +72,7 @@ final class ModelRun implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by close()
     void stream(ScoredWindows batch, Progress progress) {
         long start = System.nanoTime();
+        release();
         if (model == null) {
             model = new LanguageModel(checkpoint, spec, backend);
         }
@@ -91,26 +92,26 @@ final class ModelRun implements AutoCloseable {
     private void keepFinals(HiddenStates states, ScoredWindows batch) {
         int hidden = spec().hidden();
         int length = batch.windows().length();
-        release();
         host = backend.host().newArena();
         finals = host.allocate(4L * batch.rows() * hidden, 64);
         long[] at = {0};
         try (TensorArena arena = backend.newArena(4L * states.chunkRows() * hidden + 1024)) {
-            states.forEach((x, chunk) -> {
-                try (TensorArena scratch = arena.scratch()) {
-                    Tensor normed = new Head(model).norm(x, scratch);
-                    int window = states.firstWindow(chunk);
-                    for (long row = 0; row < x.rows(); row += length, window++) {
-                        int first = batch.firstRow()[window];
-                        int end = batch.endRow()[window];
-                        if (first < end) {
-                            Tensor rows = normed.rows(row + first, row + end);
-                            backend.download(finals.asSlice(at[0], rows.byteSize()), rows);
-                            at[0] += rows.byteSize();
+            states.forEach(
+                    (x, chunk) -> {
+                        try (TensorArena scratch = arena.scratch()) {
+                            Tensor normed = new Head(model).norm(x, scratch);
+                            int window = states.firstWindow(chunk);
+                            for (long row = 0; row < x.rows(); row += length, window++) {
+                                int first = batch.firstRow()[window];
+                                int end = batch.endRow()[window];
+                                if (first < end) {
+                                    Tensor rows = normed.rows(row + first, row + end);
+                                    backend.download(finals.asSlice(at[0], rows.byteSize()), rows);
+                                    at[0] += rows.byteSize();
+                                }
+                            }
                         }
-                    }
-                }
-            });
+                    });
         }
     }
 

@@ -16,6 +16,7 @@ public final class MemoryBudget {
     private final long cap;
     private final boolean counts;
     private long held;
+    private long peak;
 
     /// @param cap bytes at most; `Long.MAX_VALUE` for no cap
     public MemoryBudget(long cap) {
@@ -41,6 +42,12 @@ public final class MemoryBudget {
                     "raise it");
         }
         held += bytes;
+        peak = Math.max(peak, held);
+    }
+
+    /// Most bytes that were held at once so far; 0 for one that does not count.
+    public synchronized long peak() {
+        return peak;
     }
 
     /// After memory was given back.

@@ -76,6 +76,11 @@ public final class HiddenStates implements AutoCloseable {
         return Math.max(1, CHUNK_ROWS / length);
     }
 
+    /// Tokens that move together, at most.
+    public static int chunkRows(int length) {
+        return windowsPerChunk(length) * length;
+    }
+
     /// On a device with memory of its own sequences stay there, unless they would take more than
     /// half of what is left: blocks and passes need the rest.
     private ChunkStore store(String files) {
@@ -150,12 +155,13 @@ public final class HiddenStates implements AutoCloseable {
     private void requireKnown() {
         int vocabulary = model.spec().vocabulary();
         windows.firstOutside(vocabulary)
-                .ifPresent(at -> {
-                    throw new UserException(
-                            "token id %d is outside the model's vocabulary of %d"
-                                    .formatted(windows.id(at), vocabulary),
-                            "tokenizer.json or the ids are those of another model");
-                });
+                .ifPresent(
+                        at -> {
+                            throw new UserException(
+                                    "token id %d is outside the model's vocabulary of %d"
+                                            .formatted(windows.id(at), vocabulary),
+                                    "tokenizer.json or the ids are those of another model");
+                        });
     }
 
     /// Makes room for passes through this block. Stages that are run from now on are this block's.

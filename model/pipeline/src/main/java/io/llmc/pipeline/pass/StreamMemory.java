@@ -19,9 +19,11 @@ import java.util.List;
 /// @param outer what surrounds the blocks, mapped
 /// @param block the largest block, mapped or unpacked
 /// @param pass the arena that a chunk of sequences goes through a block in, and what kernels hold
+/// @param kernels of that, what kernels hold, which stays
 /// @param states all sequences between two stages
 /// @param spill beside a pass, where sequences lie on disk instead
-public record StreamMemory(long outer, long block, long pass, long states, long spill) {
+public record StreamMemory(
+        long outer, long block, long pass, long kernels, long states, long spill) {
     /// An arena rounds each tensor up; a stage has some dozens of them.
     private static final long SLACK = 1 << 16;
 
@@ -39,10 +41,12 @@ public record StreamMemory(long outer, long block, long pass, long states, long 
             kept = Math.max(kept, pass.kept());
         }
         long chunk = 4L * rows * spec.hidden() + kept;
+        long kernels = kernels(spec, backend, rows);
         return new StreamMemory(
                 outer(c, spec),
                 largestBlock(c, spec),
-                scratch + Positions.bytes(spec, length) + SLACK + kernels(spec, backend, rows),
+                scratch + Positions.bytes(spec, length) + SLACK + kernels,
+                kernels,
                 Math.ceilDiv(windows, perChunk) * chunk,
                 chunk);
     }
