@@ -17,6 +17,7 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.generation.Generation;
 import io.llmc.pipeline.generation.GenerationListener;
+import io.llmc.pipeline.generation.GenerationMemory;
 import io.llmc.pipeline.generation.GenerationSettings;
 import io.llmc.pipeline.generation.Generator;
 import io.llmc.pipeline.generation.SpecialTokens;
@@ -57,29 +58,39 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
             List<Prompt> prompts = prompts(c);
             List<int[]> ids = prompts.stream().map(p -> special.prompt(tokenizer, p)).toList();
             CacheSettings cache = cache(ids, spec.maxPositions(), settings.maxTokens());
-            try (Backend backend = wiring.devices().open(device, progress);
-                    Decoder decoder = Decoder.open(c, spec, backend, cache)) {
-                Generator generator = new Generator(decoder, tokenizer, settings);
-                if (request.isConversation()) {
-                    new ChatLoop(wiring, console, progress)
-                            .run(generator, template(c), request.system());
-                } else if (request.prompts().isPresent()) {
-                    batch(prompts, ids, generator, tokenizer, progress);
-                } else {
-                    one(prompts.getFirst(), ids, generator, tokenizer, progress);
+            try (Backend backend = wiring.devices().open(device, progress)) {
+                new GenerationMemory(c, spec, backend)
+                        .require(cache, device.options().memory(), remedy());
+                try (Decoder decoder = Decoder.open(c, spec, backend, cache)) {
+                    Generator generator = new Generator(decoder, tokenizer, settings);
+                    if (request.isConversation()) {
+                        new ChatLoop(wiring, console, progress)
+                                .run(generator, template(c), request.system());
+                    } else if (request.prompts().isPresent()) {
+                        batch(prompts, ids, generator, tokenizer, progress);
+                    } else {
+                        one(prompts.getFirst(), ids, generator, tokenizer, progress);
+                    }
                 }
             }
         }
     }
 
+    private String remedy() {
+        return request.isConversation()
+                ? "lower --context"
+                : request.prompts().isPresent()
+                        ? "lower {maxTokens} or --batch"
+                        : "lower {maxTokens}";
+    }
+
     private ChatTemplate template(Checkpoint c) {
         return ChatTemplate.open(c)
-                .orElseThrow(
-                        () ->
-                                new UserException(
-                                        "%s has no chat template".formatted(c.directory()),
-                                        "leave --chat out, or put the chat_template.jinja of its"
-                                                + " instruction-tuned version there"));
+                .orElseThrow(() ->
+                        new UserException(
+                                "%s has no chat template".formatted(c.directory()),
+                                "leave --chat out, or put the chat_template.jinja of its"
+                                        + " instruction-tuned version there"));
     }
 
     /// None for a conversation.

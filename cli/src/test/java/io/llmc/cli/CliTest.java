@@ -207,7 +207,6 @@ class CliTest {
                 "gptq",
                 "dense");
         usage(quantize("--method", "rtn", "--set", "clop=mse"), "--set clop", "did you mean clip?");
-        usage(quantize("--method", "gptq"), "--calib-data");
         for (String size :
                 List.of("0", "-1", "0.0001K", "9999999999999999999T", "5X", "lots", "")) {
             usage(

@@ -9,6 +9,8 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -89,14 +91,13 @@ class GenerateIT {
 
     private static List<JsonNode> lines(String out) {
         return out.lines()
-                .map(
-                        line -> {
-                            try {
-                                return JSON.readTree(line);
-                            } catch (IOException e) {
-                                throw new AssertionError(line, e);
-                            }
-                        })
+                .map(line -> {
+                    try {
+                        return JSON.readTree(line);
+                    } catch (IOException e) {
+                        throw new AssertionError(line, e);
+                    }
+                })
                 .toList();
     }
 
@@ -163,6 +164,27 @@ class GenerateIT {
         }
         Files.writeString(model.resolve("chat_template.jinja"), TEMPLATE);
         return model;
+    }
+
+    /// What is said to hold so many tokens does, and no more.
+    @Test
+    void aCacheThatDoesNotFitIsRefusedWithTheTokensThatWould() {
+        Object[] longest = {"--prompt=Once", "--max-tokens=1000", "--stop=."};
+        failed("is too little: the least that works here is ", with(longest, "--memory=1M"));
+        int least = number("least that works here is (\\d+)M", with(longest, "--memory=1M"));
+        String memory = "--memory=" + (least + 1) + "M";
+        String sentence =
+                "holds the model and a cache of (\\d+) tokens, but 1,002 are wanted; raise it, or";
+        int tokens = number(sentence, with(longest, memory)) - 2;
+        assertThat(tokens).isBetween(1, 998);
+        tale("--prompt=Once", "--max-tokens=" + tokens, "--stop=.", memory);
+    }
+
+    private static int number(String pattern, Object... flags) {
+        Cli run = Cli.run(with(new Object[] {"generate", Cli.TALE_LLAMA}, flags));
+        Matcher matcher = Pattern.compile(pattern).matcher(run.err());
+        assertThat(matcher.find()).as(run.err()).isTrue();
+        return Integer.parseInt(matcher.group(1));
     }
 
     @Test

@@ -225,13 +225,6 @@ class PruneIT {
     @CsvSource(
             delimiter = '|',
             value = {
-                "--method wanda|--calib-data: the recipe calibrates, so calibration.data is needed",
-                "--method sparsegpt|--calib-data: the recipe calibrates",
-                "--method width --ffn 0.5|--calib-data: the recipe calibrates",
-                "--method slice --hidden 224|--calib-data: the recipe calibrates",
-                "--method layers --drop 1|--calib-data: the recipe calibrates",
-                "--method kv-heads --to 1 --weighted|--calib-data: the recipe calibrates",
-                "--method wanda --calib-samples 4|--calib-data: data is missing",
                 "--method layers|--drop: either drop or layers is needed",
                 "--method slice|--hidden: slice needs hidden: the channels that stay",
                 "--method experts|--keep: keep is missing",

@@ -93,6 +93,10 @@ public final class Provenance {
         root.put("input_sha256", inputs);
         if (windows != null) {
             SequencedMap<String, Object> data = new LinkedHashMap<>();
+            if (recipe.calibration().isOwn()) {
+                data.put("text", "written by the model");
+                data.put("seed", recipe.calibration().seed());
+            }
             data.put("windows", windows.count());
             data.put("length", windows.length());
             data.put("ids_sha256", windows.hash());

@@ -34,7 +34,8 @@ public record Recipe(
                             "data",
                             "FILE",
                             "Text (.txt), or records with \"text\" or \"messages\" (.jsonl); or several"
-                                    + " with weights: a.txt:3,b.jsonl:1.")
+                                    + " with weights: a.txt:3,b.jsonl:1 (default: text that the model"
+                                    + " writes itself).")
                     .flagged("--calib-data");
 
     private static final Option<Integer> SAMPLES =
@@ -55,7 +56,7 @@ public record Recipe(
                     .as("ORDER");
 
     private static final Option<Long> SEED =
-            Option.whole("seed", 0L, "Draws the windows (default: %s).");
+            Option.whole("seed", 0L, "Draws the windows, or the model's own text (default: %s).");
 
     private static final Option<Boolean> COVERAGE =
             Option.flag(
@@ -103,16 +104,12 @@ public record Recipe(
             throw c.error(
                     key, key + " is for calibration, but no method here calibrates; leave it out");
         }
-        CalibrationSpec calibration = o.has("calibration") ? calibration(c) : null;
+        CalibrationSpec calibration = calibrates || c.has("data") ? calibration(c) : null;
         Options s = o.section("save");
         WeightLayout layout = layout(s, steps);
         Save save = new Save(layout, s.size("shardSize", "5G"), reader(s, steps));
         o.finish();
-        Recipe recipe = new Recipe(model, output, calibration, steps, save, source);
-        if (calibration == null && calibrates) {
-            throw o.error("calibration", "the recipe calibrates, so calibration.data is needed");
-        }
-        return recipe;
+        return new Recipe(model, output, calibration, steps, save, source);
     }
 
     private static WeightLayout layout(Options save, List<Step> steps) {
@@ -167,11 +164,13 @@ public record Recipe(
     }
 
     private static CalibrationSpec calibration(Options o) {
-        List<String> data = DATA.required(o);
+        List<String> data = DATA.read(o);
         return new CalibrationSpec(
-                data.size() == 1
-                        ? List.of(new WeightedText(o.path("data", data.getFirst()), 1))
-                        : Mix.read(o, "data", data),
+                !o.has("data")
+                        ? List.of()
+                        : data.size() == 1
+                                ? List.of(new WeightedText(o.path("data", data.getFirst()), 1))
+                                : Mix.read(o, "data", data),
                 SAMPLES.read(o),
                 LENGTH.read(o),
                 ORDER.read(o),

@@ -7,11 +7,11 @@ import java.util.List;
 
 /// Which tokens a method learns from.
 ///
-/// @param data the files, and how much of each
+/// @param data the files, and how much of each; none for text that the model writes itself
 /// @param samples windows
 /// @param length tokens of each
 /// @param order which windows of each file
-/// @param seed draws them where the order is random
+/// @param seed draws them where the order is random, and the model's own text
 /// @param coverage what they reach in the model is shown before the work
 public record CalibrationSpec(
         List<WeightedText> data,
@@ -33,6 +33,11 @@ public record CalibrationSpec(
         this(List.of(new WeightedText(data, 1)), samples, length, order, seed, false);
     }
 
+    /// Whether the model writes the text.
+    public boolean isOwn() {
+        return data.isEmpty();
+    }
+
     /// The same with another number of windows.
     public CalibrationSpec with(int otherSamples) {
         return new CalibrationSpec(data, otherSamples, length, order, seed, coverage);
@@ -40,10 +45,6 @@ public record CalibrationSpec(
 
     /// @throws UserException naming the flag whose value cannot be
     public CalibrationSpec {
-        if (data.isEmpty()) {
-            throw new UserException(
-                    "no calibration text is given", "name one with {calibration.data} FILE");
-        }
         if (samples < 1) {
             throw new UserException(
                     "{calibration.samples} is %d, expected at least 1".formatted(samples), "");

@@ -15,7 +15,12 @@ public final class Draws {
     /// @param seed of the whole run
     /// @param stream number of the sequence in it
     public Draws(long seed, long stream) {
-        state = mixed(mixed(seed) + stream * STEP);
+        state = derived(seed, stream);
+    }
+
+    /// A seed of its own for a part of what a seed stands for.
+    static long derived(long seed, long part) {
+        return mixed(mixed(seed) + part * STEP);
     }
 
     /// In `[0, 1)`, of 53 random bits.

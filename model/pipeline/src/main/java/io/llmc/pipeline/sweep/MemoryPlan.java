@@ -97,6 +97,11 @@ record MemoryPlan(long bytes, boolean spills) {
         return new MemoryPlan(spilled, true);
     }
 
+    /// With what comes before the blocks, and is given back.
+    MemoryPlan orMore(long before) {
+        return new MemoryPlan(Math.max(bytes, before), spills);
+    }
+
     /// What making a tensor of a model takes, which asks for tensors of those before it.
     private static long making(List<Checkpoint> models, SweepStep sweep, int model) {
         long bytes = 0;

@@ -21,9 +21,7 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
-import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.CalibrationSpec;
-import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -202,9 +200,11 @@ public final class Sweep implements Step.Plan {
                                     context.recipe().calibration().length(), spec.maxPositions()),
                     "lower {calibration.length}");
         }
-        try (Tokenizer tokenizer = Tokenizer.open(original)) {
-            return CalibrationData.load(context.recipe().calibration(), tokenizer);
-        }
+        return text().windows();
+    }
+
+    private CalibrationText text() {
+        return new CalibrationText(context, original, findings);
     }
 
     /// The windows, and more of the text where a pass wants experts to see more tokens than they
@@ -215,25 +215,20 @@ public final class Sweep implements Step.Plan {
             return windows;
         }
         CalibrationSpec spec = context.recipe().calibration();
-        try (Tokenizer tokenizer = Tokenizer.open(original)) {
-            TopUp more = new TopUp(model, spec, tokenizer, spill(), context.progress());
-            double[] extra =
-                    findings.remember(
-                            "coverage",
-                            () -> {
-                                Coverage covered =
-                                        Coverage.of(model, windows, spill(), context.progress());
-                                covered.table().forEach(context.progress()::note);
-                                boolean refuses =
-                                        step.passes().stream()
-                                                .anyMatch(BlockPass::refusesRareExperts);
-                                return more.extra(covered, least, refuses);
-                            });
-            int[] numbers = Arrays.stream(extra).mapToInt(n -> (int) n).sorted().toArray();
-            return numbers.length == 0
-                    ? windows
-                    : windows.and(CalibrationData.more(spec, tokenizer, numbers));
-        }
+        TopUp more = new TopUp(model, spec, text()::more, spill(), context.progress());
+        double[] extra =
+                findings.remember(
+                        "coverage",
+                        () -> {
+                            Coverage covered =
+                                    Coverage.of(model, windows, spill(), context.progress());
+                            covered.table().forEach(context.progress()::note);
+                            boolean refuses =
+                                    step.passes().stream().anyMatch(BlockPass::refusesRareExperts);
+                            return more.extra(covered, least, refuses);
+                        });
+        int[] numbers = Arrays.stream(extra).mapToInt(n -> (int) n).sorted().toArray();
+        return numbers.length == 0 ? windows : windows.and(text().more(numbers));
     }
 
     /// Drops journal entries whose tensors are not what the journal says, and says what is kept.

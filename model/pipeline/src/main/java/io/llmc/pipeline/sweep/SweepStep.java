@@ -24,6 +24,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.SequencedMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -95,18 +96,15 @@ public record SweepStep(
         return presets.stream()
                 .filter(preset -> preset.name().equals(name))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                item.error(
-                                        Preset.KEY,
-                                        "unknown preset %s; known: %s"
-                                                .formatted(
-                                                        name,
-                                                        presets.stream()
-                                                                .map(Preset::name)
-                                                                .collect(
-                                                                        Collectors.joining(
-                                                                                ", ")))));
+                .orElseThrow(() ->
+                        item.error(
+                                Preset.KEY,
+                                "unknown preset %s; known: %s"
+                                        .formatted(
+                                                name,
+                                                presets.stream()
+                                                        .map(Preset::name)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     private static Pass pass(Options item, List<PassFactory> methods) {
@@ -199,8 +197,14 @@ public record SweepStep(
                         toppedUp(calibration, models.getLast()),
                         context.backend(),
                         context.memory());
+        OptionalLong own =
+                calibration == null ? OptionalLong.empty() : CalibrationText.bytes(context);
+        own.ifPresent(_ -> notes.add(CalibrationText.note(calibration)));
         notes.addAll(output.notes());
-        return new Sweep(this, context, source, output, sizes(source, output, memory, notes));
+        // More of it is written while the model is open.
+        long beside = expertTokens(Architectures.specOf(models.getLast())) > 0 ? memory.bytes() : 0;
+        MemoryPlan peak = memory.orMore(beside + own.orElse(0));
+        return new Sweep(this, context, source, output, sizes(source, output, peak, notes));
     }
 
     /// Tokens that its passes want every expert of a model to see; 0 where there is none.

@@ -4,9 +4,7 @@ package io.llmc.pipeline.sweep;
 import io.llmc.formats.UserException;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Progress;
-import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.CalibrationSpec;
-import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -14,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.function.Function;
 import java.util.stream.IntStream;
 
 /// More calibration windows where experts would see too few tokens: those of the text that give
@@ -22,7 +21,7 @@ import java.util.stream.IntStream;
 record TopUp(
         LanguageModel model,
         CalibrationSpec spec,
-        Tokenizer tokenizer,
+        Function<int[], Windows> text,
         Path spill,
         Progress progress) {
     /// How often more of the text is looked at.
@@ -39,7 +38,7 @@ record TopUp(
     /// @param covered what the windows reach
     /// @param least tokens that every expert should see
     /// @param refuses whether all of them must
-    /// @return numbers of the windows to add, of those that [CalibrationData#more] counts
+    /// @return numbers of the windows to add, as [CalibrationText#more] counts them
     /// @throws UserException naming the first expert that sees fewer
     double[] extra(Coverage covered, long least, boolean refuses) {
         SequencedMap<String, Long> lacking = new LinkedHashMap<>();
@@ -55,7 +54,7 @@ record TopUp(
         for (int round = 0; round < ROUNDS && !lacking.isEmpty(); round++) {
             int[] numbers =
                     IntStream.range(round * spec.samples(), (round + 1) * spec.samples()).toArray();
-            Windows more = CalibrationData.more(spec, tokenizer, numbers);
+            Windows more = text.apply(numbers);
             if (more == null) {
                 break;
             }
