@@ -77,11 +77,10 @@ public final class Verdict {
         Exception[] thrown = new Exception[1];
         int code =
                 Llmc.commandLine(wiring(new PrintWriter(said)))
-                        .setExecutionExceptionHandler(
-                                (e, _, _) -> {
-                                    thrown[0] = e;
-                                    return ExitCode.FAILED;
-                                })
+                        .setExecutionExceptionHandler((e, _, _) -> {
+                            thrown[0] = e;
+                            return ExitCode.FAILED;
+                        })
                         .execute(words);
         if (thrown[0] != null) {
             throw thrown[0];

@@ -233,15 +233,13 @@ final class Records {
 
     private ChatTemplate chatTemplate() {
         return ChatTemplate.open(model)
-                .orElseThrow(
-                        () ->
-                                new UserException(
-                                        "%s: line %d: has \"messages\", but %s has no chat template"
-                                                .formatted(file, number, model),
-                                        "put the chat_template.jinja of its instruction-tuned"
-                                                + " version"
-                                                + " there, or give lines with \"%s\""
-                                                        .formatted(key)));
+                .orElseThrow(() ->
+                        new UserException(
+                                "%s: line %d: has \"messages\", but %s has no chat template"
+                                        .formatted(file, number, model),
+                                "put the chat_template.jinja of its instruction-tuned"
+                                        + " version"
+                                        + " there, or give lines with \"%s\"".formatted(key)));
     }
 
     private String plain(JsonNode object) {

@@ -200,13 +200,9 @@ class SamplerTest {
         refused(Map.of("topP", 0.9), "with temperature 0 none is drawn");
         assertThatThrownBy(() -> SamplingSettings.drawing(-1, 0))
                 .isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(
-                        () ->
-                                new Sampler(SamplingSettings.GREEDY)
-                                        .next(
-                                                new float[] {Float.NaN, Float.NaN},
-                                                new BitSet(),
-                                                null))
+        assertThatThrownBy(() ->
+                        new Sampler(SamplingSettings.GREEDY)
+                                .next(new float[] {Float.NaN, Float.NaN}, new BitSet(), null))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("NaN");
     }
@@ -232,19 +228,16 @@ class SamplerTest {
         JsonNode names = JSON.readTree(bytes.array(), 8, header);
         Map<String, float[]> all = new HashMap<>();
         names.properties()
-                .forEach(
-                        e -> {
-                            JsonNode offsets = e.getValue().path("data_offsets");
-                            float[] values =
-                                    new float
-                                            [(offsets.get(1).intValue() - offsets.get(0).intValue())
-                                                    / 4];
-                            bytes.slice(8 + header + offsets.get(0).intValue(), 4 * values.length)
-                                    .order(ByteOrder.LITTLE_ENDIAN)
-                                    .asFloatBuffer()
-                                    .get(values);
-                            all.put(e.getKey(), values);
-                        });
+                .forEach(e -> {
+                    JsonNode offsets = e.getValue().path("data_offsets");
+                    float[] values =
+                            new float[(offsets.get(1).intValue() - offsets.get(0).intValue()) / 4];
+                    bytes.slice(8 + header + offsets.get(0).intValue(), 4 * values.length)
+                            .order(ByteOrder.LITTLE_ENDIAN)
+                            .asFloatBuffer()
+                            .get(values);
+                    all.put(e.getKey(), values);
+                });
         return all;
     }
 }
