@@ -3,7 +3,13 @@ package io.llmc.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.llmc.formats.TensorInfo;
+import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.tensor.Tensor;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -238,5 +244,46 @@ class MemoryIT {
         assertThat(tight.exit()).describedAs(tight.err()).isEqualTo(0);
         assertThat(run(command, "free", null).exit()).isEqualTo(0);
         assertThat(files("tight")).containsExactlyEntriesOf(files("free"));
+    }
+
+    /// An embedding that outweighs all blocks is in memory once, also while the output is read
+    /// back.
+    @Test
+    void aLargeVocabularyCountsOnce() throws IOException {
+        Path model = Files.createDirectory(dir.resolve("large"));
+        long rows = 1 << 16;
+        try (Checkpoint c = Checkpoint.open(Cli.TALE_LLAMA);
+                TensorReader reader = c.reader();
+                Arena memory = Arena.ofShared()) {
+            List<TensorInfo> infos = new ArrayList<>();
+            for (String name : c.names()) {
+                TensorInfo t = c.info(name);
+                infos.add(
+                        isEmbedding(name)
+                                ? TensorInfo.of(name, t.dtype(), rows, t.shape().dim(1))
+                                : t);
+            }
+            try (CheckpointWriter writer =
+                    CheckpointWriter.create(model, infos, Long.MAX_VALUE, false)) {
+                for (TensorInfo t : infos) {
+                    writer.write(
+                            t.name(),
+                            isEmbedding(t.name())
+                                    ? Tensor.of(
+                                            memory.allocate(t.byteSize(), 64),
+                                            t.dtype(),
+                                            t.shape().dims())
+                                    : reader.tensor(t.name()));
+                }
+                writer.finish();
+            }
+            c.config().with("vocab_size", (int) rows).write(model.resolve("config.json"));
+        }
+        aWriterKeepsTheCapOrSaysTheLeastThatWorks(
+                "quantize %s -o OUT --method rtn --group-size 64".formatted(model));
+    }
+
+    private static boolean isEmbedding(String name) {
+        return name.equals("model.embed_tokens.weight");
     }
 }

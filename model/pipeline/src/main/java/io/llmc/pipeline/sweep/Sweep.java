@@ -106,11 +106,14 @@ public final class Sweep implements Step.Plan {
                         step.modelPasses().isEmpty() ? planned : step.output(context, model);
                 plan.writeConfig(context.toolVersion(), directory.work());
                 resumed = resume(plan);
+                Compressed made;
                 try (LanguageModel source =
                         new LanguageModel(model, Architectures.specOf(model), context.backend())) {
                     windows = covered(source);
-                    done = finished(plan, compress(source, plan));
+                    made = compress(source, plan);
                 }
+                // Nothing of the source is held while the output is read back.
+                done = finished(plan, made);
             } catch (RuntimeException | Error e) {
                 directory.abandon(journal);
                 throw e;
