@@ -96,6 +96,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         List<Step> steps = new ArrayList<>();
         files.ifPresent(f -> steps.add(new SaveLogitsStep(f.inputIds(), f.saveLogits())));
         spec.ifPresent(s -> steps.add(EvaluateStep.of(s)));
+        measure.toBlame(spec).ifPresent(steps::add);
         Stream.of(questions, draft, timing).flatMap(Optional::stream).forEach(steps::add);
         if (steps.isEmpty()) {
             throw new RecipeException(

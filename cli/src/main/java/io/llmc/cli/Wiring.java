@@ -5,6 +5,7 @@ import io.llmc.backend.BackendProvider;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.blame.BlameStep;
 import io.llmc.evaluation.latency.LatencyStep;
 import io.llmc.evaluation.speculation.SpeculationStep;
 import io.llmc.evaluation.tasks.TasksStep;
@@ -67,6 +68,7 @@ record Wiring(BufferedReader in, PrintWriter out, PrintWriter err, int columns, 
                                 .toList(),
                         Presets.ALL),
                 EvaluateStep.FACTORY,
+                BlameStep.FACTORY,
                 TasksStep.factory(RecipeFile::options),
                 LatencyStep.FACTORY,
                 SpeculationStep.FACTORY,

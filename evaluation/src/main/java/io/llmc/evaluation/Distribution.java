@@ -9,7 +9,7 @@ import java.util.Arrays;
 ///   token
 /// @param sorted every one of them, rising
 public record Distribution(double mean, double error, float[] sorted) {
-    static Distribution of(float[] values) {
+    public static Distribution of(float[] values) {
         Perplexity p = Perplexity.of(values);
         float[] sorted = values.clone();
         Arrays.sort(sorted);

@@ -8,7 +8,6 @@ import io.llmc.backend.TensorArena;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.kld.KldShape;
 import io.llmc.formats.FormatException;
-import io.llmc.formats.UserException;
 import io.llmc.model.language.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
@@ -17,10 +16,8 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
-import io.llmc.tokenizer.Vocabulary;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.file.Path;
 import java.util.List;
 
 /// Measures a model on a text, by itself or against its original.
@@ -29,8 +26,6 @@ import java.util.List;
 /// time are made, reduced to one number a row, and dropped. Sums are in double precision and in the
 /// order of the text, so figures do not depend on the number of threads.
 public final class Evaluator {
-    private static final String TOKENIZER = "tokenizer.json";
-
     private final Backend backend;
     private final Progress progress;
     private final long memory;
@@ -57,8 +52,8 @@ public final class Evaluator {
 
     /// Opens everything, and looks at headers and text alone.
     ///
-    /// @throws UserException where the text is too short, the models do not share a vocabulary, or
-    ///   a model cannot be run
+    /// @throws io.llmc.formats.UserException where the text is too short, the models do not share a
+    ///   vocabulary, or a model cannot be run
     /// @throws FormatException where a file is broken
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the job closes them
@@ -78,29 +73,6 @@ public final class Evaluator {
     public EvalResult evaluate(EvalSpec spec) {
         try (Step.Plan job = prepare(spec)) {
             return (EvalResult) job.run();
-        }
-    }
-
-    /// Ids that both predict: tables that differ by padding alone can be compared.
-    private int commonVocabulary(ModelRun model, ModelRun original) {
-        int ours = model.spec().vocabulary();
-        int theirs = original.spec().vocabulary();
-        if (ours == theirs) {
-            return ours;
-        }
-        Path own = model.checkpoint().directory();
-        Path other = original.checkpoint().directory();
-        try {
-            int common =
-                    Vocabulary.common(
-                            own.resolve(TOKENIZER), ours, other.resolve(TOKENIZER), theirs);
-            progress.note(Vocabulary.note(ours, theirs));
-            return common;
-        } catch (UserException e) {
-            throw new UserException(
-                    "%s has a vocabulary of %,d tokens, %s one of %,d, and they differ by more than padding (%s): their predictions cannot be compared"
-                            .formatted(own, ours, other, theirs, e.getMessage()),
-                    "name the model that this one was made from");
         }
     }
 
@@ -142,7 +114,13 @@ public final class Evaluator {
             vocabulary = model.spec().vocabulary();
             if (spec.against() != null) {
                 original = new ModelRun(spec.against(), backend, progress);
-                vocabulary = commonVocabulary(model, original);
+                vocabulary =
+                        CommonVocabulary.of(
+                                model.checkpoint(),
+                                vocabulary,
+                                original.checkpoint(),
+                                original.spec().vocabulary(),
+                                progress);
             }
             bases.requireVocabulary(vocabulary, spec.model());
             model.requirePositions(spec.window());

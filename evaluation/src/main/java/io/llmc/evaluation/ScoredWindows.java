@@ -12,12 +12,12 @@ import java.util.OptionalInt;
 ///
 /// @param firstRow of each window
 /// @param endRow of each window, exclusive
-record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
+public record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
 
     /// @param ids the whole text without special tokens
     /// @param bos the token that the tokenizer puts before a text
     /// @throws UserException where the text is too short
-    static ScoredWindows of(int[] ids, EvalSpec spec, OptionalInt bos) {
+    public static ScoredWindows of(int[] ids, EvalSpec spec, OptionalInt bos) {
         return switch (spec.convention()) {
             case GPTQ -> apart(ids, spec, 0);
             case LLAMA_CPP -> llamaCpp(ids, spec, bos);
@@ -103,12 +103,12 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
         return spec.maxWindows() == 0 ? count : Math.min(count, spec.maxWindows());
     }
 
-    int count() {
+    public int count() {
         return windows.count();
     }
 
     /// Rows that count.
-    int rows() {
+    public int rows() {
         long rows = 0;
         for (int w = 0; w < count(); w++) {
             rows += endRow[w] - firstRow[w];
@@ -117,7 +117,7 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
     }
 
     /// Windows `[from, to)`.
-    ScoredWindows range(int from, int to) {
+    public ScoredWindows range(int from, int to) {
         return new ScoredWindows(
                 new Windows(windows.range(from, to), to - from, windows.length()),
                 Arrays.copyOfRange(firstRow, from, to),
@@ -140,14 +140,13 @@ record ScoredWindows(Windows windows, int[] firstRow, int[] endRow) {
     }
 
     /// @throws UserException where a token is outside of a model's vocabulary
-    void requireBelow(int vocabulary, Object model) {
+    public void requireBelow(int vocabulary, Object model) {
         windows.firstOutside(vocabulary)
-                .ifPresent(
-                        at -> {
-                            throw new UserException(
-                                    "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
-                                            .formatted(windows.id(at), at, model, vocabulary - 1),
-                                    "the tokenizer must be the one that belongs to the model");
-                        });
+                .ifPresent(at -> {
+                    throw new UserException(
+                            "token id %d at position %,d is outside of the vocabulary of %s: 0 to %,d"
+                                    .formatted(windows.id(at), at, model, vocabulary - 1),
+                            "the tokenizer must be the one that belongs to the model");
+                });
     }
 }

@@ -3,8 +3,13 @@ package io.llmc.cli.options;
 
 import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalSpec;
+import io.llmc.evaluation.blame.BlameStep;
+import io.llmc.evaluation.blame.Unit;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.Options;
+import io.llmc.pipeline.RecipeException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -72,6 +77,18 @@ public final class EvalOptions {
             description = "Keep the model's predictions for others to be compared with.")
     private Path saveKldBase;
 
+    @Option(
+            names = "--blame",
+            paramLabel = "blocks|layers",
+            arity = "0..1",
+            fallbackValue = "blocks",
+            converter = UnitConverter.class,
+            description =
+                    "Also show what each block or each linear layer costs: its divergence in the"
+                            + " place of the original's, on the first windows of the text (default:"
+                            + " blocks; 4 windows, or --max-windows).")
+    private Unit blame;
+
     /// The text, or the prompts; null for none.
     public Path data() {
         return data;
@@ -100,6 +117,38 @@ public final class EvalOptions {
                                 maxWindows,
                                 kldBase,
                                 saveKldBase));
+    }
+
+    /// Empty where nothing is to be blamed.
+    ///
+    /// @param spec of the text
+    /// @throws RecipeException where something to compare on or with is missing
+    public Optional<BlameStep> toBlame(Optional<EvalSpec> spec) {
+        if (blame == null) {
+            return Optional.empty();
+        }
+        if (against == null) {
+            throw new RecipeException(
+                    "--blame", "parts go into the original: name it with --against");
+        }
+        if (spec.isEmpty()) {
+            throw new RecipeException("--blame", "a text is needed: name one with --data");
+        }
+        return Optional.of(BlameStep.of(spec.get(), blame));
+    }
+
+    static final class UnitConverter implements ITypeConverter<Unit> {
+        @Override
+        public Unit convert(String text) {
+            return Arrays.stream(Unit.values())
+                    .filter(u -> Options.spelling(u).equals(text))
+                    .findFirst()
+                    .orElseThrow(() ->
+                            new TypeConversionException(
+                                    "expected blocks or layers, not \""
+                                            + text
+                                            + "\"; put the model before --blame"));
+        }
     }
 
     static final class ConventionConverter implements ITypeConverter<Convention> {

@@ -4,6 +4,7 @@ package io.llmc.cli.report;
 import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalResult;
+import io.llmc.evaluation.blame.BlameResult;
 import io.llmc.evaluation.latency.LatencyResult;
 import io.llmc.evaluation.speculation.SpeculationResult;
 import io.llmc.evaluation.tasks.TasksResult;
@@ -20,19 +21,19 @@ import java.util.stream.Stream;
 public record RunReport(List<Step.Outcome> outcomes) {
     public String text(boolean verbose) {
         return outcomes.stream()
-                .map(
-                        outcome ->
-                                switch (outcome) {
-                                    case SweepResult swept -> new SweepReport(swept).text(verbose);
-                                    case EvalResult measured -> new EvalReport(measured).text();
-                                    case TasksResult asked -> new TasksReport(asked).text();
-                                    case LatencyResult timed ->
-                                            Table.text(new LatencyReport(timed).tables());
-                                    case SpeculationResult drafted ->
-                                            Table.text(new SpeculationReport(drafted).tables());
-                                    case Step.Written written -> text(written);
-                                    default -> table(outcome.figures()).toString();
-                                })
+                .map(outcome ->
+                        switch (outcome) {
+                            case SweepResult swept -> new SweepReport(swept).text(verbose);
+                            case EvalResult measured -> new EvalReport(measured).text();
+                            case TasksResult asked -> new TasksReport(asked).text();
+                            case BlameResult blamed -> new BlameReport(blamed).text();
+                            case LatencyResult timed ->
+                                    Table.text(new LatencyReport(timed).tables());
+                            case SpeculationResult drafted ->
+                                    Table.text(new SpeculationReport(drafted).tables());
+                            case Step.Written written -> text(written);
+                            default -> table(outcome.figures()).toString();
+                        })
                 .filter(text -> !text.isEmpty())
                 .collect(Collectors.joining("\n"));
     }
@@ -40,19 +41,16 @@ public record RunReport(List<Step.Outcome> outcomes) {
     /// Of steps that measured one model.
     public List<Table> tables() {
         return outcomes.stream()
-                .flatMap(
-                        outcome ->
-                                switch (outcome) {
-                                    case EvalResult measured ->
-                                            new EvalReport(measured).tables().stream();
-                                    case TasksResult asked ->
-                                            new TasksReport(asked).tables().stream();
-                                    case LatencyResult timed ->
-                                            new LatencyReport(timed).tables().stream();
-                                    case SpeculationResult drafted ->
-                                            new SpeculationReport(drafted).tables().stream();
-                                    default -> Stream.of(table(outcome.figures()));
-                                })
+                .flatMap(outcome ->
+                        switch (outcome) {
+                            case EvalResult measured -> new EvalReport(measured).tables().stream();
+                            case TasksResult asked -> new TasksReport(asked).tables().stream();
+                            case BlameResult blamed -> new BlameReport(blamed).tables().stream();
+                            case LatencyResult timed -> new LatencyReport(timed).tables().stream();
+                            case SpeculationResult drafted ->
+                                    new SpeculationReport(drafted).tables().stream();
+                            default -> Stream.of(table(outcome.figures()));
+                        })
                 .filter(table -> !table.isEmpty())
                 .toList();
     }
@@ -66,11 +64,10 @@ public record RunReport(List<Step.Outcome> outcomes) {
 
     private static Table table(Map<String, Object> figures) {
         Table table = new Table("ll");
-        figures.forEach(
-                (key, value) ->
-                        table.row(
-                                key.replace('_', ' '),
-                                value instanceof Double d ? Figures.error(d) : value));
+        figures.forEach((key, value) ->
+                table.row(
+                        key.replace('_', ' '),
+                        value instanceof Double d ? Figures.error(d) : value));
         return table;
     }
 

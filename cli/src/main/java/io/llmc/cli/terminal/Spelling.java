@@ -4,6 +4,7 @@ package io.llmc.cli.terminal;
 import io.llmc.distill.DistillStep;
 import io.llmc.distill.SaveTeacherStep;
 import io.llmc.evaluation.EvaluateStep;
+import io.llmc.evaluation.blame.BlameStep;
 import io.llmc.evaluation.latency.LatencyStep;
 import io.llmc.evaluation.speculation.SpeculationStep;
 import io.llmc.evaluation.tasks.TasksStep;
@@ -56,6 +57,7 @@ public final class Spelling {
                         Stream.concat(
                                 Stream.of(
                                                 EvaluateStep.FACTORY,
+                                                BlameStep.FACTORY,
                                                 DistillStep.FACTORY,
                                                 SaveTeacherStep.FACTORY)
                                         .map(step -> step.options()),
@@ -66,11 +68,10 @@ public final class Spelling {
                                         SpeculationStep.OPTIONS)))
                 .flatMap(List<Option<?>>::stream)
                 .filter(option -> option.flag() != null)
-                .forEach(
-                        option ->
-                                flags.put(
-                                        option.key().substring(option.key().lastIndexOf('.') + 1),
-                                        option.flag()));
+                .forEach(option ->
+                        flags.put(
+                                option.key().substring(option.key().lastIndexOf('.') + 1),
+                                option.flag()));
         return flags;
     }
 
@@ -89,12 +90,10 @@ public final class Spelling {
         return text.indexOf('{') < 0
                 ? text
                 : SETTING.matcher(text)
-                        .replaceAll(
-                                m ->
-                                        Matcher.quoteReplacement(
-                                                FLAGS.containsKey(m.group(1))
-                                                        ? spellings.getOrDefault(
-                                                                m.group(1), m.group(1))
-                                                        : m.group()));
+                        .replaceAll(m ->
+                                Matcher.quoteReplacement(
+                                        FLAGS.containsKey(m.group(1))
+                                                ? spellings.getOrDefault(m.group(1), m.group(1))
+                                                : m.group()));
     }
 }
