@@ -2,6 +2,8 @@
 package io.llmc.fuzz;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import io.llmc.evaluation.tasks.BuiltInTasks;
+import io.llmc.evaluation.tasks.TaskReading;
 import io.llmc.formats.FormatException;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
@@ -27,6 +29,7 @@ final class TextKinds {
                 new Kind("template", 250, 256, TextKinds::templates),
                 new Kind("chat", 30, 64, TextKinds::chats),
                 new Kind("data", 30, 64, TextKinds::data),
+                new Kind("task", 30, 256, TextKinds::tasks),
                 new Kind("vocabulary", 30, 64, TextKinds::vocabularies));
     }
 
@@ -155,6 +158,47 @@ final class TextKinds {
                             names.get(random.nextInt(names.size())),
                             random.nextInt(4) == 0 ? Texts.changed(bytes, random) : bytes);
                 });
+    }
+
+    /// A task's file, and its items.
+    private static Kind.Reader tasks(Path work) throws IOException {
+        List<String> tasks =
+                Stream.concat(
+                                BuiltInTasks.NAMES.stream().map(TaskReading::builtIn),
+                                Stream.of(
+                                        Files.readString(
+                                                Fuzz.TESTDATA.resolve("tasks/riddles.yaml"))))
+                        .toList();
+        List<JsonNode> items = new ArrayList<>();
+        for (String name : List.of("piqa.jsonl", "riddles.jsonl")) {
+            Path file = Fuzz.TESTDATA.resolve("tasks").resolve(name);
+            items.add(Trees.JSON.readTree(Files.readAllLines(file).getFirst()));
+        }
+        int own = tasks.size() - 1;
+        return new Kind.Reader() {
+            @Override
+            public Kind.Input make(SplittableRandom random) {
+                boolean fits = random.nextInt(4) != 0;
+                String task = tasks.get(fits ? own : random.nextInt(tasks.size()));
+                JsonNode item = items.get(fits ? 1 : random.nextInt(items.size()));
+                byte[] data = Texts.utf8(lines(item, random));
+                return new FileInput(
+                        Map.of(
+                                "t.yaml",
+                                Texts.utf8(
+                                        random.nextInt(2) == 0
+                                                ? task
+                                                : Texts.changed(task, random)),
+                                "t.jsonl",
+                                random.nextInt(4) == 0 ? Texts.changed(data, random) : data));
+            }
+
+            @Override
+            public void read(Kind.Input input) throws IOException {
+                input.save(work);
+                TaskReading.questions(work.resolve("t.yaml"), work.resolve("t.jsonl"));
+            }
+        };
     }
 
     /// Reads the one text file among the files of a case.

@@ -84,8 +84,10 @@ record TaskSpec(
         Field choices = Field.read(o, "doc_to_choice");
         Field target = Field.read(o, "doc_to_target");
         boolean chooses = kind == Kind.MULTIPLE_CHOICE;
-        if (target == null) {
-            throw o.error("docToTarget", "doc_to_target is missing");
+        Field text = Field.read(o, "doc_to_text", kind == Kind.LOGLIKELIHOOD_ROLLING ? "" : null);
+        if (target == null || text == null) {
+            String missing = target == null ? "doc_to_target" : "doc_to_text";
+            throw o.error(Options.camel(missing), missing + " is missing");
         }
         if (chooses != (choices != null)) {
             throw o.error(
@@ -102,7 +104,7 @@ record TaskSpec(
                         Preparation.values(),
                         Preparation::label),
                 Field.read(o, "description", ""),
-                Field.read(o, "doc_to_text", kind == Kind.LOGLIKELIHOOD_ROLLING ? "" : null),
+                text,
                 choices,
                 target,
                 Field.read(o, "count_in"),
@@ -145,19 +147,16 @@ record TaskSpec(
         return Arrays.stream(known)
                 .filter(one -> label.apply(one).equals(value))
                 .findFirst()
-                .orElseThrow(
-                        () ->
-                                o.error(
-                                        Options.camel(key),
-                                        "%s is %s, expected one of %s"
-                                                .formatted(
-                                                        key,
-                                                        value,
-                                                        Arrays.stream(known)
-                                                                .map(label)
-                                                                .collect(
-                                                                        Collectors.joining(
-                                                                                ", ")))));
+                .orElseThrow(() ->
+                        o.error(
+                                Options.camel(key),
+                                "%s is %s, expected one of %s"
+                                        .formatted(
+                                                key,
+                                                value,
+                                                Arrays.stream(known)
+                                                        .map(label)
+                                                        .collect(Collectors.joining(", ")))));
     }
 
     /// The same with another number of solved items.
