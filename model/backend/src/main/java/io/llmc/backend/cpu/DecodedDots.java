@@ -9,7 +9,9 @@ import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
 
 /// Of any weight: a row becomes floats in the first cache, and is multiplied from there.
-record DecodedDots(Operand w, int k) implements Dots {
+///
+/// @param block of x
+record DecodedDots(Operand w, int k, int block) implements Dots {
     @Override
     public long rowBytes() {
         return 2L * k;
@@ -17,13 +19,26 @@ record DecodedDots(Operand w, int k) implements Dots {
 
     @Override
     public void run(float[] sums, long first, int count, Rows x, Scratch scratch) {
+        run(sums, first, 0, count, x, scratch);
+    }
+
+    /// Of rows `[first + from, first + count)`.
+    void run(float[] sums, long first, int from, int count, Rows x, Scratch scratch) {
+        if (from == count) {
+            return;
+        }
         float[] row = scratch.floats(6, x.width());
+        int rest = k % block;
+        int behind = rest == 0 ? 0 : block;
+        for (int i = rest; i < behind; i++) {
+            row[i] = 0;
+        }
         float[] vector = scratch.floats(7, N);
-        for (int j = 0; j < count; j++) {
-            w.read(row, 0, first + j, 0, k, scratch);
-            for (int i = k; i < x.width(); i++) {
-                row[i] = 0;
+        for (int j = from; j < count; j++) {
+            if (rest > 0) {
+                w.read(row, 0, first + j, 0, rest, scratch);
             }
+            w.read(row, behind, first + j, rest, k - rest, scratch);
             for (int i = 0; i < x.count(); i++) {
                 dot(vector, row, x.bytes(), x.from(i), x.width());
                 Dots.fold(sums, i * count + j, vector, 1);

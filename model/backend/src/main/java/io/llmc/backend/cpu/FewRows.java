@@ -33,7 +33,7 @@ final class FewRows {
     void multiply(Product p, DType type) {
         Scratch shared = workers.borrow();
         Dots dots = Dots.of(p.b(), p.k());
-        Dots.Rows x = rows(p, type, shared);
+        Dots.Rows x = rows(p, type, dots.block(), shared);
         long bytes = Math.max(1, dots.rowBytes());
         long tile = Math.clamp(bytes * p.n() / TILES, LEAST_TILE, TILE);
         int rows = Math.toIntExact(Math.clamp(tile / bytes, 1, p.n()));
@@ -52,20 +52,21 @@ final class FewRows {
         workers.giveBack(shared);
     }
 
-    /// Whole steps of each row, aligned, zeros behind the last one's end.
-    private static Dots.Rows rows(Product p, DType type, Scratch shared) {
-        int width = Dots.padded(p.k());
-        MemorySegment to = shared.bytes(3, 4L * p.m() * width);
-        float[] row = shared.floats(0, width);
+    private static Dots.Rows rows(Product p, DType type, int block, Scratch shared) {
+        int k = p.k();
+        int width = Math.ceilDiv(k, block) * block;
+        int rest = k % block;
+        MemorySegment to = shared.bytes(3, 4L * p.m() * width).fill((byte) 0);
+        float[] row = shared.floats(0, Lanes.padded(k));
         for (int i = 0; i < p.m(); i++) {
-            p.a().read(row, 0, i, 0, p.k(), shared);
-            for (int k = p.k(); k < width; k++) {
-                row[k] = 0;
+            p.a().read(row, 0, i, 0, k, shared);
+            for (int j = 0; j < k && type != DType.F32; j++) {
+                row[j] = Lanes.round(row[j], type);
             }
-            for (int k = 0; k < p.k() && type != DType.F32; k++) {
-                row[k] = Lanes.round(row[k], type);
-            }
-            MemorySegment.copy(row, 0, to, Lanes.F32, 4L * i * width, width);
+            long at = 4L * i * width;
+            long behind = rest == 0 ? 0 : 4L * block;
+            MemorySegment.copy(row, 0, to, Lanes.F32, at, rest);
+            MemorySegment.copy(row, rest, to, Lanes.F32, at + behind, k - rest);
         }
         return new Dots.Rows(to, p.m(), width);
     }

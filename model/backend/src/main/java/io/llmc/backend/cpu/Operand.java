@@ -18,7 +18,7 @@ sealed interface Operand {
     record Columns(MemorySegment bytes, long from, long stride) implements Operand {}
 
     /// A packed weight, decoded as it is read.
-    record Packed(Decoder decoder) implements Operand {}
+    record Packed(Weight weight, Decoder decoder) implements Operand {}
 
     static Operand of(Tensor t) {
         return new Rows(t.bytes(), t.dtype(), 0, t.cols());
@@ -31,9 +31,9 @@ sealed interface Operand {
     static Operand of(Weight w) {
         return switch (w) {
             case Weight.Dense(var values) -> of(values);
-            case Weight.Grouped g -> new Packed(new GroupedRows(g));
-            case Weight.Scaled s -> new Packed(new ScaledRows(s));
-            case Weight.Blocks b -> new Packed(new BlockRows(b));
+            case Weight.Grouped g -> new Packed(w, new GroupedRows(g));
+            case Weight.Scaled s -> new Packed(w, new ScaledRows(s));
+            case Weight.Blocks b -> new Packed(w, new BlockRows(b));
         };
     }
 
@@ -97,7 +97,7 @@ sealed interface Operand {
             }
             case Rows(var bytes, var type, long from, long stride) ->
                     Lanes.read(dst, at, bytes, type, from + row * stride + k0, n);
-            case Packed(var decoder) -> decoder.decode(dst, at, row, k0, n, scratch);
+            case Packed(_, var decoder) -> decoder.decode(dst, at, row, k0, n, scratch);
         }
     }
 }
