@@ -3,7 +3,9 @@ package io.llmc.cli;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.cli.report.RunReport;
 import io.llmc.cli.report.html.HtmlReport;
+import io.llmc.cli.report.html.HtmlReport.Origin;
 import io.llmc.cli.report.html.HtmlReport.TokenTexts;
 import io.llmc.evaluation.gate.Verdict;
 import io.llmc.formats.Json;
@@ -38,11 +40,10 @@ record ReportPage(Path model, String version) {
             return new HtmlReport(
                             model,
                             outcomes,
+                            outcome -> new RunReport(List.of(outcome)).tables(),
                             verdicts,
-                            provenance,
                             texts(tokenizer),
-                            yaml(provenance),
-                            version)
+                            new Origin(provenance, yaml(provenance), version))
                     .text();
         }
     }
@@ -75,12 +76,15 @@ record ReportPage(Path model, String version) {
         return Arrays.stream(ids).mapToObj(id -> "#" + id).collect(Collectors.joining(" "));
     }
 
-    private static String yaml(ObjectNode provenance) {
+    private String yaml(ObjectNode provenance) {
         Map<String, Object> shown = new LinkedHashMap<>();
         if (provenance != null) {
             for (String key : List.of("recipe", "presets")) {
                 if (provenance.path(key) instanceof ObjectNode object) {
-                    shown.put(key, new ObjectMapper().convertValue(object, Map.class));
+                    // By way of bytes, which halves of characters do not survive.
+                    ObjectNode whole =
+                            Json.readObject(model.resolve(Provenance.FILE), Json.compact(object));
+                    shown.put(key, new ObjectMapper().convertValue(whole, Map.class));
                 }
             }
         }

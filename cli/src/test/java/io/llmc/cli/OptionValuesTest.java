@@ -46,7 +46,15 @@ class OptionValuesTest {
 
     /// A file that is written gets no name in the working directory.
     private static final Set<String> WRITTEN =
-            Set.of("--output", "--json", "--save-logits", "--save-teacher");
+            Set.of(
+                    "--output",
+                    "--json",
+                    "--junit",
+                    "--markdown",
+                    "--report",
+                    "--save-kld-base",
+                    "--save-logits",
+                    "--save-teacher");
 
     private static final Set<String> SEEN = new HashSet<>();
 

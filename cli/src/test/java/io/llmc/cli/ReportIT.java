@@ -126,7 +126,7 @@ class ReportIT {
         Files.writeString(
                 model.resolve("llmc.json"),
                 """
-                {"llmc_version": "<script>1</script>", "recipe": {"a": "</pre><script>2</script>"},
+                {"llmc_version": "<script>1</script>", "recipe": {"a": "</pre><script>2</script>", "b": "\\ud800"},
                  "input_sha256": {"<script>3": "<script>4"},
                  "modules": [{"module": "<script>.0.<script>", "relative_error": 0.5,
                               "warnings": ["<script>5"]}]}
@@ -205,10 +205,9 @@ class ReportIT {
     private static Optional<String> browser() {
         String path = Optional.ofNullable(System.getenv("PATH")).orElse("");
         return BROWSERS.stream()
-                .filter(
-                        name ->
-                                Stream.of(path.split(File.pathSeparator, -1))
-                                        .anyMatch(d -> Files.isExecutable(Path.of(d, name))))
+                .filter(name ->
+                        Stream.of(path.split(File.pathSeparator, -1))
+                                .anyMatch(d -> Files.isExecutable(Path.of(d, name))))
                 .findFirst();
     }
 }

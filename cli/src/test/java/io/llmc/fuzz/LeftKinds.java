@@ -3,10 +3,16 @@ package io.llmc.fuzz;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.JsonNode;
+import io.llmc.cli.Pages;
 import io.llmc.cli.Verdict;
 import io.llmc.distill.CacheReading;
+import io.llmc.evaluation.kld.KldBase;
+import io.llmc.evaluation.kld.KldBaseWriter;
+import io.llmc.evaluation.kld.KldShape;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,7 +31,82 @@ final class LeftKinds {
     static List<Kind> all() {
         return List.of(
                 new Kind("cache", 30, 64, LeftKinds::caches),
+                new Kind("base", 60, 64, LeftKinds::bases),
+                new Kind("report", 2, 256, LeftKinds::reports),
                 new Kind("resume", 1, 1024, LeftKinds::resumed));
+    }
+
+    /// A model's predictions in llama.cpp's form.
+    private static Kind.Reader bases(Path work) throws IOException {
+        KldShape shape = new KldShape(8, 33, 2);
+        Path file = work.resolve("base.kld");
+        try (KldBaseWriter out = KldBaseWriter.create(file, shape, new int[(int) shape.ids()])) {
+            for (int row = 0; row < shape.rows(); row++) {
+                float[] logits = new float[shape.vocabulary()];
+                for (int i = 0; i < logits.length; i++) {
+                    logits[i] = i % 7;
+                }
+                out.append(logits);
+            }
+            out.finish();
+        }
+        byte[] whole = Files.readAllBytes(file);
+        return new Kind.Reader() {
+            @Override
+            public Kind.Input make(SplittableRandom random) {
+                byte[] bytes = whole;
+                if (random.nextInt(3) > 0) {
+                    bytes = bytes.clone();
+                    int at = 8 + 4 * random.nextInt(8);
+                    int value = random.nextBoolean() ? random.nextInt() : random.nextInt(-2, 40);
+                    ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).putInt(at, value);
+                }
+                return FileInput.of(
+                        file.getFileName().toString(),
+                        random.nextInt(3) > 0 ? Texts.changed(bytes, random) : bytes);
+            }
+
+            @Override
+            public void read(Kind.Input input) throws Exception {
+                input.save(work);
+                try (KldBase base = KldBase.open(file)) {
+                    for (long row = 0; row < base.shape().rows(); row++) {
+                        base.read(row);
+                    }
+                }
+            }
+        };
+    }
+
+    /// What llmc says of a model that it made, in a report.
+    private static Kind.Reader reports(Path work) throws IOException {
+        Path model = Files.createDirectory(work.resolve("model"));
+        for (String file : List.of("config.json", "model.safetensors")) {
+            Files.copy(Fuzz.TESTDATA.resolve("tiny-llama").resolve(file), model.resolve(file));
+        }
+        JsonNode said =
+                Trees.JSON.readTree(
+                        """
+                        {"llmc_version": "1", "recipe": {"model": "m", "steps": [{"sweep": [{"rtn": {"bits": 4}}]}]},
+                         "presets": {"w4a16": [{"gptq": {"bits": 4}}]},
+                         "input_sha256": {"config.json": "00"},
+                         "calibration": {"windows": 2, "length": 64, "ids_sha256": "00"},
+                         "modules": [{"module": "model.layers.0.mlp.up_proj", "relative_error": 0.01},
+                                     {"module": "model.layers.1.mlp.up_proj", "relative_error": 0.02,
+                                      "warnings": ["odd"]}]}
+                        """);
+        return new Kind.Reader() {
+            @Override
+            public Kind.Input make(SplittableRandom random) {
+                return FileInput.of("llmc.json", Trees.changed(said, random));
+            }
+
+            @Override
+            public void read(Kind.Input input) throws Exception {
+                input.save(model);
+                Pages.of(model);
+            }
+        };
     }
 
     /// A teacher's predictions.

@@ -19,16 +19,17 @@ public record LatencyReport(LatencyResult result) {
         boolean compared = result.original() != null;
         Table speed = new Table(compared ? "lrrrrr" : "lrr");
         if (compared) {
-            speed.row("tokens a second", "model", "roofline", "original", "roofline", "speed-up");
+            speed.header(
+                    "tokens a second", "model", "roofline", "original", "roofline", "speed-up");
         } else {
-            speed.row("tokens a second", "model", "roofline");
+            speed.header("tokens a second", "model", "roofline");
         }
         Table steps = new Table(compared ? "lrrrrrr" : "lrrr");
         List<Object> head = new ArrayList<>(List.of("ms a step", "p50", "p90", "p99"));
         if (compared) {
             head.addAll(List.of("original p50", "p90", "p99"));
         }
-        steps.row(head.toArray());
+        steps.header(head.toArray());
         for (Prompt p : result.prompts()) {
             row(speed, "prompt of %d".formatted(p.length()), p.model(), p.original(), p.speedup());
         }

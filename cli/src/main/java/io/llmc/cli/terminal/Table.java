@@ -31,6 +31,20 @@ public final class Table {
         return this;
     }
 
+    /// A letter a column, as it was made with.
+    public String alignment() {
+        return alignment;
+    }
+
+    /// Whether the first row names the columns.
+    public boolean isHeaded() {
+        return headed;
+    }
+
+    public List<List<String>> rows() {
+        return List.copyOf(rows);
+    }
+
     public boolean isEmpty() {
         return rows.isEmpty();
     }

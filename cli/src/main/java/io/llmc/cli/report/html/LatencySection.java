@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report.html;
 
+import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.latency.LatencyResult;
 import io.llmc.evaluation.latency.Speedup;
 import io.llmc.evaluation.latency.Timing;
@@ -8,29 +9,28 @@ import java.util.ArrayList;
 import java.util.List;
 
 /// Tokens a second.
-record LatencySection(LatencyResult result) {
+///
+/// @param tables as on the terminal
+record LatencySection(LatencyResult result, List<Table> tables) {
     String html() {
         List<Bars.Pair> pairs = new ArrayList<>();
         result.prompts()
-                .forEach(
-                        p ->
-                                pairs.add(
-                                        pair(
-                                                "prompt of %,d".formatted(p.length()),
-                                                p.model(),
-                                                p.original(),
-                                                p.speedup())));
+                .forEach(p ->
+                        pairs.add(
+                                pair(
+                                        "prompt of %,d".formatted(p.length()),
+                                        p.model(),
+                                        p.original(),
+                                        p.speedup())));
         List<Bars.Pair> decoding = new ArrayList<>();
         result.decodings()
-                .forEach(
-                        d ->
-                                decoding.add(
-                                        pair(
-                                                "%,d cached, batch %d"
-                                                        .formatted(d.depth(), d.batch()),
-                                                d.model(),
-                                                d.original(),
-                                                d.speedup())));
+                .forEach(d ->
+                        decoding.add(
+                                pair(
+                                        "%,d cached, batch %d".formatted(d.depth(), d.batch()),
+                                        d.model(),
+                                        d.original(),
+                                        d.speedup())));
         Page page = new Page();
         page.text(
                 "p class=\"note\"",
@@ -42,7 +42,9 @@ record LatencySection(LatencyResult result) {
                 result.original() == null
                         ? new String[] {"model", "model"}
                         : new String[] {"model", "model", "original", "original"});
-        return page.section("Speed");
+        page.open("details").text("summary", "All figures");
+        tables.stream().filter(table -> !table.isEmpty()).forEach(page::table);
+        return page.close("details").section("Speed");
     }
 
     private static void chart(Page page, String caption, List<Bars.Pair> pairs) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report.html;
 
+import io.llmc.cli.terminal.Table;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.util.Collections;
 import java.util.List;
 
 /// HTML as it grows: what is text is escaped here, and nowhere else.
@@ -14,22 +16,22 @@ final class Page {
     /// A whole document.
     static String document(String title, List<String> sections) {
         return """
-               <!DOCTYPE html>
-               <html lang="en">
-               <head>
-               <meta charset="utf-8">
-               <meta name="viewport" content="width=device-width, initial-scale=1">
-               <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-               <title>%s</title>
-               <style>
-               %s</style>
-               </head>
-               <body>
-               <main>
-               %s</main>
-               </body>
-               </html>
-               """
+        <!DOCTYPE html>
+        <html lang="en">
+        <head>
+        <meta charset="utf-8">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+        <title>%s</title>
+        <style>
+        %s</style>
+        </head>
+        <body>
+        <main>
+        %s</main>
+        </body>
+        </html>
+        """
                 .formatted(Markup.escape(title), style(), String.join("", sections));
     }
 
@@ -86,6 +88,17 @@ final class Page {
         row(alignment, "th", header).close("thead").open("tbody");
         rows.forEach(row -> row(alignment, "td", row));
         return close("tbody").close("table").close("div");
+    }
+
+    /// As on the terminal.
+    Page table(Table table) {
+        List<List<String>> rows = table.rows();
+        List<String> header =
+                table.isHeaded()
+                        ? rows.getFirst()
+                        : Collections.nCopies(table.alignment().length(), "");
+        return table(
+                table.alignment(), header, rows.subList(table.isHeaded() ? 1 : 0, rows.size()));
     }
 
     private Page row(String alignment, String cell, List<String> cells) {

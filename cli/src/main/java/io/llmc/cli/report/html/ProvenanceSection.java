@@ -3,28 +3,26 @@ package io.llmc.cli.report.html;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.cli.report.html.HtmlReport.Origin;
 import java.util.ArrayList;
 import java.util.List;
 
 /// How the model was made, as llmc left it in the model's directory.
-///
-/// @param provenance null where there is none
-/// @param recipe in YAML
-/// @param version of llmc that measured
-record ProvenanceSection(ObjectNode provenance, String recipe, String version) {
+record ProvenanceSection(Origin origin) {
     String html() {
+        ObjectNode provenance = origin.provenance();
         Page page = new Page();
         if (provenance == null) {
             page.text(
                     "p",
                     "The model's directory holds no llmc.json: llmc did not make it, or it was taken out.");
-            return page.text("p class=\"note\"", "Measured by llmc %s.".formatted(version))
+            return page.text("p class=\"note\"", "Measured by llmc %s.".formatted(origin.version()))
                     .section("Provenance");
         }
-        page.text("h3", "Recipe").text("pre", recipe);
+        page.text("h3", "Recipe").text("pre", origin.recipe());
         List<List<String>> rows = new ArrayList<>();
         rows.add(List.of("made by", "llmc " + provenance.path("llmc_version").asText()));
-        rows.add(List.of("measured by", "llmc " + version));
+        rows.add(List.of("measured by", "llmc " + origin.version()));
         JsonNode data = provenance.path("calibration");
         if (data.isObject()) {
             rows.add(

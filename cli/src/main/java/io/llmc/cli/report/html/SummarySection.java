@@ -8,22 +8,29 @@ import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.PerplexityRatio;
 import io.llmc.evaluation.gate.Verdict;
+import io.llmc.evaluation.latency.LatencyResult;
+import io.llmc.evaluation.latency.LatencyResult.Decoding;
 import io.llmc.pipeline.ByteSize;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
 
 /// The page's head: what was measured, and in words what came out.
-record SummarySection(Path model, Optional<EvalResult> result, List<Verdict> verdicts) {
+record SummarySection(
+        Path model,
+        Optional<EvalResult> result,
+        Optional<LatencyResult> latency,
+        List<Verdict> verdicts) {
     String html() {
         Page page = new Page();
         page.text("h1", model.toString());
-        result.ifPresent(
-                r -> {
-                    page.text("p class=\"sub\"", heading(r));
-                    page.text("p class=\"lead\"", size(r) + quality(r));
-                    tiles(page, r);
-                });
+        result.ifPresent(r -> {
+            page.text("p class=\"sub\"", heading(r));
+            page.text("p class=\"lead\"", size(r) + quality(r));
+            tiles(page, r);
+        });
+        latency.filter(r -> !r.decodings().isEmpty())
+                .ifPresent(r -> page.text("p class=\"lead\"", speed(r.decodings().getFirst())));
         gates(page);
         return page.toString();
     }
@@ -90,6 +97,16 @@ record SummarySection(Path model, Optional<EvalResult> result, List<Verdict> ver
                                 Numbers.shortest(drift.divergence().mean()),
                                 Numbers.shortest(Math.max(0, drift.divergence().median())),
                                 Numbers.percent(drift.top1()));
+    }
+
+    private static String speed(Decoding d) {
+        String own =
+                "Behind %,d tokens it decodes %s tokens a second"
+                        .formatted(d.depth(), Numbers.shortest(d.model().tokensPerSecond()));
+        return d.speedup() == null
+                ? own + "."
+                : "%s, %.2f times as many as the original (95 %% interval %.2f to %.2f)."
+                        .formatted(own, d.speedup().ratio(), d.speedup().low(), d.speedup().high());
     }
 
     private static String signed(double share) {

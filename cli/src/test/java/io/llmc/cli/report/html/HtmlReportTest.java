@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.cli.report.html.HtmlReport.Origin;
+import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.SizeReport;
 import io.llmc.evaluation.latency.LatencyResult;
 import io.llmc.evaluation.latency.LatencyResult.Decoding;
@@ -71,10 +73,16 @@ class HtmlReportTest {
                         List.of(new Prompt(128, fast, slow, new Speedup(2, 1.9, 2.1))),
                         List.of(new Decoding(512, 4, fast, slow, new Speedup(2, 1.9, 2.1))),
                         OptionalLong.empty());
-        String html = new LatencySection(result).html();
+        Table table = new Table("lr").header("tokens a second", "model").row("a", "b < c");
+        String html = new LatencySection(result, List.of(table)).html();
         requireDrawings(html, 2);
         assertThat(html)
-                .contains("prompt of 128", "512 cached, batch 4", "2.00 x", "a &lt;machine&gt;");
+                .contains(
+                        "prompt of 128",
+                        "512 cached, batch 4",
+                        "2.00 x",
+                        "a &lt;machine&gt;",
+                        "b &lt; c");
     }
 
     private static ObjectNode provenance(int blocks, String kind) {
@@ -107,7 +115,7 @@ class HtmlReportTest {
         assertThat(new LayersSection(root).html()).isEmpty();
         root.put("modules", "all of them").put("input_sha256", 3).put("calibration", true);
         assertThat(new LayersSection(root).html()).isEmpty();
-        assertThat(new ProvenanceSection(root, "", "1").html()).contains("measured by");
+        assertThat(new ProvenanceSection(new Origin(root, "", "1")).html()).contains("measured by");
         ObjectNode odd = provenance(1, "<b>");
         odd.withArray("modules").add(3).addObject().put("module", "x").put("relative_error", "NaN");
         odd.withArray("modules")
