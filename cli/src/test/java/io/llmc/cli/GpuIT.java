@@ -136,6 +136,26 @@ class GpuIT {
     }
 
     @Test
+    void generationGivesTheSameTexts() throws IOException {
+        Path prompts = dir.resolve("prompts.txt");
+        Files.write(prompts, List.of("Once upon a time there was a", "Berrin", "The old baker"));
+        assertThat(texts(prompts, "cuda:0")).isEqualTo(texts(prompts, "cpu"));
+    }
+
+    private static String texts(Path prompts, String device) {
+        return done(Cli.run(
+                        "generate",
+                        MODEL,
+                        "--prompts",
+                        prompts,
+                        "--max-tokens",
+                        9,
+                        "--device",
+                        device))
+                .out();
+    }
+
+    @Test
     void fiveStepsOfDistillationGiveTheSameLosses() throws IOException {
         Path student = run("cpu", "prune", "--method", "layers", "--layers", "1");
         List<Double> gpu = trainingLosses(student, "cuda:0");
