@@ -108,6 +108,29 @@ class BlameIT {
         assertThat(shares.stream().mapToDouble(x -> x).sum()).isCloseTo(1, within(1e-9));
     }
 
+    /// The commands of docs/blame.md; the last takes what the one before it suggests.
+    @Test
+    void theExampleOfTheDocumentRuns() throws IOException {
+        String text = Files.readString(Cli.TESTDATA.resolveSibling("docs/blame.md"));
+        String script = text.substring(text.indexOf("```sh\n") + 6, text.indexOf("\n```\n"));
+        List<String> commands = script.lines().toList();
+        assertThat(commands).hasSize(3);
+        String out = "";
+        for (String command : commands) {
+            if (command.contains(" --ignore ")) {
+                assertThat(out).contains(command.substring(command.indexOf("--ignore ")));
+            }
+            List<Object> words = new ArrayList<>();
+            for (String word : command.substring("bin/llmc ".length()).split(" ")) {
+                words.add(
+                        word.equals("OUT") || word.equals("BETTER")
+                                ? dir.resolve(word)
+                                : word.replace("'", ""));
+            }
+            out = done(words).out();
+        }
+    }
+
     /// What is suggested is left alone, and the model is as much larger as was said.
     @Test
     void whatIsSuggestedIsWhatQuantizeTakes() throws IOException {
