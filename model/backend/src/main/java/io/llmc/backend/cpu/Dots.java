@@ -14,7 +14,7 @@ import jdk.incubator.vector.VectorSpecies;
 /// Loops over memory take a step that the compiler does not know as one. Where it does, it unrolls
 /// the loop and loads a step's lines from the last to the first, which the prefetchers of some CPUs
 /// do not follow: that halves what a core gets from memory.
-sealed interface Dots permits DenseDots, TableDots, DecodedDots {
+sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
 
@@ -38,7 +38,7 @@ sealed interface Dots permits DenseDots, TableDots, DecodedDots {
     static Dots of(Operand w, int k) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)
                 && packed instanceof Weight.Grouped g) {
-            TableDots dots = TableDots.of(g);
+            Dots dots = g.grid().codes().bits() == 8 ? ByteDots.of(g) : TableDots.of(g);
             if (dots != null) {
                 return dots;
             }

@@ -21,10 +21,14 @@ final class GroupTables {
     private final MemorySegment zeros;
     private final float[] values;
 
+    /// Bits of the least scale in F16 with which a value may be beyond what F16 holds.
+    private final int largest;
+
     GroupTables(Weight.Grouped w) {
         type = w.scales().dtype();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
+        largest = (31 - w.grid().codes().bits()) << 10;
         values = type == DType.F16 ? Halves.VALUES : Bf16.VALUES;
     }
 
@@ -77,12 +81,21 @@ final class GroupTables {
         return Float.intBitsToFloat(bits);
     }
 
+    /// A scale itself.
+    float value(int scale) {
+        return switch (type) {
+            case BF16 -> Float.intBitsToFloat(scale << 16);
+            case F16 -> Float.float16ToFloat((short) scale);
+            default -> Float.intBitsToFloat(scale);
+        };
+    }
+
     /// Whether values of this scale cannot be had so: they may be subnormal, or not finite.
     boolean irregular(int scale) {
         int magnitude = scale & 0x7fff;
         return switch (type) {
             case BF16 -> magnitude - 0x80 >= 0x7f80 - 0x80 || magnitude < 0x80;
-            case F16 -> magnitude < 1 << 10 || magnitude >= 27 << 10;
+            case F16 -> magnitude < 1 << 10 || magnitude >= largest;
             default -> false;
         };
     }
