@@ -5,9 +5,8 @@ import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.ModelOptions;
 import io.llmc.cli.options.PlanOptions;
 import io.llmc.cli.report.ServingReport;
-import io.llmc.pipeline.plan.DeviceSpec;
+import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.plan.DeviceTable;
-import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -39,20 +38,16 @@ final class PlanCommand implements Callable<Integer> {
     public Integer call() {
         Console console = new Console(wiring, log.toVerbosity());
         DeviceTable table = DeviceFile.read(plan.toTable());
-        List<DeviceSpec> devices =
-                plan.toDevices().isEmpty()
-                        ? List.copyOf(table.devices().values())
-                        : plan.toDevices().stream()
-                                .map(name -> table.find(name, "--device"))
-                                .toList();
-        try (PlannedModel planned = PlannedModel.open(model.toPath(), console.progress()::note)) {
+        Progress progress = console.progress();
+        MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
+        try (PlannedModel planned = PlannedModel.open(model.toPath(), progress::note)) {
             ServingReport report =
-                    new ServingReport(
+                    ServingReport.of(
                             model.toPath(),
                             planned.costs(plan.toPresets(), plan.toGroupSize()),
-                            devices,
                             plan.toServing(planned.cacheBits()),
-                            plan.toWorkload(planned.positions()));
+                            plan.toWorkload(planned.positions()),
+                            () -> here.named(plan.toDevices(), table));
             console.result(report.text(), report.json());
         }
         return ExitCode.OK;

@@ -18,6 +18,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.SequencedMap;
+import java.util.function.Supplier;
 
 /// What a model takes on devices, and how fast it can be there.
 ///
@@ -28,21 +29,28 @@ public record ServingReport(
         List<DeviceSpec> devices,
         ServingSpec how,
         Workload asked) {
-    public ServingReport {
+    /// @param devices which may take seconds to measure, once it is known that the model can be
+    ///   served as it is asked
+    public static ServingReport of(
+            Path path,
+            Map<String, ModelCost> models,
+            ServingSpec how,
+            Workload asked,
+            Supplier<List<DeviceSpec>> devices) {
         models.values().forEach(how.split()::require);
         asked.within(models.values().iterator().next().spec(), path);
+        return new ServingReport(path, models, devices.get(), how, asked);
     }
 
     public String text() {
         StringBuilder text = new StringBuilder();
         text.append(heading()).append('\n').append(rates());
         if (devices.size() == 1) {
-            models.forEach(
-                    (name, model) ->
-                            text.append(
-                                            "\ndecoding tokens a second of %s on %s, by tokens before and requests\n"
-                                                    .formatted(name, devices.getFirst().name()))
-                                    .append(depths(model)));
+            models.forEach((name, model) ->
+                    text.append(
+                                    "\ndecoding tokens a second of %s on %s, by tokens before and requests\n"
+                                            .formatted(name, devices.getFirst().name()))
+                            .append(depths(model)));
         }
         return text.toString();
     }
@@ -57,15 +65,14 @@ public record ServingReport(
                         .formatted(
                                 Figures.count(first.parameters()), Figures.count(first.active())));
         table.row("layers", "%d, width %d".formatted(spec.layers().size(), spec.hidden()));
-        models.forEach(
-                (name, model) ->
-                        table.row(
-                                "weights",
-                                "%s as %s, %.2f bits each"
-                                        .formatted(
-                                                ByteSize.format(model.bytes()),
-                                                name,
-                                                model.bitsPerWeight())));
+        models.forEach((name, model) ->
+                table.row(
+                        "weights",
+                        "%s as %s, %.2f bits each"
+                                .formatted(
+                                        ByteSize.format(model.bytes()),
+                                        name,
+                                        model.bitsPerWeight())));
         Serving serving = new Serving(first, how);
         table.row(
                 "cache",

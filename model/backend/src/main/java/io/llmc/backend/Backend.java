@@ -96,6 +96,16 @@ public interface Backend extends Runner, AutoCloseable {
         }
     }
 
+    /// Reads all of an F32 matrix once, as fast as memory gives it, and waits for that: what a
+    /// probe times.
+    default void read(Tensor x) {
+        try (TensorArena arena = newArena(4 * x.rows() + 1024)) {
+            Tensor best = arena.allocate(DType.I32, new Shape(x.rows()));
+            run(new LossOp.ArgMax(best, x));
+            integer(best);
+        }
+    }
+
     /// The first element of an I32 tensor.
     default int integer(Tensor t) {
         try (Arena host = host().newArena()) {

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/// `llmc plan` on models that are there, and on what it refuses.
+class PlanTest {
+    @TempDir private Path dir;
+
+    private static Cli plan(Object... args) {
+        Object[] words = new Object[args.length + 1];
+        words[0] = "plan";
+        System.arraycopy(args, 0, words, 1, args.length);
+        return Cli.run(words);
+    }
+
+    private JsonNode json(Object... args) throws IOException {
+        Path file = dir.resolve("plan.json");
+        Object[] words = new Object[args.length + 2];
+        System.arraycopy(args, 0, words, 0, args.length);
+        words[args.length] = "--json";
+        words[args.length + 1] = file;
+        Cli cli = plan(words);
+        assertThat(cli.exit()).describedAs(cli.err()).isZero();
+        return new ObjectMapper().readTree(file.toFile());
+    }
+
+    /// To the byte what `quantize` says that it will write.
+    @Test
+    void aPresetsSizeIsThatOfItsOutput() throws IOException {
+        for (String preset : new String[] {"w4a16", "fp8", "nvfp4", "awq"}) {
+            Path sizes = dir.resolve("sizes.json");
+            Cli cli =
+                    Cli.run(
+                            "quantize",
+                            Cli.TALE_LLAMA,
+                            "-o",
+                            dir.resolve("out"),
+                            "--preset",
+                            preset,
+                            "--calib-data",
+                            Cli.TALE_LLAMA.resolve("calibration.txt"),
+                            "--device",
+                            "cpu",
+                            "--dry-run",
+                            "--json",
+                            sizes);
+            if (cli.exit() != 0) { // rtn takes no data
+                cli =
+                        Cli.run(
+                                "quantize",
+                                Cli.TALE_LLAMA,
+                                "-o",
+                                dir.resolve("out"),
+                                "--preset",
+                                preset,
+                                "--device",
+                                "cpu",
+                                "--dry-run",
+                                "--json",
+                                sizes);
+            }
+            assertThat(cli.exit()).describedAs(cli.err()).isZero();
+            JsonNode written = new ObjectMapper().readTree(sizes.toFile());
+            JsonNode planned = json(Cli.TALE_LLAMA, "--preset", preset, "--device", "h100");
+            assertThat(planned.path("weights").path(0).path("bytes").asLong())
+                    .describedAs(preset)
+                    .isEqualTo(written.path("output_bytes").asLong());
+        }
+    }
+
+    @Test
+    void aConfigAloneIsEnough() throws IOException {
+        Path config = Files.copy(Cli.TALE_LLAMA.resolve("config.json"), dir.resolve("config.json"));
+        String[] flags = {"--preset", "none,w4a16", "--device", "h100,l40s"};
+        JsonNode alone = json(config, flags[0], flags[1], flags[2], flags[3]);
+        JsonNode whole = json(Cli.TALE_LLAMA, flags[0], flags[1], flags[2], flags[3]);
+        assertThat(alone.path("weights")).isEqualTo(whole.path("weights"));
+        assertThat(plan(dir, "--device", "h100").err()).contains("sizes follow from config.json");
+    }
+
+    @Test
+    void namesThatThereAreNot() {
+        refused(2, "did you mean h100?", Cli.TALE_LLAMA, "--device", "h10");
+        refused(2, "and this for this machine", Cli.TALE_LLAMA, "--device", "abacus");
+        refused(2, "did you mean w4a16?", Cli.TALE_LLAMA, "--preset", "w4a15");
+        refused(2, "expected f32, bf16, fp8 or int8", Cli.TALE_LLAMA, "--cache", "int3");
+        refused(1, "no such file", Cli.TALE_LLAMA, "--table", dir.resolve("none.yaml"));
+    }
+
+    @Test
+    void whatDoesNotGoTogether() {
+        refused(
+                1,
+                "--tp 3 does not divide the 4 heads; these do: 1, 2, 4",
+                Cli.TALE_LLAMA,
+                "--tp",
+                "3");
+        refused(1, "a llama has no experts", Cli.TALE_LLAMA, "--ep", "2");
+        refused(1, "lower --context", Cli.TALE_LLAMA, "--context", "1000000");
+        refused(1, "does not divide the 64 inputs", Cli.TINY_LLAMA, "--preset", "w4a16");
+        refused(2, "--batch: 0 is not", Cli.TALE_LLAMA, "--batch", "1,0");
+        refused(2, "--reserve: 1.0 is not", Cli.TALE_LLAMA, "--reserve", "1");
+    }
+
+    private static void refused(int exit, String what, Object... args) {
+        Cli cli = plan(args);
+        assertThat(cli.err()).contains(what);
+        assertThat(cli.exit()).isEqualTo(exit);
+        assertThat(cli.out()).isEmpty();
+    }
+
+    @Test
+    void aTableOfTheUsersOwn() throws IOException {
+        Path table = dir.resolve("mine.yaml");
+        Files.writeString(
+                table, "devices:\n  - {name: mine, memory: 24, bandwidth: 936, f32: 35.6}\n");
+        Cli cli = plan(Cli.TALE_LLAMA, "--table", table, "--device", "mine,h100");
+        assertThat(cli.exit()).describedAs(cli.err()).isZero();
+        assertThat(cli.out()).contains("mine", "h100");
+        Files.writeString(table, "devices:\n  - {name: mine, memory: 24, bandwith: 936, f32: 1}\n");
+        refused(2, "mine.yaml:2: bandwidth is missing", Cli.TALE_LLAMA, "--table", table);
+        Files.writeString(
+                table, "devices:\n  - {name: mine, memory: 24, bandwidth: 936, f32: 1, fp16: 2}\n");
+        refused(2, "mine.yaml:2: unknown key fp16", Cli.TALE_LLAMA, "--table", table);
+    }
+
+    @Tag("long")
+    @Test
+    void thisMachineIsMeasured() throws IOException {
+        JsonNode here = json(Cli.TALE_LLAMA, "--device", "this");
+        JsonNode device = here.path("weights").path(0).path("devices").path(0);
+        assertThat(device.path("device").asText()).isEqualTo("this");
+        assertThat(device.path("prefill_tokens_per_second").asDouble()).isBetween(10.0, 1e9);
+    }
+}
