@@ -11,9 +11,8 @@ import jdk.incubator.vector.VectorSpecies;
 
 /// Dot products of rows of a weight with a few rows of x.
 ///
-/// Loops over memory take a step that the compiler does not know as one. Where it does, it unrolls
-/// the loop and loads a step's lines from the last to the first, which the prefetchers of some CPUs
-/// do not follow: that halves what a core gets from memory.
+/// Loops over memory take a step that the compiler does not know as one: with a constant they were
+/// measured to read half as much from memory (docs/adr/0006-two-kernels-for-products.md).
 sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
