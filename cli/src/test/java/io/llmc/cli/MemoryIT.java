@@ -96,7 +96,6 @@ class MemoryIT {
             strings = {
                 "eval TALE --data TEXT --window 64 --max-windows 40",
                 "eval TALE --data TEXT --window 64 --max-windows 40 --against TALE",
-                "eval TALE --data TEXT --window 64 --max-windows 40 --against TALE --blame layers",
                 "eval TALE --data TEXT --window 32 --max-windows 3 --convention sliding",
                 "eval TALE --tasks TASKS",
                 "eval TALE --tasks TASKS --fewshot 2 --against TALE"
