@@ -95,11 +95,10 @@ record PlannedModel(Checkpoint checkpoint) implements AutoCloseable {
         ModelSpec spec = Architectures.specOf(checkpoint);
         return spec.layers().getFirst().linears(spec.hidden()).stream()
                 .flatMap(linear -> pass.scheme(linear).stream())
-                .anyMatch(
-                        scheme ->
-                                scheme.weights() instanceof Encoding.Grid<?> grid
-                                        && grid.codes() instanceof Codes.Ints
-                                        && grid.tiles().cols() != Tiles.ALL);
+                .anyMatch(scheme ->
+                        scheme.weights() instanceof Encoding.Grid<?> grid
+                                && grid.codes() instanceof Codes.Ints
+                                && grid.tiles().cols() != Tiles.ALL);
     }
 
     private static WeightLayout layout(String name) {

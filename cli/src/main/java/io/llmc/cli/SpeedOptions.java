@@ -31,14 +31,10 @@ final class SpeedOptions {
     Optional<Step> toLatency(boolean asked, Path against) {
         return latency.given()
                 .or(() -> asked ? Optional.of(new RecipeTree(LatencyStep.NAME)) : Optional.empty())
-                .map(
-                        tree -> {
-                            tree.put(
-                                    "against",
-                                    against == null ? null : against.toString(),
-                                    "--against");
-                            return LatencyStep.read(tree.options());
-                        });
+                .map(tree -> {
+                    tree.put("against", against == null ? null : against.toString(), "--against");
+                    return LatencyStep.read(tree.options());
+                });
     }
 
     /// Empty where no flag is about it.
@@ -46,12 +42,11 @@ final class SpeedOptions {
     /// @param prompts null where none are given
     Optional<Step> toSpeculation(Path prompts) {
         return draft.given()
-                .map(
-                        tree -> {
-                            tree.expect("draft", "--draft");
-                            tree.expect("data", "--data");
-                            tree.put("data", prompts == null ? null : prompts.toString(), "--data");
-                            return SpeculationStep.read(tree.options());
-                        });
+                .map(tree -> {
+                    tree.expect("draft", "--draft");
+                    tree.expect("data", "--data");
+                    tree.put("data", prompts == null ? null : prompts.toString(), "--data");
+                    return SpeculationStep.read(tree.options());
+                });
     }
 }

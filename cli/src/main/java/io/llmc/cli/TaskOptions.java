@@ -26,14 +26,10 @@ final class TaskOptions {
     /// @param against the original; null for none
     Optional<Step> toStep(Path against) {
         return flags.given()
-                .map(
-                        tree -> {
-                            tree.expect("files", "--tasks");
-                            tree.put(
-                                    "against",
-                                    against == null ? null : against.toString(),
-                                    "--against");
-                            return TasksStep.read(tree.options(), RecipeFile::options);
-                        });
+                .map(tree -> {
+                    tree.expect("files", "--tasks");
+                    tree.put("against", against == null ? null : against.toString(), "--against");
+                    return TasksStep.read(tree.options(), RecipeFile::options);
+                });
     }
 }

@@ -46,23 +46,21 @@ final class JsonSchema {
                     wanted.forEach(name -> require(at, value.has(name.asText()), "has no " + name));
             case "dependentRequired" ->
                     wanted.properties()
-                            .forEach(
-                                    e -> {
-                                        if (value.has(e.getKey())) {
-                                            keyword(at, "required", e.getValue(), value);
-                                        }
-                                    });
+                            .forEach(e -> {
+                                if (value.has(e.getKey())) {
+                                    keyword(at, "required", e.getValue(), value);
+                                }
+                            });
             case "properties" ->
                     value.properties()
-                            .forEach(
-                                    e -> {
-                                        JsonNode inner = wanted.get(e.getKey());
-                                        String place = at + "." + e.getKey();
-                                        require(place, inner != null, "is not described");
-                                        if (inner != null) {
-                                            check(place, inner, e.getValue());
-                                        }
-                                    });
+                            .forEach(e -> {
+                                JsonNode inner = wanted.get(e.getKey());
+                                String place = at + "." + e.getKey();
+                                require(place, inner != null, "is not described");
+                                if (inner != null) {
+                                    check(place, inner, e.getValue());
+                                }
+                            });
             case "additionalProperties" -> {
                 if (wanted.isObject()) {
                     value.properties()

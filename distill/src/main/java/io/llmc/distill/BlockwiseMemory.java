@@ -36,16 +36,12 @@ record BlockwiseMemory(boolean spills, long bytes) {
         long block = own.block();
         long step =
                 own.blocks().stream()
-                        .mapToLong(
-                                b ->
-                                        BlockTrainer.bytes(
-                                                ArenaPlan.kept(
-                                                        b,
-                                                        rows,
-                                                        own.model().hidden(),
-                                                        spec.length()),
-                                                rows,
-                                                own.model().hidden()))
+                        .mapToLong(b ->
+                                BlockTrainer.bytes(
+                                        ArenaPlan.kept(
+                                                b, rows, own.model().hidden(), spec.length()),
+                                        rows,
+                                        own.model().hidden()))
                         .max()
                         .orElse(0);
         // A block that got worse is made once more; a healed one is read as it will be written.

@@ -96,22 +96,21 @@ final class ModelRun implements AutoCloseable {
         finals = host.allocate(4L * batch.rows() * hidden, 64);
         long[] at = {0};
         try (TensorArena arena = backend.newArena(4L * states.chunkRows() * hidden + 1024)) {
-            states.forEach(
-                    (x, chunk) -> {
-                        try (TensorArena scratch = arena.scratch()) {
-                            Tensor normed = new Head(model).norm(x, scratch);
-                            int window = states.firstWindow(chunk);
-                            for (long row = 0; row < x.rows(); row += length, window++) {
-                                int first = batch.firstRow()[window];
-                                int end = batch.endRow()[window];
-                                if (first < end) {
-                                    Tensor rows = normed.rows(row + first, row + end);
-                                    backend.download(finals.asSlice(at[0], rows.byteSize()), rows);
-                                    at[0] += rows.byteSize();
-                                }
-                            }
+            states.forEach((x, chunk) -> {
+                try (TensorArena scratch = arena.scratch()) {
+                    Tensor normed = new Head(model).norm(x, scratch);
+                    int window = states.firstWindow(chunk);
+                    for (long row = 0; row < x.rows(); row += length, window++) {
+                        int first = batch.firstRow()[window];
+                        int end = batch.endRow()[window];
+                        if (first < end) {
+                            Tensor rows = normed.rows(row + first, row + end);
+                            backend.download(finals.asSlice(at[0], rows.byteSize()), rows);
+                            at[0] += rows.byteSize();
                         }
-                    });
+                    }
+                }
+            });
         }
     }
 

@@ -89,15 +89,14 @@ class BaseFilesTest {
         assertThat(byBase.comparison().original().value())
                 .isCloseTo(saved.model().perplexity(), within(0.01));
         byModel.figures()
-                .forEach(
-                        (name, value) -> {
-                            if (name.matches("(kld|delta|perplexity|top1|log|loss).*")
-                                    && value instanceof Double expected) {
-                                assertThat((Double) byBase.figures().get(name))
-                                        .as(name)
-                                        .isCloseTo(expected, within(2e-4 * Math.max(1, expected)));
-                            }
-                        });
+                .forEach((name, value) -> {
+                    if (name.matches("(kld|delta|perplexity|top1|log|loss).*")
+                            && value instanceof Double expected) {
+                        assertThat((Double) byBase.figures().get(name))
+                                .as(name)
+                                .isCloseTo(expected, within(2e-4 * Math.max(1, expected)));
+                    }
+                });
         assertThat(byBase.figures()).containsEntry("kld_base", base.toString());
         assertThat(byBase.figures()).doesNotContainKeys("original", "size_ratio");
     }

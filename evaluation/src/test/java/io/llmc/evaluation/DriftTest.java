@@ -98,19 +98,15 @@ class DriftTest {
                         .get("statistics_from_the_two_files");
         assertThat(expected.size()).isEqualTo(ours.size());
         expected.properties()
-                .forEach(
-                        figure -> {
-                            double[] found =
-                                    ours.get(figure.getKey().strip().replaceAll("\\s+", " "));
-                            assertThat(found).as(figure.getKey()).hasSize(figure.getValue().size());
-                            for (int i = 0; i < found.length; i++) {
-                                assertThat(found[i])
-                                        .as(figure.getKey())
-                                        .isCloseTo(
-                                                figure.getValue().get(i).doubleValue(),
-                                                within(1e-6));
-                            }
-                        });
+                .forEach(figure -> {
+                    double[] found = ours.get(figure.getKey().strip().replaceAll("\\s+", " "));
+                    assertThat(found).as(figure.getKey()).hasSize(figure.getValue().size());
+                    for (int i = 0; i < found.length; i++) {
+                        assertThat(found[i])
+                                .as(figure.getKey())
+                                .isCloseTo(figure.getValue().get(i).doubleValue(), within(1e-6));
+                    }
+                });
     }
 
     /// What llama-perplexity printed with the model's own logits in the place of the second file:
@@ -131,19 +127,18 @@ class DriftTest {
             }
         }
         assertThat(printed.keySet()).containsExactlyElementsOf(ours.keySet());
-        printed.forEach(
-                (name, numbers) -> {
-                    assertThat(numbers).as(name).hasSameSizeAs(ours.get(name));
-                    for (int i = 0; i < numbers.size(); i++) {
-                        String text = numbers.get(i);
-                        int digits = text.length() - text.indexOf('.') - 1;
-                        double bits = digits == 6 ? 2.5e-5 : 1.1 * Math.pow(10, -digits);
-                        assertThat(ours.get(name)[i])
-                                .as(name)
-                                .isCloseTo(
-                                        Double.parseDouble(text),
-                                        within(name.contains("Mean PPL") ? 4e-4 : bits));
-                    }
-                });
+        printed.forEach((name, numbers) -> {
+            assertThat(numbers).as(name).hasSameSizeAs(ours.get(name));
+            for (int i = 0; i < numbers.size(); i++) {
+                String text = numbers.get(i);
+                int digits = text.length() - text.indexOf('.') - 1;
+                double bits = digits == 6 ? 2.5e-5 : 1.1 * Math.pow(10, -digits);
+                assertThat(ours.get(name)[i])
+                        .as(name)
+                        .isCloseTo(
+                                Double.parseDouble(text),
+                                within(name.contains("Mean PPL") ? 4e-4 : bits));
+            }
+        });
     }
 }

@@ -215,32 +215,27 @@ class EvaluatorTest {
     @Test
     void refusesWhatCannotBeMeasured() throws IOException {
         Path tiny = TestFiles.shared("oracles/architectures/llama");
-        assertThatThrownBy(
-                        () ->
-                                evaluate(
-                                        new EvalSpec(
-                                                model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
-                                        2,
-                                        SMALL))
+        assertThatThrownBy(() ->
+                        evaluate(
+                                new EvalSpec(model, null, data, 1 << 20, Convention.GPTQ, 0, 0),
+                                2,
+                                SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("are longer than the");
         Files.delete(model.resolve("tokenizer.json"));
-        assertThatThrownBy(
-                        () ->
-                                evaluate(
-                                        new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
-                                        2,
-                                        SMALL))
+        assertThatThrownBy(() ->
+                        evaluate(
+                                new EvalSpec(model, null, data, 16, Convention.GPTQ, 0, 0),
+                                2,
+                                SMALL))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("has no tokenizer.json");
         if (Files.exists(tiny)) {
-            assertThatThrownBy(
-                            () ->
-                                    evaluate(
-                                            new EvalSpec(
-                                                    other, tiny, data, 16, Convention.GPTQ, 0, 0),
-                                            2,
-                                            SMALL))
+            assertThatThrownBy(() ->
+                            evaluate(
+                                    new EvalSpec(other, tiny, data, 16, Convention.GPTQ, 0, 0),
+                                    2,
+                                    SMALL))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("a vocabulary of 256 tokens");
         }

@@ -132,10 +132,8 @@ class LikelihoodsTest {
         try (Likelihoods probe = new Likelihoods(model, backend, Progress.NONE)) {
             assertThatThrownBy(() -> probe.prepare(asked, 1 << 19))
                     .isInstanceOf(UserException.class)
-                    .satisfies(
-                            e ->
-                                    assertThat(((UserException) e).hint())
-                                            .contains("lower {maxLength}"));
+                    .satisfies(e ->
+                            assertThat(((UserException) e).hint()).contains("lower {maxLength}"));
             probe.prepare(asked, Long.MAX_VALUE);
             int few = probe.steps();
             probe.prepare(asked, 1 << 20);

@@ -61,11 +61,10 @@ class DecodingTest {
                     && Architectures.specOf(c).layers().stream()
                             .flatMap(LayerSpec::bodies)
                             .flatMap(body -> body.rope().stream())
-                            .noneMatch(
-                                    r ->
-                                            r.config().scaling() instanceof RopeScaling.Dynamic
-                                                    || r.config().scaling()
-                                                            instanceof RopeScaling.LongRope);
+                            .noneMatch(r ->
+                                    r.config().scaling() instanceof RopeScaling.Dynamic
+                                            || r.config().scaling()
+                                                    instanceof RopeScaling.LongRope);
         }
     }
 

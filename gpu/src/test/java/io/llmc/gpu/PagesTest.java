@@ -113,10 +113,9 @@ class PagesTest {
             float[] all = make.floats(out);
             return last.stream()
                     .mapToInt(r -> r.row() + r.reach().length() - 1)
-                    .mapToObj(
-                            r ->
-                                    Arrays.copyOfRange(
-                                            all, r * HEADS.outWidth(), (r + 1) * HEADS.outWidth()))
+                    .mapToObj(r ->
+                            Arrays.copyOfRange(
+                                    all, r * HEADS.outWidth(), (r + 1) * HEADS.outWidth()))
                     .toArray(float[][]::new);
         }
     }

@@ -57,16 +57,14 @@ class ProductPathsTest {
         var options = new BackendOptions(1, Math.CUBLAS);
         return OpCases.ALL.stream()
                 .filter(c -> PRODUCTS.contains(c.op()))
-                .map(
-                        c ->
-                                DynamicTest.dynamicTest(
-                                        c.name(),
-                                        () -> {
-                                            try (CudaBackend backend =
-                                                    new CudaBackend(0, options)) {
-                                                Agreement.check(c, backend);
-                                            }
-                                        }));
+                .map(c ->
+                        DynamicTest.dynamicTest(
+                                c.name(),
+                                () -> {
+                                    try (CudaBackend backend = new CudaBackend(0, options)) {
+                                        Agreement.check(c, backend);
+                                    }
+                                }));
     }
 
     /// More rows than go through the kernels for few, so that cuBLAS gets them term by term.

@@ -30,11 +30,10 @@ class QuestionsOracleTest {
             List<Request> wanted =
                     item.path("requests")
                             .valueStream()
-                            .map(
-                                    r ->
-                                            new Request(
-                                                    r.path("context").textValue(),
-                                                    r.path("continuation").textValue()))
+                            .map(r ->
+                                    new Request(
+                                            r.path("context").textValue(),
+                                            r.path("continuation").textValue()))
                             .toList();
             assertThat(questions.get(i).requests()).as("item %d", i).isEqualTo(wanted);
             if (questions.get(i).key() instanceof Key.Choice choice) {

@@ -146,11 +146,10 @@ class TasksOracleTest {
                 String text = questions.get(i).requests().getFirst().continuation();
                 List<List<Integer>> windows =
                         encoder.rolling(text, item).stream()
-                                .map(
-                                        w ->
-                                                List.of(
-                                                        w.input().length - w.targets().length + 1,
-                                                        w.targets().length))
+                                .map(w ->
+                                        List.of(
+                                                w.input().length - w.targets().length + 1,
+                                                w.targets().length))
                                 .toList();
                 List<List<Integer>> wanted =
                         run.path("documents")

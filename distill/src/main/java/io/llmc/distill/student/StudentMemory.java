@@ -45,11 +45,10 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
     public long block() {
         return StreamMemory.outer(c, model)
                 + model.layers().stream()
-                        .mapToLong(
-                                l ->
-                                        student(
-                                                Trainable.of(spec, spec.lora(), l.prefix()),
-                                                n -> n.startsWith(l.prefix())))
+                        .mapToLong(l ->
+                                student(
+                                        Trainable.of(spec, spec.lora(), l.prefix()),
+                                        n -> n.startsWith(l.prefix())))
                         .max()
                         .orElse(0);
     }
@@ -115,11 +114,10 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
         Trainable trainable = Trainable.of(spec);
         return model.layers().stream()
                 .flatMap(l -> l.linears(model.hidden()).stream())
-                .filter(
-                        l ->
-                                Layouts.scales(c, l.name())
-                                        .filter(at -> trainable.selects(c, at.tensor()))
-                                        .isPresent())
+                .filter(l ->
+                        Layouts.scales(c, l.name())
+                                .filter(at -> trainable.selects(c, at.tensor()))
+                                .isPresent())
                 .mapToLong(l -> 4L * l.out() * l.in() + ROUNDING)
                 .max()
                 .orElse(0);
@@ -193,10 +191,8 @@ public record StudentMemory(Checkpoint c, ModelSpec model, DistillSpec spec, Bac
     /// The arena that a weight takes its adapter up in.
     private long merging() {
         return adapters()
-                .mapToLong(
-                        l ->
-                                Lora.mergingBytes(
-                                        (long) l.in() * l.out(), rank() * (l.in() + l.out())))
+                .mapToLong(l ->
+                        Lora.mergingBytes((long) l.in() * l.out(), rank() * (l.in() + l.out())))
                 .max()
                 .orElse(0);
     }

@@ -65,10 +65,8 @@ public final class KldBase implements AutoCloseable {
         if (!enough || Arrays.mismatch(head.array(), MAGIC) != MAGIC.length) {
             throw FileKind.ofBinary(file.path())
                     .map(kind -> kind.refusal(file.path(), "a KLD base of llama.cpp"))
-                    .orElseGet(
-                            () ->
-                                    new FormatException(
-                                            file.path(), "is not a KLD base of llama.cpp"));
+                    .orElseGet(() ->
+                            new FormatException(file.path(), "is not a KLD base of llama.cpp"));
         }
         head.position(MAGIC.length);
         int context = within(file, head, "context", 4, MAX_IDS);

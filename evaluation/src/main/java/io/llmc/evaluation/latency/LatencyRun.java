@@ -97,11 +97,9 @@ final class LatencyRun implements Step.Plan {
         progress.end();
         List<Measured> models =
                 subjects.stream()
-                        .map(
-                                s ->
-                                        new Measured(
-                                                SizeReport.of(s.checkpoint()),
-                                                s.working(spec.settings())))
+                        .map(s ->
+                                new Measured(
+                                        SizeReport.of(s.checkpoint()), s.working(spec.settings())))
                         .toList();
         return new LatencyResult(
                 model,

@@ -41,11 +41,10 @@ public final class BuiltInTasks {
     static Optional<String> beginning(String stem) {
         String lower = stem.toLowerCase(Locale.ROOT);
         return NAMES.stream()
-                .filter(
-                        name ->
-                                lower.equals(name)
-                                        || lower.startsWith(name)
-                                                && "_-.".indexOf(lower.charAt(name.length())) >= 0)
+                .filter(name ->
+                        lower.equals(name)
+                                || lower.startsWith(name)
+                                        && "_-.".indexOf(lower.charAt(name.length())) >= 0)
                 .max(Comparator.comparingInt(String::length));
     }
 

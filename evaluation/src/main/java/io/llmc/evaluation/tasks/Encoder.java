@@ -90,12 +90,11 @@ final class Encoder {
     }
 
     private int needPrefix(Doc where) {
-        return prefix.orElseThrow(
-                () ->
-                        new UserException(
-                                "%s: %s: there is no context, and the tokenizer has no token that begins or ends a text"
-                                        .formatted(where.file(), where.place()),
-                                "say in tokenizer_config.json which one is its bos_token"));
+        return prefix.orElseThrow(() ->
+                new UserException(
+                        "%s: %s: there is no context, and the tokenizer has no token that begins or ends a text"
+                                .formatted(where.file(), where.place()),
+                        "say in tokenizer_config.json which one is its bos_token"));
     }
 
     private int[] context(String text) {

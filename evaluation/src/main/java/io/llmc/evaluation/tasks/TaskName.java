@@ -29,12 +29,11 @@ record TaskName(String task, Path data, String name) {
         String stem = stem(file);
         return BuiltInTasks.beginning(stem)
                 .map(task -> new TaskName(task, file, stem))
-                .orElseThrow(
-                        () ->
-                                new UserException(
-                                        "%s: its name begins with that of no task%s"
-                                                .formatted(file, BuiltInTasks.nearest(stem)),
-                                        "name the task before it, as in arc=" + file));
+                .orElseThrow(() ->
+                        new UserException(
+                                "%s: its name begins with that of no task%s"
+                                        .formatted(file, BuiltInTasks.nearest(stem)),
+                                "name the task before it, as in arc=" + file));
     }
 
     private static void requireKnown(String task, String text) {

@@ -36,15 +36,14 @@ public record TaskResult(String name, int items, int fewshot, int cut, List<Meas
         Figure none = new Figure(0, 0);
         List<Measure> measures =
                 spec.metrics().stream()
-                        .map(
-                                metric ->
-                                        new Measure(
-                                                metric,
-                                                none,
-                                                compared ? none : null,
-                                                metric.isAccuracy()
-                                                        ? new Change.Flips(List.of(), List.of(), 1)
-                                                        : new Change.Ratio(1, 1, 1)))
+                        .map(metric ->
+                                new Measure(
+                                        metric,
+                                        none,
+                                        compared ? none : null,
+                                        metric.isAccuracy()
+                                                ? new Change.Flips(List.of(), List.of(), 1)
+                                                : new Change.Ratio(1, 1, 1)))
                         .toList();
         return new TaskResult(name, 0, 0, 0, measures);
     }

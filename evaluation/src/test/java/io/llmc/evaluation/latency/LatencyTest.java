@@ -54,10 +54,8 @@ class LatencyTest {
     @Test
     void aCapBelowWhatItTakesIsRefused() {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
-            assertThatThrownBy(
-                            () ->
-                                    new LatencyRun(
-                                            TALE, spec(null), backend, Progress.NONE, 1 << 20, 0))
+            assertThatThrownBy(() ->
+                            new LatencyRun(TALE, spec(null), backend, Progress.NONE, 1 << 20, 0))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("memory");
         }

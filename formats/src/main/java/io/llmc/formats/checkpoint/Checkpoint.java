@@ -391,11 +391,9 @@ public final class Checkpoint implements AutoCloseable {
     private FormatException missing(String name) {
         return container
                 .lost(name)
-                .orElseGet(
-                        () ->
-                                new FormatException(
-                                        directory(),
-                                        "has no tensor '%s'%s".formatted(name, found(name))));
+                .orElseGet(() ->
+                        new FormatException(
+                                directory(), "has no tensor '%s'%s".formatted(name, found(name))));
     }
 
     /// What there is in the place of a tensor that is missing, for the end of a sentence.
@@ -406,13 +404,10 @@ public final class Checkpoint implements AutoCloseable {
                 .map(
                         "; it has '%s', under a prefix that llmc does not know: save it without"
                                 ::formatted)
-                .or(
-                        () ->
-                                names().stream()
-                                        .findFirst()
-                                        .map(
-                                                ", but '%s' and others: is this the whole model?"
-                                                        ::formatted))
+                .or(() ->
+                        names().stream()
+                                .findFirst()
+                                .map(", but '%s' and others: is this the whole model?"::formatted))
                 .orElse(": it has none at all");
     }
 

@@ -29,14 +29,12 @@ final class GgufFile implements Container {
         this.config = HfConfig.of(file.path(), architecture.config(metadata, header.tensors()));
         header.tensors()
                 .values()
-                .forEach(
-                        entry -> {
-                            String name = architecture.hubName(metadata, entry.name());
-                            TensorInfo info =
-                                    new TensorInfo(name, entry.type().dtype(), entry.shape());
-                            int heads = architecture.interleavedHeads(metadata, entry);
-                            tensors.put(name, new GgufTensor(info, entry, file, heads));
-                        });
+                .forEach(entry -> {
+                    String name = architecture.hubName(metadata, entry.name());
+                    TensorInfo info = new TensorInfo(name, entry.type().dtype(), entry.shape());
+                    int heads = architecture.interleavedHeads(metadata, entry);
+                    tensors.put(name, new GgufTensor(info, entry, file, heads));
+                });
     }
 
     @Override

@@ -92,11 +92,9 @@ public sealed interface CacheOp extends Op {
                             && x.cols() % pages.width() == 0
                             && pages.data().rows() % (x.cols() / pages.width()) == 0
                             && runs.stream()
-                                    .allMatch(
-                                            r ->
-                                                    r.fits(pages)
-                                                            && r.row() + r.reach().length()
-                                                                    <= x.rows()),
+                                    .allMatch(r ->
+                                            r.fits(pages)
+                                                    && r.row() + r.reach().length() <= x.rows()),
                     "storePages",
                     pages,
                     x,
@@ -142,11 +140,9 @@ public sealed interface CacheOp extends Op {
                             && Shapes.each(heads, sinks)
                             && Shapes.each(heads, slopes)
                             && runs.stream()
-                                    .allMatch(
-                                            r ->
-                                                    r.fits(keys)
-                                                            && r.row() + r.reach().length()
-                                                                    <= q.rows()),
+                                    .allMatch(r ->
+                                            r.fits(keys)
+                                                    && r.row() + r.reach().length() <= q.rows()),
                     "pagedAttention",
                     out,
                     q,

@@ -30,17 +30,16 @@ public sealed interface Op
     /// @throws IllegalArgumentException where an operand lies on another device
     default void requireOn(String device) {
         operands()
-                .forEach(
-                        t -> {
-                            if (!t.buffer().isAlive()) {
-                                throw new IllegalStateException(
-                                        t + " is used after its arena was closed: " + this);
-                            }
-                            if (!t.buffer().device().equals(device)) {
-                                throw new IllegalArgumentException(
-                                        t + " is not on " + device + ": " + this);
-                            }
-                        });
+                .forEach(t -> {
+                    if (!t.buffer().isAlive()) {
+                        throw new IllegalStateException(
+                                t + " is used after its arena was closed: " + this);
+                    }
+                    if (!t.buffer().device().equals(device)) {
+                        throw new IllegalArgumentException(
+                                t + " is not on " + device + ": " + this);
+                    }
+                });
     }
 
     /// The record classes of all families.

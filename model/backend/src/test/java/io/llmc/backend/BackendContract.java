@@ -140,10 +140,9 @@ public abstract class BackendContract {
     @TestFactory
     Stream<DynamicTest> aQueryOfAttentionDoesNotDependOnTheOthers() {
         return Stream.of(new Reach(100, 100, 0, 0), new Reach(100, 100, 23, 70))
-                .flatMap(
-                        reach ->
-                                Stream.of(new Heads(4, 2, 24, 40), new Heads(2, 1, 140, 20))
-                                        .map(heads -> new AttentionSpec(heads, reach, 0.2f, 0)))
+                .flatMap(reach ->
+                        Stream.of(new Heads(4, 2, 24, 40), new Heads(2, 1, 140, 20))
+                                .map(heads -> new AttentionSpec(heads, reach, 0.2f, 0)))
                 .map(s -> DynamicTest.dynamicTest(s.toString(), () -> queriesAreAlone(s)));
     }
 
@@ -189,15 +188,14 @@ public abstract class BackendContract {
     @TestFactory
     Stream<DynamicTest> aPackedProductIsTheProductOfTheDequantizedWeight() {
         return OpCases.WEIGHTS.stream()
-                .map(
-                        weights ->
-                                DynamicTest.dynamicTest(
-                                        weights.name(),
-                                        () -> {
-                                            for (int rows : new int[] {1, 4, 70}) {
-                                                assertPackedIsDense(weights, rows);
-                                            }
-                                        }));
+                .map(weights ->
+                        DynamicTest.dynamicTest(
+                                weights.name(),
+                                () -> {
+                                    for (int rows : new int[] {1, 4, 70}) {
+                                        assertPackedIsDense(weights, rows);
+                                    }
+                                }));
     }
 
     private void assertPackedIsDense(OpCases.WeightCase weights, int rows) {

@@ -678,12 +678,11 @@ public final class ReferenceOps implements Runner {
                 };
         for (List<Long> group : groups) {
             group.sort(
-                    Comparator.comparingDouble(
-                            (Long i) ->
-                                    (float) Math.abs(get(op.w(), i))
-                                            * (op.importance() == null
-                                                    ? 1f
-                                                    : (float) get(op.importance(), i % cols))));
+                    Comparator.comparingDouble((Long i) ->
+                            (float) Math.abs(get(op.w(), i))
+                                    * (op.importance() == null
+                                            ? 1f
+                                            : (float) get(op.importance(), i % cols))));
             for (int k = 0; k < zeros; k++) {
                 set(op.mask(), group.get(k), 1);
             }
@@ -742,12 +741,11 @@ public final class ReferenceOps implements Runner {
             set(op.pruning().mask(), r, j, 0);
         }
         columns.sort(
-                Comparator.comparingDouble(
-                        (Integer j) -> {
-                            float w = (float) get(op.w(), r, j);
-                            float u = (float) get(op.u(), j, j);
-                            return w * w / (u * u);
-                        }));
+                Comparator.comparingDouble((Integer j) -> {
+                    float w = (float) get(op.w(), r, j);
+                    float u = (float) get(op.u(), j, j);
+                    return w * w / (u * u);
+                }));
         for (int j : columns.subList(0, rule.m() - rule.n())) {
             set(op.pruning().mask(), r, j, 1);
         }

@@ -79,10 +79,9 @@ class DecoderTest {
     private static boolean followsLength(ModelSpec spec) {
         return spec.layers().stream()
                 .flatMap(LayerSpec::ropes)
-                .anyMatch(
-                        r ->
-                                r.config().scaling() instanceof RopeScaling.Dynamic
-                                        || r.config().scaling() instanceof RopeScaling.LongRope);
+                .anyMatch(r ->
+                        r.config().scaling() instanceof RopeScaling.Dynamic
+                                || r.config().scaling() instanceof RopeScaling.LongRope);
     }
 
     /// All sequences side by side, in chunks of these lengths, the last of them again and again.
@@ -141,16 +140,12 @@ class DecoderTest {
                         "gpt_oss",
                         "deepseek_v3",
                         "llama_rope_dynamic")
-                .filter(
-                        name -> {
-                            try (Checkpoint c = Checkpoint.open(architecture(name))) {
-                                return Architectures.ALL.stream()
-                                        .anyMatch(
-                                                a ->
-                                                        a.modelTypes()
-                                                                .contains(c.config().modelType()));
-                            }
-                        });
+                .filter(name -> {
+                    try (Checkpoint c = Checkpoint.open(architecture(name))) {
+                        return Architectures.ALL.stream()
+                                .anyMatch(a -> a.modelTypes().contains(c.config().modelType()));
+                    }
+                });
     }
 
     private static Path architecture(String name) {

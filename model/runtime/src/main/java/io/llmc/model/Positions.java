@@ -53,18 +53,16 @@ public final class Positions {
         spec.layers().stream()
                 .flatMap(LayerSpec::ropes)
                 .distinct()
-                .forEach(
-                        rope -> {
-                            float[] all = new float[rows * rope.rotated()];
-                            int at = 0;
-                            for (Run run : runs) {
-                                float[] some =
-                                        RopeTable.compute(rope, run.first(), run.end(), run.end());
-                                System.arraycopy(some, 0, all, at, some.length);
-                                at += some.length;
-                            }
-                            tables.put(rope, upload(all, rows, backend, arena));
-                        });
+                .forEach(rope -> {
+                    float[] all = new float[rows * rope.rotated()];
+                    int at = 0;
+                    for (Run run : runs) {
+                        float[] some = RopeTable.compute(rope, run.first(), run.end(), run.end());
+                        System.arraycopy(some, 0, all, at, some.length);
+                        at += some.length;
+                    }
+                    tables.put(rope, upload(all, rows, backend, arena));
+                });
         return new Positions(rows, tables, positions);
     }
 
@@ -85,16 +83,15 @@ public final class Positions {
         Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
         for (LayerSpec layer : layers) {
             layer.ropes()
-                    .forEach(
-                            rope ->
-                                    tables.computeIfAbsent(
-                                            rope,
-                                            r ->
-                                                    upload(
-                                                            RopeTable.compute(r, length),
-                                                            length,
-                                                            backend,
-                                                            arena)));
+                    .forEach(rope ->
+                            tables.computeIfAbsent(
+                                    rope,
+                                    r ->
+                                            upload(
+                                                    RopeTable.compute(r, length),
+                                                    length,
+                                                    backend,
+                                                    arena)));
         }
         return new Positions(length, tables, null);
     }

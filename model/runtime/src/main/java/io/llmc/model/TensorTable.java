@@ -110,16 +110,10 @@ public final class TensorTable {
     /// All of them as they would be stored plain, in one type.
     public List<TensorInfo> tensors(DType type) {
         List<TensorInfo> all = new ArrayList<>();
-        linears.forEach(
-                (name, expected) ->
-                        all.add(
-                                new TensorInfo(
-                                        name + ".weight",
-                                        type,
-                                        new Shape(stored(name, expected)))));
-        others.forEach(
-                (name, expected) ->
-                        all.add(new TensorInfo(name, type, new Shape(expected.dims()))));
+        linears.forEach((name, expected) ->
+                all.add(new TensorInfo(name + ".weight", type, new Shape(stored(name, expected)))));
+        others.forEach((name, expected) ->
+                all.add(new TensorInfo(name, type, new Shape(expected.dims()))));
         return all;
     }
 
@@ -141,33 +135,30 @@ public final class TensorTable {
     ///   weight has, or where packed weights make no sense
     /// @throws UserException where there is nothing to make logits with
     public void requireIn(Checkpoint c) {
-        others.forEach(
-                (name, expected) -> {
-                    if (!c.has(name)) {
-                        throw missing(c, name);
-                    }
-                    requireShape(c, name, expected.keys(), expected.dims());
-                });
-        linears.forEach(
-                (name, expected) -> {
-                    if (packed(c, name)) {
-                        requirePacked(c, name, expected);
-                    } else if (c.has(name + ".weight")) {
-                        requireShape(c, name + ".weight", expected.keys(), stored(name, expected));
-                    } else {
-                        throw missing(c, name);
-                    }
-                });
+        others.forEach((name, expected) -> {
+            if (!c.has(name)) {
+                throw missing(c, name);
+            }
+            requireShape(c, name, expected.keys(), expected.dims());
+        });
+        linears.forEach((name, expected) -> {
+            if (packed(c, name)) {
+                requirePacked(c, name, expected);
+            } else if (c.has(name + ".weight")) {
+                requireShape(c, name + ".weight", expected.keys(), stored(name, expected));
+            } else {
+                throw missing(c, name);
+            }
+        });
         scales(c)
                 .filter(name -> !c.has(name))
                 .findFirst()
-                .ifPresent(
-                        name -> {
-                            throw new FormatException(
-                                    c.directory(),
-                                    "has no tensor '%s', though kv_cache_scheme in its config asks for it"
-                                            .formatted(name));
-                        });
+                .ifPresent(name -> {
+                    throw new FormatException(
+                            c.directory(),
+                            "has no tensor '%s', though kv_cache_scheme in its config asks for it"
+                                    .formatted(name));
+                });
     }
 
     /// Scales of keys and values, in a model that rounds them.
@@ -248,11 +239,8 @@ public final class TensorTable {
     public List<String> unread(Checkpoint c) {
         Set<String> scales = scales(c).collect(Collectors.toSet());
         return c.names().stream()
-                .filter(
-                        name ->
-                                !reads(c, name)
-                                        && !scales.contains(name)
-                                        && !architecture.isBuffer(name))
+                .filter(name ->
+                        !reads(c, name) && !scales.contains(name) && !architecture.isBuffer(name))
                 .toList();
     }
 

@@ -6,12 +6,10 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import com.fasterxml.jackson.databind.node.MissingNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.formats.FormatException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tokenizer.jinja.Template;
 import io.llmc.tokenizer.jinja.TemplateException;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;

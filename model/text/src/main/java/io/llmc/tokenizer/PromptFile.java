@@ -4,7 +4,6 @@ package io.llmc.tokenizer;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

@@ -3,7 +3,6 @@ package io.llmc.tokenizer;
 
 import io.llmc.formats.FormatException;
 import io.llmc.formats.UserException;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;

@@ -22,11 +22,8 @@ record Bars(String title, List<Pair> pairs) {
         double each = paired ? 2 * THICK + 20 : THICK + 16;
         double most =
                 pairs.stream()
-                        .mapToDouble(
-                                p ->
-                                        Math.max(
-                                                p.model.high,
-                                                p.original == null ? 0 : p.original.high))
+                        .mapToDouble(p ->
+                                Math.max(p.model.high, p.original == null ? 0 : p.original.high))
                         .max()
                         .orElse(1);
         Scale x = new Scale(0, most > 0 ? most : 1, LABELS, Frame.WIDTH - VALUES, false);

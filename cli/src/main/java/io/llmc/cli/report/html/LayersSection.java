@@ -78,17 +78,15 @@ record LayersSection(ObjectNode provenance) {
     /// By kind of layer, then by block; experts of a block are averaged.
     private static SequencedMap<String, Map<Integer, Double>> cells(Map<String, Double> errors) {
         SequencedMap<String, Map<Integer, List<Double>>> all = new LinkedHashMap<>();
-        errors.forEach(
-                (module, error) -> {
-                    Matcher m = BLOCK.matcher(module);
-                    if (m.matches()) {
-                        String kind = m.group(2).replaceAll("\\b\\d+\\b", "*");
-                        all.computeIfAbsent(kind, _ -> new TreeMap<>())
-                                .computeIfAbsent(
-                                        Integer.parseInt(m.group(1)), _ -> new ArrayList<>())
-                                .add(error);
-                    }
-                });
+        errors.forEach((module, error) -> {
+            Matcher m = BLOCK.matcher(module);
+            if (m.matches()) {
+                String kind = m.group(2).replaceAll("\\b\\d+\\b", "*");
+                all.computeIfAbsent(kind, _ -> new TreeMap<>())
+                        .computeIfAbsent(Integer.parseInt(m.group(1)), _ -> new ArrayList<>())
+                        .add(error);
+            }
+        });
         SequencedMap<String, Map<Integer, Double>> means = new LinkedHashMap<>();
         all.entrySet().stream()
                 .limit(MOST_KINDS)
@@ -98,11 +96,8 @@ record LayersSection(ObjectNode provenance) {
 
     private static Map<Integer, Double> means(Map<Integer, List<Double>> blocks) {
         Map<Integer, Double> row = new TreeMap<>();
-        blocks.forEach(
-                (block, values) ->
-                        row.put(
-                                block,
-                                values.stream().mapToDouble(v -> v).average().orElseThrow()));
+        blocks.forEach((block, values) ->
+                row.put(block, values.stream().mapToDouble(v -> v).average().orElseThrow()));
         return row;
     }
 

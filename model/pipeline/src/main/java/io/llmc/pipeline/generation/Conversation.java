@@ -2,11 +2,9 @@
 package io.llmc.pipeline.generation;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.model.decoding.Sequence;
 import io.llmc.tokenizer.ChatTemplate;
 import io.llmc.tokenizer.ChatTemplate.Message;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

@@ -4,7 +4,6 @@ package io.llmc.pipeline.generation;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
-
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.Set;

@@ -7,7 +7,6 @@ import io.llmc.model.decoding.Decoder;
 import io.llmc.model.decoding.Decoder.Chunk;
 import io.llmc.model.decoding.Sequence;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -6,7 +6,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.tokenizer.PromptFile.Prompt;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashSet;

@@ -155,13 +155,12 @@ public final class HiddenStates implements AutoCloseable {
     private void requireKnown() {
         int vocabulary = model.spec().vocabulary();
         windows.firstOutside(vocabulary)
-                .ifPresent(
-                        at -> {
-                            throw new UserException(
-                                    "token id %d is outside the model's vocabulary of %d"
-                                            .formatted(windows.id(at), vocabulary),
-                                    "tokenizer.json or the ids are those of another model");
-                        });
+                .ifPresent(at -> {
+                    throw new UserException(
+                            "token id %d is outside the model's vocabulary of %d"
+                                    .formatted(windows.id(at), vocabulary),
+                            "tokenizer.json or the ids are those of another model");
+                });
     }
 
     /// Makes room for passes through this block. Stages that are run from now on are this block's.

@@ -77,12 +77,11 @@ public record StreamMemory(
     /// Bytes of the tensors of the largest block, with the copies that reading them makes.
     public static long largestBlock(Checkpoint c, ModelSpec spec) {
         return spec.layers().stream()
-                .mapToLong(
-                        l ->
-                                c.names().stream()
-                                        .filter(name -> name.startsWith(l.prefix()))
-                                        .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
-                                        .sum())
+                .mapToLong(l ->
+                        c.names().stream()
+                                .filter(name -> name.startsWith(l.prefix()))
+                                .mapToLong(name -> inMemory(c, name, spec.inOutLinears()))
+                                .sum())
                 .max()
                 .orElse(0);
     }

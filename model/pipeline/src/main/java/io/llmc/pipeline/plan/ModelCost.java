@@ -117,18 +117,14 @@ public record ModelCost(
                 byBlock.put(layer.prefix(), 0L);
             }
             known.forEach(name -> byLinear.put(name, 0L));
-            bytes.forEach(
-                    (name, size) -> {
-                        for (int dot = name.length();
-                                dot > 0;
-                                dot = name.lastIndexOf('.', dot - 1)) {
-                            byLinear.computeIfPresent(
-                                    name.substring(0, dot), (_, sum) -> sum + size);
-                            byBlock.computeIfPresent(
-                                    name.substring(0, Math.min(name.length(), dot + 1)),
-                                    (_, sum) -> sum + size);
-                        }
-                    });
+            bytes.forEach((name, size) -> {
+                for (int dot = name.length(); dot > 0; dot = name.lastIndexOf('.', dot - 1)) {
+                    byLinear.computeIfPresent(name.substring(0, dot), (_, sum) -> sum + size);
+                    byBlock.computeIfPresent(
+                            name.substring(0, Math.min(name.length(), dot + 1)),
+                            (_, sum) -> sum + size);
+                }
+            });
         }
 
         long bytes(String linear) {
@@ -210,19 +206,15 @@ public record ModelCost(
     public long active() {
         return head.weights()
                 + blocks.stream()
-                        .mapToLong(
-                                b ->
-                                        b.products().stream().mapToLong(Product::weights).sum()
-                                                + b.experts()
-                                                        .map(
-                                                                e ->
-                                                                        e.each()
-                                                                                * e.one().stream()
-                                                                                        .mapToLong(
-                                                                                                Product
-                                                                                                        ::weights)
-                                                                                        .sum())
-                                                        .orElse(0L))
+                        .mapToLong(b ->
+                                b.products().stream().mapToLong(Product::weights).sum()
+                                        + b.experts()
+                                                .map(e ->
+                                                        e.each()
+                                                                * e.one().stream()
+                                                                        .mapToLong(Product::weights)
+                                                                        .sum())
+                                                .orElse(0L))
                         .sum();
     }
 

@@ -56,11 +56,10 @@ public record Serving(ModelCost model, ServingSpec how) {
                 stage(),
                 b ->
                         b.attention()
-                                        .map(
-                                                a ->
-                                                        (double) pages(a, length)
-                                                                * how.page()
-                                                                * split().kept(a))
+                                        .map(a ->
+                                                (double) pages(a, length)
+                                                        * how.page()
+                                                        * split().kept(a))
                                         .orElse(0.0)
                                 * how.cacheBits()
                                 / 8);

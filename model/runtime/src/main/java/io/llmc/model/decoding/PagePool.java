@@ -97,19 +97,18 @@ final class PagePool implements AutoCloseable {
         this.backend = backend;
         this.arena = arena;
         caching(spec)
-                .forEach(
-                        body -> {
-                            CacheSpec cache = body.cache().orElseThrow();
-                            int kind = kind(body.window());
-                            long pages = kinds.get(kind).owners.length;
-                            layers.put(
-                                    cache.attention(),
-                                    new Layer(
-                                            kind,
-                                            cache.heads(),
-                                            pages(pages * cache.heads(), cache.width(), true),
-                                            pages(pages * cache.heads(), cache.width(), false)));
-                        });
+                .forEach(body -> {
+                    CacheSpec cache = body.cache().orElseThrow();
+                    int kind = kind(body.window());
+                    long pages = kinds.get(kind).owners.length;
+                    layers.put(
+                            cache.attention(),
+                            new Layer(
+                                    kind,
+                                    cache.heads(),
+                                    pages(pages * cache.heads(), cache.width(), true),
+                                    pages(pages * cache.heads(), cache.width(), false)));
+                });
     }
 
     private static Stream<BodySpec> caching(ModelSpec spec) {
@@ -139,15 +138,13 @@ final class PagePool implements AutoCloseable {
     /// Bytes of the pages of all layers.
     static long bytes(ModelSpec spec, CacheSettings settings) {
         return caching(spec)
-                .mapToLong(
-                        body -> {
-                            CacheSpec cache = body.cache().orElseThrow();
-                            long blocks = settings.pages(body.window()) * cache.heads();
-                            long token =
-                                    settings.type().bytesFor(cache.width())
-                                            + (settings.scaled() ? 4 : 0);
-                            return 2 * (blocks * CacheSettings.PAGE * token + SLACK);
-                        })
+                .mapToLong(body -> {
+                    CacheSpec cache = body.cache().orElseThrow();
+                    long blocks = settings.pages(body.window()) * cache.heads();
+                    long token =
+                            settings.type().bytesFor(cache.width()) + (settings.scaled() ? 4 : 0);
+                    return 2 * (blocks * CacheSettings.PAGE * token + SLACK);
+                })
                 .sum();
     }
 

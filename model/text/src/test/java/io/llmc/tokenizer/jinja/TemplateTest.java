@@ -33,14 +33,13 @@ class TemplateTest {
             String name = one.path("name").asText();
             Object messages = JSON.convertValue(one.path("messages"), Object.class);
             expected.properties()
-                    .forEach(
-                            e ->
-                                    all.add(
-                                            Arguments.of(
-                                                    e.getKey(),
-                                                    name,
-                                                    messages,
-                                                    e.getValue().path(name).textValue())));
+                    .forEach(e ->
+                            all.add(
+                                    Arguments.of(
+                                            e.getKey(),
+                                            name,
+                                            messages,
+                                            e.getValue().path(name).textValue())));
         }
         assertThat(all).hasSizeGreaterThan(40);
         return all;
