@@ -68,6 +68,7 @@ record MeasuredDevices(Devices devices, Progress progress) {
         return new DeviceSpec(name, device, memory, bandwidth, 0, peaks);
     }
 
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     private Backend open(String device, Compute compute) {
         int threads = Runtime.getRuntime().availableProcessors();
         BackendOptions options = new BackendOptions(threads, Math.AUTO, Long.MAX_VALUE, compute);

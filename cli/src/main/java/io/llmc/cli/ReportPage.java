@@ -49,6 +49,7 @@ record ReportPage(Path model, String version) {
     }
 
     /// Null where the model has none that llmc reads: then ids stand for themselves.
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     private static Tokenizer tokenizer(Checkpoint c) {
         try {
             return Tokenizer.open(c);

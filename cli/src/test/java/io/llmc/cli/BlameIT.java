@@ -121,7 +121,7 @@ class BlameIT {
                 assertThat(out).contains(command.substring(command.indexOf("--ignore ")));
             }
             List<Object> words = new ArrayList<>();
-            for (String word : command.substring("bin/llmc ".length()).split(" ")) {
+            for (String word : command.substring("bin/llmc ".length()).split(" ", -1)) {
                 words.add(
                         word.equals("OUT") || word.equals("BETTER")
                                 ? dir.resolve(word)

@@ -126,7 +126,7 @@ class TasksIT {
                 "--tasks=testdata/tasks/piqa.jsonl --json=testdata/tasks/piqa.jsonl | 1 | would overwrite",
             })
     void whatCannotBeAskedIsRefused(String flags, int code, String message) {
-        String[] words = flags.split(" ");
+        String[] words = flags.split(" ", -1);
         Object[] args = new Object[words.length + 2];
         args[0] = "eval";
         args[1] = Cli.TALE_LLAMA;

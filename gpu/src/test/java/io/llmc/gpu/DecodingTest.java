@@ -110,6 +110,7 @@ class DecodingTest {
     }
 
     /// Logits of all sequences side by side.
+    @SuppressWarnings("MustBeClosed") // closed at the end
     private static float[] decoded(Checkpoint c, Backend backend, int[][] ids, DType type) {
         ModelSpec spec = Architectures.specOf(c);
         int length = ids[0].length;

@@ -112,6 +112,7 @@ final class LatencyRun implements Step.Plan {
                 Resident.peak());
     }
 
+    @SuppressWarnings("MustBeClosed") // closed at the end
     private void decode(List<Decoding> decodings, int depth) {
         List<Sequence> starts = new ArrayList<>();
         try {

@@ -84,6 +84,7 @@ final class Subject implements AutoCloseable {
 
     /// A sequence of so many tokens.
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     Sequence at(int depth) {
         Sequence sequence = decoder.sequence();
         go(sequence, depth);
@@ -101,6 +102,7 @@ final class Subject implements AutoCloseable {
     }
 
     /// Seconds of single steps in which copies of a sequence get a token each.
+    @SuppressWarnings("MustBeClosed") // closed at the end
     double[] decode(Sequence start, int batch, int steps) {
         List<Sequence> all = new ArrayList<>();
         double[] seconds = new double[steps];

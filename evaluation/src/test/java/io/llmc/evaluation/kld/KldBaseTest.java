@@ -231,6 +231,7 @@ class KldBaseTest {
     }
 
     @Test
+    @SuppressWarnings("MustBeClosed") // nothing is opened
     void anotherKindOfFileIsCalledByItsName() throws IOException {
         Path json = Files.writeString(temp.resolve("a.json"), "{\"a\": 1234567890123456789012}");
         assertThatThrownBy(() -> KldBase.open(json).close()).hasMessageContaining("JSON");

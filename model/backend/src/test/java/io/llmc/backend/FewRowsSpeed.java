@@ -59,10 +59,10 @@ public final class FewRowsSpeed {
         System.out.println(
                 "| weight | shape | rows | GB/s | of reading | reading GB/s |\n|---|---|---|---|---|---|");
         try (CpuBackend backend = new CpuBackend(new BackendOptions(threads, math))) {
-            for (String shape : options.getOrDefault("--shape", "2048x2048").split(",")) {
+            for (String shape : options.getOrDefault("--shape", "2048x2048").split(",", -1)) {
                 for (var encoding : encodings().entrySet()) {
                     if (encoding.getKey().contains(only)) {
-                        for (String rows : options.getOrDefault("--rows", "1").split(",")) {
+                        for (String rows : options.getOrDefault("--rows", "1").split(",", -1)) {
                             measure(
                                     backend,
                                     threads,

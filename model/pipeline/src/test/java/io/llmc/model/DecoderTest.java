@@ -85,6 +85,7 @@ class DecoderTest {
     }
 
     /// All sequences side by side, in chunks of these lengths, the last of them again and again.
+    @SuppressWarnings("MustBeClosed") // closed at the end
     private static float[] decoded(
             Checkpoint c, ModelSpec spec, Backend backend, int[][] ids, int[] way) {
         int length = ids[0].length;

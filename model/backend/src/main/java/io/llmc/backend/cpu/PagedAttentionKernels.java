@@ -203,7 +203,7 @@ final class PagedAttentionKernels {
         }
 
         private long row(int query) {
-            return run.row() + query / heads.group();
+            return (long) run.row() + query / heads.group();
         }
 
         private void packQueries() {

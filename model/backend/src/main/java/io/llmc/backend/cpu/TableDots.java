@@ -269,7 +269,6 @@ final class TableDots implements Dots {
             long by = first;
             long end = at + pitch;
             long group = (row + j) * groups;
-            int left = blocks;
             while (at < end) {
                 int s0 = tables.scale(group);
                 irregular |= tables.irregular(s0);
@@ -377,7 +376,6 @@ final class TableDots implements Dots {
             long by = first;
             long end = at + pitch;
             long group = (row + j) * groups;
-            int left = blocks;
             while (at < end) {
                 int s0 = tables.scale(group);
                 irregular |= tables.irregular(s0);

@@ -62,6 +62,7 @@ public final class Conversation implements AutoCloseable {
     }
 
     /// Leaves in the cache what a prompt begins with, but not all of it: its last token is fed.
+    @SuppressWarnings("MustBeClosed") // closed with the conversation
     private void keep(int[] prompt) {
         int most = Math.min(Math.min(sequence.length(), cached.length), prompt.length - 1);
         int mismatch = Arrays.mismatch(cached, 0, most, prompt, 0, most);

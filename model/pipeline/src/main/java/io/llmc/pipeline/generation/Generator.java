@@ -101,6 +101,7 @@ public final class Generator {
         return shared;
     }
 
+    @SuppressWarnings("MustBeClosed") // the caller closes it
     private Sequence trunk(int[] prompt, int length) {
         Sequence trunk = decoder.sequence();
         int rows = decoder.settings().rows();
@@ -112,6 +113,7 @@ public final class Generator {
     }
 
     /// @param trunk what all begin with; null for nothing
+    @SuppressWarnings("MustBeClosed") // closed when its text is finished
     private void run(List<Course> courses, Sequence trunk) {
         Deque<Course> waiting = new ArrayDeque<>(courses);
         List<Course> active = new ArrayList<>();

@@ -64,6 +64,7 @@ public final class Decoder implements AutoCloseable {
     ///
     /// @throws UserException where memory is too little
     @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by the decoder, or here
     public static Decoder open(
             Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
         ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1);
@@ -99,6 +100,7 @@ public final class Decoder implements AutoCloseable {
     }
 
     /// What a pass allocates: the stream, tables, and its largest block or a piece of logits.
+    @SuppressWarnings("MustBeClosed") // the pool closes its arena
     private static long passBytes(
             Checkpoint c, ModelSpec spec, CacheSettings settings, Backend backend) {
         int rows = settings.rows();
