@@ -12,6 +12,7 @@ import io.llmc.cli.options.ModelOptions;
 import io.llmc.cli.options.ResultOptions;
 import io.llmc.cli.report.PlanReport;
 import io.llmc.cli.report.RunReport;
+import io.llmc.cli.terminal.Durations;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.evaluation.EvaluateStep;
@@ -117,8 +118,10 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         DeviceSpec where = device.toDeviceSpec();
         long memory = where.options().memory();
         try (Backend backend = wiring.devices().open(where, progress)) {
-            if (dryRun) {
-                plan(console, directory, run.preview(backend, memory, progress));
+            if (dryRun || wiring.plans()) {
+                double started = Durations.sinceStart();
+                RecipeRun.Preview preview = run.preview(backend, memory, progress, wiring.plans());
+                plan(console, directory, preview, started);
                 return ExitCode.OK;
             }
             List<Step.Outcome> outcomes = new ArrayList<>();
@@ -129,14 +132,18 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         }
     }
 
-    private static void plan(Console console, Path directory, RecipeRun.Preview preview) {
+    private static void plan(
+            Console console, Path directory, RecipeRun.Preview preview, double started) {
         long bytes = preview.needs().stream().mapToLong(n -> n.bytes().orElse(0)).max().orElse(0);
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", directory.toString());
         json.put("peak_bytes", bytes);
-        console.result(
-                "dry run: nothing is measured\n\n"
-                        + new Table("ll").row("memory", PlanReport.memory(bytes)),
-                json);
+        Table table = new Table("ll").row("memory", PlanReport.memory(bytes));
+        PlanReport.time(preview.needs(), started)
+                .ifPresent(seconds -> {
+                    json.put("seconds", seconds);
+                    table.row("time", PlanReport.time(seconds));
+                });
+        console.result("dry run: nothing is measured\n\n" + table, json);
     }
 }

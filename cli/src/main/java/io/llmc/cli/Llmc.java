@@ -71,7 +71,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(new EvalCommand(wiring, llmc.log));
         line.addSubcommand(new GenerateCommand(wiring, llmc.log));
         line.addSubcommand(new RunCommand(wiring, llmc.log));
-        line.addSubcommand(new PlanCommand(wiring, llmc.log));
+        line.addSubcommand(plan(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));
         line.addSubcommand(new DevicesCommand(wiring, llmc.log));
         line.addSubcommand(new CompletionCommand(wiring));
@@ -99,7 +99,19 @@ public final class Llmc implements Callable<Integer> {
                 .setHelpSectionMap(GroupedOptions.sections(line));
     }
 
+    /// A model's plan, and the plans of jobs: the same words that do them, behind `plan`.
+    private static CommandLine plan(Wiring wiring, LogOptions log) {
+        Wiring planning = wiring.planning();
+        return new CommandLine(new PlanCommand(wiring, log))
+                .addSubcommand(new QuantizeCommand(planning, log))
+                .addSubcommand(new PruneCommand(planning, log))
+                .addSubcommand(new DistillCommand(planning, log))
+                .addSubcommand(new EvalCommand(planning, log))
+                .addSubcommand(new RunCommand(planning, log));
+    }
+
     private static void prepare(CommandLine command) {
+        command.getSubcommands().values().forEach(Llmc::prepare);
         if (command.getCommand() instanceof Declaring declaring) {
             declaring.declare(command.getCommandSpec());
         }

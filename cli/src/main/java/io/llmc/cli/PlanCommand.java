@@ -2,21 +2,26 @@
 package io.llmc.cli;
 
 import io.llmc.cli.options.LogOptions;
-import io.llmc.cli.options.ModelOptions;
 import io.llmc.cli.options.PlanOptions;
 import io.llmc.cli.report.ServingReport;
 import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.plan.DeviceTable;
+import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
 
 @Command(
         name = "plan",
         mixinStandardHelpOptions = true,
         addMethodSubcommands = false,
         sortOptions = false,
-        description = "Says what a model takes on a device before any work; reads headers only.",
+        description = {
+            "Says what a model takes on a device before any work; reads headers only.",
+            "Before a job, as plan quantize MODEL -o OUT: what that job takes here."
+        },
         footer = {
             "",
             "Example:",
@@ -26,7 +31,13 @@ final class PlanCommand implements Callable<Integer> {
     private final Wiring wiring;
     private final LogOptions log;
 
-    @Mixin private ModelOptions model;
+    @Parameters(
+            index = "0",
+            arity = "0..1",
+            paramLabel = "MODEL",
+            description = "Model directory, .gguf file, or a config.json alone.")
+    private Path model;
+
     @Mixin private PlanOptions plan;
 
     PlanCommand(Wiring wiring, LogOptions log) {
@@ -36,14 +47,17 @@ final class PlanCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
+        if (model == null) {
+            throw new RecipeException("MODEL", "name a model, or a job behind plan");
+        }
         Console console = new Console(wiring, log.toVerbosity());
         DeviceTable table = DeviceFile.read(plan.toTable());
         Progress progress = console.progress();
         MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
-        try (PlannedModel planned = PlannedModel.open(model.toPath(), progress::note)) {
+        try (PlannedModel planned = PlannedModel.open(model, progress::note)) {
             ServingReport report =
                     ServingReport.of(
-                            model.toPath(),
+                            model,
                             planned.costs(plan.toPresets(), plan.toGroupSize()),
                             plan.toServing(planned.cacheBits()),
                             plan.toWorkload(planned.positions()),

@@ -4,15 +4,18 @@ package io.llmc.cli;
 import io.llmc.backend.Backend;
 import io.llmc.cli.options.DeviceOptions.DeviceSpec;
 import io.llmc.cli.options.LogOptions.Verbosity;
+import io.llmc.cli.options.RecipeOptions.Mode;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.cli.report.PlanReport;
 import io.llmc.cli.report.RunReport;
+import io.llmc.cli.terminal.Durations;
 import io.llmc.cli.terminal.Interruption;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeRun;
+import io.llmc.pipeline.RecipeRun.Preview;
 import java.util.List;
 
 /// What commands do with a recipe once it is a tree: print it, plan it or run it.
@@ -32,13 +35,14 @@ record RecipeJob(Wiring wiring, Verbosity verbosity, DeviceSpec device, List<Inp
         console.requireUnread(inputs);
         RecipeRun run = new RecipeRun(recipe, inputs, wiring.version(), request.force());
         Progress progress = console.progress();
-        switch (request.mode()) {
+        switch (wiring.plans() ? Mode.PLAN : request.mode()) {
             case PRINT -> console.result(RecipeFile.write(tree.root()), tree.root());
             case PLAN -> {
                 run.requireUsable();
                 try (Backend backend = wiring.devices().open(device, progress)) {
-                    PlanReport report =
-                            new PlanReport(recipe, run.preview(backend, memory(), progress));
+                    double begun = Durations.sinceStart();
+                    Preview preview = run.preview(backend, memory(), progress, wiring.plans());
+                    PlanReport report = new PlanReport(recipe, preview, begun);
                     console.result(report.text(console.verbose()), report.json());
                 }
             }

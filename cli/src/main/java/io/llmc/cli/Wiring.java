@@ -33,8 +33,25 @@ import java.util.stream.Stream;
 /// @param err progress, warnings, errors
 /// @param columns of the terminal behind `err`; 0 where there is none
 /// @param version of llmc
-record Wiring(BufferedReader in, PrintWriter out, PrintWriter err, int columns, String version) {
+/// @param plans whether jobs are only planned, with what they will take
+record Wiring(
+        BufferedReader in,
+        PrintWriter out,
+        PrintWriter err,
+        int columns,
+        String version,
+        boolean plans) {
     private static final String DEVELOPMENT = "development";
+
+    /// For commands that do their work.
+    Wiring(BufferedReader in, PrintWriter out, PrintWriter err, int columns, String version) {
+        this(in, out, err, columns, version, false);
+    }
+
+    /// The same for commands that only plan it.
+    Wiring planning() {
+        return new Wiring(in, out, err, columns, version, true);
+    }
 
     /// @param output where results go, in the charset of [System#out]
     static Wiring system(OutputStream output) {

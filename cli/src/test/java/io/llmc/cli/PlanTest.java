@@ -8,12 +8,16 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 /// `llmc plan` on models that are there, and on what it refuses.
 class PlanTest {
+    private static final Path TEXT = Cli.TALE_LLAMA.resolve("calibration.txt");
+
     @TempDir private Path dir;
 
     private static Cli plan(Object... args) {
@@ -39,36 +43,13 @@ class PlanTest {
     void aPresetsSizeIsThatOfItsOutput() throws IOException {
         for (String preset : new String[] {"w4a16", "fp8", "nvfp4", "awq"}) {
             Path sizes = dir.resolve("sizes.json");
-            Cli cli =
-                    Cli.run(
-                            "quantize",
-                            Cli.TALE_LLAMA,
-                            "-o",
-                            dir.resolve("out"),
-                            "--preset",
-                            preset,
-                            "--calib-data",
-                            Cli.TALE_LLAMA.resolve("calibration.txt"),
-                            "--device",
-                            "cpu",
-                            "--dry-run",
-                            "--json",
-                            sizes);
-            if (cli.exit() != 0) { // rtn takes no data
-                cli =
-                        Cli.run(
-                                "quantize",
-                                Cli.TALE_LLAMA,
-                                "-o",
-                                dir.resolve("out"),
-                                "--preset",
-                                preset,
-                                "--device",
-                                "cpu",
-                                "--dry-run",
-                                "--json",
-                                sizes);
+            List<Object> words = new ArrayList<>(List.of("quantize", Cli.TALE_LLAMA));
+            words.addAll(List.of("-o", dir.resolve("out"), "--preset", preset, "--device", "cpu"));
+            words.addAll(List.of("--dry-run", "--json", sizes));
+            if (!preset.startsWith("fp8")) { // rounded to nearest, it wants no data
+                words.addAll(List.of("--calib-data", TEXT));
             }
+            Cli cli = Cli.run(words.toArray());
             assertThat(cli.exit()).describedAs(cli.err()).isZero();
             JsonNode written = new ObjectMapper().readTree(sizes.toFile());
             JsonNode planned = json(Cli.TALE_LLAMA, "--preset", preset, "--device", "h100");
@@ -132,6 +113,39 @@ class PlanTest {
         Files.writeString(
                 table, "devices:\n  - {name: mine, memory: 24, bandwidth: 936, f32: 1, fp16: 2}\n");
         refused(2, "mine.yaml:2: unknown key fp16", Cli.TALE_LLAMA, "--table", table);
+    }
+
+    /// Nothing is written, and a little of the work says how long all of it would take.
+    @Test
+    void aJobIsPlanned() throws IOException {
+        Path out = dir.resolve("out");
+        Object[] job = {"quantize", Cli.TALE_LLAMA, "-o", out, "--calib-data", TEXT};
+        JsonNode plan =
+                json(with(job, "--calib-samples", "8", "--device", "cpu", "--group-size", "64"));
+        assertThat(plan.path("seconds").asDouble()).isBetween(0.1, 1000.0);
+        assertThat(plan.path("peak_bytes").asLong()).isPositive();
+        assertThat(out).doesNotExist();
+        JsonNode eval =
+                json(
+                        with(
+                                new Object[] {"eval", Cli.TALE_LLAMA},
+                                "--data",
+                                TEXT,
+                                "--max-windows",
+                                "4",
+                                "--device",
+                                "cpu"));
+        assertThat(eval.path("seconds").asDouble()).isBetween(0.1, 1000.0);
+        Cli refused = plan(with(job, "--group-size", "60", "--device", "cpu"));
+        assertThat(refused.exit()).isEqualTo(1);
+        assertThat(refused.err()).contains("group size 60 does not divide");
+        assertThat(plan().err()).contains("name a model, or a job behind plan");
+    }
+
+    private static Object[] with(Object[] words, Object... more) {
+        List<Object> all = new ArrayList<>(List.of(words));
+        all.addAll(List.of(more));
+        return all.toArray();
     }
 
     @Tag("long")

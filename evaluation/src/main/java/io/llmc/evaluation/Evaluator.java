@@ -19,6 +19,7 @@ import io.llmc.tokenizer.Tokenizer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.OptionalDouble;
 
 /// Measures a model on a text, by itself or against its original.
 ///
@@ -160,6 +161,17 @@ public final class Evaluator {
         @Override
         public long bytes() {
             return fixed == null ? memory().bytes() : 0;
+        }
+
+        @Override
+        public OptionalDouble seconds() {
+            EvalRehearsal rehearsal = new EvalRehearsal(backend, original != null);
+            int rows = memory().portions().pieceRows(model.spec().vocabulary());
+            double seconds = rehearsal.seconds(model, windows, rows);
+            return OptionalDouble.of(
+                    original == null
+                            ? seconds
+                            : seconds + rehearsal.seconds(original, windows, rows));
         }
 
         @Override

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.report;
 
+import io.llmc.cli.terminal.Durations;
 import io.llmc.cli.terminal.Figures;
 import io.llmc.cli.terminal.Table;
 import io.llmc.pipeline.ByteSize;
@@ -19,6 +20,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.SequencedMap;
 import java.util.stream.Collectors;
 
@@ -26,9 +28,10 @@ import java.util.stream.Collectors;
 ///
 /// @param plan of the first sweep; empty where there is none
 /// @param needs of each step
-public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs) {
-    public PlanReport(Recipe recipe, Preview preview) {
-        this(recipe, preview.sweep(), preview.needs());
+/// @param begun seconds that a command takes before its first step
+public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> needs, double begun) {
+    public PlanReport(Recipe recipe, Preview preview, double begun) {
+        this(recipe, preview.sweep(), preview.needs(), begun);
     }
 
     public String text(boolean verbose) {
@@ -52,6 +55,8 @@ public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> nee
         if (showsNeeds()) {
             text.append('\n').append(memories());
         }
+        time(needs, begun)
+                .ifPresent(seconds -> text.append(new Table("ll").row("time", time(seconds))));
         return text.toString();
     }
 
@@ -115,6 +120,21 @@ public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> nee
                 .row("memory", memory(plan.peakBytes()) + spills);
     }
 
+    /// Seconds of a whole command; empty where a step is not known.
+    ///
+    /// @param begun seconds before the first step
+    public static OptionalDouble time(List<Need> needs, double begun) {
+        if (needs.stream().anyMatch(need -> need.seconds().isEmpty())) {
+            return OptionalDouble.empty();
+        }
+        return OptionalDouble.of(
+                begun + needs.stream().mapToDouble(n -> n.seconds().getAsDouble()).sum());
+    }
+
+    public static String time(double seconds) {
+        return "about %s here".formatted(Durations.format(seconds));
+    }
+
     public static String memory(long bytes) {
         return "about " + ByteSize.format(bytes) + " outside the Java heap";
     }
@@ -139,6 +159,7 @@ public record PlanReport(Recipe recipe, Optional<SweepPlan> plan, List<Need> nee
             json.put("notes", p.notes());
             json.put("modules", p.modules().stream().map(PlanReport::json).toList());
         });
+        time(needs, begun).ifPresent(seconds -> json.put("seconds", seconds));
         if (showsNeeds()) {
             json.put("steps", needs.stream().map(PlanReport::json).toList());
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.terminal;
 
+import java.lang.management.ManagementFactory;
+
 /// Times as people read them.
 public final class Durations {
     private Durations() {}
@@ -17,5 +19,10 @@ public final class Durations {
         return whole < 3600
                 ? "%d min %02d s".formatted(whole / 60, whole % 60)
                 : "%d h %02d min".formatted(whole / 3600, whole % 3600 / 60);
+    }
+
+    /// Seconds since the JVM began: what any command takes before its work.
+    public static double sinceStart() {
+        return ManagementFactory.getRuntimeMXBean().getUptime() / 1e3;
     }
 }

@@ -7,6 +7,7 @@ import io.llmc.tokenizer.TextFiles;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.OptionalLong;
 import java.util.function.Consumer;
 
@@ -26,7 +27,12 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
 
     /// @param bytes outside the Java heap; empty where they cannot be told from the recipe's own
     ///   model, because a step before changes it
-    public record Need(String step, OptionalLong bytes) {}
+    /// @param seconds empty where nobody asked, or nobody can tell
+    public record Need(String step, OptionalLong bytes, OptionalDouble seconds) {
+        Need(String step, OptionalLong bytes) {
+            this(step, bytes, OptionalDouble.empty());
+        }
+    }
 
     /// Refuses where an output could never be, whatever lies there.
     public void requirePlaces() {
@@ -40,6 +46,11 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
 
     /// Fails where [#run] would fail before its first work.
     public Preview preview(Backend backend, long memory, Progress progress) {
+        return preview(backend, memory, progress, false);
+    }
+
+    /// @param timed whether a little of each step is done, to know how long it will take
+    public Preview preview(Backend backend, long memory, Progress progress, boolean timed) {
         Step.Context start = start(backend, memory, progress);
         check(start);
         Optional<SweepPlan> sweep = planSweepBehindOthers(start);
@@ -50,7 +61,8 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                 continue;
             }
             try (Step.Plan plan = step.plan(start)) {
-                needs.add(new Need(step.name(), OptionalLong.of(plan.bytes())));
+                OptionalDouble seconds = timed ? plan.seconds() : OptionalDouble.empty();
+                needs.add(new Need(step.name(), OptionalLong.of(plan.bytes()), seconds));
                 sweep = sweep.or(plan::sizes);
             }
         }

@@ -6,6 +6,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalDouble;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Function;
@@ -79,6 +80,12 @@ public interface Step {
     interface Plan extends AutoCloseable {
         /// Bytes outside the Java heap that it takes at most.
         long bytes();
+
+        /// Seconds that [#run] will take here, found by doing a little of it, which takes seconds
+        /// itself; empty where nobody can tell.
+        default OptionalDouble seconds() {
+            return OptionalDouble.empty();
+        }
 
         /// What it will write; empty where it does not sweep.
         default Optional<SweepPlan> sizes() {

@@ -30,6 +30,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalDouble;
 
 /// A sweep that is planned and ready to run, with its model open.
 ///
@@ -77,6 +78,23 @@ public final class Sweep implements Step.Plan {
     @Override
     public long bytes() {
         return sizes.peakBytes();
+    }
+
+    /// Not where other passes decide first what the blocks will be.
+    @Override
+    public OptionalDouble seconds() {
+        boolean looksFirst = step.passes().stream().anyMatch(BlockPass::surveys);
+        if (!step.modelPasses().isEmpty() || looksFirst || step.passes().isEmpty()) {
+            return OptionalDouble.empty();
+        }
+        long start = System.nanoTime();
+        Windows text = windows();
+        double read = (System.nanoTime() - start) / 1e9;
+        Rehearsal rehearsal = new Rehearsal(original, planned, step, sizes, context.backend());
+        OptionalDouble worked = rehearsal.seconds(text);
+        return worked.isPresent()
+                ? OptionalDouble.of(read + worked.getAsDouble())
+                : OptionalDouble.empty();
     }
 
     @Override
