@@ -109,12 +109,6 @@ public final class PlanOptions {
             description = "Groups of those that share the experts (default: ${DEFAULT-VALUE}).")
     private int experts;
 
-    @Option(
-            names = "--over",
-            paramLabel = "N",
-            description = "Compare every way to share the model among N devices.")
-    private Integer over;
-
     /// @throws RecipeException where a number makes no sense
     public ServingSpec toServing(Optional<Integer> own) {
         List.of(tensor, pipeline, experts).forEach(n -> positive("--tp, --pp and --ep", n));
@@ -170,12 +164,5 @@ public final class PlanOptions {
 
     public Optional<Integer> toGroupSize() {
         return Optional.ofNullable(groupSize);
-    }
-
-    public Optional<Integer> toOver() {
-        if (over != null) {
-            positive("--over", over);
-        }
-        return Optional.ofNullable(over);
     }
 }
