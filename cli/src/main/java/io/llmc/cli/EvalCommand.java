@@ -89,6 +89,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         Optional<Step> questions = tasks.toStep(measure.against());
         Optional<Step> timing = speed.toLatency(latency, measure.against());
         Optional<Step> draft = speed.toSpeculation(measure.data());
+        draft.ifPresent(_ -> measure.requireNoText());
         Optional<EvalSpec> spec =
                 draft.isPresent()
                         ? Optional.empty()

@@ -81,6 +81,19 @@ class SpeedIT {
     }
 
     @Test
+    void aBaseOfATextIsNoneOfPrompts() {
+        Cli run =
+                Cli.run(
+                        "eval",
+                        Cli.TALE_LLAMA,
+                        "--draft=" + Cli.TALE_LLAMA,
+                        "--data=" + Cli.TALE_LLAMA.resolve("test.txt"),
+                        "--kld-base=" + dir.resolve("x"));
+        assertThat(run.exit()).isEqualTo(2);
+        assertThat(run.err()).contains("--kld-base", "with --draft");
+    }
+
+    @Test
     void promptsMustBeGiven() {
         Cli run = Cli.run("eval", Cli.TALE_LLAMA, "--draft=" + Cli.TALE_LLAMA);
         assertThat(run.exit()).isEqualTo(2);

@@ -94,6 +94,15 @@ public final class EvalOptions {
         return data;
     }
 
+    /// Refuses what would measure a text where `--data` holds prompts.
+    public void requireNoText() {
+        if (kldBase != null || saveKldBase != null) {
+            throw new RecipeException(
+                    kldBase != null ? "--kld-base" : "--save-kld-base",
+                    "is about a text, but with --draft, --data holds prompts; leave one out");
+        }
+    }
+
     /// The original; null for none.
     public Path against() {
         return against;
