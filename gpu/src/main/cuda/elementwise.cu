@@ -14,6 +14,15 @@ extern "C" __global__ void add_row(float* out, const float* x, const void* row, 
   for (i64 i = first_element(); i < n; i += all_threads()) out[i] = x[i] + load(row, i % cols, type);
 }
 
+extern "C" __global__ void multiply(float* out, const float* a, const float* b, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = a[i] * b[i];
+}
+
+extern "C" __global__ void multiply_row(float* out, const float* x, const void* row, int type, float offset, i64 cols,
+                                        i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = x[i] * (offset + load(row, i % cols, type));
+}
+
 // out = factor * x, between element types
 extern "C" __global__ void scale(void* out, int out_type, const void* x, int x_type, float factor, i64 n) {
   for (i64 i = first_element(); i < n; i += all_threads()) store(out, i, out_type, factor * load(x, i, x_type));

@@ -89,6 +89,14 @@ extern "C" __global__ void accumulate_rows(float* sum, const float* x, const int
 }
 
 // dx[:, from : from + cols] += dout
+extern "C" __global__ void put_columns(float* out, const float* x, i64 out_cols, i64 from, i64 cols) {
+  i64 c = first_column(), row = blockIdx.x;
+  if (c >= cols) return;
+  float a[4];
+  load_four(a, x, row * cols + c, cols - c);
+  store_four(out, row * out_cols + from + c, cols - c, a);
+}
+
 extern "C" __global__ void accumulate_columns(float* dx, const float* dout, i64 dx_cols, i64 from, i64 cols) {
   i64 c = first_column(), row = blockIdx.x;
   if (c >= cols) return;

@@ -24,6 +24,17 @@ final class ElementwiseKernels {
         kernels.launch("add_row", Grid.elements(n), out, x, row, Types.of(row), x.cols(), n);
     }
 
+    void multiply(Tensor out, Tensor a, Tensor b) {
+        long n = out.shape().size();
+        kernels.launch("multiply", Grid.elements(n), out, a, b, n);
+    }
+
+    void multiplyRow(Tensor out, Tensor x, Tensor row, float offset) {
+        long n = out.shape().size();
+        kernels.launch(
+                "multiply_row", Grid.elements(n), out, x, row, Types.of(row), offset, x.cols(), n);
+    }
+
     void scale(Tensor out, Tensor x, float factor) {
         long n = out.shape().size();
         kernels.launch("scale", Grid.elements(n), out, Types.of(out), x, Types.of(x), factor, n);

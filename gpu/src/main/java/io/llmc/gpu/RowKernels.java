@@ -42,6 +42,11 @@ final class RowKernels {
         copyRows(out, x, null, from * size);
     }
 
+    void putColumns(Tensor out, Tensor x, long from) {
+        kernels.launch(
+                "put_columns", parts(x.rows(), x.cols()), out, x, out.cols(), from, x.cols());
+    }
+
     void gather(Tensor out, Tensor x, Tensor rows) {
         copyRows(out, x, rows, 0);
     }

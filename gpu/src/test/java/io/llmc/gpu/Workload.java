@@ -345,6 +345,25 @@ final class Workload {
                                         o.f32(tokens, hidden),
                                         o.of(DType.BF16, hidden))),
                 entry(
+                        "Multiply",
+                        ForwardOp.Multiply.class,
+                        stream,
+                        o ->
+                                new ForwardOp.Multiply(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden))),
+                entry(
+                        "MultiplyRow",
+                        ForwardOp.MultiplyRow.class,
+                        stream,
+                        o ->
+                                new ForwardOp.MultiplyRow(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.of(DType.BF16, hidden),
+                                        1)),
+                entry(
                         "Add",
                         ForwardOp.Add.class,
                         2 * stream,
@@ -432,6 +451,13 @@ final class Workload {
                         0,
                         o ->
                                 new ForwardOp.Columns(
+                                        o.f32(tokens, hidden), o.f32(tokens, hidden), 0)),
+                entry(
+                        "PutColumns",
+                        ForwardOp.PutColumns.class,
+                        0,
+                        o ->
+                                new ForwardOp.PutColumns(
                                         o.f32(tokens, hidden), o.f32(tokens, hidden), 0)),
                 entry(
                         "GatherRows",

@@ -76,6 +76,30 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
+    /// `out = a * b`, element by element; out may be a or b.
+    record Multiply(Tensor out, Tensor a, Tensor b) implements ForwardOp {
+        public Multiply {
+            require(out.like(a) && a.like(b) && f32(a), "multiply", out, a, b);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, a, b);
+        }
+    }
+
+    /// `out[t,c] = x[t,c] * (offset + row[c])`: a weight by channel.
+    record MultiplyRow(Tensor out, Tensor x, Tensor row, float offset) implements ForwardOp {
+        public MultiplyRow {
+            require(out.like(x) && row.isVector(x.cols()) && f32(x), "multiplyRow", out, x, row);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x, row);
+        }
+    }
+
     /// `out = factor * x`, and `out = x` with other element types where they differ (F32, F16,
     /// BF16).
     record Scale(Tensor out, Tensor x, float factor) implements ForwardOp {
@@ -272,6 +296,26 @@ public sealed interface ForwardOp extends Op {
                             && from + out.cols() <= x.cols()
                             && f32(out, x),
                     "columns",
+                    out,
+                    x,
+                    from);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// `out[:, from : from + x.cols] = x`; other columns stay: puts a row together of parts.
+    record PutColumns(Tensor out, Tensor x, long from) implements ForwardOp {
+        public PutColumns {
+            require(
+                    out.rows() == x.rows()
+                            && from >= 0
+                            && from + x.cols() <= out.cols()
+                            && f32(out, x),
+                    "putColumns",
                     out,
                     x,
                     from);

@@ -297,6 +297,17 @@ public final class OpCases {
                                             a.out(7, 33), a.normal(7, 33), a.normal(type, 1, 33))));
             cases.add(
                     new Case(
+                            ForwardOp.MultiplyRow.class,
+                            "multiplyRow " + type,
+                            ROUNDING,
+                            a ->
+                                    new ForwardOp.MultiplyRow(
+                                            a.out(7, 33),
+                                            a.normal(7, 33),
+                                            a.normal(type, 1, 33),
+                                            1)));
+            cases.add(
+                    new Case(
                             ForwardOp.Scale.class,
                             "scale to " + type,
                             0,
@@ -492,6 +503,20 @@ public final class OpCases {
                         "columns",
                         0,
                         a -> new ForwardOp.Columns(a.out(7, 33), a.normal(7, 77), 40)));
+        cases.add(
+                new Case(
+                        ForwardOp.PutColumns.class,
+                        "putColumns",
+                        0,
+                        a -> new ForwardOp.PutColumns(sum(a, 7, 77), a.normal(7, 33), 40)));
+        cases.add(
+                new Case(
+                        ForwardOp.Multiply.class,
+                        "multiply",
+                        ROUNDING,
+                        a ->
+                                new ForwardOp.Multiply(
+                                        a.out(7, 133), a.normal(7, 133), a.normal(7, 133))));
         cases.add(new Case(ForwardOp.Zero.class, "zero", 0, a -> new ForwardOp.Zero(a.out(7, 33))));
     }
 

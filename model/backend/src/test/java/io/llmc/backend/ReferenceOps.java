@@ -50,6 +50,16 @@ public final class ReferenceOps implements Runner {
                     set(out, i, get(x, i) + get(row, i % x.cols()));
                 }
             }
+            case ForwardOp.Multiply(var out, var a, var b) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, get(a, i) * get(b, i));
+                }
+            }
+            case ForwardOp.MultiplyRow(var out, var x, var row, float offset) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, get(x, i) * (offset + get(row, i % x.cols())));
+                }
+            }
             case ForwardOp.Add(var out, var a, var b, float scale) -> {
                 for (long i = 0; i < size(out); i++) {
                     set(out, i, get(a, i) + scale * get(b, i));
@@ -104,6 +114,13 @@ public final class ReferenceOps implements Runner {
                 for (long r = 0; r < out.rows(); r++) {
                     for (long c = 0; c < out.cols(); c++) {
                         set(out, r, c, get(x, r, from + c));
+                    }
+                }
+            }
+            case ForwardOp.PutColumns(var out, var x, long from) -> {
+                for (long r = 0; r < x.rows(); r++) {
+                    for (long c = 0; c < x.cols(); c++) {
+                        set(out, r, from + c, get(x, r, c));
                     }
                 }
             }

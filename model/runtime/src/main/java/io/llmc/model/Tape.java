@@ -19,6 +19,7 @@ import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.BiFunction;
 
 /// Remembers what a forward pass ran, then runs it backwards: one gradient rule an operation. What
 /// a rule needs of the forward pass must still be there, so the pass allocates from [#kept].
@@ -171,6 +172,16 @@ public final class Tape implements Runner {
                 pass(a, out, 1);
                 pass(b, out, scale);
             }
+            case ForwardOp.Multiply(var out, var a, var b) -> {
+                through(a, out, (made, dout) -> new ForwardOp.Multiply(made, dout, b));
+                through(b, out, (made, dout) -> new ForwardOp.Multiply(made, dout, a));
+            }
+            case ForwardOp.MultiplyRow(var out, var x, var row, float offset) -> {
+                through(x, out, (made, dout) -> new ForwardOp.MultiplyRow(made, dout, row, offset));
+                if (wants(row)) {
+                    columnSums(gradient(row), gradient(out), x);
+                }
+            }
             case ForwardOp.Scale(var out, var x, float factor) -> pass(x, out, factor);
             case ForwardOp.RoundActivations(var out, var x, _) -> pass(x, out, 1);
             case ForwardOp.Softcap(var out, var x, float cap) ->
@@ -231,6 +242,8 @@ public final class Tape implements Runner {
                                     activation));
             case ForwardOp.Columns(var out, var x, long from) ->
                     target.run(new GradientOp.AccumulateColumns(gradient(x), gradient(out), from));
+            case ForwardOp.PutColumns(var out, var x, long from) ->
+                    through(x, out, (made, dout) -> new ForwardOp.Columns(made, dout, from));
             case ForwardOp.GatherRows(var out, var x, var rows) ->
                     target.run(
                             new ForwardOp.AccumulateRows(
@@ -265,6 +278,31 @@ public final class Tape implements Runner {
             target.run(new ForwardOp.Zero(dvalues));
             target.run(new GradientOp.AccumulateOuter(dvalues, dout, x));
             target.run(new GradientOp.AccumulateScales(dscales, dvalues, w));
+        }
+    }
+
+    /// `dx += made`
+    ///
+    /// @param op what makes it, of the gradient of `out`
+    private void through(Tensor x, Tensor out, BiFunction<Tensor, Tensor, ForwardOp> op) {
+        if (!wants(x)) {
+            return;
+        }
+        Tensor dx = gradient(x);
+        Tensor dout = gradient(out);
+        try (TensorArena scratch = gradientArena.scratch()) {
+            Tensor made = scratch.allocate(DType.F32, x.shape());
+            target.run(op.apply(made, dout));
+            target.run(new GradientOp.AccumulateScaled(dx, made, 1));
+        }
+    }
+
+    /// `sum += column sums of dout * x`
+    private void columnSums(Tensor sum, Tensor dout, Tensor x) {
+        try (TensorArena scratch = gradientArena.scratch()) {
+            Tensor product = scratch.allocate(DType.F32, x.shape());
+            target.run(new ForwardOp.Multiply(product, dout, x));
+            target.run(new GradientOp.AccumulateColumnSums(sum, product));
         }
     }
 

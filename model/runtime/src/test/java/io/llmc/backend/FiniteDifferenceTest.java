@@ -107,6 +107,25 @@ class FiniteDifferenceTest {
                         }));
         cases.add(
                 new Case(
+                        ForwardOp.Multiply.class,
+                        "multiply",
+                        a -> {
+                            Tensor x = source(a, 7, 19);
+                            Tensor y = source(a, 7, 19);
+                            return new Built(new ForwardOp.Multiply(a.out(7, 19), x, y), x, y);
+                        }));
+        cases.add(
+                new Case(
+                        ForwardOp.MultiplyRow.class,
+                        "multiplyRow",
+                        a -> {
+                            Tensor x = source(a, 7, 19);
+                            Tensor row = source(a, 19);
+                            return new Built(
+                                    new ForwardOp.MultiplyRow(a.out(7, 19), x, row, 1), x, row);
+                        }));
+        cases.add(
+                new Case(
                         ForwardOp.Add.class,
                         "add",
                         a -> {
@@ -219,6 +238,14 @@ class FiniteDifferenceTest {
                         a -> {
                             Tensor x = source(a, 3, 19);
                             return new Built(new ForwardOp.Columns(a.out(3, 7), x, 11), x);
+                        }));
+        cases.add(
+                new Case(
+                        ForwardOp.PutColumns.class,
+                        "putColumns",
+                        a -> {
+                            Tensor x = source(a, 3, 7);
+                            return new Built(new ForwardOp.PutColumns(a.out(3, 19), x, 11), x);
                         }));
         cases.add(
                 new Case(

@@ -235,6 +235,9 @@ public final class CpuBackend implements Backend {
                     rows.embed(out, ids, table, scale);
             case ForwardOp.Matmul(var out, var x, Weight w) -> multiply(out, x, w);
             case ForwardOp.AddRow(var out, var x, var row) -> elements.addRow(out, x, row);
+            case ForwardOp.Multiply(var out, var a, var b) -> elements.multiply(out, a, b);
+            case ForwardOp.MultiplyRow(var out, var x, var row, float offset) ->
+                    elements.multiplyRow(out, x, row, offset);
             case ForwardOp.Add(var out, var a, var b, float scale) ->
                     elements.add(out, a, b, scale);
             case ForwardOp.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
@@ -259,6 +262,7 @@ public final class CpuBackend implements Backend {
             case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     elements.gated(out, gate, up, activation);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
+            case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
             case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);

@@ -8,6 +8,7 @@ import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
+import java.util.function.BinaryOperator;
 import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
@@ -113,7 +114,31 @@ final class ElementwiseKernels {
                 });
     }
 
+    void multiply(Tensor out, Tensor x, Tensor y) {
+        forEach(
+                out,
+                x,
+                y,
+                (a, b, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector.fromArray(F, a, i)
+                                .mul(FloatVector.fromArray(F, b, i))
+                                .intoArray(a, i);
+                    }
+                });
+    }
+
     void addRow(Tensor out, Tensor x, Tensor row) {
+        withRow(out, x, row, 0, FloatVector::add);
+    }
+
+    void multiplyRow(Tensor out, Tensor x, Tensor row, float offset) {
+        withRow(out, x, row, offset, FloatVector::mul);
+    }
+
+    /// `out[t,:] = operator(x[t,:], offset + row)`
+    private void withRow(
+            Tensor out, Tensor x, Tensor row, float offset, BinaryOperator<FloatVector> operator) {
         int cols = Math.toIntExact(x.cols());
         MemorySegment outs = out.bytes();
         MemorySegment xs = x.bytes();
@@ -125,12 +150,16 @@ final class ElementwiseKernels {
                     float[] a = scratch.floats(0, Lanes.padded(cols));
                     float[] b = scratch.floats(1, Lanes.padded(cols));
                     Lanes.read(b, 0, rows, row.dtype(), 0, cols);
+                    for (int i = 0; offset != 0 && i < cols; i += N) {
+                        FloatVector.fromArray(F, b, i).add(offset).intoArray(b, i);
+                    }
                     long end = Math.min(x.rows(), (tile + 1L) * rowsPerTile);
                     for (long t = (long) tile * rowsPerTile; t < end; t++) {
                         Lanes.read(a, 0, xs, DType.F32, t * cols, cols);
                         for (int i = 0; i < cols; i += N) {
-                            FloatVector.fromArray(F, a, i)
-                                    .add(FloatVector.fromArray(F, b, i))
+                            operator.apply(
+                                            FloatVector.fromArray(F, a, i),
+                                            FloatVector.fromArray(F, b, i))
                                     .intoArray(a, i);
                         }
                         Lanes.write(outs, DType.F32, t * cols, a, 0, cols);

@@ -50,6 +50,18 @@ final class RowKernels {
                                 xs, 4 * (r * x.cols() + from), outs, 4 * r * cols, 4 * cols));
     }
 
+    void putColumns(Tensor out, Tensor x, long from) {
+        long cols = x.cols();
+        MemorySegment outs = out.bytes();
+        MemorySegment xs = x.bytes();
+        workers.forEachRow(
+                x.rows(),
+                cols,
+                (r, _) ->
+                        MemorySegment.copy(
+                                xs, 4 * r * cols, outs, 4 * (r * out.cols() + from), 4 * cols));
+    }
+
     void gather(Tensor out, Tensor x, Tensor rows) {
         long bytes = out.cols() * out.dtype().bytes();
         MemorySegment outs = out.bytes();
