@@ -40,6 +40,20 @@ extern "C" __global__ void gated(float* out, const float* gate, const float* up,
   for (i64 i = first_element(); i < n; i += all_threads()) out[i] = activated(gate[i], activation) * up[i];
 }
 
+// out = g sigmoid(alpha g) (u + shift), g = min(gate, limit), u = clip(up, -limit, limit)
+extern "C" __global__ void clamped_swiglu(float* out, const float* gate, const float* up, float limit, float alpha, float shift, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    float g = at_most(gate[i], limit);
+    out[i] = g / (1.f + expf(-alpha * g)) * (within(up[i], limit) + shift);
+  }
+}
+
+extern "C" __global__ void xielu(float* out, const float* x, const void* positive, int positive_type, const void* negative, int negative_type,
+                                 const void* beta, int beta_type, const void* eps, int eps_type, i64 n) {
+  Xielu curve(positive, positive_type, negative, negative_type, beta, beta_type, eps, eps_type);
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = curve.value(x[i]);
+}
+
 // sum += factor * x
 extern "C" __global__ void accumulate_scaled(float* sum, const float* x, float factor, i64 n) {
   for (i64 i = first_element(); i < n; i += all_threads()) sum[i] = fmaf(factor, x[i], sum[i]);
@@ -65,4 +79,21 @@ extern "C" __global__ void gated_grad(float* dgate, float* dup, const float* dou
     dgate[i] = fmaf(d * up[i], activation_slope(g, activation), dgate[i]);
     dup[i] = fmaf(d, activated(g, activation), dup[i]);
   }
+}
+
+extern "C" __global__ void clamped_swiglu_grad(float* dgate, float* dup, const float* dout, const float* gate, const float* up, float limit,
+                                               float alpha, float shift, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) {
+    float g = at_most(gate[i], limit), d = dout[i], t = alpha * g;
+    float s = 1.f / (1.f + expf(-t));
+    if (!(gate[i] > limit)) dgate[i] = fmaf(d * (within(up[i], limit) + shift), s * (1.f + t * (1.f - s)), dgate[i]);
+    if (!(fabsf(up[i]) > limit)) dup[i] = fmaf(d, g * s, dup[i]);
+  }
+}
+
+extern "C" __global__ void xielu_grad(float* dx, const float* dout, const float* x, const void* positive, int positive_type,
+                                      const void* negative, int negative_type, const void* beta, int beta_type, const void* eps,
+                                      int eps_type, i64 n) {
+  Xielu curve(positive, positive_type, negative, negative_type, beta, beta_type, eps, eps_type);
+  for (i64 i = first_element(); i < n; i += all_threads()) dx[i] = fmaf(dout[i], curve.slope(x[i]), dx[i]);
 }

@@ -123,6 +123,8 @@ public final class CudaBackend implements Backend {
                     elements.activate(out, x, activation);
             case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     elements.gated(out, gate, up, activation);
+            case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
+            case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
@@ -165,6 +167,8 @@ public final class CudaBackend implements Backend {
                             var up,
                             var activation) ->
                     elements.gatedGrad(dgate, dup, dout, gate, up, activation);
+            case GradientOp.AccumulateClampedSwiGluGrad grad -> elements.clampedSwiGluGrad(grad);
+            case GradientOp.AccumulateXieluGrad grad -> elements.xieluGrad(grad);
             case GradientOp.AccumulateRowsGrad grad -> rows.rowsGrad(grad);
             case GradientOp.AccumulateRouteGrad grad -> rows.routeGrad(grad);
             case LossOp.DistillLoss loss -> losses.distill(loss);

@@ -2,6 +2,7 @@
 package io.llmc.gpu;
 
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
@@ -53,6 +54,77 @@ final class ElementwiseKernels {
     void gated(Tensor out, Tensor gate, Tensor up, ForwardOp.Activation activation) {
         long n = out.shape().size();
         kernels.launch("gated", Grid.elements(n), out, gate, up, activation.ordinal(), n);
+    }
+
+    void clampedSwiGlu(ForwardOp.ClampedSwiGlu op) {
+        long n = op.out().shape().size();
+        ForwardOp.Clamp clamp = op.clamp();
+        kernels.launch(
+                "clamped_swiglu",
+                Grid.elements(n),
+                op.out(),
+                op.gate(),
+                op.up(),
+                clamp.limit(),
+                clamp.alpha(),
+                clamp.shift(),
+                n);
+    }
+
+    void clampedSwiGluGrad(GradientOp.AccumulateClampedSwiGluGrad op) {
+        long n = op.dgate().shape().size();
+        ForwardOp.Clamp clamp = op.clamp();
+        kernels.launch(
+                "clamped_swiglu_grad",
+                Grid.elements(n),
+                op.dgate(),
+                op.dup(),
+                op.dout(),
+                op.gate(),
+                op.up(),
+                clamp.limit(),
+                clamp.alpha(),
+                clamp.shift(),
+                n);
+    }
+
+    void xielu(ForwardOp.Xielu op) {
+        long n = op.out().shape().size();
+        ForwardOp.Curve curve = op.curve();
+        kernels.launch(
+                "xielu",
+                Grid.elements(n),
+                op.out(),
+                op.x(),
+                curve.positive(),
+                Types.of(curve.positive()),
+                curve.negative(),
+                Types.of(curve.negative()),
+                curve.beta(),
+                Types.of(curve.beta()),
+                curve.eps(),
+                Types.of(curve.eps()),
+                n);
+    }
+
+    void xieluGrad(GradientOp.AccumulateXieluGrad op) {
+        long n = op.dx().shape().size();
+        ForwardOp.Curve curve = op.curve();
+        kernels.launch(
+                "xielu_grad",
+                Grid.elements(n),
+                op.dx(),
+                op.dout(),
+                op.x(),
+                curve.positive(),
+                Types.of(curve.positive()),
+                curve.negative(),
+                Types.of(curve.negative()),
+                curve.beta(),
+                Types.of(curve.beta()),
+                curve.eps(),
+                Types.of(curve.eps()),
+                n);
     }
 
     void accumulateScaled(Tensor sum, Tensor x, float factor) {

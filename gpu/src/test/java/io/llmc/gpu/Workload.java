@@ -446,6 +446,26 @@ final class Workload {
                                         o.f32(tokens, inside),
                                         Activation.SILU)),
                 entry(
+                        "ClampedSwiGlu",
+                        ForwardOp.ClampedSwiGlu.class,
+                        20 * wide,
+                        o ->
+                                new ForwardOp.ClampedSwiGlu(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        new ForwardOp.Clamp(7, 1.702f, 1))),
+                entry(
+                        "Xielu",
+                        ForwardOp.Xielu.class,
+                        20 * wide,
+                        o ->
+                                new ForwardOp.Xielu(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        new ForwardOp.Curve(
+                                                o.f32(1), o.f32(1), o.f32(1), o.f32(1)))),
+                entry(
                         "Columns",
                         ForwardOp.Columns.class,
                         0,
@@ -619,6 +639,29 @@ final class Workload {
                                         o.f32(tokens, inside),
                                         o.f32(tokens, inside),
                                         Activation.SILU)),
+                entry(
+                        "AccumulateClampedSwiGluGrad",
+                        GradientOp.AccumulateClampedSwiGluGrad.class,
+                        40 * wide,
+                        o ->
+                                new GradientOp.AccumulateClampedSwiGluGrad(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        new ForwardOp.Clamp(7, 1.702f, 1))),
+                entry(
+                        "AccumulateXieluGrad",
+                        GradientOp.AccumulateXieluGrad.class,
+                        30 * wide,
+                        o ->
+                                new GradientOp.AccumulateXieluGrad(
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        o.f32(tokens, inside),
+                                        new ForwardOp.Curve(
+                                                o.f32(1), o.f32(1), o.f32(1), o.f32(1)))),
                 doubles(
                         "AccumulateRowsGrad",
                         GradientOp.AccumulateRowsGrad.class,

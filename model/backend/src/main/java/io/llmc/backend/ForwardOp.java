@@ -260,7 +260,10 @@ public sealed interface ForwardOp extends Op {
         /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`
         GELU_TANH,
         GELU_ERF,
-        RELU
+        RELU,
+        SIGMOID,
+        /// `max(0, x)^2` (Primer, So et al., 2021, arXiv 2109.08668)
+        RELU_SQUARED
     }
 
     /// `out = activation(x)`
@@ -284,6 +287,62 @@ public sealed interface ForwardOp extends Op {
         @Override
         public Stream<Tensor> operands() {
             return Stream.of(out, gate, up);
+        }
+    }
+
+    /// `out = g sigmoid(alpha g) (u + shift)`, where `g = min(gate, limit)` and `u = clip(up,
+    /// -limit, limit)`: SwiGLU (Shazeer, 2020, arXiv 2002.05202) with bounds, as gpt-oss (shift 1)
+    /// and DeepSeek V4 (alpha 1, shift 0) have it.
+    record ClampedSwiGlu(Tensor out, Tensor gate, Tensor up, Clamp clamp) implements ForwardOp {
+        public ClampedSwiGlu {
+            require(
+                    out.like(gate) && gate.like(up) && f32(up),
+                    "clampedSwiGlu",
+                    out,
+                    gate,
+                    up,
+                    clamp);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, gate, up);
+        }
+    }
+
+    /// The numbers of [ClampedSwiGlu].
+    record Clamp(float limit, float alpha, float shift) {
+        public Clamp {
+            if (!(limit > 0) || !Float.isFinite(alpha) || !Float.isFinite(shift)) {
+                throw new IllegalArgumentException(
+                        "no SwiGLU within %s, of %s and %s".formatted(limit, alpha, shift));
+            }
+        }
+    }
+
+    /// xIELU (Huang and Schlag, 2024, arXiv 2411.13010): `softplus(p) x^2 + beta x` for positive x,
+    /// else `(beta + softplus(n)) (e^min(x, eps) - 1 - x) + beta x`.
+    record Xielu(Tensor out, Tensor x, Curve curve) implements ForwardOp {
+        public Xielu {
+            require(out.like(x) && f32(x), "xielu", out, x, curve);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out, x), curve.tensors());
+        }
+    }
+
+    /// The numbers of [Xielu], each a tensor of one; they have no gradients.
+    record Curve(Tensor positive, Tensor negative, Tensor beta, Tensor eps) {
+        public Curve {
+            boolean numbers =
+                    Stream.of(positive, negative, beta, eps).allMatch(t -> t.shape().size() == 1);
+            require(numbers, "xielu", positive, negative, beta, eps);
+        }
+
+        Stream<Tensor> tensors() {
+            return Stream.of(positive, negative, beta, eps);
         }
     }
 

@@ -309,6 +309,47 @@ public sealed interface GradientOp extends Op {
         }
     }
 
+    /// The gradient of [ForwardOp.ClampedSwiGlu]; beyond a bound it is 0.
+    record AccumulateClampedSwiGluGrad(
+            Tensor dgate, Tensor dup, Tensor dout, Tensor gate, Tensor up, ForwardOp.Clamp clamp)
+            implements GradientOp {
+        public AccumulateClampedSwiGluGrad {
+            require(
+                    dgate.like(gate) && dup.like(up) && dout.like(gate) && gate.like(up) && f32(up),
+                    "accumulateClampedSwiGluGrad",
+                    dgate,
+                    dup,
+                    dout,
+                    gate,
+                    up,
+                    clamp);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dgate, dup, dout, gate, up);
+        }
+    }
+
+    /// The gradient of [ForwardOp.Xielu] with respect to x.
+    record AccumulateXieluGrad(Tensor dx, Tensor dout, Tensor x, ForwardOp.Curve curve)
+            implements GradientOp {
+        public AccumulateXieluGrad {
+            require(
+                    dx.like(dout) && dout.like(x) && f32(x),
+                    "accumulateXieluGrad",
+                    dx,
+                    dout,
+                    x,
+                    curve);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(some(dx, dout, x), curve.tensors());
+        }
+    }
+
     /// The gradient of [AccumulateRows]: `dx[r,:] += factor * weights[r] * dsum[rows[r],:]`,
     /// `dweights[r] += factor * dsum[rows[r],:] . x[r,:]`, in F64.
     ///

@@ -39,7 +39,7 @@ public final class OpCases {
     public static final List<Case> ALL = all();
 
     /// Exact up to one rounding an element.
-    private static final double ROUNDING = 1e-13;
+    static final double ROUNDING = 1e-13;
 
     static final double SUMS = 1e-10;
 
@@ -114,6 +114,7 @@ public final class OpCases {
         List<Case> cases = new ArrayList<>();
         forward(cases);
         AttentionCases.forward(cases);
+        ActivationCases.forward(cases);
         PageCases.all(cases);
         experts(cases);
         evaluation(cases);
@@ -520,7 +521,7 @@ public final class OpCases {
         cases.add(new Case(ForwardOp.Zero.class, "zero", 0, a -> new ForwardOp.Zero(a.out(7, 33))));
     }
 
-    private static Tensor extremes(Operands a) {
+    static Tensor extremes(Operands a) {
         double[] values = {
             0, Double.NaN, Double.POSITIVE_INFINITY, 1e30, -100, 100,
         };
@@ -1062,6 +1063,7 @@ public final class OpCases {
             }
         }
         AttentionCases.gradients(cases);
+        ActivationCases.gradients(cases);
         for (boolean weighted : new boolean[] {true, false}) {
             cases.add(
                     new Case(

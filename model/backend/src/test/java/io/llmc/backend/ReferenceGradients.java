@@ -198,6 +198,34 @@ final class ReferenceGradients {
                 / (2 * h);
     }
 
+    static void clampedSwiGlu(GradientOp.AccumulateClampedSwiGluGrad op) {
+        double h = 1e-5;
+        for (long i = 0; i < size(op.gate()); i++) {
+            double g = get(op.gate(), i);
+            double u = get(op.up(), i);
+            double d = get(op.dout(), i) / (2 * h);
+            var clamp = op.clamp();
+            double byGate =
+                    ReferenceOps.clampedSwiGlu(g + h, u, clamp)
+                            - ReferenceOps.clampedSwiGlu(g - h, u, clamp);
+            double byUp =
+                    ReferenceOps.clampedSwiGlu(g, u + h, clamp)
+                            - ReferenceOps.clampedSwiGlu(g, u - h, clamp);
+            add(op.dgate(), i, d * byGate);
+            add(op.dup(), i, d * byUp);
+        }
+    }
+
+    static void xielu(GradientOp.AccumulateXieluGrad op) {
+        double h = 1e-7;
+        for (long i = 0; i < size(op.x()); i++) {
+            double x = get(op.x(), i);
+            double more = ReferenceOps.xielu(x + h, op.curve());
+            double less = ReferenceOps.xielu(x - h, op.curve());
+            add(op.dx(), i, get(op.dout(), i) * (more - less) / (2 * h));
+        }
+    }
+
     static void rows(GradientOp.AccumulateRowsGrad op) {
         for (long r = 0; r < op.x().rows(); r++) {
             long from = (long) get(op.rows(), r);

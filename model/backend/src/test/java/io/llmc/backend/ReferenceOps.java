@@ -110,6 +110,16 @@ public final class ReferenceOps implements Runner {
                     set(out, i, activate(get(gate, i), activation) * get(up, i));
                 }
             }
+            case ForwardOp.ClampedSwiGlu(var out, var gate, var up, var clamp) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, clampedSwiGlu(get(gate, i), get(up, i), clamp));
+                }
+            }
+            case ForwardOp.Xielu(var out, var x, var curve) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, xielu(get(x, i), curve));
+                }
+            }
             case ForwardOp.Columns(var out, var x, long from) -> {
                 for (long r = 0; r < out.rows(); r++) {
                     for (long c = 0; c < out.cols(); c++) {
@@ -179,6 +189,9 @@ public final class ReferenceOps implements Runner {
             case GradientOp.AccumulateActivateGrad(var dx, var dout, var x, var activation) ->
                     ReferenceGradients.activate(dx, dout, x, activation);
             case GradientOp.AccumulateGatedGrad grad -> ReferenceGradients.gated(grad);
+            case GradientOp.AccumulateClampedSwiGluGrad grad ->
+                    ReferenceGradients.clampedSwiGlu(grad);
+            case GradientOp.AccumulateXieluGrad grad -> ReferenceGradients.xielu(grad);
             case GradientOp.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> ReferenceGradients.route(grad);
             case ForwardOp.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {
@@ -447,7 +460,24 @@ public final class ReferenceOps implements Runner {
                     0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
             case GELU_ERF -> x * normal(x);
             case RELU -> x < 0 ? 0 : x;
+            case SIGMOID -> 1 / (1 + Math.exp(-x));
+            case RELU_SQUARED -> x < 0 ? 0 : x * x;
         };
+    }
+
+    static double clampedSwiGlu(double gate, double up, ForwardOp.Clamp clamp) {
+        double g = Math.min(gate, clamp.limit());
+        double u = Math.max(-clamp.limit(), Math.min(clamp.limit(), up));
+        return g / (1 + Math.exp(-clamp.alpha() * g)) * (u + clamp.shift());
+    }
+
+    static double xielu(double x, ForwardOp.Curve curve) {
+        double beta = get(curve.beta(), 0);
+        double square = Math.log1p(Math.exp(get(curve.positive(), 0)));
+        double bend = beta + Math.log1p(Math.exp(get(curve.negative(), 0)));
+        return x > 0
+                ? square * x * x + beta * x
+                : bend * (Math.expm1(Math.min(x, get(curve.eps(), 0))) - x) + beta * x;
     }
 
     private static void signStep(OptimizerOp.AccumulateSignStep op) {

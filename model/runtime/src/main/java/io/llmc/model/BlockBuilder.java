@@ -110,6 +110,10 @@ public final class BlockBuilder {
                 spec.bias() ? parameter(spec.name() + ".bias", channels) : null);
     }
 
+    List<Tensor> tensors(List<BodySpec.InnerTensor> specs) {
+        return specs.stream().map(t -> parameter(t.name(), t.shape().dims())).toList();
+    }
+
     public Tensor parameter(String name, long... dims) {
         Tensor t = source.tensor(name);
         if (!Arrays.equals(t.shape().dims(), dims)) {

@@ -10,6 +10,7 @@ import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Streams;
+import io.llmc.tensor.Shape;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
@@ -34,6 +35,14 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
 
     /// @param size of config.json that gives the channels
     record InnerNorm(NormSpec norm, int channels, Size size) {}
+
+    /// Other tensors within the body: neither norms nor parts of linear layers.
+    default List<InnerTensor> innerTensors() {
+        return List.of();
+    }
+
+    /// @param sizes of config.json that its shape is made of
+    record InnerTensor(String name, Shape shape, List<Size> sizes) {}
 
     /// What pruning may take out.
     List<PruneGroup> pruneGroups();

@@ -9,7 +9,8 @@ import java.util.List;
 /// Feed-forward of a block: `down(activation(gate(n)) * up(n))`.
 ///
 /// @param inputs gate and up; one fused layer; or, ungated, up alone
-record Mlp(MlpSpec spec, List<Linear> inputs, Linear down) implements Body {
+/// @param numbers of the nonlinearity, where it has some
+record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers) implements Body {
 
     @Override
     public List<Part> parts() {
@@ -60,7 +61,7 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down) implements Body {
             Tensor gate = inner.allocate(x.rows(), spec.intermediate());
             if (!spec.gated()) {
                 inputs.getFirst().forward(inner, gate, x);
-                f.run(new ForwardOp.Activate(hidden, gate, spec.activation()));
+                f.run(activated(hidden, gate));
                 return;
             }
             Tensor up = inner.allocate(x.rows(), spec.intermediate());
@@ -73,7 +74,35 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down) implements Body {
                 f.run(new ForwardOp.Columns(gate, both, 0));
                 f.run(new ForwardOp.Columns(up, both, spec.intermediate()));
             }
-            f.run(new ForwardOp.Gated(hidden, gate, up, spec.activation()));
+            f.run(gated(hidden, gate, up));
         }
+    }
+
+    private ForwardOp activated(Tensor hidden, Tensor x) {
+        return switch (spec.nonlinearity()) {
+            case Nonlinearity.Plain(var activation) ->
+                    new ForwardOp.Activate(hidden, x, activation);
+            case Nonlinearity.Xielu _ ->
+                    new ForwardOp.Xielu(
+                            hidden,
+                            x,
+                            new ForwardOp.Curve(
+                                    numbers.get(0),
+                                    numbers.get(1),
+                                    numbers.get(2),
+                                    numbers.get(3)));
+            case Nonlinearity.ClampedSwiGlu _ ->
+                    throw new IllegalStateException("a gate is clamped where there is none");
+        };
+    }
+
+    private ForwardOp gated(Tensor hidden, Tensor gate, Tensor up) {
+        return switch (spec.nonlinearity()) {
+            case Nonlinearity.Plain(var activation) ->
+                    new ForwardOp.Gated(hidden, gate, up, activation);
+            case Nonlinearity.ClampedSwiGlu(var clamp) ->
+                    new ForwardOp.ClampedSwiGlu(hidden, gate, up, clamp);
+            case Nonlinearity.Xielu _ -> throw new IllegalStateException("xIELU has no gate");
+        };
     }
 }

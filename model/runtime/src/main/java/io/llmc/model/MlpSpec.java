@@ -24,9 +24,19 @@ public record MlpSpec(
         String down,
         boolean biased,
         int intermediate,
-        Activation activation,
+        Nonlinearity nonlinearity,
         boolean gated)
         implements BodySpec {
+    public MlpSpec(
+            List<String> inputs,
+            String down,
+            boolean biased,
+            int intermediate,
+            Activation activation,
+            boolean gated) {
+        this(inputs, down, biased, intermediate, new Nonlinearity.Plain(activation), gated);
+    }
+
     public MlpSpec {
         if (intermediate <= 0 || intermediate > Integer.MAX_VALUE / 2) {
             throw new IllegalArgumentException("no feed-forward of this size: " + down);
@@ -68,6 +78,11 @@ public record MlpSpec(
         List<LinearSpec> all = new ArrayList<>(inputs(hidden));
         all.add(down(hidden));
         return all;
+    }
+
+    @Override
+    public List<InnerTensor> innerTensors() {
+        return nonlinearity.tensors();
     }
 
     @Override
@@ -116,12 +131,16 @@ public record MlpSpec(
                 names.apply(down),
                 biased,
                 intermediate,
-                activation,
+                nonlinearity.renamed(names),
                 gated);
     }
 
     @Override
     public Mlp build(BlockBuilder from, int hidden) {
-        return new Mlp(this, from.linears(inputs(hidden)), from.linear(down(hidden)));
+        return new Mlp(
+                this,
+                from.linears(inputs(hidden)),
+                from.linear(down(hidden)),
+                from.tensors(innerTensors()));
     }
 }

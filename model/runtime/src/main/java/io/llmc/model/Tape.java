@@ -240,6 +240,14 @@ public final class Tape implements Runner {
                                     gate,
                                     up,
                                     activation));
+            case ForwardOp.ClampedSwiGlu(var out, var gate, var up, var clamp) ->
+                    target.run(
+                            new GradientOp.AccumulateClampedSwiGluGrad(
+                                    gradient(gate), gradient(up), gradient(out), gate, up, clamp));
+            case ForwardOp.Xielu(var out, var x, var curve) ->
+                    target.run(
+                            new GradientOp.AccumulateXieluGrad(
+                                    gradient(x), gradient(out), x, curve));
             case ForwardOp.Columns(var out, var x, long from) ->
                     target.run(new GradientOp.AccumulateColumns(gradient(x), gradient(out), from));
             case ForwardOp.PutColumns(var out, var x, long from) ->

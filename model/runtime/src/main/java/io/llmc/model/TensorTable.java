@@ -77,6 +77,7 @@ public final class TensorTable {
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
             body.linears(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
+            body.innerTensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
         }
     }
 
@@ -213,6 +214,7 @@ public final class TensorTable {
                                         : ""));
     }
 
+    /// @param keys empty where none makes the shape
     private static void requireShape(Checkpoint c, String name, String keys, long... dims) {
         TensorInfo info = c.info(name);
         if (!info.dtype().isFloat()) {
@@ -222,7 +224,8 @@ public final class TensorTable {
                             .formatted(name, info.dtype()));
         }
         if (!Arrays.equals(info.shape().dims(), dims)) {
-            throw misfit(c.directory(), name, info.shape().toString(), " (" + keys + ")", dims);
+            String made = keys.isEmpty() ? "" : " (" + keys + ")";
+            throw misfit(c.directory(), name, info.shape().toString(), made, dims);
         }
     }
 

@@ -233,6 +233,30 @@ class FiniteDifferenceTest {
         }
         cases.add(
                 new Case(
+                        ForwardOp.ClampedSwiGlu.class,
+                        "clampedSwiGlu",
+                        a -> {
+                            Tensor gate = awayFrom(1.5, a, 3, 19);
+                            Tensor up = awayFrom(1.5, a, 3, 19);
+                            var clamp = new ForwardOp.Clamp(1.5f, 1.702f, 1);
+                            return new Built(
+                                    new ForwardOp.ClampedSwiGlu(a.out(3, 19), gate, up, clamp),
+                                    gate,
+                                    up);
+                        }));
+        cases.add(
+                new Case(
+                        ForwardOp.Xielu.class,
+                        "xielu",
+                        a -> {
+                            Tensor x = awayFrom(0.125, a, 3, 19);
+                            return new Built(
+                                    new ForwardOp.Xielu(
+                                            a.out(3, 19), x, ActivationCases.curve(a, DType.F32)),
+                                    x);
+                        }));
+        cases.add(
+                new Case(
                         ForwardOp.Columns.class,
                         "columns",
                         a -> {
@@ -294,6 +318,18 @@ class FiniteDifferenceTest {
                 _ -> {
                     double x = a.random().nextGaussian();
                     return grid(x + Math.copySign(0.125, x));
+                },
+                dims);
+    }
+
+    /// Not within 1/8 of a bound, on neither side of 0, nor of 0.
+    private static Tensor awayFrom(double bound, Operands a, long... dims) {
+        return a.of(
+                DType.F32,
+                _ -> {
+                    double x = a.random().nextGaussian();
+                    double size = Math.abs(x) + 0.125;
+                    return grid(Math.copySign(size > bound - 0.125 ? size + 0.25 : size, x));
                 },
                 dims);
     }

@@ -261,6 +261,8 @@ public final class CpuBackend implements Backend {
                     elements.activate(out, x, activation);
             case ForwardOp.Gated(var out, var gate, var up, var activation) ->
                     elements.gated(out, gate, up, activation);
+            case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
+            case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
@@ -306,6 +308,9 @@ public final class CpuBackend implements Backend {
                             var up,
                             var activation) ->
                     elementGradients.gated(dgate, dup, dout, gate, up, activation);
+            case GradientOp.AccumulateClampedSwiGluGrad grad ->
+                    elementGradients.clampedSwiGlu(grad);
+            case GradientOp.AccumulateXieluGrad grad -> elementGradients.xielu(grad);
             case GradientOp.AccumulateRowsGrad grad -> rowGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> rowGradients.route(grad);
             case LossOp.DistillLoss loss -> distillLosses.run(loss);

@@ -4,7 +4,9 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
 
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -129,6 +131,53 @@ final class ElementGradKernels {
                 up);
     }
 
+    /// `g s(alpha g) (u + shift)` of bounded g and u; nothing flows beyond a bound.
+    void clampedSwiGlu(GradientOp.AccumulateClampedSwiGluGrad op) {
+        ForwardOp.Clamp clamp = op.clamp();
+        FloatVector one = FloatVector.broadcast(F, 1f);
+        forEach(
+                2,
+                (a, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector gate = at(a[3], i);
+                        FloatVector up = at(a[4], i);
+                        FloatVector g = gate.min(clamp.limit());
+                        FloatVector u = ElementwiseKernels.within(up, clamp.limit());
+                        FloatVector t = g.mul(clamp.alpha());
+                        FloatVector s = Exp.timesSigmoid(one, t);
+                        FloatVector slope = s.mul(t.fma(one.sub(s), one));
+                        slope = slope.blend(0f, gate.compare(VectorOperators.GT, clamp.limit()));
+                        FloatVector d = at(a[2], i);
+                        d.mul(u.add(clamp.shift())).fma(slope, at(a[0], i)).intoArray(a[0], i);
+                        FloatVector value = Exp.timesSigmoid(g, t);
+                        value =
+                                value.blend(
+                                        0f, up.abs().compare(VectorOperators.GT, clamp.limit()));
+                        d.fma(value, at(a[1], i)).intoArray(a[1], i);
+                    }
+                },
+                op.dgate(),
+                op.dup(),
+                op.dout(),
+                op.gate(),
+                op.up());
+    }
+
+    /// `dx += dout f'(x)`
+    void xielu(GradientOp.AccumulateXieluGrad op) {
+        XieluCurve curve = XieluCurve.of(op.curve());
+        forEach(
+                1,
+                (a, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        at(a[1], i).fma(curve.slope(at(a[2], i)), at(a[0], i)).intoArray(a[0], i);
+                    }
+                },
+                op.dx(),
+                op.dout(),
+                op.x());
+    }
+
     /// The activations as the forward kernels have them, to the bit.
     private static FloatVector value(FloatVector x, Activation activation) {
         return switch (activation) {
@@ -136,6 +185,11 @@ final class ElementGradKernels {
             case GELU_TANH -> Exp.timesSigmoid(x, inner(x).mul(2f));
             case GELU_ERF -> lanewise(x, v -> v * phi(v));
             case RELU -> x.blend(0f, x.compare(VectorOperators.LT, 0f));
+            case SIGMOID -> Exp.timesSigmoid(FloatVector.broadcast(F, 1f), x);
+            case RELU_SQUARED -> {
+                FloatVector positive = x.blend(0f, x.compare(VectorOperators.LT, 0f));
+                yield positive.mul(positive);
+            }
         };
     }
 
@@ -160,6 +214,11 @@ final class ElementGradKernels {
                 VectorMask<Float> positive = x.compare(VectorOperators.GT, 0f);
                 yield FloatVector.zero(F).blend(1f, positive);
             }
+            case SIGMOID -> {
+                FloatVector s = Exp.timesSigmoid(one, x);
+                yield s.mul(one.sub(s));
+            }
+            case RELU_SQUARED -> x.blend(0f, x.compare(VectorOperators.LT, 0f)).mul(2f);
         };
     }
 

@@ -4,6 +4,7 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
 
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -128,6 +129,40 @@ final class ElementwiseKernels {
                 });
     }
 
+    void clampedSwiGlu(ForwardOp.ClampedSwiGlu op) {
+        ForwardOp.Clamp clamp = op.clamp();
+        forEach(
+                op.out(),
+                op.gate(),
+                op.up(),
+                (a, b, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector g = FloatVector.fromArray(F, a, i).min(clamp.limit());
+                        FloatVector u = within(FloatVector.fromArray(F, b, i), clamp.limit());
+                        Exp.timesSigmoid(g, g.mul(clamp.alpha()))
+                                .mul(u.add(clamp.shift()))
+                                .intoArray(a, i);
+                    }
+                });
+    }
+
+    static FloatVector within(FloatVector x, float limit) {
+        return x.min(limit).max(-limit);
+    }
+
+    void xielu(ForwardOp.Xielu op) {
+        XieluCurve curve = XieluCurve.of(op.curve());
+        forEach(
+                op.out(),
+                op.x(),
+                null,
+                (a, _, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        curve.value(FloatVector.fromArray(F, a, i)).intoArray(a, i);
+                    }
+                });
+    }
+
     void addRow(Tensor out, Tensor x, Tensor row) {
         withRow(out, x, row, 0, FloatVector::add);
     }
@@ -174,6 +209,8 @@ final class ElementwiseKernels {
             case GELU_TANH -> geluTanh(x, n);
             case GELU_ERF -> geluErf(x, n);
             case RELU -> relu(x, n);
+            case SIGMOID -> sigmoid(x, n);
+            case RELU_SQUARED -> reluSquared(x, n);
         }
     }
 
@@ -197,6 +234,21 @@ final class ElementwiseKernels {
         for (int i = 0; i < n; i += N) {
             FloatVector v = FloatVector.fromArray(F, x, i);
             v.blend(0f, v.compare(VectorOperators.LT, 0f)).intoArray(x, i);
+        }
+    }
+
+    private static void sigmoid(float[] x, int n) {
+        FloatVector one = FloatVector.broadcast(F, 1f);
+        for (int i = 0; i < n; i += N) {
+            Exp.timesSigmoid(one, FloatVector.fromArray(F, x, i)).intoArray(x, i);
+        }
+    }
+
+    private static void reluSquared(float[] x, int n) {
+        for (int i = 0; i < n; i += N) {
+            FloatVector v = FloatVector.fromArray(F, x, i);
+            FloatVector positive = v.blend(0f, v.compare(VectorOperators.LT, 0f));
+            positive.mul(positive).intoArray(x, i);
         }
     }
 

@@ -63,7 +63,7 @@ final class Phi3 implements Architecture {
                         mlp.down(),
                         false,
                         mlp.intermediate(),
-                        mlp.activation(),
+                        mlp.nonlinearity(),
                         true));
     }
 }

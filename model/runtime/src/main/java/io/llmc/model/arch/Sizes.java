@@ -255,6 +255,7 @@ record Sizes(
                         norm(prefix + "k_norm").offsetBy(normOffset)));
     }
 
+    /// Feed-forward under Llama's names.
     MlpSpec mlp(String prefix, String activationKey, String activation, boolean biased) {
         return new MlpSpec(
                 List.of(prefix + "gate_proj", prefix + "up_proj"),
@@ -277,11 +278,12 @@ record Sizes(
             case "gelu_new", "gelu_pytorch_tanh", "gelu_fast" -> Activation.GELU_TANH;
             case "gelu" -> Activation.GELU_ERF;
             case "relu" -> Activation.RELU;
+            case "relu2" -> Activation.RELU_SQUARED;
             default ->
                     throw new UserException(
                             "config.json: %s asks for the activation \"%s\", which llmc does not know"
                                     .formatted(key, name),
-                            "known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu");
+                            "known: silu, gelu, gelu_new, gelu_pytorch_tanh, relu, relu2");
         };
     }
 }
