@@ -269,7 +269,7 @@ class FiniteDifferenceTest {
                         "putColumns",
                         a -> {
                             Tensor x = source(a, 3, 7);
-                            return new Built(new ForwardOp.PutColumns(a.out(3, 19), x, 11), x);
+                            return new Built(new ForwardOp.PutColumns(a.normal(3, 19), x, 11), x);
                         }));
         cases.add(
                 new Case(
