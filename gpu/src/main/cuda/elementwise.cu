@@ -60,6 +60,15 @@ extern "C" __global__ void accumulate_scaled(float* sum, const float* x, float f
 }
 
 // dx += dout * (1 - (out / cap)^2)
+extern "C" __global__ void clip(float* out, const float* x, float most, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads()) out[i] = fminf(fmaxf(x[i], -most), most);
+}
+
+extern "C" __global__ void clip_grad(float* dx, const float* dout, const float* out, float most, i64 n) {
+  for (i64 i = first_element(); i < n; i += all_threads())
+    if (fabsf(out[i]) < most) dx[i] += dout[i];
+}
+
 extern "C" __global__ void softcap_grad(float* dx, const float* dout, const float* out, float cap, i64 n) {
   for (i64 i = first_element(); i < n; i += all_threads()) {
     float r = out[i] / cap;

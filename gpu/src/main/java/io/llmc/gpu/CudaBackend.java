@@ -104,6 +104,7 @@ public final class CudaBackend implements Backend {
                     elements.add(out, a, b, scale);
             case ForwardOp.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
             case ForwardOp.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case ForwardOp.Clip(var out, var x, float most) -> elements.clip(out, x, most);
             case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
                     norms.rmsNorm(out, x, weight, eps, offset);
             case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
@@ -146,6 +147,8 @@ public final class CudaBackend implements Backend {
                     rows.accumulateColumns(dx, dout, from);
             case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     elements.softcapGrad(dx, dout, out, cap);
+            case GradientOp.AccumulateClipGrad(var dx, var dout, var out, float most) ->
+                    elements.clipGrad(dx, dout, out, most);
             case GradientOp.AccumulateRmsNormGrad norm -> norms.rmsNormGrad(norm);
             case GradientOp.AccumulateLayerNormGrad norm -> norms.layerNormGrad(norm);
             case GradientOp.AccumulateRopeGrad(

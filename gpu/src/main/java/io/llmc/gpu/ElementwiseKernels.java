@@ -46,6 +46,16 @@ final class ElementwiseKernels {
         kernels.launch("softcap", Grid.elements(n), out, x, cap, n);
     }
 
+    void clip(Tensor out, Tensor x, float most) {
+        long n = out.shape().size();
+        kernels.launch("clip", Grid.elements(n), out, x, most, n);
+    }
+
+    void clipGrad(Tensor dx, Tensor dout, Tensor out, float most) {
+        long n = dx.shape().size();
+        kernels.launch("clip_grad", Grid.elements(n), dx, dout, out, most, n);
+    }
+
     void activate(Tensor out, Tensor x, ForwardOp.Activation activation) {
         long n = out.shape().size();
         kernels.launch("activate", Grid.elements(n), out, x, activation.ordinal(), n);

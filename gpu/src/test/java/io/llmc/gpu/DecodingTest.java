@@ -60,7 +60,7 @@ class DecodingTest {
                             .anyMatch(a -> a.modelTypes().contains(c.config().modelType()))
                     && Architectures.specOf(c).layers().stream()
                             .flatMap(LayerSpec::bodies)
-                            .flatMap(body -> body.rope().stream())
+                            .flatMap(body -> body.ropes().stream())
                             .noneMatch(r ->
                                     r.config().scaling() instanceof RopeScaling.Dynamic
                                             || r.config().scaling()

@@ -364,6 +364,21 @@ final class Workload {
                                         o.of(DType.BF16, hidden),
                                         1)),
                 entry(
+                        "Clip",
+                        ForwardOp.Clip.class,
+                        stream,
+                        o -> new ForwardOp.Clip(o.f32(tokens, hidden), o.f32(tokens, hidden), 1)),
+                entry(
+                        "AccumulateClipGrad",
+                        GradientOp.AccumulateClipGrad.class,
+                        stream,
+                        o ->
+                                new GradientOp.AccumulateClipGrad(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        1)),
+                entry(
                         "Add",
                         ForwardOp.Add.class,
                         2 * stream,

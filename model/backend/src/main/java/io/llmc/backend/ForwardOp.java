@@ -125,6 +125,18 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
+    /// `out = min(max(x, -most), most)`
+    record Clip(Tensor out, Tensor x, float most) implements ForwardOp {
+        public Clip {
+            require(out.like(x) && f32(x) && most > 0, "clip", out, x);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
     /// `out[t,:] = x[t,:] / sqrt(mean(x[t,:]^2) + eps) * (offset + weight)`; the sum of squares in
     /// F64.
     ///

@@ -140,6 +140,24 @@ public sealed interface GradientOp extends Op {
         }
     }
 
+    /// `dx += dout` where `|out| < most`: the gradient of [Clip].
+    record AccumulateClipGrad(Tensor dx, Tensor dout, Tensor out, float most)
+            implements GradientOp {
+        public AccumulateClipGrad {
+            require(
+                    dx.like(dout) && dout.like(out) && f32(out) && most > 0,
+                    "accumulateClipGrad",
+                    dx,
+                    dout,
+                    out);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dout, out);
+        }
+    }
+
     /// The gradient of [RmsNorm]; sums over channels in F64, over rows in their order.
     ///
     /// @param dweight F32 `[channels]`, of the stored weight; null where it is frozen or there is

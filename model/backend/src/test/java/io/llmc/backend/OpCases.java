@@ -506,6 +506,20 @@ public final class OpCases {
                         a -> new ForwardOp.Columns(a.out(7, 33), a.normal(7, 77), 40)));
         cases.add(
                 new Case(
+                        ForwardOp.Clip.class,
+                        "clip",
+                        0,
+                        a -> new ForwardOp.Clip(a.out(7, 133), a.normal(7, 133), 0.7f)));
+        cases.add(
+                new Case(
+                        GradientOp.AccumulateClipGrad.class,
+                        "accumulateClipGrad",
+                        ROUNDING,
+                        a ->
+                                new GradientOp.AccumulateClipGrad(
+                                        sum(a, 7, 133), a.normal(7, 133), a.normal(7, 133), 0.7f)));
+        cases.add(
+                new Case(
                         ForwardOp.PutColumns.class,
                         "putColumns",
                         0,

@@ -75,6 +75,11 @@ public final class ReferenceOps implements Runner {
                     set(out, i, cap * Math.tanh(get(x, i) / cap));
                 }
             }
+            case ForwardOp.Clip(var out, var x, float most) -> {
+                for (long i = 0; i < size(out); i++) {
+                    set(out, i, Math.min(Math.max(get(x, i), -most), most));
+                }
+            }
             case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) -> {
                 for (long t = 0; t < x.rows(); t++) {
                     double squares = 0;
@@ -173,6 +178,13 @@ public final class ReferenceOps implements Runner {
                     ReferenceGradients.columnSums(sum, x);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     ReferenceGradients.columns(dx, dout, from);
+            case GradientOp.AccumulateClipGrad(var dx, var dout, var out, float most) -> {
+                for (long i = 0; i < size(dx); i++) {
+                    if (Math.abs(get(out, i)) < most) {
+                        set(dx, i, get(dx, i) + get(dout, i));
+                    }
+                }
+            }
             case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     ReferenceGradients.softcap(dx, dout, out, cap);
             case GradientOp.AccumulateRmsNormGrad norm -> ReferenceGradients.rmsNorm(norm);

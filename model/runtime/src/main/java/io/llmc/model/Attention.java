@@ -6,20 +6,26 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Span;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import java.util.List;
 import java.util.Optional;
 
 /// Self-attention of a block: `output(attend(project(n)))`.
 ///
-/// @param projections q, k and v, or one fused layer
-/// @param queryNorm null for none; `keyNorm` too
+/// @param projections as in [SelfAttentionSpec#projections(int)]
+/// @param norms as in [SelfAttentionSpec#innerNorms]
+/// @param sinks null for none
 /// @param cache how keys and values are kept
 public record Attention(
         SelfAttentionSpec spec,
         List<Linear> projections,
-        Norm queryNorm,
-        Norm keyNorm,
+        List<Norm> norms,
+        Tensor sinks,
         KvCache cache,
         Linear output)
         implements Body {
@@ -42,7 +48,7 @@ public record Attention(
 
         @Override
         public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.queryWidth()));
+            return List.of(f.allocate(tokens, spec.outWidth()));
         }
 
         @Override
@@ -51,49 +57,128 @@ public record Attention(
                 f.tap().before(projections, in.normed(f));
                 return;
             }
-            Tensor attended = out.getFirst();
-            Tensor q = f.allocate(attended.rows(), spec.queryWidth());
-            Tensor k = f.allocate(attended.rows(), spec.keyWidth());
-            Tensor v = f.allocate(attended.rows(), spec.keyWidth());
+            Tensor result = out.getFirst();
+            Projected p = Projected.allocate(f, spec, result.rows());
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
                 Tensor normed = in.normed(inner);
                 f.tap().before(projections, normed);
-                project(inner, q, k, v, normed);
+                project(inner, p, normed);
             }
-            Tensor query = turned(f, q, queryNorm);
-            Tensor key = turned(f, k, keyNorm);
-            f.tap().cached(cache, key, v);
-            Tensor keys = cache.keys(f, key);
-            Tensor values = cache.values(f, v);
-            AttentionSpec over = spec(f.positions().length());
-            f.attend(
-                    cache.spec(),
-                    new ForwardOp.Attention(attended, query, keys, values, null, null, over));
+            if (spec.gate() == null) {
+                attend(f, result, p);
+            } else {
+                Tensor attended = f.allocate(result.rows(), result.cols());
+                attend(f, attended, p);
+                f.run(
+                        new ForwardOp.Gated(
+                                result, p.gates(), attended, ForwardOp.Activation.SIGMOID));
+            }
         }
+    }
+
+    /// What the projections give.
+    ///
+    /// @param gates null for none
+    private record Projected(Tensor q, Tensor k, Tensor v, Tensor gates) {
+        static Projected allocate(Forward f, SelfAttentionSpec spec, long rows) {
+            Tensor k = f.allocate(rows, spec.keyWidth());
+            return new Projected(
+                    f.allocate(rows, spec.queryWidth()),
+                    k,
+                    spec.valuesAreKeys() ? k : f.allocate(rows, spec.valueWidth()),
+                    spec.gate() == null ? null : f.allocate(rows, spec.outWidth()));
+        }
+    }
+
+    private void attend(Forward f, Tensor attended, Projected p) {
+        Tensor query = clipped(f, p.q());
+        Tensor key = clipped(f, p.k());
+        Tensor value = values(f, p);
+        if (spec.norms() == null) {
+            query = turned(f, query, spec.turns() == null ? null : spec.turns().queries());
+            key = turned(f, key, spec.turns() == null ? null : spec.turns().keys());
+        } else if (spec.norms().afterTurns()) {
+            query = normed(f, turned(f, query, spec.turns().queries()), 0);
+            key = normed(f, turned(f, key, spec.turns().keys()), 1);
+        } else {
+            query = normed(f, query, 0);
+            key = normed(f, key, 1);
+            query = turned(f, query, spec.turns() == null ? null : spec.turns().queries());
+            key = turned(f, key, spec.turns() == null ? null : spec.turns().keys());
+        }
+        f.tap().cached(cache, key, value);
+        f.attend(
+                cache.spec(),
+                new ForwardOp.Attention(
+                        attended,
+                        query,
+                        cache.keys(f, key),
+                        cache.values(f, value),
+                        wide(f, sinks),
+                        slopes(f),
+                        spec(f.positions().length())));
     }
 
     private AttentionSpec spec(int length) {
+        SelfAttentionSpec.Scores scores = spec.scores();
         return new AttentionSpec(
                 new AttentionSpec.Heads(
-                        spec.heads(), spec.kvHeads(), spec.headDim(), spec.headDim()),
-                new AttentionSpec.Reach(length, length, spec.scores().window(), 0),
-                spec.scores().scale(),
-                spec.scores().softcap());
+                        spec.heads(), spec.kvHeads(), spec.headDim(), spec.valueDim()),
+                new AttentionSpec.Reach(length, length, scores.window(), scores.chunk()),
+                scores.scale(),
+                scores.softcap());
     }
 
-    private void project(Forward f, Tensor q, Tensor k, Tensor v, Tensor normed) {
-        if (projections.size() == 3) {
-            projections.get(0).forward(f, q, normed);
-            projections.get(1).forward(f, k, normed);
-            projections.get(2).forward(f, v, normed);
-            return;
+    /// In F32; null for null.
+    private static Tensor wide(Forward f, Tensor x) {
+        if (x == null || x.dtype() == DType.F32) {
+            return x;
         }
-        Tensor all = f.allocate(normed.rows(), q.cols() + k.cols() + v.cols());
-        projections.getFirst().forward(f, all, normed);
-        take(f, q, all, spec.queries());
-        take(f, k, all, spec.keys());
-        take(f, v, all, spec.values());
+        Tensor y = f.arena().allocate(DType.F32, x.shape());
+        f.run(new ForwardOp.Scale(y, x, 1));
+        return y;
+    }
+
+    /// Null for none.
+    private Tensor slopes(Forward f) {
+        if (spec.scores().alibi() == null) {
+            return null;
+        }
+        Tensor slopes = f.arena().allocate(DType.F32, new Shape(spec.heads()));
+        try (Arena host = Arena.ofConfined()) {
+            float[] values = spec.scores().alibi().slopes(spec.heads());
+            MemorySegment copy = host.allocateFrom(ValueLayout.JAVA_FLOAT, values);
+            f.backend().upload(slopes, copy);
+        }
+        return slopes;
+    }
+
+    private void project(Forward f, Projected p, Tensor normed) {
+        if (spec.fused()) {
+            long columns = p.q().cols() + p.k().cols() + p.v().cols();
+            Tensor all = f.allocate(normed.rows(), columns);
+            projections.getFirst().forward(f, all, normed);
+            take(f, p.q(), all, spec.queries());
+            take(f, p.k(), all, spec.keys());
+            take(f, p.v(), all, spec.values());
+        } else {
+            if (spec.gatedByQueries()) {
+                Tensor both = f.allocate(normed.rows(), p.q().cols() + p.gates().cols());
+                projections.getFirst().forward(f, both, normed);
+                take(f, p.q(), both, spec.queries());
+                take(f, p.gates(), both, spec.gates());
+            } else {
+                projections.getFirst().forward(f, p.q(), normed);
+            }
+            projections.get(1).forward(f, p.k(), normed);
+            if (!spec.valuesAreKeys()) {
+                projections.get(2).forward(f, p.v(), normed);
+            }
+        }
+        if (spec.gate() != null && !spec.gatedByQueries()) {
+            projections.getLast().forward(f, p.gates(), normed);
+        }
     }
 
     /// The columns of some heads.
@@ -112,22 +197,54 @@ public record Attention(
                         heads.from()));
     }
 
-    /// Queries or keys with their norm, if any, and rotation, if any.
-    private Tensor turned(Forward f, Tensor x, Norm headNorm) {
-        Tensor y = x;
-        if (headNorm != null) {
-            y = f.allocate(x.rows(), x.cols());
-            headNorm.forwardHeads(f, y, x, spec.headDim());
+    private Tensor clipped(Forward f, Tensor x) {
+        float most = spec.qkv().clip();
+        if (most == 0) {
+            return x;
         }
-        RopeSpec rope = spec.turns();
+        Tensor y = f.allocate(x.rows(), x.cols());
+        f.run(new ForwardOp.Clip(y, x, most));
+        return y;
+    }
+
+    private Tensor values(Forward f, Projected p) {
+        Tensor v = clipped(f, p.v());
+        if (spec.qkv().valueScale() != 1) {
+            Tensor y = f.allocate(v.rows(), v.cols());
+            f.run(new ForwardOp.Scale(y, v, spec.qkv().valueScale()));
+            v = y;
+        }
+        return spec.norms() == null || spec.norms().values() == null ? v : normed(f, v, 2);
+    }
+
+    /// @param which 0 for queries, 1 for keys, 2 for values
+    private Tensor normed(Forward f, Tensor x, int which) {
+        Norm norm = norms.get(which);
+        Tensor y = f.allocate(x.rows(), x.cols());
+        switch (spec.norms().over()) {
+            case HEAD -> norm.forwardHeads(f, y, x, which == 2 ? spec.valueDim() : spec.headDim());
+            case PROJECTION -> norm.forward(f, y, x);
+            case EACH_HEAD -> {
+                Tensor plain = f.allocate(x.rows(), x.cols());
+                new Norm(norm.spec().plain(), null, null).forwardHeads(f, plain, x, spec.headDim());
+                f.run(
+                        new ForwardOp.MultiplyRow(
+                                y, plain, norm.weight().reshape(x.cols()), norm.spec().offset()));
+            }
+        }
+        return y;
+    }
+
+    /// @param rope null for none
+    private Tensor turned(Forward f, Tensor x, RopeSpec rope) {
         if (rope == null) {
-            return y;
+            return x;
         }
         Tensor z = f.allocate(x.rows(), x.cols());
         f.run(
                 new ForwardOp.Rope(
                         z,
-                        y,
+                        x,
                         f.positions().table(rope),
                         spec.headDim(),
                         f.positions().length(),

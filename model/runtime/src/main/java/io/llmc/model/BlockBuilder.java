@@ -50,6 +50,7 @@ public final class BlockBuilder {
                             norm(spec.pre(), hidden),
                             spec.body().build(this, hidden),
                             norm(spec.post(), hidden),
+                            norm(spec.after(), hidden),
                             layer.shares(i)));
         }
         return new DecoderBlock(layer, branches, others);
@@ -64,7 +65,7 @@ public final class BlockBuilder {
         return router;
     }
 
-    List<Linear> linears(List<LinearSpec> specs) {
+    public List<Linear> linears(List<LinearSpec> specs) {
         return specs.stream().map(this::linear).toList();
     }
 
@@ -104,10 +105,18 @@ public final class BlockBuilder {
         if (spec == null) {
             return null;
         }
+        return norm(spec, new long[] {channels});
+    }
+
+    Norm norm(BodySpec.InnerNorm inner) {
+        return norm(inner.norm(), inner.dims());
+    }
+
+    private Norm norm(NormSpec spec, long[] dims) {
         return new Norm(
                 spec,
-                parameter(spec.name() + ".weight", channels),
-                spec.bias() ? parameter(spec.name() + ".bias", channels) : null);
+                spec.weighted() ? parameter(spec.name() + ".weight", dims) : null,
+                spec.biased() ? parameter(spec.name() + ".bias", dims) : null);
     }
 
     List<Tensor> tensors(List<BodySpec.InnerTensor> specs) {

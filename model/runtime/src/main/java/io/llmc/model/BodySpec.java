@@ -33,8 +33,21 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
         return List.of();
     }
 
+    /// @param parts of the weights, each with its channels: `[parts, channels]`; one: `[channels]`
     /// @param size of config.json that gives the channels
-    record InnerNorm(NormSpec norm, int channels, Size size) {}
+    record InnerNorm(NormSpec norm, int parts, int channels, Size size) {
+        long[] dims() {
+            return parts == 1 ? new long[] {channels} : new long[] {parts, channels};
+        }
+    }
+
+    /// Tensors that are neither weights of layers nor of norms.
+    default List<Vector> vectors() {
+        return List.of();
+    }
+
+    /// @param size of config.json that gives its length
+    record Vector(String name, Size size, long... dims) {}
 
     /// Other tensors within the body: neither norms nor parts of linear layers.
     default List<InnerTensor> innerTensors() {
@@ -67,8 +80,8 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
     long kept();
 
     /// How queries and keys turn; empty where nothing does.
-    default Optional<RopeSpec> rope() {
-        return Optional.empty();
+    default List<RopeSpec> ropes() {
+        return List.of();
     }
 
     /// Keys that a position sees; 0 for all, or where there are none.

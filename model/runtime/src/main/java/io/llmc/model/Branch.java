@@ -9,12 +9,13 @@ import java.util.Optional;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
-/// A branch of a block with its weights: `x + scale * post(body(pre(r)))`.
+/// A branch of a block with its weights: `after(x + scale * post(body(pre(r))))`.
 ///
 /// @param pre null for none
 /// @param post null for none
+/// @param after null for none
 /// @param shares the next branch reads the same r, which this one therefore hands on
-record Branch(BranchSpec spec, Norm pre, Body body, Norm post, boolean shares) {
+record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, boolean shares) {
 
     List<Stage> stages() {
         List<Body.Part> parts = body.parts();
@@ -86,7 +87,11 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, boolean shares) {
                     post.forward(inner, normed, y);
                     y = normed;
                 }
-                f.run(new ForwardOp.Add(sum, x, y, spec.scale()));
+                Tensor added = after == null ? sum : inner.allocate(x.rows(), x.cols());
+                f.run(new ForwardOp.Add(added, x, y, spec.scale()));
+                if (after != null) {
+                    after.forward(inner, sum, added);
+                }
             }
             return sum;
         }

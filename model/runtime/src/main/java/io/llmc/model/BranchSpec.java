@@ -7,24 +7,38 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
 
-/// What a block adds to its residual stream at once: `x + scale * post(body(pre(r)))`.
+/// What a block adds to its residual stream at once: `after(x + scale * post(body(pre(r))))`.
 ///
 /// @param pre null for none
 /// @param post null for none
+/// @param after a norm of the stream itself (OPT-350m, as in the first transformers); null for none
 /// @param parallel r is what the branch before this one read; else r is x
 public record BranchSpec(
-        NormSpec pre, BodySpec body, NormSpec post, float scale, boolean parallel) {
+        NormSpec pre, BodySpec body, NormSpec post, NormSpec after, float scale, boolean parallel) {
     public static BranchSpec of(NormSpec pre, BodySpec body) {
         return of(pre, body, null);
     }
 
     public static BranchSpec of(NormSpec pre, BodySpec body, NormSpec post) {
-        return new BranchSpec(pre, body, post, 1, false);
+        return new BranchSpec(pre, body, post, null, 1, false);
+    }
+
+    public BranchSpec times(float factor) {
+        return new BranchSpec(pre, body, post, after, factor, parallel);
+    }
+
+    /// The same reading what the branch before it reads.
+    public BranchSpec beside() {
+        return new BranchSpec(pre, body, post, after, scale, true);
+    }
+
+    public BranchSpec before(NormSpec ofTheSum) {
+        return new BranchSpec(pre, body, post, ofTheSum, scale, parallel);
     }
 
     List<ScaleGroup> scaleGroups() {
         List<ScaleGroup> all = new ArrayList<>();
-        if (pre != null) {
+        if (pre != null && pre.weighted()) {
             all.add(new ScaleGroup(new ScaleGroup.Weights(pre), body.streams().readers()));
         }
         all.addAll(body.scaleGroups());
@@ -36,6 +50,7 @@ public record BranchSpec(
                 NormSpec.renamed(pre, names),
                 body.renamed(names),
                 NormSpec.renamed(post, names),
+                NormSpec.renamed(after, names),
                 scale,
                 parallel);
     }

@@ -16,19 +16,19 @@ import io.llmc.tensor.Tensor;
 /// @param values likewise
 public record KvCache(CacheSpec spec, CacheScheme scheme, Tensor keys, Tensor values) {
     Tensor keys(Forward f, Tensor k) {
-        return rounded(f, k, keys);
+        return rounded(f, k, keys, spec.width());
     }
 
     Tensor values(Forward f, Tensor v) {
-        return rounded(f, v, values);
+        return rounded(f, v, values, spec.valueWidth());
     }
 
-    private Tensor rounded(Forward f, Tensor x, Tensor scales) {
+    private Tensor rounded(Forward f, Tensor x, Tensor scales, int width) {
         if (scheme == null) {
             return x;
         }
         Tensor out = f.allocate(x.rows(), x.cols());
-        InputRounding rounding = new InputRounding(scheme.of(spec.width()), scales);
+        InputRounding rounding = new InputRounding(scheme.of(width), scales);
         f.run(new ForwardOp.RoundActivations(out, x, rounding));
         return out;
     }

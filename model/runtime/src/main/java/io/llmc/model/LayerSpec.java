@@ -44,7 +44,7 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     public Map<String, Float> writers() {
         Map<String, Float> factors = new HashMap<>();
         for (BranchSpec branch : branches) {
-            if (branch.post() == null) {
+            if (branch.post() == null && branch.after() == null) {
                 branch.body().streams().writers().forEach(w -> factors.put(w, branch.scale()));
             }
         }
@@ -125,7 +125,12 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     }
 
     Stream<RopeSpec> ropes() {
-        return bodies().flatMap(body -> body.rope().stream());
+        return bodies().flatMap(body -> body.ropes().stream());
+    }
+
+    LayerSpec renamed(UnaryOperator<String> names) {
+        return new LayerSpec(
+                names.apply(prefix), branches.stream().map(b -> b.renamed(names)).toList());
     }
 
     /// The same layer under another prefix.

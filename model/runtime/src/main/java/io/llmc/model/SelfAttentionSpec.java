@@ -23,28 +23,48 @@ import java.util.stream.Stream;
 /// @param outputBiased whether it has a bias
 /// @param turns null where queries and keys do not turn
 /// @param norms null for none
+/// @param gate name of the layer whose sigmoid what attends is multiplied by; null for none. Where
+///   it is the one of the queries, each head's queries are followed by its gates
 public record SelfAttentionSpec(
         Projections qkv,
         String output,
         boolean outputBiased,
         Heads sizes,
         Scores scores,
-        RopeSpec turns,
-        HeadNorms norms)
+        Turns turns,
+        HeadNorms norms,
+        String gate)
         implements BodySpec {
 
     /// What makes q, k and v.
     ///
-    /// @param names of q, k and v, or of one layer that holds the rows of all
+    /// @param names of q, k and v; of q and k, where values are the keys before their norm and
+    ///   rotation; or of one layer that holds the rows of all
     /// @param order of the rows of that layer
     /// @param biased whether they have biases
-    public record Projections(List<String> names, RowOrder order, boolean biased) {
+    /// @param clip most magnitude of what they give; 0 for any
+    /// @param valueScale what values are multiplied by
+    public record Projections(
+            List<String> names, RowOrder order, boolean biased, float clip, float valueScale) {
         public static Projections apart(String q, String k, String v, boolean biased) {
-            return new Projections(List.of(q, k, v), RowOrder.BY_PROJECTION, biased);
+            return new Projections(List.of(q, k, v), RowOrder.BY_PROJECTION, biased, 0, 1);
         }
 
         public static Projections fused(String all, RowOrder order, boolean biased) {
-            return new Projections(List.of(all), order, biased);
+            return new Projections(List.of(all), order, biased, 0, 1);
+        }
+
+        public Projections clippedAt(float most) {
+            return new Projections(names, order, biased, most, valueScale);
+        }
+
+        public Projections withValuesTimes(float factor) {
+            return new Projections(names, order, biased, clip, factor);
+        }
+
+        Projections renamed(UnaryOperator<String> to) {
+            return new Projections(
+                    names.stream().map(to).toList(), order, biased, clip, valueScale);
         }
     }
 
@@ -57,47 +77,160 @@ public record SelfAttentionSpec(
         BY_KV_HEAD
     }
 
-    /// @param dim channels of a head
-    public record Heads(int queries, int keys, int dim) {
+    /// @param dim channels of a head's queries and keys
+    /// @param valueDim those of its values
+    public record Heads(int queries, int keys, int dim, int valueDim) {
         public Heads {
             boolean fits =
                     dim > 0
+                            && valueDim > 0
                             && keys > 0
                             && queries > 0
                             && queries % keys == 0
-                            && (long) queries * dim <= Integer.MAX_VALUE / 3;
+                            && (long) queries * Math.max(dim, valueDim) <= Integer.MAX_VALUE / 3;
             if (!fits) {
                 throw new IllegalArgumentException(
                         "no attention of %d heads of %d, %d of them with keys"
                                 .formatted(queries, dim, keys));
             }
         }
+
+        public Heads(int queries, int keys, int dim) {
+            this(queries, keys, dim, dim);
+        }
     }
 
     /// @param window keys that a position sees; 0 for all
+    /// @param chunk a position sees keys of its own chunk of so many only; 0 for all
     /// @param softcap 0 for none
-    public record Scores(float scale, int window, float softcap) {
+    /// @param sinks name of a tensor with a score for each head that has no value; null for none
+    /// @param alibi null for none
+    public record Scores(
+            float scale, int window, int chunk, float softcap, String sinks, Alibi alibi) {
         public Scores {
-            if (!Float.isFinite(scale) || window < 0 || !(softcap >= 0)) {
+            if (!Float.isFinite(scale) || window < 0 || chunk < 0 || !(softcap >= 0)) {
                 throw new IllegalArgumentException(
                         "no scores times %s in a window of %d, capped at %s"
                                 .formatted(scale, window, softcap));
             }
         }
 
+        public Scores(float scale, int window, float softcap) {
+            this(scale, window, 0, softcap, null, null);
+        }
+
         /// Divided by the root of a head's size.
         public static Scores of(Heads heads, int window) {
             return new Scores((float) (1 / Math.sqrt(heads.dim())), window, 0);
         }
+
+        public Scores times(double factor) {
+            return new Scores((float) (scale * factor), window, chunk, softcap, sinks, alibi);
+        }
+
+        public Scores inChunks(int length) {
+            return new Scores(scale, window, length, softcap, sinks, alibi);
+        }
+
+        public Scores withSinks(String name) {
+            return new Scores(scale, window, chunk, softcap, name, alibi);
+        }
+
+        public Scores with(Alibi slopes) {
+            return new Scores(scale, window, chunk, softcap, sinks, slopes);
+        }
     }
 
-    /// Norms over each head, before the rotation.
-    public record HeadNorms(NormSpec queries, NormSpec keys) {}
+    /// How queries and keys turn.
+    public record Turns(RopeSpec queries, RopeSpec keys) {
+        /// Alike; null for null.
+        public static Turns of(RopeSpec both) {
+            return both == null ? null : new Turns(both, both);
+        }
+    }
+
+    /// Norms of queries and keys.
+    ///
+    /// @param values null for none
+    /// @param afterTurns whether they come behind the rotation
+    public record HeadNorms(
+            NormSpec queries, NormSpec keys, NormSpec values, Over over, boolean afterTurns) {
+        /// Over each head, before the rotation.
+        public static HeadNorms of(NormSpec queries, NormSpec keys) {
+            return new HeadNorms(queries, keys, null, Over.HEAD, false);
+        }
+
+        public HeadNorms over(Over other) {
+            return new HeadNorms(queries, keys, values, other, afterTurns);
+        }
+
+        public HeadNorms behindTurns() {
+            return new HeadNorms(queries, keys, values, over, true);
+        }
+
+        public HeadNorms withValues(NormSpec norm) {
+            return new HeadNorms(queries, keys, norm, over, afterTurns);
+        }
+
+        HeadNorms renamed(UnaryOperator<String> names) {
+            return new HeadNorms(
+                    NormSpec.renamed(queries, names),
+                    NormSpec.renamed(keys, names),
+                    NormSpec.renamed(values, names),
+                    over,
+                    afterTurns);
+        }
+    }
+
+    /// What a norm runs over.
+    public enum Over {
+        /// Each head by itself, all with the same weights.
+        HEAD,
+
+        /// Each head by itself, with weights of its own.
+        EACH_HEAD,
+
+        /// The whole projection.
+        PROJECTION
+    }
 
     public SelfAttentionSpec {
-        if (turns != null && turns.rotated() > sizes.dim()) {
+        if (turns != null
+                && Math.max(turns.queries().rotated(), turns.keys().rotated()) > sizes.dim()) {
             throw new IllegalArgumentException("no attention of these sizes: " + output);
         }
+    }
+
+    /// Without norms and gate.
+    public SelfAttentionSpec(
+            Projections qkv,
+            String output,
+            boolean outputBiased,
+            Heads sizes,
+            Scores scores,
+            RopeSpec turns) {
+        this(qkv, output, outputBiased, sizes, scores, Turns.of(turns), null, null);
+    }
+
+    public SelfAttentionSpec with(Scores other) {
+        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, other, turns, norms, gate);
+    }
+
+    public SelfAttentionSpec with(Projections other) {
+        return new SelfAttentionSpec(
+                other, output, outputBiased, sizes, scores, turns, norms, gate);
+    }
+
+    public SelfAttentionSpec with(HeadNorms other) {
+        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, turns, other, gate);
+    }
+
+    public SelfAttentionSpec with(Turns other) {
+        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, other, norms, gate);
+    }
+
+    public SelfAttentionSpec gatedBy(String name) {
+        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, turns, norms, name);
     }
 
     public int heads() {
@@ -122,6 +255,10 @@ public record SelfAttentionSpec(
         return qkv.names();
     }
 
+    public int valueDim() {
+        return sizes.valueDim();
+    }
+
     public int queryWidth() {
         return heads() * headDim();
     }
@@ -130,63 +267,103 @@ public record SelfAttentionSpec(
         return kvHeads() * headDim();
     }
 
+    public int valueWidth() {
+        return kvHeads() * valueDim();
+    }
+
+    /// Channels of what attends.
+    public int outWidth() {
+        return heads() * valueDim();
+    }
+
     boolean fused() {
         return projections().size() == 1;
     }
 
+    /// Whether values are made by the layer of the keys.
+    boolean valuesAreKeys() {
+        return projections().size() == 2;
+    }
+
+    /// Whether the layer of the queries makes the gates, too.
+    boolean gatedByQueries() {
+        return gate != null && gate.equals(projections().getFirst());
+    }
+
     /// Where the rows of the query heads lie; parts are heads.
     Span queries() {
+        if (gatedByQueries()) {
+            return new Span(gate, 0, headDim(), 1, headDim() + valueDim());
+        }
         return qkv.order() == RowOrder.BY_KV_HEAD
-                ? new Span(
-                        projections().getFirst(), 0, headDim(), group(), (group() + 2) * headDim())
+                ? new Span(projections().getFirst(), 0, headDim(), group(), period())
                 : Span.of(projections().getFirst(), 0, headDim());
+    }
+
+    /// Where those of the gates lie; parts are heads.
+    Span gates() {
+        return gatedByQueries()
+                ? new Span(gate, headDim(), valueDim(), 1, headDim() + valueDim())
+                : Span.of(gate, 0, valueDim());
+    }
+
+    /// Rows of a KV head and its queries, where they lie together.
+    private int period() {
+        return (group() + 1) * headDim() + valueDim();
     }
 
     /// Where those of the keys lie; parts are KV heads.
     Span keys() {
-        return keysOrValues(0);
-    }
-
-    Span values() {
-        return keysOrValues(1);
-    }
-
-    /// @param values 0 for keys, 1 for values
-    private Span keysOrValues(int values) {
         if (!fused()) {
-            return Span.of(projections().get(1 + values), 0, headDim());
+            return Span.of(projections().get(1), 0, headDim());
         }
         String all = projections().getFirst();
         return qkv.order() == RowOrder.BY_KV_HEAD
-                ? new Span(
-                        all,
-                        (group() + values) * headDim(),
-                        headDim(),
-                        1,
-                        (group() + 2) * headDim())
-                : Span.of(all, queryWidth() + values * keyWidth(), headDim());
+                ? new Span(all, group() * headDim(), headDim(), 1, period())
+                : Span.of(all, queryWidth(), headDim());
     }
 
-    /// q, k and v, or the one layer that holds them.
+    Span values() {
+        if (!fused()) {
+            return Span.of(projections().getLast(), 0, valueDim());
+        }
+        String all = projections().getFirst();
+        return qkv.order() == RowOrder.BY_KV_HEAD
+                ? new Span(all, (group() + 1) * headDim(), valueDim(), 1, period())
+                : Span.of(all, queryWidth() + keyWidth(), valueDim());
+    }
+
+    /// q, k and v, or the one layer that holds them; then what gates.
     List<LinearSpec> projections(int hidden) {
         List<Size> byKeys = List.of(Size.KV_HEADS, Size.HEADS, Size.HEAD_DIM, Size.HIDDEN);
-        if (fused()) {
-            long rows = queryWidth() + 2L * keyWidth();
-            return List.of(
-                    new LinearSpec(projections().getFirst(), rows, hidden, qkv.biased(), byKeys));
-        }
         List<Size> byQueries = List.of(Size.HEADS, Size.HEAD_DIM, Size.HIDDEN);
-        return List.of(
-                new LinearSpec(projections().get(0), queryWidth(), hidden, qkv.biased(), byQueries),
-                new LinearSpec(projections().get(1), keyWidth(), hidden, qkv.biased(), byKeys),
-                new LinearSpec(projections().get(2), keyWidth(), hidden, qkv.biased(), byKeys));
+        List<LinearSpec> all = new ArrayList<>();
+        if (fused()) {
+            long rows = (long) queryWidth() + keyWidth() + valueWidth();
+            all.add(new LinearSpec(projections().getFirst(), rows, hidden, qkv.biased(), byKeys));
+        } else {
+            long rows = queryWidth() + (gatedByQueries() ? (long) outWidth() : 0);
+            all.add(
+                    new LinearSpec(
+                            projections().getFirst(), rows, hidden, qkv.biased(), byQueries));
+            all.add(new LinearSpec(projections().get(1), keyWidth(), hidden, qkv.biased(), byKeys));
+        }
+        if (projections().size() == 3) {
+            all.add(
+                    new LinearSpec(
+                            projections().get(2), valueWidth(), hidden, qkv.biased(), byKeys));
+        }
+        if (gate != null && !gatedByQueries()) {
+            all.add(new LinearSpec(gate, outWidth(), hidden, false, byQueries));
+        }
+        return all;
     }
 
     private LinearSpec output(int hidden) {
         return new LinearSpec(
                 output,
                 hidden,
-                queryWidth(),
+                outWidth(),
                 outputBiased,
                 List.of(Size.HIDDEN, Size.HEADS, Size.HEAD_DIM));
     }
@@ -200,36 +377,85 @@ public record SelfAttentionSpec(
 
     @Override
     public List<InnerNorm> innerNorms() {
-        return Stream.ofNullable(norms)
-                .flatMap(n -> Stream.of(n.queries(), n.keys()))
-                .map(n -> new InnerNorm(n, headDim(), Size.HEAD_DIM))
+        if (norms == null) {
+            return List.of();
+        }
+        return Stream.of(
+                        inner(norms.queries(), heads(), headDim()),
+                        inner(norms.keys(), kvHeads(), headDim()),
+                        inner(norms.values(), kvHeads(), valueDim()))
+                .filter(n -> n.norm() != null)
                 .toList();
+    }
+
+    private InnerNorm inner(NormSpec norm, int heads, int dim) {
+        return switch (norms.over()) {
+            case HEAD -> new InnerNorm(norm, 1, dim, Size.HEAD_DIM);
+            case EACH_HEAD -> new InnerNorm(norm, heads, dim, Size.HEAD_DIM);
+            case PROJECTION -> new InnerNorm(norm, 1, heads * dim, Size.HEADS);
+        };
+    }
+
+    @Override
+    public List<Vector> vectors() {
+        return scores.sinks() == null
+                ? List.of()
+                : List.of(new Vector(scores.sinks(), Size.HEADS, heads()));
+    }
+
+    /// Whether something beside the layers has a number for each head.
+    private boolean knowsHeads() {
+        return scores.sinks() != null
+                || scores.alibi() != null
+                || norms != null && norms.over() != Over.HEAD;
     }
 
     @Override
     public List<PruneGroup> pruneGroups() {
-        Span byKvHead = Span.of(output, 0, group() * headDim());
-        Span byHead = Span.of(output, 0, headDim());
+        if (knowsHeads()) {
+            return List.of();
+        }
+        Span byKvHead = Span.of(output, 0, group() * valueDim());
+        Span byHead = Span.of(output, 0, valueDim());
+        List<Span> made = gate == null ? List.of(queries()) : List.of(queries(), gates());
+        List<Span> kept = valuesAreKeys() ? List.of(keys()) : List.of(keys(), values());
         return List.of(
-                PruneGroup.of(Size.KV_HEADS, kvHeads(), List.of(keys(), values()), byKvHead),
-                PruneGroup.of(Size.HEADS, heads(), List.of(queries()), byHead));
+                PruneGroup.of(Size.KV_HEADS, kvHeads(), kept, byKvHead),
+                PruneGroup.of(Size.HEADS, heads(), made, byHead));
     }
 
-    /// What attends is linear in the values.
+    /// Whether what attends is as the layer of the values makes it, but for a factor.
+    private boolean linearInValues() {
+        return qkv.clip() == 0 && !valuesAreKeys() && (norms == null || norms.values() == null);
+    }
+
     @Override
     public List<ScaleGroup> scaleGroups() {
-        return List.of(
-                new ScaleGroup(new ScaleGroup.Rows(values(), kvHeads(), group()), List.of(output)));
+        return linearInValues()
+                ? List.of(
+                        new ScaleGroup(
+                                new ScaleGroup.Rows(values(), kvHeads(), group()), List.of(output)))
+                : List.of();
     }
 
+    /// A gate multiplies single channels, which cannot be mixed then.
     @Override
     public List<MixGroup> mixGroups() {
-        return List.of(new MixGroup(values(), kvHeads(), List.of(output)));
+        return linearInValues() && gate == null
+                ? List.of(new MixGroup(values(), kvHeads(), List.of(output)))
+                : List.of();
+    }
+
+    /// All layers that read the stream.
+    private List<String> readers() {
+        return gate == null || gatedByQueries()
+                ? projections()
+                : Stream.concat(projections().stream(), Stream.of(gate)).toList();
     }
 
     @Override
     public Streams streams() {
-        return new Streams(projections(), List.of(output));
+        return new Streams(readers(), List.of(output));
     }
 
     @Override
@@ -239,23 +465,24 @@ public record SelfAttentionSpec(
 
     @Override
     public long kept() {
-        return queryWidth();
+        return outWidth();
     }
 
     @Override
-    public Optional<RopeSpec> rope() {
-        return Optional.ofNullable(turns);
+    public List<RopeSpec> ropes() {
+        return turns == null ? List.of() : List.of(turns.queries(), turns.keys());
     }
 
     @Override
     public Optional<CacheSpec> cache() {
         String attention = output.substring(0, output.lastIndexOf('.'));
-        return Optional.of(new CacheSpec(attention, kvHeads(), headDim()));
+        return Optional.of(new CacheSpec(attention, kvHeads(), headDim(), valueDim()));
     }
 
     @Override
     public int window() {
-        return scores.window();
+        // A chunk is at most a window of its length.
+        return scores.window() == 0 ? scores.chunk() : scores.window();
     }
 
     @Override
@@ -278,33 +505,33 @@ public record SelfAttentionSpec(
         String shared =
                 kvHeads() == heads() ? "" : " sharing %d keys and values".formatted(kvHeads());
         String seen = window() == 0 ? "" : ", window of " + window();
+        if (scores.chunk() != 0) {
+            seen += ", chunks of " + scores.chunk();
+        }
         return "%d heads of %d%s%s".formatted(heads(), headDim(), shared, seen);
     }
 
     @Override
     public SelfAttentionSpec renamed(UnaryOperator<String> names) {
         return new SelfAttentionSpec(
-                new Projections(
-                        projections().stream().map(names).toList(), qkv.order(), qkv.biased()),
+                qkv.renamed(names),
                 names.apply(output),
                 outputBiased,
                 sizes,
-                scores,
+                scores.sinks() == null ? scores : scores.withSinks(names.apply(scores.sinks())),
                 turns,
-                norms == null
-                        ? null
-                        : new HeadNorms(
-                                NormSpec.renamed(norms.queries(), names),
-                                NormSpec.renamed(norms.keys(), names)));
+                norms == null ? null : norms.renamed(names),
+                gate == null ? null : names.apply(gate));
     }
 
     @Override
     public Attention build(BlockBuilder from, int hidden) {
+        List<InnerNorm> inner = innerNorms();
         return new Attention(
                 this,
                 from.linears(projections(hidden)),
-                from.norm(norms == null ? null : norms.queries(), headDim()),
-                from.norm(norms == null ? null : norms.keys(), headDim()),
+                inner.stream().map(from::norm).toList(),
+                scores.sinks() == null ? null : from.parameter(scores.sinks(), heads()),
                 from.cache(cache().orElseThrow()),
                 from.linear(output(hidden)));
     }

@@ -188,6 +188,10 @@ public final class Tape implements Runner {
                     target.run(
                             new GradientOp.AccumulateSoftcapGrad(
                                     gradient(x), gradient(out), out, cap));
+            case ForwardOp.Clip(var out, var x, float most) ->
+                    target.run(
+                            new GradientOp.AccumulateClipGrad(
+                                    gradient(x), gradient(out), out, most));
             case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
                     target.run(
                             new GradientOp.AccumulateRmsNormGrad(

@@ -48,31 +48,39 @@ public final class TensorTable {
         // As a linear layer, it may be packed.
         linears.put(
                 spec.embedding(),
-                new Expected("vocab_size, " + hidden, spec.vocabulary(), spec.hidden()));
+                new Expected("vocab_size, " + hidden, spec.input().rows(), spec.input().width()));
         if (spec.positionEmbedding() != null) {
             add(
                     spec.positionEmbedding() + ".weight",
                     "n_positions, " + hidden,
-                    spec.maxPositions(),
+                    spec.maxPositions() + (long) spec.input().offset(),
                     spec.hidden());
         }
+        add(spec.input().norm(), Size.HIDDEN, spec.hidden());
+        spec.projections().forEach(l -> add(l, keys(l.sizes())));
         spec.layers().forEach(this::add);
         caches =
                 spec.layers().stream()
                         .flatMap(LayerSpec::bodies)
                         .flatMap(body -> body.cache().stream())
                         .toList();
-        add(spec.finalNorm(), spec.hidden(), Size.HIDDEN);
+        add(spec.finalNorm(), Size.HIDDEN, spec.hidden());
         if (!spec.tied()) {
-            add(spec.output(), "vocab_size, " + hidden);
+            add(spec.headLayer(), "vocab_size, " + hidden);
+        } else if (spec.output().biased()) {
+            add(spec.head() + ".bias", "vocab_size", spec.vocabulary());
         }
     }
 
     private void add(LayerSpec layer) {
         for (BranchSpec branch : layer.branches()) {
-            add(branch.pre(), spec.hidden(), Size.HIDDEN);
-            branch.body().innerNorms().forEach(n -> add(n.norm(), n.channels(), n.size()));
-            add(branch.post(), spec.hidden(), Size.HIDDEN);
+            add(branch.pre(), Size.HIDDEN, spec.hidden());
+            branch.body().innerNorms().forEach(n -> add(n.norm(), n.size(), n.dims()));
+            branch.body()
+                    .vectors()
+                    .forEach(v -> add(v.name(), architecture.key(v.size()), v.dims()));
+            add(branch.post(), Size.HIDDEN, spec.hidden());
+            add(branch.after(), Size.HIDDEN, spec.hidden());
         }
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
@@ -93,14 +101,16 @@ public final class TensorTable {
         }
     }
 
-    private void add(NormSpec norm, int channels, Size size) {
+    private void add(NormSpec norm, Size size, long... dims) {
         if (norm == null) {
             return;
         }
         String keys = architecture.key(size);
-        add(norm.name() + ".weight", keys, channels);
-        if (norm.bias()) {
-            add(norm.name() + ".bias", keys, channels);
+        if (norm.weighted()) {
+            add(norm.name() + ".weight", keys, dims);
+        }
+        if (norm.biased()) {
+            add(norm.name() + ".bias", keys, dims);
         }
     }
 
@@ -125,7 +135,10 @@ public final class TensorTable {
 
     /// The shape of a plain weight in the files.
     private long[] stored(String linear, Expected expected) {
-        boolean outer = linear.equals(spec.head()) || linear.equals(spec.embedding());
+        boolean outer =
+                linear.equals(spec.head())
+                        || linear.equals(spec.embedding())
+                        || spec.projections().stream().anyMatch(l -> l.name().equals(linear));
         long[] dims = expected.dims();
         return spec.inOutLinears() && !outer ? new long[] {dims[1], dims[0]} : dims;
     }

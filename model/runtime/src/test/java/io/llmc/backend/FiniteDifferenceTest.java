@@ -265,6 +265,14 @@ class FiniteDifferenceTest {
                         }));
         cases.add(
                 new Case(
+                        ForwardOp.Clip.class,
+                        "clip",
+                        a -> {
+                            Tensor x = source(a, 7, 19);
+                            return new Built(new ForwardOp.Clip(a.out(7, 19), x, 0.9f), x);
+                        }));
+        cases.add(
+                new Case(
                         ForwardOp.PutColumns.class,
                         "putColumns",
                         a -> {

@@ -27,7 +27,6 @@ class SelfAttentionSpecTest {
                 true,
                 sizes,
                 Scores.of(sizes, 0),
-                null,
                 null);
     }
 

@@ -75,7 +75,7 @@ final class Conversion implements Checkpoint.Derivation {
                 Stream.of(
                                 spec.layers().stream()
                                         .flatMap(l -> l.linears(spec.hidden()).stream()),
-                                Stream.of(spec.output()),
+                                Stream.of(spec.headLayer()),
                                 Stream.of(embedding()))
                         .flatMap(s -> s)
                         .collect(Collectors.toMap(LinearSpec::name, l -> l, (a, _) -> a));

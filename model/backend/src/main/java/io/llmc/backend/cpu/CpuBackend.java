@@ -242,6 +242,7 @@ public final class CpuBackend implements Backend {
                     elements.add(out, a, b, scale);
             case ForwardOp.Scale(var out, var x, float factor) -> elements.scale(out, x, factor);
             case ForwardOp.Softcap(var out, var x, float cap) -> elements.softcap(out, x, cap);
+            case ForwardOp.Clip(var out, var x, float most) -> elements.clip(out, x, most);
             case ForwardOp.RmsNorm(var out, var x, var weight, float eps, float offset) ->
                     norms.rmsNorm(out, x, weight, eps, offset);
             case ForwardOp.LayerNorm(var out, var x, var weight, var bias, float eps) ->
@@ -287,6 +288,8 @@ public final class CpuBackend implements Backend {
                     rowGradients.columns(dx, dout, from);
             case GradientOp.AccumulateSoftcapGrad(var dx, var dout, var out, float cap) ->
                     elementGradients.softcap(dx, dout, out, cap);
+            case GradientOp.AccumulateClipGrad(var dx, var dout, var out, float most) ->
+                    elementGradients.clip(dx, dout, out, most);
             case GradientOp.AccumulateRmsNormGrad norm -> normGradients.rmsNorm(norm);
             case GradientOp.AccumulateLayerNormGrad norm -> normGradients.layerNorm(norm);
             case GradientOp.AccumulateRopeGrad(

@@ -93,6 +93,21 @@ final class ElementGradKernels {
                 out);
     }
 
+    void clip(Tensor dx, Tensor dout, Tensor out, float most) {
+        forEach(
+                1,
+                (a, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector sum = at(a[0], i);
+                        sum.add(at(a[1], i), at(a[2], i).abs().compare(VectorOperators.LT, most))
+                                .intoArray(a[0], i);
+                    }
+                },
+                dx,
+                dout,
+                out);
+    }
+
     /// `dx += dout f'(x)`
     void activate(Tensor dx, Tensor dout, Tensor x, Activation activation) {
         forEach(

@@ -96,6 +96,18 @@ final class ElementwiseKernels {
         }
     }
 
+    void clip(Tensor out, Tensor x, float most) {
+        forEach(
+                out,
+                x,
+                null,
+                (a, _, n) -> {
+                    for (int i = 0; i < n; i += N) {
+                        FloatVector.fromArray(F, a, i).max(-most).min(most).intoArray(a, i);
+                    }
+                });
+    }
+
     void activate(Tensor out, Tensor x, Activation activation) {
         forEach(out, x, null, (a, _, n) -> activate(a, n, activation));
     }

@@ -71,7 +71,7 @@ public record ModelCost(
             Function<String, Optional<Scheme>> schemes) {
         Counted counted = new Counted(spec, c.config().dtype(), bytes, schemes);
         List<BlockCost> blocks = spec.layers().stream().map(counted::block).toList();
-        Product head = counted.product(spec.output());
+        Product head = counted.product(spec.headLayer());
         long embedding = spec.tied() ? 0 : counted.bytes(spec.embedding());
         if (spec.positionEmbedding() != null) {
             embedding += counted.bytes(spec.positionEmbedding());
@@ -153,7 +153,10 @@ public record ModelCost(
                         products.addAll(products(a.linears(spec.hidden())));
                         attention =
                                 new AttentionCost(
-                                        a.heads(), a.kvHeads(), 2 * a.headDim(), a.window());
+                                        a.heads(),
+                                        a.kvHeads(),
+                                        a.headDim() + a.valueDim(),
+                                        a.window());
                         widest = Math.max(widest, width(a));
                     }
                     case MlpSpec mlp -> {

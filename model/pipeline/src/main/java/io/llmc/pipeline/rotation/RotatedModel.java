@@ -69,10 +69,10 @@ public final class RotatedModel implements Checkpoint.Derivation {
     /// A rotation that the stream of a model can take.
     public static Rotation stream(ModelSpec spec, long seed) {
         boolean means =
-                spec.finalNorm().bias()
+                spec.finalNorm().centers()
                         || spec.layers().stream()
                                 .flatMap(layer -> layer.branches().stream())
-                                .anyMatch(branch -> branch.pre() != null && branch.pre().bias());
+                                .anyMatch(branch -> branch.pre() != null && branch.pre().centers());
         return means
                 ? Hadamard.keepingMean(spec.hidden(), seed)
                 : Hadamard.random(spec.hidden(), seed);
@@ -95,10 +95,15 @@ public final class RotatedModel implements Checkpoint.Derivation {
 
     /// Why the stream of a model cannot be turned; null where it can.
     public static String obstacle(ModelSpec spec) {
+        if (spec.finalNorm() == null
+                || spec.input().norm() != null
+                || !spec.projections().isEmpty()) {
+            return "there are norms or projections between its embedding, its blocks and its output layer, which change the stream";
+        }
         boolean behind =
                 spec.layers().stream()
                         .flatMap(layer -> layer.branches().stream())
-                        .anyMatch(branch -> branch.post() != null);
+                        .anyMatch(branch -> branch.post() != null || branch.after() != null);
         return behind
                 ? "its norms after attention and feed-forward scale single channels of what is added to the stream, which a rotation mixes"
                 : null;

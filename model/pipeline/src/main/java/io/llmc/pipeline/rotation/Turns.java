@@ -139,7 +139,7 @@ final class Turns {
 
     /// Whether a norm's bias moves into those of its readers.
     boolean movesBias(NormSpec norm) {
-        return norm != null && norm.bias() && !keptBiases.contains(norm.name());
+        return norm != null && norm.biased() && !keptBiases.contains(norm.name());
     }
 
     /// @param stream null where its width stays

@@ -41,21 +41,16 @@ final class Gemma3 implements Architecture {
         if (slides.contains(true) && window == 0) {
             throw c.wrong("sliding_window", "the window of the layers that have one");
         }
-        return new ModelSpec(
-                c.modelType(),
-                s.hidden(),
-                s.vocabulary(),
-                s.positions(),
+        return s.model(
                 s.stack(
                         tensors,
                         i -> slides.get(i) ? layer(s, i, local, window) : layer(s, i, global, 0)),
-                norm(s, "model.norm"),
-                "model.embed_tokens",
-                null,
-                (float) Math.sqrt(s.hidden()),
-                Sizes.head(c, true, "model.embed_tokens", "lm_head"),
-                cap(c, "final_logit_softcapping"),
-                false);
+                ModelSpec.Input.of("model.embed_tokens", s.vocabulary(), s.hidden())
+                        .times(Math.sqrt(s.hidden())),
+                ModelSpec.Output.of(
+                                norm(s, "model.norm"),
+                                Sizes.head(c, true, "model.embed_tokens", "lm_head"))
+                        .cappedAt(cap(c, "final_logit_softcapping")));
     }
 
     /// 0 for none.

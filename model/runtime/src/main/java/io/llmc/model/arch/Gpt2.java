@@ -43,22 +43,22 @@ final class Gpt2 implements Architecture {
         int intermediate = c.has("n_inner") ? c.integer("n_inner", Sizes.CHANNELS) : 4 * hidden;
         int layers = c.integer("n_layer", Sizes.LAYERS);
         Sizes.requireTensors(c, "n_layer", root + "h." + (layers - 1) + ".", tensors);
+        int positions = c.integer("n_positions", HfConfig.POSITIONS, 1024);
+        int vocabulary = c.integer("vocab_size", Sizes.VOCABULARY);
         return new ModelSpec(
                 c.modelType(),
                 hidden,
-                c.integer("vocab_size", Sizes.VOCABULARY),
-                c.integer("n_positions", HfConfig.POSITIONS, 1024),
+                vocabulary,
+                positions,
+                ModelSpec.Input.of(root + "wte", vocabulary, hidden).withPositions(root + "wpe", 0),
                 IntStream.range(0, layers)
                         .mapToObj(i ->
                                 new Block(root + "h." + i + ".", i, hidden, heads, intermediate)
                                         .layer(c, eps))
                         .toList(),
-                NormSpec.layer(root + "ln_f", eps),
-                root + "wte",
-                root + "wpe",
-                1,
-                Sizes.head(c, true, root + "wte", "lm_head"),
-                0,
+                ModelSpec.Output.of(
+                        NormSpec.layer(root + "ln_f", eps),
+                        Sizes.head(c, true, root + "wte", "lm_head")),
                 true);
     }
 
@@ -122,7 +122,6 @@ final class Gpt2 implements Architecture {
                             true,
                             new SelfAttentionSpec.Heads(heads, heads, headDim),
                             new SelfAttentionSpec.Scores((float) scale, 0, 0),
-                            null,
                             null);
             BodySpec mlp =
                     new MlpSpec(

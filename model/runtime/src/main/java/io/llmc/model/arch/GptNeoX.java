@@ -40,19 +40,12 @@ final class GptNeoX implements Architecture {
         Sizes s = sizes(c);
         RopeSpec rope = s.partialRope(c.rope(ABSENT.rope()));
         Sizes.requireTensors(c, "num_hidden_layers", prefix(s.layers() - 1), tensors);
-        return new ModelSpec(
-                c.modelType(),
-                s.hidden(),
-                s.vocabulary(),
-                s.positions(),
+        return s.model(
                 IntStream.range(0, s.layers()).mapToObj(i -> layer(s, prefix(i), rope)).toList(),
-                NormSpec.layer(ROOT + "final_layer_norm", s.eps()),
-                ROOT + "embed_in",
-                null,
-                1,
-                Sizes.head(c, false, ROOT + "embed_in", "embed_out"),
-                0,
-                false);
+                ModelSpec.Input.of(ROOT + "embed_in", s.vocabulary(), s.hidden()),
+                ModelSpec.Output.of(
+                        NormSpec.layer(ROOT + "final_layer_norm", s.eps()),
+                        Sizes.head(c, false, ROOT + "embed_in", "embed_out")));
     }
 
     private static Sizes sizes(HfConfig c) {
@@ -91,8 +84,7 @@ final class GptNeoX implements Architecture {
                         biased,
                         heads,
                         SelfAttentionSpec.Scores.of(heads, 0),
-                        rope,
-                        null);
+                        rope);
         MlpSpec mlp =
                 new MlpSpec(
                         List.of(p + "mlp.dense_h_to_4h"),
@@ -103,10 +95,10 @@ final class GptNeoX implements Architecture {
                         false);
         NormSpec before = NormSpec.layer(p + "input_layernorm", s.eps());
         NormSpec between = NormSpec.layer(p + "post_attention_layernorm", s.eps());
+        BranchSpec second = BranchSpec.of(between, mlp);
+        boolean parallel = c.flag("use_parallel_residual", true);
         return LayerSpec.of(
-                p,
-                BranchSpec.of(before, attention),
-                new BranchSpec(between, mlp, null, 1, c.flag("use_parallel_residual", true)));
+                p, BranchSpec.of(before, attention), parallel ? second.beside() : second);
     }
 
     /// Causal masks, which old checkpoints have, and the bases of the rotation.

@@ -76,18 +76,11 @@ final class Llama implements Architecture {
 
     /// What surrounds the blocks in every model with Llama's names.
     static ModelSpec decoder(Sizes s, Set<String> tensors, IntFunction<LayerSpec> layer) {
-        return new ModelSpec(
-                s.config().modelType(),
-                s.hidden(),
-                s.vocabulary(),
-                s.positions(),
+        return s.model(
                 s.stack(tensors, layer),
-                s.norm("model.norm"),
-                "model.embed_tokens",
-                null,
-                1,
-                Sizes.head(s.config(), false, "model.embed_tokens", "lm_head"),
-                0,
-                false);
+                ModelSpec.Input.of("model.embed_tokens", s.vocabulary(), s.hidden()),
+                ModelSpec.Output.of(
+                        s.norm("model.norm"),
+                        Sizes.head(s.config(), false, "model.embed_tokens", "lm_head")));
     }
 }

@@ -49,15 +49,9 @@ final class Phi3 implements Architecture {
         return Llama.layer(
                 s,
                 i,
-                new SelfAttentionSpec(
+                plain.with(
                         SelfAttentionSpec.Projections.fused(
-                                p + "self_attn.qkv_proj", RowOrder.BY_PROJECTION, false),
-                        plain.output(),
-                        false,
-                        plain.sizes(),
-                        plain.scores(),
-                        rope,
-                        null),
+                                p + "self_attn.qkv_proj", RowOrder.BY_PROJECTION, false)),
                 new MlpSpec(
                         List.of(p + "mlp.gate_up_proj"),
                         mlp.down(),

@@ -9,6 +9,7 @@ import io.llmc.formats.RopeScaling;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
+import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
@@ -212,6 +213,11 @@ record Sizes(
                         .orElse("");
     }
 
+    ModelSpec model(List<LayerSpec> layers, ModelSpec.Input input, ModelSpec.Output output) {
+        return new ModelSpec(
+                config.modelType(), hidden, vocabulary, positions(), input, layers, output, false);
+    }
+
     NormSpec norm(String name) {
         return NormSpec.rms(name, eps);
     }
@@ -230,8 +236,7 @@ record Sizes(
                 outputBiased,
                 headSizes(),
                 SelfAttentionSpec.Scores.of(headSizes(), window),
-                rope,
-                null);
+                rope);
     }
 
     private SelfAttentionSpec.Heads headSizes() {
@@ -241,18 +246,12 @@ record Sizes(
     /// The same with a norm over each head of q and k.
     SelfAttentionSpec attentionWithHeadNorms(
             String prefix, RopeSpec rope, int window, float scale, float normOffset) {
-        boolean biased = config.flag("attention_bias", false);
-        SelfAttentionSpec plain = attention(prefix, rope, window, biased);
-        return new SelfAttentionSpec(
-                plain.qkv(),
-                plain.output(),
-                biased,
-                plain.sizes(),
-                new SelfAttentionSpec.Scores(scale, window, 0),
-                rope,
-                new SelfAttentionSpec.HeadNorms(
-                        norm(prefix + "q_norm").offsetBy(normOffset),
-                        norm(prefix + "k_norm").offsetBy(normOffset)));
+        return attention(prefix, rope, window, config.flag("attention_bias", false))
+                .with(new SelfAttentionSpec.Scores(scale, window, 0))
+                .with(
+                        SelfAttentionSpec.HeadNorms.of(
+                                norm(prefix + "q_norm").offsetBy(normOffset),
+                                norm(prefix + "k_norm").offsetBy(normOffset)));
     }
 
     /// Feed-forward under Llama's names.

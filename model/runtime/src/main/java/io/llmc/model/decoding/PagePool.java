@@ -107,7 +107,7 @@ final class PagePool implements AutoCloseable {
                                     kind,
                                     cache.heads(),
                                     pages(pages * cache.heads(), cache.width(), true),
-                                    pages(pages * cache.heads(), cache.width(), false)));
+                                    pages(pages * cache.heads(), cache.valueWidth(), false)));
                 });
     }
 
@@ -142,8 +142,10 @@ final class PagePool implements AutoCloseable {
                     CacheSpec cache = body.cache().orElseThrow();
                     long blocks = settings.pages(body.window()) * cache.heads();
                     long token =
-                            settings.type().bytesFor(cache.width()) + (settings.scaled() ? 4 : 0);
-                    return 2 * (blocks * CacheSettings.PAGE * token + SLACK);
+                            settings.type().bytesFor(cache.width())
+                                    + settings.type().bytesFor(cache.valueWidth())
+                                    + (settings.scaled() ? 8 : 0);
+                    return blocks * CacheSettings.PAGE * token + 2 * SLACK;
                 })
                 .sum();
     }

@@ -27,7 +27,8 @@ public record Head(LanguageModel model) {
     /// Bytes of an arena for a piece of so many rows: logits, before and after a bias or a cap too,
     /// what the layer reads, and a few numbers a row.
     public static long bytes(Checkpoint c, ModelSpec spec, int rows) {
-        int copies = spec.logitSoftcap() == 0 ? 1 : 2;
+        ModelSpec.Output output = spec.output();
+        int copies = 1 + (output.softcap() == 0 ? 0 : 1) + (output.scale() == 1 ? 0 : 1);
         copies += c.has(spec.head() + ".bias") ? 1 : 0;
         return copies * (4L * rows * spec.vocabulary() + 256)
                 + 4L * rows * spec.hidden()
@@ -58,7 +59,8 @@ public record Head(LanguageModel model) {
     ///
     /// @param x the residual stream behind the last block
     public Tensor norm(Tensor x, TensorArena arena) {
-        Tensor normed = arena.allocate(DType.F32, x.shape());
+        Tensor normed =
+                arena.allocate(DType.F32, new Shape(x.rows(), model.spec().input().width()));
         model.finalNorm(forward(arena), normed, x);
         return normed;
     }

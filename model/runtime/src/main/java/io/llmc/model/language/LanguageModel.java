@@ -28,6 +28,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.Collections;
+import java.util.List;
 import java.util.SequencedMap;
 
 /// What surrounds the blocks of a checkpoint, and the way to its blocks: never more than one of
@@ -40,6 +41,8 @@ public final class LanguageModel implements AutoCloseable {
     private final TensorArena arena;
     private Tensor embedding;
     private final Tensor positionEmbedding;
+    private final Norm inputNorm;
+    private final List<Linear> projections;
     private final Norm finalNorm;
     private final Linear head;
     private final SequencedMap<String, Tensor> parameters;
@@ -61,13 +64,22 @@ public final class LanguageModel implements AutoCloseable {
                         ? null
                         : outside.parameter(
                                 spec.positionEmbedding() + ".weight",
-                                spec.maxPositions(),
+                                spec.maxPositions() + spec.input().offset(),
                                 spec.hidden());
+        this.inputNorm = outside.norm(spec.input().norm(), spec.hidden());
+        this.projections = outside.linears(spec.projections());
         this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
-                        ? new Linear(spec.embedding(), new Weight.Dense(embedding), null, null)
-                        : outside.linear(spec.output());
+                        ? new Linear(
+                                spec.embedding(),
+                                new Weight.Dense(embedding.rows(0, spec.vocabulary())),
+                                spec.output().biased()
+                                        ? outside.parameter(
+                                                spec.head() + ".bias", spec.vocabulary())
+                                        : null,
+                                null)
+                        : outside.linear(spec.headLayer());
         this.parameters = outside.others();
         if (!spec.tied() && head.weight() instanceof Weight.Dense(Tensor values)) {
             parameters.put(spec.head() + ".weight", values);
@@ -79,17 +91,18 @@ public final class LanguageModel implements AutoCloseable {
         String name = spec.embedding();
         if (checkpoint.has(name + ".weight")
                 && checkpoint.info(name + ".weight").dtype().isFloat()) {
-            return outside.parameter(name + ".weight", spec.vocabulary(), spec.hidden());
+            return outside.parameter(name + ".weight", spec.input().rows(), spec.input().width());
         }
         Weight packed = reader.weight(name);
-        if (packed.outFeatures() != spec.vocabulary() || packed.inFeatures() != spec.hidden()) {
+        if (packed.outFeatures() != spec.input().rows()
+                || packed.inFeatures() != spec.input().width()) {
             throw TensorTable.misfit(
                     checkpoint.directory(),
                     name,
                     "[%d, %d]".formatted(packed.outFeatures(), packed.inFeatures()),
                     "",
-                    spec.vocabulary(),
-                    spec.hidden());
+                    spec.input().rows(),
+                    spec.input().width());
         }
         Tensor values = Dequantizer.values(packed, packed.valueType(), reader.arena());
         return backend.adopt(values, arena);
@@ -215,36 +228,67 @@ public final class LanguageModel implements AutoCloseable {
         int rows = Math.toIntExact(ids.byteSize() / 4);
         Tensor x = f.allocate(rows, spec.hidden());
         try (TensorArena scratch = f.arena().scratch()) {
-            Tensor tokens = scratch.allocate(DType.I32, new Shape(rows));
-            backend.upload(tokens, ids);
+            Forward inner = f.in(scratch);
+            Tensor sum = inputNorm == null ? x : inner.allocate(rows, spec.hidden());
             if (positionEmbedding == null) {
-                f.run(new ForwardOp.Embed(x, tokens, embedding, spec.embeddingScale()));
-                return x;
+                tokens(inner, sum, ids);
+            } else {
+                Tensor token = inner.allocate(rows, spec.hidden());
+                Tensor position = inner.allocate(rows, spec.hidden());
+                tokens(inner, token, ids);
+                Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
+                uploadPositions(positions, rows, f.positions());
+                f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
+                f.run(new ForwardOp.Add(sum, token, position, 1));
             }
-            Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
-            uploadPositions(positions, rows, f.positions());
-            Tensor token = f.in(scratch).allocate(rows, spec.hidden());
-            Tensor position = f.in(scratch).allocate(rows, spec.hidden());
-            f.run(new ForwardOp.Embed(token, tokens, embedding, spec.embeddingScale()));
-            f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
-            f.run(new ForwardOp.Add(x, token, position, 1));
+            if (inputNorm != null) {
+                inputNorm.forward(inner, x, sum);
+            }
         }
         return x;
+    }
+
+    private void tokens(Forward f, Tensor out, MemorySegment ids) {
+        Tensor tokens = f.arena().allocate(DType.I32, new Shape(out.rows()));
+        backend.upload(tokens, ids);
+        if (spec.input().project() == null) {
+            f.run(new ForwardOp.Embed(out, tokens, embedding, spec.embeddingScale()));
+            return;
+        }
+        Tensor narrow = f.allocate(out.rows(), spec.input().width());
+        f.run(new ForwardOp.Embed(narrow, tokens, embedding, spec.embeddingScale()));
+        projections.getFirst().forward(f, out, narrow);
     }
 
     private void uploadPositions(Tensor tensor, int rows, Positions positions) {
         try (Arena host = Arena.ofConfined()) {
             MemorySegment values = host.allocate(4L * rows, 4);
             for (int r = 0; r < rows; r++) {
-                values.setAtIndex(ValueLayout.JAVA_INT, r, positions.of(r));
+                values.setAtIndex(ValueLayout.JAVA_INT, r, positions.of(r) + spec.input().offset());
             }
             backend.upload(tensor, values);
         }
     }
 
-    /// `out = norm(x)`: what the head reads.
+    /// `out = project(norm(x))`: what the head reads, `[rows, input().width()]`.
     public void finalNorm(Forward f, Tensor out, Tensor x) {
-        finalNorm.forward(f, out, x);
+        if (spec.output().project() == null) {
+            normOrCopy(f, out, x);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor normed = f.in(scratch).allocate(x.rows(), x.cols());
+            normOrCopy(f.in(scratch), normed, x);
+            projections.getLast().forward(f.in(scratch), out, normed);
+        }
+    }
+
+    private void normOrCopy(Forward f, Tensor out, Tensor x) {
+        if (finalNorm == null) {
+            f.run(new ForwardOp.Scale(out, x, 1));
+        } else {
+            finalNorm.forward(f, out, x);
+        }
     }
 
     /// Scores of every token of the vocabulary, or of its first ones, for rows that [#finalNorm]
@@ -253,14 +297,25 @@ public final class LanguageModel implements AutoCloseable {
     /// @param out `[rows, vocabulary]`, or fewer columns
     public void logits(Forward f, Tensor out, Tensor normed) {
         Linear head = out.cols() < spec.vocabulary() ? this.head.first(out.cols()) : this.head;
-        if (spec.logitSoftcap() == 0) {
+        ModelSpec.Output output = spec.output();
+        if (output.scale() == 1 && output.softcap() == 0) {
             head.forward(f, out, normed);
             return;
         }
         try (TensorArena scratch = f.arena().scratch()) {
-            Tensor raw = f.in(scratch).allocate(out.rows(), out.cols());
-            head.forward(f, raw, normed);
-            f.run(new ForwardOp.Softcap(out, raw, spec.logitSoftcap()));
+            Forward inner = f.in(scratch);
+            Tensor raw = inner.allocate(out.rows(), out.cols());
+            head.forward(inner, raw, normed);
+            if (output.softcap() == 0) {
+                f.run(new ForwardOp.Scale(out, raw, output.scale()));
+                return;
+            }
+            Tensor scaled = raw;
+            if (output.scale() != 1) {
+                scaled = inner.allocate(out.rows(), out.cols());
+                f.run(new ForwardOp.Scale(scaled, raw, output.scale()));
+            }
+            f.run(new ForwardOp.Softcap(out, scaled, output.softcap()));
         }
     }
 

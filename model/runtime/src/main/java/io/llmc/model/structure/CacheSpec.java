@@ -7,8 +7,9 @@ import java.util.List;
 ///
 /// @param attention name of the layer: `model.layers.0.self_attn`
 /// @param heads that have keys and values
-/// @param width channels of keys, and of values, of a head
-public record CacheSpec(String attention, int heads, int width) {
+/// @param width channels of a head's keys
+/// @param valueWidth channels of a head's values
+public record CacheSpec(String attention, int heads, int width, int valueWidth) {
     /// The tensor that keys are divided by, where they are rounded.
     public String keyScales() {
         return attention + ".k_scale";
