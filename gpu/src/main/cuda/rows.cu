@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Moves rows and columns; routes tokens to experts. Where a block has a part of one row, grid.x counts the rows, since
+// Moves rows and columns. Where a block has a part of one row, grid.x counts the rows, since
 // grid.y ends at 65535.
 #include "rowwise.cuh"
 
@@ -128,73 +128,6 @@ extern "C" __global__ void rows_grad(float* dx, float* dweights, const float* ds
   if (dweights) {
     dot = block_sum(dot);
     if (threadIdx.x == 0) dweights[row] = (float)(dweights[row] + factor * dot);
-  }
-}
-
-// The largest score of a token and the sum of exp(score - largest), of one warp.
-__device__ __forceinline__ double softmax_of_warp(const float* x, int n, float* largest) {
-  float most = minus_infinity();
-  for (int i = threadIdx.x; i < n; i += 32) most = x[i] > most ? x[i] : most;
-  most = warp_reduce(most, Max());
-  double sum = 0;
-  for (int i = threadIdx.x; i < n; i += 32) sum += exp((double)x[i] - most);
-  *largest = most;
-  return warp_reduce(sum, Sum());
-}
-
-// The k largest scores of a token; one warp each. After a choice, only what comes behind it in the order counts.
-extern "C" __global__ void route(int* experts, float* weights, const float* logits, int n, int k, int renormalise) {
-  i64 token = blockIdx.x;
-  int lane = threadIdx.x;
-  const float* x = logits + token * n;
-  float most;
-  double all = softmax_of_warp(x, n, &most), kept = 0;
-  u64 last = ~0ull;
-  for (int j = 0; j < k; j++) {
-    u64 best = 0;
-    for (int i = lane; i < n; i += 32) {
-      u64 key = (u64)ordered(x[i]) << 32 | ~(u32)i;
-      best = key < last && key > best ? key : best;
-    }
-    last = warp_reduce(best, Max());
-    int expert = (int)~(u32)last;
-    double p = exp((double)x[expert] - most);
-    kept += p;
-    if (lane == 0) {
-      experts[token * k + j] = expert;
-      weights[token * k + j] = (float)p;
-    }
-  }
-  __syncwarp();
-  double total = renormalise ? kept : all;
-  for (int j = lane; j < k; j += 32) weights[token * k + j] = (float)(weights[token * k + j] / total);
-}
-
-// With p the softmax over all experts, c the chosen ones: dp_c = (dw_c - sum_k dw_k w_k) / sum where renormalised, else
-// dp_c = dw_c; then the softmax. One warp a token.
-extern "C" __global__ void route_grad(float* dlogits, const float* dweights, const int* experts, const float* weights,
-                                      const float* logits, int n, int k, int renormalise) {
-  i64 token = blockIdx.x;
-  const float* x = logits + token * n;
-  experts += token * k;
-  weights += token * k;
-  dweights += token * k;
-  float most;
-  double all = softmax_of_warp(x, n, &most), chosen = 0, cross = 0, mean = 0;
-  for (int j = 0; j < k; j++) {
-    chosen += exp((double)x[experts[j]] - most) / all;
-    cross += (double)dweights[j] * weights[j];
-  }
-  if (!renormalise) {
-    cross = 0;
-    chosen = 1;
-  }
-  for (int j = 0; j < k; j++) mean += (dweights[j] - cross) / chosen * (exp((double)x[experts[j]] - most) / all);
-  for (int i = threadIdx.x; i < n; i += 32) {
-    double dp = 0;
-    for (int j = 0; j < k; j++) dp = experts[j] == i ? (dweights[j] - cross) / chosen : dp;
-    i64 at = token * n + i;
-    dlogits[at] = (float)(dlogits[at] + exp((double)x[i] - most) / all * (dp - mean));
   }
 }
 

@@ -32,6 +32,7 @@ public final class CudaBackend implements Backend {
     private final boolean multipliesIntegers;
     private final ElementwiseKernels elements;
     private final RowKernels rows;
+    private final RouteKernels routes;
     private final NormKernels norms;
     private final AttentionKernels attention;
     private final AttentionGradKernels attentionGrad;
@@ -53,6 +54,7 @@ public final class CudaBackend implements Backend {
         multipliesIntegers = options.compute() == BackendOptions.Compute.INT8;
         elements = new ElementwiseKernels(gpu);
         rows = new RowKernels(gpu);
+        routes = new RouteKernels(gpu);
         norms = new NormKernels(gpu);
         attention = new AttentionKernels(gpu);
         attentionGrad = new AttentionGradKernels(gpu);
@@ -131,8 +133,7 @@ public final class CudaBackend implements Backend {
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
             case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
-            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
-                    rows.route(experts, weights, logits, renormalise);
+            case ForwardOp.Route route -> routes.route(route);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     quant.roundActivations(out, x, rounding);
             case ForwardOp.IntegerMatmul product -> integers.multiply(product);
@@ -173,7 +174,7 @@ public final class CudaBackend implements Backend {
             case GradientOp.AccumulateClampedSwiGluGrad grad -> elements.clampedSwiGluGrad(grad);
             case GradientOp.AccumulateXieluGrad grad -> elements.xieluGrad(grad);
             case GradientOp.AccumulateRowsGrad grad -> rows.rowsGrad(grad);
-            case GradientOp.AccumulateRouteGrad grad -> rows.routeGrad(grad);
+            case GradientOp.AccumulateRouteGrad grad -> routes.gradient(grad);
             case LossOp.DistillLoss loss -> losses.distill(loss);
             case LossOp.AccumulateHiddenLoss loss -> losses.hidden(loss);
             case LossOp.AccumulateAttentionLoss loss -> attentionGrad.loss(loss);

@@ -7,7 +7,7 @@ import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
 import io.llmc.tensor.Tensor;
 
-/// Moves rows and columns; routes tokens to experts.
+/// Moves rows and columns.
 final class RowKernels {
     private static final int WARP = 32;
 
@@ -99,18 +99,6 @@ final class RowKernels {
         }
     }
 
-    void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {
-        kernels.launch(
-                "route",
-                Grid.blocks(logits.rows(), WARP),
-                experts,
-                weights,
-                logits,
-                Math.toIntExact(logits.cols()),
-                Math.toIntExact(experts.cols()),
-                renormalise ? 1 : 0);
-    }
-
     void accumulateColumns(Tensor dx, Tensor dout, long from) {
         kernels.launch(
                 "accumulate_columns",
@@ -135,20 +123,6 @@ final class RowKernels {
                 op.weights(),
                 op.factor(),
                 cols);
-    }
-
-    void routeGrad(GradientOp.AccumulateRouteGrad op) {
-        kernels.launch(
-                "route_grad",
-                Grid.blocks(op.logits().rows(), WARP),
-                op.dlogits(),
-                op.dweights(),
-                op.experts(),
-                op.weights(),
-                op.logits(),
-                Math.toIntExact(op.logits().cols()),
-                Math.toIntExact(op.weights().cols()),
-                op.renormalise() ? 1 : 0);
     }
 
     void diagonal(Tensor out, Tensor h) {

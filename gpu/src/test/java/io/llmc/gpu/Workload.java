@@ -10,6 +10,7 @@ import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.RouterSpec;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.ActivationScheme;
@@ -523,7 +524,8 @@ final class Workload {
                                         o.of(DType.I32, tokens, 2),
                                         o.f32(tokens, 2),
                                         o.f32(tokens, 8),
-                                        true)),
+                                        null,
+                                        RouterSpec.softmax(true))),
                 tensor(
                         "AccumulateMatmulInput, bf16 weight",
                         GradientOp.AccumulateMatmulInput.class,
@@ -701,7 +703,7 @@ final class Workload {
                                         o.indices(8, tokens, 2),
                                         o.f32(tokens, 2),
                                         o.f32(tokens, 8),
-                                        true)),
+                                        RouterSpec.softmax(true))),
                 entry(
                         "DistillLoss",
                         LossOp.DistillLoss.class,

@@ -443,29 +443,32 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
-    /// The k largest router scores of each token, the largest first, a tie to the lower expert;
-    /// weights are the softmax over all experts, renormalised over the chosen where asked.
+    /// The experts of each token and their weights, as a [RouterSpec] says.
     ///
     /// @param experts I32 `[tokens, k]`
     /// @param weights F32 `[tokens, k]`
-    record Route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise)
+    /// @param bias `[experts]`; null for none. It has no gradient.
+    record Route(Tensor experts, Tensor weights, Tensor logits, Tensor bias, RouterSpec spec)
             implements ForwardOp {
         public Route {
             require(
                     experts.dtype() == DType.I32
                             && experts.shape().equals(weights.shape())
                             && experts.rows() == logits.rows()
-                            && experts.cols() <= logits.cols()
+                            && spec.gives(experts.cols(), logits.cols())
+                            && (bias == null || bias.isVector(logits.cols()))
                             && f32(weights, logits),
                     "route",
                     experts,
                     weights,
-                    logits);
+                    logits,
+                    bias,
+                    spec);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(experts, weights, logits);
+            return some(experts, weights, logits, bias);
         }
     }
 

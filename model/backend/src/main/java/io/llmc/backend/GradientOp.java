@@ -405,17 +405,16 @@ public sealed interface GradientOp extends Op {
         }
     }
 
-    /// The gradient of [Route] with respect to the router's scores, by the softmax over all experts
-    /// and, where asked, the division by the sum of the chosen; the choice itself has none.
+    /// The gradient of [ForwardOp.Route] with respect to the logits; the choice itself has none.
     ///
-    /// @param experts, weights as [Route] wrote them
+    /// @param experts, weights as [ForwardOp.Route] wrote them
     record AccumulateRouteGrad(
             Tensor dlogits,
             Tensor dweights,
             Tensor experts,
             Tensor weights,
             Tensor logits,
-            boolean renormalise)
+            RouterSpec spec)
             implements GradientOp {
         public AccumulateRouteGrad {
             require(
@@ -430,7 +429,8 @@ public sealed interface GradientOp extends Op {
                     dweights,
                     experts,
                     weights,
-                    logits);
+                    logits,
+                    spec);
         }
 
         @Override

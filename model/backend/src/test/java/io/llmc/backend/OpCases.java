@@ -115,6 +115,7 @@ public final class OpCases {
         forward(cases);
         AttentionCases.forward(cases);
         ActivationCases.forward(cases);
+        RouteCases.forward(cases);
         PageCases.all(cases);
         experts(cases);
         evaluation(cases);
@@ -584,20 +585,6 @@ public final class OpCases {
                                         a.indices(5, 19),
                                         a.normal(19),
                                         0.5f)));
-        for (boolean renormalise : new boolean[] {false, true}) {
-            cases.add(
-                    new Case(
-                            ForwardOp.Route.class,
-                            "route " + renormalise,
-                            ROUNDING,
-                            a ->
-                                    new ForwardOp.Route(
-                                            a.out(DType.I32, 33, 4),
-                                            a.out(33, 4),
-                                            // Few values, so that there are ties.
-                                            a.of(DType.F32, _ -> a.random().nextInt(5), 33, 16),
-                                            renormalise)));
-        }
     }
 
     private static void evaluation(List<Case> cases) {
@@ -1078,6 +1065,7 @@ public final class OpCases {
         }
         AttentionCases.gradients(cases);
         ActivationCases.gradients(cases);
+        RouteCases.gradients(cases);
         for (boolean weighted : new boolean[] {true, false}) {
             cases.add(
                     new Case(
@@ -1093,12 +1081,6 @@ public final class OpCases {
                                             a.indices(5, 19),
                                             weighted ? a.normal(19) : null,
                                             0.5f)));
-            cases.add(
-                    new Case(
-                            GradientOp.AccumulateRouteGrad.class,
-                            "routeGrad, renormalised " + weighted,
-                            SUMS,
-                            a -> routeGrad(a, weighted)));
         }
     }
 
@@ -1288,65 +1270,6 @@ public final class OpCases {
     /// A gradient that holds something already.
     static Tensor sum(Operands a, long... dims) {
         return a.written(DType.F32, i -> i % 11 - 5, dims);
-    }
-
-    private static Op routeGrad(Operands a, boolean renormalise) {
-        int tokens = 33;
-        int experts = 9;
-        int k = 3;
-        double[][] scores = new double[tokens][experts];
-        Tensor logits =
-                a.of(
-                        DType.F32,
-                        i -> {
-                            double v = (float) a.random().nextGaussian();
-                            scores[(int) i / experts][(int) i % experts] = v;
-                            return v;
-                        },
-                        tokens,
-                        experts);
-        int[][] chosen = new int[tokens][];
-        for (int t = 0; t < tokens; t++) {
-            double[] row = scores[t];
-            chosen[t] =
-                    java.util.stream.IntStream.range(0, experts)
-                            .boxed()
-                            .sorted(java.util.Comparator.comparingDouble((Integer e) -> -row[e]))
-                            .limit(k)
-                            .mapToInt(Integer::intValue)
-                            .toArray();
-        }
-        Tensor indices = a.of(DType.I32, i -> chosen[(int) i / k][(int) i % k], tokens, k);
-        Tensor weights =
-                a.of(
-                        DType.F32,
-                        i ->
-                                weight(
-                                        scores[(int) i / k],
-                                        chosen[(int) i / k],
-                                        (int) i % k,
-                                        renormalise),
-                        tokens,
-                        k);
-        return new GradientOp.AccumulateRouteGrad(
-                sum(a, tokens, experts),
-                a.normal(tokens, k),
-                indices,
-                weights,
-                logits,
-                renormalise);
-    }
-
-    private static double weight(double[] scores, int[] chosen, int j, boolean renormalise) {
-        double all = 0;
-        for (double s : scores) {
-            all += Math.exp(s);
-        }
-        double kept = 0;
-        for (int c : chosen) {
-            kept += Math.exp(scores[c]);
-        }
-        return Math.exp(scores[chosen[j]]) / (renormalise ? kept : all);
     }
 
     private static void pruning(List<Case> cases) {

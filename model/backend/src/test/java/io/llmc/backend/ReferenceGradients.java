@@ -241,37 +241,6 @@ final class ReferenceGradients {
         }
     }
 
-    static void route(GradientOp.AccumulateRouteGrad op) {
-        int n = (int) op.logits().cols();
-        int k = (int) op.weights().cols();
-        for (long t = 0; t < op.logits().rows(); t++) {
-            double[] p = new double[n];
-            double all = 0;
-            for (int i = 0; i < n; i++) {
-                p[i] = Math.exp(get(op.logits(), t, i));
-                all += p[i];
-            }
-            double chosen = 0;
-            for (int j = 0; j < k; j++) {
-                chosen += p[(int) get(op.experts(), t, j)] / all;
-            }
-            // d w_j / d logit_i, one by one.
-            for (int i = 0; i < n; i++) {
-                double sum = 0;
-                for (int j = 0; j < k; j++) {
-                    int e = (int) get(op.experts(), t, j);
-                    double w = op.renormalise() ? p[e] / all / chosen : p[e] / all;
-                    double mean = op.renormalise() ? 0 : p[i] / all;
-                    for (int m = 0; op.renormalise() && m < k; m++) {
-                        mean += (int) get(op.experts(), t, m) == i ? p[i] / all / chosen : 0;
-                    }
-                    sum += get(op.dweights(), t, j) * w * ((e == i ? 1 : 0) - mean);
-                }
-                add(op.dlogits(), t, i, sum);
-            }
-        }
-    }
-
     /// The gradient by central differences of the loss itself, in double precision.
     static void distillLoss(LossOp.DistillLoss op) {
         int n = (int) op.student().cols();

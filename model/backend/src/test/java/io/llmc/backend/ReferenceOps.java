@@ -205,7 +205,7 @@ public final class ReferenceOps implements Runner {
                     ReferenceGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> ReferenceGradients.xielu(grad);
             case GradientOp.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
-            case GradientOp.AccumulateRouteGrad grad -> ReferenceGradients.route(grad);
+            case GradientOp.AccumulateRouteGrad grad -> ReferenceRouter.gradient(grad);
             case ForwardOp.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {
                 for (long c = 0; c < x.cols(); c++) {
                     double[] sums = new double[(int) sum.rows()];
@@ -221,8 +221,7 @@ public final class ReferenceOps implements Runner {
                     }
                 }
             }
-            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
-                    route(experts, weights, logits, renormalise);
+            case ForwardOp.Route route -> ReferenceRouter.route(route);
             case LossOp.NegativeLogLikelihood(var out, var logits, var targets) -> {
                 for (long t = 0; t < logits.rows(); t++) {
                     set(out, t, -logSoftmax(logits, t)[(int) get(targets, t)]);
@@ -542,29 +541,6 @@ public final class ReferenceOps implements Runner {
             sum += (i == 0 || i == steps ? 1 : i % 2 == 1 ? 4 : 2) * Math.exp(-t * t / 2);
         }
         return 0.5 + sum * h / 3 / Math.sqrt(2 * Math.PI);
-    }
-
-    private static void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {
-        for (long t = 0; t < logits.rows(); t++) {
-            double[] logP = logSoftmax(logits, t);
-            boolean[] taken = new boolean[logP.length];
-            double kept = 0;
-            for (long j = 0; j < experts.cols(); j++) {
-                int best = -1;
-                for (int e = 0; e < logP.length; e++) {
-                    if (!taken[e] && (best < 0 || logP[e] > logP[best])) {
-                        best = e;
-                    }
-                }
-                taken[best] = true;
-                kept += Math.exp(logP[best]);
-                set(experts, t, j, best);
-            }
-            for (long j = 0; j < experts.cols(); j++) {
-                double p = Math.exp(logP[(int) get(experts, t, j)]);
-                set(weights, t, j, renormalise ? p / kept : p);
-            }
-        }
     }
 
     private static double[] logSoftmax(Tensor x, long row) {

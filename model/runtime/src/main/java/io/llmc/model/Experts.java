@@ -122,7 +122,7 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
         Tensor weights = f.arena().allocate(DType.F32, shape);
         Tensor scores = f.allocate(normed.rows(), experts.size());
         router.forward(f, scores, normed);
-        f.run(new ForwardOp.Route(chosen, weights, scores, spec.renormalise()));
+        f.run(new ForwardOp.Route(chosen, weights, scores, null, spec.choice()));
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
         return Routes.sort(chosenHost, weights, experts.size(), host);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.RouterSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.ScaleGroup;
@@ -17,8 +18,8 @@ import java.util.stream.Stream;
 ///
 /// @param router name of the linear layer that scores experts
 /// @param experts all of one size
-/// @param renormalise the chosen experts' weights sum to 1
-public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, boolean renormalise)
+/// @param choice how they are chosen and weighed
+public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, RouterSpec choice)
         implements BodySpec {
     public ExpertsSpec {
         if (topK < 1 || topK > experts.size()) {
@@ -103,7 +104,7 @@ public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, boolea
                 names.apply(router),
                 experts.stream().map(e -> e.renamed(names)).toList(),
                 topK,
-                renormalise);
+                choice);
     }
 
     @Override

@@ -270,7 +270,7 @@ public final class Tape implements Runner {
                                     rows,
                                     weights,
                                     factor));
-            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
+            case ForwardOp.Route(var experts, var weights, var logits, _, var router) ->
                     target.run(
                             new GradientOp.AccumulateRouteGrad(
                                     gradient(logits),
@@ -278,7 +278,7 @@ public final class Tape implements Runner {
                                     experts,
                                     weights,
                                     logits,
-                                    renormalise));
+                                    router));
             case ForwardOp.Zero(var out) -> target.run(new ForwardOp.Zero(gradient(out)));
         }
     }

@@ -301,12 +301,8 @@ class FiniteDifferenceTest {
                                     x,
                                     w);
                         }));
-        for (boolean renormalise : new boolean[] {false, true}) {
-            cases.add(
-                    new Case(
-                            ForwardOp.Route.class,
-                            "route, renormalised " + renormalise,
-                            a -> route(a, renormalise)));
+        for (RouteCases.Router router : RouteCases.ALL) {
+            cases.add(new Case(ForwardOp.Route.class, router.toString(), a -> route(a, router)));
         }
         cases.add(
                 new Case(
@@ -357,11 +353,16 @@ class FiniteDifferenceTest {
                 Stream.of(q, k, v, sinks).filter(Objects::nonNull).toArray(Tensor[]::new));
     }
 
-    /// Scores so far apart that no step changes who is chosen.
-    private static Built route(Operands a, boolean renormalise) {
-        Tensor logits = a.of(DType.F32, i -> i / 9 * 4 % 9 * 0.25 + i % 9 * 5 % 9 * 0.25, 7, 9);
-        Tensor weights = a.out(7, 3);
-        Op op = new ForwardOp.Route(a.out(DType.I32, 7, 3), weights, logits, renormalise);
+    /// Logits so far apart that no step changes who is chosen.
+    private static Built route(Operands a, RouteCases.Router router) {
+        int n = router.experts();
+        // 7 and 4 have no divisor in common with any number of experts here.
+        Tensor logits = a.of(DType.F32, i -> (i / n * 4 + i % n * 11) % n * 0.25 - 1.125, 5, n);
+        Tensor weights = a.out(5, router.chosen());
+        Tensor bias = router.bias() ? a.of(DType.F32, i -> i % 3 * 2, n) : null;
+        Op op =
+                new ForwardOp.Route(
+                        a.out(DType.I32, 5, router.chosen()), weights, logits, bias, router.spec());
         return new Built(op, weights, List.of(logits));
     }
 

@@ -46,6 +46,7 @@ public final class CpuBackend implements Backend {
     private final ElementwiseKernels elements;
     private final NormKernels norms;
     private final RowKernels rows;
+    private final RouteKernels routes;
     private final AttentionKernels attention;
     private final PageKernels pages;
     private final PagedAttentionKernels pagedAttention;
@@ -85,6 +86,7 @@ public final class CpuBackend implements Backend {
         elements = new ElementwiseKernels(workers);
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
+        routes = new RouteKernels(workers);
         attention = new AttentionKernels(workers);
         pages = new PageKernels(workers);
         pagedAttention = new PagedAttentionKernels(workers, pages, attention);
@@ -269,8 +271,7 @@ public final class CpuBackend implements Backend {
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
             case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
-            case ForwardOp.Route(var experts, var weights, var logits, boolean renormalise) ->
-                    rows.route(experts, weights, logits, renormalise);
+            case ForwardOp.Route route -> routes.route(route);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     roundings.round(out, x, rounding);
             case ForwardOp.IntegerMatmul product -> integers.multiply(product);
@@ -315,7 +316,7 @@ public final class CpuBackend implements Backend {
                     elementGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> elementGradients.xielu(grad);
             case GradientOp.AccumulateRowsGrad grad -> rowGradients.rows(grad);
-            case GradientOp.AccumulateRouteGrad grad -> rowGradients.route(grad);
+            case GradientOp.AccumulateRouteGrad grad -> routes.gradient(grad);
             case LossOp.DistillLoss loss -> distillLosses.run(loss);
             case LossOp.AccumulateHiddenLoss loss -> stateLosses.hidden(loss);
             case LossOp.AccumulateAttentionLoss loss -> stateLosses.attention(loss);

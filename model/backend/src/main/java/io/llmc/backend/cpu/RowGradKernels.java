@@ -10,7 +10,6 @@ import io.llmc.backend.GradientOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.MemorySegment;
-import java.util.Arrays;
 import jdk.incubator.vector.FloatVector;
 
 /// Gradients of what moves rows, turns them, or chooses among them.
@@ -114,66 +113,5 @@ final class RowGradKernels {
                         dweights.set(F32, 4 * r, (float) (before + op.factor() * dot));
                     }
                 });
-    }
-
-    /// With p the softmax over all experts, c the chosen ones, and `w = p_c / sum` where
-    /// renormalised: `dp_c = (dw_c - sum_k dw_k w_k) / sum`, else `dp_c = dw_c`; then the softmax.
-    void route(GradientOp.AccumulateRouteGrad op) {
-        int n = Math.toIntExact(op.logits().cols());
-        int k = Math.toIntExact(op.weights().cols());
-        MemorySegment logits = op.logits().bytes();
-        MemorySegment weights = op.weights().bytes();
-        MemorySegment dweights = op.dweights().bytes();
-        MemorySegment experts = op.experts().bytes();
-        MemorySegment sums = op.dlogits().bytes();
-        workers.forEachRow(
-                op.logits().rows(),
-                n,
-                (t, scratch) -> {
-                    float[] x = scratch.floats(0, n);
-                    double[] p = scratch.doubles(0, n);
-                    double[] dp = scratch.doubles(1, n);
-                    Lanes.read(x, 0, logits, DType.F32, t * n, n);
-                    softmax(x, p, n);
-                    Arrays.fill(dp, 0, n, 0);
-                    // The chosen probabilities' sum, and sum_k dw_k w_k.
-                    double chosen = 0;
-                    double cross = 0;
-                    for (int j = 0; j < k; j++) {
-                        long at = 4 * (t * k + j);
-                        chosen += p[experts.get(I32, at)];
-                        cross += (double) dweights.get(F32, at) * weights.get(F32, at);
-                    }
-                    for (int j = 0; j < k; j++) {
-                        long at = 4 * (t * k + j);
-                        double d = dweights.get(F32, at);
-                        dp[experts.get(I32, at)] = op.renormalise() ? (d - cross) / chosen : d;
-                    }
-                    // Of the softmax: dlogits = p (dp - sum dp p).
-                    double mean = 0;
-                    for (int i = 0; i < n; i++) {
-                        mean += dp[i] * p[i];
-                    }
-                    for (int i = 0; i < n; i++) {
-                        long at = 4 * (t * n + i);
-                        sums.set(F32, at, (float) (sums.get(F32, at) + p[i] * (dp[i] - mean)));
-                    }
-                });
-    }
-
-    /// In F64, by the one exponential that is the same on every machine.
-    private static void softmax(float[] x, double[] p, int n) {
-        double max = Double.NEGATIVE_INFINITY;
-        for (int i = 0; i < n; i++) {
-            max = Math.max(max, x[i]);
-        }
-        double sum = 0;
-        for (int i = 0; i < n; i++) {
-            p[i] = StrictMath.exp(x[i] - max);
-            sum += p[i];
-        }
-        for (int i = 0; i < n; i++) {
-            p[i] /= sum;
-        }
     }
 }

@@ -173,50 +173,6 @@ final class RowKernels {
                 });
     }
 
-    void route(Tensor experts, Tensor weights, Tensor logits, boolean renormalise) {
-        int n = Math.toIntExact(logits.cols());
-        int k = Math.toIntExact(experts.cols());
-        MemorySegment chosen = experts.bytes();
-        MemorySegment shares = weights.bytes();
-        MemorySegment scores = logits.bytes();
-        workers.forEachRow(
-                logits.rows(),
-                n,
-                (t, scratch) -> {
-                    float[] x = scratch.floats(0, n);
-                    double[] p = scratch.doubles(0, n);
-                    Lanes.read(x, 0, scores, DType.F32, t * n, n);
-                    double max = Double.NEGATIVE_INFINITY;
-                    for (int i = 0; i < n; i++) {
-                        max = Math.max(max, x[i]);
-                    }
-                    double all = 0;
-                    for (int i = 0; i < n; i++) {
-                        p[i] = StrictMath.exp(x[i] - max);
-                        all += p[i];
-                    }
-                    double kept = 0;
-                    for (int j = 0; j < k; j++) {
-                        int best = -1;
-                        for (int i = 0; i < n; i++) {
-                            // A taken expert's share is negated.
-                            if (p[i] >= 0 && (best < 0 || x[i] > x[best])) {
-                                best = i;
-                            }
-                        }
-                        kept += p[best];
-                        shares.set(F32, 4 * (t * k + j), (float) p[best]);
-                        chosen.set(I32, 4 * (t * k + j), best);
-                        p[best] = -1;
-                    }
-                    double total = renormalise ? kept : all;
-                    for (int j = 0; j < k; j++) {
-                        long at = 4 * (t * k + j);
-                        shares.set(F32, at, (float) (shares.get(F32, at) / total));
-                    }
-                });
-    }
-
     void diagonal(Tensor out, Tensor h) {
         MemorySegment outs = out.bytes();
         MemorySegment hs = h.bytes();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
+import io.llmc.backend.RouterSpec;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
@@ -60,7 +61,8 @@ final class Mixtral implements Architecture {
                 s,
                 i,
                 s.attention(p + "self_attn.", rope, s.window(0), false),
-                new ExpertsSpec(p + "block_sparse_moe.gate", experts, topK, true));
+                new ExpertsSpec(
+                        p + "block_sparse_moe.gate", experts, topK, RouterSpec.softmax(true)));
     }
 
     private static MlpSpec expert(Sizes s, String p) {
