@@ -109,7 +109,9 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
         String key = s.values().has("rope_type") || !s.values().has("type") ? "rope_type" : "type";
         String type = s.text(key, "default");
         return switch (type) {
-            case "default" -> new RopeScaling.None();
+            // Three positions for images, which are one for text.
+            case "default", "mrope" -> new RopeScaling.None();
+            case "proportional" -> new RopeScaling.Proportional(partial(s));
             case "linear" -> new RopeScaling.Linear(s.decimal("factor", FACTOR));
             case "dynamic" -> new RopeScaling.Dynamic(s.decimal("factor", FACTOR));
             case "llama3" ->

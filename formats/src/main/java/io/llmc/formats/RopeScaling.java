@@ -7,13 +7,18 @@ import java.util.List;
 /// those that a config leaves out with the values that transformers gives them.
 public sealed interface RopeScaling {
     /// The values of `rope_type` that llmc reads, for people.
-    String KNOWN = "default, linear, dynamic, llama3, yarn, longrope";
+    String KNOWN = "default, mrope, linear, dynamic, llama3, yarn, longrope, proportional";
 
     record None() implements RopeScaling {}
 
     record Linear(double factor) implements RopeScaling {}
 
     record Dynamic(double factor) implements RopeScaling {}
+
+    /// Frequencies are spread over whole heads, but only the first pairs turn (Gemma 4).
+    ///
+    /// @param part of a head's pairs that turns
+    record Proportional(double part) implements RopeScaling {}
 
     /// @param originalPositions length of the contexts that the model was first trained with
     record Llama3(double factor, double lowFrequency, double highFrequency, int originalPositions)

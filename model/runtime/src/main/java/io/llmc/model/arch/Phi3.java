@@ -33,7 +33,8 @@ final class Phi3 implements Architecture {
             case RopeScaling.Linear _,
                     RopeScaling.Dynamic _,
                     RopeScaling.Llama3 _,
-                    RopeScaling.Yarn _ ->
+                    RopeScaling.Yarn _,
+                    RopeScaling.Proportional _ ->
                     throw c.wrong(
                             c.has("rope_scaling") ? "rope_scaling" : "rope_parameters",
                             "the type default or longrope of a phi3");

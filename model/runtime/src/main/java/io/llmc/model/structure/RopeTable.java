@@ -21,14 +21,21 @@ public final class RopeTable {
     /// Rows `[first, end)` of the table of a sequence of `length` tokens.
     public static float[] compute(RopeSpec spec, int first, int end, int length) {
         int half = spec.rotated() / 2;
-        double[] frequencies = frequencies(spec.config(), spec.rotated(), length);
-        double magnitude = magnitude(spec.config());
+        int still = spec.still();
+        double[] frequencies = frequencies(spec.config(), spec.turning(), length);
+        double stretch = magnitude(spec.config());
         float[] table = new float[(end - first) * 2 * half];
         for (int t = 0; t < end - first; t++) {
+            double growth = spec.growth() == null ? 1 : spec.growth().at(first + t);
+            double magnitude = stretch * growth;
             for (int k = 0; k < half; k++) {
+                if (k < still) {
+                    table[t * 2 * half + k] = (float) growth;
+                    continue;
+                }
                 // The product in F32, as every reference implementation has it: at position 10,000
                 // the angle itself is only known to a thousandth.
-                float angle = (first + t) * (float) frequencies[k];
+                float angle = (first + t) * (float) frequencies[k - still];
                 table[t * 2 * half + k] = (float) (Math.cos(angle) * magnitude);
                 table[t * 2 * half + half + k] = (float) (Math.sin(angle) * magnitude);
             }
@@ -52,6 +59,11 @@ public final class RopeTable {
             case RopeScaling.Linear(double factor) -> {
                 for (int k = 0; k < f.length; k++) {
                     f[k] /= factor;
+                }
+            }
+            case RopeScaling.Proportional(double part) -> {
+                for (int k = (int) (part * rotated / 2); k < f.length; k++) {
+                    f[k] = 0;
                 }
             }
             case RopeScaling.Llama3 llama3 -> llama3(f, llama3);
@@ -118,7 +130,8 @@ public final class RopeTable {
             case RopeScaling.None _,
                     RopeScaling.Linear _,
                     RopeScaling.Dynamic _,
-                    RopeScaling.Llama3 _ ->
+                    RopeScaling.Llama3 _,
+                    RopeScaling.Proportional _ ->
                     1;
         };
     }
