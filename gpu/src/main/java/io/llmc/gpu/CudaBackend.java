@@ -11,6 +11,7 @@ import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
@@ -34,6 +35,7 @@ public final class CudaBackend implements Backend {
     private final RowKernels rows;
     private final RouteKernels routes;
     private final NormKernels norms;
+    private final ConvolutionKernels convolutions;
     private final AttentionKernels attention;
     private final AttentionGradKernels attentionGrad;
     private final PageKernels pages;
@@ -56,6 +58,7 @@ public final class CudaBackend implements Backend {
         rows = new RowKernels(gpu);
         routes = new RouteKernels(gpu);
         norms = new NormKernels(gpu);
+        convolutions = new ConvolutionKernels(gpu);
         attention = new AttentionKernels(gpu);
         attentionGrad = new AttentionGradKernels(gpu);
         pages = new PageKernels(gpu, attention);
@@ -128,6 +131,8 @@ public final class CudaBackend implements Backend {
                     elements.gated(out, gate, up, activation);
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
+            case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
+            case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
@@ -143,6 +148,7 @@ public final class CudaBackend implements Backend {
             case GradientOp.AccumulateScales scales -> training.scales(scales);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elements.accumulateScaled(sum, x, factor);
+            case GradientOp.AccumulateConvolveGrad grad -> convolutions.gradient(grad);
             case GradientOp.AccumulateColumnSums(var sum, var x) -> norms.columnSums(sum, x);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     rows.accumulateColumns(dx, dout, from);

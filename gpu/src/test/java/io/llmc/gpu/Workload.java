@@ -10,6 +10,7 @@ import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.RouterSpec;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
@@ -44,6 +45,9 @@ final class Workload {
 
     /// bf16 terms of an F32 activation whose products keep F32's accuracy.
     private static final int TERMS = 3;
+
+    /// Rows that a convolution adds up.
+    private static final int TAPS = 4;
 
     static final Workload FULL = new Workload(1);
 
@@ -481,6 +485,20 @@ final class Workload {
                                         o.f32(tokens, inside),
                                         new ForwardOp.Curve(
                                                 o.f32(1), o.f32(1), o.f32(1), o.f32(1)))),
+                entry("Convolve", ForwardOp.Convolve.class, 2 * TAPS * stream, this::convolve),
+                entry(
+                        "ResumeConvolve",
+                        RecurrentOp.ResumeConvolve.class,
+                        2 * TAPS * stream,
+                        o ->
+                                new RecurrentOp.ResumeConvolve(
+                                        convolve(o),
+                                        List.of(
+                                                new RecurrentOp.Run(
+                                                        0,
+                                                        tokens,
+                                                        o.f32(TAPS - 1, hidden),
+                                                        o.f32(TAPS - 1, hidden))))),
                 entry(
                         "Columns",
                         ForwardOp.Columns.class,
@@ -567,6 +585,18 @@ final class Workload {
                         o ->
                                 new GradientOp.AccumulateColumnSums(
                                         o.f32(hidden), o.f32(tokens, hidden))),
+                entry(
+                        "AccumulateConvolveGrad",
+                        GradientOp.AccumulateConvolveGrad.class,
+                        4 * TAPS * stream,
+                        o ->
+                                new GradientOp.AccumulateConvolveGrad(
+                                        o.f32(tokens, hidden),
+                                        o.f32(hidden, TAPS),
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.of(DType.BF16, hidden, TAPS),
+                                        tokens)),
                 entry(
                         "AccumulateColumns",
                         GradientOp.AccumulateColumns.class,
@@ -1102,6 +1132,15 @@ final class Workload {
                         o ->
                                 new CompressionOp.Dequantize(
                                         o.f32(inside, hidden), o.packed(inside, hidden))));
+    }
+
+    private ForwardOp.Convolve convolve(Operands o) {
+        return new ForwardOp.Convolve(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.of(DType.BF16, hidden, TAPS),
+                null,
+                tokens);
     }
 
     private ForwardOp.Attention attention(Operands o) {

@@ -358,6 +358,40 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
+    /// A causal convolution of each channel by itself: `out[t,c] = bias[c] + sum_j weight[c,j] x[t
+    /// - taps + 1 + j,c]`. Before a sequence's first row stand zeros.
+    ///
+    /// @param weight `[channels, taps]`: the last tap is the row's own
+    /// @param bias `[channels]`, or null
+    /// @param length rows of one sequence
+    record Convolve(Tensor out, Tensor x, Tensor weight, Tensor bias, int length)
+            implements ForwardOp {
+        public Convolve {
+            require(
+                    out.like(x)
+                            && f32(x)
+                            && weight.shape().rank() == 2
+                            && weight.rows() == x.cols()
+                            && (bias == null || bias.isVector(x.cols()))
+                            && x.rows() % length == 0,
+                    "convolve",
+                    out,
+                    x,
+                    weight,
+                    bias,
+                    length);
+        }
+
+        public int taps() {
+            return Math.toIntExact(weight.cols());
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(out, x, weight, bias);
+        }
+    }
+
     /// `out = x[:, from : from + out.cols]`: takes a fused projection apart.
     record Columns(Tensor out, Tensor x, long from) implements ForwardOp {
         public Columns {

@@ -91,6 +91,39 @@ public sealed interface GradientOp extends Op {
         }
     }
 
+    /// The gradient of [ForwardOp.Convolve]: `dx[t,c] += sum_j weight[c,j] dout[t + taps - 1 -
+    /// j,c]` and, in F64, `dweight[c,j] += sum_t dout[t,c] x[t - taps + 1 + j,c]`, within each
+    /// sequence. That of its bias is [AccumulateColumnSums].
+    ///
+    /// @param dweight F32 `[channels, taps]`, or null; dx too
+    record AccumulateConvolveGrad(
+            Tensor dx, Tensor dweight, Tensor dout, Tensor x, Tensor weight, int length)
+            implements GradientOp {
+        public AccumulateConvolveGrad {
+            require(
+                    (dx == null || dx.like(x))
+                            && (dweight == null
+                                    || f32(dweight) && dweight.shape().equals(weight.shape()))
+                            && dout.like(x)
+                            && f32(x)
+                            && weight.shape().rank() == 2
+                            && weight.rows() == x.cols()
+                            && x.rows() % length == 0,
+                    "accumulateConvolveGrad",
+                    dx,
+                    dweight,
+                    dout,
+                    x,
+                    weight,
+                    length);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return some(dx, dweight, dout, x, weight);
+        }
+    }
+
     /// `sum[c] += sum_t x[t,c]`, rows in their order, in F64.
     record AccumulateColumnSums(Tensor sum, Tensor x) implements GradientOp {
         public AccumulateColumnSums {

@@ -15,6 +15,7 @@ import java.util.stream.Stream;
 public sealed interface Op
         permits ForwardOp,
                 CacheOp,
+                RecurrentOp,
                 GradientOp,
                 OptimizerOp,
                 LossOp,

@@ -117,6 +117,7 @@ public final class OpCases {
         ActivationCases.forward(cases);
         RouteCases.forward(cases);
         PageCases.all(cases);
+        RecurrentCases.all(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);

@@ -125,6 +125,8 @@ public final class ReferenceOps implements Runner {
                     set(out, i, xielu(get(x, i), curve));
                 }
             }
+            case ForwardOp.Convolve convolution -> ReferenceRecurrences.convolve(convolution);
+            case RecurrentOp recurrence -> ReferenceRecurrences.run(recurrence);
             case ForwardOp.Columns(var out, var x, long from) -> {
                 for (long r = 0; r < out.rows(); r++) {
                     for (long c = 0; c < out.cols(); c++) {
@@ -176,6 +178,7 @@ public final class ReferenceOps implements Runner {
                     ReferenceGradients.scaled(sum, x, factor);
             case GradientOp.AccumulateColumnSums(var sum, var x) ->
                     ReferenceGradients.columnSums(sum, x);
+            case GradientOp.AccumulateConvolveGrad grad -> ReferenceRecurrences.gradient(grad);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->
                     ReferenceGradients.columns(dx, dout, from);
             case GradientOp.AccumulateClipGrad(var dx, var dout, var out, float most) -> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import io.llmc.model.structure.Size;
@@ -32,6 +33,11 @@ public interface Architecture {
     /// Whether a tensor is one that every reader of this family computes and none reads.
     default boolean isBuffer(String tensor) {
         return tensor.endsWith("rotary_emb.inv_freq");
+    }
+
+    /// The config of a model whose output layer has a matrix of its own.
+    default HfConfig untied(HfConfig config) {
+        return config.with("tie_word_embeddings", BooleanNode.FALSE);
     }
 
     /// The key of a size in config.json.

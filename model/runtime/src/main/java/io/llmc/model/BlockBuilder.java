@@ -119,6 +119,10 @@ public final class BlockBuilder {
                 spec.biased() ? parameter(spec.name() + ".bias", dims) : null);
     }
 
+    Tensor tensor(BodySpec.InnerTensor spec) {
+        return parameter(spec.name(), spec.shape().dims());
+    }
+
     List<Tensor> tensors(List<BodySpec.InnerTensor> specs) {
         return specs.stream().map(t -> parameter(t.name(), t.shape().dims())).toList();
     }

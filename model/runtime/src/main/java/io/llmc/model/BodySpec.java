@@ -9,6 +9,7 @@ import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
+import io.llmc.model.structure.StateSpec;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
 import java.util.List;
@@ -17,7 +18,8 @@ import java.util.function.UnaryOperator;
 
 /// What a branch of a block computes between its norms, as data. A body answers whatever a pass
 /// asks of it, so that nobody else tells the kinds apart.
-public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec {
+public sealed interface BodySpec
+        permits SelfAttentionSpec, ShortConvolutionSpec, MlpSpec, ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.
     ///
     /// @param hidden width of the residual stream
@@ -92,6 +94,11 @@ public sealed interface BodySpec permits SelfAttentionSpec, MlpSpec, ExpertsSpec
     /// The keys and values that it would keep of every token; empty where it keeps none.
     default Optional<CacheSpec> cache() {
         return Optional.empty();
+    }
+
+    /// What it would keep of a sequence whatever its length; empty where it keeps nothing so.
+    default List<StateSpec> states() {
+        return List.of();
     }
 
     /// Channels of queries and keys of a token, which scores are made of.

@@ -7,6 +7,7 @@ import io.llmc.backend.Op;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -53,6 +54,15 @@ public record Forward(
             run(op);
         } else {
             past.attend(this, layer, op);
+        }
+    }
+
+    /// A convolution over the pass's rows, and over those that lie before them.
+    void convolve(StateSpec state, ForwardOp.Convolve op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.convolve(this, state, op);
         }
     }
 

@@ -3,8 +3,9 @@ package io.llmc.model;
 
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.StateSpec;
 
-/// What attention layers have kept of the tokens before a pass.
+/// What layers have kept of the tokens before a pass.
 public interface Past {
     /// Keeps the pass's keys and values, and lets its queries attend to them and to all that the
     /// layer has kept of their sequences.
@@ -12,4 +13,9 @@ public interface Past {
     /// @param layer whose they are
     /// @param op attention of the pass's rows as if there were nothing before them
     void attend(Forward f, CacheSpec layer, ForwardOp.Attention op);
+
+    /// Lets a convolution go on where it stopped in each sequence, and keeps where it stops now.
+    ///
+    /// @param op over the pass's rows as if there were nothing before them
+    void convolve(Forward f, StateSpec state, ForwardOp.Convolve op);
 }

@@ -252,6 +252,19 @@ public final class Tape implements Runner {
                     target.run(
                             new GradientOp.AccumulateXieluGrad(
                                     gradient(x), gradient(out), x, curve));
+            case ForwardOp.Convolve(var out, var x, var weight, var bias, int length) -> {
+                target.run(
+                        new GradientOp.AccumulateConvolveGrad(
+                                gradientOrNull(x),
+                                gradientOrNull(weight),
+                                gradient(out),
+                                x,
+                                weight,
+                                length));
+                if (wants(bias)) {
+                    target.run(new GradientOp.AccumulateColumnSums(gradient(bias), gradient(out)));
+                }
+            }
             case ForwardOp.Columns(var out, var x, long from) ->
                     target.run(new GradientOp.AccumulateColumns(gradient(x), gradient(out), from));
             case ForwardOp.PutColumns(var out, var x, long from) ->

@@ -257,6 +257,20 @@ class FiniteDifferenceTest {
                         }));
         cases.add(
                 new Case(
+                        ForwardOp.Convolve.class,
+                        "convolve",
+                        a -> {
+                            Tensor x = source(a, 10, 7);
+                            Tensor w = source(a, 7, 3);
+                            Tensor bias = source(a, 7);
+                            return new Built(
+                                    new ForwardOp.Convolve(a.out(10, 7), x, w, bias, 5),
+                                    x,
+                                    w,
+                                    bias);
+                        }));
+        cases.add(
+                new Case(
                         ForwardOp.Columns.class,
                         "columns",
                         a -> {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.prune.slice;
 
-import com.fasterxml.jackson.databind.node.BooleanNode;
 import com.fasterxml.jackson.databind.node.DoubleNode;
 import io.llmc.backend.Backend;
 import io.llmc.backend.Desk;
@@ -147,9 +146,8 @@ public record SlicePass(int hidden) implements ModelPass {
     HfConfig config(Checkpoint source, ModelSpec spec) {
         Architecture architecture = Architectures.of(source.config());
         HfConfig config =
-                architecture
-                        .resized(source.config(), spec, Map.of(Size.HIDDEN, hidden))
-                        .with("tie_word_embeddings", BooleanNode.FALSE);
+                architecture.untied(
+                        architecture.resized(source.config(), spec, Map.of(Size.HIDDEN, hidden)));
         // A norm adds eps to the mean over the width, which is larger over fewer channels. Norms of
         // heads read the same key, but their width stays.
         if (spec.layers().stream()

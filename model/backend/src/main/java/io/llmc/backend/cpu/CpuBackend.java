@@ -11,6 +11,7 @@ import io.llmc.backend.GradientOp;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.StatisticOp;
@@ -47,6 +48,7 @@ public final class CpuBackend implements Backend {
     private final NormKernels norms;
     private final RowKernels rows;
     private final RouteKernels routes;
+    private final ConvolutionKernels convolutions;
     private final AttentionKernels attention;
     private final PageKernels pages;
     private final PagedAttentionKernels pagedAttention;
@@ -87,6 +89,7 @@ public final class CpuBackend implements Backend {
         norms = new NormKernels(workers);
         rows = new RowKernels(workers);
         routes = new RouteKernels(workers);
+        convolutions = new ConvolutionKernels(workers);
         attention = new AttentionKernels(workers);
         pages = new PageKernels(workers);
         pagedAttention = new PagedAttentionKernels(workers, pages, attention);
@@ -266,6 +269,8 @@ public final class CpuBackend implements Backend {
                     elements.gated(out, gate, up, activation);
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
+            case ForwardOp.Convolve convolution -> convolutions.run(convolution);
+            case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
@@ -283,6 +288,7 @@ public final class CpuBackend implements Backend {
                     products.scales(dscales, dvalues, w);
             case GradientOp.AccumulateScaled(var sum, var x, float factor) ->
                     elementGradients.scaled(sum, x, factor);
+            case GradientOp.AccumulateConvolveGrad grad -> convolutions.gradient(grad);
             case GradientOp.AccumulateColumnSums(var sum, var x) ->
                     normGradients.columnSums(sum, x);
             case GradientOp.AccumulateColumns(var dx, var dout, long from) ->

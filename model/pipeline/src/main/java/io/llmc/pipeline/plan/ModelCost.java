@@ -10,6 +10,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.ShortConvolutionSpec;
 import io.llmc.model.TensorTable;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.plan.BlockCost.AttentionCost;
@@ -159,9 +160,9 @@ public record ModelCost(
                                         a.window());
                         widest = Math.max(widest, width(a));
                     }
-                    case MlpSpec mlp -> {
-                        products.addAll(products(mlp.linears(spec.hidden())));
-                        widest = Math.max(widest, width(mlp));
+                    case MlpSpec _, ShortConvolutionSpec _ -> {
+                        products.addAll(products(body.linears(spec.hidden())));
+                        widest = Math.max(widest, width(body));
                     }
                     case ExpertsSpec all -> {
                         experts = experts(all);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.rotation;
 
-import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -24,7 +23,7 @@ public final class Untied {
         if (!spec.tied()) {
             return source;
         }
-        HfConfig config = source.config().with("tie_word_embeddings", BooleanNode.FALSE);
+        HfConfig config = Architectures.of(source.config()).untied(source.config());
         ModelSpec apart = Architectures.specOf(config, source.names());
         String stored = spec.embedding() + WEIGHT;
         TensorInfo matrix = source.info(stored);

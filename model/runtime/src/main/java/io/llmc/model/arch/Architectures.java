@@ -24,7 +24,8 @@ public final class Architectures {
                     new Phi3(),
                     new Gpt2(),
                     new GptNeoX(),
-                    new Mixtral());
+                    new Mixtral(),
+                    new Lfm2());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.LayerPlan;
 import io.llmc.formats.TensorInfo;
@@ -128,7 +127,7 @@ public final class ModelDirectory {
             notes.accept(
                     "%s: config.json ties the output layer to the embedding, but the files have another matrix for it: lm_head is used, and %s becomes false"
                             .formatted(c.directory(), TIED));
-            config = config.with(TIED, BooleanNode.FALSE);
+            config = Architectures.of(config).untied(config);
             spec = Architectures.specOf(config, c.names());
         }
         TensorTable table = new TensorTable(spec, Architectures.of(config));

@@ -106,7 +106,14 @@ public final class Decoder implements AutoCloseable {
         int rows = settings.rows();
         long block = 0;
         try (TensorArena tables = ArenaPlan.tables(backend);
-                PagePool pool = new PagePool(spec, settings, backend, ArenaPlan.tables(backend))) {
+                PagePool pool =
+                        new PagePool(
+                                spec,
+                                settings,
+                                backend,
+                                ArenaPlan.tables(backend),
+                                new StatePool(
+                                        spec, settings, backend, ArenaPlan.tables(backend)))) {
             Positions positions = ArenaPlan.positions(spec, rows, backend, tables);
             PagedPast past = PagedPast.largest(pool, rows, tables);
             for (DecoderBlock b : Outline.blocks(c, spec)) {

@@ -33,6 +33,7 @@ final class PagePool implements AutoCloseable {
     private final TensorArena arena;
     private final List<Kind> kinds = new ArrayList<>();
     private final Map<String, Layer> layers = new LinkedHashMap<>();
+    private final StatePool states;
 
     /// The pages of one layer.
     ///
@@ -87,13 +88,25 @@ final class PagePool implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     PagePool(ModelSpec spec, CacheSettings settings, Backend backend) {
-        this(spec, settings, backend, backend.newArena(bytes(spec, settings)));
+        this(
+                spec,
+                settings,
+                backend,
+                backend.newArena(pageBytes(spec, settings)),
+                new StatePool(spec, settings, backend));
     }
 
     /// @param arena of the pages, which the pool closes
+    /// @param states which the pool closes
     @MustBeClosed
-    PagePool(ModelSpec spec, CacheSettings settings, Backend backend, TensorArena arena) {
+    PagePool(
+            ModelSpec spec,
+            CacheSettings settings,
+            Backend backend,
+            TensorArena arena,
+            StatePool states) {
         this.settings = settings;
+        this.states = states;
         this.backend = backend;
         this.arena = arena;
         caching(spec)
@@ -135,8 +148,12 @@ final class PagePool implements AutoCloseable {
         return new CacheOp.Pages(data, scales, tokens, turned);
     }
 
-    /// Bytes of the pages of all layers.
+    /// Bytes of the pages and states of all layers.
     static long bytes(ModelSpec spec, CacheSettings settings) {
+        return pageBytes(spec, settings) + StatePool.bytes(spec, settings);
+    }
+
+    private static long pageBytes(ModelSpec spec, CacheSettings settings) {
         return caching(spec)
                 .mapToLong(body -> {
                     CacheSpec cache = body.cache().orElseThrow();
@@ -169,10 +186,18 @@ final class PagePool implements AutoCloseable {
 
     @MustBeClosed
     Sequence sequence() {
-        return new Sequence(this, kinds.stream().map(PageTable::new).toArray(PageTable[]::new), 0);
+        return new Sequence(
+                this,
+                kinds.stream().map(PageTable::new).toArray(PageTable[]::new),
+                new SequenceState(states),
+                0);
     }
 
-    /// Pages for what a pass adds to sequences, or none at all.
+    StatePool states() {
+        return states;
+    }
+
+    /// Pages for what a pass adds to sequences, or none at all, and places for their states.
     ///
     /// @throws UserException where there are too few
     void grow(List<Decoder.Chunk> chunks) {
@@ -194,6 +219,7 @@ final class PagePool implements AutoCloseable {
                 }
                 table.grow(c.end());
             }
+            c.sequence().state().prepare();
         }
     }
 
@@ -203,7 +229,7 @@ final class PagePool implements AutoCloseable {
         for (int k = 0; k < tables.length; k++) {
             copies[k] = tables[k].shared();
         }
-        return new Sequence(this, copies, from.length());
+        return new Sequence(this, copies, from.state().forked(), from.length());
     }
 
     private void requireFree(Kind kind, long pages) {
@@ -245,6 +271,7 @@ final class PagePool implements AutoCloseable {
 
     @Override
     public void close() {
+        states.close();
         arena.close();
     }
 }

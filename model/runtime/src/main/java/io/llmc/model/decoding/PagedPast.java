@@ -4,10 +4,12 @@ package io.llmc.model.decoding;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.Past;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -31,9 +33,17 @@ final class PagedPast implements Past {
         }
     }
 
-    private PagedPast(PagePool pool, List<List<Span>> spans) {
+    /// Where the states of each sequence lie.
+    private final List<Place> places;
+
+    /// @param begin [SequenceState#NOWHERE] for zeros
+    /// @param end nowhere where a pass is only planned
+    private record Place(int row, int length, int begin, int end) {}
+
+    private PagedPast(PagePool pool, List<List<Span>> spans, List<Place> places) {
         this.pool = pool;
         this.spans = spans;
+        this.places = places;
     }
 
     /// @param chunks whose pages are there
@@ -50,7 +60,14 @@ final class PagedPast implements Past {
             }
             spans.add(some);
         }
-        return new PagedPast(pool, spans);
+        List<Place> places = new ArrayList<>();
+        int row = 0;
+        for (Decoder.Chunk c : chunks) {
+            SequenceState state = c.sequence().state();
+            places.add(new Place(row, c.ids().length, state.begin(), state.end()));
+            row += c.ids().length;
+        }
+        return new PagedPast(pool, spans, places);
     }
 
     private static Tensor upload(PagePool pool, int[] pages, TensorArena arena) {
@@ -72,7 +89,8 @@ final class PagedPast implements Past {
             Shape shape = new Shape(Math.ceilDiv(keys, CacheSettings.PAGE));
             spans.add(List.of(new Span(0, rows, keys, arena.allocate(DType.I32, shape))));
         }
-        return new PagedPast(pool, spans);
+        int nowhere = SequenceState.NOWHERE;
+        return new PagedPast(pool, spans, List.of(new Place(0, rows, nowhere, nowhere)));
     }
 
     @Override
@@ -93,5 +111,22 @@ final class PagedPast implements Past {
                         op.sinks(),
                         op.slopes(),
                         op.spec()));
+    }
+
+    @Override
+    public void convolve(Forward f, StateSpec state, ForwardOp.Convolve op) {
+        f.run(new RecurrentOp.ResumeConvolve(op, runs(state)));
+    }
+
+    private List<RecurrentOp.Run> runs(StateSpec state) {
+        return places.stream()
+                .map(p ->
+                        new RecurrentOp.Run(p.row, p.length, at(state, p.begin), at(state, p.end)))
+                .toList();
+    }
+
+    /// Null for nowhere.
+    private Tensor at(StateSpec state, int place) {
+        return place == SequenceState.NOWHERE ? null : pool.states().at(state, place);
     }
 }

@@ -10,11 +10,13 @@ public final class Sequence implements AutoCloseable {
     /// Of each kind of layers: see [PagePool#kinds].
     private final PageTable[] tables;
 
+    private final SequenceState state;
     private int length;
 
-    Sequence(PagePool pool, PageTable[] tables, int length) {
+    Sequence(PagePool pool, PageTable[] tables, SequenceState state, int length) {
         this.pool = pool;
         this.tables = tables;
+        this.state = state;
         this.length = length;
     }
 
@@ -27,8 +29,13 @@ public final class Sequence implements AutoCloseable {
         return tables[kind];
     }
 
+    SequenceState state() {
+        return state;
+    }
+
     void advanced(int tokens) {
         length += tokens;
+        state.advanced();
     }
 
     /// Another sequence that begins as this one is now. Pages belong to both; whoever writes first
@@ -42,12 +49,18 @@ public final class Sequence implements AutoCloseable {
     ///
     /// @throws IllegalArgumentException where they are more than the cache's settings allow
     public void truncate(int to) {
-        if (to < 0 || to > length || length - to > pool.settings().undone()) {
+        if (to == length) {
+            return;
+        }
+        if (to < 0 || to > length || length - to > pool.settings().undone() || !state.allows(to)) {
             throw new IllegalArgumentException(
                     "a sequence of %d tokens cannot be cut back to %d".formatted(length, to));
         }
         for (PageTable table : tables) {
             table.cut(to);
+        }
+        if (to == 0) {
+            state.clear();
         }
         length = to;
     }
@@ -58,6 +71,7 @@ public final class Sequence implements AutoCloseable {
         for (PageTable table : tables) {
             table.clear();
         }
+        state.clear();
         length = 0;
     }
 }

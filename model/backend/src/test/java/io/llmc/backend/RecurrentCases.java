@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import io.llmc.backend.OpCases.Case;
+import io.llmc.backend.RecurrentOp.Run;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Tensor;
+import java.util.List;
+
+/// Convolutions and recurrences: of whole sequences, and of some that go on.
+final class RecurrentCases {
+    private RecurrentCases() {}
+
+    static void all(List<Case> cases) {
+        for (DType type : List.of(DType.F32, DType.F16, DType.BF16)) {
+            for (int taps : new int[] {1, 3, 4}) {
+                convolutions(cases, type, taps);
+            }
+        }
+    }
+
+    private static void convolutions(List<Case> cases, DType type, int taps) {
+        for (int cols : new int[] {1, 48, 333}) {
+            for (int length : new int[] {1, 2, 70}) {
+                String name = "%d taps %s, %d of %d".formatted(taps, type, length, cols);
+                cases.add(
+                        new Case(
+                                ForwardOp.Convolve.class,
+                                "convolve " + name,
+                                OpCases.SUMS,
+                                a -> convolve(a, type, taps, cols, 2 * length, length)));
+                cases.add(
+                        new Case(
+                                GradientOp.AccumulateConvolveGrad.class,
+                                "convolveGrad " + name,
+                                OpCases.SUMS,
+                                a ->
+                                        new GradientOp.AccumulateConvolveGrad(
+                                                a.written(DType.F32, i -> i % 7, 2 * length, cols),
+                                                a.written(DType.F32, i -> i % 5, cols, taps),
+                                                a.normal(2 * length, cols),
+                                                a.normal(2 * length, cols),
+                                                a.normal(type, 1, cols, taps),
+                                                length)));
+            }
+            if (taps > 1) {
+                cases.add(
+                        new Case(
+                                RecurrentOp.ResumeConvolve.class,
+                                "resumeConvolve %d taps %s, %d".formatted(taps, type, cols),
+                                OpCases.SUMS,
+                                a -> resume(a, type, taps, cols)));
+            }
+        }
+    }
+
+    private static ForwardOp.Convolve convolve(
+            Operands a, DType type, int taps, int cols, int rows, int length) {
+        return new ForwardOp.Convolve(
+                a.out(rows, cols),
+                a.normal(rows, cols),
+                a.normal(type, 1, cols, taps),
+                taps == 3 ? null : a.normal(type, 1, cols),
+                length);
+    }
+
+    /// One that begins, one that ends elsewhere, one of a single row in its place, one that is not
+    /// kept.
+    private static Op resume(Operands a, DType type, int taps, int cols) {
+        ForwardOp.Convolve op = convolve(a, type, taps, cols, 79, 79);
+        Tensor same = a.written(DType.F32, i -> i % 11 - 5, taps - 1, cols);
+        return new RecurrentOp.ResumeConvolve(
+                op,
+                List.of(
+                        new Run(0, 2, null, a.out(taps - 1, cols)),
+                        new Run(2, 66, a.normal(taps - 1, cols), a.out(taps - 1, cols)),
+                        new Run(68, 1, same, same),
+                        new Run(69, 10, a.normal(taps - 1, cols), null)));
+    }
+}
