@@ -49,6 +49,8 @@ public interface Architecture {
             case KV_HEADS -> "num_key_value_heads";
             case INTERMEDIATE -> "intermediate_size";
             case EXPERTS -> "num_local_experts";
+            case EXPERT_INTERMEDIATE -> "moe_intermediate_size";
+            case SHARED_INTERMEDIATE -> "shared_expert_intermediate_size";
             case HEAD_DIM -> "head_dim";
         };
     }

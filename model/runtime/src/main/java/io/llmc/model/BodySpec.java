@@ -44,14 +44,6 @@ public sealed interface BodySpec
     }
 
     /// Tensors that are neither weights of layers nor of norms.
-    default List<Vector> vectors() {
-        return List.of();
-    }
-
-    /// @param size of config.json that gives its length
-    record Vector(String name, Size size, long... dims) {}
-
-    /// Other tensors within the body: neither norms nor parts of linear layers.
     default List<InnerTensor> innerTensors() {
         return List.of();
     }

@@ -15,7 +15,10 @@ import java.util.List;
 /// weighted sum.
 ///
 /// Between the two parts the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
-record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Body {
+///
+/// @param correction of the scores that the choice is made by, `[experts]`; null for none
+record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> experts)
+        implements Body {
 
     @Override
     public List<Part> parts() {
@@ -56,8 +59,12 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
                 Forward f, Mlp expert, Routes routes, int e, List<Tensor> out, Tensor normed) {
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
-                Tensor input = inner.allocate(routes.count(e), normed.cols());
-                f.run(new ForwardOp.GatherRows(input, normed, routes.rows(inner, e)));
+                Tensor input = routes.inputs(inner, normed, e);
+                if (spec.weighsInputs()) {
+                    Tensor given = input;
+                    input = inner.allocate(given.rows(), given.cols());
+                    inner.timesRows(input, given, routes.weights(inner, e));
+                }
                 f.tap().before(expert.inputs(), input);
                 if (!f.observing()) {
                     Tensor mine = out.getFirst().rows(routes.from(e), routes.from(e + 1));
@@ -85,13 +92,19 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
                     Arena host = Arena.ofConfined()) {
                 Forward inner = f.in(scratch);
                 // The router is cheap: asked again, it gives the same answer, and nothing is kept.
-                Routes routes = route(inner, in.normed(inner), host);
+                Tensor normed = in.normed(inner);
+                Routes routes = route(inner, normed, host);
                 if (!f.observing()) {
                     f.run(new ForwardOp.Zero(out.getFirst()));
                 }
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
                         contract(inner, experts.get(e), routes, e, out, hidden);
+                    }
+                }
+                for (int e = experts.size(); e < spec.choices() && !f.observing(); e++) {
+                    if (routes.count(e) > 0) {
+                        pass(inner, routes, e, out.getFirst(), normed);
                     }
                 }
             }
@@ -105,13 +118,27 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
                 Forward inner = f.in(scratch);
                 Tensor gates = routes.weights(inner, e);
                 if (f.observing()) {
-                    f.tap().routed(expert.down(), mine, gates);
+                    Tensor used = spec.weighsInputs() ? inner.ones(mine.rows()) : gates;
+                    f.tap().routed(expert.down(), mine, used);
                     return;
                 }
                 Tensor sum = out.getFirst();
                 Tensor y = inner.allocate(mine.rows(), sum.cols());
                 expert.down().forward(inner, y, mine);
-                f.run(new ForwardOp.AccumulateRows(sum, y, routes.rows(inner, e), gates, 1));
+                Tensor rows = routes.rows(inner, e);
+                Tensor weights = spec.weighsInputs() ? null : gates;
+                f.run(new ForwardOp.AccumulateRows(sum, y, rows, weights, 1));
+            }
+        }
+
+        /// An expert that gives back what it gets.
+        private void pass(Forward f, Routes routes, int e, Tensor sum, Tensor normed) {
+            try (TensorArena scratch = f.arena().scratch()) {
+                Forward inner = f.in(scratch);
+                Tensor input = routes.inputs(inner, normed, e);
+                Tensor rows = routes.rows(inner, e);
+                Tensor gates = routes.weights(inner, e);
+                f.run(new ForwardOp.AccumulateRows(sum, input, rows, gates, 1));
             }
         }
     }
@@ -120,12 +147,12 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
         Shape shape = new Shape(normed.rows(), spec.topK());
         Tensor chosen = f.arena().allocate(DType.I32, shape);
         Tensor weights = f.arena().allocate(DType.F32, shape);
-        Tensor scores = f.allocate(normed.rows(), experts.size());
-        router.forward(f, scores, normed);
-        f.run(new ForwardOp.Route(chosen, weights, scores, null, spec.choice()));
+        Tensor logits = f.allocate(normed.rows(), spec.choices());
+        router.forward(f, logits, normed);
+        f.run(new ForwardOp.Route(chosen, weights, logits, correction, spec.router().choice()));
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
-        return Routes.sort(chosenHost, weights, experts.size(), host);
+        return Routes.sort(chosenHost, weights, spec.choices(), host);
     }
 
     /// Which rows go to which expert: host lists sorted by expert, then token.
@@ -162,6 +189,13 @@ record Experts(ExpertsSpec spec, Linear router, List<Mlp> experts) implements Bo
 
         int count(int expert) {
             return starts[expert + 1] - starts[expert];
+        }
+
+        /// What an expert reads.
+        Tensor inputs(Forward f, Tensor normed, int expert) {
+            Tensor mine = f.allocate(count(expert), normed.cols());
+            f.run(new ForwardOp.GatherRows(mine, normed, rows(f, expert)));
+            return mine;
         }
 
         Tensor rows(Forward f, int expert) {

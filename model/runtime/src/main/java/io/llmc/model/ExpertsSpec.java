@@ -8,6 +8,8 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
+import io.llmc.tensor.Shape;
+import io.llmc.tensor.Tensor;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Function;
@@ -16,25 +18,85 @@ import java.util.stream.Stream;
 
 /// Each token goes to its `topK` best experts and gets their weighted sum.
 ///
-/// @param router name of the linear layer that scores experts
 /// @param experts all of one size
-/// @param choice how they are chosen and weighed
-public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, RouterSpec choice)
+/// @param identities experts behind these that give back what they get, and have no weights
+/// @param weighsInputs a weight multiplies what its expert reads, not what it gives (Llama 4)
+public record ExpertsSpec(
+        Router router, List<MlpSpec> experts, int topK, int identities, boolean weighsInputs)
         implements BodySpec {
-    public ExpertsSpec {
-        if (topK < 1 || topK > experts.size()) {
-            throw new IllegalArgumentException(
-                    "the best %d of %d experts".formatted(topK, experts.size()));
+    /// What sends tokens to experts.
+    ///
+    /// @param name of the linear layer that makes logits
+    /// @param biased whether it has a bias
+    /// @param correction name of the tensor that is added to scores for the choice; null for none
+    /// @param correctionRows of that tensor: 1 for `[1, experts]`, 0 for `[experts]`
+    /// @param choice how experts are chosen and weighed
+    public record Router(
+            String name, boolean biased, String correction, int correctionRows, RouterSpec choice) {
+        public static Router of(String name, RouterSpec choice) {
+            return new Router(name, false, null, 0, choice);
         }
+
+        public Router withBias() {
+            return new Router(name, true, correction, correctionRows, choice);
+        }
+
+        /// @param tensor `[experts]`
+        public Router correctedBy(String tensor) {
+            return new Router(name, biased, tensor, 0, choice);
+        }
+
+        /// @param tensor `[1, experts]`
+        public Router correctedByRow(String tensor) {
+            return new Router(name, biased, tensor, 1, choice);
+        }
+
+        private Shape correctionShape(long experts) {
+            return correctionRows == 0 ? new Shape(experts) : new Shape(correctionRows, experts);
+        }
+
+        private Router renamed(UnaryOperator<String> names) {
+            return new Router(
+                    names.apply(name),
+                    biased,
+                    correction == null ? null : names.apply(correction),
+                    correctionRows,
+                    choice);
+        }
+    }
+
+    public ExpertsSpec {
+        if (topK < 1 || !router.choice().gives(topK, experts.size() + identities)) {
+            throw new IllegalArgumentException(
+                    "the best %d of %d experts, by %s"
+                            .formatted(topK, experts.size() + identities, router.choice()));
+        }
+    }
+
+    public ExpertsSpec(Router router, List<MlpSpec> experts, int topK) {
+        this(router, experts, topK, 0, false);
+    }
+
+    public ExpertsSpec withIdentities(int count) {
+        return new ExpertsSpec(router, experts, topK, count, weighsInputs);
+    }
+
+    public ExpertsSpec weighingInputs() {
+        return new ExpertsSpec(router, experts, topK, identities, true);
     }
 
     private <T> List<T> ofEach(Function<MlpSpec, List<T>> part) {
         return experts.stream().flatMap(e -> part.apply(e).stream()).toList();
     }
 
+    /// Experts that can be chosen.
+    int choices() {
+        return experts.size() + identities;
+    }
+
     private LinearSpec router(int hidden) {
-        return new LinearSpec(
-                router, experts.size(), hidden, false, List.of(Size.EXPERTS, Size.HIDDEN));
+        List<Size> sizes = List.of(Size.EXPERTS, Size.HIDDEN);
+        return new LinearSpec(router.name(), choices(), hidden, router.biased(), sizes);
     }
 
     /// The inputs of all experts run before the first one's output.
@@ -51,7 +113,20 @@ public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, Router
         return List.of(router(hidden));
     }
 
-    /// Channels, each expert by itself, and whole experts.
+    @Override
+    public List<InnerTensor> innerTensors() {
+        List<InnerTensor> own =
+                router.correction() == null
+                        ? List.of()
+                        : List.of(
+                                new InnerTensor(
+                                        router.correction(),
+                                        router.correctionShape(choices()),
+                                        List.of(Size.EXPERTS)));
+        return Stream.concat(own.stream(), ofEach(MlpSpec::innerTensors).stream()).toList();
+    }
+
+    /// Channels, each expert by itself, and whole experts, where all of them are in one group.
     @Override
     public List<PruneGroup> pruneGroups() {
         PruneGroup whole =
@@ -59,10 +134,14 @@ public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, Router
                         Size.EXPERTS,
                         experts.size(),
                         topK,
-                        List.of(Span.of(router, 0, 1)),
+                        List.of(Span.of(router.name(), 0, 1)),
                         List.of(),
                         experts.stream().map(MlpSpec::names).toList());
-        return Stream.concat(ofEach(MlpSpec::pruneGroups).stream(), Stream.of(whole)).toList();
+        boolean free = router.choice().groups() == null && identities == 0;
+        return Stream.concat(
+                        ofEach(MlpSpec::pruneGroups).stream(),
+                        free ? Stream.of(whole) : Stream.of())
+                .toList();
     }
 
     @Override
@@ -73,7 +152,7 @@ public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, Router
     @Override
     public Streams streams() {
         return new Streams(
-                Stream.concat(Stream.of(router), ofEach(MlpSpec::inputs).stream()).toList(),
+                Stream.concat(Stream.of(router.name()), ofEach(MlpSpec::inputs).stream()).toList(),
                 experts.stream().map(MlpSpec::down).toList());
     }
 
@@ -101,17 +180,26 @@ public record ExpertsSpec(String router, List<MlpSpec> experts, int topK, Router
     @Override
     public ExpertsSpec renamed(UnaryOperator<String> names) {
         return new ExpertsSpec(
-                names.apply(router),
+                router.renamed(names),
                 experts.stream().map(e -> e.renamed(names)).toList(),
                 topK,
-                choice);
+                identities,
+                weighsInputs);
     }
 
     @Override
     public Experts build(BlockBuilder from, int hidden) {
+        Tensor correction =
+                router.correction() == null
+                        ? null
+                        : from.parameter(
+                                        router.correction(),
+                                        router.correctionShape(choices()).dims())
+                                .reshape(choices());
         return new Experts(
                 this,
                 from.router(router(hidden)),
+                correction,
                 experts.stream().map(e -> e.build(from, hidden)).toList());
     }
 }

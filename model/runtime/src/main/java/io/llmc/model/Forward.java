@@ -11,6 +11,10 @@ import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.function.IntUnaryOperator;
 
 /// What a forward pass runs with. Immutable: whoever wants to listen makes a copy with its own tap.
 ///
@@ -78,6 +82,31 @@ public record Forward(
     /// A pass that shows what it meets to `listener` on its way.
     public Forward shownTo(Tap listener) {
         return new Forward(backend, runner, arena, positions, listener, false, past);
+    }
+
+    /// `out[r,:] = weights[r] * x[r,:]`
+    ///
+    /// @param weights `[rows]`
+    void timesRows(Tensor out, Tensor x, Tensor weights) {
+        Tensor rows = numbers(DType.I32, x.rows(), r -> r);
+        run(new ForwardOp.Zero(out));
+        run(new ForwardOp.AccumulateRows(out, x, rows, weights, 1));
+    }
+
+    Tensor ones(long count) {
+        return numbers(DType.F32, count, _ -> Float.floatToRawIntBits(1));
+    }
+
+    private Tensor numbers(DType type, long count, IntUnaryOperator bits) {
+        Tensor all = arena.allocate(type, new Shape(count));
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment numbers = host.allocate(4 * count, 4);
+            for (int i = 0; i < count; i++) {
+                numbers.setAtIndex(ValueLayout.JAVA_INT, i, bits.applyAsInt(i));
+            }
+            backend.upload(all, numbers);
+        }
+        return all;
     }
 
     public Tensor allocate(long rows, long cols) {

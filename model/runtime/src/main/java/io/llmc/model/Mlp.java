@@ -10,7 +10,9 @@ import java.util.List;
 ///
 /// @param inputs gate and up; one fused layer; or, ungated, up alone
 /// @param numbers of the nonlinearity, where it has some
-record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers) implements Body {
+/// @param share null for none
+record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers, Linear share)
+        implements Body {
 
     @Override
     public List<Part> parts() {
@@ -49,9 +51,23 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers)
             Tensor hidden = in.kept().getFirst();
             f.tap().before(List.of(down), hidden);
             if (!f.observing()) {
-                down.forward(f, out.getFirst(), hidden);
+                contract(f, out.getFirst(), hidden, in);
             }
         }
+    }
+
+    private void contract(Forward f, Tensor out, Tensor hidden, Reading in) {
+        if (share == null) {
+            down.forward(f, out, hidden);
+            return;
+        }
+        Tensor y = f.allocate(out.rows(), out.cols());
+        down.forward(f, y, hidden);
+        Tensor logit = f.allocate(out.rows(), 1);
+        share.forward(f, logit, in.normed(f));
+        Tensor part = f.allocate(out.rows(), 1);
+        f.run(new ForwardOp.Activate(part, logit, ForwardOp.Activation.SIGMOID));
+        f.timesRows(out, y, part.reshape(out.rows()));
     }
 
     /// `hidden = activation(gate(x)) * up(x)`, or `activation(up(x))`; an expert's first half too.

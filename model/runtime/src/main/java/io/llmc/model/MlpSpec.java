@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 
 /// `down(activation(gate(x)) * up(x))`, or `down(activation(up(x)))` where nothing gates.
 ///
@@ -19,14 +20,29 @@ import java.util.function.UnaryOperator;
 ///   without a gate, of up alone
 /// @param biased whether all of them have biases
 /// @param intermediate channels between
+/// @param size of config.json that counts them
+/// @param share name of a layer of one output, whose sigmoid all is multiplied by (Qwen's shared
+///   expert); null for none
 public record MlpSpec(
         List<String> inputs,
         String down,
         boolean biased,
         int intermediate,
         Nonlinearity nonlinearity,
-        boolean gated)
+        boolean gated,
+        Size size,
+        String share)
         implements BodySpec {
+    public MlpSpec(
+            List<String> inputs,
+            String down,
+            boolean biased,
+            int intermediate,
+            Nonlinearity nonlinearity,
+            boolean gated) {
+        this(inputs, down, biased, intermediate, nonlinearity, gated, Size.INTERMEDIATE, null);
+    }
+
     public MlpSpec(
             List<String> inputs,
             String down,
@@ -35,6 +51,19 @@ public record MlpSpec(
             Activation activation,
             boolean gated) {
         this(inputs, down, biased, intermediate, new Nonlinearity.Plain(activation), gated);
+    }
+
+    /// The same with channels that another size counts.
+    public MlpSpec of(Size other, int channels) {
+        return new MlpSpec(inputs, down, biased, channels, nonlinearity, gated, other, share);
+    }
+
+    public MlpSpec sharedBy(String name) {
+        return new MlpSpec(inputs, down, biased, intermediate, nonlinearity, gated, size, name);
+    }
+
+    public MlpSpec with(Nonlinearity other) {
+        return new MlpSpec(inputs, down, biased, intermediate, other, gated, size, share);
     }
 
     public MlpSpec {
@@ -46,15 +75,14 @@ public record MlpSpec(
     /// Gate and up, the one layer that holds both, or up alone.
     List<LinearSpec> inputs(int hidden) {
         long rows = fused() ? 2L * intermediate : intermediate;
-        List<Size> sizes = List.of(Size.INTERMEDIATE, Size.HIDDEN);
+        List<Size> sizes = List.of(size, Size.HIDDEN);
         return inputs.stream()
                 .map(name -> new LinearSpec(name, rows, hidden, biased, sizes))
                 .toList();
     }
 
     LinearSpec down(int hidden) {
-        return new LinearSpec(
-                down, hidden, intermediate, biased, List.of(Size.HIDDEN, Size.INTERMEDIATE));
+        return new LinearSpec(down, hidden, intermediate, biased, List.of(Size.HIDDEN, size));
     }
 
     private boolean fused() {
@@ -80,6 +108,15 @@ public record MlpSpec(
         return all;
     }
 
+    private LinearSpec share(int hidden) {
+        return new LinearSpec(share, 1, hidden, false, List.of(Size.HIDDEN));
+    }
+
+    @Override
+    public List<LinearSpec> routers(int hidden) {
+        return share == null ? List.of() : List.of(share(hidden));
+    }
+
     @Override
     public List<InnerTensor> innerTensors() {
         return nonlinearity.tensors();
@@ -88,7 +125,7 @@ public record MlpSpec(
     @Override
     public List<PruneGroup> pruneGroups() {
         List<Span> rows = gated ? List.of(Span.of(inputs.getFirst(), 0, 1), up()) : List.of(up());
-        return List.of(PruneGroup.of(Size.INTERMEDIATE, intermediate, rows, Span.of(down, 0, 1)));
+        return List.of(PruneGroup.of(size, intermediate, rows, Span.of(down, 0, 1)));
     }
 
     /// Without a gate an activation stands between up and down, which no factor passes.
@@ -101,7 +138,8 @@ public record MlpSpec(
 
     @Override
     public Streams streams() {
-        return new Streams(inputs, List.of(down));
+        return new Streams(
+                Stream.concat(Stream.ofNullable(share), inputs.stream()).toList(), List.of(down));
     }
 
     @Override
@@ -132,7 +170,9 @@ public record MlpSpec(
                 biased,
                 intermediate,
                 nonlinearity.renamed(names),
-                gated);
+                gated,
+                size,
+                share == null ? null : names.apply(share));
     }
 
     @Override
@@ -141,6 +181,7 @@ public record MlpSpec(
                 this,
                 from.linears(inputs(hidden)),
                 from.linear(down(hidden)),
-                from.tensors(innerTensors()));
+                from.tensors(innerTensors()),
+                share == null ? null : from.router(share(hidden)));
     }
 }

@@ -11,6 +11,7 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
+import io.llmc.tensor.Shape;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -397,10 +398,10 @@ public record SelfAttentionSpec(
     }
 
     @Override
-    public List<Vector> vectors() {
+    public List<InnerTensor> innerTensors() {
         return scores.sinks() == null
                 ? List.of()
-                : List.of(new Vector(scores.sinks(), Size.HEADS, heads()));
+                : List.of(new InnerTensor(scores.sinks(), new Shape(heads()), List.of(Size.HEADS)));
     }
 
     /// Whether something beside the layers has a number for each head.

@@ -76,9 +76,6 @@ public final class TensorTable {
         for (BranchSpec branch : layer.branches()) {
             add(branch.pre(), Size.HIDDEN, spec.hidden());
             branch.body().innerNorms().forEach(n -> add(n.norm(), n.size(), n.dims()));
-            branch.body()
-                    .vectors()
-                    .forEach(v -> add(v.name(), architecture.key(v.size()), v.dims()));
             add(branch.post(), Size.HIDDEN, spec.hidden());
             add(branch.after(), Size.HIDDEN, spec.hidden());
         }

@@ -25,7 +25,9 @@ public final class Architectures {
                     new Gpt2(),
                     new GptNeoX(),
                     new Mixtral(),
-                    new Lfm2());
+                    new Lfm2(),
+                    new Qwen2Moe(),
+                    new Qwen3Moe());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

@@ -96,7 +96,8 @@ final class Gpt2 implements Architecture {
                                             + " number")
                             : Optional.empty();
             case INTERMEDIATE -> Optional.empty();
-            case EXPERTS, HEAD_DIM -> Optional.of("it has none");
+            case EXPERTS, EXPERT_INTERMEDIATE, SHARED_INTERMEDIATE, HEAD_DIM ->
+                    Optional.of("it has none");
         };
     }
 

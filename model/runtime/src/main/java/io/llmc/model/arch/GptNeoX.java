@@ -120,7 +120,8 @@ final class GptNeoX implements Architecture {
             case HIDDEN, HEADS, KV_HEADS ->
                     Optional.of("its readers take the size of a head to be hidden_size / " + HEADS);
             case LAYERS, INTERMEDIATE -> Optional.empty();
-            case EXPERTS, HEAD_DIM -> Optional.of("it has none");
+            case EXPERTS, EXPERT_INTERMEDIATE, SHARED_INTERMEDIATE, HEAD_DIM ->
+                    Optional.of("it has none");
         };
     }
 

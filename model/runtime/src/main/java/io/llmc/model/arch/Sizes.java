@@ -117,7 +117,8 @@ record Sizes(
         if (!config.mentions(WINDOW)) {
             return missing;
         }
-        return config.has(WINDOW) ? config.integer(WINDOW, HfConfig.POSITIONS) : 0;
+        // transformers 5 writes 0 for none, too.
+        return config.has(WINDOW) ? config.integer(WINDOW, Range.zeroTo(1 << 28)) : 0;
     }
 
     /// `layer_types`; empty where absent.

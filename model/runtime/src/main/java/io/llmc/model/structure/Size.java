@@ -9,6 +9,8 @@ public enum Size {
     KV_HEADS("number of KV heads", "KV heads"),
     INTERMEDIATE("feed-forward size", "channels"),
     EXPERTS("number of experts", "experts"),
+    EXPERT_INTERMEDIATE("feed-forward size of experts", "channels"),
+    SHARED_INTERMEDIATE("feed-forward size of the shared expert", "channels"),
     HEAD_DIM("size of a head", "channels");
 
     private final String description;

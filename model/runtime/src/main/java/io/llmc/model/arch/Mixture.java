@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.arch;
+
+import io.llmc.backend.RouterSpec;
+import io.llmc.backend.RouterSpec.Groups;
+import io.llmc.backend.RouterSpec.Scores;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
+import io.llmc.model.ExpertsSpec;
+import io.llmc.model.ExpertsSpec.Router;
+import io.llmc.model.MlpSpec;
+import io.llmc.model.structure.Size;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.function.IntPredicate;
+import java.util.stream.IntStream;
+
+/// The experts of a block as config.json counts them, under one key or another.
+///
+/// @param key of the number of experts
+/// @param intermediate channels of each
+/// @param size that counts the channels
+record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate, Size size) {
+    /// Names of an expert's layers, behind its number.
+    record Names(String gate, String up, String down) {
+        static final Names PROJECTIONS = new Names("gate_proj", "up_proj", "down_proj");
+
+        /// As Mixtral has them.
+        static final Names NUMBERED = new Names("w1", "w3", "w2");
+    }
+
+    private static final Range EXPERTS = Range.upTo(1 << 16);
+    private static final String OWN_SIZE = "moe_intermediate_size";
+
+    private static final List<String> COUNTS =
+            List.of("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts");
+    private static final List<String> CHOSEN =
+            List.of("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk");
+
+    /// @param experts where the config does not say
+    /// @param topK likewise
+    static Mixture of(Sizes s, int experts, int topK) {
+        HfConfig c = s.config();
+        String key = first(c, COUNTS);
+        String chosenKey = first(c, CHOSEN);
+        int count = c.integer(key, EXPERTS, experts);
+        int chosen = c.integer(chosenKey, EXPERTS, topK);
+        if (chosen > count) {
+            throw c.wrong(chosenKey, "at most %d, %s".formatted(count, key));
+        }
+        boolean own = c.has(OWN_SIZE);
+        return new Mixture(
+                s,
+                key,
+                count,
+                chosen,
+                own ? c.integer(OWN_SIZE, Sizes.CHANNELS) : s.intermediate(),
+                own ? Size.EXPERT_INTERMEDIATE : Size.INTERMEDIATE);
+    }
+
+    private static String first(HfConfig c, List<String> keys) {
+        return keys.stream().filter(c::has).findFirst().orElse(keys.getFirst());
+    }
+
+    /// Before anything is made for each expert.
+    ///
+    /// @param prefix of the experts of some block
+    Mixture requireTensors(String prefix, Set<String> tensors) {
+        Sizes.requireTensors(sizes.config(), key, prefix + (experts - 1) + ".", tensors);
+        return this;
+    }
+
+    /// @param prefix of what belongs to all of them
+    ExpertsSpec body(Router router, String prefix, Names names) {
+        return new ExpertsSpec(
+                router,
+                IntStream.range(0, experts)
+                        .mapToObj(e -> mlp(prefix + e + ".", names).of(size, intermediate))
+                        .toList(),
+                topK);
+    }
+
+    private MlpSpec mlp(String prefix, Names names) {
+        return new MlpSpec(
+                List.of(prefix + names.gate(), prefix + names.up()),
+                prefix + names.down(),
+                false,
+                intermediate,
+                Sizes.activation(sizes.config(), "hidden_act", "silu"),
+                true);
+    }
+
+    /// An expert that every token goes to.
+    MlpSpec shared(String prefix, int channels) {
+        return mlp(prefix, Names.PROJECTIONS).of(Size.SHARED_INTERMEDIATE, channels);
+    }
+
+    /// DeepSeek V3's choice, and its descendants': sigmoids, in groups where there are more than
+    /// one.
+    RouterSpec sigmoids(boolean renormalised) {
+        return RouterSpec.of(Scores.SIGMOID, sizes.config().flag("norm_topk_prob", renormalised))
+                .in(groups(2))
+                .times((float) sizes.config().decimal("routed_scaling_factor", 1));
+    }
+
+    /// Null where there is one.
+    ///
+    /// @param best experts that a group is judged by
+    Groups groups(int best) {
+        HfConfig c = sizes.config();
+        int count = c.integer("n_group", Range.upTo(64), 1);
+        if (count == 1) {
+            return null;
+        }
+        int kept = c.integer("topk_group", Range.upTo(count), 1);
+        if (experts % count != 0 || kept * (experts / count) < topK || experts / count < best) {
+            throw c.wrong(
+                    "n_group",
+                    "a number of groups that %d experts make, of which %d hold the %d that a token goes to"
+                            .formatted(experts, kept, topK));
+        }
+        return new Groups(count, kept, best);
+    }
+
+    /// As [io.llmc.model.Architecture#module]: since version 5 the experts of a block are two
+    /// tensors in transformers.
+    static Optional<String> module(String linear) {
+        return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
+    }
+
+    /// Layers with experts in Qwen's models.
+    static IntPredicate sparse(HfConfig c) {
+        int step = c.integer("decoder_sparse_step", Range.upTo(10_000), 1);
+        List<Integer> dense = c.integers("mlp_only_layers");
+        return i -> !dense.contains(i) && (i + 1) % step == 0;
+    }
+}
