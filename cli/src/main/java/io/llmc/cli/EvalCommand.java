@@ -71,6 +71,13 @@ final class EvalCommand implements Callable<Integer>, Declaring {
     @Option(names = "--dry-run", description = "Show what memory it takes; measure nothing.")
     private boolean dryRun;
 
+    @Option(
+            names = "--rehearse",
+            description =
+                    "First do a little of the work again and again for some seconds, to say how long"
+                            + " all of it will take.")
+    private boolean rehearse;
+
     EvalCommand(Wiring wiring, LogOptions log) {
         this.wiring = wiring;
         this.log = log;
@@ -120,15 +127,21 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         long memory = where.options().memory();
         try (Backend backend = wiring.devices().open(where, progress)) {
             if (dryRun || wiring.plans()) {
+                boolean timed = rehearse || wiring.plans();
                 double started = Durations.sinceStart();
-                RecipeRun.Preview preview = run.preview(backend, memory, progress, wiring.plans());
+                RecipeRun.Preview preview = run.preview(backend, memory, progress, timed);
                 plan(console, directory, preview, started);
                 return ExitCode.OK;
             }
-            List<Step.Outcome> outcomes = new ArrayList<>();
-            run.run(backend, memory, progress, outcomes::addAll);
+            List<RunReport> reports = new ArrayList<>();
+            run.run(
+                    backend,
+                    memory,
+                    progress,
+                    rehearse,
+                    result -> reports.add(new RunReport(result)));
             return spec.isPresent() || steps.size() > 1 || files.isEmpty()
-                    ? output.show(new RunReport(outcomes))
+                    ? output.show(reports.getFirst())
                     : ExitCode.OK;
         }
     }

@@ -5,6 +5,7 @@ import io.llmc.cli.options.ResultOptions.Wanted;
 import io.llmc.cli.report.JUnitReport;
 import io.llmc.cli.report.MarkdownReport;
 import io.llmc.cli.report.RunReport;
+import io.llmc.cli.report.TakenReport;
 import io.llmc.cli.report.VerdictTable;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvaluateStep;
@@ -56,8 +57,8 @@ record EvalOutput(Console console, Path model, Wanted wanted, long begun) {
     int show(RunReport report) {
         List<Table> tables = report.tables();
         SequencedMap<String, Object> figures = report.together();
-        List<Verdict> verdicts = judge(tables, figures);
-        result(tables, figures, verdicts);
+        List<Verdict> verdicts = judge(report, tables, figures);
+        result(report, tables, figures, verdicts);
         double seconds = (System.nanoTime() - begun) / 1e9;
         write(wanted.junit(), () -> new JUnitReport(model.toString(), verdicts, seconds).xml());
         write(wanted.markdown(), () -> new MarkdownReport(model, tables, verdicts).text());
@@ -74,27 +75,29 @@ record EvalOutput(Console console, Path model, Wanted wanted, long begun) {
     }
 
     /// A gate that is about nothing, which may only show now, takes no result away.
-    private List<Verdict> judge(List<Table> tables, Map<String, ?> figures) {
+    private List<Verdict> judge(RunReport report, List<Table> tables, Map<String, ?> figures) {
         try {
             return wanted.gates().judge(figures);
         } catch (RecipeException e) {
-            result(tables, figures, List.of());
+            result(report, tables, figures, List.of());
             throw e;
         }
     }
 
-    private void result(List<Table> tables, Map<String, ?> figures, List<Verdict> verdicts) {
+    private void result(
+            RunReport report, List<Table> tables, Map<String, ?> figures, List<Verdict> verdicts) {
         String text = Table.text(tables);
         console.result(
                 verdicts.isEmpty() ? text : text + "\n" + VerdictTable.of(verdicts),
-                json(figures, verdicts));
+                json(report, figures, verdicts));
     }
 
     private static SequencedMap<String, Object> json(
-            Map<String, ?> figures, List<Verdict> verdicts) {
+            RunReport report, Map<String, ?> figures, List<Verdict> verdicts) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("schema", SCHEMA);
         json.putAll(figures);
+        json.put("taken", new TakenReport(report.taken()).json());
         if (!verdicts.isEmpty()) {
             json.put("gates", verdicts.stream().map(Verdict::toMap).toList());
             json.put("passed", verdicts.stream().allMatch(Verdict::passed));

@@ -40,8 +40,9 @@ record RecipeJob(Wiring wiring, Verbosity verbosity, DeviceSpec device, List<Inp
             case PLAN -> {
                 run.requireUsable();
                 try (Backend backend = wiring.devices().open(device, progress)) {
+                    boolean timed = wiring.plans() || request.rehearse();
                     double begun = Durations.sinceStart();
-                    Preview preview = run.preview(backend, memory(), progress, wiring.plans());
+                    Preview preview = run.preview(backend, memory(), progress, timed);
                     PlanReport report = new PlanReport(recipe, preview, begun);
                     console.result(report.text(console.verbose()), report.json());
                 }
@@ -54,8 +55,9 @@ record RecipeJob(Wiring wiring, Verbosity verbosity, DeviceSpec device, List<Inp
                             backend,
                             memory(),
                             progress,
-                            outcomes -> {
-                                RunReport report = new RunReport(outcomes);
+                            request.rehearse(),
+                            result -> {
+                                RunReport report = new RunReport(result);
                                 console.result(report.text(console.verbose()), report.json());
                             });
                 }

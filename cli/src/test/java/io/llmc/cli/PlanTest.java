@@ -13,6 +13,8 @@ import java.util.List;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// `llmc plan` on models that are there, and on what it refuses.
 class PlanTest {
@@ -140,6 +142,53 @@ class PlanTest {
         assertThat(refused.exit()).isEqualTo(1);
         assertThat(refused.err()).contains("group size 60 does not divide");
         assertThat(plan().err()).contains("name a model, or a job behind plan");
+    }
+
+    /// Memory is no more than was planned, and not much less.
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "eval MODEL --data TEXT --window 256 --max-windows 16",
+                "quantize MODEL -o OUT --method gptq --group-size 64 CALIBRATION",
+                "quantize MODEL -o OUT --preset w8a8 CALIBRATION",
+                "prune MODEL -o OUT --method wanda --sparsity 0.5 CALIBRATION",
+                "distill MODEL -o OUT --teacher MODEL --data TEXT --steps 2 --batch 2 --length 128",
+            })
+    void aJobTakesTheMemoryThatWasPlanned(String command) throws IOException {
+        String words =
+                command.replace(
+                                "CALIBRATION",
+                                "--calib-data TEXT --calib-samples 48 --calib-length 256")
+                        .replace("MODEL", Cli.TALE_LLAMA.toString())
+                        .replace("TEXT", TEXT.toString())
+                        .replace("OUT", dir.resolve("out").toString());
+        Path file = dir.resolve("result.json");
+        Cli cli = Cli.run(with(words.split(" "), "--device", "cpu", "--json", file));
+        assertThat(cli.exit()).describedAs(cli.err()).isZero();
+        JsonNode taken = new ObjectMapper().readTree(file.toFile()).path("taken").path(0);
+        double planned = taken.path("planned_bytes").asDouble();
+        assertThat(taken.path("bytes").asDouble()).isBetween(planned / 1.25, planned);
+        assertThat(cli.out()).contains("planned outside the Java heap, ");
+    }
+
+    /// What a job was thought to take stands beside what it took, and changes nothing that it
+    /// gives.
+    @Test
+    void aJobIsRehearsed() throws IOException {
+        Path file = dir.resolve("result.json");
+        Object[] job = {
+            "distill", Cli.TALE_LLAMA, "--teacher", Cli.TALE_LLAMA, "--data", TEXT, "--steps", "4"
+        };
+        Object[] more = {"--batch", "1", "--length", "32", "--device", "cpu", "--json", file, "-o"};
+        Cli plain = Cli.run(with(with(job, more), dir.resolve("plain")));
+        assertThat(plain.exit()).describedAs(plain.err()).isZero();
+        Cli cli = Cli.run(with(with(job, more), dir.resolve("rehearsed"), "--rehearse"));
+        assertThat(cli.exit()).describedAs(cli.err()).isZero();
+        JsonNode taken = new ObjectMapper().readTree(file.toFile()).path("taken").path(0);
+        assertThat(taken.path("planned_seconds").asDouble()).isPositive();
+        assertThat(cli.out()).containsPattern("time +\\S+ s planned, \\S+ s taken");
+        assertThat(dir.resolve("rehearsed/model.safetensors"))
+                .hasSameBinaryContentAs(dir.resolve("plain/model.safetensors"));
     }
 
     private static Object[] with(Object[] words, Object... more) {

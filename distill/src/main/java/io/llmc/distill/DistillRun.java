@@ -4,15 +4,14 @@ package io.llmc.distill;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
+import io.llmc.distill.Lesson.Pupil;
 import io.llmc.distill.spec.DistillSpec;
-import io.llmc.distill.spec.LayerMap;
 import io.llmc.distill.student.PeftAdapter;
 import io.llmc.distill.student.TrainedModel;
 import io.llmc.distill.student.WriteBack;
 import io.llmc.distill.teacher.CacheHeader;
 import io.llmc.distill.teacher.TeacherCache;
 import io.llmc.distill.training.Batches;
-import io.llmc.distill.training.InsideLoss;
 import io.llmc.distill.training.LearningRate;
 import io.llmc.distill.training.LossPlot;
 import io.llmc.distill.training.Losses;
@@ -20,11 +19,8 @@ import io.llmc.distill.training.Optimizer;
 import io.llmc.distill.training.StepMemory;
 import io.llmc.distill.training.StepTimes;
 import io.llmc.distill.training.TrainState;
-import io.llmc.distill.training.Trainer;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.model.arch.Architectures;
-import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.sweep.CheckpointCopy;
@@ -54,80 +50,57 @@ record DistillRun(
     /// A loss that has risen so many times over its beginning does not come back.
     private static final double DIVERGED = 10;
 
-    @SuppressWarnings("MustBeClosed") // a resource of the try
     SequencedMap<String, Object> run(Batches batches) {
         StepMemory memory = memory();
         try (TrainedModel model = TrainedModel.of(student, scope.backend(), spec)) {
-            SequencedMap<String, Object> values = learn(model, memory, batches);
+            SequencedMap<String, Object> values =
+                    new Lesson(scope.backend(), spec, student, teacher, cache)
+                            .taught(model, memory, pupil -> learn(model, pupil, batches));
             write(scope, spec, student, model, work());
             return values;
         }
     }
 
-    @SuppressWarnings("MustBeClosed") // all are resources of the try
-    private SequencedMap<String, Object> learn(
-            TrainedModel model, StepMemory memory, Batches batches) {
-        Backend backend = scope.backend();
-        TeacherCache saved = spec.loss().asksTeacher() ? cache : null;
-        try (ResidentModel asked =
-                        teacher != null && spec.asks()
-                                ? new ResidentModel(
-                                        teacher,
-                                        Architectures.specOf(teacher),
-                                        backend,
-                                        spec.length())
-                                : null;
-                InsideLoss inside =
-                        spec.inside().any()
-                                ? new InsideLoss(
-                                        model,
-                                        asked,
-                                        LayerMap.of(student, teacher, spec.inside().map()),
-                                        spec)
-                                : null;
-                Trainer trainer = new Trainer(model, asked, saved, inside, spec, memory)) {
-            Optimizer optimizer = new Optimizer(model.trained().values(), spec.adam(), backend);
-            LearningRate rates = new LearningRate(spec.rate(), spec.steps());
-            TrainState state = TrainState.restore(stateFile(), model);
-            if (state == null) {
-                state = TrainState.beginning();
-            } else {
-                scope.progress().note("continuing after step " + state.step());
-            }
-            scope.progress().begin("distilling", spec.steps());
-            scope.progress().advance(state.step(), "");
-            // A run that had stopped for good, and was killed before it was written, has nothing to
-            // learn.
-            boolean stopped = isOut(state);
-            for (int step = state.step() + 1; step <= spec.steps() && !stopped; step++) {
-                times.begin();
-                Losses losses = step(trainer, optimizer, rates, model, batches, step, state);
-                double speed = times.done(step, spec.tokensPerStep());
-                state = new TrainState(step, state.best(), state.since(), state.log());
-                scope.progress()
-                        .advance(
-                                1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
-                if (step % spec.every() == 0 || step == spec.steps()) {
-                    journal.seal();
-                    state = judged(state, held(trainer, batches), model);
-                    stopped = isOut(state);
-                }
-                boolean last = stopped || step == spec.steps();
-                if (last || step % spec.saveEvery() == 0 || times.asksToSave()) {
-                    optimizer.requireSound("step " + step, work());
-                    journal.seal();
-                    state.save(stateFile(), model);
-                    times.saved();
-                }
-            }
-            scope.progress().end();
-            if (spec.holdout() > 0) {
-                requireBest(state, model);
-            }
-            Losses held = held(trainer, batches);
-            writeLog(state.log(), work());
-            return values(state, held, model);
+    private SequencedMap<String, Object> learn(TrainedModel model, Pupil pupil, Batches batches) {
+        LearningRate rates = new LearningRate(spec.rate(), spec.steps());
+        TrainState state = TrainState.restore(stateFile(), model);
+        if (state == null) {
+            state = TrainState.beginning();
+        } else {
+            scope.progress().note("continuing after step " + state.step());
         }
+        scope.progress().begin("distilling", spec.steps());
+        scope.progress().advance(state.step(), "");
+        // A run that had stopped for good, and was killed before it was written, has nothing to
+        // learn.
+        boolean stopped = isOut(state);
+        for (int step = state.step() + 1; step <= spec.steps() && !stopped; step++) {
+            times.begin();
+            Losses losses = step(pupil, rates, batches, step, state);
+            double speed = times.done(step, spec.tokensPerStep());
+            state = new TrainState(step, state.best(), state.since(), state.log());
+            scope.progress()
+                    .advance(1, "loss %.4f, %.0f tokens/s".formatted(losses.total(spec), speed));
+            if (step % spec.every() == 0 || step == spec.steps()) {
+                journal.seal();
+                state = judged(state, pupil.held(batches), model);
+                stopped = isOut(state);
+            }
+            boolean last = stopped || step == spec.steps();
+            if (last || step % spec.saveEvery() == 0 || times.asksToSave()) {
+                pupil.optimizer().requireSound("step " + step, work());
+                journal.seal();
+                state.save(stateFile(), model);
+                times.saved();
+            }
+        }
+        scope.progress().end();
+        if (spec.holdout() > 0) {
+            requireBest(state, model);
+        }
+        Losses held = pupil.held(batches);
+        writeLog(state.log(), work());
+        return values(state, held, model);
     }
 
     /// The model with what it has learnt, or the adapter alone.
@@ -192,22 +165,9 @@ record DistillRun(
     }
 
     private Losses step(
-            Trainer trainer,
-            Optimizer optimizer,
-            LearningRate rates,
-            TrainedModel model,
-            Batches batches,
-            int step,
-            TrainState state) {
-        model.zeroGradients();
-        Losses losses = Losses.NONE;
-        for (int a = 0; a < spec.accumulate(); a++) {
-            long number = (step - 1L) * spec.accumulate() + a;
-            Losses mine =
-                    trainer.learn(
-                            batches.batch(number), batches.chosen(number), 1f / spec.accumulate());
-            losses = a == 0 ? mine : losses.plus(mine);
-        }
+            Pupil pupil, LearningRate rates, Batches batches, int step, TrainState state) {
+        Optimizer optimizer = pupil.optimizer();
+        Losses losses = pupil.learn(batches, step);
         double loss = losses.total(spec);
         double norm = optimizer.gradientNorm();
         optimizer.requireFinite("step " + step, loss, norm, work());
@@ -248,17 +208,6 @@ record DistillRun(
         } catch (JsonProcessingException e) {
             throw new IllegalStateException(e);
         }
-    }
-
-    /// Null where nothing is held out.
-    private Losses held(Trainer trainer, Batches batches) {
-        Losses sum = null;
-        for (int from = 0; from < batches.holdout(); from += spec.batch()) {
-            int to = Math.min(batches.holdout(), from + spec.batch());
-            Losses mine = trainer.measure(batches.held(from, to), batches.chosenHeld(from, to));
-            sum = sum == null ? mine : sum.plus(mine);
-        }
-        return sum;
     }
 
     private TrainState judged(TrainState state, Losses held, TrainedModel model) {

@@ -25,6 +25,7 @@ import io.llmc.pipeline.Journal;
 import io.llmc.pipeline.OutputDirectory;
 import io.llmc.pipeline.Provenance;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.plan.Estimate;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
@@ -35,6 +36,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.function.Consumer;
 import java.util.function.LongSupplier;
@@ -105,7 +107,34 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     public Plan plan(Context context) {
         check(context);
         long bytes = memory(context.model(), context.backend(), context.memory());
-        return Plan.of(bytes, () -> run(context));
+        return Plan.of(bytes, () -> estimate(context), () -> run(context));
+    }
+
+    /// Empty where blocks learn on their own.
+    private Optional<Estimate> estimate(Context context) {
+        if (spec.blockwise()) {
+            return Optional.empty();
+        }
+        try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});
+                Checkpoint teacher = openTeacher(_ -> {});
+                TeacherCache cache = openCache()) {
+            long start = System.nanoTime();
+            CacheHeader header = cache == null ? null : cache.header();
+            DistillSpec whole = cache == null ? spec : spec.matching(header);
+            Backend backend = context.backend();
+            Batches batches = batches(student, teacher, cache, whole);
+            double read = (System.nanoTime() - start) / 1e9;
+            StepMemory memory =
+                    StepMemory.of(student, teacher, header, whole, backend, context.memory());
+            Lesson lesson = new Lesson(backend, whole, student, teacher, cache);
+            Estimate worked = new DistillRehearsal(lesson, memory).estimate(batches);
+            return Optional.of(Estimate.of(read).plus(worked));
+        }
+    }
+
+    private Batches batches(
+            Checkpoint student, Checkpoint teacher, TeacherCache cache, DistillSpec whole) {
+        return Batches.of(cache == null ? ids(student, teacher) : cached(student, cache), whole);
     }
 
     private long memory(Path model, Backend backend, long cap) {
@@ -175,7 +204,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
             Checkpoint student,
             Checkpoint teacher,
             TeacherCache cache) {
-        List<int[]> ids = cache == null ? ids(student, teacher) : cached(student, cache);
+        Batches batches = batches(student, teacher, cache, spec);
         requirePositions(student);
         if (teacher != null) {
             sayPadding(scope, student, Architectures.specOf(teacher).vocabulary());
@@ -184,7 +213,6 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
         if (cache != null) {
             sayPadding(scope, student, cache.header().vocabulary());
         }
-        Batches batches = Batches.of(ids, spec);
         Trainable.requireSome(student, spec);
         Finite.requireAll(student, scope.progress());
         if (teacher != null) {

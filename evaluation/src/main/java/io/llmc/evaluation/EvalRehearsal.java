@@ -8,6 +8,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.plan.Estimate;
 import io.llmc.pipeline.plan.Warming;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -22,13 +23,13 @@ record EvalRehearsal(Backend backend, boolean compares) {
     /// Seconds for each of the two, about.
     private static final double BUDGET = 2.5;
 
-    double seconds(ModelRun run, ScoredWindows windows, int pieceRows) {
+    Estimate estimate(ModelRun run, ScoredWindows windows, int pieceRows) {
         try (LanguageModel model = new LanguageModel(run.checkpoint(), run.spec(), backend)) {
-            return blocks(model, windows) + logits(model, windows.rows(), pieceRows);
+            return blocks(model, windows).plus(logits(model, windows.rows(), pieceRows));
         }
     }
 
-    private double blocks(LanguageModel model, ScoredWindows windows) {
+    private Estimate blocks(LanguageModel model, ScoredWindows windows) {
         Windows all = windows.windows();
         int count = Math.min(windows.count(), HiddenStates.windowsPerChunk(all.length()));
         Windows some = new Windows(all.range(0, count), count, all.length());
@@ -43,11 +44,11 @@ record EvalRehearsal(Backend backend, boolean compares) {
                                 states.embed();
                                 return Warming.timed(() -> states.advance(0)).getAsDouble();
                             });
-            return w.all(times);
+            return w.estimate(times);
         }
     }
 
-    private double logits(LanguageModel model, int rows, int pieceRows) {
+    private Estimate logits(LanguageModel model, int rows, int pieceRows) {
         ModelSpec spec = model.spec();
         int piece = Math.min(rows, pieceRows);
         long bytes = 2 * Head.bytes(model.checkpoint(), spec, piece) + (1 << 16);
@@ -60,7 +61,7 @@ record EvalRehearsal(Backend backend, boolean compares) {
                         }
                     };
             double times = (double) rows / piece;
-            return Warming.of(BUDGET, times, Warming.timed(once)).all(times);
+            return Warming.of(BUDGET, times, Warming.timed(once)).estimate(times);
         }
     }
 

@@ -11,6 +11,7 @@ import io.llmc.formats.FormatException;
 import io.llmc.model.language.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
+import io.llmc.pipeline.plan.Estimate;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -19,7 +20,7 @@ import io.llmc.tokenizer.Tokenizer;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
-import java.util.OptionalDouble;
+import java.util.Optional;
 
 /// Measures a model on a text, by itself or against its original.
 ///
@@ -164,14 +165,12 @@ public final class Evaluator {
         }
 
         @Override
-        public OptionalDouble seconds() {
+        public Optional<Estimate> estimate() {
             EvalRehearsal rehearsal = new EvalRehearsal(backend, original != null);
             int rows = memory().portions().pieceRows(model.spec().vocabulary());
-            double seconds = rehearsal.seconds(model, windows, rows);
-            return OptionalDouble.of(
-                    original == null
-                            ? seconds
-                            : seconds + rehearsal.seconds(original, windows, rows));
+            Estimate own = rehearsal.estimate(model, windows, rows);
+            return Optional.of(
+                    original == null ? own : own.plus(rehearsal.estimate(original, windows, rows)));
         }
 
         @Override

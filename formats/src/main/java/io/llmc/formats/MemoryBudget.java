@@ -50,6 +50,11 @@ public final class MemoryBudget {
         return peak;
     }
 
+    /// From here on the peak is that of what comes.
+    public synchronized void forgetPeak() {
+        peak = held;
+    }
+
     /// After memory was given back.
     public synchronized void giveBack(long bytes) {
         if (counts) {

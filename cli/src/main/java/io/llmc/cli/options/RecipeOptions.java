@@ -23,13 +23,20 @@ public final class RecipeOptions {
     private boolean dryRun;
 
     @Option(
+            names = "--rehearse",
+            description =
+                    "First do a little of the work again and again for some seconds, to say how long"
+                            + " all of it will take.")
+    private boolean rehearse;
+
+    @Option(
             names = "--print-recipe",
             description = "Print the recipe for llmc run; change nothing.")
     private boolean printRecipe;
 
     public Request toRequest() {
         Mode mode = printRecipe ? Mode.PRINT : dryRun ? Mode.PLAN : Mode.RUN;
-        return new Request(set, force, mode);
+        return new Request(set, force, rehearse, mode);
     }
 
     /// What to do with a recipe.
@@ -41,5 +48,6 @@ public final class RecipeOptions {
 
     /// @param changes `key=value`
     /// @param force replace what is there
-    public record Request(List<String> changes, boolean force, Mode mode) {}
+    /// @param rehearse say first how long it will take
+    public record Request(List<String> changes, boolean force, boolean rehearse, Mode mode) {}
 }

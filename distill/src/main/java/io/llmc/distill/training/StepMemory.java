@@ -12,6 +12,7 @@ import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.Head;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.pass.StreamMemory;
 
@@ -101,14 +102,15 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
                     + host;
         }
 
-        /// Those of the student and the teacher.
+        /// The teacher's products come in the place of the student's.
         private long kernels(int rows) {
-            long most = student.kernels(rows);
-            if (teacher == null) {
-                return most;
-            }
-            ModelSpec theirs = Architectures.specOf(teacher);
-            return most + StreamMemory.kernels(theirs, student.backend(), rows);
+            long own = StreamMemory.kernels(student.model(), student.backend(), rows);
+            long theirs =
+                    teacher == null
+                            ? 0
+                            : StreamMemory.kernels(
+                                    Architectures.specOf(teacher), student.backend(), rows);
+            return student.kernels(rows) + Math.max(0, theirs - own);
         }
 
         private long arena(int rows, boolean checkpoints) {
@@ -122,15 +124,22 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
                 most = Math.max(most, kept);
                 all += kept;
             }
-            // The gradients of one block's activations exist at a time.
-            long blocks = (checkpoints ? most : all) + most;
-            long streams = stream * (2L * model.layers().size() + 16);
+            // Of each block its result and a gradient, and some of the ends.
+            long streams = stream * (2L * model.layers().size() + 8);
             long vocabulary = model.vocabulary();
             long piece = Math.min(rows, PredictionLoss.pieceRows(vocabulary));
             // The values of a packed layer have a gradient while it is handed on to its scales.
             long handed = student.largestWithScales();
-            // Logits of both, before and after a bias or a cap, and gradients.
-            long head = 6 * (4 * piece * vocabulary + (64 << 10));
+            // Logits with their gradients, and the teacher's; they go before the way back begins,
+            // on which the gradients of one block's activations exist at a time.
+            int copies =
+                    2 * Head.copies(student.c(), model)
+                            + (teacher == null
+                                    ? 0
+                                    : Head.copies(teacher, Architectures.specOf(teacher)));
+            long head = copies * (4 * piece * vocabulary + (64 << 10));
+            long kept = checkpoints ? 0 : all;
+            long back = (checkpoints ? most : 0) + most + handed;
             // The teacher has gone when the student begins, but for what its head reads.
             long asked = 0;
             long read = 0;
@@ -139,7 +148,7 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
                 read = 8L * rows * Architectures.specOf(teacher).hidden() + 8192;
             }
             long top = cache == null ? 0 : 8L * rows * cache.topK() + 4096;
-            return Math.max(asked, blocks + handed + streams + head + read) + top;
+            return Math.max(asked, kept + Math.max(head, back) + streams + read) + top;
         }
     }
 }

@@ -2,7 +2,9 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.UserException;
+import io.llmc.pipeline.plan.Estimate;
 import io.llmc.tokenizer.TextFiles;
 import java.util.ArrayList;
 import java.util.List;
@@ -34,6 +36,18 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
         }
     }
 
+    /// What a step took.
+    ///
+    /// @param planned what it was thought to take before its work
+    /// @param bytes outside the Java heap that were held at once; empty for a device that counts
+    ///   its memory itself
+    public record Taken(Need planned, OptionalLong bytes, double seconds) {}
+
+    /// What a recipe did.
+    ///
+    /// @param outcomes of the steps that had work to do, in order, each with what it took
+    public record Result(List<Step.Outcome> outcomes, List<Taken> taken) {}
+
     /// Refuses where an output could never be, whatever lies there.
     public void requirePlaces() {
         new StepOutputs(this).requirePlaces();
@@ -61,12 +75,22 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                 continue;
             }
             try (Step.Plan plan = step.plan(start)) {
-                OptionalDouble seconds = timed ? plan.seconds() : OptionalDouble.empty();
-                needs.add(new Need(step.name(), OptionalLong.of(plan.bytes()), seconds));
+                needs.add(need(step, plan, timed ? plan.estimate().map(Estimate::cold) : none()));
                 sweep = sweep.or(plan::sizes);
             }
         }
         return new Preview(sweep, needs);
+    }
+
+    private static Optional<Double> none() {
+        return Optional.empty();
+    }
+
+    private static Need need(Step step, Step.Plan plan, Optional<Double> seconds) {
+        return new Need(
+                step.name(),
+                OptionalLong.of(plan.bytes()),
+                seconds.map(OptionalDouble::of).orElseGet(OptionalDouble::empty));
     }
 
     private Step.Context start(Backend backend, long memory, Progress progress) {
@@ -152,15 +176,24 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
     /// need.
     ///
     /// @param memory bytes outside the Java heap at most
+    public void run(Backend backend, long memory, Progress progress, Consumer<Result> report) {
+        run(backend, memory, progress, false, report);
+    }
+
+    /// @param timed whether a little of each step is done first, to know how long it will take
     public void run(
-            Backend backend, long memory, Progress progress, Consumer<List<Step.Outcome>> report) {
+            Backend backend,
+            long memory,
+            Progress progress,
+            boolean timed,
+            Consumer<Result> report) {
         StepOutputs outputs = new StepOutputs(this);
         outputs.requirePlaces();
         Step.Context start = start(backend, memory, progress);
         check(start);
         planSweepBehindOthers(start);
         List<Step.Plan> ready = new ArrayList<>();
-        List<Step.Outcome> outcomes = new ArrayList<>();
+        Result result = new Result(new ArrayList<>(), new ArrayList<>());
         try {
             for (Step step : recipe.steps().subList(0, own())) {
                 ready.add(step.plan(outputs.place(start, step, 0)));
@@ -175,15 +208,38 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                     written += step.writes() ? 1 : 0;
                     if (outputs.needs(step, place)) {
                         try (Step.Plan plan = i < ready.size() ? ready.get(i) : step.plan(place)) {
-                            outcomes.add(plan.run());
+                            Need planned =
+                                    need(
+                                            step,
+                                            plan,
+                                            timed ? plan.estimate().map(Estimate::warm) : none());
+                            say(planned, progress);
+                            run(plan, planned, backend.host(), result);
                         }
                     }
                 }
-                report.accept(outcomes);
+                report.accept(result);
                 outputs.conclude();
             }
         } finally {
             ready.forEach(Step.Plan::close);
         }
+    }
+
+    private static void say(Need planned, Progress progress) {
+        planned.seconds()
+                .ifPresent(seconds ->
+                        progress.note(
+                                "%s will take about %.0f s".formatted(planned.step(), seconds)));
+    }
+
+    private static void run(Step.Plan plan, Need planned, MemoryBudget memory, Result result) {
+        memory.forgetPeak();
+        long start = System.nanoTime();
+        result.outcomes().add(plan.run());
+        double seconds = (System.nanoTime() - start) / 1e9;
+        long peak = memory.peak();
+        OptionalLong bytes = peak == 0 ? OptionalLong.empty() : OptionalLong.of(peak);
+        result.taken().add(new Taken(planned, bytes, seconds));
     }
 }

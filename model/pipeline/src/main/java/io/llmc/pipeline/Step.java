@@ -2,11 +2,11 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.pipeline.plan.Estimate;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalDouble;
 import java.util.SequencedMap;
 import java.util.Set;
 import java.util.function.Function;
@@ -81,10 +81,10 @@ public interface Step {
         /// Bytes outside the Java heap that it takes at most.
         long bytes();
 
-        /// Seconds that [#run] will take here, found by doing a little of it, which takes seconds
+        /// How long [#run] will take here, found by doing a little of it, which takes seconds
         /// itself; empty where nobody can tell.
-        default OptionalDouble seconds() {
-            return OptionalDouble.empty();
+        default Optional<Estimate> estimate() {
+            return Optional.empty();
         }
 
         /// What it will write; empty where it does not sweep.
@@ -101,10 +101,20 @@ public interface Step {
 
         /// @param bytes that the work takes
         static Plan of(long bytes, Supplier<Outcome> work) {
+            return of(bytes, Optional::empty, work);
+        }
+
+        /// @param estimate does a little of the work to tell how long all of it takes
+        static Plan of(long bytes, Supplier<Optional<Estimate>> estimate, Supplier<Outcome> work) {
             return new Plan() {
                 @Override
                 public long bytes() {
                     return bytes;
+                }
+
+                @Override
+                public Optional<Estimate> estimate() {
+                    return estimate.get();
                 }
 
                 @Override

@@ -63,7 +63,7 @@ class RecipeRunTest {
 
     private List<Step.Outcome> run(RecipeRun run, Progress progress) {
         List<Step.Outcome> all = new ArrayList<>();
-        run.run(backend, Long.MAX_VALUE, progress, all::addAll);
+        run.run(backend, Long.MAX_VALUE, progress, result -> all.addAll(result.outcomes()));
         return all;
     }
 

@@ -14,6 +14,8 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 
 /// Measures what a pass through a block needs, by making one that computes nothing.
@@ -77,8 +79,13 @@ public final class ArenaPlan implements Backend {
     /// What a pass takes.
     ///
     /// @param bytes of its arena
-    /// @param kept most bytes that a stage hands on beside the residual stream
-    public record Pass(long bytes, long kept) {}
+    /// @param stage of that, what the largest stage takes by itself
+    /// @param kept bytes that each stage hands on beside the residual stream
+    public record Pass(long bytes, long stage, List<Long> kept) {
+        public long mostKept() {
+            return Collections.max(kept);
+        }
+    }
 
     /// A pass of whole sequences through a block of which only sizes are known.
     public static Pass pass(DecoderBlock block, int rows, int hidden, int length) {
@@ -89,14 +96,26 @@ public final class ArenaPlan implements Backend {
             plan.peak = 0;
             Forward f = new Forward(plan, arena, positions);
             Activations a = Activations.of(arena.allocate(DType.F32, new Shape(rows, hidden)));
-            long kept = 0;
+            List<Long> kept = new ArrayList<>();
+            long largest = 0;
             for (Stage stage : block.stages()) {
+                largest = Math.max(largest, alone(stage, a, positions));
                 stage.run(f.observing((_, _) -> {}), a);
                 a = stage.run(f, a);
-                kept = Math.max(kept, a.kept().stream().mapToLong(Tensor::byteSize).sum());
+                kept.add(a.kept().stream().mapToLong(Tensor::byteSize).sum());
             }
-            return new Pass(plan.peak + (1 << 12), kept);
+            return new Pass(plan.peak + (1 << 12), largest + (1 << 12), kept);
         }
+    }
+
+    private static long alone(Stage stage, Activations in, Positions positions) {
+        ArenaPlan plan = new ArenaPlan("cpu");
+        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
+            Forward f = new Forward(plan, arena, positions);
+            stage.run(f.observing((_, _) -> {}), in);
+            stage.run(f, in);
+        }
+        return plan.peak;
     }
 
     /// A tensor without bytes.

@@ -131,13 +131,21 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
     }
 
     @Override
+    public boolean triesOnSample() {
+        return alpha.isEmpty();
+    }
+
+    /// Where nothing is tried, a few numbers of each channel.
+    @Override
     public long workBytes(long out, long in) {
-        return ChannelScales.layerBytes(out, in, sampleTokens());
+        return alpha.isPresent()
+                ? 16 * in + (1 << 13)
+                : ChannelScales.layerBytes(out, in, sampleTokens());
     }
 
     @Override
     public long blockBytes(LayerSpec layer, int hidden) {
-        return ChannelScales.blockBytes(layer, hidden);
+        return alpha.isPresent() ? 0 : ChannelScales.blockBytes(layer, hidden);
     }
 
     @Override
@@ -145,7 +153,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
         ChannelScales.fold(
                 scope,
                 new ChannelScales.Plan(
-                        sampleTokens(), alpha.isEmpty(), readers -> inner || readers.byNorm()),
+                        sampleTokens(), triesOnSample(), readers -> inner || readers.byNorm()),
                 (group, seen, trial) -> scales(scope, group, seen, trial));
     }
 

@@ -110,6 +110,11 @@ public non-sealed interface BlockPass extends Pass {
         return 0;
     }
 
+    /// Whether it tries weights on that sample, and does not only look at it.
+    default boolean triesOnSample() {
+        return true;
+    }
+
     /// Bytes of the device that it takes for a block beside all of these, as for layers together.
     default long blockBytes(LayerSpec layer, int hidden) {
         return 0;

@@ -276,9 +276,10 @@ public final class HiddenStates implements AutoCloseable {
     /// all of them must be before it.
     ///
     /// @param tokens of them at most; one sequence is always there
+    /// @param tries whether stretches of the sample are asked for
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
-    public Sample sample(DecoderBlock block, int tokens) {
+    public Sample sample(DecoderBlock block, int tokens, boolean tries) {
         int[] chosen = new int[Sample.count(tokens, windows.count(), windows.length())];
         for (int i = 0; i < chosen.length; i++) {
             chosen[i] = (int) ((long) i * windows.count() / chosen.length);
@@ -289,7 +290,8 @@ public final class HiddenStates implements AutoCloseable {
                         positions(),
                         block,
                         chosen.length * windows.length(),
-                        model.spec().hidden());
+                        model.spec().hidden(),
+                        tries);
         gather(chosen, sample.x());
         return sample;
     }

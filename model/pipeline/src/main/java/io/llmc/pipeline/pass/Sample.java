@@ -38,29 +38,46 @@ public final class Sample implements AutoCloseable {
     /// Sequences before a block that are not yet set to anything.
     ///
     /// @param rows tokens of whole sequences, at least one
+    /// @param tries whether stretches are asked for
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Sample(Backend backend, Positions positions, DecoderBlock block, int rows, int hidden) {
+    Sample(
+            Backend backend,
+            Positions positions,
+            DecoderBlock block,
+            int rows,
+            int hidden,
+            boolean tries) {
         this.backend = backend;
         this.positions = positions;
         this.stages = block.stages();
-        ArenaPlan.Pass sizes = ArenaPlan.pass(block, rows, hidden, positions.length());
-        rooms =
-                List.of(
-                        backend.newArena(between(sizes, rows, hidden)),
-                        backend.newArena(between(sizes, rows, hidden)));
-        pass = backend.newArena(sizes.bytes() + compared(rows, hidden));
+        Sizes sizes = Sizes.of(block, rows, hidden, positions.length(), tries);
+        rooms = List.of(backend.newArena(sizes.even), backend.newArena(sizes.odd));
+        pass = backend.newArena(sizes.pass);
         room = rooms.getFirst().scratch();
         now = Activations.of(room.allocate(DType.F32, new Shape(rows, hidden)));
     }
 
-    private static long between(ArenaPlan.Pass sizes, int rows, int hidden) {
-        return 4L * rows * hidden + sizes.kept() + (1 << 12);
-    }
+    /// Bytes of its arenas.
+    ///
+    /// @param even what lies before stages 0, 2, ...
+    /// @param odd what lies before the others
+    private record Sizes(long even, long odd, long pass) {
+        private static final long SLACK = 1 << 12;
 
-    /// What a stretch gives, and by how much it changes.
-    private static long compared(int rows, int hidden) {
-        return 8L * rows * hidden + (1 << 12);
+        static Sizes of(DecoderBlock block, int rows, int hidden, int length, boolean tries) {
+            ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, hidden, length);
+            long stream = 4L * rows * hidden + SLACK;
+            long[] most = new long[2];
+            for (int i = 0; i < pass.kept().size(); i++) {
+                int room = (i + 1) % 2;
+                most[room] = Math.max(most[room], pass.kept().get(i));
+            }
+            // A stretch runs several stages at once, and keeps what it gives and by how much that
+            // changes.
+            long through = tries ? pass.bytes() + 2 * stream : pass.stage();
+            return new Sizes(stream + most[0], stream + most[1], through);
+        }
     }
 
     /// Bytes of the device that a sample takes.
@@ -69,11 +86,12 @@ public final class Sample implements AutoCloseable {
     /// @param tokens that are wanted
     /// @param sequences that there are
     /// @param length tokens of each
+    /// @param tries whether stretches are asked for
     public static long bytes(
-            DecoderBlock block, int hidden, int tokens, int sequences, int length) {
+            DecoderBlock block, int hidden, int tokens, int sequences, int length, boolean tries) {
         int rows = count(tokens, sequences, length) * length;
-        ArenaPlan.Pass sizes = ArenaPlan.pass(block, rows, hidden, length);
-        return 2 * between(sizes, rows, hidden) + sizes.bytes() + compared(rows, hidden);
+        Sizes sizes = Sizes.of(block, rows, hidden, length, tries);
+        return sizes.even + sizes.odd + sizes.pass;
     }
 
     /// Whole sequences of at most so many tokens, but one at least.

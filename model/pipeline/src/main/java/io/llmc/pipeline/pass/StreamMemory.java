@@ -31,6 +31,18 @@ public record StreamMemory(
     /// @param length tokens of each
     public static StreamMemory of(
             Checkpoint c, ModelSpec spec, Backend backend, int windows, int length) {
+        return of(c, spec, backend, windows, length, true);
+    }
+
+    /// @param staged whether sequences wait between the stages of a block, and not only between
+    ///   blocks
+    public static StreamMemory of(
+            Checkpoint c,
+            ModelSpec spec,
+            Backend backend,
+            int windows,
+            int length,
+            boolean staged) {
         int perChunk = Math.min(windows, HiddenStates.windowsPerChunk(length));
         int rows = perChunk * length;
         long scratch = 4L * rows * spec.hidden() * 4 + SLACK;
@@ -38,7 +50,7 @@ public record StreamMemory(
         for (DecoderBlock block : outlines(c, spec)) {
             ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, spec.hidden(), length);
             scratch = Math.max(scratch, pass.bytes());
-            kept = Math.max(kept, pass.kept());
+            kept = staged ? Math.max(kept, pass.mostKept()) : 0;
         }
         long chunk = 4L * rows * spec.hidden() + kept;
         long kernels = kernels(spec, backend, rows);

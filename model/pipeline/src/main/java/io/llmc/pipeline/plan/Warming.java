@@ -54,7 +54,12 @@ public record Warming(List<Double> seconds) {
         return seconds.stream().mapToDouble(Double::doubleValue).sum();
     }
 
-    /// Seconds of doing it `times` times.
+    /// Of doing it `times` times.
+    public Estimate estimate(double times) {
+        return new Estimate(all(times), times * steady());
+    }
+
+    /// Seconds of doing it `times` times in a process that begins with it.
     public double all(double times) {
         int known = (int) Math.min(times, seconds.size());
         double begun = seconds.subList(0, known).stream().mapToDouble(Double::doubleValue).sum();

@@ -376,7 +376,7 @@ final class BlockVisit implements BlockScope {
             throw new IllegalStateException(
                     pass.name() + " samples sequences that it did not plan or has advanced");
         }
-        return states.sample(block, tokens);
+        return states.sample(block, tokens, pass.triesOnSample());
     }
 
     @Override

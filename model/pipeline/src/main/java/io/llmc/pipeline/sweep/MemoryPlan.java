@@ -67,7 +67,12 @@ record MemoryPlan(long bytes, boolean spills) {
                     calibration == null
                             ? null
                             : StreamMemory.of(
-                                    c, spec, backend, calibration.samples(), calibration.length());
+                                    c,
+                                    spec,
+                                    backend,
+                                    calibration.samples(),
+                                    calibration.length(),
+                                    !last || sweep.passes().stream().anyMatch(MemoryPlan::staged));
             long pass = sequences == null ? 0 : sequences.pass();
             long streams = last && sweep.passes().stream().anyMatch(BlockPass::compares) ? 2 : 1;
             resident =
@@ -95,6 +100,11 @@ record MemoryPlan(long bytes, boolean spills) {
                 Math.min(resident, spilled),
                 calibration == null ? "" : "lower {calibration.length}");
         return new MemoryPlan(spilled, true);
+    }
+
+    /// Whether all sequences go through a block stage by stage for it.
+    private static boolean staged(BlockPass pass) {
+        return pass.calibrates() && pass.sampleTokens() == 0;
     }
 
     /// With what comes before the blocks, and is given back.
@@ -232,7 +242,8 @@ record MemoryPlan(long bytes, boolean spills) {
                         spec.hidden(),
                         pass.sampleTokens(),
                         calibration.samples(),
-                        calibration.length());
+                        calibration.length(),
+                        pass.triesOnSample());
     }
 
     /// Columns that the inputs of a stage have together, at most.

@@ -2,24 +2,22 @@
 package io.llmc.pipeline.sweep;
 
 import io.llmc.backend.Backend;
-import io.llmc.formats.Sha256;
 import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
-import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.HiddenStates;
+import io.llmc.pipeline.plan.Estimate;
+import io.llmc.pipeline.plan.ReadingPace;
 import io.llmc.pipeline.plan.Warming;
-import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.OptionalDouble;
+import java.util.Optional;
 
 /// How long a sweep will take, found by doing a little of it: the first block, with one window and
 /// with a few. Nothing is written beside the system's folder for temporary files.
@@ -29,9 +27,6 @@ final class Rehearsal {
 
     /// Those for as many as move together, which tell what each of them takes.
     private static final double SEVERAL = 2;
-
-    /// Bytes whose reading is timed.
-    private static final long PIECE = 32L << 20;
 
     /// Times that the output's bytes are gone through: they are made, written, summed up and read
     /// back.
@@ -58,18 +53,18 @@ final class Rehearsal {
 
     /// @param windows null where nothing calibrates
     /// @return empty where even one window takes too long to tell what more of them take
-    OptionalDouble seconds(Windows windows) {
+    Optional<Estimate> estimate(Windows windows) {
         ModelSpec spec = Architectures.specOf(original);
         try (LanguageModel model = new LanguageModel(original, spec, backend)) {
             int blocks = spec.layers().size();
             Windows single = first(windows, 1);
             Warming one = Warming.of(WARMING, blocks, () -> block(model, single));
-            double seconds = files() + probes(model);
+            Estimate beside = Estimate.of(files() + probes(model));
             if (windows == null || windows.count() == 1) {
-                return OptionalDouble.of(seconds + one.all(blocks));
+                return Optional.of(beside.plus(one.estimate(blocks)));
             }
             if (one.steady() > WARMING) {
-                return OptionalDouble.empty();
+                return Optional.empty();
             }
             int some = Math.min(windows.count(), chunk(windows));
             Windows more = first(windows, some);
@@ -77,8 +72,9 @@ final class Rehearsal {
             double slowest = Math.max(one.steady(), several.steady());
             double each = (slowest - one.steady()) / (some - 1);
             double all = slowest + (windows.count() - some) * each;
-            return OptionalDouble.of(
-                    seconds + one.beginning() + several.beginning() + blocks * all);
+            double warm = blocks * all;
+            double cold = warm + one.beginning() + several.beginning();
+            return Optional.of(beside.plus(new Estimate(cold, warm)));
         }
     }
 
@@ -124,19 +120,7 @@ final class Rehearsal {
 
     /// Looking for damage and naming the contents of the source, and going through the output.
     private double files() {
-        long looked = 0;
-        long start = System.nanoTime();
-        try (TensorReader reader = original.reader(backend.host())) {
-            for (String name : original.names()) {
-                if (looked < PIECE) {
-                    Tensor t = reader.tensor(name);
-                    Finite.bad(t);
-                    new Sha256().add(t.bytes().asByteBuffer());
-                    looked += t.byteSize();
-                }
-            }
-        }
-        double perByte = (System.nanoTime() - start) / 1e9 / looked;
+        double perByte = ReadingPace.secondsPerByte(original, backend.host());
         return perByte * (sizes.inputBytes() + TRIPS * sizes.outputBytes());
     }
 

@@ -21,6 +21,7 @@ import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
+import io.llmc.pipeline.plan.Estimate;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
@@ -30,7 +31,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalDouble;
 
 /// A sweep that is planned and ready to run, with its model open.
 ///
@@ -82,19 +82,16 @@ public final class Sweep implements Step.Plan {
 
     /// Not where other passes decide first what the blocks will be.
     @Override
-    public OptionalDouble seconds() {
+    public Optional<Estimate> estimate() {
         boolean looksFirst = step.passes().stream().anyMatch(BlockPass::surveys);
         if (!step.modelPasses().isEmpty() || looksFirst || step.passes().isEmpty()) {
-            return OptionalDouble.empty();
+            return Optional.empty();
         }
         long start = System.nanoTime();
         Windows text = windows();
         double read = (System.nanoTime() - start) / 1e9;
         Rehearsal rehearsal = new Rehearsal(original, planned, step, sizes, context.backend());
-        OptionalDouble worked = rehearsal.seconds(text);
-        return worked.isPresent()
-                ? OptionalDouble.of(read + worked.getAsDouble())
-                : OptionalDouble.empty();
+        return rehearsal.estimate(text).map(Estimate.of(read)::plus);
     }
 
     @Override

@@ -124,7 +124,7 @@ class HiddenStatesTest {
             Linear first = block.linears().getFirst();
             Weight other = halved(first.weight(), backend, arena);
             double found;
-            try (Sample sample = states.sample(block, 96);
+            try (Sample sample = states.sample(block, 96, true);
                     Sample.Stretch stretch =
                             sample.stretch(block.stages().getFirst(), block.stages().getLast())) {
                 Replacement changed = new Replacement(block, temp);
@@ -165,7 +165,7 @@ class HiddenStatesTest {
             states.embed();
             states.prepare(block);
             float[] sampled;
-            try (Sample sample = states.sample(block, 30)) {
+            try (Sample sample = states.sample(block, 30, true)) {
                 block.stages().forEach(sample::advance);
                 sampled = backend.floats(sample.x());
             }

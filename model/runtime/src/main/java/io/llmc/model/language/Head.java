@@ -27,13 +27,18 @@ public record Head(LanguageModel model) {
     /// Bytes of an arena for a piece of so many rows: logits, before and after a bias or a cap too,
     /// what the layer reads, and a few numbers a row.
     public static long bytes(Checkpoint c, ModelSpec spec, int rows) {
-        ModelSpec.Output output = spec.output();
-        int copies = 1 + (output.softcap() == 0 ? 0 : 1) + (output.scale() == 1 ? 0 : 1);
-        copies += c.has(spec.head() + ".bias") ? 1 : 0;
-        return copies * (4L * rows * spec.vocabulary() + 256)
+        return copies(c, spec) * (4L * rows * spec.vocabulary() + 256)
                 + 4L * rows * spec.hidden()
                 + 16L * rows
                 + 4096;
+    }
+
+    /// How many times the logits of a piece are in memory: before and after a bias, a scale or a
+    /// cap.
+    public static int copies(Checkpoint c, ModelSpec spec) {
+        ModelSpec.Output output = spec.output();
+        int copies = 1 + (output.softcap() == 0 ? 0 : 1) + (output.scale() == 1 ? 0 : 1);
+        return copies + (c.has(spec.head() + ".bias") ? 1 : 0);
     }
 
     /// Works on some of the rows.
