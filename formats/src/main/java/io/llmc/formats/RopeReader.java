@@ -159,6 +159,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
                 orElse(s, "beta_fast", FACTOR, 32),
                 orElse(s, "beta_slow", FACTOR, 1),
                 orElse(s, "attention_factor", FACTOR, attention),
+                scaleAll == 0 ? 1 : Math.pow(stretch(factor, scaleAll), 2),
                 truncates(s),
                 original);
     }

@@ -25,12 +25,14 @@ public sealed interface RopeScaling {
             implements RopeScaling {}
 
     /// @param attentionFactor cosines and sines are multiplied by it
+    /// @param scoreFactor scores of latent attention are multiplied by it (`mscale_all_dim`)
     /// @param truncate the ends of the ramp are whole dimensions
     record Yarn(
             double factor,
             double betaFast,
             double betaSlow,
             double attentionFactor,
+            double scoreFactor,
             boolean truncate,
             int originalPositions)
             implements RopeScaling {}

@@ -145,7 +145,8 @@ class HfConfigTest {
                                 5e5,
                                 1,
                                 64,
-                                new RopeScaling.Yarn(4, 32, 1, 0.1 * Math.log(4) + 1, false, 16)));
+                                new RopeScaling.Yarn(
+                                        4, 32, 1, 0.1 * Math.log(4) + 1, 1, false, 16)));
     }
 
     /// What transformers 5.24 does: a factor that is null is the ratio of the lengths, other nulls
@@ -160,7 +161,7 @@ class HfConfigTest {
                          "original_max_position_embeddings": 16}}
                         """)
                                 .scaling())
-                .isEqualTo(new RopeScaling.Yarn(8, 32, 1, 0.1 * Math.log(8) + 1, true, 8));
+                .isEqualTo(new RopeScaling.Yarn(8, 32, 1, 0.1 * Math.log(8) + 1, 1, true, 8));
     }
 
     @Test
@@ -177,10 +178,13 @@ class HfConfigTest {
                                 32,
                                 1,
                                 (0.2 * Math.log(4) + 1) / (0.05 * Math.log(4) + 1),
+                                Math.pow(0.05 * Math.log(4) + 1, 2),
                                 true,
                                 64));
         assertThat(rope(text.formatted(", \"attention_factor\": 3")).scaling())
-                .isEqualTo(new RopeScaling.Yarn(4, 32, 1, 3, true, 64));
+                .isEqualTo(
+                        new RopeScaling.Yarn(
+                                4, 32, 1, 3, Math.pow(0.05 * Math.log(4) + 1, 2), true, 64));
     }
 
     /// Where transformers stops, or goes on with a number that is none.

@@ -51,6 +51,8 @@ public interface Architecture {
             case EXPERTS -> "num_local_experts";
             case EXPERT_INTERMEDIATE -> "moe_intermediate_size";
             case SHARED_INTERMEDIATE -> "shared_expert_intermediate_size";
+            case QUERY_RANK -> "q_lora_rank";
+            case LATENT_RANK -> "kv_lora_rank";
             case HEAD_DIM -> "head_dim";
         };
     }

@@ -19,7 +19,7 @@ import java.util.function.UnaryOperator;
 /// What a branch of a block computes between its norms, as data. A body answers whatever a pass
 /// asks of it, so that nobody else tells the kinds apart.
 public sealed interface BodySpec
-        permits SelfAttentionSpec, ShortConvolutionSpec, MlpSpec, ExpertsSpec {
+        permits SelfAttentionSpec, LatentAttentionSpec, ShortConvolutionSpec, MlpSpec, ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.
     ///
     /// @param hidden width of the residual stream

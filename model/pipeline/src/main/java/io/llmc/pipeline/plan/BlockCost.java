@@ -42,9 +42,15 @@ record BlockCost(
     ///
     /// @param heads of queries
     /// @param kvHeads with keys and values of their own
-    /// @param width channels of a head's key and value together
+    /// @param kept channels that the cache has of each of them
+    /// @param width channels of a head's key and value together, as a prompt goes through
+    /// @param asked the same as one token goes through
     /// @param window keys that a position sees; 0 for all
-    record AttentionCost(int heads, int kvHeads, int width, int window) {
+    record AttentionCost(int heads, int kvHeads, int kept, int width, int asked, int window) {
+        AttentionCost(int heads, int kvHeads, int width, int window) {
+            this(heads, kvHeads, width, width, width, window);
+        }
+
         /// Keys that the token behind `length` others sees.
         long span(long length) {
             return window == 0 ? length : Math.min(length, window);
@@ -57,13 +63,15 @@ record BlockCost(
         }
 
         /// Numbers that are kept of a token.
-        long kept() {
-            return (long) kvHeads * width;
+        long ofToken() {
+            return (long) kvHeads * kept;
         }
 
         /// Operations of a query token for each key that it sees.
-        double operations() {
-            return 2.0 * heads * width;
+        ///
+        /// @param alone whether it comes alone, and not with a prompt
+        double operations(boolean alone) {
+            return 2.0 * heads * (alone ? asked : width);
         }
     }
 

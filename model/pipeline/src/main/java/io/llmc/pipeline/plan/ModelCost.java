@@ -5,6 +5,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.BodySpec;
 import io.llmc.model.ExpertsSpec;
+import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.MlpSpec;
@@ -160,6 +161,11 @@ public record ModelCost(
                                         a.window());
                         widest = Math.max(widest, width(a));
                     }
+                    case LatentAttentionSpec a -> {
+                        products.addAll(products(a.linears(spec.hidden())));
+                        attention = latent(a);
+                        widest = Math.max(widest, width(a));
+                    }
                     case MlpSpec _, ShortConvolutionSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));
                         widest = Math.max(widest, width(body));
@@ -179,6 +185,19 @@ public record ModelCost(
                             widest,
                             (int) layer.branches().stream().filter(b -> !b.parallel()).count());
             return bare.with(byBlock.get(layer.prefix()) - bare.bytes());
+        }
+
+        /// Engines keep what keys and values are made of; a token that comes alone asks that
+        /// itself.
+        private static AttentionCost latent(LatentAttentionSpec a) {
+            LatentAttentionSpec.Heads sizes = a.sizes();
+            return new AttentionCost(
+                    a.heads(),
+                    1,
+                    a.latentWidth(),
+                    sizes.dim() + sizes.valueDim(),
+                    a.latentWidth() + a.latents().rank(),
+                    0);
         }
 
         /// What the layers of a body give, and what the last of them reads.

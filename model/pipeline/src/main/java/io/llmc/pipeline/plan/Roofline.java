@@ -161,7 +161,8 @@ public record Roofline(Serving serving, DeviceSpec device) {
         double keys = step.before() > 0 ? a.span(step.before() + 1) : a.spans((long) step.tokens());
         double cached = step.before() > 0 ? a.span(step.before() + 1) : step.tokens();
         double bytes = step.requests() * cached * how.split().kept(a) * how.cacheBits() / 8;
-        double operations = step.requests() * keys * a.operations() / how.split().tensor();
+        double each = a.operations(step.before() > 0) / how.split().tensor();
+        double operations = step.requests() * keys * each;
         return part(bytes, operations, Arithmetic.BF16);
     }
 }

@@ -43,7 +43,7 @@ public record Serving(ModelCost model, ServingSpec how) {
     public double cachePerToken() {
         return model.blocks().stream()
                         .flatMap(b -> b.attention().stream())
-                        .mapToLong(AttentionCost::kept)
+                        .mapToLong(AttentionCost::ofToken)
                         .sum()
                 * how.cacheBits()
                 / 8.0;

@@ -118,7 +118,7 @@ public record Split(int tensor, int pipeline, int experts) {
     /// Keys and values of a token on one device: heads are shared out, and copied where there are
     /// more devices than heads that have some.
     long kept(AttentionCost attention) {
-        return (long) Math.ceilDiv(attention.kvHeads(), tensor) * attention.width();
+        return (long) Math.ceilDiv(attention.kvHeads(), tensor) * attention.kept();
     }
 
     /// As `tp 4, pp 2`; `one device` where it is not split.

@@ -27,7 +27,8 @@ public final class Architectures {
                     new Mixtral(),
                     new Lfm2(),
                     new Qwen2Moe(),
-                    new Qwen3Moe());
+                    new Qwen3Moe(),
+                    new DeepSeek());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

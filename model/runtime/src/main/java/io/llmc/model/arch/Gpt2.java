@@ -96,8 +96,7 @@ final class Gpt2 implements Architecture {
                                             + " number")
                             : Optional.empty();
             case INTERMEDIATE -> Optional.empty();
-            case EXPERTS, EXPERT_INTERMEDIATE, SHARED_INTERMEDIATE, HEAD_DIM ->
-                    Optional.of("it has none");
+            default -> Optional.of("it has none");
         };
     }
 

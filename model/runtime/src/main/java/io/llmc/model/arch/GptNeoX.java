@@ -120,8 +120,7 @@ final class GptNeoX implements Architecture {
             case HIDDEN, HEADS, KV_HEADS ->
                     Optional.of("its readers take the size of a head to be hidden_size / " + HEADS);
             case LAYERS, INTERMEDIATE -> Optional.empty();
-            case EXPERTS, EXPERT_INTERMEDIATE, SHARED_INTERMEDIATE, HEAD_DIM ->
-                    Optional.of("it has none");
+            default -> Optional.of("it has none");
         };
     }
 

@@ -11,6 +11,8 @@ public enum Size {
     EXPERTS("number of experts", "experts"),
     EXPERT_INTERMEDIATE("feed-forward size of experts", "channels"),
     SHARED_INTERMEDIATE("feed-forward size of the shared expert", "channels"),
+    QUERY_RANK("rank of queries", "channels"),
+    LATENT_RANK("rank of keys and values", "channels"),
     HEAD_DIM("size of a head", "channels");
 
     private final String description;

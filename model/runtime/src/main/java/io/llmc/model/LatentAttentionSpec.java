@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.SelfAttentionSpec.Turns;
+import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.MixGroup;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PruneGroup;
+import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.Size;
+import io.llmc.model.structure.Span;
+import io.llmc.model.structure.Streams;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.UnaryOperator;
+
+/// Causal self-attention whose keys and values are made of a few channels a token (MLA: DeepSeek
+/// V2, 2024, arXiv 2405.04434). All heads share the part of their keys that turns.
+///
+/// @param queries what makes queries: rows by head, each `[still, turning]`
+/// @param latents what makes, by head, `[still key, value]`; its first layer gives the turning part
+///   of the keys behind its rank
+/// @param output name of the output projection
+/// @param biased whether the layers that read and write the stream have biases, but for queries
+///   that are made at once
+/// @param scale of scores
+/// @param turns null where nothing turns; of queries behind what stays still
+public record LatentAttentionSpec(
+        Factored queries,
+        Factored latents,
+        String output,
+        boolean biased,
+        Heads sizes,
+        float scale,
+        Turns turns)
+        implements BodySpec {
+
+    /// `up(factor * norm(down(x)))`, or `up(x)`.
+    ///
+    /// @param down null for none
+    /// @param norm null for none
+    /// @param rank channels between; 0 for none
+    public record Factored(String down, NormSpec norm, String up, int rank, float factor) {
+        public static Factored whole(String name) {
+            return new Factored(null, null, name, 0, 1);
+        }
+
+        public static Factored of(String down, NormSpec norm, String up, int rank) {
+            return new Factored(down, norm, up, rank, 1);
+        }
+
+        public Factored times(double more) {
+            return new Factored(down, norm, up, rank, (float) (factor * more));
+        }
+
+        Factored renamed(UnaryOperator<String> names) {
+            return new Factored(
+                    down == null ? null : names.apply(down),
+                    NormSpec.renamed(norm, names),
+                    names.apply(up),
+                    rank,
+                    factor);
+        }
+    }
+
+    /// @param still channels of a head's queries and keys that do not turn
+    /// @param turning those that do, or that all heads share; may be 0
+    /// @param valueDim channels of a head's values
+    public record Heads(int count, int still, int turning, int valueDim) {
+        public Heads {
+            boolean fits =
+                    count > 0
+                            && still > 0
+                            && turning >= 0
+                            && valueDim > 0
+                            && (long) count * (still + Math.max(turning, valueDim))
+                                    <= Integer.MAX_VALUE;
+            if (!fits) {
+                throw new IllegalArgumentException(
+                        "no attention of %d heads of %d and %d".formatted(count, still, turning));
+            }
+        }
+
+        /// Channels of a head's queries and keys.
+        public int dim() {
+            return still + turning;
+        }
+    }
+
+    public LatentAttentionSpec {
+        boolean fits =
+                latents.rank() > 0
+                        && Float.isFinite(scale)
+                        && (turns == null
+                                || turns.queries().rotated() == sizes.dim()
+                                        && turns.keys().rotated() == sizes.turning());
+        if (!fits) {
+            throw new IllegalArgumentException("no attention of these sizes: " + output);
+        }
+    }
+
+    public int heads() {
+        return sizes.count();
+    }
+
+    /// Channels that are made of the stream for keys and values: the latent ones, then the turning
+    /// part of the keys.
+    public int latentWidth() {
+        return latents.rank() + sizes.turning();
+    }
+
+    public int queryWidth() {
+        return heads() * sizes.dim();
+    }
+
+    /// Channels of what attends.
+    public int outWidth() {
+        return heads() * sizes.valueDim();
+    }
+
+    private boolean ranked() {
+        return queries.down() != null;
+    }
+
+    /// The layers that read the stream.
+    List<LinearSpec> inputs(int hidden) {
+        LinearSpec first =
+                ranked()
+                        ? new LinearSpec(
+                                queries.down(),
+                                queries.rank(),
+                                hidden,
+                                biased,
+                                List.of(Size.QUERY_RANK, Size.HIDDEN))
+                        : new LinearSpec(
+                                queries.up(),
+                                queryWidth(),
+                                hidden,
+                                false,
+                                List.of(Size.HEADS, Size.HEAD_DIM, Size.HIDDEN));
+        return List.of(
+                first,
+                new LinearSpec(
+                        latents.down(),
+                        latentWidth(),
+                        hidden,
+                        biased,
+                        List.of(Size.LATENT_RANK, Size.HEAD_DIM, Size.HIDDEN)));
+    }
+
+    /// Empty where queries are made of the stream at once.
+    Optional<LinearSpec> queryUp() {
+        return ranked()
+                ? Optional.of(
+                        new LinearSpec(
+                                queries.up(),
+                                queryWidth(),
+                                queries.rank(),
+                                false,
+                                List.of(Size.HEADS, Size.HEAD_DIM, Size.QUERY_RANK)))
+                : Optional.empty();
+    }
+
+    LinearSpec latentUp() {
+        return new LinearSpec(
+                latents.up(),
+                (long) heads() * (sizes.still() + sizes.valueDim()),
+                latents.rank(),
+                false,
+                List.of(Size.HEADS, Size.HEAD_DIM, Size.LATENT_RANK));
+    }
+
+    private LinearSpec output(int hidden) {
+        return new LinearSpec(
+                output,
+                hidden,
+                outWidth(),
+                biased,
+                List.of(Size.HIDDEN, Size.HEADS, Size.HEAD_DIM));
+    }
+
+    @Override
+    public List<LinearSpec> linears(int hidden) {
+        List<LinearSpec> all = new ArrayList<>(inputs(hidden));
+        queryUp().ifPresent(all::add);
+        all.add(latentUp());
+        all.add(output(hidden));
+        return all;
+    }
+
+    private InnerNorm latentNorm() {
+        return new InnerNorm(latents.norm(), 1, latents.rank(), Size.LATENT_RANK);
+    }
+
+    private Optional<InnerNorm> queryNorm() {
+        return ranked()
+                ? Optional.of(new InnerNorm(queries.norm(), 1, queries.rank(), Size.QUERY_RANK))
+                : Optional.empty();
+    }
+
+    @Override
+    public List<InnerNorm> innerNorms() {
+        List<InnerNorm> all = new ArrayList<>();
+        queryNorm().ifPresent(all::add);
+        all.add(latentNorm());
+        return all;
+    }
+
+    /// Rows of the values of each head.
+    private Span values() {
+        int still = sizes.still();
+        return new Span(latents.up(), still, sizes.valueDim(), 1, still + sizes.valueDim());
+    }
+
+    /// Whole heads: no head shares keys and values, so that there are no KV heads to take out.
+    @Override
+    public List<PruneGroup> pruneGroups() {
+        return List.of(
+                PruneGroup.of(
+                        Size.HEADS,
+                        heads(),
+                        List.of(
+                                Span.of(queries.up(), 0, sizes.dim()),
+                                Span.of(latents.up(), 0, sizes.still() + sizes.valueDim())),
+                        Span.of(output, 0, sizes.valueDim())));
+    }
+
+    @Override
+    public List<ScaleGroup> scaleGroups() {
+        List<ScaleGroup> all = new ArrayList<>();
+        if (ranked()) {
+            all.add(new ScaleGroup(new ScaleGroup.Weights(queries.norm()), List.of(queries.up())));
+        }
+        all.add(new ScaleGroup(new ScaleGroup.Weights(latents.norm()), List.of(latents.up())));
+        all.add(new ScaleGroup(new ScaleGroup.Rows(values(), heads(), 1), List.of(output)));
+        return all;
+    }
+
+    @Override
+    public List<MixGroup> mixGroups() {
+        return List.of(new MixGroup(values(), heads(), List.of(output)));
+    }
+
+    @Override
+    public Streams streams() {
+        return new Streams(
+                List.of(ranked() ? queries.down() : queries.up(), latents.down()), List.of(output));
+    }
+
+    /// What reads the stream is one layer in engines, where queries have a rank.
+    @Override
+    public List<Joint> joints() {
+        return ranked() ? List.of(new Joint(streams().readers(), Optional.empty())) : List.of();
+    }
+
+    @Override
+    public long kept() {
+        long first = ranked() ? queries.rank() : queryWidth();
+        return Math.max(first + latentWidth(), outWidth());
+    }
+
+    @Override
+    public List<RopeSpec> ropes() {
+        return turns == null ? List.of() : List.of(turns.queries(), turns.keys());
+    }
+
+    @Override
+    public Optional<CacheSpec> cache() {
+        String attention = output.substring(0, output.lastIndexOf('.'));
+        return Optional.of(new CacheSpec(attention, heads(), sizes.dim(), sizes.valueDim()));
+    }
+
+    @Override
+    public long scored() {
+        return 2L * queryWidth();
+    }
+
+    @Override
+    public String role() {
+        return "attention";
+    }
+
+    @Override
+    public String summary() {
+        return "%d heads of %d over latents of %d".formatted(heads(), sizes.dim(), latents.rank());
+    }
+
+    @Override
+    public LatentAttentionSpec renamed(UnaryOperator<String> names) {
+        return new LatentAttentionSpec(
+                queries.renamed(names),
+                latents.renamed(names),
+                names.apply(output),
+                biased,
+                sizes,
+                scale,
+                turns);
+    }
+
+    @Override
+    public LatentAttention build(BlockBuilder from, int hidden) {
+        return new LatentAttention(
+                this,
+                from.linears(inputs(hidden)),
+                queryNorm().map(from::norm).orElse(null),
+                from.norm(latentNorm()),
+                queryUp().map(from::linear).orElse(null),
+                from.linear(latentUp()),
+                from.cache(cache().orElseThrow()),
+                from.linear(output(hidden)));
+    }
+}
