@@ -376,11 +376,18 @@ public final class Checkpoint implements AutoCloseable {
 
     /// @param memory counts what is mapped and made
     @MustBeClosed
-    @SuppressWarnings("MustBeClosed") // the reader closes the one that it reads from
     public TensorReader reader(MemoryBudget memory) {
+        return reader(memory, Holding.MAPPED);
+    }
+
+    /// @param memory counts what is mapped, copied and made
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // the reader closes the one that it reads from
+    public TensorReader reader(MemoryBudget memory, Holding holding) {
         return view == null
-                ? new TensorReader(this, null, null, memory)
-                : new TensorReader(this, view.base.reader(memory), view.derivation, memory);
+                ? new TensorReader(this, null, null, memory, holding)
+                : new TensorReader(
+                        this, view.base.reader(memory, holding), view.derivation, memory, holding);
     }
 
     /// A tensor of a checkpoint with files of its own.

@@ -19,11 +19,15 @@ import java.util.Optional;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
 
-/// Maps tensors of a checkpoint for as long as it is open, so that only what is in use counts as
-/// memory. Safe for use by several threads; closing unmaps everything that it handed out.
+/// Holds tensors of a checkpoint for as long as it is open, only those that were asked for. Safe
+/// for use by several threads; closing takes back everything that it handed out.
 public final class TensorReader implements AutoCloseable {
+    /// Of copies: the widest vectors, and lines of caches.
+    private static final long ALIGN = 64;
+
     private final Checkpoint checkpoint;
     private final MemoryBudget memory;
+    private final Holding holding;
     private final Arena arena;
     private final AtomicLong mappedBytes = new AtomicLong();
     private final Map<String, Tensor> mapped = new ConcurrentHashMap<>();
@@ -44,16 +48,18 @@ public final class TensorReader implements AutoCloseable {
             Checkpoint checkpoint,
             TensorReader base,
             Checkpoint.Derivation derivation,
-            MemoryBudget memory) {
+            MemoryBudget memory,
+            Holding holding) {
         this.memory = memory;
+        this.holding = holding;
         this.arena = memory.newArena();
         this.checkpoint = checkpoint;
         this.base = base;
         this.derivation = derivation;
     }
 
-    /// The tensor as it lies in the file: mapped read-only, never on the heap. One whose offset in
-    /// the file is no multiple of its element size is copied to native memory, so that every tensor
+    /// The tensor as it lies in the file: mapped read-only or copied, never on the heap. One whose
+    /// offset in the file is no multiple of its element size is copied always, so that every tensor
     /// is aligned.
     ///
     /// @throws FormatException where there is no such tensor
@@ -81,6 +87,13 @@ public final class TensorReader implements AutoCloseable {
 
     private Tensor map(StoredTensor stored) {
         TensorInfo info = stored.info();
+        if (stored.isMapped() && holding == Holding.COPIED) {
+            try (Arena mapping = Arena.ofConfined()) {
+                MemorySegment bytes = stored.read(mapping);
+                MemorySegment copy = arena.allocate(bytes.byteSize(), ALIGN).copyFrom(bytes);
+                return Tensor.of(copy.asReadOnly(), info.dtype(), info.shape().dims());
+            }
+        }
         if (stored.isMapped()) {
             memory.take(info.byteSize());
             mappedBytes.addAndGet(info.byteSize());

@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.llmc.formats.Fixture;
 import io.llmc.formats.FormatException;
+import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
@@ -56,6 +57,22 @@ class CheckpointTest {
 
     private AbstractThrowableAssert<?, ?> opening() {
         return assertThatThrownBy(() -> Checkpoint.open(directory).close());
+    }
+
+    @Test
+    void copiesAreOfTheFileAsItWas() throws IOException {
+        shard("model.safetensors", "b", "a");
+        Path file = directory.resolve("model.safetensors");
+        try (Checkpoint c = Checkpoint.open(directory);
+                TensorReader r = c.reader(MemoryBudget.NONE, Holding.COPIED)) {
+            Tensor a = r.tensor("a");
+            byte[] whole = Files.readAllBytes(file);
+            whole[whole.length - 1]++;
+            Files.write(file, whole);
+            assertThat(a.bytes().toArray(ValueLayout.JAVA_BYTE)).containsExactly(3, 4, 5);
+            assertThat(a.bytes().isReadOnly()).isTrue();
+            assertThat(a.bytes().isMapped()).isFalse();
+        }
     }
 
     @Test

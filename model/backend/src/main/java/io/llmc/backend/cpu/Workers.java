@@ -23,6 +23,10 @@ final class Workers implements AutoCloseable {
     /// Elements of a tile of whole rows.
     private static final int ROW_TILE = 1 << 14;
 
+    /// How long a helper looks for work before it sleeps. Waking it takes longer than the
+    /// operations of a decoder's step last, and less than this lies between two of them.
+    private static final long SPIN_NANOS = 50_000;
+
     private final Thread[] helpers;
     private final LinkedBlockingQueue<Job> jobs = new LinkedBlockingQueue<>();
     private final ConcurrentLinkedDeque<Scratch> idle = new ConcurrentLinkedDeque<>();
@@ -104,11 +108,23 @@ final class Workers implements AutoCloseable {
     private void serve() {
         while (!closed) {
             try {
-                work(jobs.take());
+                work(next());
             } catch (InterruptedException _) {
                 return;
             }
         }
+    }
+
+    private Job next() throws InterruptedException {
+        long start = System.nanoTime();
+        do {
+            Job job = jobs.poll();
+            if (job != null) {
+                return job;
+            }
+            Thread.onSpinWait();
+        } while (System.nanoTime() - start < SPIN_NANOS);
+        return jobs.take();
     }
 
     @Override
@@ -123,9 +139,6 @@ final class Workers implements AutoCloseable {
     }
 
     private static final class Job {
-        /// About the time that waking a parked thread takes.
-        private static final long SPIN_NANOS = 20_000;
-
         private final int tiles;
         private final Body body;
         private final AtomicInteger next = new AtomicInteger();

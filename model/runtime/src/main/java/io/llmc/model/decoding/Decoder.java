@@ -7,6 +7,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Holding;
 import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
@@ -60,14 +61,14 @@ public final class Decoder implements AutoCloseable {
         }
     }
 
-    /// Maps the model's weights and allocates the cache; the caller keeps checkpoint and backend.
+    /// Reads the model's weights and allocates the cache; the caller keeps checkpoint and backend.
     ///
     /// @throws UserException where memory is too little
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by the decoder, or here
     public static Decoder open(
             Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
-        ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1);
+        ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1, Holding.COPIED);
         PagePool pool = null;
         try {
             pool = new PagePool(spec, settings, backend);

@@ -9,6 +9,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.Dequantizer;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Holding;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.BlockBuilder;
 import io.llmc.model.DecoderBlock;
@@ -49,12 +50,18 @@ public final class LanguageModel implements AutoCloseable {
 
     /// Maps embedding, final norm and head; the caller keeps checkpoint and backend.
     @MustBeClosed
-    @SuppressWarnings("MustBeClosed") // closed by close()
     public LanguageModel(Checkpoint checkpoint, ModelSpec spec, Backend backend) {
+        this(checkpoint, spec, backend, Holding.MAPPED);
+    }
+
+    /// @param holding of embedding, final norm and head
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    LanguageModel(Checkpoint checkpoint, ModelSpec spec, Backend backend, Holding holding) {
         this.checkpoint = checkpoint;
         this.spec = spec;
         this.backend = backend;
-        this.reader = checkpoint.reader(backend.host());
+        this.reader = checkpoint.reader(backend.host(), holding);
         this.arena = backend.newArena(BlockBuilder.outerBytes(checkpoint, spec, backend));
         BlockBuilder outside =
                 new BlockBuilder(new StoredParameters(reader, backend, arena, false));

@@ -7,6 +7,7 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.formats.checkpoint.Holding;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
@@ -35,7 +36,22 @@ public final class ResidentModel implements AutoCloseable {
     /// @param length tokens of a sequence
     @MustBeClosed
     public ResidentModel(Checkpoint checkpoint, ModelSpec spec, Backend backend, int length) {
-        this(checkpoint, spec, backend, length, _ -> true, copies(checkpoint, "", backend));
+        this(checkpoint, spec, backend, length, Holding.MAPPED);
+    }
+
+    /// All of a model, which is read once where the device shares the host's memory and `holding`
+    /// asks for copies.
+    @MustBeClosed
+    public ResidentModel(
+            Checkpoint checkpoint, ModelSpec spec, Backend backend, int length, Holding holding) {
+        this(
+                checkpoint,
+                spec,
+                backend,
+                length,
+                backend.sharesHostMemory() ? holding : Holding.MAPPED,
+                _ -> true,
+                copies(checkpoint, "", backend));
     }
 
     /// Some of its blocks.
@@ -43,7 +59,6 @@ public final class ResidentModel implements AutoCloseable {
     /// @param chosen by index
     /// @param bytes of [#arena]: [#copies], and what the caller puts there
     @MustBeClosed
-    @SuppressWarnings("MustBeClosed") // closed by close()
     public ResidentModel(
             Checkpoint checkpoint,
             ModelSpec spec,
@@ -51,8 +66,21 @@ public final class ResidentModel implements AutoCloseable {
             int length,
             IntPredicate chosen,
             long bytes) {
-        this.model = new LanguageModel(checkpoint, spec, backend);
-        this.reader = checkpoint.reader(backend.host());
+        this(checkpoint, spec, backend, length, Holding.MAPPED, chosen, bytes);
+    }
+
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    private ResidentModel(
+            Checkpoint checkpoint,
+            ModelSpec spec,
+            Backend backend,
+            int length,
+            Holding holding,
+            IntPredicate chosen,
+            long bytes) {
+        this.model = new LanguageModel(checkpoint, spec, backend, holding);
+        this.reader = checkpoint.reader(backend.host(), holding);
         this.arena = backend.newArena(bytes + Positions.bytes(spec, length) + (1 << 13));
         this.positions = Positions.of(spec, length, backend, arena);
         for (int i = 0; i < spec.layers().size(); i++) {
