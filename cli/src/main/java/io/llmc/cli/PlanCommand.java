@@ -8,6 +8,7 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.plan.DeviceTable;
 import java.nio.file.Path;
+import java.util.Optional;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -51,6 +52,7 @@ final class PlanCommand implements Callable<Integer> {
             throw new RecipeException("MODEL", "name a model, or a job behind plan");
         }
         Console console = new Console(wiring, log.toVerbosity());
+        Optional<Integer> splits = plan.toSplits();
         DeviceTable table = DeviceFile.read(plan.toTable());
         Progress progress = console.progress();
         MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
@@ -62,7 +64,7 @@ final class PlanCommand implements Callable<Integer> {
                             plan.toServing(planned.cacheBits()),
                             plan.toWorkload(planned.positions()),
                             () -> here.named(plan.toDevices(), table));
-            console.result(report.text(), report.json());
+            console.result(report.text(splits), report.json(splits));
         }
         return ExitCode.OK;
     }

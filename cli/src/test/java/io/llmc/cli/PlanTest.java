@@ -102,6 +102,35 @@ class PlanTest {
         assertThat(cli.out()).isEmpty();
     }
 
+    /// Each split's figures are those that it has by itself.
+    @Test
+    void allSplitsStandSideBySide() throws IOException {
+        Path model = Cli.TESTDATA.resolve("tiny-mixtral");
+        JsonNode splits = json(model, "--device", "h100", "--splits", "4").path("splits");
+        assertThat(splits).hasSizeGreaterThan(3);
+        for (JsonNode split : splits) {
+            JsonNode alone =
+                    json(
+                                    model,
+                                    "--device",
+                                    "h100",
+                                    "--tp",
+                                    split.path("tensor_parallel").asText(),
+                                    "--pp",
+                                    split.path("pipeline_parallel").asText(),
+                                    "--ep",
+                                    split.path("expert_parallel").asText())
+                            .path("weights")
+                            .path(0);
+            assertThat(split.path("weight_bytes_per_device"))
+                    .isEqualTo(alone.path("weight_bytes_per_device"));
+            assertThat(split.path("prefill_tokens_per_second"))
+                    .isEqualTo(alone.path("devices").path(0).path("prefill_tokens_per_second"));
+        }
+        assertThat(plan(model, "--splits", "4", "--device", "h100").out()).contains("tp 2, ep 2");
+        refused(2, "leave out --tp", model, "--splits", "4", "--tp", "2");
+    }
+
     @Test
     void aTableOfTheUsersOwn() throws IOException {
         Path table = dir.resolve("mine.yaml");

@@ -109,6 +109,26 @@ public final class PlanOptions {
             description = "Groups of those that share the experts (default: ${DEFAULT-VALUE}).")
     private int experts;
 
+    @Option(
+            names = "--splits",
+            paramLabel = "N",
+            description = "Compare all ways to lay the model over so many devices.")
+    private Integer splits;
+
+    /// Devices over which all splits are compared; empty where one split is asked for.
+    ///
+    /// @throws RecipeException where there is a split of its own beside
+    public Optional<Integer> toSplits() {
+        if (splits != null) {
+            positive("--splits", splits);
+            if (tensor * pipeline * experts > 1) {
+                throw new RecipeException(
+                        "--splits", "tries every split: leave out --tp, --pp and --ep");
+            }
+        }
+        return Optional.ofNullable(splits);
+    }
+
     /// @throws RecipeException where a number makes no sense
     public ServingSpec toServing(Optional<Integer> own) {
         List.of(tensor, pipeline, experts).forEach(n -> positive("--tp, --pp and --ep", n));

@@ -17,6 +17,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.function.Supplier;
 
@@ -42,7 +43,14 @@ public record ServingReport(
         return new ServingReport(path, models, devices.get(), how, asked);
     }
 
-    public String text() {
+    /// @param splits devices over which all splits are compared; empty for the one that is asked
+    ///   for
+    public String text(Optional<Integer> splits) {
+        if (splits.isPresent()) {
+            return "%s%n%d devices; tokens a second of all requests together%n%s"
+                    .formatted(
+                            heading(), splits.get(), new SplitReport(this, splits.get()).table());
+        }
         StringBuilder text = new StringBuilder();
         text.append(heading()).append('\n').append(rates());
         if (devices.size() == 1) {
@@ -148,7 +156,7 @@ public record ServingReport(
         return table;
     }
 
-    public SequencedMap<String, Object> json() {
+    public SequencedMap<String, Object> json(Optional<Integer> splits) {
         SequencedMap<String, Object> json = new LinkedHashMap<>();
         json.put("model", path.toString());
         json.put("context", asked.context());
@@ -161,6 +169,7 @@ public record ServingReport(
         List<Object> all = new ArrayList<>();
         models.forEach((name, model) -> all.add(json(name, model)));
         json.put("weights", all);
+        splits.ifPresent(n -> json.put("splits", new SplitReport(this, n).json()));
         return json;
     }
 
