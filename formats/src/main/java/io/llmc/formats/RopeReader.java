@@ -174,10 +174,12 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
         // A factor in the parameters wins over the ratio of the two lengths, as in transformers.
         double factor = orElse(s, "factor", FACTOR, (double) positions / original);
         double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(original));
+        double either = orElse(s, "attention_factor", FACTOR, attention);
         return new RopeScaling.LongRope(
                 list(s, "short_factor"),
                 list(s, "long_factor"),
-                orElse(s, "attention_factor", FACTOR, attention),
+                orElse(s, "short_mscale", FACTOR, either),
+                orElse(s, "long_mscale", FACTOR, either),
                 original);
     }
 

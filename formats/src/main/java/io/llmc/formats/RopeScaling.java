@@ -39,10 +39,13 @@ public sealed interface RopeScaling {
 
     /// @param shortFactors one for each pair of dimensions, up to the original length
     /// @param longFactors the same beyond it
+    /// @param shortAttention what cosines and sines are multiplied by, up to the original length
+    /// @param longAttention the same beyond it
     record LongRope(
             List<Double> shortFactors,
             List<Double> longFactors,
-            double attentionFactor,
+            double shortAttention,
+            double longAttention,
             int originalPositions)
             implements RopeScaling {}
 }

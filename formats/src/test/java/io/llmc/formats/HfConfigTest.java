@@ -306,6 +306,7 @@ class HfConfigTest {
                                 List.of(1.0, 1.0),
                                 List.of(1.0, 2.5),
                                 Math.sqrt(1 + Math.log(4) / Math.log(32)),
+                                Math.sqrt(1 + Math.log(4) / Math.log(32)),
                                 32));
     }
 

@@ -28,7 +28,12 @@ public final class Architectures {
                     new Lfm2(),
                     new Qwen2Moe(),
                     new Qwen3Moe(),
-                    new DeepSeek());
+                    new DeepSeek(),
+                    new Olmoe(),
+                    new PhiMoe(),
+                    new Ernie45Moe(),
+                    new Glm4Moe(),
+                    new MiniMaxM2());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

@@ -6,10 +6,14 @@ import io.llmc.backend.RouterSpec.Groups;
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
+import io.llmc.model.BodySpec;
+import io.llmc.model.BranchSpec;
 import io.llmc.model.ExpertsSpec;
 import io.llmc.model.ExpertsSpec.Router;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.structure.Size;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -96,6 +100,24 @@ record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate,
         return mlp(prefix, Names.PROJECTIONS).of(Size.SHARED_INTERMEDIATE, channels);
     }
 
+    /// A block under Llama's names, whose experts have some beside them that every token goes to.
+    ///
+    /// @param routed prefix of the experts
+    /// @param shared prefix of those beside them, which are one layer
+    /// @param count how many they are; 0 for none
+    LayerSpec layer(
+            int i, BodySpec attention, Router router, String routed, String shared, int count) {
+        LayerSpec alone = Llama.layer(sizes, i, attention, body(router, routed, Names.PROJECTIONS));
+        return count == 0 ? alone : beside(alone, shared(shared, count * intermediate));
+    }
+
+    /// The layer with another feed-forward that reads what its experts read.
+    static LayerSpec beside(LayerSpec layer, MlpSpec shared) {
+        List<BranchSpec> branches = new ArrayList<>(layer.branches());
+        branches.add(BranchSpec.of(branches.getLast().pre(), shared).beside());
+        return new LayerSpec(layer.prefix(), branches);
+    }
+
     /// DeepSeek V3's choice, and its descendants': sigmoids, in groups where there are more than
     /// one.
     RouterSpec sigmoids(boolean renormalised) {
@@ -127,6 +149,24 @@ record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate,
     /// tensors in transformers.
     static Optional<String> module(String linear) {
         return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
+    }
+
+    /// Layers with experts where the first ones have none.
+    ///
+    /// @param key of their number, where `mlp_layer_types` does not say
+    static IntPredicate sparseBehind(Sizes s, String key, int absent) {
+        List<String> types = s.config().texts("mlp_layer_types");
+        if (types.isEmpty()) {
+            int dense = s.config().integer(key, Range.zeroTo(10_000), absent);
+            return i -> i >= dense;
+        }
+        if (types.size() != s.layers() || !List.of("dense", "sparse").containsAll(types)) {
+            throw s.config()
+                    .wrong(
+                            "mlp_layer_types",
+                            "%d of dense and sparse, one for each layer".formatted(s.layers()));
+        }
+        return i -> types.get(i).equals("sparse");
     }
 
     /// Layers with experts in Qwen's models.

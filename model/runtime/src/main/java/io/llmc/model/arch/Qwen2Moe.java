@@ -6,11 +6,9 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
-import io.llmc.model.BranchSpec;
 import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
@@ -57,26 +55,22 @@ final class Qwen2Moe implements Architecture {
             Mixture mixture, int i, BodySpec attention, Set<String> tensors) {
         Sizes s = mixture.sizes();
         HfConfig c = s.config();
-        String p = Llama.prefix(i);
-        String mlp = p + "mlp.";
-        NormSpec norm = s.norm(p + "post_attention_layernorm");
+        String p = Llama.prefix(i) + "mlp.";
         boolean renormalised = c.flag("norm_topk_prob", false);
         int shared = c.integer("shared_expert_intermediate_size", Sizes.CHANNELS, 5632);
-        return LayerSpec.of(
-                p,
-                BranchSpec.of(s.norm(p + "input_layernorm"), attention),
-                BranchSpec.of(
-                        norm,
-                        mixture.requireTensors(mlp + "experts.", tensors)
+        LayerSpec alone =
+                Llama.layer(
+                        s,
+                        i,
+                        attention,
+                        mixture.requireTensors(p + "experts.", tensors)
                                 .body(
-                                        Router.of(mlp + "gate", RouterSpec.softmax(renormalised)),
-                                        mlp + "experts.",
-                                        Mixture.Names.PROJECTIONS)),
-                BranchSpec.of(
-                                norm,
-                                mixture.shared(mlp + "shared_expert.", shared)
-                                        .sharedBy(mlp + "shared_expert_gate"))
-                        .beside());
+                                        Router.of(p + "gate", RouterSpec.softmax(renormalised)),
+                                        p + "experts.",
+                                        Mixture.Names.PROJECTIONS));
+        return Mixture.beside(
+                alone,
+                mixture.shared(p + "shared_expert.", shared).sharedBy(p + "shared_expert_gate"));
     }
 
     @Override

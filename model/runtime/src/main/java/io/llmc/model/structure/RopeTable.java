@@ -23,7 +23,7 @@ public final class RopeTable {
         int half = spec.rotated() / 2;
         int still = spec.still();
         double[] frequencies = frequencies(spec.config(), spec.turning(), length);
-        double stretch = magnitude(spec.config());
+        double stretch = magnitude(spec.config(), length);
         float[] table = new float[(end - first) * 2 * half];
         for (int t = 0; t < end - first; t++) {
             double growth = spec.growth() == null ? 1 : spec.growth().at(first + t);
@@ -123,10 +123,13 @@ public final class RopeTable {
     }
 
     /// What cosines and sines are multiplied by.
-    private static double magnitude(RopeConfig c) {
+    private static double magnitude(RopeConfig c, int length) {
         return switch (c.scaling()) {
             case RopeScaling.Yarn yarn -> yarn.attentionFactor();
-            case RopeScaling.LongRope longRope -> longRope.attentionFactor();
+            case RopeScaling.LongRope longRope ->
+                    length > longRope.originalPositions()
+                            ? longRope.longAttention()
+                            : longRope.shortAttention();
             case RopeScaling.None _,
                     RopeScaling.Linear _,
                     RopeScaling.Dynamic _,
