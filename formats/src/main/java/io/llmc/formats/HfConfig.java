@@ -18,14 +18,21 @@ public final class HfConfig {
     /// Of `max_position_embeddings` and other lengths of sequences.
     public static final Range POSITIONS = Range.upTo(1 << 28);
 
+    private static final String TIED = "tie_word_embeddings";
+
     private final Path file;
     private final ObjectNode root;
     private final ConfigSection values;
 
     private HfConfig(Path file, ObjectNode root) {
+        this(file, root, "");
+    }
+
+    /// @param path of the object in the file
+    private HfConfig(Path file, ObjectNode root, String path) {
         this.file = file;
         this.root = root;
-        this.values = new ConfigSection(file, "", root);
+        this.values = new ConfigSection(file, path, root);
     }
 
     /// @throws FormatException where the file is not one JSON object
@@ -41,6 +48,67 @@ public final class HfConfig {
     /// What a file of another kind says, in the words of `config.json`.
     public static HfConfig of(Path file, ObjectNode values) {
         return new HfConfig(file, values);
+    }
+
+    /// Where a model of text and more has what its text decoder is.
+    private static final List<String> DECODERS =
+            List.of("text_config", "llm_config", "language_config");
+
+    /// The key of the text decoder's own section; empty where the file is the decoder's.
+    private Optional<String> decoder() {
+        return DECODERS.stream().filter(key -> root.path(key).isObject()).findFirst();
+    }
+
+    private boolean wraps() {
+        return decoder().isPresent();
+    }
+
+    /// Whether the model sees or hears, too.
+    public boolean multimodal() {
+        return wraps() || has("vision_config") || has("audio_config");
+    }
+
+    /// What describes the text decoder: this file, or its section for it. Whether the output layer
+    /// is tied may stand outside of the section alone.
+    public HfConfig text() {
+        if (!wraps()) {
+            return this;
+        }
+        String key = decoder().orElseThrow();
+        ObjectNode section = ((ObjectNode) root.get(key)).deepCopy();
+        if (!section.has(TIED) && root.has(TIED)) {
+            section.set(TIED, root.get(TIED));
+        }
+        return new HfConfig(file, section, values.path() + key + ".");
+    }
+
+    /// A copy whose text decoder is described by `changed`, made of [#text] by other values of some
+    /// keys; where the file says the same outside of the section, it changes, too.
+    public HfConfig withText(HfConfig changed) {
+        if (!wraps()) {
+            return changed;
+        }
+        ObjectNode before = text().root;
+        ObjectNode copy = root.deepCopy();
+        ObjectNode section = (ObjectNode) copy.get(decoder().orElseThrow());
+        changed.root
+                .properties()
+                .forEach(entry -> {
+                    String key = entry.getKey();
+                    if (!entry.getValue().equals(before.get(key))) {
+                        section.set(key, entry.getValue().deepCopy());
+                        if (copy.has(key)) {
+                            copy.set(key, entry.getValue().deepCopy());
+                        }
+                    }
+                });
+        before.fieldNames()
+                .forEachRemaining(key -> {
+                    if (!changed.root.has(key)) {
+                        section.remove(key);
+                    }
+                });
+        return new HfConfig(file, copy, values.path());
     }
 
     /// Where it stands.
@@ -151,7 +219,7 @@ public final class HfConfig {
         } else {
             copy.set(key, value.deepCopy());
         }
-        return new HfConfig(file, copy);
+        return new HfConfig(file, copy, values.path());
     }
 
     /// As [#with(String, JsonNode)].

@@ -56,7 +56,7 @@ class GoldenTest {
     private static boolean isKnown(Path directory) {
         try (Checkpoint c = Checkpoint.open(directory)) {
             return Architectures.ALL.stream()
-                    .anyMatch(a -> a.modelTypes().contains(c.config().modelType()));
+                    .anyMatch(a -> a.modelTypes().contains(c.config().text().modelType()));
         }
     }
 

@@ -3,12 +3,14 @@ package io.llmc.model;
 
 import com.fasterxml.jackson.databind.node.BooleanNode;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
 import io.llmc.formats.UserException;
 import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.stream.IntStream;
 
 /// What a family of checkpoints looks like: config.json in, sizes and tensor names out.
 ///
@@ -18,8 +20,23 @@ public interface Architecture {
     /// The values of `model_type` in config.json that this class understands.
     List<String> modelTypes();
 
-    /// @param tensors the checkpoint's names, for families that were published under several
-    ///   spellings
+    /// The token embedding, without `.weight`. What stands before its last name is what the names
+    /// of all tensors but the output layer's begin with, in a checkpoint of this family alone;
+    /// others may have more or less in front.
+    default String embedding() {
+        return "model.embed_tokens";
+    }
+
+    /// The output layer, where it is not tied, without `.weight`.
+    default String head() {
+        return "lm_head";
+    }
+
+    /// The model under this family's own names.
+    ///
+    /// @param config of the text decoder alone
+    /// @param tensors the checkpoint's tensors, under this family's names; none where there is a
+    ///   config alone
     ModelSpec spec(HfConfig config, Set<String> tensors);
 
     /// The module of transformers that holds a linear layer of the blocks; empty where transformers
@@ -38,6 +55,22 @@ public interface Architecture {
     /// The config of a model whose output layer has a matrix of its own.
     default HfConfig untied(HfConfig config) {
         return config.with("tie_word_embeddings", BooleanNode.FALSE);
+    }
+
+    /// Whether a tensor among the blocks is a part of the model that a text decoder does not run,
+    /// and that stays in what is made of it: multi-token prediction behind the last block.
+    ///
+    /// @param tensor under this family's names
+    default boolean travels(String tensor, HfConfig config) {
+        String key = "num_nextn_predict_layers";
+        int more = config.has(key) ? config.integer(key, Range.zeroTo(1000)) : 0;
+        String blocks = embedding().substring(0, embedding().lastIndexOf('.') + 1) + "layers.";
+        if (more == 0 || !tensor.startsWith(blocks)) {
+            return false;
+        }
+        int layers = config.integer(key(Size.LAYERS), Range.upTo(10_000));
+        return IntStream.range(layers, layers + more)
+                .anyMatch(i -> tensor.startsWith(blocks + i + "."));
     }
 
     /// The key of a size in config.json.

@@ -180,6 +180,20 @@ public record ModelSpec(
                 inOutLinears);
     }
 
+    /// The same with another output layer.
+    public ModelSpec withHead(String name) {
+        Output with =
+                new Output(
+                        output.norm(),
+                        output.project(),
+                        name,
+                        output.biased(),
+                        output.scale(),
+                        output.softcap());
+        return new ModelSpec(
+                modelType, hidden, vocabulary, maxPositions, input, layers, with, inOutLinears);
+    }
+
     /// The same with another name for a tied embedding.
     public ModelSpec withTiedEmbedding(String name) {
         String old = embedding();

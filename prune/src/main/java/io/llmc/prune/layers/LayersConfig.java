@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import io.llmc.formats.HfConfig;
+import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -36,9 +37,10 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// @throws io.llmc.formats.UserException where no reader of its family would load it
     HfConfig smaller() {
+        HfConfig text = config.text();
         HfConfig changed =
-                Architectures.of(config).resized(config, spec, Map.of(Size.LAYERS, kept.size()));
-        for (Map.Entry<String, JsonNode> entry : config.json().properties()) {
+                Architectures.of(text).resized(text, spec, Map.of(Size.LAYERS, kept.size()));
+        for (Map.Entry<String, JsonNode> entry : text.json().properties()) {
             JsonNode value = smaller(entry.getKey(), entry.getValue());
             if (!value.equals(entry.getValue())) {
                 changed = changed.with(entry.getKey(), value);
@@ -46,11 +48,12 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
         }
         changed = withTypes(changed);
         if (!describesKept(changed)) {
-            throw new IllegalStateException(
-                    "under its new config.json the layers %s are not what they were"
-                            .formatted(kept));
+            throw new UserException(
+                    "the config.json of a %s cannot say what the layers %s are without the others"
+                            .formatted(text.modelType(), kept),
+                    "keep others, or choose another method for this model");
         }
-        return changed;
+        return config.withText(changed);
     }
 
     private JsonNode smaller(String key, JsonNode value) {

@@ -123,7 +123,7 @@ public record SlicePass(int hidden) implements ModelPass {
                                 spec.layers().stream()
                                         .flatMap(layer -> layer.branches().stream())
                                         .map(BranchSpec::pre),
-                                Stream.of(spec.finalNorm()))
+                                Stream.ofNullable(spec.finalNorm()))
                         .anyMatch(norm -> norm != null && norm.kind() != NormSpec.Kind.RMS);
         if (layerNorms) {
             return "its LayerNorms subtract the mean over channels, which a rotation mixes";
@@ -144,19 +144,21 @@ public record SlicePass(int hidden) implements ModelPass {
     }
 
     HfConfig config(Checkpoint source, ModelSpec spec) {
-        Architecture architecture = Architectures.of(source.config());
-        HfConfig config =
-                architecture.untied(
-                        architecture.resized(source.config(), spec, Map.of(Size.HIDDEN, hidden)));
+        HfConfig whole = source.config();
+        Architecture architecture = Architectures.of(whole);
+        HfConfig text =
+                architecture
+                        .untied(architecture.resized(whole, spec, Map.of(Size.HIDDEN, hidden)))
+                        .text();
         // A norm adds eps to the mean over the width, which is larger over fewer channels. Norms of
         // heads read the same key, but their width stays.
         if (spec.layers().stream()
                 .flatMap(LayerSpec::bodies)
-                .anyMatch(body -> !body.innerNorms().isEmpty())) {
-            return config;
+                .allMatch(body -> body.innerNorms().isEmpty())) {
+            double eps = text.decimal("rms_norm_eps", spec.finalNorm().eps());
+            text = text.with("rms_norm_eps", DoubleNode.valueOf(eps * spec.hidden() / hidden));
         }
-        double eps = source.config().decimal("rms_norm_eps", spec.finalNorm().eps());
-        return config.with("rms_norm_eps", DoubleNode.valueOf(eps * spec.hidden() / hidden));
+        return whole.withText(text);
     }
 
     @Override

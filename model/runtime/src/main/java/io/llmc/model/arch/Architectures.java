@@ -59,37 +59,51 @@ public final class Architectures {
         long parts = 1;
         for (Size size : List.of(Size.LAYERS, Size.EXPERTS)) {
             String key = family.key(size);
-            parts *= config.has(key) ? config.integer(key, PARTS) : 1;
+            parts *= config.text().has(key) ? config.text().integer(key, PARTS) : 1;
             if (parts > PARTS.most()) {
-                throw config.wrong(
-                        key, "at most %,d layers and experts".formatted((long) PARTS.most()));
+                throw config.text()
+                        .wrong(
+                                key,
+                                "at most %,d layers and experts".formatted((long) PARTS.most()));
             }
         }
         return family.spec(config, Set.of());
     }
 
-    /// Some writers keep a tied matrix under the head's name alone.
-    private static ModelSpec tiedByEitherName(ModelSpec spec, Set<String> tensors) {
-        boolean headOnly =
-                spec.tied()
-                        && !tensors.contains(spec.embedding() + ".weight")
-                        && tensors.contains("lm_head.weight");
-        return headOnly ? spec.withTiedEmbedding("lm_head") : spec;
-    }
-
     /// As [#specOf(Checkpoint)], from the parts.
     public static ModelSpec specOf(HfConfig config, Set<String> tensors) {
-        return tiedByEitherName(of(config).spec(config, tensors), tensors);
+        Architecture family = of(config);
+        Naming naming = naming(config, tensors);
+        Set<String> known = naming.known(tensors);
+        ModelSpec spec = family.spec(config, known);
+        boolean embedded = known.contains(spec.embedding() + ".weight");
+        boolean headed = known.contains(family.head() + ".weight");
+        if (spec.tied() && !embedded && headed) {
+            // Some writers keep a tied matrix under the head's name alone.
+            spec = spec.withTiedEmbedding(family.head());
+        } else if (!spec.tied()
+                && embedded
+                && known.stream().noneMatch(name -> name.startsWith(family.head() + "."))
+                && !config.text().mentions("tie_word_embeddings")) {
+            spec = spec.withHead(spec.embedding());
+        }
+        return naming.changesNothing() ? spec : spec.renamed(naming::stored);
+    }
+
+    /// What the tensors of a checkpoint are called.
+    static Naming naming(HfConfig config, Set<String> tensors) {
+        Architecture family = of(config);
+        return Naming.of(family.embedding(), family.head(), tensors);
     }
 
     /// The family of a config.
     ///
     /// @throws UserException where none claims its `model_type`
     public static Architecture of(HfConfig config) {
-        String type = config.modelType();
+        String type = config.text().modelType();
         for (Architecture a : ALL) {
             if (a.modelTypes().contains(type)) {
-                return a;
+                return config.multimodal() ? new PartOfModel(a) : a;
             }
         }
         String known =

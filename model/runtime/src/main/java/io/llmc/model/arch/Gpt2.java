@@ -29,8 +29,12 @@ final class Gpt2 implements Architecture {
     }
 
     @Override
+    public String embedding() {
+        return MODULE + "wte";
+    }
+
+    @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        String root = tensors.contains("transformer.wte.weight") ? MODULE : "";
         int hidden = c.integer("n_embd", Sizes.CHANNELS);
         int heads = c.integer("n_head", Sizes.HEADS);
         if (hidden % heads != 0) {
@@ -42,7 +46,7 @@ final class Gpt2 implements Architecture {
         double eps = c.decimal("layer_norm_epsilon", Sizes.EPS, 1e-5);
         int intermediate = c.has("n_inner") ? c.integer("n_inner", Sizes.CHANNELS) : 4 * hidden;
         int layers = c.integer("n_layer", Sizes.LAYERS);
-        Sizes.requireTensors(c, "n_layer", root + "h." + (layers - 1) + ".", tensors);
+        Sizes.requireTensors(c, "n_layer", MODULE + "h." + (layers - 1) + ".", tensors);
         int positions = c.integer("n_positions", HfConfig.POSITIONS, 1024);
         int vocabulary = c.integer("vocab_size", Sizes.VOCABULARY);
         return new ModelSpec(
@@ -50,15 +54,16 @@ final class Gpt2 implements Architecture {
                 hidden,
                 vocabulary,
                 positions,
-                ModelSpec.Input.of(root + "wte", vocabulary, hidden).withPositions(root + "wpe", 0),
+                ModelSpec.Input.of(MODULE + "wte", vocabulary, hidden)
+                        .withPositions(MODULE + "wpe", 0),
                 IntStream.range(0, layers)
                         .mapToObj(i ->
-                                new Block(root + "h." + i + ".", i, hidden, heads, intermediate)
+                                new Block(MODULE + "h." + i + ".", i, hidden, heads, intermediate)
                                         .layer(c, eps))
                         .toList(),
                 ModelSpec.Output.of(
-                        NormSpec.layer(root + "ln_f", eps),
-                        Sizes.head(c, true, root + "wte", "lm_head")),
+                        NormSpec.layer(MODULE + "ln_f", eps),
+                        Sizes.head(c, true, MODULE + "wte", "lm_head")),
                 true);
     }
 

@@ -35,6 +35,16 @@ final class GptNeoX implements Architecture {
     }
 
     @Override
+    public String embedding() {
+        return ROOT + "embed_in";
+    }
+
+    @Override
+    public String head() {
+        return "embed_out";
+    }
+
+    @Override
     public ModelSpec spec(HfConfig given, Set<String> tensors) {
         HfConfig c = given.has(PART) ? given : given.with(PART, DoubleNode.valueOf(0.25));
         Sizes s = sizes(c);

@@ -9,6 +9,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.Architecture;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TensorTable;
@@ -29,6 +30,7 @@ import java.util.TreeSet;
 import java.util.function.Consumer;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /// Opens models whose config.json and tensors may disagree, and settles it as transformers 5 does:
 ///
@@ -41,7 +43,10 @@ import java.util.regex.Pattern;
 /// Whatever is not used is said in one line.
 public final class ModelDirectory {
     private static final String TIED = "tie_word_embeddings";
-    private static final String HEAD = "lm_head";
+
+    /// The part of a model that a tensor belongs to.
+    private static final Pattern MODULE =
+            Pattern.compile("(model\\.|language_model\\.)*(layers\\.[0-9]+|[^.]+)");
 
     private static final Pattern NUMBER = Pattern.compile("([0-9]{1,9})\\.");
 
@@ -123,10 +128,11 @@ public final class ModelDirectory {
         c.remarks().forEach(notes);
         HfConfig config = c.config();
         ModelSpec spec = Architectures.specOf(c);
-        if (spec.tied() && hasOtherHead(c, spec)) {
+        Naming naming = Architectures.naming(config, c.names());
+        if (spec.tied() && hasOtherHead(c, spec, naming.storedHead())) {
             notes.accept(
-                    "%s: config.json ties the output layer to the embedding, but the files have another matrix for it: lm_head is used, and %s becomes false"
-                            .formatted(c.directory(), TIED));
+                    "%s: config.json ties the output layer to the embedding, but the files have another matrix for it: %s is used, and %s becomes false"
+                            .formatted(c.directory(), naming.storedHead(), TIED));
             config = Architectures.of(config).untied(config);
             spec = Architectures.specOf(config, c.names());
         }
@@ -134,13 +140,22 @@ public final class ModelDirectory {
         table.requireIn(c);
         List<String> inside = new ArrayList<>();
         List<String> outside = new ArrayList<>();
-        String blocks = table.blocks();
+        List<String> travelling = new ArrayList<>();
+        Architecture family = Architectures.of(config);
         for (String name : table.unread(c)) {
-            if (name.startsWith(blocks)) {
+            if (family.travels(naming.known(name), config)
+                    || config.multimodal() && !naming.isInDecoder(name)) {
+                travelling.add(name);
+            } else if (name.startsWith(table.blocks())) {
                 inside.add(name);
-            } else if (!spec.tied() || !name.equals(HEAD + ".weight")) {
+            } else if (!spec.tied() || !name.equals(naming.storedHead() + ".weight")) {
                 outside.add(name);
             }
+        }
+        if (!travelling.isEmpty()) {
+            notes.accept(
+                    "%s: %,d tensors are no part of what predicts the next token of a text (%s): they stay as they are"
+                            .formatted(c.directory(), travelling.size(), modules(travelling)));
         }
         if (!inside.isEmpty()) {
             notes.accept(
@@ -185,6 +200,16 @@ public final class ModelDirectory {
                 .formatted(layers, more, text.isEmpty() ? "" : ", and " + text);
     }
 
+    /// As "model.visual.*, mtp.*".
+    private static String modules(List<String> names) {
+        return names.stream()
+                .map(name -> MODULE.matcher(name))
+                .filter(Matcher::lookingAt)
+                .map(m -> m.group() + ".*")
+                .distinct()
+                .collect(Collectors.joining(", "));
+    }
+
     private static String named(List<String> names) {
         return names.size() == 1
                 ? names.getFirst()
@@ -192,20 +217,20 @@ public final class ModelDirectory {
     }
 
     /// Whether there is a matrix for the output layer that is not the embedding's.
-    private static boolean hasOtherHead(Checkpoint c, ModelSpec spec) {
-        if (spec.embedding().equals(HEAD)) {
+    private static boolean hasOtherHead(Checkpoint c, ModelSpec spec, String head) {
+        if (spec.embedding().equals(head)) {
             return false;
         }
-        String name = HEAD + ".weight";
+        String name = head + ".weight";
         if (!c.has(name)) {
-            return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, HEAD));
+            return Layouts.ALL.stream().anyMatch(layout -> layout.matches(c, head));
         }
         try (TensorReader reader = c.reader()) {
-            Tensor head = reader.tensor(name);
+            Tensor matrix = reader.tensor(name);
             Tensor embedding = reader.tensor(spec.embedding() + ".weight");
-            return head.dtype() != embedding.dtype()
-                    || !head.shape().equals(embedding.shape())
-                    || head.bytes().mismatch(embedding.bytes()) != -1;
+            return matrix.dtype() != embedding.dtype()
+                    || !matrix.shape().equals(embedding.shape())
+                    || matrix.bytes().mismatch(embedding.bytes()) != -1;
         }
     }
 }

@@ -16,7 +16,7 @@ import java.util.stream.IntStream;
 final class Qwen2 implements Architecture {
     @Override
     public List<String> modelTypes() {
-        return List.of("qwen2");
+        return List.of("qwen2", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text");
     }
 
     private static final Sizes.Defaults ABSENT =

@@ -13,7 +13,7 @@ import java.util.Set;
 final class Qwen3 implements Architecture {
     @Override
     public List<String> modelTypes() {
-        return List.of("qwen3");
+        return List.of("qwen3", "qwen3_vl_text");
     }
 
     private static final Sizes.Defaults ABSENT =
