@@ -131,6 +131,48 @@ class BlameIT {
         }
     }
 
+    /// Before any work.
+    @Test
+    void scalesThatWereMovedLeaveNoLayerToItself() {
+        for (String preset : List.of("awq", "w8a8")) {
+            Path out = shared.resolve(preset);
+            List<Object> words = new ArrayList<>(List.of("quantize", TALE, "-o", out));
+            words.addAll(List.of("--preset", preset, "--calib-data", TALE.resolve("test.txt")));
+            words.addAll(List.of("--calib-samples", "4", "--calib-length", "64"));
+            if (preset.equals("awq")) {
+                words.addAll(List.of("--group-size", "64"));
+            }
+            done(words);
+            Object[] blame = {
+                "eval", out, "--against", TALE, "--data", TALE.resolve("test.txt"), "--blame"
+            };
+            List<Object> layers = new ArrayList<>(List.of(blame));
+            layers.addAll(List.of("layers", "--dry-run"));
+            Cli refused = Cli.run(layers.toArray());
+            assertThat(refused.exit()).isEqualTo(1);
+            assertThat(refused.err())
+                    .contains("input_layernorm was changed", "give --blame as blocks");
+        }
+    }
+
+    @Test
+    void aGateOnNoFigureIsRefusedBeforeTheWork() {
+        Cli refused =
+                Cli.run(
+                        "eval",
+                        all,
+                        "--against",
+                        TALE,
+                        "--data",
+                        TALE.resolve("test.txt"),
+                        "--blame",
+                        "--gate",
+                        "blame_kdl<1");
+        assertThat(refused.exit()).isEqualTo(2);
+        assertThat(refused.err()).contains("did you mean blame_kld?");
+        assertThat(refused.out()).isEmpty();
+    }
+
     /// What is suggested is left alone, and the model is as much larger as was said.
     @Test
     void whatIsSuggestedIsWhatQuantizeTakes() throws IOException {

@@ -31,7 +31,7 @@ final class BlameJob implements Step.Plan {
     private final ScoredWindows windows;
     private final BlameMemory memory;
 
-    /// Looks at headers and text alone.
+    /// Looks at headers, norms and text alone.
     ///
     /// @param spec with an original
     /// @param cap bytes outside the Java heap at most
@@ -111,6 +111,7 @@ final class BlameJob implements Step.Plan {
                 requireSameLayers(
                         compressed.spec().layers().get(i), original.spec().layers().get(i));
             }
+            FoldedScales.requireNone(original, compressed);
         }
     }
 

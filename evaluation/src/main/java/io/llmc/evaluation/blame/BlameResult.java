@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.evaluation.blame;
 
+import io.llmc.evaluation.gate.Gates;
 import io.llmc.pipeline.Step;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.SequencedMap;
+import java.util.Set;
 
 /// What the parts of a compressed model cost.
 ///
@@ -32,6 +34,14 @@ public record BlameResult(
     /// The sum of what the parts cost by themselves.
     public double sum() {
         return costs.stream().mapToDouble(Cost::kld).sum();
+    }
+
+    /// Names of the numbers among its figures, those of the dearest part with them.
+    static Set<String> names() {
+        Cost some = new Cost("", "", 0, 0, 0, 0);
+        BlameResult blank =
+                new BlameResult(Path.of(""), Path.of(""), Unit.BLOCKS, 0, 0, 0, 0, List.of(some));
+        return Gates.numbers(blank.figures()).keySet();
     }
 
     @Override

@@ -11,6 +11,8 @@ import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
+import java.util.Set;
 
 /// Finds out which parts of the model, as it is after the steps before, cost what.
 ///
@@ -110,6 +112,11 @@ public record BlameStep(
     public List<Input> inputs() {
         return List.of(
                 new Input("the text", data, false), new Input("the original", against, false));
+    }
+
+    @Override
+    public Optional<Set<String>> figureNames() {
+        return Optional.of(BlameResult.names());
     }
 
     /// What the step will take apart, the model that is there already can be taken apart, too.
