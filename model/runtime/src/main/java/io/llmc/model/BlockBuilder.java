@@ -51,7 +51,13 @@ public final class BlockBuilder {
                             spec.body().build(this, hidden),
                             norm(spec.post(), hidden),
                             norm(spec.after(), hidden),
-                            layer.shares(i)));
+                            new Branch.Inputs(
+                                    i,
+                                    layer.source(i),
+                                    layer.saved(i),
+                                    i + 1 < layer.branches().size()
+                                            ? layer.saved(i + 1)
+                                            : List.of())));
         }
         return new DecoderBlock(layer, branches, others);
     }

@@ -64,6 +64,12 @@ public sealed interface BodySpec
 
     Streams streams();
 
+    /// Whether what it reads reaches the stream by another way than its linear layers, so that no
+    /// factor can move from the norm before it into them.
+    default boolean passesInput() {
+        return false;
+    }
+
     /// Layers that inference engines load as one and that must therefore be encoded alike.
     List<Joint> joints();
 

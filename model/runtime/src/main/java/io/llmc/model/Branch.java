@@ -14,8 +14,23 @@ import java.util.stream.Stream;
 /// @param pre null for none
 /// @param post null for none
 /// @param after null for none
-/// @param shares the next branch reads the same r, which this one therefore hands on
-record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, boolean shares) {
+record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, Inputs inputs) {
+    /// Which inputs of branches go along with the stream.
+    ///
+    /// @param index of the branch
+    /// @param source whose input it reads
+    /// @param before those that are there while it runs
+    /// @param behind those that later branches read
+    record Inputs(int index, int source, List<Integer> before, List<Integer> behind) {
+        /// Those of the tensors that stages keep that are inputs: the last ones.
+        private List<Tensor> in(List<Tensor> kept) {
+            return kept.subList(kept.size() - before.size(), kept.size());
+        }
+
+        private Tensor of(int branch, Stage.Activations a) {
+            return branch == index ? a.x() : in(a.kept()).get(before.indexOf(branch));
+        }
+    }
 
     List<Stage> stages() {
         List<Body.Part> parts = body.parts();
@@ -50,24 +65,23 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, boole
 
         @Override
         public Activations run(Forward f, Activations in) {
-            // What a parallel branch reads is no longer the stream, so it goes along behind the
+            // What other branches have read is no longer the stream, so it goes along behind the
             // rest.
-            Tensor read = spec.parallel() ? in.kept().getLast() : in.x();
+            Tensor read = inputs.of(inputs.source(), in);
             Body.Reading reading = new Body.Reading(pre, read, in.kept());
             if (f.observing()) {
                 run(f, List.of(), reading);
                 return in;
             }
             if (last) {
-                return new Activations(add(f, in.x(), reading), shares ? List.of(read) : List.of());
+                return new Activations(
+                        add(f, in.x(), reading),
+                        inputs.behind().stream().map(branch -> inputs.of(branch, in)).toList());
             }
             List<Tensor> made = part.results(f, read.rows());
             run(f, made, reading);
             return new Activations(
-                    in.x(),
-                    spec.parallel()
-                            ? Stream.concat(made.stream(), Stream.of(read)).toList()
-                            : made);
+                    in.x(), Stream.concat(made.stream(), inputs.in(in.kept()).stream()).toList());
         }
 
         private void run(Forward f, List<Tensor> out, Body.Reading reading) {

@@ -12,28 +12,37 @@ import java.util.function.UnaryOperator;
 /// @param pre null for none
 /// @param post null for none
 /// @param after a norm of the stream itself (OPT-350m, as in the first transformers); null for none
-/// @param parallel r is what the branch before this one read; else r is x
+/// @param back r is what the branch so many before this one read; 0 for x
 public record BranchSpec(
-        NormSpec pre, BodySpec body, NormSpec post, NormSpec after, float scale, boolean parallel) {
+        NormSpec pre, BodySpec body, NormSpec post, NormSpec after, float scale, int back) {
     public static BranchSpec of(NormSpec pre, BodySpec body) {
         return of(pre, body, null);
     }
 
     public static BranchSpec of(NormSpec pre, BodySpec body, NormSpec post) {
-        return new BranchSpec(pre, body, post, null, 1, false);
+        return new BranchSpec(pre, body, post, null, 1, 0);
     }
 
     public BranchSpec times(float factor) {
-        return new BranchSpec(pre, body, post, after, factor, parallel);
+        return new BranchSpec(pre, body, post, after, factor, back);
     }
 
     /// The same reading what the branch before it reads.
     public BranchSpec beside() {
-        return new BranchSpec(pre, body, post, after, scale, true);
+        return beside(1);
+    }
+
+    /// The same reading what the branch so many before it reads.
+    public BranchSpec beside(int branches) {
+        return new BranchSpec(pre, body, post, after, scale, branches);
+    }
+
+    public boolean parallel() {
+        return back > 0;
     }
 
     public BranchSpec before(NormSpec ofTheSum) {
-        return new BranchSpec(pre, body, post, ofTheSum, scale, parallel);
+        return new BranchSpec(pre, body, post, ofTheSum, scale, back);
     }
 
     List<ScaleGroup> scaleGroups() {
@@ -52,6 +61,6 @@ public record BranchSpec(
                 NormSpec.renamed(post, names),
                 NormSpec.renamed(after, names),
                 scale,
-                parallel);
+                back);
     }
 }

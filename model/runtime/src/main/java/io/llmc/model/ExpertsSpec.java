@@ -157,6 +157,11 @@ public record ExpertsSpec(
     }
 
     @Override
+    public boolean passesInput() {
+        return identities > 0;
+    }
+
+    @Override
     public List<Joint> joints() {
         return List.of(new Joint(ofEach(MlpSpec::names), Optional.of("all experts of a block")));
     }

@@ -22,7 +22,11 @@ import java.util.stream.Stream;
 /// @param branches in the order in which they are added to the residual stream
 public record LayerSpec(String prefix, List<BranchSpec> branches) {
     public LayerSpec {
-        if (branches.isEmpty() || branches.getFirst().parallel()) {
+        boolean fits =
+                !branches.isEmpty()
+                        && IntStream.range(0, branches.size())
+                                .allMatch(i -> branches.get(i).back() <= i);
+        if (!fits) {
             throw new IllegalArgumentException(
                     "a block begins with a branch that reads its input: " + prefix);
         }
@@ -102,21 +106,38 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
                                                 .toList()));
             }
         }
+        for (BranchSpec branch : branches) {
+            if (branch.pre() != null && branch.body().passesInput()) {
+                all.remove(new ScaleGroup.Weights(branch.pre()));
+            }
+        }
         return List.copyOf(all.sequencedValues());
     }
 
     /// Most channels a token that stages hand on beside the residual stream.
     public long kept(int hidden) {
         return IntStream.range(0, branches.size())
-                .mapToLong(i ->
-                        branches.get(i).body().kept() + (branches.get(i).parallel() ? hidden : 0))
+                .mapToLong(i -> branches.get(i).body().kept() + (long) saved(i).size() * hidden)
                 .max()
                 .orElse(0);
     }
 
-    /// Whether the next branch reads what this one reads.
-    boolean shares(int branch) {
-        return branch + 1 < branches.size() && branches.get(branch + 1).parallel();
+    /// The branch that first reads what a branch reads.
+    int source(int branch) {
+        int back = branches.get(branch).back();
+        return back == 0 ? branch : source(branch - back);
+    }
+
+    /// Branches before this one whose input it or a later one reads again: that goes along until
+    /// then.
+    List<Integer> saved(int branch) {
+        return IntStream.range(branch, branches.size())
+                .map(this::source)
+                .filter(source -> source < branch)
+                .distinct()
+                .sorted()
+                .boxed()
+                .toList();
     }
 
     /// Keys that a position sees; 0 for all.

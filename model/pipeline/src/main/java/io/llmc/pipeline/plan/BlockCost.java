@@ -8,14 +8,14 @@ import java.util.Optional;
 ///
 /// @param products of every token
 /// @param experts empty where there are none
-/// @param attention empty where it has none
+/// @param attentions of its bodies that have keys and values
 /// @param rest bytes of norms and other small tensors
 /// @param widest channels of a token that its widest branch holds at once
 /// @param branches that each add to the residual stream; those that share an input count once
 record BlockCost(
         List<Product> products,
         Optional<Experts> experts,
-        Optional<AttentionCost> attention,
+        List<AttentionCost> attentions,
         long rest,
         long widest,
         int branches) {
@@ -76,7 +76,7 @@ record BlockCost(
     }
 
     BlockCost with(long otherRest) {
-        return new BlockCost(products, experts, attention, otherRest, widest, branches);
+        return new BlockCost(products, experts, attentions, otherRest, widest, branches);
     }
 
     long bytes() {

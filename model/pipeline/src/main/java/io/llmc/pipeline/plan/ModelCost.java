@@ -147,23 +147,23 @@ public record ModelCost(
         BlockCost block(LayerSpec layer) {
             List<Product> products = new ArrayList<>(products(layer.routers(spec.hidden())));
             Experts experts = null;
-            AttentionCost attention = null;
+            List<AttentionCost> attentions = new ArrayList<>();
             long widest = 0;
             for (BodySpec body : layer.bodies().toList()) {
                 switch (body) {
                     case SelfAttentionSpec a -> {
                         products.addAll(products(a.linears(spec.hidden())));
-                        attention =
+                        attentions.add(
                                 new AttentionCost(
                                         a.heads(),
                                         a.kvHeads(),
                                         a.headDim() + a.valueDim(),
-                                        a.window());
+                                        a.window()));
                         widest = Math.max(widest, width(a));
                     }
                     case LatentAttentionSpec a -> {
                         products.addAll(products(a.linears(spec.hidden())));
-                        attention = latent(a);
+                        attentions.add(latent(a));
                         widest = Math.max(widest, width(a));
                     }
                     case MlpSpec _, ShortConvolutionSpec _ -> {
@@ -180,7 +180,7 @@ public record ModelCost(
                     new BlockCost(
                             products,
                             Optional.ofNullable(experts),
-                            Optional.ofNullable(attention),
+                            attentions,
                             0,
                             widest,
                             (int) layer.branches().stream().filter(b -> !b.parallel()).count());

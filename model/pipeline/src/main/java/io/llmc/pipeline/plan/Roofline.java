@@ -109,8 +109,8 @@ public record Roofline(Serving serving, DeviceSpec device) {
         if (block.experts().isPresent()) {
             time = time.and(experts(block.experts().get(), step, groups));
         }
-        if (block.attention().isPresent()) {
-            time = time.and(attention(block.attention().get(), step));
+        for (AttentionCost a : block.attentions()) {
+            time = time.and(attention(a, step));
         }
         double summed = 2.0 * (split.tensor() - 1) / split.tensor() * step.rows() * hidden();
         return time.and(link(summed * block.branches()));

@@ -42,7 +42,7 @@ public record Serving(ModelCost model, ServingSpec how) {
     /// have it once.
     public double cachePerToken() {
         return model.blocks().stream()
-                        .flatMap(b -> b.attention().stream())
+                        .flatMap(b -> b.attentions().stream())
                         .mapToLong(AttentionCost::ofToken)
                         .sum()
                 * how.cacheBits()
@@ -53,16 +53,15 @@ public record Serving(ModelCost model, ServingSpec how) {
     /// pages that the window touches.
     public double cache(long length) {
         return sum(
-                stage(),
-                b ->
-                        b.attention()
-                                        .map(a ->
-                                                (double) pages(a, length)
-                                                        * how.page()
-                                                        * split().kept(a))
-                                        .orElse(0.0)
-                                * how.cacheBits()
-                                / 8);
+                        stage(),
+                        b ->
+                                b.attentions().stream()
+                                        .mapToDouble(
+                                                a -> (double) pages(a, length) * split().kept(a))
+                                        .sum())
+                * how.page()
+                * how.cacheBits()
+                / 8;
     }
 
     private long pages(AttentionCost a, long length) {

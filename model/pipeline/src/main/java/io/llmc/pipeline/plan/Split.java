@@ -54,7 +54,7 @@ public record Split(int tensor, int pipeline, int experts) {
     /// The greatest common divisor of the numbers of heads of all blocks.
     private static int heads(ModelCost model) {
         return model.blocks().stream()
-                .flatMap(b -> b.attention().stream())
+                .flatMap(b -> b.attentions().stream())
                 .mapToInt(AttentionCost::heads)
                 .reduce(0, Split::divisor);
     }

@@ -10,6 +10,7 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -99,6 +100,9 @@ public final class RotatedModel implements Checkpoint.Derivation {
                 || spec.input().norm() != null
                 || !spec.projections().isEmpty()) {
             return "there are norms or projections between its embedding, its blocks and its output layer, which change the stream";
+        }
+        if (spec.layers().stream().flatMap(LayerSpec::bodies).anyMatch(BodySpec::passesInput)) {
+            return "some of its experts give back what they read, with the weights of the norm before them";
         }
         boolean behind =
                 spec.layers().stream()

@@ -33,7 +33,8 @@ public final class Architectures {
                     new PhiMoe(),
                     new Ernie45Moe(),
                     new Glm4Moe(),
-                    new MiniMaxM2());
+                    new MiniMaxM2(),
+                    new LongcatFlash());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

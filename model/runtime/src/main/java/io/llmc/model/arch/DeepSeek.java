@@ -104,7 +104,7 @@ final class DeepSeek implements Architecture {
         return switch (size) {
             case EXPERTS -> "n_routed_experts";
             case SHARED_INTERMEDIATE -> "moe_intermediate_size, n_shared_experts";
-            case HEAD_DIM -> "qk_nope_head_dim, qk_rope_head_dim, v_head_dim";
+            case HEAD_DIM -> Latents.HEAD_KEYS;
             default -> Architecture.super.key(size);
         };
     }

@@ -14,6 +14,8 @@ import io.llmc.model.structure.RopeSpec;
 ///
 /// @param queryRank 0 where queries are made at once
 /// @param eps of the norms of what is narrow
+/// @param factors what is narrow is multiplied by the root of how much narrower than the stream it
+///   is
 record Latents(
         Sizes sizes,
         LatentAttentionSpec.Heads heads,
@@ -21,8 +23,12 @@ record Latents(
         int rank,
         double eps,
         boolean biased,
+        boolean factors,
         float scale,
         Turns turns) {
+    /// The keys of what a head has, for people.
+    static final String HEAD_KEYS = "qk_nope_head_dim, qk_rope_head_dim, v_head_dim";
+
     private static final String QUERY_RANK = "q_lora_rank";
     private static final String STILL = "qk_nope_head_dim";
     private static final String TURNING = "qk_rope_head_dim";
@@ -64,6 +70,7 @@ record Latents(
                 c.integer("kv_lora_rank", Sizes.CHANNELS),
                 EPS,
                 c.flag("attention_bias", false),
+                false,
                 (float) (1 / Math.sqrt(heads.dim())),
                 null);
     }
@@ -75,12 +82,17 @@ record Latents(
     }
 
     private Latents turning(Turns other) {
-        return new Latents(sizes, heads, queryRank, rank, eps, biased, scale, other);
+        return new Latents(sizes, heads, queryRank, rank, eps, biased, factors, scale, other);
     }
 
     private Latents times(double factor) {
         float other = (float) (scale * factor);
-        return new Latents(sizes, heads, queryRank, rank, eps, biased, other, turns);
+        return new Latents(sizes, heads, queryRank, rank, eps, biased, factors, other, turns);
+    }
+
+    /// As LongCat-Flash does, where config.json does not say otherwise.
+    Latents withFactors() {
+        return new Latents(sizes, heads, queryRank, rank, eps, biased, true, scale, turns);
     }
 
     /// Under the names that all published models have.
@@ -99,8 +111,17 @@ record Latents(
                         norm(prefix + "kv_a_layernorm"),
                         prefix + "kv_b_proj",
                         rank);
+        if (factors) {
+            queries = queries.times(factor("mla_scale_q_lora", queryRank));
+            latents = latents.times(factor("mla_scale_kv_lora", rank));
+        }
         return new LatentAttentionSpec(
                 queries, latents, prefix + "o_proj", biased, heads, scale, turns);
+    }
+
+    private double factor(String key, int rank) {
+        boolean applies = rank > 0 && sizes.config().flag(key, true);
+        return applies ? Math.sqrt((double) sizes.hidden() / rank) : 1;
     }
 
     private NormSpec norm(String name) {
