@@ -38,10 +38,9 @@ record BlockwiseMemory(boolean spills, long bytes) {
                 own.blocks().stream()
                         .mapToLong(b ->
                                 BlockTrainer.bytes(
-                                        ArenaPlan.kept(
-                                                b, rows, own.model().hidden(), spec.length()),
+                                        ArenaPlan.kept(b, rows, own.model().width(), spec.length()),
                                         rows,
-                                        own.model().hidden()))
+                                        own.model().width()))
                         .max()
                         .orElse(0);
         // A block that got worse is made once more; a healed one is read as it will be written.

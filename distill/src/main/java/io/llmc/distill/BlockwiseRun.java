@@ -96,8 +96,8 @@ final class BlockwiseRun {
     }
 
     private void requireEqualWidth() {
-        int mine = Architectures.specOf(student).hidden();
-        int theirs = Architectures.specOf(teacher).hidden();
+        int mine = Architectures.specOf(student).width();
+        int theirs = Architectures.specOf(teacher).width();
         if (mine != theirs) {
             throw new UserException(
                     "the student's blocks give %,d channels and the teacher's %,d"

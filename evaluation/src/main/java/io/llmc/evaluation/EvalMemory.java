@@ -37,7 +37,7 @@ record EvalMemory(Portions portions, long bytes) {
     /// @param setting that makes windows shorter
     static EvalMemory within(long cap, Work work, Backend backend, String setting) {
         List<ModelRun> models = work.models;
-        int hidden = models.stream().mapToInt(m -> m.spec().hidden()).max().orElseThrow();
+        int hidden = models.stream().mapToInt(m -> m.spec().width()).max().orElseThrow();
         int vocabulary = models.stream().mapToInt(m -> m.spec().vocabulary()).max().orElseThrow();
         Portions most = Portions.within(Long.MAX_VALUE, backend.room());
         int batch = Math.min(work.windows, most.batchWindows(hidden, work.length));
@@ -71,8 +71,8 @@ record EvalMemory(Portions portions, long bytes) {
             outer += s.outer();
             // The residual stream, which is all that there is between blocks; then, too, what the
             // head reads of it, which is copied out a chunk at a time.
-            long stream = 4L * batch * work.length * spec.hidden();
-            long chunk = Math.min(stream, 4L * HiddenStates.chunkRows(work.length) * spec.hidden());
+            long stream = 4L * batch * work.length * spec.width();
+            long chunk = Math.min(stream, 4L * HiddenStates.chunkRows(work.length) * spec.width());
             finals += stream + 64;
             passes =
                     Math.max(

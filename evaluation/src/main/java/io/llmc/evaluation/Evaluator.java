@@ -188,10 +188,10 @@ public final class Evaluator {
         @Override
         public Step.Outcome run() {
             portions = fixed == null ? memory().portions() : fixed;
-            int hidden = model.spec().hidden();
+            int hidden = model.spec().width();
             int steps = model.steps() + 1;
             if (original != null) {
-                hidden = Math.max(hidden, original.spec().hidden());
+                hidden = Math.max(hidden, original.spec().width());
                 steps += original.steps();
             }
             int perBatch = portions.batchWindows(hidden, spec.window());

@@ -81,7 +81,7 @@ public final class Likelihoods implements AutoCloseable {
     /// How many of the first inputs make a batch.
     private int together(List<Input> inputs) {
         int longest = inputs.getFirst().length();
-        int most = memory(inputs.size(), longest).portions().batchWindows(spec().hidden(), longest);
+        int most = memory(inputs.size(), longest).portions().batchWindows(spec().width(), longest);
         int enough = backend.sharesHostMemory() ? MIN_ROWS : MIN_DEVICE_ROWS;
         int count = 1;
         while (count < Math.min(most, inputs.size())) {

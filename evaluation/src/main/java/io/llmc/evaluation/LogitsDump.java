@@ -76,7 +76,7 @@ public final class LogitsDump {
                 run.requirePositions(ids.length());
             }
             Portions portions = fixed == null ? memory(run, ids).portions() : fixed;
-            int perBatch = portions.batchWindows(run.spec().hidden(), ids.length());
+            int perBatch = portions.batchWindows(run.spec().width(), ids.length());
             progress.begin(
                     "logits", (long) Math.ceilDiv(ids.count(), perBatch) * (run.steps() + 1));
             try (TensorFileWriter out = create(output, ids, vocabulary)) {

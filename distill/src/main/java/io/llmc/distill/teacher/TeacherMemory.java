@@ -31,7 +31,7 @@ public final class TeacherMemory {
     /// Of an arena, for [ResidentModel#normed] of so many rows.
     public static long pass(Checkpoint c, int rows, int length) {
         ModelSpec spec = Architectures.specOf(c);
-        int hidden = spec.hidden();
+        int hidden = spec.width();
         long most = 0;
         for (DecoderBlock block : StreamMemory.outlines(c, spec)) {
             most = Math.max(most, ArenaPlan.kept(block, rows, hidden, length));

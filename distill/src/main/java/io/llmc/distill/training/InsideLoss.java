@@ -53,11 +53,11 @@ public final class InsideLoss implements AutoCloseable {
         this.spec = distill.inside();
         this.map = map;
         this.backend = student.model().backend();
-        this.width = teacher.model().spec().hidden();
+        this.width = teacher.model().spec().width();
         if (spec.attention() != 0) {
             requireEqualHeads(teacher);
         }
-        int own = student.model().spec().hidden();
+        int own = student.model().spec().width();
         int blocks = student.blocks().size();
         ModelSpec mine = student.model().spec();
         ModelSpec theirs = teacher.model().spec();
@@ -140,8 +140,8 @@ public final class InsideLoss implements AutoCloseable {
 
     /// Bytes of projections, their gradients and states.
     static long learntBytes(ModelSpec own, ModelSpec teacher, DistillSpec distill) {
-        boolean projects = distill.inside().hidden() != 0 && own.hidden() != teacher.hidden();
-        long one = 16L * own.hidden() * teacher.hidden() + 4096;
+        boolean projects = distill.inside().hidden() != 0 && own.width() != teacher.width();
+        long one = 16L * own.width() * teacher.width() + 4096;
         return 4096 + (projects ? own.layers().size() * one : 0);
     }
 
@@ -149,7 +149,7 @@ public final class InsideLoss implements AutoCloseable {
     static long workBytes(
             ModelSpec own, ModelSpec teacher, LayerMap map, DistillSpec distill, int rows) {
         DistillSpec.Inside spec = distill.inside();
-        long hidden = 4L * rows * Math.max(teacher.hidden(), own.hidden()) + 256;
+        long hidden = 4L * rows * Math.max(teacher.width(), own.width()) + 256;
         long outputs = spec.hidden() == 0 ? 0 : own.layers().size() * hidden;
         long scores =
                 spec.attention() == 0

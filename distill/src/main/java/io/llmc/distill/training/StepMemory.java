@@ -96,7 +96,7 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
         private long inside(LayerMap map, int rows) {
             ModelSpec theirs = Architectures.specOf(teacher);
             // Projections begin as random values of the host.
-            long host = 4L * student.model().hidden() * theirs.hidden() + 64;
+            long host = 4L * student.model().width() * theirs.width() + 64;
             return InsideLoss.learntBytes(student.model(), theirs, student.spec())
                     + InsideLoss.workBytes(student.model(), theirs, map, student.spec(), rows)
                     + host;
@@ -115,7 +115,7 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
 
         private long arena(int rows, boolean checkpoints) {
             ModelSpec model = student.model();
-            int hidden = model.hidden();
+            int hidden = model.width();
             long stream = 4L * rows * hidden + 4096;
             long most = 0;
             long all = 0;
@@ -145,7 +145,7 @@ public record StepMemory(boolean checkpoints, long arena, long bytes) {
             long read = 0;
             if (teacher != null) {
                 asked = TeacherMemory.pass(teacher, rows, student.spec().length());
-                read = 8L * rows * Architectures.specOf(teacher).hidden() + 8192;
+                read = 8L * rows * Architectures.specOf(teacher).width() + 8192;
             }
             long top = cache == null ? 0 : 8L * rows * cache.topK() + 4096;
             return Math.max(asked, kept + Math.max(head, back) + streams + read) + top;

@@ -35,7 +35,7 @@ record BlameMemory(int windows, int pieceRows, long bytes) {
         int vocabulary = Math.max(original.spec().vocabulary(), compressed.spec().vocabulary());
         int rows = Head.rows(PIECE_BYTES, vocabulary, MOST_PIECE_ROWS);
         int batch = windows;
-        int hidden = original.spec().hidden();
+        int hidden = original.spec().width();
         // Blocks and passes need the rest of a device's own memory.
         while (backend.room() > 0
                 && batch > 1
@@ -64,7 +64,7 @@ record BlameMemory(int windows, int pieceRows, long bytes) {
             List<Part> parts,
             int length,
             Backend backend) {
-        int hidden = original.spec().hidden();
+        int hidden = original.spec().width();
         long outer = 0;
         long blocks = 0;
         long pass = 0;

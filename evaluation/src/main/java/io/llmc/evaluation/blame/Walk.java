@@ -32,7 +32,7 @@ final class Walk implements AutoCloseable {
     private final List<Part> parts;
     private final ScoredWindows windows;
     private final Backend backend;
-    private final int hidden;
+    private final int width;
     private final TensorArena states;
     private TensorArena pass;
     private long passBytes;
@@ -59,9 +59,9 @@ final class Walk implements AutoCloseable {
         this.parts = parts;
         this.windows = windows;
         this.backend = backend;
-        this.hidden = original.spec().hidden();
-        this.states = backend.newArena(stateBytes(parts, rows(), hidden));
-        this.passBytes = embedBytes(chunkRows(windows.count(), length()), hidden);
+        this.width = original.spec().width();
+        this.states = backend.newArena(stateBytes(parts, rows(), width));
+        this.passBytes = embedBytes(chunkRows(windows.count(), length()), width);
         this.pass = backend.newArena(passBytes);
         this.base = stream(original);
         this.whole = stream(compressed);
@@ -76,7 +76,7 @@ final class Walk implements AutoCloseable {
     }
 
     private Stream stream(Side head) {
-        return new Stream(states.allocate(DType.F32, new Shape(rows(), hidden)), head);
+        return new Stream(states.allocate(DType.F32, new Shape(rows(), width)), head);
     }
 
     /// Bytes of all residual streams.
@@ -214,7 +214,8 @@ final class Walk implements AutoCloseable {
     }
 
     private void begin(Inner part, DecoderBlock theirs, DecoderBlock ours, Tensor to) {
-        DecoderBlock variant = part.in(theirs, ours, hidden, original.directory());
+        DecoderBlock variant =
+                part.in(theirs, ours, original.spec().hidden(), original.directory());
         Side side = variant == ours ? compressed : original;
         makeRoom(side, variant);
         carry(side, variant, base.x, to);
@@ -223,7 +224,7 @@ final class Walk implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by close()
     private void makeRoom(Side side, DecoderBlock block) {
         int rows = chunkRows(windows.count(), length());
-        long needed = ArenaPlan.of(block, rows, hidden, side.positions(), backend);
+        long needed = ArenaPlan.of(block, rows, width, side.positions(), backend);
         if (needed > passBytes) {
             pass.close();
             passBytes = needed;

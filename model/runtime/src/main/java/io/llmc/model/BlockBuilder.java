@@ -51,6 +51,8 @@ public final class BlockBuilder {
                             spec.body().build(this, hidden),
                             norm(spec.post(), hidden),
                             norm(spec.after(), hidden),
+                            spec.scalar() == null ? null : parameter(spec.scalar(), 1),
+                            hidden,
                             new Branch.Inputs(
                                     i,
                                     layer.source(i),

@@ -9,6 +9,15 @@ import java.util.Optional;
 interface Body {
     List<Part> parts();
 
+    /// What later blocks find beside the stream, in the order of the columns.
+    default List<Left> leaves() {
+        return List.of();
+    }
+
+    /// @param kept which of the tensors that the last part reads
+    /// @param from its first column in the row
+    record Left(int kept, int from) {}
+
     /// A stretch from one set of linear layers to the inputs of the next.
     interface Part {
         /// The layers that it multiplies by, those that share an input together.
@@ -40,12 +49,19 @@ interface Body {
     /// What a part reads.
     ///
     /// @param norm null for none
-    /// @param x the residual stream, `[tokens, hidden]`
+    /// @param row between blocks: the residual stream, and what stands beside it
+    /// @param hidden columns of the stream
     /// @param kept what the part before handed on
-    record Reading(Norm norm, Tensor x, List<Tensor> kept) {
+    record Reading(Norm norm, Tensor row, int hidden, List<Tensor> kept) {
+        /// The stream as it is, in the pass's arena.
+        Tensor stream(Forward f) {
+            return row.cols() == hidden ? row : f.columns(row, 0, hidden);
+        }
+
         /// The stream as the body sees it, in the pass's arena. Norms are cheap: asked twice, it
         /// gives the same, and nothing is kept.
         Tensor normed(Forward f) {
+            Tensor x = stream(f);
             if (norm == null) {
                 return x;
             }

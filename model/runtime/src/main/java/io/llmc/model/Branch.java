@@ -9,12 +9,22 @@ import java.util.Optional;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
-/// A branch of a block with its weights: `after(x + scale * post(body(pre(r))))`.
+/// A branch of a block with its weights: `scalar * after(x + scale * post(body(pre(r))))`.
 ///
 /// @param pre null for none
 /// @param post null for none
 /// @param after null for none
-record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, Inputs inputs) {
+/// @param scalar `[1]`; null for none
+/// @param hidden columns of the stream, the first ones of a row
+record Branch(
+        BranchSpec spec,
+        Norm pre,
+        Body body,
+        Norm post,
+        Norm after,
+        Tensor scalar,
+        int hidden,
+        Inputs inputs) {
     /// Which inputs of branches go along with the stream.
     ///
     /// @param index of the branch
@@ -68,7 +78,7 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, Input
             // What other branches have read is no longer the stream, so it goes along behind the
             // rest.
             Tensor read = inputs.of(inputs.source(), in);
-            Body.Reading reading = new Body.Reading(pre, read, in.kept());
+            Body.Reading reading = new Body.Reading(pre, read, hidden, in.kept());
             if (f.observing()) {
                 run(f, List.of(), reading);
                 return in;
@@ -90,24 +100,61 @@ record Branch(BranchSpec spec, Norm pre, Body body, Norm post, Norm after, Input
             }
         }
 
+        /// The row behind the branch.
         private Tensor add(Forward f, Tensor x, Body.Reading reading) {
-            Tensor sum = f.allocate(x.rows(), x.cols());
+            Tensor row = f.allocate(x.rows(), x.cols());
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
-                Tensor y = inner.allocate(x.rows(), x.cols());
-                part.run(inner, List.of(y), reading);
-                if (post != null) {
-                    Tensor normed = inner.allocate(x.rows(), x.cols());
-                    post.forward(inner, normed, y);
-                    y = normed;
+                if (x.cols() == hidden) {
+                    add(inner, row, x, reading);
+                    return row;
                 }
-                Tensor added = after == null ? sum : inner.allocate(x.rows(), x.cols());
-                f.run(new ForwardOp.Add(added, x, y, spec.scale()));
-                if (after != null) {
-                    after.forward(inner, sum, added);
-                }
+                Tensor stream = inner.allocate(x.rows(), hidden);
+                add(inner, stream, inner.columns(x, 0, hidden), reading);
+                f.run(new ForwardOp.PutColumns(row, stream, 0));
+                beside(inner, row, x, reading.kept());
             }
-            return sum;
+            return row;
+        }
+
+        /// What the body leaves to later blocks, and what was there already.
+        private void beside(Forward f, Tensor row, Tensor x, List<Tensor> kept) {
+            int from = hidden;
+            for (int i = 0; i < body.leaves().size(); i++) {
+                Body.Left left = body.leaves().get(i);
+                keep(f, row, x, from, left.from());
+                f.run(new ForwardOp.PutColumns(row, kept.get(left.kept()), left.from()));
+                from = left.from() + Math.toIntExact(kept.get(left.kept()).cols());
+            }
+            keep(f, row, x, from, Math.toIntExact(x.cols()));
+        }
+
+        private static void keep(Forward f, Tensor row, Tensor x, int from, int to) {
+            if (from < to) {
+                f.run(new ForwardOp.PutColumns(row, f.columns(x, from, to - from), from));
+            }
+        }
+
+        /// @param x the stream
+        private void add(Forward f, Tensor sum, Tensor x, Body.Reading reading) {
+            Tensor y = f.allocate(x.rows(), x.cols());
+            part.run(f, List.of(y), reading);
+            if (post != null) {
+                Tensor normed = f.allocate(x.rows(), x.cols());
+                post.forward(f, normed, y);
+                y = normed;
+            }
+            boolean plain = after == null && scalar == null;
+            Tensor added = plain ? sum : f.allocate(x.rows(), x.cols());
+            f.run(new ForwardOp.Add(added, x, y, spec.scale()));
+            if (after != null) {
+                Tensor normed = scalar == null ? sum : f.allocate(x.rows(), x.cols());
+                after.forward(f, normed, added);
+                added = normed;
+            }
+            if (scalar != null) {
+                f.times(sum, added, scalar);
+            }
         }
     }
 }

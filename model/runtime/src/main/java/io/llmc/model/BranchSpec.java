@@ -7,24 +7,32 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
 
-/// What a block adds to its residual stream at once: `after(x + scale * post(body(pre(r))))`.
+/// What a block adds to its residual stream at once: `scalar * after(x + scale *
+/// post(body(pre(r))))`.
 ///
 /// @param pre null for none
 /// @param post null for none
 /// @param after a norm of the stream itself (OPT-350m, as in the first transformers); null for none
+/// @param scalar name of a tensor of one number; null for none
 /// @param back r is what the branch so many before this one read; 0 for x
 public record BranchSpec(
-        NormSpec pre, BodySpec body, NormSpec post, NormSpec after, float scale, int back) {
+        NormSpec pre,
+        BodySpec body,
+        NormSpec post,
+        NormSpec after,
+        String scalar,
+        float scale,
+        int back) {
     public static BranchSpec of(NormSpec pre, BodySpec body) {
         return of(pre, body, null);
     }
 
     public static BranchSpec of(NormSpec pre, BodySpec body, NormSpec post) {
-        return new BranchSpec(pre, body, post, null, 1, 0);
+        return new BranchSpec(pre, body, post, null, null, 1, 0);
     }
 
     public BranchSpec times(float factor) {
-        return new BranchSpec(pre, body, post, after, factor, back);
+        return new BranchSpec(pre, body, post, after, scalar, factor, back);
     }
 
     /// The same reading what the branch before it reads.
@@ -34,7 +42,7 @@ public record BranchSpec(
 
     /// The same reading what the branch so many before it reads.
     public BranchSpec beside(int branches) {
-        return new BranchSpec(pre, body, post, after, scale, branches);
+        return new BranchSpec(pre, body, post, after, scalar, scale, branches);
     }
 
     public boolean parallel() {
@@ -42,7 +50,11 @@ public record BranchSpec(
     }
 
     public BranchSpec before(NormSpec ofTheSum) {
-        return new BranchSpec(pre, body, post, ofTheSum, scale, back);
+        return new BranchSpec(pre, body, post, ofTheSum, scalar, scale, back);
+    }
+
+    public BranchSpec timesScalar(String tensor) {
+        return new BranchSpec(pre, body, post, after, tensor, scale, back);
     }
 
     List<ScaleGroup> scaleGroups() {
@@ -60,6 +72,7 @@ public record BranchSpec(
                 body.renamed(names),
                 NormSpec.renamed(post, names),
                 NormSpec.renamed(after, names),
+                scalar == null ? null : names.apply(scalar),
                 scale,
                 back);
     }

@@ -93,6 +93,25 @@ public record Forward(
         run(new ForwardOp.AccumulateRows(out, x, rows, weights, 1));
     }
 
+    /// `out = scalar * x`
+    ///
+    /// @param scalar `[1]`
+    void times(Tensor out, Tensor x, Tensor scalar) {
+        Tensor number = allocate(1, 1);
+        run(new ForwardOp.Scale(number, scalar.reshape(1, 1), 1));
+        Tensor weights = allocate(x.rows(), 1);
+        Tensor zeros = numbers(DType.I32, x.rows(), _ -> 0);
+        run(new ForwardOp.GatherRows(weights, number, zeros));
+        timesRows(out, x, weights.reshape(x.rows()));
+    }
+
+    /// Some columns of x, `[rows, count]`.
+    Tensor columns(Tensor x, int from, int count) {
+        Tensor y = allocate(x.rows(), count);
+        run(new ForwardOp.Columns(y, x, from));
+        return y;
+    }
+
     Tensor ones(long count) {
         return numbers(DType.F32, count, _ -> Float.floatToRawIntBits(1));
     }

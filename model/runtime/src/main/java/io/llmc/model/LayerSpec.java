@@ -48,7 +48,7 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     public Map<String, Float> writers() {
         Map<String, Float> factors = new HashMap<>();
         for (BranchSpec branch : branches) {
-            if (branch.post() == null && branch.after() == null) {
+            if (branch.post() == null && branch.after() == null && branch.scalar() == null) {
                 branch.body().streams().writers().forEach(w -> factors.put(w, branch.scale()));
             }
         }

@@ -6,6 +6,7 @@ import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -16,6 +17,7 @@ import java.util.function.UnaryOperator;
 ///
 /// @param inOutLinears linear weights are stored `[in, out]` (GPT-2's Conv1D)
 /// @param maxPositions longest sequence
+/// @param rows what goes from block to block
 public record ModelSpec(
         String modelType,
         int hidden,
@@ -24,7 +26,43 @@ public record ModelSpec(
         Input input,
         List<LayerSpec> layers,
         Output output,
-        boolean inOutLinears) {
+        boolean inOutLinears,
+        RowSpec rows) {
+
+    /// Rows of one stream.
+    public ModelSpec(
+            String modelType,
+            int hidden,
+            int vocabulary,
+            int maxPositions,
+            Input input,
+            List<LayerSpec> layers,
+            Output output,
+            boolean inOutLinears) {
+        this(
+                modelType,
+                hidden,
+                vocabulary,
+                maxPositions,
+                input,
+                layers,
+                output,
+                inOutLinears,
+                RowSpec.PLAIN);
+    }
+
+    public ModelSpec with(RowSpec other) {
+        return new ModelSpec(
+                modelType,
+                hidden,
+                vocabulary,
+                maxPositions,
+                input,
+                layers,
+                output,
+                inOutLinears,
+                other);
+    }
 
     /// What tokens become: `norm(scale * project(embedding[id]) + positions[p + offset])`.
     ///
@@ -144,6 +182,11 @@ public record ModelSpec(
         }
     }
 
+    /// Columns of the rows between blocks.
+    public int width() {
+        return rows.width(hidden);
+    }
+
     public String embedding() {
         return input.embedding();
     }
@@ -177,7 +220,8 @@ public record ModelSpec(
                 input.renamed(names),
                 layers.stream().map(layer -> layer.renamed(names)).toList(),
                 output.renamed(names),
-                inOutLinears);
+                inOutLinears,
+                rows.renamed(names));
     }
 
     /// The same with another output layer.
@@ -206,7 +250,7 @@ public record ModelSpec(
                 head(), vocabulary, input.width(), output.biased(), List.of(Size.HIDDEN));
     }
 
-    /// Layers before and behind the blocks that change the stream's width.
+    /// Layers before and behind the blocks.
     public List<LinearSpec> projections() {
         List<LinearSpec> all = new ArrayList<>();
         if (input.project() != null) {
@@ -218,6 +262,15 @@ public record ModelSpec(
             all.add(
                     new LinearSpec(
                             output.project(), input.width(), hidden, false, List.of(Size.HIDDEN)));
+        }
+        if (rows.inputs() != null) {
+            all.add(
+                    new LinearSpec(
+                            rows.inputs().project(),
+                            rows.inputs().all(),
+                            hidden,
+                            false,
+                            List.of(Size.LAYERS, Size.HIDDEN)));
         }
         return all;
     }

@@ -58,6 +58,15 @@ public final class TensorTable {
         }
         add(spec.input().norm(), Size.HIDDEN, spec.hidden());
         spec.projections().forEach(l -> add(l, keys(l.sizes())));
+        if (spec.rows().inputs() != null) {
+            var inputs = spec.rows().inputs();
+            add(
+                    inputs.table() + ".weight",
+                    keys(List.of(Size.LAYERS)),
+                    inputs.rows(),
+                    inputs.all());
+            add(inputs.norm(), Size.LAYERS, inputs.width());
+        }
         spec.layers().forEach(this::add);
         caches =
                 spec.layers().stream()
@@ -78,6 +87,9 @@ public final class TensorTable {
             branch.body().innerNorms().forEach(n -> add(n.norm(), n.size(), n.dims()));
             add(branch.post(), Size.HIDDEN, spec.hidden());
             add(branch.after(), Size.HIDDEN, spec.hidden());
+            if (branch.scalar() != null) {
+                add(branch.scalar(), "", 1);
+            }
         }
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));

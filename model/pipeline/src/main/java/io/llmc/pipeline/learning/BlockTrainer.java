@@ -53,8 +53,8 @@ public final class BlockTrainer implements AutoCloseable {
         this.positions = inputs.positions();
         int rows = batch * inputs.windows().length();
         inputs.prepare(block);
-        long kept = ArenaPlan.kept(block, rows, inputs.hidden(), positions, backend);
-        this.arena = backend.newArena(bytes(kept, rows, inputs.hidden()));
+        long kept = ArenaPlan.kept(block, rows, inputs.width(), positions, backend);
+        this.arena = backend.newArena(bytes(kept, rows, inputs.width()));
     }
 
     /// Bytes of the arena that steps run in.
@@ -108,7 +108,7 @@ public final class BlockTrainer implements AutoCloseable {
 
     private Tensor gathered(HiddenStates states, int[] windows, TensorArena step) {
         long rows = (long) windows.length * states.windows().length();
-        Tensor t = step.allocate(DType.F32, new Shape(rows, states.hidden()));
+        Tensor t = step.allocate(DType.F32, new Shape(rows, states.width()));
         states.gather(windows, t);
         return t;
     }

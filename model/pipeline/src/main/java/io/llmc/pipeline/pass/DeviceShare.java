@@ -85,7 +85,7 @@ final class DeviceShare implements AutoCloseable {
     /// to from now on.
     @SuppressWarnings("MustBeClosed") // closed by close()
     void prepare(DecoderBlock block, int rows) {
-        long needed = ArenaPlan.of(block, rows, model.spec().hidden(), positions, backend);
+        long needed = ArenaPlan.of(block, rows, model.spec().width(), positions, backend);
         if (needed > scratchBytes) {
             scratch.close();
             scratchBytes = needed;

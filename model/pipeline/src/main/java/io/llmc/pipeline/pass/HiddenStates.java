@@ -15,6 +15,7 @@ import io.llmc.model.Stage;
 import io.llmc.model.Stage.Activations;
 import io.llmc.model.Tap;
 import io.llmc.model.language.LanguageModel;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
@@ -62,7 +63,7 @@ public final class HiddenStates implements AutoCloseable {
         this.backend = model.backend();
         this.perChunk = windowsPerChunk(windows.length());
         this.spill = spill;
-        long scratch = 4L * rows(0) * model.spec().hidden() * 4 + (1 << 16);
+        long scratch = 4L * rows(0) * model.spec().width() * 4 + (1 << 16);
         for (Backend member : backend.group()) {
             if (shares.size() < chunks()) {
                 shares.add(new DeviceShare(model, member, windows.length(), scratch));
@@ -85,7 +86,7 @@ public final class HiddenStates implements AutoCloseable {
     /// half of what is left: blocks and passes need the rest.
     private ChunkStore store(String files) {
         long rows = (long) windows.count() * windows.length();
-        long bytes = 4 * rows * (model.spec().hidden() + StreamMemory.kept(model.spec()));
+        long bytes = 4 * rows * (model.spec().width() + StreamMemory.kept(model.spec()));
         List<Backend> members = shares.stream().map(DeviceShare::backend).toList();
         boolean fits = members.stream().allMatch(b -> bytes / members.size() <= b.room() / 2);
         return ChunkStore.in(members, spill, files, fits);
@@ -119,6 +120,11 @@ public final class HiddenStates implements AutoCloseable {
     /// Channels of the residual stream.
     public int hidden() {
         return model.spec().hidden();
+    }
+
+    /// Columns of the rows: the residual stream, and what stands beside it.
+    public int width() {
+        return model.spec().width();
     }
 
     /// The first device: passes that are shown something see it there.
@@ -253,9 +259,18 @@ public final class HiddenStates implements AutoCloseable {
         DeviceShare share = share(chunk);
         try (TensorArena arena = share.scratch()) {
             Activations a = store.load(chunk, arena);
-            share.atHome(a.x(), stream);
+            share.atHome(stream(a.x(), arena, share), stream);
             share.stage(stage).run(share.forward(arena).observing(share.tap(stage, tap)), a);
         }
+    }
+
+    private Tensor stream(Tensor row, TensorArena arena, DeviceShare share) {
+        if (hidden() == width()) {
+            return row;
+        }
+        Tensor x = arena.allocate(DType.F32, new Shape(row.rows(), hidden()));
+        share.backend().run(new ForwardOp.Columns(x, row, 0));
+        return x;
     }
 
     private static Tap tap(SumTree<LayerInput, ?> sums, int chunk) {
@@ -290,7 +305,7 @@ public final class HiddenStates implements AutoCloseable {
                         positions(),
                         block,
                         chosen.length * windows.length(),
-                        model.spec().hidden(),
+                        model.spec().width(),
                         tries);
         gather(chosen, sample.x());
         return sample;
@@ -439,7 +454,7 @@ public final class HiddenStates implements AutoCloseable {
     public boolean restore(Path file) {
         List<Shape> shapes = new ArrayList<>();
         for (int c = 0; c < chunks(); c++) {
-            shapes.add(new Shape(rows(c), model.spec().hidden()));
+            shapes.add(new Shape(rows(c), model.spec().width()));
         }
         return store.restore(file, shapes);
     }

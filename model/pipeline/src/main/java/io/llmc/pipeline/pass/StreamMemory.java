@@ -45,14 +45,14 @@ public record StreamMemory(
             boolean staged) {
         int perChunk = Math.min(windows, HiddenStates.windowsPerChunk(length));
         int rows = perChunk * length;
-        long scratch = 4L * rows * spec.hidden() * 4 + SLACK;
+        long scratch = 4L * rows * spec.width() * 4 + SLACK;
         long kept = 0;
         for (DecoderBlock block : outlines(c, spec)) {
-            ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, spec.hidden(), length);
+            ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, spec.width(), length);
             scratch = Math.max(scratch, pass.bytes());
             kept = staged ? Math.max(kept, pass.mostKept()) : 0;
         }
-        long chunk = 4L * rows * spec.hidden() + kept;
+        long chunk = 4L * rows * spec.width() + kept;
         long kernels = kernels(spec, backend, rows);
         return new StreamMemory(
                 outer(c, spec),
@@ -120,6 +120,6 @@ public record StreamMemory(
 
     /// Channels a token that stages of any block hand on beside the residual stream.
     static long kept(ModelSpec spec) {
-        return spec.layers().stream().mapToLong(l -> l.kept(spec.hidden())).max().orElse(0);
+        return spec.layers().stream().mapToLong(l -> l.kept(spec.width())).max().orElse(0);
     }
 }

@@ -195,7 +195,7 @@ record MemoryPlan(long bytes, boolean spills) {
         if (pass.refines()) {
             int tokens = calibration.length();
             return StreamMemory.outlines(c, spec).stream()
-                    .mapToLong(block -> pass.refiningBytes(block, spec.hidden(), tokens))
+                    .mapToLong(block -> pass.refiningBytes(block, spec.width(), tokens))
                     .max()
                     .orElse(0);
         }
@@ -239,7 +239,7 @@ record MemoryPlan(long bytes, boolean spills) {
         return all
                 + Sample.bytes(
                         block,
-                        spec.hidden(),
+                        spec.width(),
                         pass.sampleTokens(),
                         calibration.samples(),
                         calibration.length(),

@@ -118,16 +118,16 @@ public final class Decoder implements AutoCloseable {
             Positions positions = ArenaPlan.positions(spec, rows, backend, tables);
             PagedPast past = PagedPast.largest(pool, rows, tables);
             for (DecoderBlock b : Outline.blocks(c, spec)) {
-                long own = ArenaPlan.of(b, rows, spec.hidden(), positions, past, backend);
+                long own = ArenaPlan.of(b, rows, spec.width(), positions, past, backend);
                 block = Math.max(block, own);
             }
         }
-        long stream = 4L * rows * spec.hidden();
+        long stream = 4L * rows * spec.width();
         long pages = settings.pages(0) + settings.sequences();
         long tables = KINDS * (4 * pages + 256L * settings.sequences());
         long head = Head.bytes(c, spec, Head.MIN_ROWS);
         // Scored rows, as they are and normed, and which they are.
-        long scored = 2 * stream + 4L * rows;
+        long scored = 3 * stream + 4L * rows;
         return stream
                 + Positions.bytes(spec, rows)
                 + tables

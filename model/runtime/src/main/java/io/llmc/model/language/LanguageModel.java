@@ -44,6 +44,7 @@ public final class LanguageModel implements AutoCloseable {
     private final Tensor positionEmbedding;
     private final Norm inputNorm;
     private final List<Linear> projections;
+    private final LayerInputs layerInputs;
     private final Norm finalNorm;
     private final Linear head;
     private final SequencedMap<String, Tensor> parameters;
@@ -75,6 +76,8 @@ public final class LanguageModel implements AutoCloseable {
                                 spec.hidden());
         this.inputNorm = outside.norm(spec.input().norm(), spec.hidden());
         this.projections = outside.linears(spec.projections());
+        this.layerInputs =
+                spec.rows().inputs() == null ? null : LayerInputs.of(spec, outside, projections);
         this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
@@ -233,26 +236,44 @@ public final class LanguageModel implements AutoCloseable {
     /// pass's length.
     public Tensor embed(Forward f, MemorySegment ids) {
         int rows = Math.toIntExact(ids.byteSize() / 4);
-        Tensor x = f.allocate(rows, spec.hidden());
+        Tensor row = f.allocate(rows, spec.width());
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
-            Tensor sum = inputNorm == null ? x : inner.allocate(rows, spec.hidden());
-            if (positionEmbedding == null) {
-                tokens(inner, sum, ids);
-            } else {
-                Tensor token = inner.allocate(rows, spec.hidden());
-                Tensor position = inner.allocate(rows, spec.hidden());
-                tokens(inner, token, ids);
-                Tensor positions = scratch.allocate(DType.I32, new Shape(rows));
-                uploadPositions(positions, rows, f.positions());
-                f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
-                f.run(new ForwardOp.Add(sum, token, position, 1));
+            if (spec.width() == spec.hidden()) {
+                embed(inner, row, ids);
+                return row;
             }
-            if (inputNorm != null) {
-                inputNorm.forward(inner, x, sum);
+            Tensor x = inner.allocate(rows, spec.hidden());
+            embed(inner, x, ids);
+            f.run(new ForwardOp.Zero(row));
+            for (int i = 0; i < spec.rows().streams(); i++) {
+                f.run(new ForwardOp.PutColumns(row, x, (long) i * spec.hidden()));
+            }
+            if (layerInputs != null) {
+                layerInputs.put(inner, row, x, ids);
             }
         }
-        return x;
+        return row;
+    }
+
+    /// The residual stream alone.
+    private void embed(Forward f, Tensor x, MemorySegment ids) {
+        long rows = x.rows();
+        Tensor sum = inputNorm == null ? x : f.allocate(rows, spec.hidden());
+        if (positionEmbedding == null) {
+            tokens(f, sum, ids);
+        } else {
+            Tensor token = f.allocate(rows, spec.hidden());
+            Tensor position = f.allocate(rows, spec.hidden());
+            tokens(f, token, ids);
+            Tensor positions = f.arena().allocate(DType.I32, new Shape(rows));
+            uploadPositions(positions, Math.toIntExact(rows), f.positions());
+            f.run(new ForwardOp.Embed(position, positions, positionEmbedding, 1));
+            f.run(new ForwardOp.Add(sum, token, position, 1));
+        }
+        if (inputNorm != null) {
+            inputNorm.forward(f, x, sum);
+        }
     }
 
     private void tokens(Forward f, Tensor out, MemorySegment ids) {
@@ -264,7 +285,11 @@ public final class LanguageModel implements AutoCloseable {
         }
         Tensor narrow = f.allocate(out.rows(), spec.input().width());
         f.run(new ForwardOp.Embed(narrow, tokens, embedding, spec.embeddingScale()));
-        projections.getFirst().forward(f, out, narrow);
+        projection(spec.input().project()).forward(f, out, narrow);
+    }
+
+    private Linear projection(String name) {
+        return projections.stream().filter(p -> p.name().equals(name)).findFirst().orElseThrow();
     }
 
     private void uploadPositions(Tensor tensor, int rows, Positions positions) {
@@ -278,7 +303,21 @@ public final class LanguageModel implements AutoCloseable {
     }
 
     /// `out = project(norm(x))`: what the head reads, `[rows, input().width()]`.
-    public void finalNorm(Forward f, Tensor out, Tensor x) {
+    ///
+    /// @param row behind the last block
+    public void finalNorm(Forward f, Tensor out, Tensor row) {
+        if (row.cols() == spec.hidden()) {
+            ofStream(f, out, row);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor x = f.in(scratch).allocate(row.rows(), spec.hidden());
+            f.run(new ForwardOp.Columns(x, row, 0));
+            ofStream(f.in(scratch), out, x);
+        }
+    }
+
+    private void ofStream(Forward f, Tensor out, Tensor x) {
         if (spec.output().project() == null) {
             normOrCopy(f, out, x);
             return;
@@ -286,7 +325,7 @@ public final class LanguageModel implements AutoCloseable {
         try (TensorArena scratch = f.arena().scratch()) {
             Tensor normed = f.in(scratch).allocate(x.rows(), x.cols());
             normOrCopy(f.in(scratch), normed, x);
-            projections.getLast().forward(f.in(scratch), out, normed);
+            projection(spec.output().project()).forward(f.in(scratch), out, normed);
         }
     }
 

@@ -151,7 +151,7 @@ public final class ResidentModel implements AutoCloseable {
     public Tensor stream(MemorySegment ids, Forward pass, Listener listener) {
         Backend backend = model.backend();
         TensorArena memory = pass.arena();
-        Shape shape = new Shape(ids.byteSize() / 4, model.spec().hidden());
+        Shape shape = new Shape(ids.byteSize() / 4, model.spec().width());
         Tensor x = memory.allocate(DType.F32, shape);
         try (TensorArena scratch = memory.scratch()) {
             Tensor first = model.embed(pass.in(scratch), ids);

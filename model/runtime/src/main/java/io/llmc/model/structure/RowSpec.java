@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.structure;
+
+import java.util.function.UnaryOperator;
+
+/// What stands in a row between blocks: residual streams, and behind them what blocks read beside.
+///
+/// @param streams each as wide as the model
+/// @param beside columns behind them: what blocks leave to later ones, and [LayerInputs]
+/// @param inputs null for none
+public record RowSpec(int streams, int beside, LayerInputs inputs) {
+    /// One stream and nothing else.
+    public static final RowSpec PLAIN = new RowSpec(1, 0, null);
+
+    /// What each block reads of the token itself (Gemma 3n): `(sqrt(width) table[id] +
+    /// norm(project(x) / sqrt(hidden))) / sqrt(2)`, x being what the first block reads.
+    ///
+    /// @param table name of an embedding `[rows, layers * width]`, without `.weight`
+    /// @param rows of it; tokens beyond have the first one
+    /// @param project name of a layer from the stream's width to as many
+    /// @param norm over the channels of a block
+    /// @param width channels of a block
+    /// @param from column of the first one
+    public record LayerInputs(
+            String table,
+            int rows,
+            String project,
+            NormSpec norm,
+            int layers,
+            int width,
+            int from) {
+        public int all() {
+            return layers * width;
+        }
+
+        /// Column of a block's.
+        public int of(int layer) {
+            return from + layer * width;
+        }
+
+        LayerInputs renamed(UnaryOperator<String> names) {
+            return new LayerInputs(
+                    names.apply(table),
+                    rows,
+                    names.apply(project),
+                    NormSpec.renamed(norm, names),
+                    layers,
+                    width,
+                    from);
+        }
+    }
+
+    public RowSpec {
+        if (streams < 1 || beside < 0) {
+            throw new IllegalArgumentException(
+                    "no rows of %d streams and %d channels".formatted(streams, beside));
+        }
+    }
+
+    /// Columns, of a model so wide.
+    public int width(int hidden) {
+        return Math.addExact(Math.multiplyExact(streams, hidden), beside);
+    }
+
+    public RowSpec renamed(UnaryOperator<String> names) {
+        return new RowSpec(streams, beside, inputs == null ? null : inputs.renamed(names));
+    }
+}
