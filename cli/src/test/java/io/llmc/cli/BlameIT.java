@@ -156,6 +156,15 @@ class BlameIT {
     }
 
     @Test
+    void thePageHasABarForEachPart() throws IOException {
+        Path page = dir.resolve("page.html");
+        eval(all, "--blame", "layers", "--report", page);
+        String html = Files.readString(page);
+        assertThat(html).contains("Which parts cost what", "--ignore &#39;model.layers.");
+        assertThat(html.split(">1\\.mlp\\.down_proj<", -1)).hasSize(2);
+    }
+
+    @Test
     void aGateOnNoFigureIsRefusedBeforeTheWork() {
         Cli refused =
                 Cli.run(

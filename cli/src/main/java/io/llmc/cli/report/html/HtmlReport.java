@@ -4,6 +4,7 @@ package io.llmc.cli.report.html;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.cli.terminal.Table;
 import io.llmc.evaluation.EvalResult;
+import io.llmc.evaluation.blame.BlameResult;
 import io.llmc.evaluation.gate.Verdict;
 import io.llmc.evaluation.latency.LatencyResult;
 import io.llmc.evaluation.speculation.SpeculationResult;
@@ -53,6 +54,8 @@ public record HtmlReport(
             sections.add(new DivergenceSection(r).html());
             sections.add(new PlacesSection(r.detail().places(), texts).html());
         });
+        only(BlameResult.class)
+                .ifPresent(r -> sections.add(new BlameSection(r, tables.apply(r)).html()));
         tasks.ifPresent(r -> sections.add(new TasksSection(r).html()));
         latency.ifPresent(r -> sections.add(new LatencySection(r, tables.apply(r)).html()));
         only(SpeculationResult.class).ifPresent(r -> sections.add(speculation(tables.apply(r))));
