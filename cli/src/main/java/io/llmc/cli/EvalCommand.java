@@ -96,7 +96,8 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         Optional<Step> questions = tasks.toStep(measure.against());
         Optional<Step> timing = speed.toLatency(latency, measure.against());
         Optional<Step> draft = speed.toSpeculation(measure.data());
-        draft.ifPresent(_ -> measure.requireNoText());
+        boolean compares = questions.isPresent() || timing.isPresent();
+        draft.ifPresent(_ -> measure.requireNoText(compares));
         Optional<EvalSpec> spec =
                 draft.isPresent()
                         ? Optional.empty()

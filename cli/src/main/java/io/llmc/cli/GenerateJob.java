@@ -21,7 +21,6 @@ import io.llmc.pipeline.generation.GenerationMemory;
 import io.llmc.pipeline.generation.GenerationSettings;
 import io.llmc.pipeline.generation.Generator;
 import io.llmc.pipeline.generation.SpecialTokens;
-import io.llmc.tensor.DType;
 import io.llmc.tokenizer.ChatTemplate;
 import io.llmc.tokenizer.ChatTemplate.Message;
 import io.llmc.tokenizer.PromptFile;
@@ -120,7 +119,7 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
     private CacheSettings cache(List<int[]> prompts, int positions, int answer) {
         if (prompts.isEmpty()) {
             int context = Math.min(positions, request.context());
-            return new CacheSettings(context, 1, Math.min(context, ROWS), DType.F32, UNDONE);
+            return new CacheSettings(context, 1, Math.min(context, ROWS), request.cache(), UNDONE);
         }
         int together = Math.min(prompts.size(), request.batch());
         long tokens =
@@ -131,7 +130,7 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
                         .sum();
         int rows = (int) Math.min(tokens, Math.max(ROWS, together));
         // One more for what prompts share.
-        return new CacheSettings(tokens, together + 1, rows, DType.F32, 0);
+        return new CacheSettings(tokens, together + 1, rows, request.cache(), 0);
     }
 
     private void one(

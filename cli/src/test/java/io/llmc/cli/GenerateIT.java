@@ -14,6 +14,8 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class GenerateIT {
     private static final JsonMapper JSON = JsonMapper.builder().build();
@@ -44,6 +46,19 @@ class GenerateIT {
         assertThat(run.err()).contains("64 tokens, the first after ");
         assertThat(tale("--prompt", "Once upon a time", "-q", "--stop", "ight coi").out())
                 .isEqualTo(ONCE.substring(0, ONCE.indexOf("ight coi")) + "\n");
+    }
+
+    /// Where the numbers of the cache are rounded the first choices stay the same.
+    @ParameterizedTest
+    @ValueSource(strings = {"f32", "bf16", "f16", "int8", "fp8"})
+    void cachesOfEveryTypeHoldThePrompt(String type) {
+        String text =
+                tale("--prompt=Once upon a time", "--max-tokens=6", "-q", "--kv-cache=" + type)
+                        .out();
+        assertThat(ONCE).startsWith(text.strip());
+        Cli refused = Cli.run("generate", Cli.TALE_LLAMA, "--prompt=a", "--kv-cache=" + type + "x");
+        assertThat(refused.exit()).isEqualTo(2);
+        assertThat(refused.err()).contains("expected one of f32, f16, bf16, int8, fp8");
     }
 
     @Test

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -82,15 +83,23 @@ class SpeedIT {
 
     @Test
     void aBaseOfATextIsNoneOfPrompts() {
-        Cli run =
-                Cli.run(
-                        "eval",
-                        Cli.TALE_LLAMA,
-                        "--draft=" + Cli.TALE_LLAMA,
-                        "--data=" + Cli.TALE_LLAMA.resolve("test.txt"),
-                        "--kld-base=" + dir.resolve("x"));
-        assertThat(run.exit()).isEqualTo(2);
-        assertThat(run.err()).contains("--kld-base", "with --draft");
+        for (String flag :
+                List.of(
+                        "--kld-base=" + dir.resolve("x"),
+                        "--window=64",
+                        "--max-windows=2",
+                        "--convention=sliding",
+                        "--against=" + Cli.TALE_LLAMA)) {
+            Cli run =
+                    Cli.run(
+                            "eval",
+                            Cli.TALE_LLAMA,
+                            "--draft=" + Cli.TALE_LLAMA,
+                            "--data=" + Cli.TALE_LLAMA.resolve("test.txt"),
+                            flag);
+            assertThat(run.exit()).isEqualTo(2);
+            assertThat(run.err()).contains(flag.split("=", 2)[0], "with --draft");
+        }
     }
 
     @Test

@@ -92,6 +92,36 @@ class TasksIT {
                 .contains("but the model sees 4 at once; raise --max-length");
     }
 
+    /// As lm-eval's own files do: keys of the including file stand in the place of others.
+    @Test
+    void aTaskIncludesAnother() throws IOException {
+        Path riddles = Cli.TESTDATA.resolve("tasks/riddles.yaml").toAbsolutePath();
+        Files.writeString(dir.resolve("more.yaml"), "num_fewshot: 1\ntask: unseen\n");
+        Files.writeString(dir.resolve("self.yaml"), "include: self.yaml\n");
+        Path own =
+                Files.writeString(
+                        dir.resolve("own.yaml"),
+                        """
+                        include: [%s, more.yaml]
+                        task: mine
+                        num_fewshot: 0
+                        """
+                                .formatted(riddles));
+        String data = "=" + riddles.resolveSibling("riddles.jsonl");
+        JsonNode mine = json("eval", Cli.TALE_LLAMA, "--tasks", own + data).path("tasks");
+        JsonNode theirs = json("eval", Cli.TALE_LLAMA, "--tasks", riddles).path("tasks");
+        assertThat(mine.path("mine")).isEqualTo(theirs.path("riddles"));
+        Cli self = Cli.run("eval", Cli.TALE_LLAMA, "--tasks", dir.resolve("self.yaml") + data);
+        assertThat(self.err()).contains("self.yaml:1", "includes itself");
+        Files.writeString(own, "include: none.yaml\n");
+        Cli none = Cli.run("eval", Cli.TALE_LLAMA, "--tasks", own + data);
+        assertThat(none.err()).contains("own.yaml: includes none.yaml");
+        assertThat(none.exit()).isEqualTo(1);
+        Files.writeString(own, "include: %s\nmetric_list: [{metric: ac}]\n".formatted(riddles));
+        Cli wrong = Cli.run("eval", Cli.TALE_LLAMA, "--tasks", own + data);
+        assertThat(wrong.err()).contains("own.yaml:2");
+    }
+
     @Test
     void aRecipePutsTasksToWhatItMade() throws IOException {
         Path recipe =

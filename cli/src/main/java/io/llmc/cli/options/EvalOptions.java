@@ -10,8 +10,10 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.Objects;
 import java.util.Optional;
+import java.util.SequencedMap;
 import java.util.stream.Stream;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
@@ -95,12 +97,25 @@ public final class EvalOptions {
     }
 
     /// Refuses what would measure a text where `--data` holds prompts.
-    public void requireNoText() {
-        if (kldBase != null || saveKldBase != null) {
-            throw new RecipeException(
-                    kldBase != null ? "--kld-base" : "--save-kld-base",
-                    "is about a text, but with --draft, --data holds prompts; leave one out");
-        }
+    ///
+    /// @param compares whether something else is measured on the original
+    public void requireNoText(boolean compares) {
+        SequencedMap<String, Boolean> given = new LinkedHashMap<>();
+        given.put("--kld-base", kldBase != null);
+        given.put("--save-kld-base", saveKldBase != null);
+        given.put("--window", window != 0);
+        given.put("--convention", convention != null);
+        given.put("--stride", stride != 0);
+        given.put("--max-windows", maxWindows != 0);
+        given.put("--blame", blame != null);
+        given.put("--against", against != null && !compares);
+        given.forEach((flag, there) -> {
+            if (there) {
+                throw new RecipeException(
+                        flag,
+                        "is about a text, but with --draft, --data holds prompts; leave one out");
+            }
+        });
     }
 
     /// The original; null for none.

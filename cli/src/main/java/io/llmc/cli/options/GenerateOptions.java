@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli.options;
 
+import io.llmc.model.decoding.CacheType;
+import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.tensor.DType;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.Collectors;
+import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.TypeConversionException;
 
 /// Mixin: what is continued, and where a text ends.
 public final class GenerateOptions {
@@ -55,6 +62,15 @@ public final class GenerateOptions {
                             + " ${DEFAULT-VALUE}, or the model's positions where those are fewer).")
     private int context;
 
+    @Option(
+            names = "--kv-cache",
+            paramLabel = "TYPE",
+            converter = CacheConverter.class,
+            description =
+                    "How cached keys and values are kept: f32, bf16, f16, or int8 or fp8 with a scale"
+                            + " for each token of a head (default: f32).")
+    private CacheType cache = CacheType.F32;
+
     /// @throws RecipeException where they do not go together
     public Request toRequest() {
         if (prompt != null && prompts != null) {
@@ -81,7 +97,25 @@ public final class GenerateOptions {
                 Optional.ofNullable(system),
                 List.copyOf(stops),
                 batch,
-                context);
+                context,
+                cache.dtype());
+    }
+
+    static final class CacheConverter implements ITypeConverter<CacheType> {
+        @Override
+        public CacheType convert(String text) {
+            return Arrays.stream(CacheType.values())
+                    .filter(type -> Options.spelling(type).equals(text))
+                    .findFirst()
+                    .orElseThrow(() ->
+                            new TypeConversionException(
+                                    "expected one of %s, not \"%s\""
+                                            .formatted(
+                                                    Arrays.stream(CacheType.values())
+                                                            .map(Options::spelling)
+                                                            .collect(Collectors.joining(", ")),
+                                                    text)));
+        }
     }
 
     private static void atLeastOne(String flag, int value) {
@@ -94,6 +128,7 @@ public final class GenerateOptions {
     ///
     /// @param batch texts at a time
     /// @param context tokens of a conversation
+    /// @param cache type of cached keys and values
     public record Request(
             Optional<String> prompt,
             Optional<Path> prompts,
@@ -101,7 +136,8 @@ public final class GenerateOptions {
             Optional<String> system,
             List<String> stops,
             int batch,
-            int context) {
+            int context,
+            DType cache) {
         public boolean isConversation() {
             return prompt.isEmpty() && prompts.isEmpty();
         }

@@ -8,6 +8,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.function.BiFunction;
+import java.util.stream.Stream;
 
 /// Tasks by what names them, with the items of their files.
 ///
@@ -36,8 +37,34 @@ public record TaskLibrary(BiFunction<String, String, Options> yaml) {
             return TaskSpec.read(
                     yaml.apply("task " + named.task(), BuiltInTasks.text(named.task())));
         }
-        Path file = Path.of(named.task());
-        return TaskSpec.read(yaml.apply(file.toString(), TextFiles.read(file)));
+        return TaskSpec.read(options(Path.of(named.task()), List.of()));
+    }
+
+    /// A file's keys, in front of those of the files that it includes, the last of them first.
+    ///
+    /// @param by the files that have included it, each by the one before it
+    private Options options(Path file, List<Path> by) {
+        Path place = file.toAbsolutePath().normalize();
+        Options own = yaml.apply(file.toString(), TextFiles.read(file));
+        if (by.contains(place)) {
+            throw own.error("include", "%s includes itself".formatted(file));
+        }
+        List<Path> on = Stream.concat(by.stream(), Stream.of(place)).toList();
+        Options all = own;
+        for (String name : own.texts("include").reversed()) {
+            all = all.over(options(included(file, name), on));
+        }
+        return all;
+    }
+
+    private static Path included(Path file, String name) {
+        Path beside = file.resolveSibling(name);
+        if (!Files.isRegularFile(beside)) {
+            throw new UserException(
+                    "%s: includes %s, and there is no %s".formatted(file, name, beside),
+                    "put that file there");
+        }
+        return beside;
     }
 
     private static Path data(TaskName named, TaskSpec spec) {

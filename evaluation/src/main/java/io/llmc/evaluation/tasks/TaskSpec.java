@@ -21,6 +21,7 @@ record TaskSpec(
     /// Keys of lm-eval that name data on the hub, or say what holds here anyway.
     private static final List<String> WITHOUT_MEANING =
             List.of(
+                    "include", // has been read
                     "tag",
                     "task_alias",
                     "group",

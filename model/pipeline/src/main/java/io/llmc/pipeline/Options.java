@@ -97,6 +97,27 @@ public final class Options {
         return other;
     }
 
+    /// Both mappings as one, in which these values stand in the place of `base`'s; errors name the
+    /// places of each.
+    public Options over(Options base) {
+        SequencedMap<String, Object> all = new LinkedHashMap<>(base.values);
+        all.putAll(values);
+        return new Options(
+                path,
+                all,
+                at ->
+                        base.values.containsKey(top(at)) && !values.containsKey(top(at))
+                                ? base.location.apply(at)
+                                : location.apply(at));
+    }
+
+    /// The first key of a path in this mapping.
+    private String top(String at) {
+        String inside =
+                path.isEmpty() ? at : at.substring(Math.min(at.length(), path.length() + 1));
+        return inside.split("[.\\[]", 2)[0];
+    }
+
     private RecipeException wrong(String key, Object value, String expected) {
         return error(key, "%s is %s, expected %s".formatted(key, value, expected));
     }
