@@ -2,10 +2,12 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider.Device;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.cli.terminal.Table;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -41,16 +43,52 @@ final class DevicesCommand implements Callable<Integer> {
                         d.name(),
                         d.usable() ? "usable" : "not usable",
                         Spelling.asFlags(d.description())));
-        List<String> names = Op.all().map(Class::getSimpleName).sorted().toList();
+        List<Class<? extends Op>> all =
+                Op.all().sorted(Comparator.comparing(Class::getSimpleName)).toList();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("devices", devices.stream().map(DevicesCommand::json).toList());
         if (ops) {
-            json.put("ops", names);
+            json.put("ops", all.stream().map(DevicesCommand::json).toList());
         }
-        String list =
-                ops ? "\nevery usable device runs\n  " + String.join("\n  ", names) + "\n" : "";
+        String list = ops ? "\n" + list(all) : "";
         new Console(wiring, log.toVerbosity()).result(table + list, json);
         return ExitCode.OK;
+    }
+
+    private static Table list(List<Class<? extends Op>> all) {
+        Table table = new Table("llll");
+        table.row("operation", "CPU", "CUDA", "gradient");
+        all.forEach(op ->
+                table.row(
+                        op.getSimpleName(),
+                        "yes",
+                        hasKernel(op) ? "yes" : "no",
+                        isForward(op) ? hasRule(op) ? "yes" : "no" : ""));
+        return table;
+    }
+
+    private static boolean hasKernel(Class<? extends Op> op) {
+        return !Op.ON_CPU_ALONE.contains(op);
+    }
+
+    /// Whether a forward pass of whole sequences runs it.
+    private static boolean isForward(Class<? extends Op> op) {
+        return hasRule(op) || Op.ON_CPU_ALONE.contains(op);
+    }
+
+    private static boolean hasRule(Class<? extends Op> op) {
+        return ForwardOp.class.isAssignableFrom(op);
+    }
+
+    private static Map<String, Object> json(Class<? extends Op> op) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("name", op.getSimpleName());
+        json.put("cpu", true);
+        json.put("cuda", hasKernel(op));
+        if (isForward(op)) {
+            json.put("gradient", hasRule(op));
+        }
+        return json;
     }
 
     private static Map<String, Object> json(Device device) {

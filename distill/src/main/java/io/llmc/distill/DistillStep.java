@@ -17,6 +17,7 @@ import io.llmc.distill.training.StepTimes;
 import io.llmc.distill.training.TrainState;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.Capability;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Finite;
@@ -247,6 +248,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     }
 
     private void requireTrainable(Checkpoint student) {
+        Capability.requireGradients(Architectures.specOf(student));
         Trainable.requireUnpacked(student, spec);
         if (standsAlone()) {
             new PeftAdapter(student, spec.lora(), student.directory()).requireLoadable();

@@ -89,6 +89,11 @@ public final class CudaBackend implements Backend {
         return multipliesIntegers;
     }
 
+    @Override
+    public boolean runs(Class<? extends Op> op) {
+        return !Op.ON_CPU_ALONE.contains(op);
+    }
+
     public Gpu gpu() {
         return gpu;
     }
@@ -132,6 +137,9 @@ public final class CudaBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
+            case RecurrentOp.DeltaRule _, RecurrentOp.StateSpace _ ->
+                    throw new UnsupportedOperationException(
+                            "%s has no kernel for %s".formatted(device(), op));
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);

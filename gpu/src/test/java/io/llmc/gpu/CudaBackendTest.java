@@ -8,6 +8,7 @@ import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendContract;
 import io.llmc.backend.BackendOptions;
+import io.llmc.backend.Op;
 import io.llmc.gpu.driver.Natives;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeAll;
@@ -36,6 +37,11 @@ class CudaBackendTest extends BackendContract {
     protected Backend open(int threads) {
         StandIn.set("reverse", threads % 2 == 0 ? "1" : "");
         return new CudaBackend(0, new BackendOptions(1, BackendOptions.Math.PORTABLE));
+    }
+
+    @Override
+    protected boolean runs(Class<? extends Op> op) {
+        return !Op.ON_CPU_ALONE.contains(op);
     }
 
     /// Both kinds of tiles, and both sides of where the one takes over from the other.

@@ -83,6 +83,7 @@ final class DeviceWork {
             case DEVICE -> facts();
             case CASES ->
                     OpCases.ALL.stream()
+                            .filter(c -> !Op.ON_CPU_ALONE.contains(c.op()))
                             .filter(c -> c.op().getSimpleName().matches(wanted))
                             .map(c -> new Item(c.name(), c.op().getSimpleName(), b -> agree(c, b)))
                             .toList();

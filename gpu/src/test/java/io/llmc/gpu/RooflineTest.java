@@ -17,7 +17,7 @@ class RooflineTest {
     @Test
     void everyOperationIsInTheTable() {
         assertThat(Workload.FULL.all().stream().<Class<?>>map(Workload.Entry::op))
-                .containsAll(Op.all().toList());
+                .containsAll(Op.all().filter(op -> !Op.ON_CPU_ALONE.contains(op)).toList());
         for (Workload.Entry e : Workload.FULL.all()) {
             assertThat(e.build().apply(Workload.SHAPES)).isInstanceOf(e.op());
         }

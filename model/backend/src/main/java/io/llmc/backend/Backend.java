@@ -35,6 +35,11 @@ public interface Backend extends Runner, AutoCloseable {
         return List.of(this);
     }
 
+    /// Whether it has a kernel for an operation; [#run] refuses any other.
+    default boolean runs(Class<? extends Op> op) {
+        return true;
+    }
+
     /// Copies a tensor that lies on another device of the group.
     default void receive(Tensor dst, Tensor src) {
         throw new IllegalArgumentException(src + " is not on " + device());

@@ -26,6 +26,11 @@ public final class BackendGroup implements Backend {
     }
 
     @Override
+    public boolean runs(Class<? extends Op> op) {
+        return first.runs(op);
+    }
+
+    @Override
     public String device() {
         return first.device();
     }

@@ -3,6 +3,7 @@ package io.llmc.backend;
 
 import io.llmc.tensor.Tensor;
 import java.util.Arrays;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /// Every operation a backend must run, in families of a page each. A record's constructor checks
@@ -22,6 +23,10 @@ public sealed interface Op
                 StatisticOp,
                 CompressionOp,
                 SmallFloatOp {
+    /// What the CPU alone runs.
+    Set<Class<? extends Op>> ON_CPU_ALONE =
+            Set.of(RecurrentOp.DeltaRule.class, RecurrentOp.StateSpace.class);
+
     /// Everything read or written, for the device and lifetime check.
     Stream<Tensor> operands();
 
@@ -44,8 +49,9 @@ public sealed interface Op
     }
 
     /// The record classes of all families.
-    static Stream<Class<?>> all() {
+    static Stream<Class<? extends Op>> all() {
         return Arrays.stream(Op.class.getPermittedSubclasses())
-                .flatMap(family -> Arrays.stream(family.getPermittedSubclasses()));
+                .flatMap(family -> Arrays.stream(family.getPermittedSubclasses()))
+                .map(op -> op.asSubclass(Op.class));
     }
 }

@@ -58,6 +58,27 @@ public abstract class BackendContract {
         return ".*";
     }
 
+    /// Whether the backend has a kernel for an operation.
+    protected boolean runs(Class<? extends Op> op) {
+        return true;
+    }
+
+    @Test
+    void refusesWhatItHasNoKernelFor() {
+        try (Backend backend = open(1);
+                TensorArena arena = backend.newArena(SLAB)) {
+            assertThat(Op.all()).allMatch(op -> backend.runs(op) == runs(op), "is told of");
+            for (OpCases.Case c : OpCases.ALL) {
+                if (!runs(c.op())) {
+                    Op op = c.build().apply(new Operands(backend, arena, SEED));
+                    assertThatThrownBy(() -> backend.run(op))
+                            .isInstanceOf(UnsupportedOperationException.class)
+                            .hasMessageContaining(c.op().getSimpleName());
+                }
+            }
+        }
+    }
+
     /// Within the bounds of every case, and in the same bytes whatever the number of threads.
     @TestFactory
     Stream<DynamicTest> agreesWithTheReference() {
@@ -71,6 +92,7 @@ public abstract class BackendContract {
         int every = Integer.getInteger("llmc.every", 1);
         Map<Class<?>, Integer> seen = new HashMap<>();
         return OpCases.ALL.stream()
+                .filter(c -> runs(c.op()))
                 .filter(c -> c.op().getSimpleName().matches(ops()))
                 .filter(c -> c.op().getSimpleName().matches(wanted))
                 .filter(c -> seen.merge(c.op(), 1, Integer::sum) % every == 1 % every);

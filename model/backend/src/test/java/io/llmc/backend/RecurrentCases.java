@@ -2,6 +2,7 @@
 package io.llmc.backend;
 
 import io.llmc.backend.OpCases.Case;
+import io.llmc.backend.RecurrentOp.Heads;
 import io.llmc.backend.RecurrentOp.Run;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
@@ -9,6 +10,8 @@ import java.util.List;
 
 /// Convolutions and recurrences: of whole sequences, and of some that go on.
 final class RecurrentCases {
+    private static final int ROWS = 84;
+
     private RecurrentCases() {}
 
     static void all(List<Case> cases) {
@@ -17,6 +20,7 @@ final class RecurrentCases {
                 convolutions(cases, type, taps);
             }
         }
+        recurrences(cases);
     }
 
     private static void convolutions(List<Case> cases, DType type, int taps) {
@@ -76,5 +80,78 @@ final class RecurrentCases {
                         new Run(2, 66, a.normal(taps - 1, cols), a.out(taps - 1, cols)),
                         new Run(68, 1, same, same),
                         new Run(69, 10, a.normal(taps - 1, cols), null)));
+    }
+
+    private static void recurrences(List<Case> cases) {
+        for (Heads heads :
+                List.of(
+                        new Heads(1, 1, 1, 1),
+                        new Heads(2, 4, 8, 10),
+                        new Heads(3, 3, 128, 64),
+                        new Heads(1, 2, 64, 130))) {
+            for (boolean byChannel : new boolean[] {false, true}) {
+                for (float bound : new float[] {0, -5}) {
+                    cases.add(
+                            new Case(
+                                    RecurrentOp.DeltaRule.class,
+                                    "deltaRule %s, by channel %s, bound %s"
+                                            .formatted(heads, byChannel, bound),
+                                    OpCases.SUMS,
+                                    a -> deltaRule(a, heads, byChannel, bound)));
+                }
+            }
+            for (float least : new float[] {0, 0.5f}) {
+                cases.add(
+                        new Case(
+                                RecurrentOp.StateSpace.class,
+                                "stateSpace %s, steps from %s".formatted(heads, least),
+                                OpCases.SUMS,
+                                a -> stateSpace(a, heads, least)));
+            }
+        }
+    }
+
+    /// As [#resume].
+    private static List<Run> runs(Operands a, long rows, long cols) {
+        Tensor same = a.written(DType.F32, i -> (i % 11 - 5) / 10., rows, cols);
+        return List.of(
+                new Run(0, 3, null, a.out(rows, cols)),
+                new Run(3, 70, a.normal(DType.F32, 0.3, rows, cols), a.out(rows, cols)),
+                new Run(73, 1, same, same),
+                new Run(74, 10, a.normal(DType.F32, 0.3, rows, cols), null));
+    }
+
+    private static Op deltaRule(Operands a, Heads heads, boolean byChannel, float bound) {
+        int decays = byChannel ? (int) heads.stateRows() : heads.values();
+        return new RecurrentOp.DeltaRule(
+                a.out(ROWS, heads.valueWidth()),
+                a.normal(ROWS, heads.keyWidth()),
+                a.normal(ROWS, heads.keyWidth()),
+                a.normal(ROWS, heads.valueWidth()),
+                new RecurrentOp.Decay(
+                        a.normal(ROWS, decays),
+                        a.normal(DType.F32, 0.5, heads.values()),
+                        a.normal(DType.BF16, 1, decays),
+                        bound),
+                a.normal(ROWS, heads.values()),
+                heads,
+                runs(a, heads.stateRows(), heads.valueDim()));
+    }
+
+    private static Op stateSpace(Operands a, Heads heads, float least) {
+        return new RecurrentOp.StateSpace(
+                a.out(ROWS, heads.valueWidth()),
+                a.normal(ROWS, heads.keyWidth()),
+                a.normal(ROWS, heads.keyWidth()),
+                a.normal(ROWS, heads.valueWidth()),
+                new RecurrentOp.Steps(
+                        a.normal(ROWS, heads.values()),
+                        a.normal(DType.BF16, 0.5, heads.values()),
+                        a.normal(heads.values()),
+                        least,
+                        least == 0 ? Float.POSITIVE_INFINITY : 0.9f),
+                a.normal(DType.F16, 1, heads.values()),
+                heads,
+                runs(a, heads.stateRows(), heads.valueDim()));
     }
 }

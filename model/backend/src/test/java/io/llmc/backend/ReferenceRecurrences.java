@@ -5,6 +5,7 @@ import static io.llmc.backend.ReferenceGradients.add;
 import static io.llmc.backend.ReferenceOps.get;
 import static io.llmc.backend.ReferenceOps.set;
 
+import io.llmc.backend.RecurrentOp.Heads;
 import io.llmc.backend.RecurrentOp.Run;
 import io.llmc.tensor.Tensor;
 
@@ -16,6 +17,9 @@ final class ReferenceRecurrences {
         switch (op) {
             case RecurrentOp.ResumeConvolve resumed ->
                     resumed.runs().forEach(run -> resume(resumed.op(), run));
+            case RecurrentOp.DeltaRule rule -> rule.runs().forEach(run -> deltaRule(rule, run));
+            case RecurrentOp.StateSpace space ->
+                    space.runs().forEach(run -> stateSpace(space, run));
         }
     }
 
@@ -74,6 +78,118 @@ final class ReferenceRecurrences {
                     }
                 }
             }
+        }
+    }
+
+    private static double[][] state(Run run, Heads heads, int head) {
+        double[][] s = new double[heads.keyDim()][heads.valueDim()];
+        for (int i = 0; i < s.length && run.begin() != null; i++) {
+            for (int j = 0; j < s[i].length; j++) {
+                s[i][j] = get(run.begin(), (long) head * s.length + i, j);
+            }
+        }
+        return s;
+    }
+
+    private static void keep(Run run, double[][] s, int head) {
+        for (int i = 0; i < s.length && run.end() != null; i++) {
+            for (int j = 0; j < s[i].length; j++) {
+                set(run.end(), (long) head * s.length + i, j, s[i][j]);
+            }
+        }
+    }
+
+    private static double[] head(Tensor x, long row, int head, int dim) {
+        double[] out = new double[dim];
+        for (int i = 0; i < dim; i++) {
+            out[i] = get(x, row, (long) head * dim + i);
+        }
+        return out;
+    }
+
+    private static double softplus(double x) {
+        return Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+    }
+
+    private static double sigmoid(double x) {
+        return 1 / (1 + Math.exp(-x));
+    }
+
+    private static double[] normalised(double[] x, double scale) {
+        double squares = 1e-6;
+        for (double v : x) {
+            squares += v * v;
+        }
+        double[] out = new double[x.length];
+        for (int i = 0; i < x.length; i++) {
+            out[i] = x[i] / Math.sqrt(squares) * scale;
+        }
+        return out;
+    }
+
+    private static double kept(RecurrentOp.Decay d, long row, Heads heads, int head, int channel) {
+        int column = d.byChannel(heads) ? head * heads.keyDim() + channel : head;
+        double g = get(d.x(), row, column) + get(d.bias(), column);
+        double rate = Math.exp(get(d.rate(), head));
+        return d.bound() == 0
+                ? Math.exp(-rate * softplus(g))
+                : Math.exp(d.bound() * sigmoid(rate * g));
+    }
+
+    private static void deltaRule(RecurrentOp.DeltaRule op, Run run) {
+        Heads heads = op.heads();
+        for (int h = 0; h < heads.values(); h++) {
+            double[][] s = state(run, heads, h);
+            int key = h / (heads.values() / heads.keys());
+            for (long row = run.row(); row < run.row() + run.length(); row++) {
+                double[] q =
+                        normalised(
+                                head(op.q(), row, key, heads.keyDim()),
+                                1 / Math.sqrt(heads.keyDim()));
+                double[] k = normalised(head(op.k(), row, key, heads.keyDim()), 1);
+                double[] v = head(op.v(), row, h, heads.valueDim());
+                double beta = sigmoid(get(op.beta(), row, h));
+                for (int j = 0; j < v.length; j++) {
+                    double recalled = 0;
+                    for (int i = 0; i < k.length; i++) {
+                        s[i][j] *= kept(op.decay(), row, heads, h, i);
+                        recalled += s[i][j] * k[i];
+                    }
+                    double out = 0;
+                    for (int i = 0; i < k.length; i++) {
+                        s[i][j] += k[i] * beta * (v[j] - recalled);
+                        out += s[i][j] * q[i];
+                    }
+                    set(op.out(), row, (long) h * v.length + j, out);
+                }
+            }
+            keep(run, s, h);
+        }
+    }
+
+    private static void stateSpace(RecurrentOp.StateSpace op, Run run) {
+        Heads heads = op.heads();
+        RecurrentOp.Steps steps = op.steps();
+        for (int h = 0; h < heads.values(); h++) {
+            double[][] s = state(run, heads, h);
+            int key = h / (heads.values() / heads.keys());
+            for (long row = run.row(); row < run.row() + run.length(); row++) {
+                double[] q = head(op.q(), row, key, heads.keyDim());
+                double[] k = head(op.k(), row, key, heads.keyDim());
+                double[] v = head(op.v(), row, h, heads.valueDim());
+                double dt = softplus(get(steps.x(), row, h) + get(steps.bias(), h));
+                dt = Math.clamp(dt, steps.least(), steps.most());
+                double kept = Math.exp(-Math.exp(get(steps.rate(), h)) * dt);
+                for (int j = 0; j < v.length; j++) {
+                    double out = get(op.skip(), h) * v[j];
+                    for (int i = 0; i < k.length; i++) {
+                        s[i][j] = kept * s[i][j] + k[i] * dt * v[j];
+                        out += s[i][j] * q[i];
+                    }
+                    set(op.out(), row, (long) h * v.length + j, out);
+                }
+            }
+            keep(run, s, h);
         }
     }
 }

@@ -182,7 +182,7 @@ public record Attention(
     }
 
     /// The columns of some heads.
-    private static void take(Forward f, Tensor out, Tensor all, Span heads) {
+    static void take(Forward f, Tensor out, Tensor all, Span heads) {
         if (heads.run() * heads.width() == heads.period()) {
             f.run(new ForwardOp.Columns(out, all, heads.from()));
             return;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.Op;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.MixGroup;
@@ -19,7 +20,12 @@ import java.util.function.UnaryOperator;
 /// What a branch of a block computes between its norms, as data. A body answers whatever a pass
 /// asks of it, so that nobody else tells the kinds apart.
 public sealed interface BodySpec
-        permits SelfAttentionSpec, LatentAttentionSpec, ShortConvolutionSpec, MlpSpec, ExpertsSpec {
+        permits SelfAttentionSpec,
+                LatentAttentionSpec,
+                ShortConvolutionSpec,
+                DeltaNetSpec,
+                MlpSpec,
+                ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.
     ///
     /// @param hidden width of the residual stream
@@ -96,6 +102,11 @@ public sealed interface BodySpec
 
     /// What it would keep of a sequence whatever its length; empty where it keeps nothing so.
     default List<StateSpec> states() {
+        return List.of();
+    }
+
+    /// Operations that not every device has, or that no gradient goes through.
+    default List<Class<? extends Op>> special() {
         return List.of();
     }
 

@@ -17,6 +17,16 @@ record Convolution(ConvolutionSpec spec, Tensor weight, Tensor bias) {
                 spec.biased() ? from.tensor(spec.bias()) : null);
     }
 
+    /// Some of its channels.
+    Convolution part(int from, int count) {
+        return new Convolution(
+                spec.part(from, count),
+                weight.rows(from, from + count),
+                bias == null
+                        ? null
+                        : bias.reshape(spec.channels(), 1).rows(from, from + count).reshape(count));
+    }
+
     /// @param x `[tokens, channels]`
     Tensor forward(Forward f, Tensor x) {
         Tensor out = f.allocate(x.rows(), x.cols());

@@ -37,6 +37,11 @@ public record ConvolutionSpec(String name, int channels, int taps, boolean biase
         return new StateSpec(name, taps - 1L, channels);
     }
 
+    /// Some of its channels, as a convolution of their own.
+    ConvolutionSpec part(int from, int count) {
+        return new ConvolutionSpec("%s[%d]".formatted(name, from), count, taps, biased);
+    }
+
     public ConvolutionSpec renamed(UnaryOperator<String> names) {
         return new ConvolutionSpec(names.apply(name), channels, taps, biased);
     }

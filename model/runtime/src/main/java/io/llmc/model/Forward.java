@@ -4,6 +4,7 @@ package io.llmc.model;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.CacheSpec;
@@ -14,6 +15,7 @@ import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.List;
 import java.util.function.IntUnaryOperator;
 
 /// What a forward pass runs with. Immutable: whoever wants to listen makes a copy with its own tap.
@@ -66,7 +68,19 @@ public record Forward(
         if (past == null) {
             run(op);
         } else {
-            past.convolve(this, state, op);
+            past.resume(this, state, new RecurrentOp.ResumeConvolve(op, List.of()));
+        }
+    }
+
+    /// A recurrence through the pass's rows, which goes on where it stopped before them.
+    ///
+    /// @param op over no sequences yet
+    /// @param rows of the pass
+    void recur(StateSpec state, RecurrentOp op, long rows) {
+        if (past == null) {
+            run(op.with(RecurrentOp.whole(rows, positions.length())));
+        } else {
+            past.resume(this, state, op);
         }
     }
 

@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.RecurrentOp;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.StateSpec;
 
@@ -14,8 +15,8 @@ public interface Past {
     /// @param op attention of the pass's rows as if there were nothing before them
     void attend(Forward f, CacheSpec layer, ForwardOp.Attention op);
 
-    /// Lets a convolution go on where it stopped in each sequence, and keeps where it stops now.
+    /// Lets an operation go on where it stopped in each sequence, and keeps where it stops now.
     ///
-    /// @param op over the pass's rows as if there were nothing before them
-    void convolve(Forward f, StateSpec state, ForwardOp.Convolve op);
+    /// @param op over no sequences
+    void resume(Forward f, StateSpec state, RecurrentOp op);
 }

@@ -2,8 +2,10 @@
 package io.llmc.quantize.learn;
 
 import io.llmc.model.ArenaPlan;
+import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
+import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
@@ -106,6 +108,11 @@ public record LearnPass(LearnSettings settings, Targets targets) implements Bloc
     @Override
     public boolean compares() {
         return true;
+    }
+
+    @Override
+    public void check(ModelSpec spec) {
+        Capability.requireGradients(spec);
     }
 
     @Override

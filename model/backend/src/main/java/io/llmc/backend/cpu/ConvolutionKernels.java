@@ -52,14 +52,8 @@ final class ConvolutionKernels {
                 .toList();
     }
 
-    private static List<RecurrentOp.Run> whole(Tensor x, int length) {
-        return IntStream.range(0, Math.toIntExact(x.rows() / length))
-                .mapToObj(i -> new RecurrentOp.Run(i * length, length, null, null))
-                .toList();
-    }
-
     void run(ForwardOp.Convolve op) {
-        run(op, whole(op.x(), op.length()));
+        run(op, RecurrentOp.whole(op.x().rows(), op.length()));
     }
 
     void resume(RecurrentOp.ResumeConvolve op) {
@@ -181,7 +175,7 @@ final class ConvolutionKernels {
     private void inputs(GradientOp.AccumulateConvolveGrad op) {
         int taps = Math.toIntExact(op.weight().cols());
         long cols = op.x().cols();
-        List<Tile> tiles = tiles(whole(op.x(), op.length()), cols);
+        List<Tile> tiles = tiles(RecurrentOp.whole(op.x().rows(), op.length()), cols);
         MemorySegment sums = op.dx().bytes();
         workers.forEach(
                 tiles.size(),

@@ -49,6 +49,7 @@ public final class CpuBackend implements Backend {
     private final RowKernels rows;
     private final RouteKernels routes;
     private final ConvolutionKernels convolutions;
+    private final RecurrentKernels recurrences;
     private final AttentionKernels attention;
     private final PageKernels pages;
     private final PagedAttentionKernels pagedAttention;
@@ -90,6 +91,7 @@ public final class CpuBackend implements Backend {
         rows = new RowKernels(workers);
         routes = new RouteKernels(workers);
         convolutions = new ConvolutionKernels(workers);
+        recurrences = new RecurrentKernels(workers);
         attention = new AttentionKernels(workers);
         pages = new PageKernels(workers);
         pagedAttention = new PagedAttentionKernels(workers, pages, attention);
@@ -270,6 +272,8 @@ public final class CpuBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.run(convolution);
+            case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);
+            case RecurrentOp.StateSpace space -> recurrences.stateSpace(space);
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);

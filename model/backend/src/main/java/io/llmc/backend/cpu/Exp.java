@@ -73,6 +73,22 @@ final class Exp {
         return x.div(exp(s.neg()).add(1f));
     }
 
+    /// `ln(1 + e^x)` within a few ulps.
+    static FloatVector softplus(FloatVector x) {
+        // ln(1 + y) = 2 artanh(y / (2 + y)), where y is at most 1.
+        FloatVector y = exp(x.abs().neg());
+        FloatVector s = y.div(y.add(2f));
+        FloatVector z = s.mul(s);
+        FloatVector p = FloatVector.broadcast(F, 1f / 13);
+        p = p.fma(z, FloatVector.broadcast(F, 1f / 11));
+        p = p.fma(z, FloatVector.broadcast(F, 1f / 9));
+        p = p.fma(z, FloatVector.broadcast(F, 1f / 7));
+        p = p.fma(z, FloatVector.broadcast(F, 1f / 5));
+        p = p.fma(z, FloatVector.broadcast(F, 1f / 3));
+        p = p.mul(z).fma(s, s);
+        return p.add(p).add(x.max(0f));
+    }
+
     /// `e^x` in double precision, for `x <= 700`; `e^-708`, which is nothing, below.
     static DoubleVector exp(DoubleVector x) {
         DoubleVector y = x.blend(-708.0, x.compare(VectorOperators.LT, -708.0));

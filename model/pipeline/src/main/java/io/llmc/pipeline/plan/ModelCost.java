@@ -4,6 +4,7 @@ package io.llmc.pipeline.plan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.BodySpec;
+import io.llmc.model.DeltaNetSpec;
 import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.LayerSpec;
@@ -166,7 +167,7 @@ public record ModelCost(
                         attentions.add(latent(a));
                         widest = Math.max(widest, width(a));
                     }
-                    case MlpSpec _, ShortConvolutionSpec _ -> {
+                    case MlpSpec _, ShortConvolutionSpec _, DeltaNetSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));
                         widest = Math.max(widest, width(body));
                     }

@@ -26,6 +26,7 @@ public final class Architectures {
                     new GptNeoX(),
                     new Mixtral(),
                     new Lfm2(),
+                    new QwenNext(),
                     new Qwen2Moe(),
                     new Qwen3Moe(),
                     new DeepSeek(),

@@ -27,7 +27,6 @@ import java.util.stream.IntStream;
 /// LFM2: gated convolutions over three tokens, and attention with head norms in some layers.
 final class Lfm2 implements Architecture {
     private static final String EMBEDDING = "model.embed_tokens";
-    private static final String CONVOLUTION = "conv";
     private static final String ADJUSTED = "block_auto_adjust_ff_dim";
     private static final Range TAPS = new Range(2, 64, false);
     private static final Range FACTOR = Range.above(0, 1000);
@@ -81,13 +80,7 @@ final class Lfm2 implements Architecture {
             List<Integer> attend = c.integers("full_attn_idxs");
             return IntStream.range(0, layers).mapToObj(i -> !attend.contains(i)).toList();
         }
-        if (types.size() != layers || !List.of(CONVOLUTION, Sizes.GLOBAL).containsAll(types)) {
-            throw c.wrong(
-                    "layer_types",
-                    "%d of %s and %s, one for each layer"
-                            .formatted(layers, CONVOLUTION, Sizes.GLOBAL));
-        }
-        return types.stream().map(CONVOLUTION::equals).toList();
+        return Hybrid.types(c, "layer_types", types, layers, "conv");
     }
 
     private static BodySpec convolution(Sizes s, int i) {

@@ -114,8 +114,8 @@ final class PagedPast implements Past {
     }
 
     @Override
-    public void convolve(Forward f, StateSpec state, ForwardOp.Convolve op) {
-        f.run(new RecurrentOp.ResumeConvolve(op, runs(state)));
+    public void resume(Forward f, StateSpec state, RecurrentOp op) {
+        f.run(op.with(runs(state)));
     }
 
     private List<RecurrentOp.Run> runs(StateSpec state) {

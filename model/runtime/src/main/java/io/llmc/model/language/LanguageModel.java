@@ -12,6 +12,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.BlockBuilder;
+import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.LayerSpec;
@@ -59,6 +60,7 @@ public final class LanguageModel implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     LanguageModel(Checkpoint checkpoint, ModelSpec spec, Backend backend, Holding holding) {
+        Capability.requireOn(backend, spec);
         this.checkpoint = checkpoint;
         this.spec = spec;
         this.backend = backend;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.structure;
 
+import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 
 /// Where equal parts lie among the rows or the columns of a linear layer, as heads among those of a
@@ -13,6 +14,10 @@ public record Span(String linear, int from, int width, int run, int period) {
     /// Parts of which each follows the one before.
     public static Span of(String linear, int from, int width) {
         return new Span(linear, from, width, 1, width);
+    }
+
+    public Span renamed(UnaryOperator<String> names) {
+        return new Span(names.apply(linear), from, width, run, period);
     }
 
     public int start(int part) {

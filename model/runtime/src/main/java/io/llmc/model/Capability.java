@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model;
+
+import io.llmc.backend.Backend;
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.Op;
+import io.llmc.formats.UserException;
+import java.util.function.Predicate;
+
+/// Whether a device, or training, can do all that a model is made of.
+public final class Capability {
+    private Capability() {}
+
+    /// @throws UserException where the device has no kernel for an operation
+    public static void requireOn(Backend backend, ModelSpec spec) {
+        require(
+                spec,
+                backend::runs,
+                "has no kernel on " + backend.device(),
+                "leave {device} out: the CPU has all of them");
+    }
+
+    /// @throws UserException where no gradient goes through an operation
+    public static void requireGradients(ModelSpec spec) {
+        require(
+                spec,
+                ForwardOp.class::isAssignableFrom,
+                "has no gradient",
+                "choose a method that trains nothing");
+    }
+
+    private static void require(
+            ModelSpec spec, Predicate<Class<? extends Op>> has, String lack, String remedy) {
+        for (LayerSpec layer : spec.layers()) {
+            for (BodySpec body : layer.bodies().toList()) {
+                if (!body.special().stream().allMatch(has)) {
+                    String at = layer.prefix().substring(0, layer.prefix().length() - 1);
+                    throw new UserException(
+                            "the %s of %s %s".formatted(body.role(), at, lack), remedy);
+                }
+            }
+        }
+    }
+}
