@@ -24,6 +24,11 @@ public interface Container extends AutoCloseable {
     /// What is read otherwise than it stands there, a line each.
     List<String> remarks();
 
+    /// Tensors of the files that [#tensors] has in parts.
+    default List<ExpertStack> stacks() {
+        return List.of();
+    }
+
     /// Free texts of the files; the first wins.
     Map<String, String> metadata();
 

@@ -19,6 +19,11 @@ public interface StoredTensor {
     /// Whether [#read] hands out the bytes of the file, and not values made of them.
     boolean isMapped();
 
+    /// Bytes of a copy that [#read] makes where it makes one of values that the file has.
+    default long copied() {
+        return 0;
+    }
+
     /// Its bytes, read-only, row after row, for as long as `arena` lives.
     MemorySegment read(Arena arena);
 

@@ -5,6 +5,7 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Container;
+import io.llmc.formats.ExpertStack;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Json;
@@ -189,6 +190,11 @@ public final class Checkpoint implements AutoCloseable {
         return container.directory();
     }
 
+    /// Tensors of the files of which this has the parts, layer by layer.
+    public List<ExpertStack> stacks() {
+        return container.stacks();
+    }
+
     public HfConfig config() {
         return config;
     }
@@ -302,7 +308,7 @@ public final class Checkpoint implements AutoCloseable {
         return packedLinear(name)
                 .flatMap(this::packing)
                 .map(layout -> layout.copied(this, info(name)))
-                .orElse(0L);
+                .orElseGet(() -> view == null ? stored(name).copied() : 0L);
     }
 
     /// The linear layer whose packed weight a tensor is a part of.

@@ -2,6 +2,7 @@
 package io.llmc.formats.safetensors;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import io.llmc.formats.ExpertStack;
 import io.llmc.formats.Json;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
@@ -46,6 +47,7 @@ public final class CheckpointWriter implements AutoCloseable {
     private final Map<String, Shard> shardOf = new HashMap<>();
     private final Set<String> written = ConcurrentHashMap.newKeySet();
 
+    private Stacking stacking = Stacking.NONE;
     private long unsettled;
     private CompletableFuture<Void> settling = CompletableFuture.completedFuture(null);
 
@@ -57,6 +59,22 @@ public final class CheckpointWriter implements AutoCloseable {
     public static CheckpointWriter create(
             Path directory, List<TensorInfo> plan, long shardSize, boolean resume) {
         return create(directory, plan, shardSize, Map.of(), resume);
+    }
+
+    /// As [#create(Path, List, long, boolean)], with experts put together where all of their plain
+    /// layers are planned.
+    ///
+    /// @param stacks what may be put together
+    public static CheckpointWriter create(
+            Path directory,
+            List<TensorInfo> plan,
+            long shardSize,
+            List<ExpertStack> stacks,
+            boolean resume) {
+        Stacking stacking = Stacking.of(plan, stacks);
+        CheckpointWriter writer = create(directory, stacking.files(), shardSize, Map.of(), resume);
+        writer.stacking = stacking;
+        return writer;
     }
 
     /// Creates `model.safetensors`, or `model-0000i-of-0000N.safetensors`, in `directory`, and the
@@ -177,7 +195,12 @@ public final class CheckpointWriter implements AutoCloseable {
     /// Writes one tensor, which must have the type and shape that the plan gives it. Reads straight
     /// from its memory.
     public void write(String name, Tensor tensor) {
-        shardOf(name).write(name, tensor);
+        Stacking.Place place = stacking.place(name);
+        if (place == null) {
+            shardOf(name).write(name, tensor);
+        } else {
+            place.write(tensor, shardOf(name));
+        }
         written.add(name);
         settle(tensor.byteSize());
     }
@@ -219,7 +242,7 @@ public final class CheckpointWriter implements AutoCloseable {
     }
 
     private Shard shardOf(String name) {
-        Shard shard = shardOf.get(name);
+        Shard shard = shardOf.get(stacking.file(name));
         if (shard == null) {
             throw new IllegalArgumentException("'" + name + "' is not planned");
         }
@@ -267,8 +290,11 @@ public final class CheckpointWriter implements AutoCloseable {
     public void finish() {
         for (Shard shard : shards) {
             for (String name : shard.names()) {
-                if (!written.contains(name)) {
-                    throw new IllegalStateException("'" + name + "' was planned but not written");
+                for (String planned : stacking.planned(name)) {
+                    if (!written.contains(planned)) {
+                        throw new IllegalStateException(
+                                "'" + planned + "' was planned but not written");
+                    }
                 }
             }
         }

@@ -2,17 +2,20 @@
 package io.llmc.formats.safetensors;
 
 import io.llmc.formats.Container;
+import io.llmc.formats.ExpertStack;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Json;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
+import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -28,7 +31,9 @@ public final class SafetensorsFiles implements Container {
     private final HfConfig config;
     private final WeightFiles files;
     private final List<OpenFile> open = new ArrayList<>();
-    private final SequencedMap<String, SafetensorsTensor> tensors = new LinkedHashMap<>();
+    private final SequencedMap<String, SafetensorsTensor> whole = new LinkedHashMap<>();
+    private final SequencedMap<String, StoredTensor> tensors = new LinkedHashMap<>();
+    private final List<ExpertStack> stacks = new ArrayList<>();
     private final List<String> remarks = new ArrayList<>();
     private final Map<String, String> metadata = new LinkedHashMap<>();
 
@@ -46,7 +51,9 @@ public final class SafetensorsFiles implements Container {
             files.readHeaders();
             if (hubNames) {
                 files.useHubNames();
+                files.stacks.addAll(ExpertStack.of(config.modelType(), files.infos()));
             }
+            files.takeApart();
             return files;
         } catch (RuntimeException e) {
             files.close();
@@ -59,7 +66,7 @@ public final class SafetensorsFiles implements Container {
     private void readHeaders() {
         files.files().forEach(file -> read(file, _ -> true));
         Set<String> lost = new LinkedHashSet<>(files.promised().keySet());
-        lost.removeAll(tensors.keySet());
+        lost.removeAll(whole.keySet());
         if (!lost.isEmpty()) {
             files.others().forEach(file -> read(file, lost::contains));
         }
@@ -89,7 +96,7 @@ public final class SafetensorsFiles implements Container {
 
     /// Some writers put a tied matrix into two shards: the same bytes twice are one tensor.
     private void add(String name, SafetensorsTensor tensor) {
-        SafetensorsTensor other = tensors.putIfAbsent(name, tensor);
+        SafetensorsTensor other = whole.putIfAbsent(name, tensor);
         if (other != null && !sameBytes(tensor, other)) {
             throw new FormatException(
                     tensor.file().path(),
@@ -105,10 +112,10 @@ public final class SafetensorsFiles implements Container {
     }
 
     private void useHubNames() {
-        SequencedMap<String, String> hub = TensorNames.ofHub(directory, tensors.keySet());
-        SequencedMap<String, SafetensorsTensor> found = new LinkedHashMap<>(tensors);
-        tensors.clear();
-        hub.forEach((name, plain) -> tensors.put(plain, found.get(name).called(plain)));
+        SequencedMap<String, String> hub = TensorNames.ofHub(directory, whole.keySet());
+        SequencedMap<String, SafetensorsTensor> found = new LinkedHashMap<>(whole);
+        whole.clear();
+        hub.forEach((name, plain) -> whole.put(plain, found.get(name).called(plain)));
         found.values().stream()
                 .map(SafetensorsTensor::info)
                 .filter(info -> info.dtype() == DType.F64)
@@ -124,6 +131,43 @@ public final class SafetensorsFiles implements Container {
                         remarks.add(
                                 "%s: '%s' is read, and written, as '%s', and its like so too"
                                         .formatted(directory, e.getKey(), e.getValue())));
+    }
+
+    private Map<String, TensorInfo> infos() {
+        Map<String, TensorInfo> infos = new LinkedHashMap<>();
+        whole.forEach((name, t) -> {
+            if (t.isMapped()) {
+                infos.put(name, t.info());
+            }
+        });
+        return infos;
+    }
+
+    /// The parts of a tensor stand in its place.
+    private void takeApart() {
+        Map<String, ExpertStack> byName = new HashMap<>();
+        stacks.forEach(stack -> byName.put(stack.name(), stack));
+        whole.forEach((name, t) -> {
+            ExpertStack stack = byName.get(name);
+            if (stack == null) {
+                tensors.put(name, t);
+                return;
+            }
+            for (ExpertStack.Part part : stack.parts(t.info().shape().dim(0))) {
+                if (tensors.put(part.name(), ExpertTensor.of(t, part)) != null
+                        || whole.containsKey(part.name())) {
+                    throw new FormatException(
+                            t.file().path(),
+                            "'%s' has experts' layers that are there by themselves, too: '%s'"
+                                    .formatted(name, part.name()));
+                }
+            }
+        });
+    }
+
+    @Override
+    public List<ExpertStack> stacks() {
+        return List.copyOf(stacks);
     }
 
     @Override

@@ -6,6 +6,7 @@ import io.llmc.formats.Json;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
+import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -140,15 +141,25 @@ final class Shard implements AutoCloseable {
     }
 
     void write(String name, Tensor tensor) {
-        Place place = places.get(name);
-        if (tensor.dtype() != place.info.dtype() || !tensor.shape().equals(place.info.shape())) {
+        require(places.get(name).info, tensor);
+        write(name, 0, tensor.bytes());
+    }
+
+    static void require(TensorInfo planned, Tensor tensor) {
+        if (tensor.dtype() != planned.dtype() || !tensor.shape().equals(planned.shape())) {
             throw new IllegalArgumentException(
-                    "%s was planned, but got %s".formatted(place.info, tensor));
+                    "%s was planned, but got %s".formatted(planned, tensor));
         }
-        long at = place.offset;
+    }
+
+    /// Writes a part of a tensor.
+    ///
+    /// @param from its first byte in the tensor
+    void write(String name, long from, MemorySegment bytesOfPart) {
+        long at = places.get(name).offset + from;
         try {
             for (ByteBuffer chunk :
-                    (Iterable<ByteBuffer>) CheckpointWriter.chunks(tensor.bytes())::iterator) {
+                    (Iterable<ByteBuffer>) CheckpointWriter.chunks(bytesOfPart)::iterator) {
                 int bytes = chunk.remaining();
                 writeFully(channel, chunk, at);
                 at += bytes;

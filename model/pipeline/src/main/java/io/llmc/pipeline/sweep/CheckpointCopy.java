@@ -31,7 +31,8 @@ public final class CheckpointCopy {
     public static void write(Checkpoint made, Path directory, long shardSize, Backend backend) {
         List<TensorInfo> plan = made.names().stream().map(made::info).toList();
         SequencedMap<String, Long> checksums = new LinkedHashMap<>();
-        try (CheckpointWriter writer = CheckpointWriter.create(directory, plan, shardSize, false)) {
+        try (CheckpointWriter writer =
+                CheckpointWriter.create(directory, plan, shardSize, made.stacks(), false)) {
             for (TensorInfo info : plan) {
                 // A reader of its own for each tensor: what was made for it goes with it.
                 try (TensorReader reader = made.reader(backend.host())) {

@@ -277,7 +277,11 @@ public final class Sweep implements Step.Plan {
     @MustBeClosed
     private CheckpointWriter writer(OutputPlan plan, boolean resumes) {
         return CheckpointWriter.create(
-                directory.work(), plan.tensors(), context.recipe().save().shardSize(), resumes);
+                directory.work(),
+                plan.tensors(),
+                context.recipe().save().shardSize(),
+                original.stacks(),
+                resumes);
     }
 
     /// One trip, from the first block that the journal lacks.
