@@ -35,7 +35,10 @@ public final class Architectures {
                     new Ernie45Moe(),
                     new Glm4Moe(),
                     new MiniMaxM2(),
-                    new LongcatFlash());
+                    new LongcatFlash(),
+                    new GraniteMoe(),
+                    new GptOss(),
+                    new Llama4());
 
     /// Layers and experts of a config alone, which no tensors bear out.
     private static final Range PARTS = Range.upTo(1 << 17);

@@ -22,7 +22,7 @@ import java.util.function.IntPredicate;
 final class Glm4Moe implements Architecture {
     @Override
     public List<String> modelTypes() {
-        return List.of("glm4_moe");
+        return List.of("glm4_moe", "glm4v_moe_text");
     }
 
     private static final Sizes.Defaults ABSENT =

@@ -12,6 +12,7 @@ import io.llmc.model.ExpertsSpec;
 import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
+import io.llmc.model.Nonlinearity;
 import io.llmc.model.structure.Size;
 import java.util.ArrayList;
 import java.util.List;
@@ -25,7 +26,16 @@ import java.util.stream.IntStream;
 /// @param key of the number of experts
 /// @param intermediate channels of each
 /// @param size that counts the channels
-record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate, Size size) {
+/// @param biased whether the experts' layers have biases
+record Mixture(
+        Sizes sizes,
+        String key,
+        int experts,
+        int topK,
+        int intermediate,
+        Size size,
+        Nonlinearity nonlinearity,
+        boolean biased) {
     /// Names of an expert's layers, behind its number.
     record Names(String gate, String up, String down) {
         static final Names PROJECTIONS = new Names("gate_proj", "up_proj", "down_proj");
@@ -60,7 +70,13 @@ record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate,
                 count,
                 chosen,
                 own ? c.integer(OWN_SIZE, Sizes.CHANNELS) : s.intermediate(),
-                own ? Size.EXPERT_INTERMEDIATE : Size.INTERMEDIATE);
+                own ? Size.EXPERT_INTERMEDIATE : Size.INTERMEDIATE,
+                new Nonlinearity.Plain(Sizes.activation(c, "hidden_act", "silu")),
+                false);
+    }
+
+    Mixture with(Nonlinearity other, boolean biases) {
+        return new Mixture(sizes, key, experts, topK, intermediate, size, other, biases);
     }
 
     private static String first(HfConfig c, List<String> keys) {
@@ -89,9 +105,9 @@ record Mixture(Sizes sizes, String key, int experts, int topK, int intermediate,
         return new MlpSpec(
                 List.of(prefix + names.gate(), prefix + names.up()),
                 prefix + names.down(),
-                false,
+                biased,
                 intermediate,
-                Sizes.activation(sizes.config(), "hidden_act", "silu"),
+                nonlinearity,
                 true);
     }
 
