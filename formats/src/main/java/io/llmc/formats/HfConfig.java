@@ -76,7 +76,8 @@ public final class HfConfig {
         }
         String key = decoder().orElseThrow();
         ObjectNode section = ((ObjectNode) root.get(key)).deepCopy();
-        if (!section.has(TIED) && root.has(TIED)) {
+        if (root.has(TIED)) {
+            // The whole model's word counts where both have one.
             section.set(TIED, root.get(TIED));
         }
         return new HfConfig(file, section, values.path() + key + ".");

@@ -44,6 +44,19 @@ record Mixture(
         static final Names NUMBERED = new Names("w1", "w3", "w2");
     }
 
+    /// SwiGLU without biases, or what `hidden_act` says in its place.
+    Mixture(Sizes sizes, String key, int experts, int topK, int intermediate, Size size) {
+        this(
+                sizes,
+                key,
+                experts,
+                topK,
+                intermediate,
+                size,
+                new Nonlinearity.Plain(Sizes.activation(sizes.config(), "hidden_act", "silu")),
+                false);
+    }
+
     private static final Range EXPERTS = Range.upTo(1 << 16);
     private static final String OWN_SIZE = "moe_intermediate_size";
 
@@ -70,9 +83,7 @@ record Mixture(
                 count,
                 chosen,
                 own ? c.integer(OWN_SIZE, Sizes.CHANNELS) : s.intermediate(),
-                own ? Size.EXPERT_INTERMEDIATE : Size.INTERMEDIATE,
-                new Nonlinearity.Plain(Sizes.activation(c, "hidden_act", "silu")),
-                false);
+                own ? Size.EXPERT_INTERMEDIATE : Size.INTERMEDIATE);
     }
 
     Mixture with(Nonlinearity other, boolean biases) {

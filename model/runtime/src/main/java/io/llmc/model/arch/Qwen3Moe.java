@@ -19,10 +19,8 @@ import java.util.function.IntPredicate;
 final class Qwen3Moe implements Architecture {
     @Override
     public List<String> modelTypes() {
-        return List.of("qwen3_moe", WITH_VISION);
+        return List.of("qwen3_moe", "qwen3_vl_moe_text");
     }
-
-    private static final String WITH_VISION = "qwen3_vl_moe_text";
 
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(4, 0, 1e-6, RopeConfig.Defaults.of(10_000, 32_768));
@@ -59,9 +57,7 @@ final class Qwen3Moe implements Architecture {
 
     private static BodySpec experts(Mixture mixture, int i, Set<String> tensors) {
         String p = Llama.prefix(i) + "mlp.";
-        HfConfig c = mixture.sizes().config();
-        // The part of a model that sees has no such key: its weights always sum to one.
-        boolean renormalised = c.modelType().equals(WITH_VISION) || c.flag("norm_topk_prob", false);
+        boolean renormalised = mixture.sizes().config().flag("norm_topk_prob", false);
         return mixture.requireTensors(p + "experts.", tensors)
                 .body(
                         Router.of(p + "gate", RouterSpec.softmax(renormalised)),
