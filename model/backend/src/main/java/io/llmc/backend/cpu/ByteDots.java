@@ -51,7 +51,7 @@ final class ByteDots implements Dots {
         pitch = 4 * w.codes().cols();
         groups = w.scales().cols();
         k = Math.toIntExact(w.inFeatures());
-        decoded = new DecodedDots(Operand.of(w), k, STEP);
+        decoded = new DecodedDots(Operand.of(w), k);
         steps = Math.toIntExact(w.grid().tiles().width(k)) / STEP;
         drop = w.scales().dtype() == DType.BF16 ? 16 : w.scales().dtype() == DType.F16 ? 13 : 0;
         odd = drop == 0 ? 0 : 1;
@@ -74,35 +74,68 @@ final class ByteDots implements Dots {
     }
 
     @Override
-    public void run(float[] sums, long row, int count, Rows x, Scratch scratch) {
+    public boolean multiply(
+            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
         MemorySegment w = codes;
-        long from = row * pitch;
+        long from = first * pitch;
         if (codes.isMapped()) {
             // Out of the file before anything is loaded as a vector: see Lanes.read.
             w = scratch.bytes(1, count * pitch);
             MemorySegment.copy(codes, from, w, 0, count * pitch);
             from = 0;
         }
-        float[] vectors = scratch.floats(5, count * N);
+        return products(vectors, count, w, from, first, x);
+    }
+
+    @Override
+    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
+        MemorySegment w = codes;
+        long from = first * pitch;
+        if (codes.isMapped()) {
+            w = scratch.bytes(1, count * pitch);
+            MemorySegment.copy(codes, from, w, 0, count * pitch);
+            from = 0;
+        }
         boolean regular = true;
-        for (int i = 0; i < x.count() && regular; i++) {
-            regular = products(vectors, count, w, from, row, x.bytes(), x.from(i));
-            Dots.fold(sums, i * count, vectors, count);
+        for (int j = 0; j < count; j++) {
+            regular &= values(panel, 4L * j * width, w, from + j * pitch, first + j);
         }
         if (!regular) {
-            decoded.run(sums, row, count, x, scratch);
+            decoded.decode(panel, width, first, count, scratch);
         }
     }
 
     /// Whether all scales were such that this rounds right.
+    private boolean values(MemorySegment panel, long to, MemorySegment codes, long from, long row) {
+        int by = step / 4;
+        long end = from + k;
+        long group = row * groups;
+        int left = 4 * steps;
+        boolean irregular = false;
+        for (long at = from; at < end; at += by) {
+            int s = scales.scale(group);
+            irregular |= scales.irregular(s);
+            float zero = zeros.get(ValueLayout.JAVA_BYTE, group) & 0xff;
+            ByteVector u = ByteVector.fromMemorySegment(Lanes.OCTETS, codes, at, LITTLE_ENDIAN);
+            IntVector c =
+                    ((FloatVector)
+                                    ((IntVector) u.convertShape(ZERO_EXTEND_B2I, I, 0))
+                                            .convert(I2F, 0))
+                            .sub(zero)
+                            .mul(scales.value(s))
+                            .reinterpretAsInts();
+            c = c.lanewise(LSHR, drop).and(odd).add(c.add(bias)).and(keep);
+            c.intoMemorySegment(panel, to + 4 * (at - from), LITTLE_ENDIAN);
+            left--;
+            group += left == 0 ? 1 : 0;
+            left = left == 0 ? 4 * steps : left;
+        }
+        return !irregular;
+    }
+
+    /// Whether all scales were such that this rounds right.
     private boolean products(
-            float[] sums,
-            int count,
-            MemorySegment codes,
-            long from,
-            long row,
-            MemorySegment x,
-            long xFrom) {
+            float[] sums, int count, MemorySegment codes, long from, long row, MemorySegment x) {
         int by = step;
         boolean irregular = false;
         for (int j = 0; j < count; j++) {
@@ -112,7 +145,7 @@ final class ByteDots implements Dots {
             FloatVector d = a;
             long at = from + j * pitch;
             long end = at + k;
-            long q = xFrom;
+            long q = 0;
             long group = (row + j) * groups;
             int left = steps;
             while (at < end) {

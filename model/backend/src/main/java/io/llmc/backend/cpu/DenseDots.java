@@ -43,7 +43,8 @@ final class DenseDots implements Dots {
     }
 
     @Override
-    public void run(float[] sums, long first, int count, Rows x, Scratch scratch) {
+    public boolean multiply(
+            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
         long size = type.bits() / 8;
         long pitch = size * stride;
         long at = size * from + first * pitch;
@@ -54,25 +55,46 @@ final class DenseDots implements Dots {
             MemorySegment.copy(bytes, at, w, 0, (count - 1) * pitch + size * k);
             at = 0;
         }
-        float[] vectors = scratch.floats(5, count * N);
-        for (int i = 0; i < x.count(); i++) {
+        if (type == DType.F32) {
+            f32(vectors, count, w, at, pitch, x);
+        } else {
+            bf16(vectors, count, w, at, pitch, x);
+        }
+        return true;
+    }
+
+    @Override
+    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
+        for (int j = 0; j < count; j++) {
+            long at = 4L * j * width;
+            long element = from + (first + j) * stride;
             if (type == DType.F32) {
-                f32(vectors, count, w, at, pitch, x.bytes(), x.from(i));
+                MemorySegment.copy(bytes, 4 * element, panel, at, 4L * k);
+            } else if (bytes.isMapped()) {
+                MemorySegment w = scratch.bytes(1, 2L * k);
+                MemorySegment.copy(bytes, 2 * element, w, 0, 2L * k);
+                widen(panel, at, w, 0);
             } else {
-                bf16(vectors, count, w, at, pitch, x.bytes(), x.from(i));
+                widen(panel, at, bytes, 2 * element);
             }
-            Dots.fold(sums, i * count, vectors, count);
+        }
+    }
+
+    private void widen(MemorySegment panel, long at, MemorySegment w, long from) {
+        for (int i = 0; i < k; i += step / 2) {
+            ShortVector u = ShortVector.fromMemorySegment(S, w, from + 2L * i, LITTLE_ENDIAN);
+            long to = at + 4L * i;
+            ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
+                    .lanewise(VectorOperators.LSHL, 16)
+                    .intoMemorySegment(panel, to, LITTLE_ENDIAN);
+            ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
+                    .lanewise(VectorOperators.LSHL, 16)
+                    .intoMemorySegment(panel, to + 4 * N, LITTLE_ENDIAN);
         }
     }
 
     private void f32(
-            float[] sums,
-            int count,
-            MemorySegment w,
-            long from,
-            long pitch,
-            MemorySegment x,
-            long xFrom) {
+            float[] sums, int count, MemorySegment w, long from, long pitch, MemorySegment x) {
         for (int j = 0; j < count; j++) {
             FloatVector a = FloatVector.zero(F);
             FloatVector b = a;
@@ -80,7 +102,7 @@ final class DenseDots implements Dots {
             FloatVector d = a;
             for (int i = 0; i < k; i += step) {
                 long p = from + j * pitch + 4L * i;
-                long q = xFrom + 4L * i;
+                long q = 4L * i;
                 a =
                         FloatVector.fromMemorySegment(F, w, p, LITTLE_ENDIAN)
                                 .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
@@ -108,13 +130,7 @@ final class DenseDots implements Dots {
     }
 
     private void bf16(
-            float[] sums,
-            int count,
-            MemorySegment w,
-            long from,
-            long pitch,
-            MemorySegment x,
-            long xFrom) {
+            float[] sums, int count, MemorySegment w, long from, long pitch, MemorySegment x) {
         for (int j = 0; j < count; j++) {
             FloatVector a = FloatVector.zero(F);
             FloatVector b = a;
@@ -122,7 +138,7 @@ final class DenseDots implements Dots {
             FloatVector d = a;
             for (int i = 0; i < k; i += step) {
                 long p = from + j * pitch + 2L * i;
-                long q = xFrom + 4L * i;
+                long q = 4L * i;
                 ShortVector u = ShortVector.fromMemorySegment(S, w, p, LITTLE_ENDIAN);
                 ShortVector v = ShortVector.fromMemorySegment(S, w, p + 4 * N, LITTLE_ENDIAN);
                 a =

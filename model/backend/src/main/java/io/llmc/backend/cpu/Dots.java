@@ -7,31 +7,18 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
-import jdk.incubator.vector.VectorSpecies;
 
-/// Dot products of rows of a weight with a few rows of x.
+/// Dot products of rows of a weight with a few rows of x: with one row, codes become values in
+/// registers; with several, a row of the weight becomes floats in the first cache once for all.
+///
+/// A product is the sum of the lanes of four vectors, to which those of whole vectors are added in
+/// turn: the same for every encoding and every number of rows.
 ///
 /// Loops over memory take a step that the compiler does not know as one: with a constant they were
 /// measured to read half as much from memory (docs/adr/0006-two-kernels-for-products.md).
 sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
-
-    /// Rows of x, F32, aligned, without gaps, in whole blocks: the first one may be less, and ends
-    /// in zeros.
-    ///
-    /// @param width floats of a row
-    record Rows(MemorySegment bytes, int count, int width) {
-        long from(int row) {
-            return 4L * row * width;
-        }
-    }
-
-    /// What is loaded at once of a row: a multiple of [#STEP]. The second block begins where whole
-    /// ones reach the end of the row.
-    default int block() {
-        return STEP;
-    }
 
     /// What multiplies rows of k.
     static Dots of(Operand w, int k) {
@@ -48,11 +35,24 @@ sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
                 && N >= 8) {
             return new DenseDots(bytes, type, from, stride, k);
         }
-        return new DecodedDots(w, k, STEP);
+        return new DecodedDots(w, k);
     }
 
-    /// The sums of the lanes of `count` vectors, which are lost: halves are added until one lane is
-    /// left. An order of our own, as that of `reduceLanes` is another once a loop has been
+    /// Bytes of memory that a row of the weight takes, about.
+    long rowBytes();
+
+    /// The four vectors of each product of rows `[first, first + count)` with the row at the
+    /// beginning of x, added up to one: `vectors[j * N ...]`.
+    ///
+    /// @return false where this has no way of its own, or none for these rows; nothing is computed
+    boolean multiply(float[] vectors, long first, int count, MemorySegment x, Scratch scratch);
+
+    /// Floats of rows `[first, first + count)`, `width` from one to the next. What lies between
+    /// them stays.
+    void decode(MemorySegment panel, int width, long first, int count, Scratch scratch);
+
+    /// `sums[at + j]` = the sum of the lanes of a vector, which is lost: halves are added until one
+    /// lane is left. An order of our own, as that of `reduceLanes` is another once a loop has been
     /// compiled.
     static void fold(float[] sums, int at, float[] vectors, int count) {
         int lanes = N;
@@ -63,11 +63,19 @@ sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
             }
         }
         if (lanes == 16) {
-            halve(FloatVector.SPECIES_256, vectors, count);
+            for (int j = 0; j < count; j++) {
+                FloatVector.fromArray(FloatVector.SPECIES_256, vectors, 16 * j)
+                        .add(FloatVector.fromArray(FloatVector.SPECIES_256, vectors, 16 * j + 8))
+                        .intoArray(vectors, 8 * j);
+            }
             lanes = 8;
         }
         if (lanes == 8) {
-            halve(FloatVector.SPECIES_128, vectors, count);
+            for (int j = 0; j < count; j++) {
+                FloatVector.fromArray(FloatVector.SPECIES_128, vectors, 8 * j)
+                        .add(FloatVector.fromArray(FloatVector.SPECIES_128, vectors, 8 * j + 4))
+                        .intoArray(vectors, 4 * j);
+            }
             lanes = 4;
         }
         for (int j = 0; j < count; j++) {
@@ -78,19 +86,4 @@ sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
                             : vectors[i] + vectors[i + 2] + (vectors[i + 1] + vectors[i + 3]);
         }
     }
-
-    private static void halve(VectorSpecies<Float> half, float[] vectors, int count) {
-        int n = half.length();
-        for (int j = 0; j < count; j++) {
-            FloatVector.fromArray(half, vectors, 2 * j * n)
-                    .add(FloatVector.fromArray(half, vectors, 2 * j * n + n))
-                    .intoArray(vectors, j * n);
-        }
-    }
-
-    /// Bytes of memory that a row of the weight takes, about.
-    long rowBytes();
-
-    /// `sums[i * count + j]` = row `i` of x times row `first + j` of the weight
-    void run(float[] sums, long first, int count, Rows x, Scratch scratch);
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.N;
+
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
 
 /// Products of so few rows that reading the weight decides: each of its rows is read once, in the
 /// order of memory, and multiplied with all rows of x while it is in a cache.
 ///
-/// An element is the sum of the lanes of four vectors, to which the products of whole vectors are
-/// added in turn: the same for every encoding and every number of rows, but another order than that
+/// See [Dots] for the order of sums: the same for every number of rows, but another one than that
 /// of the kernels for many rows, and one that depends on the CPU's vectors.
 final class FewRows {
     /// Rows up to which this is the fastest way.
@@ -21,7 +22,11 @@ final class FewRows {
     private static final long LEAST_TILE = 1 << 12;
     private static final int TILES = 16;
 
+    /// Bytes of a weight's rows as floats: a part of the first cache.
+    private static final int PANEL = 1 << 13;
+
     private final Workers workers;
+    private final RowPairs pairs = new RowPairs();
 
     FewRows(Workers workers) {
         this.workers = workers;
@@ -33,7 +38,8 @@ final class FewRows {
     void multiply(Product p, DType type) {
         Scratch shared = workers.borrow();
         Dots dots = Dots.of(p.b(), p.k());
-        Dots.Rows x = rows(p, type, dots.block(), shared);
+        int width = Math.ceilDiv(p.k(), Dots.STEP) * Dots.STEP;
+        MemorySegment x = even(p, type, width, shared);
         long bytes = Math.max(1, dots.rowBytes());
         long tile = Math.clamp(bytes * p.n() / TILES, LEAST_TILE, TILE);
         int rows = Math.toIntExact(Math.clamp(tile / bytes, 1, p.n()));
@@ -42,9 +48,9 @@ final class FewRows {
                 (t, scratch) -> {
                     int first = t * rows;
                     int count = Math.min(rows, p.n() - first);
-                    float[] sums = scratch.floats(4, x.count() * count);
-                    dots.run(sums, first, count, x, scratch);
-                    for (int i = 0; i < x.count(); i++) {
+                    float[] sums = scratch.floats(4, p.m() * count);
+                    multiply(sums, first, count, dots, x, p.m(), width, scratch);
+                    for (int i = 0; i < p.m(); i++) {
                         long to = p.from() + i * p.stride() + first;
                         MemorySegment.copy(sums, i * count, p.c(), Lanes.F32, 4 * to, count);
                     }
@@ -52,22 +58,61 @@ final class FewRows {
         workers.giveBack(shared);
     }
 
-    private static Dots.Rows rows(Product p, DType type, int block, Scratch shared) {
+    /// `sums[i * count + j]` = row `i` of x times row `first + j` of the weight
+    private void multiply(
+            float[] sums,
+            int first,
+            int count,
+            Dots dots,
+            MemorySegment x,
+            int m,
+            int width,
+            Scratch scratch) {
+        if (m == 1) {
+            float[] vectors = scratch.floats(5, count * N);
+            if (dots.multiply(vectors, first, count, x, scratch)) {
+                Dots.fold(sums, 0, vectors, count);
+                return;
+            }
+        }
+        int even = m + m % 2;
+        int most = Math.max(2, PANEL / (8 * width) * 2);
+        MemorySegment panel = scratch.bytes(2, 4L * most * width);
+        panel.asSlice(0, 4L * most * width).fill((byte) 0);
+        float[] vectors = scratch.floats(5, 2 * MOST * N);
+        float[] folded = scratch.floats(7, 2 * MOST);
+        for (int from = 0; from < count; from += most) {
+            int rows = Math.min(most, count - from);
+            dots.decode(panel, width, (long) first + from, rows, scratch);
+            for (int j = 0; j < rows; j += 2) {
+                pairs.multiply(vectors, panel, 4L * j * width, x, width, even);
+                Dots.fold(folded, 0, vectors, 2 * m);
+                boolean both = j + 1 < rows;
+                for (int i = 0; i < m; i++) {
+                    int at = i * count + from + j;
+                    sums[at] = folded[2 * i];
+                    if (both) {
+                        sums[at + 1] = folded[2 * i + 1];
+                    }
+                }
+            }
+        }
+    }
+
+    /// An even number of rows of x, F32, aligned, without gaps, in whole steps; zeros fill up.
+    private static MemorySegment even(Product p, DType type, int width, Scratch shared) {
         int k = p.k();
-        int width = Math.ceilDiv(k, block) * block;
-        int rest = k % block;
-        MemorySegment to = shared.bytes(3, 4L * p.m() * width).fill((byte) 0);
+        long bytes = 4L * (p.m() + p.m() % 2) * width;
+        MemorySegment to = shared.bytes(3, bytes);
+        to.asSlice(0, bytes).fill((byte) 0);
         float[] row = shared.floats(0, Lanes.padded(k));
         for (int i = 0; i < p.m(); i++) {
             p.a().read(row, 0, i, 0, k, shared);
             for (int j = 0; j < k && type != DType.F32; j++) {
                 row[j] = Lanes.round(row[j], type);
             }
-            long at = 4L * i * width;
-            long behind = rest == 0 ? 0 : 4L * block;
-            MemorySegment.copy(row, 0, to, Lanes.F32, at, rest);
-            MemorySegment.copy(row, rest, to, Lanes.F32, at + behind, k - rest);
+            MemorySegment.copy(row, 0, to, Lanes.F32, 4L * i * width, k);
         }
-        return new Dots.Rows(to, p.m(), width);
+        return to;
     }
 }

@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
+import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.N;
+import static java.nio.ByteOrder.LITTLE_ENDIAN;
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.UGE;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
+
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+import jdk.incubator.vector.ByteVector;
+import jdk.incubator.vector.IntVector;
 
 /// What the codes of groups stand for, `round((code - zero) * scale)`.
 ///
@@ -21,14 +29,36 @@ final class GroupTables {
     private final MemorySegment zeros;
     private final float[] values;
 
-    /// Bits of the least scale in F16 with which a value may be beyond what F16 holds.
-    private final int largest;
+    /// Bits of the least scale with which a value is normal, and of the least with which it may not
+    /// be finite.
+    private final int least;
+
+    private final int most;
+
+    /// Bits of a scale's mantissa, and those that its factor is made of: sign and exponent where
+    /// they have a float's places, a half's exponent, all of it.
+    private final int mantissa;
+
+    private final int high;
+    private final int exponent;
+    private final int whole;
+
+    /// From a half's exponent to a float's.
+    private final int bias;
 
     GroupTables(Weight.Grouped w) {
         type = w.scales().dtype();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
-        largest = (31 - w.grid().codes().bits()) << 10;
+        boolean half = type == DType.F16;
+        boolean brain = type == DType.BF16;
+        least = half ? 0x400 : brain ? 0x80 : 0;
+        most = half ? 31 - w.grid().codes().bits() << 10 : brain ? 0x7f80 : 0x8000;
+        mantissa = half ? 0x3ff : brain ? 0x7f : 0;
+        high = half ? 0x8000 : brain ? 0xff80 : 0;
+        exponent = half ? 0x7c00 : 0;
+        bias = half ? 127 - 15 << 23 : 0;
+        whole = half || brain ? 0 : -1;
         values = type == DType.F16 ? Halves.VALUES : Bf16.VALUES;
     }
 
@@ -61,24 +91,41 @@ final class GroupTables {
                 : scales.get(Lanes.I16, 2 * group);
     }
 
-    /// Where in [#values] what code 0 stands for begins, but for [#factor]. Scales in F32 have no
-    /// rounding: their factor is all of them.
-    int from(int scale, long group) {
-        int zero = zeros.get(ValueLayout.JAVA_BYTE, group);
-        int mantissa = type == DType.BF16 ? scale & 0x7f : type == DType.F16 ? scale & 0x3ff : 0;
-        return mantissa * DISTANCES + MIDDLE - zero;
-    }
-
-    /// The power of two of a scale, with its sign.
-    float factor(int scale) {
-        int bits =
-                switch (type) {
-                    case BF16 -> (scale & 0xff80) << 16;
-                    case F16 ->
-                            (scale & 0x8000) << 16 | ((scale & 0x7c00) << 13) + (127 - 15 << 23);
-                    default -> scale;
-                };
-        return Float.intBitsToFloat(bits);
+    /// Of so many groups.
+    ///
+    /// @param from where in [#values] what code 0 stands for begins, in whole vectors
+    /// @param factors what it is multiplied by: the scale's power of two with its sign, or all of a
+    ///   scale in F32, which is not rounded
+    /// @return whether all values can be had so: some may be subnormal, or not finite
+    boolean prepare(int[] from, float[] factors, long first, int count, Scratch scratch) {
+        int size = type.bits() / 8;
+        long padded = Lanes.padded(count);
+        // Out of a file that may be mapped, with usual scales behind them.
+        MemorySegment copy = scratch.bytes(0, (size + 1) * padded);
+        copy.asSlice(0, (size + 1) * padded).fill((byte) 0x3c);
+        MemorySegment.copy(scales, size * first, copy, 0, (long) size * count);
+        MemorySegment.copy(zeros, first, copy, size * padded, count);
+        boolean irregular = false;
+        for (int g = 0; g < count; g += N) {
+            IntVector scale =
+                    size == 4
+                            ? IntVector.fromMemorySegment(I, copy, 4L * g, LITTLE_ENDIAN)
+                            : Lanes.shorts(copy, g);
+            IntVector zero =
+                    (IntVector)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, copy, size * padded + g, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0);
+            irregular |= scale.and(0x7fff).sub(least).compare(UGE, most - least).anyTrue();
+            scale.and(mantissa).mul(DISTANCES).add(MIDDLE).sub(zero).intoArray(from, g);
+            scale.and(high)
+                    .lanewise(LSHL, 16)
+                    .or(scale.and(exponent).lanewise(LSHL, 13).add(bias))
+                    .or(scale.and(whole))
+                    .reinterpretAsFloats()
+                    .intoArray(factors, g);
+        }
+        return !irregular;
     }
 
     /// A scale itself.
@@ -90,13 +137,9 @@ final class GroupTables {
         };
     }
 
-    /// Whether values of this scale cannot be had so: they may be subnormal, or not finite.
+    /// Whether values of this scale may be subnormal, or not finite.
     boolean irregular(int scale) {
         int magnitude = scale & 0x7fff;
-        return switch (type) {
-            case BF16 -> magnitude - 0x80 >= 0x7f80 - 0x80 || magnitude < 0x80;
-            case F16 -> magnitude < 1 << 10 || magnitude >= largest;
-            default -> false;
-        };
+        return magnitude < least || magnitude >= most;
     }
 }

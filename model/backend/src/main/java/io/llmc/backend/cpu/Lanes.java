@@ -210,7 +210,8 @@ final class Lanes {
         return rounded.blend(x, x.test(VectorOperators.IS_NAN));
     }
 
-    private static IntVector shorts(MemorySegment src, long element) {
+    /// Halves or BF16 as they are, of memory that is no mapped file.
+    static IntVector shorts(MemorySegment src, long element) {
         return ints(ShortVector.fromMemorySegment(HALF, src, 2 * element, ByteOrder.LITTLE_ENDIAN));
     }
 
