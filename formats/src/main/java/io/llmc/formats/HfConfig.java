@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.tensor.DType;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 
@@ -175,6 +176,16 @@ public final class HfConfig {
     /// Empty where absent; a single string is a list of one.
     public List<String> texts(String key) {
         return values.texts(key);
+    }
+
+    /// Empty where absent.
+    public List<Double> decimals(String key, Range range) {
+        return has(key) ? Arrays.stream(values.decimals(key, range)).boxed().toList() : List.of();
+    }
+
+    /// An object within it, null in which is as good as nothing; empty where absent.
+    public Optional<ConfigSection> section(String key) {
+        return values.optional(key);
     }
 
     /// `dtype` or `torch_dtype`; F32 where absent, null or `auto`.

@@ -14,10 +14,19 @@ public record RopeConfig(
     /// @param localTheta the same for layers with a window; 0 where they have none of their own
     /// @param maxPositions `max_position_embeddings`
     /// @param originalPositions `original_max_position_embeddings`; 0 for none of its own
+    /// @param part `partial_rotary_factor`
     public record Defaults(
-            double theta, double localTheta, int maxPositions, int originalPositions) {
+            double theta, double localTheta, int maxPositions, int originalPositions, double part) {
+        public Defaults(double theta, double localTheta, int maxPositions, int originalPositions) {
+            this(theta, localTheta, maxPositions, originalPositions, 1);
+        }
+
         public static Defaults of(double theta, int maxPositions) {
             return new Defaults(theta, 0, maxPositions, 0);
+        }
+
+        public Defaults turning(double partOfAHead) {
+            return new Defaults(theta, localTheta, maxPositions, originalPositions, partOfAHead);
         }
     }
 }

@@ -102,7 +102,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
             return s.decimal("partial_rotary_factor", range);
         }
         String key = root.firstOf("partial_rotary_factor", "rotary_pct");
-        return root.has(key) ? root.decimal(key, range) : 1;
+        return root.has(key) ? root.decimal(key, range) : absent.part();
     }
 
     private RopeScaling scaling(ConfigSection s, ConfigSection outer, int positions) {

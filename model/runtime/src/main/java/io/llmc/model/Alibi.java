@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import java.util.Arrays;
+
 /// How much farther keys lose, a slope for each head: ALiBi (Press et al., 2021, arXiv 2108.12409)
 /// in the forms in which models were trained with it.
 public enum Alibi {
@@ -34,5 +36,25 @@ public enum Alibi {
                             : (float) Math.pow(2, -4.0 * (2 * (h - whole) + 1) / whole);
         }
         return slopes;
+    }
+
+    /// What a key at a position adds to the scores of each head, as [#FALCON] rounds it.
+    float[] added(int heads, int position) {
+        float[] slopes = slopes(heads);
+        for (int h = 0; h < heads; h++) {
+            slopes[h] = bf16(bf16(slopes[h]) * bf16(position));
+        }
+        return slopes;
+    }
+
+    static float[] ones(int heads) {
+        float[] ones = new float[heads];
+        Arrays.fill(ones, 1);
+        return ones;
+    }
+
+    private static float bf16(float x) {
+        int bits = Float.floatToRawIntBits(x);
+        return Float.intBitsToFloat((bits + 0x7fff + (bits >>> 16 & 1)) & 0xffff0000);
     }
 }

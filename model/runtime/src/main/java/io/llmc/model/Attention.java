@@ -107,6 +107,10 @@ public record Attention(
             query = turned(f, query, spec.turns() == null ? null : spec.turns().queries());
             key = turned(f, key, spec.turns() == null ? null : spec.turns().keys());
         }
+        if (spec.scores().alibi() == Alibi.FALCON) {
+            query = widened(f, query, spec.heads(), Alibi.ones(spec.heads()));
+            key = widened(f, key, spec.kvHeads(), null);
+        }
         f.tap().cached(cache, key, value);
         f.attend(
                 cache.spec(),
@@ -124,7 +128,7 @@ public record Attention(
         SelfAttentionSpec.Scores scores = spec.scores();
         return new AttentionSpec(
                 new AttentionSpec.Heads(
-                        spec.heads(), spec.kvHeads(), spec.headDim(), spec.valueDim()),
+                        spec.heads(), spec.kvHeads(), spec.scoredDim(), spec.valueDim()),
                 new AttentionSpec.Reach(length, length, scores.window(), scores.chunk()),
                 scores.scale(),
                 scores.softcap());
@@ -142,7 +146,7 @@ public record Attention(
 
     /// Null for none.
     private Tensor slopes(Forward f) {
-        if (spec.scores().alibi() == null) {
+        if (spec.scores().alibi() == null || spec.scores().alibi() == Alibi.FALCON) {
             return null;
         }
         Tensor slopes = f.arena().allocate(DType.F32, new Shape(spec.heads()));
@@ -152,6 +156,31 @@ public record Attention(
             f.backend().upload(slopes, copy);
         }
         return slopes;
+    }
+
+    /// Each head with a channel more: 1 for a query, what its head adds at its position for a key.
+    /// Rounded products of slopes and positions are no multiple of a distance, so that they go with
+    /// the keys.
+    ///
+    /// @param constant of each head; null for keys
+    private Tensor widened(Forward f, Tensor x, int heads, float[] constant) {
+        int dim = spec.headDim();
+        Tensor column = f.allocate(x.rows(), heads);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(column.byteSize(), 4);
+            for (int r = 0; r < x.rows(); r++) {
+                float[] row =
+                        constant != null
+                                ? constant
+                                : Alibi.FALCON.added(heads, f.positions().of(r));
+                MemorySegment.copy(row, 0, values, ValueLayout.JAVA_FLOAT, 4L * r * heads, heads);
+            }
+            f.backend().upload(column, values);
+        }
+        Tensor wide = f.allocate(x.rows() * heads, dim + 1L);
+        f.run(new ForwardOp.PutColumns(wide, x.reshape(x.rows() * heads, dim), 0));
+        f.run(new ForwardOp.PutColumns(wide, column.reshape(x.rows() * heads, 1), dim));
+        return wide.reshape(x.rows(), heads * (dim + 1L));
     }
 
     private void project(Forward f, Projected p, Tensor normed) {

@@ -58,6 +58,12 @@ public record MlpSpec(
         return new MlpSpec(inputs, down, biased, channels, nonlinearity, gated, other, share);
     }
 
+    /// The same with gate and up in one layer.
+    public MlpSpec fusedAs(String name) {
+        return new MlpSpec(
+                List.of(name), down, biased, intermediate, nonlinearity, gated, size, share);
+    }
+
     public MlpSpec sharedBy(String name) {
         return new MlpSpec(inputs, down, biased, intermediate, nonlinearity, gated, size, name);
     }

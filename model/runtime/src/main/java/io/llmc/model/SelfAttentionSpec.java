@@ -260,6 +260,11 @@ public record SelfAttentionSpec(
         return sizes.valueDim();
     }
 
+    /// Channels of a head that are compared, with what ALiBi adds where it goes with the keys.
+    int scoredDim() {
+        return headDim() + (scores.alibi() == Alibi.FALCON ? 1 : 0);
+    }
+
     public int queryWidth() {
         return heads() * headDim();
     }
@@ -477,7 +482,7 @@ public record SelfAttentionSpec(
     @Override
     public Optional<CacheSpec> cache() {
         String attention = output.substring(0, output.lastIndexOf('.'));
-        return Optional.of(new CacheSpec(attention, kvHeads(), headDim(), valueDim()));
+        return Optional.of(new CacheSpec(attention, kvHeads(), scoredDim(), valueDim()));
     }
 
     @Override

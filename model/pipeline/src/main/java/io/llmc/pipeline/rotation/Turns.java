@@ -80,8 +80,11 @@ final class Turns {
             }
         }
         if (stream) {
-            turns.norms.put(spec.finalNorm().name(), spec.finalNorm());
-            turns.read(source, spec.head(), spec.finalNorm(), false);
+            NormSpec last = weighted(spec.finalNorm());
+            if (last != null) {
+                turns.norms.put(last.name(), last);
+            }
+            turns.read(source, spec.head(), last, false);
             turns.read(source, spec.embedding(), null, false);
             if (spec.positionEmbedding() != null) {
                 turns.read(source, spec.positionEmbedding(), null, false);
@@ -90,12 +93,18 @@ final class Turns {
         return turns;
     }
 
+    /// A norm whose weights move into its readers; null where there are none.
+    private static NormSpec weighted(NormSpec norm) {
+        return norm == null || !norm.weighted() ? null : norm;
+    }
+
     private void stream(Checkpoint source, BranchSpec branch, boolean transposed) {
         Streams streams = branch.body().streams();
-        if (branch.pre() != null) {
-            norms.put(branch.pre().name(), branch.pre());
+        NormSpec before = weighted(branch.pre());
+        if (before != null) {
+            norms.put(before.name(), before);
         }
-        streams.readers().forEach(name -> read(source, name, branch.pre(), transposed));
+        streams.readers().forEach(name -> read(source, name, before, transposed));
         for (String name : streams.writers()) {
             layers.put(name, layer(name, transposed).writing());
         }

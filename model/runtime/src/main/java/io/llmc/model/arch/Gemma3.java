@@ -5,7 +5,6 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
-import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
@@ -45,11 +44,8 @@ final class Gemma3 implements Architecture {
                 s.stack(
                         tensors,
                         i -> slides.get(i) ? layer(s, i, local, window) : layer(s, i, global, 0)),
-                ModelSpec.Input.of("model.embed_tokens", s.vocabulary(), s.hidden())
-                        .times(Math.sqrt(s.hidden())),
-                ModelSpec.Output.of(
-                                norm(s, "model.norm"),
-                                Sizes.head(c, true, "model.embed_tokens", "lm_head"))
+                Llama.input(s).times(Math.sqrt(s.hidden())),
+                Llama.output(s, norm(s, "model.norm"), true)
                         .cappedAt(cap(c, "final_logit_softcapping")));
     }
 
@@ -63,16 +59,12 @@ final class Gemma3 implements Architecture {
         HfConfig c = s.config();
         double scalar = c.decimal("query_pre_attn_scalar", Range.above(0, 1e9), 256);
         float scale = (float) (1 / Math.sqrt(scalar));
-        return LayerSpec.of(
+        return Llama.between(
                 p,
-                BranchSpec.of(
-                        norm(s, p + "input_layernorm"),
-                        s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1),
-                        norm(s, p + "post_attention_layernorm")),
-                BranchSpec.of(
-                        norm(s, p + "pre_feedforward_layernorm"),
-                        s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),
-                        norm(s, p + "post_feedforward_layernorm")));
+                s.attentionWithHeadNorms(p + "self_attn.", rope, window, scale, 1),
+                s.mlp(p + "mlp.", "hidden_activation", "gelu_pytorch_tanh", false),
+                norm -> norm.offsetBy(1),
+                s);
     }
 
     /// Whether each layer has a window.

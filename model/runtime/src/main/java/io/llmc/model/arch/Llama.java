@@ -8,15 +8,19 @@ import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import java.util.List;
 import java.util.Set;
 import java.util.function.IntFunction;
+import java.util.function.UnaryOperator;
 
 /// Llama 1 to 3, Mistral, SmolLM and everything else published under these names.
 ///
 /// Mistral's `sliding_window` holds in every layer.
 final class Llama implements Architecture {
+    private static final String EMBEDDING = "model.embed_tokens";
+
     @Override
     public List<String> modelTypes() {
         return List.of("llama", "mistral");
@@ -76,11 +80,36 @@ final class Llama implements Architecture {
 
     /// What surrounds the blocks in every model with Llama's names.
     static ModelSpec decoder(Sizes s, Set<String> tensors, IntFunction<LayerSpec> layer) {
-        return s.model(
-                s.stack(tensors, layer),
-                ModelSpec.Input.of("model.embed_tokens", s.vocabulary(), s.hidden()),
-                ModelSpec.Output.of(
-                        s.norm("model.norm"),
-                        Sizes.head(s.config(), false, "model.embed_tokens", "lm_head")));
+        return s.model(s.stack(tensors, layer), input(s), output(s, s.norm("model.norm"), false));
+    }
+
+    /// The embedding under Llama's name.
+    static ModelSpec.Input input(Sizes s) {
+        return ModelSpec.Input.of(EMBEDDING, s.vocabulary(), s.hidden());
+    }
+
+    /// The output layer under Llama's name.
+    static ModelSpec.Output output(Sizes s, NormSpec norm, boolean tiedByDefault) {
+        return ModelSpec.Output.of(
+                norm, Sizes.head(s.config(), tiedByDefault, EMBEDDING, "lm_head"));
+    }
+
+    /// Two branches, one after another, each with a norm before and one behind.
+    static LayerSpec between(
+            String p,
+            BodySpec attention,
+            BodySpec feedForward,
+            UnaryOperator<NormSpec> as,
+            Sizes s) {
+        return LayerSpec.of(
+                p,
+                BranchSpec.of(
+                        as.apply(s.norm(p + "input_layernorm")),
+                        attention,
+                        as.apply(s.norm(p + "post_attention_layernorm"))),
+                BranchSpec.of(
+                        as.apply(s.norm(p + "pre_feedforward_layernorm")),
+                        feedForward,
+                        as.apply(s.norm(p + "post_feedforward_layernorm"))));
     }
 }

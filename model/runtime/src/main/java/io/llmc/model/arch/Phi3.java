@@ -53,12 +53,6 @@ final class Phi3 implements Architecture {
                 plain.with(
                         SelfAttentionSpec.Projections.fused(
                                 p + "self_attn.qkv_proj", RowOrder.BY_PROJECTION, false)),
-                new MlpSpec(
-                        List.of(p + "mlp.gate_up_proj"),
-                        mlp.down(),
-                        false,
-                        mlp.intermediate(),
-                        mlp.nonlinearity(),
-                        true));
+                mlp.fusedAs(p + "mlp.gate_up_proj"));
     }
 }

@@ -62,6 +62,11 @@ record Sizes(
     record Defaults(int kvHeads, int headDim, double eps, RopeConfig.Defaults rope) {}
 
     static Sizes of(HfConfig c, Defaults absent) {
+        return of(c, absent, "rms_norm_eps");
+    }
+
+    /// @param epsKey of all norms
+    static Sizes of(HfConfig c, Defaults absent, String epsKey) {
         int hidden = c.integer(HIDDEN, CHANNELS);
         int heads = c.integer(ATTENTION_HEADS, HEADS);
         return new Sizes(
@@ -73,7 +78,7 @@ record Sizes(
                 kvHeads(c, heads, absent),
                 headDim(c, hidden, heads, absent),
                 c.integer("intermediate_size", CHANNELS),
-                c.decimal("rms_norm_eps", EPS, absent.eps()),
+                c.decimal(epsKey, EPS, absent.eps()),
                 absent);
     }
 
