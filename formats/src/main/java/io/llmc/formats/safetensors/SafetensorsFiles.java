@@ -112,7 +112,8 @@ public final class SafetensorsFiles implements Container {
     }
 
     private void useHubNames() {
-        SequencedMap<String, String> hub = TensorNames.ofHub(directory, whole.keySet());
+        SequencedMap<String, String> hub =
+                TensorNames.ofHub(directory, whole.keySet(), config.multimodal());
         SequencedMap<String, SafetensorsTensor> found = new LinkedHashMap<>(whole);
         whole.clear();
         hub.forEach((name, plain) -> whole.put(plain, found.get(name).called(plain)));

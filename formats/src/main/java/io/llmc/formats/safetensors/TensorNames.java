@@ -34,12 +34,13 @@ final class TensorNames {
 
     /// The names of the hub, in the order of the given ones.
     ///
+    /// @param part the decoder is a part of the model, whose names say so on the hub, too
     /// @throws FormatException where two tensors stand for the same
-    static SequencedMap<String, String> ofHub(Path directory, Set<String> names) {
+    static SequencedMap<String, String> ofHub(Path directory, Set<String> names, boolean part) {
         SequencedMap<String, String> hub = new LinkedHashMap<>();
         Map<String, String> taken = new HashMap<>();
         for (String name : names) {
-            String plain = plain(name);
+            String plain = plain(name, part);
             hub.put(name, plain);
             String other = taken.put(plain, name);
             if (other != null) {
@@ -52,11 +53,14 @@ final class TensorNames {
         return hub;
     }
 
-    private static String plain(String name) {
+    private static String plain(String name, boolean part) {
         List<String> parts = new ArrayList<>(Arrays.asList(name.split("\\.", -1)));
         parts.removeIf(WRAPPERS::contains);
         while (parts.size() > 1 && parts.getFirst().equals(PARALLEL)) {
             parts.removeFirst();
+        }
+        if (part) {
+            return String.join(".", parts);
         }
         int inner = 0;
         while (inner < parts.size() && OUTER.contains(parts.get(inner))) {
