@@ -90,7 +90,8 @@ public final class Trainer implements AutoCloseable {
             Tape last = new Tape(backend, step, List.of());
             student.watch(last);
             last.source(x, dx);
-            Tensor normed = last.kept().allocate(DType.F32, x.shape());
+            int read = student.model().spec().input().width();
+            Tensor normed = last.kept().allocate(DType.F32, new Shape(x.rows(), read));
             student.model().finalNorm(forward(last), normed, x);
             Tensor dnormed = last.gradient(normed);
             Losses losses = predictions.of(windows, normed, dnormed, teachers, scale, step);

@@ -27,7 +27,16 @@ final class TensorNames {
     private static final Set<String> OUTER =
             Set.of(PARALLEL, "model", "language_model", "text_model", "base_model");
 
-    private static final Set<String> DECODER = Set.of("layers", "embed_tokens", "norm");
+    private static final Set<String> DECODER =
+            Set.of(
+                    "layers",
+                    "embed_tokens",
+                    "norm",
+                    "embed_tokens_per_layer",
+                    "per_layer_model_projection",
+                    "per_layer_projection_norm",
+                    "altup_projections",
+                    "altup_unembed_projections");
     private static final Set<String> GPT2 = Set.of("h", "wte", "wpe", "ln_f");
 
     private TensorNames() {}

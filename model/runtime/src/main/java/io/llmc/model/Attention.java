@@ -35,6 +35,14 @@ public record Attention(
         return List.of(new Attend(), new Output());
     }
 
+    @Override
+    public List<Left> leaves() {
+        int column = spec.lent();
+        return column == 0
+                ? List.of()
+                : List.of(new Left(1, column), new Left(2, column + spec.keyWidth()));
+    }
+
     private final class Attend implements Part {
         @Override
         public List<List<Linear>> groups() {
@@ -48,7 +56,13 @@ public record Attention(
 
         @Override
         public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.outWidth()));
+            Tensor attended = f.allocate(tokens, spec.outWidth());
+            return spec.lent() == 0
+                    ? List.of(attended)
+                    : List.of(
+                            attended,
+                            f.allocate(tokens, spec.keyWidth()),
+                            f.allocate(tokens, spec.valueWidth()));
         }
 
         @Override
@@ -66,10 +80,10 @@ public record Attention(
                 project(inner, p, normed);
             }
             if (spec.gate() == null) {
-                attend(f, result, p);
+                attend(f, result, p, out.subList(1, out.size()));
             } else {
                 Tensor attended = f.allocate(result.rows(), result.cols());
-                attend(f, attended, p);
+                attend(f, attended, p, out.subList(1, out.size()));
                 f.run(
                         new ForwardOp.Gated(
                                 result, p.gates(), attended, ForwardOp.Activation.SIGMOID));
@@ -91,7 +105,8 @@ public record Attention(
         }
     }
 
-    private void attend(Forward f, Tensor attended, Projected p) {
+    /// @param lent where keys and values go for later blocks; empty for nowhere
+    private void attend(Forward f, Tensor attended, Projected p, List<Tensor> lent) {
         Tensor query = clipped(f, p.q());
         Tensor key = clipped(f, p.k());
         Tensor value = values(f, p);
@@ -112,13 +127,19 @@ public record Attention(
             key = widened(f, key, spec.kvHeads(), null);
         }
         f.tap().cached(cache, key, value);
+        key = cache.keys(f, key);
+        value = cache.values(f, value);
+        if (!lent.isEmpty()) {
+            f.run(new ForwardOp.Scale(lent.get(0), key, 1));
+            f.run(new ForwardOp.Scale(lent.get(1), value, 1));
+        }
         f.attend(
                 cache.spec(),
                 new ForwardOp.Attention(
                         attended,
                         query,
-                        cache.keys(f, key),
-                        cache.values(f, value),
+                        key,
+                        value,
                         wide(f, sinks),
                         slopes(f),
                         spec(f.positions().length())));

@@ -24,6 +24,9 @@ public sealed interface BodySpec
                 LatentAttentionSpec,
                 ShortConvolutionSpec,
                 DeltaNetSpec,
+                BorrowingAttentionSpec,
+                LayerInputSpec,
+                SumSpec,
                 MlpSpec,
                 ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.

@@ -17,7 +17,15 @@ import java.util.List;
 /// Between the two parts the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
 ///
 /// @param correction of the scores that the choice is made by, `[experts]`; null for none
-record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> experts)
+///
+/// @param correction null for none; `scale` and `gains` too
+record Experts(
+        ExpertsSpec spec,
+        Linear router,
+        Tensor correction,
+        Tensor scale,
+        Tensor gains,
+        List<Mlp> experts)
         implements Body {
 
     @Override
@@ -46,7 +54,7 @@ record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> exp
         public void run(Forward f, List<Tensor> out, Reading in) {
             try (Arena host = Arena.ofConfined()) {
                 Tensor normed = in.normed(f);
-                Routes routes = route(f, normed, host);
+                Routes routes = route(f, scored(f, in, normed), host);
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
                         expand(f, experts.get(e), routes, e, out, normed);
@@ -93,7 +101,7 @@ record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> exp
                 Forward inner = f.in(scratch);
                 // The router is cheap: asked again, it gives the same answer, and nothing is kept.
                 Tensor normed = in.normed(inner);
-                Routes routes = route(inner, normed, host);
+                Routes routes = route(inner, scored(inner, in, normed), host);
                 if (!f.observing()) {
                     f.run(new ForwardOp.Zero(out.getFirst()));
                 }
@@ -143,6 +151,37 @@ record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> exp
         }
     }
 
+    /// What the router reads.
+    private Tensor scored(Forward f, Reading in, Tensor normed) {
+        if (scale == null) {
+            return normed;
+        }
+        Tensor x = in.stream(f);
+        Tensor plain = f.allocate(x.rows(), x.cols());
+        Tensor scaled = f.allocate(x.rows(), x.cols());
+        Tensor read = f.allocate(x.rows(), x.cols());
+        new Norm(spec.router().own().norm(), null, null).forward(f, plain, x);
+        f.run(new ForwardOp.MultiplyRow(scaled, plain, scale, 0));
+        f.run(new ForwardOp.Scale(read, scaled, (float) (1 / Math.sqrt(x.cols()))));
+        return read;
+    }
+
+    /// @param weights `[tokens, topK]`
+    private Tensor gained(Forward f, Tensor chosen, Tensor weights) {
+        if (gains == null) {
+            return weights;
+        }
+        long all = weights.shape().size();
+        Tensor numbers = f.allocate(gains.shape().size(), 1);
+        Tensor mine = f.allocate(all, 1);
+        Tensor product = f.allocate(weights.rows(), weights.cols());
+        f.run(new ForwardOp.Scale(numbers, gains.reshape(gains.shape().size(), 1), 1));
+        f.run(new ForwardOp.GatherRows(mine, numbers, chosen.reshape(all)));
+        Tensor factors = mine.reshape(weights.rows(), weights.cols());
+        f.run(new ForwardOp.Multiply(product, weights, factors));
+        return product;
+    }
+
     private Routes route(Forward f, Tensor normed, Arena host) {
         Shape shape = new Shape(normed.rows(), spec.topK());
         Tensor chosen = f.arena().allocate(DType.I32, shape);
@@ -152,7 +191,7 @@ record Experts(ExpertsSpec spec, Linear router, Tensor correction, List<Mlp> exp
         f.run(new ForwardOp.Route(chosen, weights, logits, correction, spec.router().choice()));
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
-        return Routes.sort(chosenHost, weights, spec.choices(), host);
+        return Routes.sort(chosenHost, gained(f, chosen, weights), spec.choices(), host);
     }
 
     /// Which rows go to which expert: host lists sorted by expert, then token.

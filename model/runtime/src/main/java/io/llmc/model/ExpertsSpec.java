@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.backend.RouterSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
@@ -10,6 +11,7 @@ import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Function;
@@ -31,24 +33,42 @@ public record ExpertsSpec(
     /// @param correction name of the tensor that is added to scores for the choice; null for none
     /// @param correctionRows of that tensor: 1 for `[1, experts]`, 0 for `[experts]`
     /// @param choice how experts are chosen and weighed
+    /// @param own what it reads; null for what experts read
+    /// @param gains name of a tensor `[experts]` that weights are multiplied by; null for none
     public record Router(
-            String name, boolean biased, String correction, int correctionRows, RouterSpec choice) {
+            String name,
+            boolean biased,
+            String correction,
+            int correctionRows,
+            RouterSpec choice,
+            Own own,
+            String gains) {
+        /// The stream itself, with a norm without weights, times a tensor over the root of its
+        /// length (Gemma 4).
+        ///
+        /// @param scale name of the tensor
+        public record Own(float eps, String scale, int hidden) {
+            NormSpec norm() {
+                return NormSpec.rms(scale, eps).plain();
+            }
+        }
+
         public static Router of(String name, RouterSpec choice) {
-            return new Router(name, false, null, 0, choice);
+            return new Router(name, false, null, 0, choice, null, null);
         }
 
         public Router withBias() {
-            return new Router(name, true, correction, correctionRows, choice);
+            return new Router(name, true, correction, correctionRows, choice, own, gains);
         }
 
         /// @param tensor `[experts]`
         public Router correctedBy(String tensor) {
-            return new Router(name, biased, tensor, 0, choice);
+            return new Router(name, biased, tensor, 0, choice, own, gains);
         }
 
         /// @param tensor `[1, experts]`
         public Router correctedByRow(String tensor) {
-            return new Router(name, biased, tensor, 1, choice);
+            return new Router(name, biased, tensor, 1, choice, own, gains);
         }
 
         private Shape correctionShape(long experts) {
@@ -61,7 +81,36 @@ public record ExpertsSpec(
                     biased,
                     correction == null ? null : names.apply(correction),
                     correctionRows,
-                    choice);
+                    choice,
+                    own == null ? null : new Own(own.eps(), names.apply(own.scale()), own.hidden()),
+                    gains == null ? null : names.apply(gains));
+        }
+
+        public Router reading(Own other) {
+            return new Router(name, biased, correction, correctionRows, choice, other, gains);
+        }
+
+        /// @param tensor `[experts]`
+        public Router multipliedBy(String tensor) {
+            return new Router(name, biased, correction, correctionRows, choice, own, tensor);
+        }
+
+        private List<InnerTensor> tensors(int choices) {
+            List<InnerTensor> all = new ArrayList<>();
+            if (correction != null) {
+                all.add(
+                        new InnerTensor(
+                                correction, correctionShape(choices), List.of(Size.EXPERTS)));
+            }
+            if (own != null) {
+                all.add(
+                        new InnerTensor(
+                                own.scale(), new Shape(own.hidden()), List.of(Size.HIDDEN)));
+            }
+            if (gains != null) {
+                all.add(new InnerTensor(gains, new Shape(choices), List.of(Size.EXPERTS)));
+            }
+            return all;
         }
     }
 
@@ -115,14 +164,7 @@ public record ExpertsSpec(
 
     @Override
     public List<InnerTensor> innerTensors() {
-        List<InnerTensor> own =
-                router.correction() == null
-                        ? List.of()
-                        : List.of(
-                                new InnerTensor(
-                                        router.correction(),
-                                        router.correctionShape(choices()),
-                                        List.of(Size.EXPERTS)));
+        List<InnerTensor> own = router.tensors(choices());
         return Stream.concat(own.stream(), ofEach(MlpSpec::innerTensors).stream()).toList();
     }
 
@@ -137,7 +179,8 @@ public record ExpertsSpec(
                         List.of(Span.of(router.name(), 0, 1)),
                         List.of(),
                         experts.stream().map(MlpSpec::names).toList());
-        boolean free = router.choice().groups() == null && identities == 0;
+        boolean free =
+                router.choice().groups() == null && router.gains() == null && identities == 0;
         return Stream.concat(
                         ofEach(MlpSpec::pruneGroups).stream(),
                         free ? Stream.of(whole) : Stream.of())
@@ -152,7 +195,10 @@ public record ExpertsSpec(
     @Override
     public Streams streams() {
         return new Streams(
-                Stream.concat(Stream.of(router.name()), ofEach(MlpSpec::inputs).stream()).toList(),
+                Stream.concat(
+                                router.own() == null ? Stream.of(router.name()) : Stream.of(),
+                                ofEach(MlpSpec::inputs).stream())
+                        .toList(),
                 experts.stream().map(MlpSpec::down).toList());
     }
 
@@ -205,6 +251,10 @@ public record ExpertsSpec(
                 this,
                 from.router(router(hidden)),
                 correction,
+                router.own() == null
+                        ? null
+                        : from.parameter(router.own().scale(), router.own().hidden()),
+                router.gains() == null ? null : from.parameter(router.gains(), choices()),
                 experts.stream().map(e -> e.build(from, hidden)).toList());
     }
 }

@@ -56,7 +56,7 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     }
 
     public Stream<BodySpec> bodies() {
-        return branches.stream().map(BranchSpec::body);
+        return branches.stream().map(BranchSpec::body).flatMap(SumSpec::apart);
     }
 
     /// The body of a kind, where there is one.

@@ -235,7 +235,15 @@ public record ModelSpec(
                         output.scale(),
                         output.softcap());
         return new ModelSpec(
-                modelType, hidden, vocabulary, maxPositions, input, layers, with, inOutLinears);
+                modelType,
+                hidden,
+                vocabulary,
+                maxPositions,
+                input,
+                layers,
+                with,
+                inOutLinears,
+                rows);
     }
 
     /// The same with another name for a tied embedding.

@@ -26,6 +26,8 @@ import java.util.stream.Stream;
 /// @param norms null for none
 /// @param gate name of the layer whose sigmoid what attends is multiplied by; null for none. Where
 ///   it is the one of the queries, each head's queries are followed by its gates
+/// @param lent column of the rows between blocks where keys, then values, are left to later blocks;
+///   0 where they are not
 public record SelfAttentionSpec(
         Projections qkv,
         String output,
@@ -34,7 +36,8 @@ public record SelfAttentionSpec(
         Scores scores,
         Turns turns,
         HeadNorms norms,
-        String gate)
+        String gate,
+        int lent)
         implements BodySpec {
 
     /// What makes q, k and v.
@@ -202,6 +205,19 @@ public record SelfAttentionSpec(
         }
     }
 
+    /// With keys and values of its own.
+    public SelfAttentionSpec(
+            Projections qkv,
+            String output,
+            boolean outputBiased,
+            Heads sizes,
+            Scores scores,
+            Turns turns,
+            HeadNorms norms,
+            String gate) {
+        this(qkv, output, outputBiased, sizes, scores, turns, norms, gate, 0);
+    }
+
     /// Without norms and gate.
     public SelfAttentionSpec(
             Projections qkv,
@@ -210,28 +226,37 @@ public record SelfAttentionSpec(
             Heads sizes,
             Scores scores,
             RopeSpec turns) {
-        this(qkv, output, outputBiased, sizes, scores, Turns.of(turns), null, null);
+        this(qkv, output, outputBiased, sizes, scores, Turns.of(turns), null, null, 0);
     }
 
     public SelfAttentionSpec with(Scores other) {
-        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, other, turns, norms, gate);
+        return new SelfAttentionSpec(
+                qkv, output, outputBiased, sizes, other, turns, norms, gate, lent);
     }
 
     public SelfAttentionSpec with(Projections other) {
         return new SelfAttentionSpec(
-                other, output, outputBiased, sizes, scores, turns, norms, gate);
+                other, output, outputBiased, sizes, scores, turns, norms, gate, lent);
     }
 
     public SelfAttentionSpec with(HeadNorms other) {
-        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, turns, other, gate);
+        return new SelfAttentionSpec(
+                qkv, output, outputBiased, sizes, scores, turns, other, gate, lent);
     }
 
     public SelfAttentionSpec with(Turns other) {
-        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, other, norms, gate);
+        return new SelfAttentionSpec(
+                qkv, output, outputBiased, sizes, scores, other, norms, gate, lent);
     }
 
     public SelfAttentionSpec gatedBy(String name) {
-        return new SelfAttentionSpec(qkv, output, outputBiased, sizes, scores, turns, norms, name);
+        return new SelfAttentionSpec(
+                qkv, output, outputBiased, sizes, scores, turns, norms, name, lent);
+    }
+
+    public SelfAttentionSpec lending(int column) {
+        return new SelfAttentionSpec(
+                qkv, output, outputBiased, sizes, scores, turns, norms, gate, column);
     }
 
     public int heads() {
@@ -418,7 +443,7 @@ public record SelfAttentionSpec(
 
     @Override
     public List<PruneGroup> pruneGroups() {
-        if (knowsHeads()) {
+        if (knowsHeads() || lent > 0) {
             return List.of();
         }
         Span byKvHead = Span.of(output, 0, group() * valueDim());
@@ -471,7 +496,7 @@ public record SelfAttentionSpec(
 
     @Override
     public long kept() {
-        return outWidth();
+        return outWidth() + (lent > 0 ? (long) keyWidth() + valueWidth() : 0);
     }
 
     @Override
@@ -527,7 +552,8 @@ public record SelfAttentionSpec(
                 scores.sinks() == null ? scores : scores.withSinks(names.apply(scores.sinks())),
                 turns,
                 norms == null ? null : norms.renamed(names),
-                gate == null ? null : names.apply(gate));
+                gate == null ? null : names.apply(gate),
+                lent);
     }
 
     @Override

@@ -82,7 +82,7 @@ public final class TensorTable {
     }
 
     private void add(LayerSpec layer) {
-        for (BranchSpec branch : layer.branches()) {
+        for (BranchSpec branch : layer.branches().stream().flatMap(SumSpec::terms).toList()) {
             add(branch.pre(), Size.HIDDEN, spec.hidden());
             branch.body().innerNorms().forEach(n -> add(n.norm(), n.size(), n.dims()));
             add(branch.post(), Size.HIDDEN, spec.hidden());

@@ -84,7 +84,16 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     @Override
     public void check(ModelSpec spec) {
         for (LayerSpec layer : spec.layers()) {
-            check(layer.count(Size.KV_HEADS));
+            int heads = layer.count(Size.KV_HEADS);
+            if (heads == 0) {
+                throw new UserException(
+                        "%s has no KV heads of its own that could become fewer: %s"
+                                .formatted(
+                                        layer.prefix(),
+                                        layer.bodies().findFirst().orElseThrow().summary()),
+                        "choose another method for this model");
+            }
+            check(heads);
         }
     }
 

@@ -18,9 +18,12 @@ record WidthSizes(Map<Size, Integer> kept) {
     static WidthSizes of(ModelSpec spec, Part ffn, Part heads, Part kvGroups, int multiple) {
         LayerSpec layer = spec.layers().getFirst();
         int kvHeads = layer.count(Size.KV_HEADS);
-        int group = layer.count(Size.HEADS) / kvHeads;
         int intermediate = layer.count(Size.INTERMEDIATE);
         int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
+        if (kvHeads == 0) {
+            return withoutKvHeads(layer, kept, heads, kvGroups);
+        }
+        int group = layer.count(Size.HEADS) / kvHeads;
         int kv = kvGroups == null ? kvHeads : count(kvGroups, kvHeads, "{kvGroups}", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
@@ -36,6 +39,23 @@ record WidthSizes(Map<Size, Integer> kept) {
         }
         return new WidthSizes(
                 Map.of(Size.INTERMEDIATE, kept, Size.KV_HEADS, kv, Size.HEADS, kv * each));
+    }
+
+    /// Where there are no KV heads to take out, whole heads may go.
+    private static WidthSizes withoutKvHeads(
+            LayerSpec layer, int intermediate, Part heads, Part kvGroups) {
+        int all = layer.count(Size.HEADS);
+        if (kvGroups != null || heads != null && all == 0) {
+            throw new UserException(
+                    "%s: blocks have no KV heads of their own that could go: %s"
+                            .formatted(
+                                    kvGroups != null ? "{kvGroups}" : "{heads}",
+                                    layer.bodies().findFirst().orElseThrow().summary()),
+                    all == 0 ? "prune {ffn}" : "prune {heads} or {ffn}");
+        }
+        int left = heads == null ? all : count(heads, all, "{heads}", "heads");
+        return new WidthSizes(
+                Map.of(Size.INTERMEDIATE, intermediate, Size.KV_HEADS, 0, Size.HEADS, left));
     }
 
     private static int channels(Part ffn, int all, int multiple) {

@@ -4,15 +4,18 @@ package io.llmc.pipeline.plan;
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.BodySpec;
+import io.llmc.model.BorrowingAttentionSpec;
 import io.llmc.model.DeltaNetSpec;
 import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LatentAttentionSpec;
+import io.llmc.model.LayerInputSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.ShortConvolutionSpec;
+import io.llmc.model.SumSpec;
 import io.llmc.model.TensorTable;
 import io.llmc.model.arch.Architectures;
 import io.llmc.pipeline.plan.BlockCost.AttentionCost;
@@ -162,15 +165,21 @@ public record ModelCost(
                                         a.window()));
                         widest = Math.max(widest, width(a));
                     }
+                    case BorrowingAttentionSpec a -> {
+                        products.addAll(products(a.linears(spec.hidden())));
+                        attentions.add(borrowing(a));
+                        widest = Math.max(widest, width(a));
+                    }
                     case LatentAttentionSpec a -> {
                         products.addAll(products(a.linears(spec.hidden())));
                         attentions.add(latent(a));
                         widest = Math.max(widest, width(a));
                     }
-                    case MlpSpec _, ShortConvolutionSpec _, DeltaNetSpec _ -> {
+                    case MlpSpec _, ShortConvolutionSpec _, DeltaNetSpec _, LayerInputSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));
                         widest = Math.max(widest, width(body));
                     }
+                    case SumSpec _ -> throw new IllegalStateException("a body is taken apart");
                     case ExpertsSpec all -> {
                         experts = experts(all);
                         widest = Math.max(widest, all.topK() * width(all.experts().getFirst()));
@@ -186,6 +195,11 @@ public record ModelCost(
                             widest,
                             (int) layer.branches().stream().filter(b -> !b.parallel()).count());
             return bare.with(byBlock.get(layer.prefix()) - bare.bytes());
+        }
+
+        private static AttentionCost borrowing(BorrowingAttentionSpec a) {
+            int width = a.sizes().dim() + a.sizes().valueDim();
+            return new AttentionCost(a.heads(), a.sizes().keys(), 0, width, width, a.window());
         }
 
         /// Engines keep what keys and values are made of; a token that comes alone asks that

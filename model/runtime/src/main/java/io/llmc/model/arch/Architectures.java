@@ -27,6 +27,7 @@ public final class Architectures {
                     new Gemma(),
                     new Gemma2(),
                     new Gemma3(),
+                    new Gemma4(),
                     new Glm(),
                     new Glm4Moe(),
                     new Gpt2(),

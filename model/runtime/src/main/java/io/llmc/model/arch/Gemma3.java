@@ -50,7 +50,7 @@ final class Gemma3 implements Architecture {
     }
 
     /// 0 for none.
-    private static float cap(HfConfig c, String key) {
+    static float cap(HfConfig c, String key) {
         return c.has(key) ? (float) c.decimal(key, Sizes.CAP, 0) : 0;
     }
 

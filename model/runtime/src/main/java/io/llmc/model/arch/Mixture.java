@@ -63,7 +63,12 @@ record Mixture(
     private static final List<String> COUNTS =
             List.of("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts");
     private static final List<String> CHOSEN =
-            List.of("num_experts_per_tok", "num_experts_per_token", "moe_k", "moe_topk");
+            List.of(
+                    "num_experts_per_tok",
+                    "num_experts_per_token",
+                    "moe_k",
+                    "moe_topk",
+                    "top_k_experts");
 
     /// @param experts where the config does not say
     /// @param topK likewise
