@@ -145,8 +145,13 @@ record Mixture(
 
     /// The layer with another feed-forward that reads what its experts read.
     static LayerSpec beside(LayerSpec layer, MlpSpec shared) {
+        return beside(layer, shared, 1);
+    }
+
+    /// @param share of it that is added
+    static LayerSpec beside(LayerSpec layer, MlpSpec shared, float share) {
         List<BranchSpec> branches = new ArrayList<>(layer.branches());
-        branches.add(BranchSpec.of(branches.getLast().pre(), shared).beside());
+        branches.add(BranchSpec.of(branches.getLast().pre(), shared).beside().times(share));
         return new LayerSpec(layer.prefix(), branches);
     }
 
