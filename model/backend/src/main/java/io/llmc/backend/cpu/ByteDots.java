@@ -3,6 +3,7 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
 import static jdk.incubator.vector.VectorOperators.I2F;
@@ -76,37 +77,34 @@ final class ByteDots implements Dots {
     @Override
     public boolean multiply(
             float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
-        MemorySegment w = codes;
-        long from = first * pitch;
-        if (codes.isMapped()) {
-            // Out of the file before anything is loaded as a vector: see Lanes.read.
-            w = scratch.bytes(1, count * pitch);
-            MemorySegment.copy(codes, from, w, 0, count * pitch);
-            from = 0;
-        }
-        return products(vectors, count, w, from, first, x);
+        return products(vectors, count, codes(first, count, scratch), first, x.address());
     }
 
     @Override
     public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
-        MemorySegment w = codes;
-        long from = first * pitch;
-        if (codes.isMapped()) {
-            w = scratch.bytes(1, count * pitch);
-            MemorySegment.copy(codes, from, w, 0, count * pitch);
-            from = 0;
-        }
+        long from = codes(first, count, scratch);
         boolean regular = true;
         for (int j = 0; j < count; j++) {
-            regular &= values(panel, 4L * j * width, w, from + j * pitch, first + j);
+            regular &= values(panel.address() + 4L * j * width, from + j * pitch, first + j);
         }
         if (!regular) {
             decoded.decode(panel, width, first, count, scratch);
         }
     }
 
+    /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
+    /// as a vector (see Lanes.read).
+    private long codes(long first, int count, Scratch scratch) {
+        if (!codes.isMapped()) {
+            return codes.address() + first * pitch;
+        }
+        MemorySegment copy = scratch.bytes(1, count * pitch);
+        MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
+        return copy.address();
+    }
+
     /// Whether all scales were such that this rounds right.
-    private boolean values(MemorySegment panel, long to, MemorySegment codes, long from, long row) {
+    private boolean values(long to, long from, long row) {
         int by = step / 4;
         long end = from + k;
         long group = row * groups;
@@ -116,7 +114,7 @@ final class ByteDots implements Dots {
             int s = scales.scale(group);
             irregular |= scales.irregular(s);
             float zero = zeros.get(ValueLayout.JAVA_BYTE, group) & 0xff;
-            ByteVector u = ByteVector.fromMemorySegment(Lanes.OCTETS, codes, at, LITTLE_ENDIAN);
+            ByteVector u = ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, at, LITTLE_ENDIAN);
             IntVector c =
                     ((FloatVector)
                                     ((IntVector) u.convertShape(ZERO_EXTEND_B2I, I, 0))
@@ -125,7 +123,7 @@ final class ByteDots implements Dots {
                             .mul(scales.value(s))
                             .reinterpretAsInts();
             c = c.lanewise(LSHR, drop).and(odd).add(c.add(bias)).and(keep);
-            c.intoMemorySegment(panel, to + 4 * (at - from), LITTLE_ENDIAN);
+            c.intoMemorySegment(MEMORY, to + 4 * (at - from), LITTLE_ENDIAN);
             left--;
             group += left == 0 ? 1 : 0;
             left = left == 0 ? 4 * steps : left;
@@ -134,8 +132,7 @@ final class ByteDots implements Dots {
     }
 
     /// Whether all scales were such that this rounds right.
-    private boolean products(
-            float[] sums, int count, MemorySegment codes, long from, long row, MemorySegment x) {
+    private boolean products(float[] sums, int count, long from, long row, long x) {
         int by = step;
         boolean irregular = false;
         for (int j = 0; j < count; j++) {
@@ -145,7 +142,7 @@ final class ByteDots implements Dots {
             FloatVector d = a;
             long at = from + j * pitch;
             long end = at + k;
-            long q = 0;
+            long q = x;
             long group = (row + j) * groups;
             int left = steps;
             while (at < end) {
@@ -153,7 +150,7 @@ final class ByteDots implements Dots {
                 irregular |= scales.irregular(s);
                 float scale = scales.value(s);
                 float zero = zeros.get(ValueLayout.JAVA_BYTE, group) & 0xff;
-                ByteVector u = ByteVector.fromMemorySegment(B, codes, at, LITTLE_ENDIAN);
+                ByteVector u = ByteVector.fromMemorySegment(B, MEMORY, at, LITTLE_ENDIAN);
                 IntVector c0 =
                         ((FloatVector)
                                         ((IntVector) u.convertShape(ZERO_EXTEND_B2I, I, 0))
@@ -164,7 +161,7 @@ final class ByteDots implements Dots {
                 c0 = c0.lanewise(LSHR, drop).and(odd).add(c0.add(bias)).and(keep);
                 a =
                         c0.reinterpretAsFloats()
-                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
+                                .fma(FloatVector.fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), a);
                 IntVector c1 =
                         ((FloatVector)
                                         ((IntVector) u.convertShape(ZERO_EXTEND_B2I, I, 1))
@@ -177,7 +174,7 @@ final class ByteDots implements Dots {
                         c1.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 4 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 4 * N, LITTLE_ENDIAN),
                                         b);
                 IntVector c2 =
                         ((FloatVector)
@@ -191,7 +188,7 @@ final class ByteDots implements Dots {
                         c2.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 8 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 8 * N, LITTLE_ENDIAN),
                                         c);
                 IntVector c3 =
                         ((FloatVector)
@@ -205,7 +202,7 @@ final class ByteDots implements Dots {
                         c3.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 12 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 12 * N, LITTLE_ENDIAN),
                                         d);
                 at += by;
                 q += 16 * N;

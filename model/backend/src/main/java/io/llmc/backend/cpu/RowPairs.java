@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
 import static jdk.incubator.vector.FloatVector.fromMemorySegment;
@@ -12,9 +13,6 @@ import jdk.incubator.vector.FloatVector;
 /// Products of two rows of a weight, decoded, with pairs of rows of x: each number that is loaded
 /// is used twice, and sixteen sums are what vector units want.
 final class RowPairs {
-    /// All of memory, which takes the fewest checks: both operands are buffers of the caller.
-    private static final MemorySegment ALL = MemorySegment.NULL.reinterpret(Long.MAX_VALUE);
-
     /// See [Dots]; no constant.
     private final int step = Dots.STEP;
 
@@ -51,34 +49,34 @@ final class RowPairs {
             long q = x.address() + i * pitch;
             long end = w.address() + from + pitch;
             for (long p = end - pitch; p < end; p += 4L * step) {
-                u = fromMemorySegment(F, ALL, p, LITTLE_ENDIAN);
-                v = fromMemorySegment(F, ALL, p + pitch, LITTLE_ENDIAN);
-                y = fromMemorySegment(F, ALL, q, LITTLE_ENDIAN);
-                z = fromMemorySegment(F, ALL, q + pitch, LITTLE_ENDIAN);
+                u = fromMemorySegment(F, MEMORY, p, LITTLE_ENDIAN);
+                v = fromMemorySegment(F, MEMORY, p + pitch, LITTLE_ENDIAN);
+                y = fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN);
+                z = fromMemorySegment(F, MEMORY, q + pitch, LITTLE_ENDIAN);
                 a0 = u.fma(y, a0);
                 b0 = v.fma(y, b0);
                 c0 = u.fma(z, c0);
                 d0 = v.fma(z, d0);
-                u = fromMemorySegment(F, ALL, p + 4 * N, LITTLE_ENDIAN);
-                v = fromMemorySegment(F, ALL, p + pitch + 4 * N, LITTLE_ENDIAN);
-                y = fromMemorySegment(F, ALL, q + 4 * N, LITTLE_ENDIAN);
-                z = fromMemorySegment(F, ALL, q + pitch + 4 * N, LITTLE_ENDIAN);
+                u = fromMemorySegment(F, MEMORY, p + 4 * N, LITTLE_ENDIAN);
+                v = fromMemorySegment(F, MEMORY, p + pitch + 4 * N, LITTLE_ENDIAN);
+                y = fromMemorySegment(F, MEMORY, q + 4 * N, LITTLE_ENDIAN);
+                z = fromMemorySegment(F, MEMORY, q + pitch + 4 * N, LITTLE_ENDIAN);
                 a1 = u.fma(y, a1);
                 b1 = v.fma(y, b1);
                 c1 = u.fma(z, c1);
                 d1 = v.fma(z, d1);
-                u = fromMemorySegment(F, ALL, p + 8 * N, LITTLE_ENDIAN);
-                v = fromMemorySegment(F, ALL, p + pitch + 8 * N, LITTLE_ENDIAN);
-                y = fromMemorySegment(F, ALL, q + 8 * N, LITTLE_ENDIAN);
-                z = fromMemorySegment(F, ALL, q + pitch + 8 * N, LITTLE_ENDIAN);
+                u = fromMemorySegment(F, MEMORY, p + 8 * N, LITTLE_ENDIAN);
+                v = fromMemorySegment(F, MEMORY, p + pitch + 8 * N, LITTLE_ENDIAN);
+                y = fromMemorySegment(F, MEMORY, q + 8 * N, LITTLE_ENDIAN);
+                z = fromMemorySegment(F, MEMORY, q + pitch + 8 * N, LITTLE_ENDIAN);
                 a2 = u.fma(y, a2);
                 b2 = v.fma(y, b2);
                 c2 = u.fma(z, c2);
                 d2 = v.fma(z, d2);
-                u = fromMemorySegment(F, ALL, p + 12 * N, LITTLE_ENDIAN);
-                v = fromMemorySegment(F, ALL, p + pitch + 12 * N, LITTLE_ENDIAN);
-                y = fromMemorySegment(F, ALL, q + 12 * N, LITTLE_ENDIAN);
-                z = fromMemorySegment(F, ALL, q + pitch + 12 * N, LITTLE_ENDIAN);
+                u = fromMemorySegment(F, MEMORY, p + 12 * N, LITTLE_ENDIAN);
+                v = fromMemorySegment(F, MEMORY, p + pitch + 12 * N, LITTLE_ENDIAN);
+                y = fromMemorySegment(F, MEMORY, q + 12 * N, LITTLE_ENDIAN);
+                z = fromMemorySegment(F, MEMORY, q + pitch + 12 * N, LITTLE_ENDIAN);
                 a3 = u.fma(y, a3);
                 b3 = v.fma(y, b3);
                 c3 = u.fma(z, c3);

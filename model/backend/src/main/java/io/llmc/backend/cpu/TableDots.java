@@ -3,6 +3,7 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
 import static jdk.incubator.vector.VectorOperators.LSHR;
@@ -78,9 +79,9 @@ final class TableDots implements Dots {
             return false;
         }
         if (steps == 0) {
-            pairs(vectors, count, v.words, v.from, v.starts, v.factors, x);
+            pairs(vectors, count, v.from, v.starts, v.factors, x.address());
         } else {
-            products(vectors, count, v.words, v.from, v.starts, v.factors, x);
+            products(vectors, count, v.from, v.starts, v.factors, x.address());
         }
         return true;
     }
@@ -91,14 +92,14 @@ final class TableDots implements Dots {
         if (v == null) {
             decoded.decode(panel, width, first, count, scratch);
         } else {
-            values(panel, width, count, v.words, v.from, v.starts, v.factors);
+            values(panel.address(), width, count, v.from, v.starts, v.factors);
         }
     }
 
     /// What some rows' codes and tables are read from.
     ///
-    /// @param from the first byte of their codes
-    private record Values(MemorySegment words, long from, int[] starts, float[] factors) {}
+    /// @param from the address of their codes
+    private record Values(long from, int[] starts, float[] factors) {}
 
     /// Null where tables are not right for these rows.
     private Values values(long first, int count, Scratch scratch) {
@@ -108,31 +109,24 @@ final class TableDots implements Dots {
         if (!tables.prepare(starts, factors, first * groups, count * groups, scratch)) {
             return null;
         }
-        MemorySegment w = words(first, count, scratch);
-        return new Values(w, w == codes ? first * pitch : 0, starts, factors);
+        return new Values(words(first, count, scratch), starts, factors);
     }
 
-    /// The codes of some rows, or a copy: out of a file before anything is loaded as a vector (see
-    /// Lanes.read), and where a load of the last step would go beyond the end.
-    private MemorySegment words(long first, int count, Scratch scratch) {
+    /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
+    /// as a vector (see Lanes.read), and where a load of the last step would go beyond the end.
+    private long words(long first, int count, Scratch scratch) {
         long end = (first + count) * pitch;
         if (!codes.isMapped() && end - bytes + 4 * N <= codes.byteSize()) {
-            return codes;
+            return codes.address() + first * pitch;
         }
         MemorySegment copy = scratch.bytes(1, count * pitch + 4 * N);
         MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
-        return copy;
+        return copy.address();
     }
 
     /// Groups of whole steps.
     private void products(
-            float[] sums,
-            int count,
-            MemorySegment codes,
-            long from,
-            int[] starts,
-            float[] factors,
-            MemorySegment x) {
+            float[] sums, int count, long from, int[] starts, float[] factors, long x) {
         IntVector spread0 = IntVector.fromArray(I, words, 0 * N);
         IntVector spread1 = IntVector.fromArray(I, words, 1 * N);
         IntVector spread2 = IntVector.fromArray(I, words, 2 * N);
@@ -147,7 +141,7 @@ final class TableDots implements Dots {
             FloatVector b = a;
             FloatVector c = a;
             FloatVector d = a;
-            long q = 0;
+            long q = x;
             long end = from + (j + 1) * pitch;
             int left = steps;
             for (long at = end - pitch; at < end; at += by) {
@@ -156,31 +150,31 @@ final class TableDots implements Dots {
                                 .mul(factors[group])
                                 .reinterpretAsInts();
                 t = wrap.selectFrom(t);
-                IntVector v = IntVector.fromMemorySegment(I, codes, at, LITTLE_ENDIAN);
+                IntVector v = IntVector.fromMemorySegment(I, MEMORY, at, LITTLE_ENDIAN);
                 IntVector c0 = spread0.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 a =
                         c0.reinterpretAsFloats()
-                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
+                                .fma(FloatVector.fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), a);
                 IntVector c1 = spread1.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 b =
                         c1.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 4 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 4 * N, LITTLE_ENDIAN),
                                         b);
                 IntVector c2 = spread2.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 c =
                         c2.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 8 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 8 * N, LITTLE_ENDIAN),
                                         c);
                 IntVector c3 = spread3.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 d =
                         c3.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 12 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 12 * N, LITTLE_ENDIAN),
                                         d);
                 q += 16 * N;
                 left--;
@@ -192,14 +186,7 @@ final class TableDots implements Dots {
     }
 
     /// Two groups a step.
-    private void pairs(
-            float[] sums,
-            int count,
-            MemorySegment codes,
-            long from,
-            int[] starts,
-            float[] factors,
-            MemorySegment x) {
+    private void pairs(float[] sums, int count, long from, int[] starts, float[] factors, long x) {
         IntVector spread0 = IntVector.fromArray(I, words, 0 * N);
         IntVector spread1 = IntVector.fromArray(I, words, 1 * N);
         IntVector spread2 = IntVector.fromArray(I, words, 2 * N);
@@ -214,7 +201,7 @@ final class TableDots implements Dots {
             FloatVector b = a;
             FloatVector c = a;
             FloatVector d = a;
-            long q = 0;
+            long q = x;
             long end = from + (j + 1) * pitch;
             for (long at = end - pitch; at < end; at += by) {
                 IntVector t =
@@ -227,31 +214,31 @@ final class TableDots implements Dots {
                                 .mul(factors[group + 1])
                                 .reinterpretAsInts();
                 s = wrap.selectFrom(s);
-                IntVector v = IntVector.fromMemorySegment(I, codes, at, LITTLE_ENDIAN);
+                IntVector v = IntVector.fromMemorySegment(I, MEMORY, at, LITTLE_ENDIAN);
                 IntVector c0 = spread0.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 a =
                         c0.reinterpretAsFloats()
-                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
+                                .fma(FloatVector.fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), a);
                 IntVector c1 = spread1.selectFrom(v).lanewise(LSHR, shift).selectFrom(t);
                 b =
                         c1.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 4 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 4 * N, LITTLE_ENDIAN),
                                         b);
                 IntVector c2 = spread2.selectFrom(v).lanewise(LSHR, shift).selectFrom(s);
                 c =
                         c2.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 8 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 8 * N, LITTLE_ENDIAN),
                                         c);
                 IntVector c3 = spread3.selectFrom(v).lanewise(LSHR, shift).selectFrom(s);
                 d =
                         c3.reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, x, q + 12 * N, LITTLE_ENDIAN),
+                                                F, MEMORY, q + 12 * N, LITTLE_ENDIAN),
                                         d);
                 q += 16 * N;
                 group += 2;
@@ -262,13 +249,7 @@ final class TableDots implements Dots {
 
     /// Rows' floats.
     private void values(
-            MemorySegment panel,
-            int width,
-            int count,
-            MemorySegment codes,
-            long from,
-            int[] starts,
-            float[] factors) {
+            long panel, int width, int count, long from, int[] starts, float[] factors) {
         IntVector spread0 = IntVector.fromArray(I, words, 0 * N);
         IntVector spread1 = IntVector.fromArray(I, words, 1 * N);
         IntVector spread2 = IntVector.fromArray(I, words, 2 * N);
@@ -282,7 +263,7 @@ final class TableDots implements Dots {
         for (int j = 0; j < count; j++) {
             int group = j * groups;
             int left = most;
-            long q = 4L * j * width;
+            long q = panel + 4L * j * width;
             long end = from + (j + 1) * pitch;
             for (long at = end - pitch; at < end; at += by) {
                 IntVector t =
@@ -295,23 +276,23 @@ final class TableDots implements Dots {
                                 .mul(factors[group + second])
                                 .reinterpretAsInts();
                 s = wrap.selectFrom(s);
-                IntVector v = IntVector.fromMemorySegment(I, codes, at, LITTLE_ENDIAN);
+                IntVector v = IntVector.fromMemorySegment(I, MEMORY, at, LITTLE_ENDIAN);
                 spread0.selectFrom(v)
                         .lanewise(LSHR, shift)
                         .selectFrom(t)
-                        .intoMemorySegment(panel, q, LITTLE_ENDIAN);
+                        .intoMemorySegment(MEMORY, q, LITTLE_ENDIAN);
                 spread1.selectFrom(v)
                         .lanewise(LSHR, shift)
                         .selectFrom(t)
-                        .intoMemorySegment(panel, q + 4 * N, LITTLE_ENDIAN);
+                        .intoMemorySegment(MEMORY, q + 4 * N, LITTLE_ENDIAN);
                 spread2.selectFrom(v)
                         .lanewise(LSHR, shift)
                         .selectFrom(s)
-                        .intoMemorySegment(panel, q + 8 * N, LITTLE_ENDIAN);
+                        .intoMemorySegment(MEMORY, q + 8 * N, LITTLE_ENDIAN);
                 spread3.selectFrom(v)
                         .lanewise(LSHR, shift)
                         .selectFrom(s)
-                        .intoMemorySegment(panel, q + 12 * N, LITTLE_ENDIAN);
+                        .intoMemorySegment(MEMORY, q + 12 * N, LITTLE_ENDIAN);
                 q += 16 * N;
                 left--;
                 group += left == 0 ? 1 + second : 0;
