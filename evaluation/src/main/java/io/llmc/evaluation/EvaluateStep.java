@@ -137,14 +137,6 @@ public record EvaluateStep(
         return Optional.of(EvalResult.names(spec(Path.of(""))));
     }
 
-    /// What the step will measure, the model that is there already can be measured on.
-    @Override
-    public void check(Context context) {
-        try (Plan _ = plan(context)) {
-            // planning is the check
-        }
-    }
-
     @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it

@@ -119,14 +119,6 @@ public record BlameStep(
         return Optional.of(BlameResult.names());
     }
 
-    /// What the step will take apart, the model that is there already can be taken apart, too.
-    @Override
-    public void check(Context context) {
-        try (Plan _ = plan(context)) {
-            // planning is the check
-        }
-    }
-
     @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it

@@ -62,13 +62,6 @@ public record LatencyStep(LatencySpec spec) implements Step {
     }
 
     @Override
-    public void check(Context context) {
-        try (Plan _ = plan(context)) {
-            // planning is the check
-        }
-    }
-
-    @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {

@@ -56,13 +56,6 @@ public record SpeculationStep(SpeculationSpec spec) implements Step {
     }
 
     @Override
-    public void check(Context context) {
-        try (Plan _ = plan(context)) {
-            // planning is the check
-        }
-    }
-
-    @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {

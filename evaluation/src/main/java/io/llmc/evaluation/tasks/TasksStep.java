@@ -143,14 +143,6 @@ public record TasksStep(
         return files.stream().map(TaskName::of).toList();
     }
 
-    /// What the step will ask, the model that is there already can be asked.
-    @Override
-    public void check(Context context) {
-        try (Plan _ = plan(context)) {
-            // planning is the check
-        }
-    }
-
     @Override
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it

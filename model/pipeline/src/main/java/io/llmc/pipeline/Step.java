@@ -66,9 +66,16 @@ public interface Step {
 
     /// Refuses what cannot be, whatever the steps before it leave. [#plan] does so, too.
     ///
+    /// What will only be measured, the model that is there already can be measured on: there
+    /// planning is the check.
+    ///
     /// @param context with the recipe's own model
     /// @throws io.llmc.formats.UserException where it could never run
-    default void check(Context context) {}
+    default void check(Context context) {
+        if (!writes()) {
+            plan(context).close();
+        }
+    }
 
     /// What it will do with a model that is there, from headers alone.
     ///
