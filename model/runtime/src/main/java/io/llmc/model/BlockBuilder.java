@@ -61,7 +61,8 @@ public final class BlockBuilder {
                                             ? layer.saved(i + 1)
                                             : List.of())));
         }
-        return new DecoderBlock(layer, branches, others);
+        AltUp altUp = layer.altUp() == null ? null : layer.altUp().build(this);
+        return new DecoderBlock(layer, branches, altUp, others);
     }
 
     /// A linear layer that is never compressed; its weight is among the others.

@@ -26,6 +26,7 @@ public sealed interface BodySpec
                 DeltaNetSpec,
                 BorrowingAttentionSpec,
                 LayerInputSpec,
+                LaurelSpec,
                 SumSpec,
                 MlpSpec,
                 ExpertsSpec {

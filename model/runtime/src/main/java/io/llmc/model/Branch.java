@@ -135,6 +135,15 @@ record Branch(
             }
         }
 
+        private Tensor carried(Forward f, Tensor x) {
+            if (spec.carry() == 1) {
+                return x;
+            }
+            Tensor less = f.allocate(x.rows(), x.cols());
+            f.run(new ForwardOp.Scale(less, x, spec.carry()));
+            return less;
+        }
+
         /// @param x the stream
         private void add(Forward f, Tensor sum, Tensor x, Body.Reading reading) {
             Tensor y = f.allocate(x.rows(), x.cols());
@@ -146,7 +155,11 @@ record Branch(
             }
             boolean plain = after == null && scalar == null;
             Tensor added = plain ? sum : f.allocate(x.rows(), x.cols());
-            f.run(new ForwardOp.Add(added, x, y, spec.scale()));
+            if (spec.carry() == 0) {
+                f.run(new ForwardOp.Scale(added, y, spec.scale()));
+            } else {
+                f.run(new ForwardOp.Add(added, carried(f, x), y, spec.scale()));
+            }
             if (after != null) {
                 Tensor normed = scalar == null ? sum : f.allocate(x.rows(), x.cols());
                 after.forward(f, normed, added);

@@ -14,6 +14,7 @@ import java.util.function.UnaryOperator;
 /// @param post null for none
 /// @param after a norm of the stream itself (OPT-350m, as in the first transformers); null for none
 /// @param scalar name of a tensor of one number; null for none
+/// @param carry what x is multiplied by in the sum; 1 but for some
 /// @param back r is what the branch so many before this one read; 0 for x
 public record BranchSpec(
         NormSpec pre,
@@ -22,17 +23,23 @@ public record BranchSpec(
         NormSpec after,
         String scalar,
         float scale,
+        float carry,
         int back) {
     public static BranchSpec of(NormSpec pre, BodySpec body) {
         return of(pre, body, null);
     }
 
     public static BranchSpec of(NormSpec pre, BodySpec body, NormSpec post) {
-        return new BranchSpec(pre, body, post, null, null, 1, 0);
+        return new BranchSpec(pre, body, post, null, null, 1, 1, 0);
     }
 
     public BranchSpec times(float factor) {
-        return new BranchSpec(pre, body, post, after, scalar, factor, back);
+        return new BranchSpec(pre, body, post, after, scalar, factor, carry, back);
+    }
+
+    /// The same with less of the stream itself; with 0 it is replaced.
+    public BranchSpec carrying(double part) {
+        return new BranchSpec(pre, body, post, after, scalar, scale, (float) part, back);
     }
 
     /// The same reading what the branch before it reads.
@@ -42,7 +49,7 @@ public record BranchSpec(
 
     /// The same reading what the branch so many before it reads.
     public BranchSpec beside(int branches) {
-        return new BranchSpec(pre, body, post, after, scalar, scale, branches);
+        return new BranchSpec(pre, body, post, after, scalar, scale, carry, branches);
     }
 
     public boolean parallel() {
@@ -50,11 +57,11 @@ public record BranchSpec(
     }
 
     public BranchSpec before(NormSpec ofTheSum) {
-        return new BranchSpec(pre, body, post, ofTheSum, scalar, scale, back);
+        return new BranchSpec(pre, body, post, ofTheSum, scalar, scale, carry, back);
     }
 
     public BranchSpec timesScalar(String tensor) {
-        return new BranchSpec(pre, body, post, after, tensor, scale, back);
+        return new BranchSpec(pre, body, post, after, tensor, scale, carry, back);
     }
 
     List<ScaleGroup> scaleGroups() {
@@ -74,6 +81,7 @@ public record BranchSpec(
                 NormSpec.renamed(after, names),
                 scalar == null ? null : names.apply(scalar),
                 scale,
+                carry,
                 back);
     }
 }

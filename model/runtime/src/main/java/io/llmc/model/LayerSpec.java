@@ -20,7 +20,12 @@ import java.util.stream.Stream;
 ///
 /// @param prefix what the names of its tensors begin with
 /// @param branches in the order in which they are added to the residual stream
-public record LayerSpec(String prefix, List<BranchSpec> branches) {
+/// @param altUp null where there is one stream
+public record LayerSpec(String prefix, List<BranchSpec> branches, AltUpSpec altUp) {
+    public LayerSpec(String prefix, List<BranchSpec> branches) {
+        this(prefix, branches, null);
+    }
+
     public LayerSpec {
         boolean fits =
                 !branches.isEmpty()
@@ -48,7 +53,10 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     public Map<String, Float> writers() {
         Map<String, Float> factors = new HashMap<>();
         for (BranchSpec branch : branches) {
-            if (branch.post() == null && branch.after() == null && branch.scalar() == null) {
+            if (branch.post() == null
+                    && branch.after() == null
+                    && branch.scalar() == null
+                    && branch.carry() == 1) {
                 branch.body().streams().writers().forEach(w -> factors.put(w, branch.scale()));
             }
         }
@@ -150,14 +158,20 @@ public record LayerSpec(String prefix, List<BranchSpec> branches) {
     }
 
     LayerSpec renamed(UnaryOperator<String> names) {
+        return renamed(names.apply(prefix), names);
+    }
+
+    private LayerSpec renamed(String other, UnaryOperator<String> names) {
         return new LayerSpec(
-                names.apply(prefix), branches.stream().map(b -> b.renamed(names)).toList());
+                other,
+                branches.stream().map(b -> b.renamed(names)).toList(),
+                altUp == null ? null : altUp.renamed(names));
     }
 
     /// The same layer under another prefix.
     public LayerSpec at(String other) {
-        UnaryOperator<String> names =
-                name -> name.startsWith(prefix) ? other + name.substring(prefix.length()) : name;
-        return new LayerSpec(other, branches.stream().map(b -> b.renamed(names)).toList());
+        return renamed(
+                other,
+                name -> name.startsWith(prefix) ? other + name.substring(prefix.length()) : name);
     }
 }

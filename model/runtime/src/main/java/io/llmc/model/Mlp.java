@@ -4,6 +4,7 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Weight;
 import java.util.List;
 
 /// Feed-forward of a block: `down(activation(gate(n)) * up(n))`.
@@ -90,8 +91,31 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers,
                 f.run(new ForwardOp.Columns(gate, both, 0));
                 f.run(new ForwardOp.Columns(up, both, spec.intermediate()));
             }
-            f.run(gated(hidden, gate, up));
+            f.run(gated(hidden, sparse(inner, gate), up));
         }
+    }
+
+    /// `max(0, gate - mean - deviations * standard deviation)` over the channels of a token, where
+    /// the nonlinearity asks for it.
+    private Tensor sparse(Forward f, Tensor gate) {
+        if (!(spec.nonlinearity() instanceof Nonlinearity.Sparse(_, float deviations))) {
+            return gate;
+        }
+        Tensor centered = minus(f, gate, AltUpEnds.mean(f, gate), 1);
+        Tensor above = minus(f, centered, AltUpEnds.size(f, centered), deviations);
+        Tensor left = f.allocate(gate.rows(), gate.cols());
+        f.run(new ForwardOp.Activate(left, above, ForwardOp.Activation.RELU));
+        return left;
+    }
+
+    /// @param number of each row
+    private static Tensor minus(Forward f, Tensor x, Tensor number, float factor) {
+        Tensor column = f.ones(x.cols()).reshape(x.cols(), 1);
+        Tensor all = f.allocate(x.rows(), x.cols());
+        f.run(new ForwardOp.Matmul(all, number, new Weight.Dense(column)));
+        Tensor y = f.allocate(x.rows(), x.cols());
+        f.run(new ForwardOp.Add(y, x, all, -factor));
+        return y;
     }
 
     private ForwardOp activated(Tensor hidden, Tensor x) {
@@ -107,14 +131,16 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers,
                                     numbers.get(1),
                                     numbers.get(2),
                                     numbers.get(3)));
-            case Nonlinearity.ClampedSwiGlu _ ->
-                    throw new IllegalStateException("a gate is clamped where there is none");
+            case Nonlinearity.ClampedSwiGlu _, Nonlinearity.Sparse _ ->
+                    throw new IllegalStateException("there is no gate");
         };
     }
 
     private ForwardOp gated(Tensor hidden, Tensor gate, Tensor up) {
         return switch (spec.nonlinearity()) {
             case Nonlinearity.Plain(var activation) ->
+                    new ForwardOp.Gated(hidden, gate, up, activation);
+            case Nonlinearity.Sparse(var activation, _) ->
                     new ForwardOp.Gated(hidden, gate, up, activation);
             case Nonlinearity.ClampedSwiGlu(var clamp) ->
                     new ForwardOp.ClampedSwiGlu(hidden, gate, up, clamp);

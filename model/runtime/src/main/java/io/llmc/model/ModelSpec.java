@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 
 /// A decoder model as data: what an architecture makes of a config.json.
 ///
@@ -279,6 +280,11 @@ public record ModelSpec(
                             hidden,
                             false,
                             List.of(Size.LAYERS, Size.HIDDEN)));
+        }
+        if (rows.ends() != null) {
+            Stream.concat(rows.ends().in().stream(), rows.ends().out().stream())
+                    .map(name -> new LinearSpec(name, hidden, hidden, false, List.of(Size.HIDDEN)))
+                    .forEach(all::add);
         }
         return all;
     }

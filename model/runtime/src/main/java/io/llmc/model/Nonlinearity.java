@@ -15,6 +15,10 @@ public sealed interface Nonlinearity {
     /// Of gate and up; there must be both.
     record ClampedSwiGlu(ForwardOp.Clamp clamp) implements Nonlinearity {}
 
+    /// Of a gate of which only what lies so many standard deviations above the mean of a token's
+    /// channels is left (Gemma 3n).
+    record Sparse(ForwardOp.Activation activation, float deviations) implements Nonlinearity {}
+
     /// Of one input, with numbers of its own in the checkpoint.
     ///
     /// @param prefix what their names begin with
@@ -23,7 +27,7 @@ public sealed interface Nonlinearity {
     /// The tensors that it has.
     default List<InnerTensor> tensors() {
         return switch (this) {
-            case Plain _, ClampedSwiGlu _ -> List.of();
+            case Plain _, Sparse _, ClampedSwiGlu _ -> List.of();
             case Xielu(String prefix) ->
                     List.of(
                             new InnerTensor(prefix + "alpha_p", new Shape(1), List.of()),
@@ -35,7 +39,7 @@ public sealed interface Nonlinearity {
 
     default Nonlinearity renamed(UnaryOperator<String> names) {
         return switch (this) {
-            case Plain _, ClampedSwiGlu _ -> this;
+            case Plain _, Sparse _, ClampedSwiGlu _ -> this;
             case Xielu(String prefix) -> new Xielu(names.apply(prefix));
         };
     }

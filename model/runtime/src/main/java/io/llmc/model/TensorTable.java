@@ -91,6 +91,9 @@ public final class TensorTable {
                 add(branch.scalar(), "", 1);
             }
         }
+        if (layer.altUp() != null) {
+            layer.altUp().tensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
+        }
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
             body.linears(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));

@@ -8,6 +8,7 @@ import io.llmc.model.BorrowingAttentionSpec;
 import io.llmc.model.DeltaNetSpec;
 import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LatentAttentionSpec;
+import io.llmc.model.LaurelSpec;
 import io.llmc.model.LayerInputSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
@@ -175,7 +176,11 @@ public record ModelCost(
                         attentions.add(latent(a));
                         widest = Math.max(widest, width(a));
                     }
-                    case MlpSpec _, ShortConvolutionSpec _, DeltaNetSpec _, LayerInputSpec _ -> {
+                    case MlpSpec _,
+                            ShortConvolutionSpec _,
+                            DeltaNetSpec _,
+                            LayerInputSpec _,
+                            LaurelSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));
                         widest = Math.max(widest, width(body));
                     }

@@ -28,6 +28,7 @@ public final class Architectures {
                     new Gemma(),
                     new Gemma2(),
                     new Gemma3(),
+                    new Gemma3n(),
                     new Gemma4(),
                     new Glm(),
                     new Glm4Moe(),

@@ -11,6 +11,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.AltUpEnds;
 import io.llmc.model.BlockBuilder;
 import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
@@ -22,6 +23,7 @@ import io.llmc.model.Norm;
 import io.llmc.model.Parameters;
 import io.llmc.model.Positions;
 import io.llmc.model.TensorTable;
+import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -46,6 +48,7 @@ public final class LanguageModel implements AutoCloseable {
     private final Norm inputNorm;
     private final List<Linear> projections;
     private final LayerInputs layerInputs;
+    private final AltUpEnds ends;
     private final Norm finalNorm;
     private final Linear head;
     private final SequencedMap<String, Tensor> parameters;
@@ -80,6 +83,7 @@ public final class LanguageModel implements AutoCloseable {
         this.projections = outside.linears(spec.projections());
         this.layerInputs =
                 spec.rows().inputs() == null ? null : LayerInputs.of(spec, outside, projections);
+        this.ends = spec.rows().ends() == null ? null : ends(spec.rows().ends());
         this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
@@ -248,8 +252,9 @@ public final class LanguageModel implements AutoCloseable {
             Tensor x = inner.allocate(rows, spec.hidden());
             embed(inner, x, ids);
             f.run(new ForwardOp.Zero(row));
-            for (int i = 0; i < spec.rows().streams(); i++) {
-                f.run(new ForwardOp.PutColumns(row, x, (long) i * spec.hidden()));
+            f.run(new ForwardOp.PutColumns(row, x, 0));
+            if (ends != null) {
+                ends.spread(inner, row, x);
             }
             if (layerInputs != null) {
                 layerInputs.put(inner, row, x, ids);
@@ -290,6 +295,12 @@ public final class LanguageModel implements AutoCloseable {
         projection(spec.input().project()).forward(f, out, narrow);
     }
 
+    private AltUpEnds ends(RowSpec.Ends names) {
+        return new AltUpEnds(
+                names.in().stream().map(this::projection).toList(),
+                names.out().stream().map(this::projection).toList());
+    }
+
     private Linear projection(String name) {
         return projections.stream().filter(p -> p.name().equals(name)).findFirst().orElseThrow();
     }
@@ -314,7 +325,11 @@ public final class LanguageModel implements AutoCloseable {
         }
         try (TensorArena scratch = f.arena().scratch()) {
             Tensor x = f.in(scratch).allocate(row.rows(), spec.hidden());
-            f.run(new ForwardOp.Columns(x, row, 0));
+            if (ends == null) {
+                f.run(new ForwardOp.Columns(x, row, 0));
+            } else {
+                ends.gather(f.in(scratch), x, row);
+            }
             ofStream(f.in(scratch), out, x);
         }
     }

@@ -25,7 +25,10 @@ record LayerInputs(RowSpec.LayerInputs spec, Tensor table, Linear project, Norm 
         return new LayerInputs(
                 spec,
                 from.parameter(spec.table() + ".weight", spec.rows(), spec.all()),
-                projections.getLast(),
+                projections.stream()
+                        .filter(p -> p.name().equals(spec.project()))
+                        .findFirst()
+                        .orElseThrow(),
                 from.norm(spec.norm(), spec.width()));
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.structure;
 
+import java.util.List;
 import java.util.function.UnaryOperator;
 
 /// What stands in a row between blocks: residual streams, and behind them what blocks read beside.
@@ -8,7 +9,23 @@ import java.util.function.UnaryOperator;
 /// @param streams each as wide as the model
 /// @param beside columns behind them: what blocks leave to later ones, and [LayerInputs]
 /// @param inputs null for none
-public record RowSpec(int streams, int beside, LayerInputs inputs) {
+/// @param ends of several streams; null where there is one
+public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends) {
+    /// Layers that make the streams behind the first one of the embedding, and those that make one
+    /// stream of them again. In a row the streams stand behind what branches read.
+    ///
+    /// @param in names
+    /// @param out as many
+    public record Ends(List<String> in, List<String> out) {
+        Ends renamed(UnaryOperator<String> names) {
+            return new Ends(in.stream().map(names).toList(), out.stream().map(names).toList());
+        }
+    }
+
+    public RowSpec(int streams, int beside, LayerInputs inputs) {
+        this(streams, beside, inputs, null);
+    }
+
     /// One stream and nothing else.
     public static final RowSpec PLAIN = new RowSpec(1, 0, null);
 
@@ -63,6 +80,10 @@ public record RowSpec(int streams, int beside, LayerInputs inputs) {
     }
 
     public RowSpec renamed(UnaryOperator<String> names) {
-        return new RowSpec(streams, beside, inputs == null ? null : inputs.renamed(names));
+        return new RowSpec(
+                streams,
+                beside,
+                inputs == null ? null : inputs.renamed(names),
+                ends == null ? null : ends.renamed(names));
     }
 }
