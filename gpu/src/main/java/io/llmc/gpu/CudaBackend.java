@@ -14,6 +14,7 @@ import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.gpu.driver.Allocation;
@@ -137,7 +138,7 @@ public final class CudaBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
-            case RecurrentOp.DeltaRule _, RecurrentOp.StateSpace _ ->
+            case RecurrentOp.DeltaRule _, RecurrentOp.StateSpace _, SparseOp _ ->
                     throw new UnsupportedOperationException(
                             "%s has no kernel for %s".formatted(device(), op));
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);

@@ -11,6 +11,7 @@ import io.llmc.formats.RopeScaling;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -58,6 +59,9 @@ class DecodingTest {
         try (Checkpoint c = Checkpoint.open(directory)) {
             return Architectures.ALL.stream()
                             .anyMatch(a -> a.modelTypes().contains(c.config().modelType()))
+                    && Architectures.specOf(c).layers().stream()
+                            .flatMap(LayerSpec::bodies)
+                            .allMatch(BodySpec::remembers)
                     && Architectures.specOf(c).layers().stream()
                             .flatMap(LayerSpec::bodies)
                             .flatMap(body -> body.ropes().stream())

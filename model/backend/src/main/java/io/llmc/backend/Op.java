@@ -17,6 +17,7 @@ public sealed interface Op
         permits ForwardOp,
                 CacheOp,
                 RecurrentOp,
+                SparseOp,
                 GradientOp,
                 OptimizerOp,
                 LossOp,
@@ -25,7 +26,11 @@ public sealed interface Op
                 SmallFloatOp {
     /// What the CPU alone runs.
     Set<Class<? extends Op>> ON_CPU_ALONE =
-            Set.of(RecurrentOp.DeltaRule.class, RecurrentOp.StateSpace.class);
+            Set.of(
+                    RecurrentOp.DeltaRule.class,
+                    RecurrentOp.StateSpace.class,
+                    SparseOp.Choose.class,
+                    SparseOp.ChosenAttention.class);
 
     /// Everything read or written, for the device and lifetime check.
     Stream<Tensor> operands();

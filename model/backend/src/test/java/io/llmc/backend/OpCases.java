@@ -118,6 +118,7 @@ public final class OpCases {
         RouteCases.forward(cases);
         PageCases.all(cases);
         RecurrentCases.all(cases);
+        SparseCases.all(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);

@@ -126,6 +126,7 @@ public final class ReferenceOps implements Runner {
                 }
             }
             case ForwardOp.Convolve convolution -> ReferenceRecurrences.convolve(convolution);
+            case SparseOp choice -> SparseCases.run(choice);
             case RecurrentOp recurrence -> ReferenceRecurrences.run(recurrence);
             case ForwardOp.Columns(var out, var x, long from) -> {
                 for (long r = 0; r < out.rows(); r++) {

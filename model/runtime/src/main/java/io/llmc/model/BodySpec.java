@@ -114,6 +114,11 @@ public sealed interface BodySpec
         return List.of();
     }
 
+    /// Whether it can go on behind tokens that it has seen before.
+    default boolean remembers() {
+        return true;
+    }
+
     /// Channels of queries and keys of a token, which scores are made of.
     default long scored() {
         return 0;

@@ -29,6 +29,21 @@ public final class Capability {
                 "choose a method that trains nothing");
     }
 
+    /// @throws UserException where a body cannot go on behind tokens that it has seen before
+    public static void requireMemory(ModelSpec spec) {
+        for (LayerSpec layer : spec.layers()) {
+            for (BodySpec body : layer.bodies().toList()) {
+                if (!body.remembers()) {
+                    String at = layer.prefix().substring(0, layer.prefix().length() - 1);
+                    throw new UserException(
+                            "the %s of %s chooses keys, which llmc does for whole texts alone"
+                                    .formatted(body.role(), at),
+                            "evaluate the model on texts, instead of having it write some");
+                }
+            }
+        }
+    }
+
     private static void require(
             ModelSpec spec, Predicate<Class<? extends Op>> has, String lack, String remedy) {
         for (LayerSpec layer : spec.layers()) {

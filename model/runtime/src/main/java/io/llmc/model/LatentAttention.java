@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -19,6 +20,7 @@ import java.util.Optional;
 /// @param inputs what reads the stream: for queries, then for keys and values
 /// @param queryNorm null where queries are made at once; `queryUp` too
 /// @param norm of the latent channels
+/// @param indexer null where keys are not chosen here
 record LatentAttention(
         LatentAttentionSpec spec,
         List<Linear> inputs,
@@ -27,7 +29,8 @@ record LatentAttention(
         Linear queryUp,
         Linear latentUp,
         KvCache cache,
-        Linear output)
+        Linear output,
+        Indexer indexer)
         implements Body {
 
     @Override
@@ -73,7 +76,10 @@ record LatentAttention(
 
         @Override
         public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.outWidth()));
+            Tensor attended = f.allocate(tokens, spec.outWidth());
+            return indexer == null
+                    ? List.of(attended)
+                    : List.of(attended, f.allocate(tokens, spec.indexer().most()));
         }
 
         @Override
@@ -90,11 +96,40 @@ record LatentAttention(
             if (f.observing()) {
                 return;
             }
-            attend(f, out.getFirst(), queries, latents, narrow);
+            attend(f, out.getFirst(), queries, latents, narrow, chosen(f, out, in, queries));
         }
     }
 
-    private void attend(Forward f, Tensor attended, Tensor queries, Tensor latents, Tensor narrow) {
+    @Override
+    public List<Left> leaves() {
+        return indexer == null ? List.of() : List.of(new Left(1, spec.indexer().column()));
+    }
+
+    /// Numbers of keys; null for all.
+    private Tensor chosen(Forward f, List<Tensor> out, Body.Reading in, Tensor queries) {
+        if (spec.indexer() == null) {
+            return null;
+        }
+        if (indexer == null) {
+            Tensor left = f.columns(in.row(), spec.indexer().column(), spec.indexer().most());
+            Tensor chosen = f.allocate(left.rows(), left.cols());
+            f.run(new ForwardOp.Scale(chosen, left, 1 / IndexerSpec.SMALL));
+            return chosen;
+        }
+        Tensor chosen = f.allocate(queries.rows(), spec.indexer().most());
+        indexer.choose(f, chosen, in.normed(f), queries);
+        f.run(new ForwardOp.Scale(out.get(1), chosen, IndexerSpec.SMALL));
+        return chosen;
+    }
+
+    /// @param chosen null for all keys
+    private void attend(
+            Forward f,
+            Tensor attended,
+            Tensor queries,
+            Tensor latents,
+            Tensor narrow,
+            Tensor chosen) {
         LatentAttentionSpec.Heads sizes = spec.sizes();
         Tensor query = queryUp == null ? queries : through(f, queryUp, queries);
         RopeSpec rope = spec.turns() == null ? null : spec.turns().queries();
@@ -108,6 +143,17 @@ record LatentAttention(
         key = key.reshape(query.rows(), spec.queryWidth());
         value = value.reshape(query.rows(), spec.outWidth());
         f.tap().cached(cache, key, value);
+        if (chosen != null) {
+            f.run(
+                    new SparseOp.ChosenAttention(
+                            attended,
+                            query,
+                            cache.keys(f, key),
+                            cache.values(f, value),
+                            chosen,
+                            attention(f.positions().length())));
+            return;
+        }
         f.attend(
                 cache.spec(),
                 new ForwardOp.Attention(

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.Op;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.SelfAttentionSpec.Turns;
 import io.llmc.model.structure.CacheSpec;
@@ -28,6 +29,7 @@ import java.util.function.UnaryOperator;
 ///   that are made at once
 /// @param scale of scores
 /// @param turns null where nothing turns; of queries behind what stays still
+/// @param indexer what chooses keys; null for all keys
 public record LatentAttentionSpec(
         Factored queries,
         Factored latents,
@@ -35,7 +37,8 @@ public record LatentAttentionSpec(
         boolean biased,
         Heads sizes,
         float scale,
-        Turns turns)
+        Turns turns,
+        IndexerSpec indexer)
         implements BodySpec {
 
     /// `up(factor * norm(down(x)))`, or `up(x)`.
@@ -100,6 +103,30 @@ public record LatentAttentionSpec(
         if (!fits) {
             throw new IllegalArgumentException("no attention of these sizes: " + output);
         }
+    }
+
+    public LatentAttentionSpec choosing(IndexerSpec by) {
+        return new LatentAttentionSpec(queries, latents, output, biased, sizes, scale, turns, by);
+    }
+
+    private boolean chooses() {
+        return indexer != null && indexer.own();
+    }
+
+    /// The layers of the indexer: they choose what is computed.
+    @Override
+    public List<LinearSpec> routers(int hidden) {
+        return chooses() ? indexer.linears(hidden, queries.rank()) : List.of();
+    }
+
+    @Override
+    public List<Class<? extends Op>> special() {
+        return indexer == null ? List.of() : indexer.operations();
+    }
+
+    @Override
+    public boolean remembers() {
+        return indexer == null;
     }
 
     public int heads() {
@@ -206,6 +233,9 @@ public record LatentAttentionSpec(
         List<InnerNorm> all = new ArrayList<>();
         queryNorm().ifPresent(all::add);
         all.add(latentNorm());
+        if (chooses()) {
+            all.add(indexer.innerNorm());
+        }
         return all;
     }
 
@@ -232,7 +262,12 @@ public record LatentAttentionSpec(
     public List<ScaleGroup> scaleGroups() {
         List<ScaleGroup> all = new ArrayList<>();
         if (ranked()) {
-            all.add(new ScaleGroup(new ScaleGroup.Weights(queries.norm()), List.of(queries.up())));
+            all.add(
+                    new ScaleGroup(
+                            new ScaleGroup.Weights(queries.norm()),
+                            chooses()
+                                    ? List.of(queries.up(), indexer.queries())
+                                    : List.of(queries.up())));
         }
         all.add(new ScaleGroup(new ScaleGroup.Weights(latents.norm()), List.of(latents.up())));
         all.add(new ScaleGroup(new ScaleGroup.Rows(values(), heads(), 1), List.of(output)));
@@ -246,25 +281,41 @@ public record LatentAttentionSpec(
 
     @Override
     public Streams streams() {
-        return new Streams(
-                List.of(ranked() ? queries.down() : queries.up(), latents.down()), List.of(output));
+        List<String> readers = new ArrayList<>();
+        readers.add(ranked() ? queries.down() : queries.up());
+        readers.add(latents.down());
+        if (chooses()) {
+            readers.add(indexer.keys());
+            readers.add(indexer.weights());
+        }
+        return new Streams(readers, List.of(output));
     }
 
     /// What reads the stream is one layer in engines, where queries have a rank.
     @Override
     public List<Joint> joints() {
-        return ranked() ? List.of(new Joint(streams().readers(), Optional.empty())) : List.of();
+        return ranked()
+                ? List.of(new Joint(streams().readers().subList(0, 2), Optional.empty()))
+                : List.of();
     }
 
     @Override
     public long kept() {
         long first = ranked() ? queries.rank() : queryWidth();
-        return Math.max(first + latentWidth(), outWidth());
+        return Math.max(first + latentWidth(), outWidth() + (chooses() ? indexer.most() : 0));
     }
 
     @Override
     public List<RopeSpec> ropes() {
-        return turns == null ? List.of() : List.of(turns.queries(), turns.keys());
+        List<RopeSpec> all = new ArrayList<>();
+        if (turns != null) {
+            all.add(turns.queries());
+            all.add(turns.keys());
+        }
+        if (chooses() && indexer.turns() != null) {
+            all.add(indexer.turns());
+        }
+        return all;
     }
 
     @Override
@@ -285,7 +336,9 @@ public record LatentAttentionSpec(
 
     @Override
     public String summary() {
-        return "%d heads of %d over latents of %d".formatted(heads(), sizes.dim(), latents.rank());
+        String seen = indexer == null ? "" : ", of the %d best keys".formatted(indexer.most());
+        return "%d heads of %d over latents of %d%s"
+                .formatted(heads(), sizes.dim(), latents.rank(), seen);
     }
 
     @Override
@@ -297,7 +350,8 @@ public record LatentAttentionSpec(
                 biased,
                 sizes,
                 scale,
-                turns);
+                turns,
+                indexer == null ? null : indexer.renamed(names));
     }
 
     @Override
@@ -310,6 +364,7 @@ public record LatentAttentionSpec(
                 queryUp().map(from::linear).orElse(null),
                 from.linear(latentUp()),
                 from.cache(cache().orElseThrow()),
-                from.linear(output(hidden)));
+                from.linear(output(hidden)),
+                chooses() ? indexer.build(from, hidden, queries.rank()) : null);
     }
 }

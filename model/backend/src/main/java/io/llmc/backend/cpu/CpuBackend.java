@@ -14,6 +14,7 @@ import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.MemoryBudget;
@@ -50,6 +51,7 @@ public final class CpuBackend implements Backend {
     private final RouteKernels routes;
     private final ConvolutionKernels convolutions;
     private final RecurrentKernels recurrences;
+    private final SparseKernels choices;
     private final AttentionKernels attention;
     private final PageKernels pages;
     private final PagedAttentionKernels pagedAttention;
@@ -92,6 +94,7 @@ public final class CpuBackend implements Backend {
         routes = new RouteKernels(workers);
         convolutions = new ConvolutionKernels(workers);
         recurrences = new RecurrentKernels(workers);
+        choices = new SparseKernels(workers);
         attention = new AttentionKernels(workers);
         pages = new PageKernels(workers);
         pagedAttention = new PagedAttentionKernels(workers, pages, attention);
@@ -272,6 +275,8 @@ public final class CpuBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.run(convolution);
+            case SparseOp.Choose choose -> choices.choose(choose);
+            case SparseOp.ChosenAttention attention -> choices.attend(attention);
             case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);
             case RecurrentOp.StateSpace space -> recurrences.stateSpace(space);
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);

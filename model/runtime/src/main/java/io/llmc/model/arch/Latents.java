@@ -116,7 +116,7 @@ record Latents(
             latents = latents.times(factor("mla_scale_kv_lora", rank));
         }
         return new LatentAttentionSpec(
-                queries, latents, prefix + "o_proj", biased, heads, scale, turns);
+                queries, latents, prefix + "o_proj", biased, heads, scale, turns, null);
     }
 
     private double factor(String key, int rank) {

@@ -9,6 +9,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.model.ArenaPlan;
+import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.ModelSpec;
@@ -68,6 +69,7 @@ public final class Decoder implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by the decoder, or here
     public static Decoder open(
             Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
+        Capability.requireMemory(spec);
         ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1, Holding.COPIED);
         PagePool pool = null;
         try {
