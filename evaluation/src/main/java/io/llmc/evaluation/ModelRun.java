@@ -95,7 +95,11 @@ final class ModelRun implements AutoCloseable {
         host = backend.host().newArena();
         finals = host.allocate(4L * batch.rows() * hidden, 64);
         long[] at = {0};
-        try (TensorArena arena = backend.newArena(8L * states.chunkRows() * hidden + 1024)) {
+        long bytes =
+                4L * states.chunkRows() * hidden
+                        + Head.gathering(spec(), states.chunkRows())
+                        + 1024;
+        try (TensorArena arena = backend.newArena(bytes)) {
             states.forEach((x, chunk) -> {
                 try (TensorArena scratch = arena.scratch()) {
                     Tensor normed = new Head(model).norm(x, scratch);

@@ -8,6 +8,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.language.Head;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
@@ -163,7 +164,10 @@ record MemoryPlan(long bytes, boolean spills) {
                                 .mapToLong(block -> Unpacked.blockBytes(block.stages()))
                                 .max()
                                 .orElse(0);
-        long logits = 4L * PROBE * (spec.hidden() + 4L * spec.vocabulary()) + (1 << 14);
+        long logits =
+                4L * PROBE * (spec.width() + 4L * spec.vocabulary())
+                        + Head.gathering(spec, PROBE)
+                        + (1 << 14);
         // Outer layers stay, and are rounded before there is anything else.
         long outer = OuterLayers.bytes(output);
         long rounding = OuterLayers.workBytes(output, sweep.modelPasses());

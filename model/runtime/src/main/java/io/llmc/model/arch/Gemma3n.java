@@ -293,6 +293,12 @@ final class Gemma3n implements Architecture {
         return 0.5 + sum * Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI);
     }
 
+    /// Blocks that borrow keys and values have layers for them all the same, which nobody runs.
+    @Override
+    public boolean travels(String tensor, HfConfig config) {
+        return Sizes.borrows(tensor, config, SHARED) || Architecture.super.travels(tensor, config);
+    }
+
     @Override
     public Optional<String> fixed(Size size, HfConfig c) {
         return switch (size) {

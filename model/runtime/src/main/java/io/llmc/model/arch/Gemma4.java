@@ -251,6 +251,12 @@ final class Gemma4 implements Architecture {
         }
     }
 
+    /// Blocks that borrow keys and values have layers for them all the same, which nobody runs.
+    @Override
+    public boolean travels(String tensor, HfConfig config) {
+        return Sizes.borrows(tensor, config, SHARED) || Architecture.super.travels(tensor, config);
+    }
+
     @Override
     public Optional<String> fixed(Size size, HfConfig c) {
         return switch (size) {

@@ -18,6 +18,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntFunction;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 
 /// The keys that Llama and its descendants share.
@@ -40,6 +42,10 @@ record Sizes(
 
     /// What the names of all tensors of the blocks begin with, before the block's number.
     static final String BLOCKS = "model.layers.";
+
+    private static final Pattern BORROWED =
+            Pattern.compile(
+                    "model\\.layers\\.([0-9]{1,6})\\.self_attn\\.(k_proj|v_proj|k_norm)\\.weight");
 
     static final Range LAYERS = Range.upTo(10_000);
     static final Range CHANNELS = Range.upTo(1 << 20);
@@ -188,6 +194,16 @@ record Sizes(
     List<LayerSpec> stack(Set<String> tensors, IntFunction<LayerSpec> layer) {
         requireTensors(config, "num_hidden_layers", BLOCKS + (layers - 1) + ".", tensors);
         return IntStream.range(0, layers).mapToObj(layer).toList();
+    }
+
+    /// Whether a tensor makes keys or values in one of the last blocks, which borrow them.
+    ///
+    /// @param shared key of how many these are
+    static boolean borrows(String tensor, HfConfig c, String shared) {
+        Matcher m = BORROWED.matcher(tensor);
+        int layers = c.integer("num_hidden_layers", LAYERS);
+        int last = c.integer(shared, Range.zeroTo(layers - 1), 0);
+        return m.matches() && Integer.parseInt(m.group(1)) >= layers - last;
     }
 
     /// Before anything is made for each block or expert: a config may claim more than memory holds.

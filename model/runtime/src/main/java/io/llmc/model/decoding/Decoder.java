@@ -129,7 +129,7 @@ public final class Decoder implements AutoCloseable {
         long tables = KINDS * (4 * pages + 256L * settings.sequences());
         long head = Head.bytes(c, spec, Head.MIN_ROWS);
         // Scored rows, as they are and normed, and which they are.
-        long scored = 3 * stream + 4L * rows;
+        long scored = 2 * stream + 4L * rows + Head.gathering(spec, rows);
         return stream
                 + Positions.bytes(spec, rows)
                 + tables

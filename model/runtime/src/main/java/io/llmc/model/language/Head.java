@@ -30,7 +30,17 @@ public record Head(LanguageModel model) {
         return copies(c, spec) * (4L * rows * spec.vocabulary() + 256)
                 + 4L * rows * spec.hidden()
                 + 16L * rows
+                + gathering(spec, rows)
                 + 4096;
+    }
+
+    /// Bytes that making one stream of wider rows takes beside it.
+    public static long gathering(ModelSpec spec, long rows) {
+        if (spec.width() == spec.hidden()) {
+            return 0;
+        }
+        int copies = spec.rows().ends() == null ? 1 : 8 * spec.rows().streams();
+        return copies * (4 * rows * spec.hidden() + 256);
     }
 
     /// How many times the logits of a piece are in memory: before and after a bias, a scale or a
