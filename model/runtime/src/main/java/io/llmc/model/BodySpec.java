@@ -28,6 +28,7 @@ public sealed interface BodySpec
                 LayerInputSpec,
                 LaurelSpec,
                 SumSpec,
+                MambaSpec,
                 MlpSpec,
                 ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.

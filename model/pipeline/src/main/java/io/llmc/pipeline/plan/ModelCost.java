@@ -12,6 +12,7 @@ import io.llmc.model.LaurelSpec;
 import io.llmc.model.LayerInputSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.MambaSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
@@ -179,6 +180,7 @@ public record ModelCost(
                     case MlpSpec _,
                             ShortConvolutionSpec _,
                             DeltaNetSpec _,
+                            MambaSpec _,
                             LayerInputSpec _,
                             LaurelSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));

@@ -11,6 +11,7 @@ import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.ConvolutionSpec;
+import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
@@ -24,8 +25,10 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.stream.IntStream;
 
-/// LFM2: gated convolutions over three tokens, and attention with head norms in some layers.
+/// LFM2: gated convolutions over three tokens, and attention with head norms in some layers; dense,
+/// or with experts behind the first ones.
 final class Lfm2 implements Architecture {
+    private static final String EXPERTS = "lfm2_moe";
     private static final String EMBEDDING = "model.embed_tokens";
     private static final String ADJUSTED = "block_auto_adjust_ff_dim";
     private static final Range TAPS = new Range(2, 64, false);
@@ -36,7 +39,7 @@ final class Lfm2 implements Architecture {
 
     @Override
     public List<String> modelTypes() {
-        return List.of("lfm2");
+        return List.of("lfm2", EXPERTS);
     }
 
     @Override
@@ -57,7 +60,8 @@ final class Lfm2 implements Architecture {
                                         i,
                                         convolves.get(i)
                                                 ? convolution(s, i)
-                                                : attention(s, i, rope))),
+                                                : attention(s, i, rope),
+                                        tensors)),
                 ModelSpec.Input.of(EMBEDDING, s.vocabulary(), s.hidden()),
                 ModelSpec.Output.of(s.norm("model.embedding_norm"), tied ? EMBEDDING : "lm_head"));
     }
@@ -66,7 +70,7 @@ final class Lfm2 implements Architecture {
     private static int intermediate(HfConfig c) {
         String key = c.has("block_ff_dim") ? "block_ff_dim" : "intermediate_size";
         int size = c.integer(key, Sizes.CHANNELS, 12_288);
-        if (!c.flag(ADJUSTED, true)) {
+        if (c.modelType().equals(EXPERTS) || !c.flag(ADJUSTED, true)) {
             return size;
         }
         int multiple = c.integer("block_multiple_of", Sizes.CHANNELS, 256);
@@ -104,21 +108,46 @@ final class Lfm2 implements Architecture {
                                 s.norm(p + "q_layernorm"), s.norm(p + "k_layernorm")));
     }
 
-    private static LayerSpec layer(Sizes s, int i, BodySpec mixer) {
+    private static LayerSpec layer(Sizes s, int i, BodySpec mixer, Set<String> tensors) {
         String p = Llama.prefix(i);
         String f = p + "feed_forward.";
-        return LayerSpec.of(
-                p,
-                BranchSpec.of(s.norm(p + "operator_norm"), mixer),
-                BranchSpec.of(
-                        s.norm(p + "ffn_norm"),
-                        new MlpSpec(
+        boolean dense =
+                !s.config().modelType().equals(EXPERTS)
+                        || i < s.config().integer("num_dense_layers", Range.zeroTo(10_000), 2);
+        BodySpec feedForward =
+                dense
+                        ? new MlpSpec(
                                 List.of(f + "w1", f + "w3"),
                                 f + "w2",
                                 false,
                                 s.intermediate(),
                                 Activation.SILU,
-                                true)));
+                                true)
+                        : experts(s, f, tensors);
+        return LayerSpec.of(
+                p,
+                BranchSpec.of(s.norm(p + "operator_norm"), mixer),
+                BranchSpec.of(s.norm(p + "ffn_norm"), feedForward));
+    }
+
+    private static BodySpec experts(Sizes s, String f, Set<String> tensors) {
+        HfConfig c = s.config();
+        Mixture mixture = Mixture.of(s, 32, 4).requireTensors(f + "experts.", tensors);
+        Router router = Router.of(f + "gate", mixture.sigmoids(true));
+        return mixture.body(
+                c.flag("use_expert_bias", true) ? router.correctedBy(f + "expert_bias") : router,
+                f + "experts.",
+                Mixture.Names.NUMBERED);
+    }
+
+    @Override
+    public Optional<String> module(String linear) {
+        return Mixture.module(linear);
+    }
+
+    @Override
+    public String key(Size size) {
+        return size == Size.EXPERTS ? "num_experts" : Architecture.super.key(size);
     }
 
     @Override
@@ -137,7 +166,7 @@ final class Lfm2 implements Architecture {
     public HfConfig resized(HfConfig config, ModelSpec spec, Map<Size, Integer> sizes) {
         HfConfig changed = Architecture.super.resized(config, spec, sizes);
         Integer inside = sizes.get(Size.INTERMEDIATE);
-        return inside == null
+        return inside == null || config.modelType().equals(EXPERTS)
                 ? changed
                 : changed.with("block_ff_dim", inside).with(ADJUSTED, BooleanNode.FALSE);
     }

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.model.arch;
+
+import com.fasterxml.jackson.databind.node.DoubleNode;
+import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.Range;
+import io.llmc.formats.RopeConfig;
+import io.llmc.formats.UserException;
+import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
+import io.llmc.model.BranchSpec;
+import io.llmc.model.ExpertsSpec;
+import io.llmc.model.ExpertsSpec.Router;
+import io.llmc.model.LayerSpec;
+import io.llmc.model.MlpSpec;
+import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.Size;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.stream.IntStream;
+
+/// Nemotron-H and Nemotron 3: one body a block, which is Mamba-2, attention without positions, a
+/// feed-forward of squared ReLU, or experts of that kind.
+final class NemotronH implements Architecture {
+    private static final String BLOCKS = "backbone.layers.";
+    private static final String EMBEDDING = "backbone.embeddings";
+    private static final String PATTERN = "hybrid_override_pattern";
+    private static final String TYPES = "layers_block_type";
+    private static final Map<String, String> LETTERS =
+            Map.of(
+                    "linear_attention",
+                    "M",
+                    "mamba",
+                    "M",
+                    "moe",
+                    "E",
+                    "full_attention",
+                    "*",
+                    "attention",
+                    "*",
+                    "mlp",
+                    "-");
+    private static final Range EPS = Sizes.EPS;
+
+    private static final Sizes.Defaults ABSENT =
+            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(10_000, 4096));
+
+    @Override
+    public List<String> modelTypes() {
+        return List.of("nemotron_h");
+    }
+
+    @Override
+    public ModelSpec spec(HfConfig c, Set<String> tensors) {
+        String pattern = pattern(c);
+        double eps = c.decimal("layer_norm_epsilon", EPS, c.decimal("norm_eps", EPS, 1e-5));
+        Sizes s =
+                Sizes.of(
+                        c.with("num_hidden_layers", pattern.length())
+                                .with("rms_norm_eps", DoubleNode.valueOf(eps)),
+                        ABSENT);
+        if (c.has("moe_latent_size")) {
+            throw new UserException(
+                    "config.json: moe_latent_size puts experts behind a narrower layer, which llmc does not know",
+                    "choose a model without it");
+        }
+        var keys =
+                new Scans.Keys(
+                        "mamba_num_heads",
+                        "mamba_head_dim",
+                        "n_groups",
+                        "ssm_state_size",
+                        "conv_kernel");
+        Scans scans =
+                Scans.of(c, keys, c.flag("mamba_proj_bias", false), c.flag("use_conv_bias", true))
+                        .from(c.decimal("time_step_min", Range.ANY, 0.001));
+        String last = BLOCKS + (pattern.length() - 1) + ".";
+        Sizes.requireTensors(c, c.has(PATTERN) ? PATTERN : TYPES, last, tensors);
+        return s.model(
+                IntStream.range(0, pattern.length())
+                        .mapToObj(i -> layer(s, scans, i, pattern.charAt(i), tensors))
+                        .toList(),
+                ModelSpec.Input.of(EMBEDDING, s.vocabulary(), s.hidden()),
+                ModelSpec.Output.of(
+                        s.norm("backbone.norm_f"), Sizes.head(c, false, EMBEDDING, "lm_head")));
+    }
+
+    /// A letter for each block.
+    private static String pattern(HfConfig c) {
+        String pattern =
+                c.has(PATTERN)
+                        ? c.text(PATTERN, "")
+                        : String.join(
+                                "",
+                                c.texts(TYPES).stream()
+                                        .map(t -> LETTERS.getOrDefault(t, t))
+                                        .toList());
+        if (pattern.isEmpty() || !pattern.matches("[ME*-]{1,10000}")) {
+            throw c.wrong(
+                    c.has(TYPES) ? TYPES : PATTERN,
+                    "a kind for each block: M, E, * and -, or linear_attention, moe, full_attention and mlp");
+        }
+        return pattern;
+    }
+
+    private static LayerSpec layer(Sizes s, Scans scans, int i, char kind, Set<String> tensors) {
+        HfConfig c = s.config();
+        String p = BLOCKS + i + ".";
+        String m = p + "mixer.";
+        NormSpec norm = s.norm(p + "norm");
+        boolean biased = c.flag("mlp_bias", false);
+        BodySpec body =
+                switch (kind) {
+                    case 'M' -> scans.body(m, s.norm(m + "norm"));
+                    case '*' -> s.attention(m, null, 0, c.flag("attention_bias", false));
+                    case 'E' -> experts(s, m, tensors);
+                    default -> mlp(m, biased, s.intermediate());
+                };
+        if (kind != 'E') {
+            return LayerSpec.of(p, BranchSpec.of(norm, body));
+        }
+        int shared = c.integer("moe_shared_expert_intermediate_size", Sizes.CHANNELS, 5376);
+        MlpSpec beside =
+                mlp(m + "shared_experts.", biased, shared).of(Size.SHARED_INTERMEDIATE, shared);
+        return LayerSpec.of(p, BranchSpec.of(norm, body), BranchSpec.of(norm, beside).beside());
+    }
+
+    private static MlpSpec mlp(String p, boolean biased, int channels) {
+        return new MlpSpec(
+                List.of(p + "up_proj"),
+                p + "down_proj",
+                biased,
+                channels,
+                Activation.RELU_SQUARED,
+                false);
+    }
+
+    private static ExpertsSpec experts(Sizes s, String m, Set<String> tensors) {
+        Mixture mixture = Mixture.of(s, 8, 2).requireTensors(m + "experts.", tensors);
+        boolean biased = s.config().flag("mlp_bias", false);
+        return new ExpertsSpec(
+                Router.of(m + "gate", mixture.sigmoids(true))
+                        .correctedBy(m + "gate.e_score_correction_bias"),
+                IntStream.range(0, mixture.experts())
+                        .mapToObj(e ->
+                                mlp(m + "experts." + e + ".", biased, mixture.intermediate())
+                                        .of(Size.EXPERT_INTERMEDIATE, mixture.intermediate()))
+                        .toList(),
+                mixture.topK());
+    }
+
+    @Override
+    public Optional<String> module(String linear) {
+        return Mixture.module(linear);
+    }
+
+    @Override
+    public String key(Size size) {
+        return switch (size) {
+            case EXPERTS -> "n_routed_experts";
+            case SHARED_INTERMEDIATE -> "moe_shared_expert_intermediate_size";
+            default -> Architecture.super.key(size);
+        };
+    }
+}
