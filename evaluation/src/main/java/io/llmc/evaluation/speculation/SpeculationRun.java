@@ -6,6 +6,7 @@ import io.llmc.evaluation.SizeReport;
 import io.llmc.evaluation.latency.Speedup;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.model.Capability;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.decoding.CacheSettings;
@@ -103,6 +104,8 @@ final class SpeculationRun implements Step.Plan {
                             .formatted(longest, spec.maxTokens(), positions),
                     "lower {maxTokens}, or shorten it");
         }
+        Capability.requireUndoing(Architectures.specOf(model));
+        Capability.requireUndoing(Architectures.specOf(draft));
         settings =
                 new CacheSettings(
                         longest + spec.maxTokens() + spec.drafted() + 1L,

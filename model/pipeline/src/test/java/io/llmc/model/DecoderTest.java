@@ -316,6 +316,40 @@ class DecoderTest {
         }
     }
 
+    /// A copy has states of its own, and texts with states are cut back to nothing or not at all.
+    @Test
+    void forksHaveStatesOfTheirOwn() {
+        for (String name : List.of("lfm2", "qwen3_5_text", "mamba2")) {
+            assumeTrue(Files.exists(architecture(name)), "no ../shared");
+            try (Checkpoint c = Checkpoint.open(architecture(name));
+                    Backend backend =
+                            new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
+                    Decoder decoder =
+                            Decoder.open(
+                                    c,
+                                    Architectures.specOf(c),
+                                    backend,
+                                    new CacheSettings(300, 3, 80, DType.F32, 60))) {
+                int[] start = Arrays.stream(tokens(1, 20)).map(i -> i % 97).toArray();
+                int[] own = {3, 4, 5};
+                int[] other = {6, 7};
+                float[] wantOwn = alone(decoder, start, own);
+                float[] wantOther = alone(decoder, start, other);
+                try (Sequence a = decoder.sequence()) {
+                    step(decoder, a, start);
+                    try (Sequence b = a.fork()) {
+                        assertThat(step(decoder, b, other)).isEqualTo(wantOther);
+                        assertThat(step(decoder, a, own)).isEqualTo(wantOwn);
+                        assertThat(b.allows(20)).isFalse();
+                        b.truncate(0);
+                        step(decoder, b, start);
+                        assertThat(step(decoder, b, own)).isEqualTo(wantOwn);
+                    }
+                }
+            }
+        }
+    }
+
     private static float[] alone(Decoder decoder, int[] start, int[] rest) {
         try (Sequence s = decoder.sequence()) {
             step(decoder, s, start);

@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.Op;
 import io.llmc.formats.UserException;
 import java.util.function.Predicate;
 
@@ -15,7 +14,7 @@ public final class Capability {
     public static void requireOn(Backend backend, ModelSpec spec) {
         require(
                 spec,
-                backend::runs,
+                body -> body.special().stream().allMatch(backend::runs),
                 "has no kernel on " + backend.device(),
                 "leave {device} out: the CPU has all of them");
     }
@@ -24,7 +23,7 @@ public final class Capability {
     public static void requireGradients(ModelSpec spec) {
         require(
                 spec,
-                ForwardOp.class::isAssignableFrom,
+                body -> body.special().stream().allMatch(ForwardOp.class::isAssignableFrom),
                 "has no gradient",
                 "choose a method that trains nothing");
     }
@@ -44,11 +43,20 @@ public final class Capability {
         }
     }
 
+    /// @throws UserException where a text cannot be cut back: what a layer keeps is of all of it
+    public static void requireUndoing(ModelSpec spec) {
+        require(
+                spec,
+                body -> body.states().isEmpty(),
+                "cannot forget single tokens, which drafting wants",
+                "choose models whose layers are all attention");
+    }
+
     private static void require(
-            ModelSpec spec, Predicate<Class<? extends Op>> has, String lack, String remedy) {
+            ModelSpec spec, Predicate<BodySpec> holds, String lack, String remedy) {
         for (LayerSpec layer : spec.layers()) {
             for (BodySpec body : layer.bodies().toList()) {
-                if (!body.special().stream().allMatch(has)) {
+                if (!holds.test(body)) {
                     String at = layer.prefix().substring(0, layer.prefix().length() - 1);
                     throw new UserException(
                             "the %s of %s %s".formatted(body.role(), at, lack), remedy);

@@ -67,7 +67,7 @@ public final class Conversation implements AutoCloseable {
         int most = Math.min(Math.min(sequence.length(), cached.length), prompt.length - 1);
         int mismatch = Arrays.mismatch(cached, 0, most, prompt, 0, most);
         int same = mismatch < 0 ? most : mismatch;
-        if (sequence.length() - same <= generator.decoder().settings().undone()) {
+        if (sequence.allows(same)) {
             sequence.truncate(same);
         } else {
             sequence.close();

@@ -45,14 +45,21 @@ public final class Sequence implements AutoCloseable {
         return pool.fork(this, tables);
     }
 
+    /// Whether it may be cut back: by as many tokens as the cache's settings say, and, where layers
+    /// have states of all of it, by all or none.
+    public boolean allows(int to) {
+        boolean undone = to >= 0 && to <= length && length - to <= pool.settings().undone();
+        return to == length || undone && state.allows(to);
+    }
+
     /// Forgets tokens at the end.
     ///
-    /// @throws IllegalArgumentException where they are more than the cache's settings allow
+    /// @throws IllegalArgumentException where that is not allowed
     public void truncate(int to) {
         if (to == length) {
             return;
         }
-        if (to < 0 || to > length || length - to > pool.settings().undone() || !state.allows(to)) {
+        if (!allows(to)) {
             throw new IllegalArgumentException(
                     "a sequence of %d tokens cannot be cut back to %d".formatted(length, to));
         }
