@@ -74,6 +74,7 @@ public final class Llmc implements Callable<Integer> {
         line.addSubcommand(plan(wiring, llmc.log));
         line.addSubcommand(new InspectCommand(wiring, llmc.log));
         line.addSubcommand(new DevicesCommand(wiring, llmc.log));
+        line.addSubcommand(new ArchitecturesCommand(wiring, llmc.log));
         line.addSubcommand(new CompletionCommand(wiring));
         line.getCommandSpec().version("llmc " + wiring.version());
         format(line);

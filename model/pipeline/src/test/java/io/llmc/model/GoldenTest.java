@@ -60,11 +60,41 @@ class GoldenTest {
                         .filter(GoldenTest::isKnown));
     }
 
+    /// Folders whose architectures llmc does not read yet; every other must be known.
+    private static final Set<String> NOT_YET =
+            Set.of(
+                    "afmoe",
+                    "cohere2_moe",
+                    "deepseek_v4",
+                    "falcon_h1",
+                    "gemma3n_text",
+                    "gemma4",
+                    "gemma4_moe",
+                    "glm5_next",
+                    "glm_moe_dsa",
+                    "granitemoehybrid",
+                    "granitemoehybrid_dense",
+                    "kimi_linear",
+                    "lfm2_moe",
+                    "mamba2",
+                    "mimo_v2_flash",
+                    "minimax_m3_vl",
+                    "nemotron_h");
+
     private static boolean isKnown(Path directory) {
-        try (Checkpoint c = Checkpoint.open(directory)) {
-            return Architectures.ALL.stream()
-                    .anyMatch(a -> a.modelTypes().contains(c.config().text().modelType()));
-        }
+        return !NOT_YET.contains(directory.getFileName().toString());
+    }
+
+    /// What has been learned leaves the list.
+    @Test
+    void whatIsNotReadYetIsUnknown() {
+        NOT_YET.forEach(name -> {
+            Path config = TestFiles.shared("oracles/architectures").resolve(name + "/config.json");
+            if (Files.exists(config)) {
+                assertThat(Architectures.modelTypes())
+                        .doesNotContain(HfConfig.read(config).text().modelType());
+            }
+        });
     }
 
     @ParameterizedTest

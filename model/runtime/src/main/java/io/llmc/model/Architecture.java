@@ -62,6 +62,9 @@ public interface Architecture {
     ///
     /// @param tensor under this family's names
     default boolean travels(String tensor, HfConfig config) {
+        if (tensor.startsWith("mtp.")) {
+            return true;
+        }
         String key = "num_nextn_predict_layers";
         int more = config.has(key) ? config.integer(key, Range.zeroTo(1000)) : 0;
         String blocks = embedding().substring(0, embedding().lastIndexOf('.') + 1) + "layers.";

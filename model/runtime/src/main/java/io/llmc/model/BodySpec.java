@@ -65,6 +65,12 @@ public sealed interface BodySpec
     /// What pruning may take out.
     List<PruneGroup> pruneGroups();
 
+    /// Why parts that a size counts cannot be taken out of it; empty where they can, or where it
+    /// has none.
+    default Optional<String> fixed(Size size) {
+        return Optional.empty();
+    }
+
     /// What may be scaled within the body.
     List<ScaleGroup> scaleGroups();
 

@@ -247,6 +247,13 @@ public record LatentAttentionSpec(
 
     /// Whole heads: no head shares keys and values, so that there are no KV heads to take out.
     @Override
+    public Optional<String> fixed(Size size) {
+        return size == Size.HEADS || size == Size.KV_HEADS
+                ? Optional.of("all have their keys and values from one latent vector")
+                : Optional.empty();
+    }
+
+    @Override
     public List<PruneGroup> pruneGroups() {
         return List.of(
                 PruneGroup.of(

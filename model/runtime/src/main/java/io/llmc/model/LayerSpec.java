@@ -94,6 +94,13 @@ public record LayerSpec(String prefix, List<BranchSpec> branches, AltUpSpec altU
         return pruneGroups().stream().filter(g -> g.size() == size).findFirst();
     }
 
+    /// Why parts that a size counts cannot be taken out.
+    public String fixed(Size size) {
+        return bodies().flatMap(body -> body.fixed(size).stream())
+                .findFirst()
+                .orElse("it has none");
+    }
+
     /// How many parts a size counts; 0 where there are none.
     public int count(Size size) {
         return pruneGroup(size).map(PruneGroup::count).orElse(0);

@@ -434,16 +434,28 @@ public record SelfAttentionSpec(
                 : List.of(new InnerTensor(scores.sinks(), new Shape(heads()), List.of(Size.HEADS)));
     }
 
-    /// Whether something beside the layers has a number for each head.
-    private boolean knowsHeads() {
-        return scores.sinks() != null
-                || scores.alibi() != null
-                || norms != null && norms.over() != Over.HEAD;
+    @Override
+    public Optional<String> fixed(Size size) {
+        if (size != Size.HEADS && size != Size.KV_HEADS) {
+            return Optional.empty();
+        }
+        if (scores.sinks() != null) {
+            return Optional.of("each has an attention sink of its own");
+        }
+        if (scores.alibi() != null) {
+            return Optional.of("the slope of each follows from how many there are");
+        }
+        if (lent > 0) {
+            return Optional.of("later blocks borrow their keys and values");
+        }
+        return norms == null || norms.over() == Over.HEAD
+                ? Optional.empty()
+                : Optional.of("a norm over queries and keys has weights of its own for each");
     }
 
     @Override
     public List<PruneGroup> pruneGroups() {
-        if (knowsHeads() || lent > 0) {
+        if (fixed(Size.HEADS).isPresent()) {
             return List.of();
         }
         Span byKvHead = Span.of(output, 0, group() * valueDim());

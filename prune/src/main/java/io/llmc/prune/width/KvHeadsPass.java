@@ -84,16 +84,13 @@ public record KvHeadsPass(int to, boolean weighted) implements BlockPass {
     @Override
     public void check(ModelSpec spec) {
         for (LayerSpec layer : spec.layers()) {
-            int heads = layer.count(Size.KV_HEADS);
-            if (heads == 0) {
+            if (layer.pruneGroup(Size.KV_HEADS).isEmpty()) {
                 throw new UserException(
-                        "%s has no KV heads of its own that could become fewer: %s"
-                                .formatted(
-                                        layer.prefix(),
-                                        layer.bodies().findFirst().orElseThrow().summary()),
+                        "no KV heads can be taken out of a %s: %s"
+                                .formatted(spec.modelType(), layer.fixed(Size.KV_HEADS)),
                         "choose another method for this model");
             }
-            check(heads);
+            check(layer.count(Size.KV_HEADS));
         }
     }
 

@@ -132,6 +132,6 @@ record WidthSizes(Map<Size, Integer> kept) {
 
     /// Whether every part of a group stays.
     boolean keepsAll(PruneGroup group) {
-        return of(group.size()) == group.count();
+        return !kept.containsKey(group.size()) || of(group.size()) == group.count();
     }
 }

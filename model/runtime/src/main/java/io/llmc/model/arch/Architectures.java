@@ -9,9 +9,9 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
-import java.util.stream.Collectors;
 
 /// Every architecture that llmc knows.
 public final class Architectures {
@@ -52,6 +52,7 @@ public final class Architectures {
                     new MiniMaxM2(),
                     new Ministral3(),
                     new Mixtral(),
+                    new Mllama(),
                     new Mpt(),
                     new MuseGlimmer(),
                     new Nemotron(),
@@ -142,12 +143,31 @@ public final class Architectures {
                 return config.multimodal() ? new PartOfModel(a) : a;
             }
         }
-        String known =
-                ALL.stream()
-                        .flatMap(a -> a.modelTypes().stream())
-                        .sorted()
-                        .collect(Collectors.joining(", "));
         throw new UserException(
-                "model_type \"" + type + "\" is not known to llmc", "known: " + known);
+                "model_type \"%s\" is not known to llmc%s".formatted(type, kin(type)),
+                "llmc architectures lists all that are");
+    }
+
+    /// Every `model_type` that llmc reads, sorted.
+    public static List<String> modelTypes() {
+        return ALL.stream().flatMap(a -> a.modelTypes().stream()).sorted().toList();
+    }
+
+    /// As "; by its name its next of kin is qwen3"; empty where no name begins alike.
+    private static String kin(String type) {
+        return modelTypes().stream()
+                .max(Comparator.comparingInt(known -> alike(known, type)))
+                .filter(known -> alike(known, type) >= 3)
+                .map("; by its name its next of kin is %s"::formatted)
+                .orElse("");
+    }
+
+    /// Letters at the beginning that are the same.
+    private static int alike(String a, String b) {
+        int n = 0;
+        while (n < Math.min(a.length(), b.length()) && a.charAt(n) == b.charAt(n)) {
+            n++;
+        }
+        return n;
     }
 }

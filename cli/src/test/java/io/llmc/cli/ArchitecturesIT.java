@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertAll;
+
+import io.llmc.formats.HfConfig;
+import io.llmc.formats.TestFiles;
+import io.llmc.formats.checkpoint.Checkpoint;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.api.function.Executable;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/// Every method on every architecture: it ends in a model that llmc reads again, or it says in one
+/// sentence what stops it.
+@Tag("long")
+class ArchitecturesIT {
+    /// Words of the text, all with ids below every vocabulary's end.
+    private static final int WORDS = 90;
+
+    @TempDir private Path dir;
+
+    static Stream<Path> models() {
+        return TestFiles.directories(TestFiles.shared("oracles/architectures"), "");
+    }
+
+    /// The commands, without model, output and text.
+    private static Map<String, List<String>> commands() {
+        Map<String, List<String>> all = new LinkedHashMap<>();
+        all.put("rtn 4", List.of("quantize", "--method", "rtn", "--group-size", "channel"));
+        all.put(
+                "rtn 8",
+                List.of("quantize", "--method", "rtn", "--bits", "8", "--group-size", "channel"));
+        all.put("gptq 4", List.of("quantize", "--method", "gptq", "--group-size", "channel"));
+        all.put(
+                "gptq 8",
+                List.of("quantize", "--method", "gptq", "--bits", "8", "--group-size", "channel"));
+        all.put("awq", List.of("quantize", "--method", "awq", "--group-size", "channel"));
+        all.put("wanda", List.of("prune", "--method", "wanda", "--sparsity", "0.5"));
+        all.put("width", List.of("prune", "--method", "width", "--ffn", "0.8"));
+        all.put("heads", List.of("prune", "--method", "width", "--heads", "0.5"));
+        all.put("kv-heads", List.of("prune", "--method", "kv-heads", "--to", "1"));
+        all.put("experts", List.of("prune", "--method", "experts", "--keep", "3"));
+        all.put("layers", List.of("prune", "--method", "layers", "--drop", "1"));
+        all.put("slice", List.of("prune", "--method", "slice", "--hidden", "32"));
+        return all;
+    }
+
+    @ParameterizedTest
+    @MethodSource("models")
+    void everyMethodWorksOrSaysWhy(Path source) throws IOException {
+        Path model = withTokenizer(source);
+        Path text = dir.resolve("text.txt");
+        Files.writeString(
+                text,
+                IntStream.range(0, 1200)
+                        .mapToObj(i -> "w" + (i * 7919L + i * i / 7) % WORDS)
+                        .collect(Collectors.joining(" ")));
+        List<Executable> checks = new ArrayList<>();
+        commands()
+                .forEach((name, command) -> {
+                    List<Object> words = new ArrayList<>(command);
+                    words.addAll(
+                            List.of(
+                                    model,
+                                    "-o",
+                                    dir.resolve(name.replace(" ", "")),
+                                    "--device",
+                                    "cpu"));
+                    if (!name.startsWith("rtn") && !name.equals("kv-heads")) {
+                        words.addAll(
+                                List.of(
+                                        "--calib-data",
+                                        text,
+                                        "--calib-samples",
+                                        "16",
+                                        "--calib-length",
+                                        "16"));
+                    }
+                    checks.add(() -> check(name, words));
+                });
+        checks.add(() ->
+                check(
+                        "distill",
+                        List.of(
+                                "distill",
+                                model,
+                                "--teacher",
+                                model,
+                                "--data",
+                                text,
+                                "--steps",
+                                "5",
+                                "--length",
+                                "16",
+                                "--batch",
+                                "2",
+                                "--holdout",
+                                "2",
+                                "--device",
+                                "cpu",
+                                "-o",
+                                dir.resolve("distill"))));
+        assertAll(source.getFileName().toString(), checks);
+    }
+
+    private void check(String name, List<Object> words) {
+        Cli run = Cli.run(words.toArray());
+        Path out = dir.resolve(name.replace(" ", ""));
+        if (Boolean.getBoolean("llmc.say")) {
+            System.out.printf(
+                    "SAID %s %s %d: %s%n",
+                    words.get(1), name, run.exit(), run.exit() == 0 ? "" : first(run.err()));
+        }
+        if (run.exit() == 0) {
+            try (Checkpoint c = Checkpoint.open(out)) {
+                assertThat(c.names()).as(name).isNotEmpty();
+            }
+            return;
+        }
+        assertThat(run.exit()).as("%s: %s", name, first(run.err())).isEqualTo(1);
+        assertThat(out).as(name).doesNotExist();
+    }
+
+    /// What went wrong, without where in the code.
+    private static String first(String err) {
+        return err.lines()
+                .filter(line -> !line.startsWith("\tat") && !line.startsWith("running on"))
+                .limit(4)
+                .collect(Collectors.joining(" | "));
+    }
+
+    private Path withTokenizer(Path source) throws IOException {
+        Path model = Files.createDirectory(dir.resolve(source.getFileName()));
+        try (Stream<Path> files = Files.list(source)) {
+            for (Path file : files.toList()) {
+                String name = file.getFileName().toString();
+                if (name.startsWith("model") || name.equals("config.json")) {
+                    Files.copy(file, model.resolve(name));
+                }
+            }
+        }
+        int vocabulary = HfConfig.read(model.resolve("config.json")).text().integer("vocab_size");
+        String words =
+                IntStream.range(0, Math.min(WORDS, vocabulary))
+                        .mapToObj(i -> "\"w%d\": %d".formatted(i, i))
+                        .collect(Collectors.joining(", "));
+        Files.writeString(
+                model.resolve("tokenizer.json"),
+                """
+                {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+                 "model": {"type": "WordLevel", "vocab": {%s}, "unk_token": "w0"}}
+                """
+                        .formatted(words));
+        return model;
+    }
+}
