@@ -3,7 +3,6 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I;
-import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
 
@@ -48,18 +47,18 @@ final class DenseDots implements Dots {
             float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
         long size = type.bits() / 8;
         long pitch = size * stride;
-        long at = bytes.address() + size * from + first * pitch;
+        long at = size * from + first * pitch;
+        MemorySegment w = bytes;
         if (bytes.isMapped()) {
             // Out of the file before anything is loaded as a vector: see Lanes.read.
-            MemorySegment w = scratch.bytes(1, count * pitch);
-            long some = (count - 1) * pitch + size * k;
-            MemorySegment.copy(bytes, size * from + first * pitch, w, 0, some);
-            at = w.address();
+            w = scratch.bytes(1, count * pitch);
+            MemorySegment.copy(bytes, at, w, 0, (count - 1) * pitch + size * k);
+            at = 0;
         }
         if (type == DType.F32) {
-            f32(vectors, count, at, pitch, x.address());
+            f32(vectors, count, w, at, pitch, x);
         } else {
-            bf16(vectors, count, at, pitch, x.address());
+            bf16(vectors, count, w, at, pitch, x);
         }
         return true;
     }
@@ -74,27 +73,28 @@ final class DenseDots implements Dots {
             } else if (bytes.isMapped()) {
                 MemorySegment w = scratch.bytes(1, 2L * k);
                 MemorySegment.copy(bytes, 2 * element, w, 0, 2L * k);
-                widen(panel.address() + at, w.address());
+                widen(panel, at, w, 0);
             } else {
-                widen(panel.address() + at, bytes.address() + 2 * element);
+                widen(panel, at, bytes, 2 * element);
             }
         }
     }
 
-    private void widen(long panel, long from) {
+    private void widen(MemorySegment panel, long at, MemorySegment w, long from) {
         for (int i = 0; i < k; i += step / 2) {
-            ShortVector u = ShortVector.fromMemorySegment(S, MEMORY, from + 2L * i, LITTLE_ENDIAN);
-            long to = panel + 4L * i;
+            ShortVector u = ShortVector.fromMemorySegment(S, w, from + 2L * i, LITTLE_ENDIAN);
+            long to = at + 4L * i;
             ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
                     .lanewise(VectorOperators.LSHL, 16)
-                    .intoMemorySegment(MEMORY, to, LITTLE_ENDIAN);
+                    .intoMemorySegment(panel, to, LITTLE_ENDIAN);
             ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
                     .lanewise(VectorOperators.LSHL, 16)
-                    .intoMemorySegment(MEMORY, to + 4 * N, LITTLE_ENDIAN);
+                    .intoMemorySegment(panel, to + 4 * N, LITTLE_ENDIAN);
         }
     }
 
-    private void f32(float[] sums, int count, long from, long pitch, long x) {
+    private void f32(
+            float[] sums, int count, MemorySegment w, long from, long pitch, MemorySegment x) {
         for (int j = 0; j < count; j++) {
             FloatVector a = FloatVector.zero(F);
             FloatVector b = a;
@@ -102,34 +102,35 @@ final class DenseDots implements Dots {
             FloatVector d = a;
             for (int i = 0; i < k; i += step) {
                 long p = from + j * pitch + 4L * i;
-                long q = x + 4L * i;
+                long q = 4L * i;
                 a =
-                        FloatVector.fromMemorySegment(F, MEMORY, p, LITTLE_ENDIAN)
-                                .fma(FloatVector.fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), a);
+                        FloatVector.fromMemorySegment(F, w, p, LITTLE_ENDIAN)
+                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
                 b =
-                        FloatVector.fromMemorySegment(F, MEMORY, p + 4 * N, LITTLE_ENDIAN)
+                        FloatVector.fromMemorySegment(F, w, p + 4 * N, LITTLE_ENDIAN)
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 4 * N, LITTLE_ENDIAN),
+                                                F, x, q + 4 * N, LITTLE_ENDIAN),
                                         b);
                 c =
-                        FloatVector.fromMemorySegment(F, MEMORY, p + 8 * N, LITTLE_ENDIAN)
+                        FloatVector.fromMemorySegment(F, w, p + 8 * N, LITTLE_ENDIAN)
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 8 * N, LITTLE_ENDIAN),
+                                                F, x, q + 8 * N, LITTLE_ENDIAN),
                                         c);
                 d =
-                        FloatVector.fromMemorySegment(F, MEMORY, p + 12 * N, LITTLE_ENDIAN)
+                        FloatVector.fromMemorySegment(F, w, p + 12 * N, LITTLE_ENDIAN)
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 12 * N, LITTLE_ENDIAN),
+                                                F, x, q + 12 * N, LITTLE_ENDIAN),
                                         d);
             }
             a.add(b).add(c.add(d)).intoArray(sums, j * N);
         }
     }
 
-    private void bf16(float[] sums, int count, long from, long pitch, long x) {
+    private void bf16(
+            float[] sums, int count, MemorySegment w, long from, long pitch, MemorySegment x) {
         for (int j = 0; j < count; j++) {
             FloatVector a = FloatVector.zero(F);
             FloatVector b = a;
@@ -137,21 +138,21 @@ final class DenseDots implements Dots {
             FloatVector d = a;
             for (int i = 0; i < k; i += step) {
                 long p = from + j * pitch + 2L * i;
-                long q = x + 4L * i;
-                ShortVector u = ShortVector.fromMemorySegment(S, MEMORY, p, LITTLE_ENDIAN);
-                ShortVector v = ShortVector.fromMemorySegment(S, MEMORY, p + 4 * N, LITTLE_ENDIAN);
+                long q = 4L * i;
+                ShortVector u = ShortVector.fromMemorySegment(S, w, p, LITTLE_ENDIAN);
+                ShortVector v = ShortVector.fromMemorySegment(S, w, p + 4 * N, LITTLE_ENDIAN);
                 a =
                         ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
                                 .lanewise(VectorOperators.LSHL, 16)
                                 .reinterpretAsFloats()
-                                .fma(FloatVector.fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), a);
+                                .fma(FloatVector.fromMemorySegment(F, x, q, LITTLE_ENDIAN), a);
                 b =
                         ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
                                 .lanewise(VectorOperators.LSHL, 16)
                                 .reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 4 * N, LITTLE_ENDIAN),
+                                                F, x, q + 4 * N, LITTLE_ENDIAN),
                                         b);
                 c =
                         ((IntVector) v.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))
@@ -159,7 +160,7 @@ final class DenseDots implements Dots {
                                 .reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 8 * N, LITTLE_ENDIAN),
+                                                F, x, q + 8 * N, LITTLE_ENDIAN),
                                         c);
                 d =
                         ((IntVector) v.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 1))
@@ -167,7 +168,7 @@ final class DenseDots implements Dots {
                                 .reinterpretAsFloats()
                                 .fma(
                                         FloatVector.fromMemorySegment(
-                                                F, MEMORY, q + 12 * N, LITTLE_ENDIAN),
+                                                F, x, q + 12 * N, LITTLE_ENDIAN),
                                         d);
             }
             a.add(b).add(c.add(d)).intoArray(sums, j * N);
