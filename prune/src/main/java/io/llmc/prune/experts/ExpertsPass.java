@@ -183,6 +183,18 @@ public record ExpertsPass(int keep) implements BlockPass {
             Tensor column = bias.reshape(bias.rows(), 1);
             replacement.put(router + ".bias", rows(scope, column, kept).reshape(kept.size()));
         }
+        scope.block()
+                .spec()
+                .bodies()
+                .flatMap(body -> body.innerTensors().stream())
+                .filter(t -> t.sizes().equals(List.of(Size.EXPERTS)))
+                .forEach(t -> {
+                    Tensor all = parameters.get(t.name());
+                    Tensor column = all.reshape(all.shape().size(), 1);
+                    long[] dims = all.shape().dims();
+                    dims[dims.length - 1] = kept.size();
+                    replacement.put(t.name(), rows(scope, column, kept).reshape(dims));
+                });
     }
 
     private static Tensor rows(BlockScope scope, Tensor x, List<Integer> kept) {

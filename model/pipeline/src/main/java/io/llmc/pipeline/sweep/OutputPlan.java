@@ -26,6 +26,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Schemes;
+import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tiles;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -541,11 +542,18 @@ final class OutputPlan {
             layer.linears(source().hidden()).forEach(l -> before.add(l.name()));
             layer.routers(source().hidden()).forEach(l -> before.add(l.name()));
         }
+        Map<String, Shape> inner = new HashMap<>();
+        target().layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .flatMap(body -> body.innerTensors().stream())
+                .forEach(t -> inner.put(t.name(), t.shape()));
         List<TensorInfo> all = new ArrayList<>();
         for (String name : checkpoint.names()) {
             TensorInfo info = checkpoint.info(name);
             String linear = module(name);
-            if (encoded.containsKey(linear) && name.endsWith(".weight")) {
+            if (inner.containsKey(name)) {
+                all.add(new TensorInfo(name, info.dtype(), inner.get(name)));
+            } else if (encoded.containsKey(linear) && name.endsWith(".weight")) {
                 all.addAll(encoded.get(linear));
             } else if (!before.contains(linear)) {
                 all.add(info);

@@ -17,6 +17,7 @@ import java.util.Set;
 public final class Architectures {
     public static final List<Architecture> ALL =
             List.of(
+                    new Afmoe(),
                     new Apertus(),
                     new Bloom(),
                     new Cohere(),
