@@ -14,9 +14,14 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.SortedSet;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Tag;
 import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.api.io.TempDir;
@@ -29,6 +34,12 @@ import org.junit.jupiter.params.provider.MethodSource;
 class ArchitecturesIT {
     /// Words of the text, all with ids below every vocabulary's end.
     private static final int WORDS = 90;
+
+    private static final Path PAGE = Path.of("docs/architectures.md");
+    private static final String MARK = "<!-- by ArchitecturesIT -->";
+
+    /// What each method said of each folder; empty where it worked.
+    private static final SortedMap<String, Map<String, String>> said = new TreeMap<>();
 
     @TempDir private Path dir;
 
@@ -61,6 +72,7 @@ class ArchitecturesIT {
     @ParameterizedTest
     @MethodSource("models")
     void everyMethodWorksOrSaysWhy(Path source) throws IOException {
+        String folder = source.getFileName().toString();
         Path model = withTokenizer(source);
         Path text = dir.resolve("text.txt");
         Files.writeString(
@@ -89,11 +101,12 @@ class ArchitecturesIT {
                                         "--calib-length",
                                         "16"));
                     }
-                    checks.add(() -> check(name, words));
+                    checks.add(() -> check(folder, name, words));
                 });
         checks.add(() ->
                 check(
-                        "distill",
+                        folder,
+                                "distill",
                         List.of(
                                 "distill",
                                 model,
@@ -113,17 +126,14 @@ class ArchitecturesIT {
                                 "cpu",
                                 "-o",
                                 dir.resolve("distill"))));
-        assertAll(source.getFileName().toString(), checks);
+        assertAll(folder, checks);
     }
 
-    private void check(String name, List<Object> words) {
+    private void check(String folder, String name, List<Object> words) {
         Cli run = Cli.run(words.toArray());
         Path out = dir.resolve(name.replace(" ", ""));
-        if (Boolean.getBoolean("llmc.say")) {
-            System.out.printf(
-                    "SAID %s %s %d: %s%n",
-                    words.get(1), name, run.exit(), run.exit() == 0 ? "" : first(run.err()));
-        }
+        said.computeIfAbsent(folder, _ -> new LinkedHashMap<>())
+                .put(name, run.exit() == 0 ? "" : first(run.err()));
         if (run.exit() == 0) {
             try (Checkpoint c = Checkpoint.open(out)) {
                 assertThat(c.names()).as(name).isNotEmpty();
@@ -134,12 +144,42 @@ class ArchitecturesIT {
         assertThat(out).as(name).doesNotExist();
     }
 
-    /// What went wrong, without where in the code.
+    /// The sentence of an error.
     private static String first(String err) {
         return err.lines()
-                .filter(line -> !line.startsWith("\tat") && !line.startsWith("running on"))
-                .limit(4)
-                .collect(Collectors.joining(" | "));
+                .filter(line -> line.startsWith("llmc: "))
+                .findFirst()
+                .map(line -> line.substring("llmc: ".length()))
+                .orElse(err);
+    }
+
+    /// With `-Dllmc.renew=true` the table of docs/architectures.md is written anew.
+    @AfterAll
+    static void table() throws IOException {
+        if (!Boolean.getBoolean("llmc.renew") || said.isEmpty()) {
+            return;
+        }
+        String text = Files.readString(PAGE);
+        String names = String.join(" | ", commands().keySet());
+        StringBuilder table =
+                new StringBuilder("| folder | %s | distill |\n|---|".formatted(names));
+        table.append("---|".repeat(commands().size() + 1)).append('\n');
+        SortedMap<String, SortedSet<String>> reasons = new TreeMap<>();
+        said.forEach((folder, results) -> {
+            table.append("| ").append(folder).append(" |");
+            results.forEach((name, why) -> {
+                table.append(why.isEmpty() ? " yes |" : " - |");
+                if (!why.isEmpty()) {
+                    reasons.computeIfAbsent(name + ": " + why, _ -> new TreeSet<>()).add(folder);
+                }
+            });
+            table.append('\n');
+        });
+        table.append('\n');
+        reasons.forEach((why, folders) ->
+                table.append("- %s (%s)\n".formatted(why, String.join(", ", folders))));
+        int at = text.indexOf(MARK) + MARK.length();
+        Files.writeString(PAGE, text.substring(0, at) + "\n\n" + table);
     }
 
     private Path withTokenizer(Path source) throws IOException {

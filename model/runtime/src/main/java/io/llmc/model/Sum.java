@@ -19,8 +19,8 @@ record Sum(List<Term> terms) implements Body {
         List<Part> parts = new ArrayList<>();
         for (Term term : terms) {
             List<Part> own = term.body().parts();
-            for (Part part : own) {
-                parts.add(new Member(term, part, part == own.getLast()));
+            for (int i = 0; i < own.size(); i++) {
+                parts.add(new Member(term, own.get(i), i == own.size() - 1));
             }
         }
         return parts;
