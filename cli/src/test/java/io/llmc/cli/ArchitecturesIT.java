@@ -106,7 +106,7 @@ class ArchitecturesIT {
         checks.add(() ->
                 check(
                         folder,
-                                "distill",
+                        "distill",
                         List.of(
                                 "distill",
                                 model,

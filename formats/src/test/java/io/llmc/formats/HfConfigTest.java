@@ -233,9 +233,9 @@ class HfConfigTest {
 
     @Test
     void unknownScaling() {
-        assertThatThrownBy(() -> rope("{\"rope_scaling\": {\"rope_type\": \"mrope\"}}"))
+        assertThatThrownBy(() -> rope("{\"rope_scaling\": {\"rope_type\": \"ntk\"}}"))
                 .isInstanceOf(UserException.class)
-                .hasMessageContainingAll("config.json", "rope_scaling.rope_type", "mrope");
+                .hasMessageContainingAll("config.json", "rope_scaling.rope_type", "ntk");
     }
 
     /// As transformers 5 has it: `rope_scaling` goes before `rope_parameters`.

@@ -3,6 +3,7 @@ package io.llmc.prune.width;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
+import io.llmc.backend.ForwardOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
@@ -276,13 +277,17 @@ public record WidthPass(
             int[] kept = choice.columns(parts);
             int[] removed = complement(kept, in);
             Factor factor;
-            Tensor columns;
+            // Results are in the block's memory, which has no room for what makes them.
+            Tensor columns = scope.desk().f32(out, kept.length);
+            Tensor full = scope.desk().f32(out, in);
             try (Desk inner = scratch.scratch()) {
                 factor = refit && seen ? Refit.factor(inner, g.sum().h(), kept, damping) : null;
-                // The result is in the block's memory, so the factor's scratch stays open.
-                columns = Refit.columns(scope.desk(), w, g.sum().h(), factor, kept, removed);
+                Tensor made = Refit.columns(inner, w, g.sum().h(), factor, kept, removed);
+                d.run(new ForwardOp.Scale(columns, made, 1));
             }
-            Tensor full = Refit.spread(scope.desk(), columns, kept, in);
+            try (Desk inner = scratch.scratch()) {
+                d.run(new ForwardOp.Scale(full, Refit.spread(inner, columns, kept, in), 1));
+            }
             Errors errors;
             try (Desk inner = scratch.scratch()) {
                 Tensor masked = masked(inner, w, kept, removed);

@@ -60,7 +60,7 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
     private float[] logits(Tensor x) {
         long vocabulary = model.spec().vocabulary();
         long bytes =
-                4 * (x.shape().size() + 2 * x.rows() * vocabulary)
+                4 * (x.shape().size() + 3 * x.rows() * vocabulary)
                         + Head.gathering(model.spec(), x.rows())
                         + 4096;
         try (TensorArena arena = model.backend().newArena(bytes);
