@@ -32,6 +32,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.stream.IntStream;
 
 /// GPTQ over calibration data, stage by stage, so that each layer sees the outputs of the quantized
 /// layers before it. https://arxiv.org/abs/2210.17323
@@ -211,14 +212,36 @@ public record GptqPass(
             if (compares() && !stage.routed()) {
                 correct(scope, grids, stage);
             } else {
-                try (StageInputs<InputSums.Sum> inputs =
-                        StageInputs.observe(scope, stage, in -> new InputSums(in, ranged()))) {
-                    for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
-                        quantize(scope, grids, g, stage.routed());
-                    }
+                for (List<List<Linear>> groups : together(stage)) {
+                    observed(scope, grids, stage, groups);
                 }
             }
             scope.advance(stage);
+        }
+    }
+
+    /// A Hessian is larger than the expert that it is for, so that those of all would be most of
+    /// what a block takes.
+    @Override
+    public int expertsTogether() {
+        return 16;
+    }
+
+    private List<List<List<Linear>>> together(Stage stage) {
+        List<List<Linear>> groups = stage.groups();
+        int at = stage.routed() ? expertsTogether() : groups.size();
+        return IntStream.iterate(0, i -> i < groups.size(), i -> i + at)
+                .mapToObj(i -> groups.subList(i, Math.min(groups.size(), i + at)))
+                .toList();
+    }
+
+    private void observed(
+            BlockScope scope, LayerGrids grids, Stage stage, List<List<Linear>> groups) {
+        try (StageInputs<InputSums.Sum> inputs =
+                StageInputs.observe(scope, stage, groups, in -> new InputSums(in, ranged()))) {
+            for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
+                quantize(scope, grids, g, stage.routed());
+            }
         }
     }
 

@@ -51,7 +51,8 @@ public final class SafetensorsFiles implements Container {
             files.readHeaders();
             if (hubNames) {
                 files.useHubNames();
-                files.stacks.addAll(ExpertStack.of(config.text().modelType(), files.infos()));
+                files.stacks.addAll(
+                        ExpertStack.of(config.text().text("model_type", ""), files.infos()));
             }
             files.takeApart();
             return files;

@@ -15,6 +15,7 @@ final class SparseCases {
 
     static void all(List<Case> cases) {
         for (int most : new int[] {1, 7, 64}) {
+            // So many heads that hardly a key has none that counts: zeros would be ties.
             cases.add(
                     new Case(
                             SparseOp.Choose.class,
@@ -23,9 +24,9 @@ final class SparseCases {
                             a ->
                                     new SparseOp.Choose(
                                             a.out(48, most),
-                                            a.normal(48, 3 * 14),
+                                            a.normal(48, 16 * 14),
                                             a.normal(48, 14),
-                                            a.normal(48, 3),
+                                            a.normal(48, 16),
                                             24)));
             cases.add(
                     new Case(

@@ -100,6 +100,11 @@ public non-sealed interface BlockPass extends Pass {
         return inputBytes(in);
     }
 
+    /// Experts of whose inputs it keeps something at once; the others wait for another look.
+    default int expertsTogether() {
+        return Integer.MAX_VALUE;
+    }
+
     /// Bytes of the device that it takes while it is shown some inputs of a layer.
     default long tapBytes(long rows, long out) {
         return 0;

@@ -33,14 +33,24 @@ public final class StageInputs<S> implements AutoCloseable {
     @MustBeClosed
     public static <S> StageInputs<S> observe(
             BlockScope scope, Stage stage, LongFunction<Observer<Tensor, S>> observer) {
-        return new StageInputs<>(scope, stage, in -> new Own<>(observer.apply(in)), false);
+        return observe(scope, stage, stage.groups(), observer);
+    }
+
+    /// The same for some of the stage's groups.
+    @MustBeClosed
+    public static <S> StageInputs<S> observe(
+            BlockScope scope,
+            Stage stage,
+            List<List<Linear>> groups,
+            LongFunction<Observer<Tensor, S>> observer) {
+        return new StageInputs<>(scope, stage, groups, in -> new Own<>(observer.apply(in)), false);
     }
 
     /// The same beside what the original model's layers read; not for routed stages.
     @MustBeClosed
     public static <S> StageInputs<S> observePairs(
             BlockScope scope, Stage stage, LongFunction<Observer<LayerInput, S>> observer) {
-        return new StageInputs<>(scope, stage, observer, true);
+        return new StageInputs<>(scope, stage, stage.groups(), observer, true);
     }
 
     /// Sees nothing but the input itself.
@@ -70,12 +80,11 @@ public final class StageInputs<S> implements AutoCloseable {
     private StageInputs(
             BlockScope scope,
             Stage stage,
+            List<List<Linear>> some,
             LongFunction<Observer<LayerInput, S>> observer,
             boolean pairs) {
         List<List<Linear>> wanted =
-                stage.groups().stream()
-                        .filter(layers -> layers.stream().anyMatch(scope::selected))
-                        .toList();
+                some.stream().filter(layers -> layers.stream().anyMatch(scope::selected)).toList();
         Map<Linear, Observer<LayerInput, S>> byFirst = new IdentityHashMap<>();
         for (List<Linear> layers : wanted) {
             Linear first = layers.getFirst();

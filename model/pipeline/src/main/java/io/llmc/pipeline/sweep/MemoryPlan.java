@@ -218,6 +218,10 @@ record MemoryPlan(long bytes, boolean spills) {
                                             .map(layers -> layers.getFirst().weight())
                                             .mapToLong(w ->
                                                     pass.inputBytes(w.inFeatures(), spec.hidden()))
+                                            .limit(
+                                                    stage.routed()
+                                                            ? pass.expertsTogether()
+                                                            : Integer.MAX_VALUE)
                                             .sum())
                             .toList();
             long largest = stages.stream().mapToLong(Long::longValue).max().orElse(0);
