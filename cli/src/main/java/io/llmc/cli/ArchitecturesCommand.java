@@ -15,7 +15,7 @@ import picocli.CommandLine.Command;
         sortOptions = false,
         description =
                 "Lists every model_type that llmc reads, alone or as the text part of a model.",
-        footer = {"", "Example:", "  llmc architectures --json"})
+        footer = {"", "Example:", "  llmc architectures"})
 final class ArchitecturesCommand implements Callable<Integer> {
     private final Wiring wiring;
     private final LogOptions log;

@@ -7,7 +7,7 @@ import io.llmc.distill.training.Batches;
 import io.llmc.distill.training.LearningRate;
 import io.llmc.distill.training.StepMemory;
 import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.pipeline.plan.Estimate;
+import io.llmc.pipeline.Estimate;
 import io.llmc.pipeline.plan.ReadingPace;
 import io.llmc.pipeline.plan.Warming;
 

@@ -90,7 +90,7 @@ final class ModelRun implements AutoCloseable {
 
     @SuppressWarnings("MustBeClosed") // the host arena is closed by the next batch, or by close()
     private void keepFinals(HiddenStates states, ScoredWindows batch) {
-        int hidden = spec().hidden();
+        int hidden = spec().input().width();
         int length = batch.windows().length();
         host = backend.host().newArena();
         finals = host.allocate(4L * batch.rows() * hidden, 64);
@@ -123,8 +123,9 @@ final class ModelRun implements AutoCloseable {
     /// @param vocabulary of the model, or its first ids
     Tensor logits(TensorArena arena, int from, int to, int vocabulary) {
         long start = System.nanoTime();
-        Tensor normed = arena.allocate(DType.F32, new Shape(to - from, spec().hidden()));
-        backend.upload(normed, finals.asSlice(4L * from * spec().hidden(), normed.byteSize()));
+        Tensor normed = arena.allocate(DType.F32, new Shape(to - from, spec().input().width()));
+        backend.upload(
+                normed, finals.asSlice(4L * from * spec().input().width(), normed.byteSize()));
         Tensor out = new Head(model).logits(normed, vocabulary, arena);
         nanos += System.nanoTime() - start;
         return out;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.quantize;
 
+import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.StatisticOp;
@@ -213,7 +214,11 @@ public record GptqPass(
                 correct(scope, grids, stage);
             } else {
                 for (List<List<Linear>> groups : together(stage)) {
-                    observed(scope, grids, stage, groups);
+                    try (StageInputs<InputSums.Sum> inputs = observed(scope, stage, groups)) {
+                        for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
+                            quantize(scope, grids, g, stage.routed());
+                        }
+                    }
                 }
             }
             scope.advance(stage);
@@ -235,14 +240,10 @@ public record GptqPass(
                 .toList();
     }
 
-    private void observed(
-            BlockScope scope, LayerGrids grids, Stage stage, List<List<Linear>> groups) {
-        try (StageInputs<InputSums.Sum> inputs =
-                StageInputs.observe(scope, stage, groups, in -> new InputSums(in, ranged()))) {
-            for (StageInputs.Group<InputSums.Sum> g : inputs.groups()) {
-                quantize(scope, grids, g, stage.routed());
-            }
-        }
+    @MustBeClosed
+    private StageInputs<InputSums.Sum> observed(
+            BlockScope scope, Stage stage, List<List<Linear>> groups) {
+        return StageInputs.observe(scope, stage, groups, in -> new InputSums(in, ranged()));
     }
 
     private void correct(BlockScope scope, LayerGrids grids, Stage stage) {

@@ -4,7 +4,6 @@ package io.llmc.pipeline;
 import io.llmc.backend.Backend;
 import io.llmc.formats.MemoryBudget;
 import io.llmc.formats.UserException;
-import io.llmc.pipeline.plan.Estimate;
 import io.llmc.tokenizer.TextFiles;
 import java.util.ArrayList;
 import java.util.List;
@@ -214,7 +213,10 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                                             plan,
                                             timed ? plan.estimate().map(Estimate::warm) : none());
                             say(planned, progress);
-                            run(plan, planned, backend.host(), result);
+                            backend.host().forgetPeak();
+                            long begun = System.nanoTime();
+                            result.outcomes().add(plan.run());
+                            result.taken().add(taken(planned, backend.host(), begun));
                         }
                     }
                 }
@@ -233,13 +235,10 @@ public record RecipeRun(Recipe recipe, Inputs inputs, String version, boolean fo
                                 "%s will take about %.0f s".formatted(planned.step(), seconds)));
     }
 
-    private static void run(Step.Plan plan, Need planned, MemoryBudget memory, Result result) {
-        memory.forgetPeak();
-        long start = System.nanoTime();
-        result.outcomes().add(plan.run());
-        double seconds = (System.nanoTime() - start) / 1e9;
+    private static Taken taken(Need planned, MemoryBudget memory, long begun) {
+        double seconds = (System.nanoTime() - begun) / 1e9;
         long peak = memory.peak();
         OptionalLong bytes = peak == 0 ? OptionalLong.empty() : OptionalLong.of(peak);
-        result.taken().add(new Taken(planned, bytes, seconds));
+        return new Taken(planned, bytes, seconds);
     }
 }

@@ -2,7 +2,6 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
-import io.llmc.pipeline.plan.Estimate;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;

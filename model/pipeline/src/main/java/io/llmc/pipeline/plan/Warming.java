@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.pipeline.plan;
 
+import io.llmc.pipeline.Estimate;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;

@@ -5,6 +5,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Forward;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -34,12 +35,14 @@ public record Head(LanguageModel model) {
                 + 4096;
     }
 
-    /// Bytes that making one stream of wider rows takes beside it.
+    /// Bytes that it takes beside the stream to make one of wider rows, and to norm and project it.
     public static long gathering(ModelSpec spec, long rows) {
-        if (spec.width() == spec.hidden()) {
-            return 0;
+        NormSpec norm = spec.finalNorm();
+        int copies = norm != null && norm.centers() && norm.offset() != 0 ? 2 : 0;
+        copies += spec.output().project() == null ? 0 : 1;
+        if (spec.width() != spec.hidden()) {
+            copies += spec.rows().ends() == null ? 1 : 8 * spec.rows().streams();
         }
-        int copies = spec.rows().ends() == null ? 1 : 8 * spec.rows().streams();
         return copies * (4 * rows * spec.hidden() + 256);
     }
 

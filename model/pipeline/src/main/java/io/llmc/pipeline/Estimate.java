@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-package io.llmc.pipeline.plan;
+package io.llmc.pipeline;
 
 /// Seconds that some work will take.
 ///
