@@ -131,6 +131,9 @@ public record SlicePass(int hidden) implements ModelPass {
         if (RotatedModel.obstacle(spec) != null) {
             return RotatedModel.obstacle(spec);
         }
+        if (spec.width() != spec.hidden()) {
+            return "what its blocks leave to later ones lies beside the stream, whose covariance would hold it";
+        }
         if (spec.positionEmbedding() != null) {
             return "it adds learned positions to the stream";
         }
