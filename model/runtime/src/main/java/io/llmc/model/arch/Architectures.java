@@ -122,6 +122,7 @@ public final class Architectures {
         } else if (!spec.tied()
                 && embedded
                 && known.stream().noneMatch(name -> name.startsWith(family.head() + "."))
+                && config.multimodal()
                 && !config.text().mentions("tie_word_embeddings")) {
             spec = spec.withHead(spec.embedding());
         }

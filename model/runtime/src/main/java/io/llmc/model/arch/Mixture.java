@@ -61,7 +61,7 @@ record Mixture(
     private static final String OWN_SIZE = "moe_intermediate_size";
 
     private static final List<String> COUNTS =
-            List.of("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts");
+            List.of("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts");
     private static final List<String> CHOSEN =
             List.of(
                     "num_experts_per_tok",

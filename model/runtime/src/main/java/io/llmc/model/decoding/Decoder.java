@@ -25,6 +25,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.List;
+import java.util.stream.Stream;
 
 /// A resident model with a cache: sequences go on where they stopped, several in one pass. What a
 /// pass gives for a token are the logits of whole sequences, but for the rounding of sums.
@@ -32,6 +33,9 @@ import java.util.List;
 /// Not for use by several threads.
 public final class Decoder implements AutoCloseable {
     private static final long SLACK = 1 << 14;
+
+    /// Rows that kernels of few rows decode, on all threads, about.
+    private static final long DECODED_ROWS = 1 << 20;
 
     /// Lengths of windows that a model has, at most.
     private static final int KINDS = 4;
@@ -99,7 +103,21 @@ public final class Decoder implements AutoCloseable {
     /// Bytes that cache and passes take outside the Java heap, the weights apart.
     public static long bytes(
             Checkpoint c, ModelSpec spec, CacheSettings settings, Backend backend) {
-        return PagePool.bytes(spec, settings) + passBytes(c, spec, settings, backend);
+        return PagePool.bytes(spec, settings)
+                + passBytes(c, spec, settings, backend)
+                + kernelBytes(spec, settings.rows(), backend);
+    }
+
+    /// What products work in beside their operands.
+    private static long kernelBytes(ModelSpec spec, int rows, Backend backend) {
+        return Stream.concat(
+                                spec.layers().stream()
+                                        .flatMap(l -> l.linears(spec.hidden()).stream()),
+                                Stream.of(spec.headLayer()))
+                        .mapToLong(l -> backend.kernelBytes(rows, l.out(), l.in()))
+                        .max()
+                        .orElse(0)
+                + DECODED_ROWS;
     }
 
     /// What a pass allocates: the stream, tables, and its largest block or a piece of logits.
