@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
@@ -40,13 +41,13 @@ class DerivativeTest {
                         "longcat_flash",
                         "gemma4",
                         "gemma3n_text")
-                .map(name -> TestFiles.shared("oracles/architectures").resolve(name))
-                .filter(Files::exists);
+                .map(name -> TestFiles.shared("oracles/architectures").resolve(name));
     }
 
     @ParameterizedTest
     @MethodSource("checkpoints")
     void alongDirections(Path directory) {
+        assumeTrue(Files.exists(directory), "no " + directory + " here: skipped");
         try (Checkpoint c = Checkpoint.open(directory);
                 Backend backend =
                         new CpuBackend(new BackendOptions(2, BackendOptions.Math.PORTABLE));
