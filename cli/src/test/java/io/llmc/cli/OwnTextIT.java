@@ -20,6 +20,8 @@ import java.io.Reader;
 import java.io.Writer;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -92,11 +94,13 @@ class OwnTextIT {
         };
         Cli run = Cli.run(with(small, "--memory=14M"));
         assertThat(run.exit()).isEqualTo(ExitCode.FAILED);
-        assertThat(run.err())
-                .contains(
-                        "the least that works here is 16M; raise it, or name a calibration text with");
+        // How much it is depends on what the processor's products work in.
+        Matcher least =
+                Pattern.compile("the least that works here is (\\d+)M; raise it, or name a calib")
+                        .matcher(run.err());
+        assertThat(least.find()).as(run.err()).isTrue();
         assertThat(dir.resolve("a")).doesNotExist();
-        done(with(small, "--memory=16M"));
+        done(with(small, "--memory=" + least.group(1) + "M"));
     }
 
     private static final class Killed extends Error {}
