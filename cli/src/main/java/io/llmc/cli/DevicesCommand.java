@@ -3,17 +3,20 @@ package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider.Device;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.cli.terminal.Table;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
 
 @Command(
         name = "devices",
@@ -73,7 +76,8 @@ final class DevicesCommand implements Callable<Integer> {
 
     /// Whether a forward pass of whole sequences runs it.
     private static boolean isForward(Class<? extends Op> op) {
-        return hasRule(op) || Op.ON_CPU_ALONE.contains(op);
+        return hasRule(op)
+                || Op.ON_CPU_ALONE.contains(op) && !GradientOp.class.isAssignableFrom(op);
     }
 
     private static boolean hasRule(Class<? extends Op> op) {

@@ -2,6 +2,7 @@
 package io.llmc.gpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
@@ -25,6 +26,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Runs on one NVIDIA GPU. Every operation is a call into one kernel family; it returns once the
@@ -138,7 +140,11 @@ public final class CudaBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
-            case RecurrentOp.DeltaRule _, RecurrentOp.StateSpace _, SparseOp _ ->
+            case RecurrentOp.DeltaRule _,
+                    RecurrentOp.StateSpace _,
+                    SparseOp _,
+                    ForwardOp.Sinkhorn _,
+                    GradientOp.AccumulateSinkhornGrad _ ->
                     throw new UnsupportedOperationException(
                             "%s has no kernel for %s".formatted(device(), op));
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);

@@ -11,6 +11,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.stream.Stream;
 
 /// What a forward pass computes; the tape has a rule for the gradient of each.
@@ -355,6 +356,42 @@ public sealed interface ForwardOp extends Op {
 
         Stream<Tensor> tensors() {
             return Stream.of(positive, negative, beta, eps);
+        }
+    }
+
+    /// Square matrices of any numbers made such that rows and columns sum to about 1 (Sinkhorn and
+    /// Knopp, 1967, as manifold-constrained hyper-connections have it: Xie et al., 2025, arXiv
+    /// 2512.24880), in F64: the softmax of each row, plus eps, whose columns are divided by their
+    /// sums plus eps; then, for each round behind the first, rows and columns likewise.
+    ///
+    /// @param out `[tokens, size * size]`: matrices row by row, as in x
+    record Sinkhorn(Tensor out, Tensor x, Balance balance) implements ForwardOp {
+        public Sinkhorn {
+            long numbers = (long) balance.size() * balance.size();
+            require(out.like(x) && f32(x) && x.cols() == numbers, "sinkhorn", out, x, balance);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(out, x);
+        }
+    }
+
+    /// How [Sinkhorn] balances.
+    ///
+    /// @param size rows and columns of a matrix
+    /// @param rounds over columns
+    record Balance(int size, int rounds, float eps) {
+        public Balance {
+            if (size < 1 || size > 64 || rounds < 1 || !(eps >= 0)) {
+                throw new IllegalArgumentException(
+                        "no matrices of %d rows, balanced %d times".formatted(size, rounds));
+            }
+        }
+
+        /// Divisions by sums.
+        public int steps() {
+            return 2 * rounds - 1;
         }
     }
 

@@ -9,6 +9,7 @@ import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.stream.Stream;
 
 /// Gradients of [ForwardOp]s, summed up: a tensor may feed many operations.
@@ -398,6 +399,26 @@ public sealed interface GradientOp extends Op {
         @Override
         public Stream<Tensor> operands() {
             return Stream.concat(some(dx, dout, x), curve.tensors());
+        }
+    }
+
+    /// The gradient of [ForwardOp.Sinkhorn] with respect to x, in F64.
+    record AccumulateSinkhornGrad(Tensor dx, Tensor dout, Tensor x, ForwardOp.Balance balance)
+            implements GradientOp {
+        public AccumulateSinkhornGrad {
+            long numbers = (long) balance.size() * balance.size();
+            require(
+                    dx.like(dout) && dout.like(x) && f32(x) && x.cols() == numbers,
+                    "accumulateSinkhornGrad",
+                    dx,
+                    dout,
+                    x,
+                    balance);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(dx, dout, x);
         }
     }
 

@@ -2,6 +2,7 @@
 package io.llmc.backend;
 
 import io.llmc.tensor.Tensor;
+
 import java.util.Arrays;
 import java.util.Set;
 import java.util.stream.Stream;
@@ -29,6 +30,8 @@ public sealed interface Op
             Set.of(
                     RecurrentOp.DeltaRule.class,
                     RecurrentOp.StateSpace.class,
+                    ForwardOp.Sinkhorn.class,
+                    GradientOp.AccumulateSinkhornGrad.class,
                     SparseOp.Choose.class,
                     SparseOp.ChosenAttention.class);
 

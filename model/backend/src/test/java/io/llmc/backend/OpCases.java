@@ -11,6 +11,7 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -119,6 +120,7 @@ public final class OpCases {
         PageCases.all(cases);
         RecurrentCases.all(cases);
         SparseCases.all(cases);
+        SinkhornCases.all(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);

@@ -11,6 +11,7 @@ import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -125,6 +126,7 @@ public final class ReferenceOps implements Runner {
                     set(out, i, xielu(get(x, i), curve));
                 }
             }
+            case ForwardOp.Sinkhorn balance -> SinkhornCases.run(balance);
             case ForwardOp.Convolve convolution -> ReferenceRecurrences.convolve(convolution);
             case SparseOp choice -> SparseCases.run(choice);
             case RecurrentOp recurrence -> ReferenceRecurrences.run(recurrence);
@@ -208,6 +210,7 @@ public final class ReferenceOps implements Runner {
             case GradientOp.AccumulateClampedSwiGluGrad grad ->
                     ReferenceGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> ReferenceGradients.xielu(grad);
+            case GradientOp.AccumulateSinkhornGrad grad -> SinkhornCases.run(grad);
             case GradientOp.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> ReferenceRouter.gradient(grad);
             case ForwardOp.AccumulateRows(var sum, var x, var rows, var weights, float factor) -> {

@@ -2,114 +2,74 @@
 package io.llmc.model;
 
 import io.llmc.backend.ForwardOp;
-import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
+import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 
 /// What surrounds the branches of a block with several streams.
 ///
 /// @param tensors as in [AltUpSpec#tensors]
-record AltUp(AltUpSpec spec, List<Tensor> tensors) {
+record AltUp(AltUpSpec spec, List<Tensor> tensors) implements ManyStreams {
+    @Override
+    public List<Stage> around(List<BranchSpec> specs, List<List<Stage>> branches) {
+        List<Stage> all = new ArrayList<>();
+        all.add(stage(this::predict));
+        branches.subList(0, branches.size() - 1).forEach(all::addAll);
+        all.add(stage(this::correct));
+        all.addAll(branches.getLast());
+        all.add(stage(this::spread));
+        return all;
+    }
+
+    private Stage stage(StreamStage.Step step) {
+        return new StreamStage((1 + spec.streams()) * spec.hidden(), step);
+    }
+
     /// Makes a guess of every stream; branches read the first one's.
-    Stage predict() {
-        return new Around() {
-            @Override
-            void run(Forward f, Tensor out, Tensor row) {
-                Tensor routed = route(f, stream(f, row, 0));
-                int n = spec.streams();
-                Tensor coefficients = product(f, routed, tensors.get(2));
-                for (int j = 0; j < n; j++) {
-                    Tensor guess = stream(f, row, j);
-                    for (int i = 0; i < n; i++) {
-                        Tensor share = f.columns(coefficients, j * n + i, 1);
-                        guess = plus(f, guess, times(f, stream(f, row, i), share));
-                    }
-                    put(f, out, guess, j);
-                    if (j == 0) {
-                        f.run(new ForwardOp.PutColumns(out, guess, 0));
-                    }
-                }
+    private void predict(Forward f, Tensor out, Tensor row) {
+        Tensor routed = route(f, stream(f, row, 0));
+        int n = spec.streams();
+        Tensor coefficients = product(f, routed, tensors.get(2));
+        for (int j = 0; j < n; j++) {
+            Tensor guess = stream(f, row, j);
+            for (int i = 0; i < n; i++) {
+                Tensor share = f.columns(coefficients, j * n + i, 1);
+                guess = plus(f, guess, times(f, stream(f, row, i), share));
             }
-        };
+            put(f, out, guess, j);
+            if (j == 0) {
+                f.run(new ForwardOp.PutColumns(out, guess, 0));
+            }
+        }
     }
 
     /// Corrects the guesses by what the branches have made of the first one.
-    Stage correct() {
-        return new Around() {
-            @Override
-            void run(Forward f, Tensor out, Tensor row) {
-                Tensor made = f.columns(row, 0, spec.hidden());
-                Tensor routed = route(f, made);
-                Tensor coefficients = product(f, routed, tensors.get(3));
-                Tensor news = f.allocate(made.rows(), made.cols());
-                f.run(new ForwardOp.Add(news, made, stream(f, row, 0), -1));
-                for (int j = 0; j < spec.streams(); j++) {
-                    Tensor share = f.columns(coefficients, j, 1);
-                    Tensor sum = plus(f, stream(f, row, j), news);
-                    Tensor corrected = plus(f, sum, times(f, news, share));
-                    put(f, out, corrected, j);
-                    if (j == 0) {
-                        f.run(new ForwardOp.PutColumns(out, scaled(f, corrected), 0));
-                    }
-                }
+    private void correct(Forward f, Tensor out, Tensor row) {
+        Tensor made = f.columns(row, 0, spec.hidden());
+        Tensor routed = route(f, made);
+        Tensor coefficients = product(f, routed, tensors.get(3));
+        Tensor news = f.allocate(made.rows(), made.cols());
+        f.run(new ForwardOp.Add(news, made, stream(f, row, 0), -1));
+        for (int j = 0; j < spec.streams(); j++) {
+            Tensor share = f.columns(coefficients, j, 1);
+            Tensor sum = plus(f, stream(f, row, j), news);
+            Tensor corrected = plus(f, sum, times(f, news, share));
+            put(f, out, corrected, j);
+            if (j == 0) {
+                f.run(new ForwardOp.PutColumns(out, scaled(f, corrected), 0));
             }
-        };
+        }
     }
 
     /// Adds what the last branch has made to all streams but the first.
-    Stage spread() {
-        return new Around() {
-            @Override
-            void run(Forward f, Tensor out, Tensor row) {
-                Tensor made = f.columns(row, 0, spec.hidden());
-                f.run(new ForwardOp.PutColumns(out, made, 0));
-                for (int j = 0; j < spec.streams(); j++) {
-                    Tensor x = stream(f, row, j);
-                    put(f, out, j == 0 ? x : plus(f, x, made), j);
-                }
-            }
-        };
-    }
-
-    private abstract class Around implements Stage {
-        /// @param out all columns of the streams, and those before them
-        abstract void run(Forward f, Tensor out, Tensor row);
-
-        @Override
-        public List<List<Linear>> groups() {
-            return List.of();
-        }
-
-        @Override
-        public boolean routed() {
-            return false;
-        }
-
-        @Override
-        public Optional<KvCache> cache() {
-            return Optional.empty();
-        }
-
-        @Override
-        public Activations run(Forward f, Activations in) {
-            if (f.observing()) {
-                return in;
-            }
-            Tensor row = in.x();
-            Tensor out = f.allocate(row.rows(), row.cols());
-            try (TensorArena scratch = f.arena().scratch()) {
-                Forward inner = f.in(scratch);
-                run(inner, out, row);
-                int streams = (1 + spec.streams()) * spec.hidden();
-                int rest = Math.toIntExact(row.cols()) - streams;
-                if (rest > 0) {
-                    Tensor beside = inner.columns(row, streams, rest);
-                    f.run(new ForwardOp.PutColumns(out, beside, streams));
-                }
-            }
-            return Activations.of(out);
+    private void spread(Forward f, Tensor out, Tensor row) {
+        Tensor made = f.columns(row, 0, spec.hidden());
+        f.run(new ForwardOp.PutColumns(out, made, 0));
+        for (int j = 0; j < spec.streams(); j++) {
+            Tensor x = stream(f, row, j);
+            put(f, out, j == 0 ? x : plus(f, x, made), j);
         }
     }
 

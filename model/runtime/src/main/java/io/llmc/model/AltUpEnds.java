@@ -4,20 +4,21 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.List;
 
-/// How one stream becomes several before the first block, and several one behind the last: each but
-/// the first by a layer of its own, as large as the first.
+/// Streams each of which but the first has a layer of its own, as large as the first, and which end
+/// as their mean.
 ///
 /// @param in layers of the streams behind the first, before the blocks
 /// @param out the same behind them
-public record AltUpEnds(List<Linear> in, List<Linear> out) {
+record AltUpEnds(List<Linear> in, List<Linear> out) implements StreamEnds {
     /// Far below what any stream has.
     private static final float EPS = 1e-12f;
 
-    /// @param row whose streams stand behind what branches read
-    /// @param x the embedding
+    @Override
     public void spread(Forward f, Tensor row, Tensor x) {
+        f.run(new ForwardOp.PutColumns(row, x, 0));
         f.run(new ForwardOp.PutColumns(row, x, x.cols()));
         for (int i = 0; i < in.size(); i++) {
             Tensor other = as(f, in.get(i), x, x);
@@ -25,7 +26,7 @@ public record AltUpEnds(List<Linear> in, List<Linear> out) {
         }
     }
 
-    /// `out = ` the mean of the streams
+    @Override
     public void gather(Forward f, Tensor out, Tensor row) {
         int hidden = Math.toIntExact(out.cols());
         Tensor first = f.columns(row, hidden, hidden);

@@ -5,6 +5,7 @@ import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
+
 import java.util.List;
 import java.util.function.UnaryOperator;
 
@@ -18,7 +19,8 @@ import java.util.function.UnaryOperator;
 /// @param hidden channels of each
 /// @param norm before the router
 /// @param scaled whether what the last branch reads is multiplied by a tensor
-public record AltUpSpec(String prefix, int streams, int hidden, NormSpec norm, boolean scaled) {
+public record AltUpSpec(String prefix, int streams, int hidden, NormSpec norm, boolean scaled)
+        implements ManyStreamsSpec {
     public AltUpSpec {
         if (streams < 2) {
             throw new IllegalArgumentException("streams are several, not " + streams);
@@ -30,7 +32,8 @@ public record AltUpSpec(String prefix, int streams, int hidden, NormSpec norm, b
     }
 
     /// Router, norm, guesses, corrections, and what the last branch's input is multiplied by.
-    List<InnerTensor> tensors() {
+    @Override
+    public List<InnerTensor> tensors() {
         long n = streams;
         List<InnerTensor> all =
                 List.of(
@@ -43,12 +46,19 @@ public record AltUpSpec(String prefix, int streams, int hidden, NormSpec norm, b
         return scaled ? all : all.subList(0, 4);
     }
 
-    AltUpSpec renamed(UnaryOperator<String> names) {
+    @Override
+    public String role() {
+        return "streams";
+    }
+
+    @Override
+    public AltUpSpec renamed(UnaryOperator<String> names) {
         return new AltUpSpec(
                 names.apply(prefix), streams, hidden, NormSpec.renamed(norm, names), scaled);
     }
 
-    AltUp build(BlockBuilder from) {
+    @Override
+    public AltUp build(BlockBuilder from) {
         return new AltUp(this, from.tensors(tensors()));
     }
 }

@@ -8,6 +8,7 @@ import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -61,8 +62,8 @@ public final class BlockBuilder {
                                             ? layer.saved(i + 1)
                                             : List.of())));
         }
-        AltUp altUp = layer.altUp() == null ? null : layer.altUp().build(this);
-        return new DecoderBlock(layer, branches, altUp, others);
+        ManyStreams streams = layer.streams() == null ? null : layer.streams().build(this);
+        return new DecoderBlock(layer, branches, streams, others);
     }
 
     /// A linear layer that is never compressed; its weight is among the others.

@@ -3,7 +3,9 @@ package io.llmc.model;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.Op;
 import io.llmc.formats.UserException;
+
 import java.util.function.Predicate;
 
 /// Whether a device, or training, can do all that a model is made of.
@@ -12,18 +14,18 @@ public final class Capability {
 
     /// @throws UserException where the device has no kernel for an operation
     public static void requireOn(Backend backend, ModelSpec spec) {
-        require(
+        requireOps(
                 spec,
-                body -> body.special().stream().allMatch(backend::runs),
+                backend::runs,
                 "has no kernel on " + backend.device(),
                 "leave {device} out: the CPU has all of them");
     }
 
     /// @throws UserException where no gradient goes through an operation
     public static void requireGradients(ModelSpec spec) {
-        require(
+        requireOps(
                 spec,
-                body -> body.special().stream().allMatch(ForwardOp.class::isAssignableFrom),
+                ForwardOp.class::isAssignableFrom,
                 "has no gradient",
                 "choose a method that trains nothing");
     }
@@ -52,16 +54,30 @@ public final class Capability {
                 "choose models whose layers are all attention");
     }
 
+    private static void requireOps(
+            ModelSpec spec, Predicate<Class<? extends Op>> has, String lack, String remedy) {
+        require(spec, body -> body.special().stream().allMatch(has), lack, remedy);
+        for (LayerSpec layer : spec.layers()) {
+            ManyStreamsSpec streams = layer.streams();
+            if (streams != null && !streams.special().stream().allMatch(has)) {
+                throw lacking(streams.role(), layer, lack, remedy);
+            }
+        }
+    }
+
     private static void require(
             ModelSpec spec, Predicate<BodySpec> holds, String lack, String remedy) {
         for (LayerSpec layer : spec.layers()) {
             for (BodySpec body : layer.bodies().toList()) {
                 if (!holds.test(body)) {
-                    String at = layer.prefix().substring(0, layer.prefix().length() - 1);
-                    throw new UserException(
-                            "the %s of %s %s".formatted(body.role(), at, lack), remedy);
+                    throw lacking(body.role(), layer, lack, remedy);
                 }
             }
         }
+    }
+
+    private static UserException lacking(String role, LayerSpec layer, String lack, String remedy) {
+        String at = layer.prefix().substring(0, layer.prefix().length() - 1);
+        return new UserException("the %s of %s %s".formatted(role, at, lack), remedy);
     }
 }

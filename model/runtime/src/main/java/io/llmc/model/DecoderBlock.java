@@ -3,7 +3,7 @@ package io.llmc.model;
 
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.Tensor;
-import java.util.ArrayList;
+
 import java.util.Collections;
 import java.util.List;
 import java.util.SequencedMap;
@@ -15,21 +15,18 @@ public final class DecoderBlock {
     private final List<Stage> stages;
     private final SequencedMap<String, Tensor> parameters;
 
-    /// @param altUp null for none
+    /// @param streams null where there is one
     DecoderBlock(
             LayerSpec spec,
             List<Branch> branches,
-            AltUp altUp,
+            ManyStreams streams,
             SequencedMap<String, Tensor> parameters) {
         this.spec = spec;
         this.branches = branches.stream().map(Branch::stages).toList();
-        List<Stage> all = new ArrayList<>(this.branches.stream().flatMap(List::stream).toList());
-        if (altUp != null) {
-            all.addFirst(altUp.predict());
-            all.add(all.size() - this.branches.getLast().size(), altUp.correct());
-            all.add(altUp.spread());
-        }
-        this.stages = List.copyOf(all);
+        this.stages =
+                streams == null
+                        ? this.branches.stream().flatMap(List::stream).toList()
+                        : List.copyOf(streams.around(spec.branches(), this.branches));
         this.parameters = parameters;
     }
 

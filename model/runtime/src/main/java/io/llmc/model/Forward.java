@@ -12,6 +12,7 @@ import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -130,7 +131,7 @@ public record Forward(
         return numbers(DType.F32, count, _ -> Float.floatToRawIntBits(1));
     }
 
-    private Tensor numbers(DType type, long count, IntUnaryOperator bits) {
+    Tensor numbers(DType type, long count, IntUnaryOperator bits) {
         Tensor all = arena.allocate(type, new Shape(count));
         try (Arena host = Arena.ofConfined()) {
             MemorySegment numbers = host.allocate(4 * count, 4);

@@ -5,6 +5,7 @@ import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
+
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -20,8 +21,8 @@ import java.util.stream.Stream;
 ///
 /// @param prefix what the names of its tensors begin with
 /// @param branches in the order in which they are added to the residual stream
-/// @param altUp null where there is one stream
-public record LayerSpec(String prefix, List<BranchSpec> branches, AltUpSpec altUp) {
+/// @param streams null where there is one
+public record LayerSpec(String prefix, List<BranchSpec> branches, ManyStreamsSpec streams) {
     public LayerSpec(String prefix, List<BranchSpec> branches) {
         this(prefix, branches, null);
     }
@@ -40,6 +41,13 @@ public record LayerSpec(String prefix, List<BranchSpec> branches, AltUpSpec altU
     /// Branches that follow each other.
     public static LayerSpec of(String prefix, BranchSpec... branches) {
         return new LayerSpec(prefix, List.of(branches));
+    }
+
+    /// The same whose branches stand between several streams, each with those beside it.
+    public LayerSpec connectedBy(HyperConnectionsSpec connections) {
+        List<BranchSpec> alone =
+                branches.stream().map(b -> b.parallel() ? b : b.carrying(0)).toList();
+        return new LayerSpec(prefix, alone, connections);
     }
 
     /// A linear layer as data.
@@ -172,7 +180,7 @@ public record LayerSpec(String prefix, List<BranchSpec> branches, AltUpSpec altU
         return new LayerSpec(
                 other,
                 branches.stream().map(b -> b.renamed(names)).toList(),
-                altUp == null ? null : altUp.renamed(names));
+                streams == null ? null : streams.renamed(names));
     }
 
     /// The same layer under another prefix.

@@ -3,16 +3,17 @@ package io.llmc.model;
 
 import io.llmc.formats.RopeScaling;
 import io.llmc.formats.UserException;
+import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
-import java.util.stream.Stream;
 
 /// A decoder model as data: what an architecture makes of a config.json.
 ///
@@ -282,11 +283,18 @@ public record ModelSpec(
                             List.of(Size.LAYERS, Size.HIDDEN)));
         }
         if (rows.ends() != null) {
-            Stream.concat(rows.ends().in().stream(), rows.ends().out().stream())
+            rows.ends().layers().stream()
                     .map(name -> new LinearSpec(name, hidden, hidden, false, List.of(Size.HIDDEN)))
                     .forEach(all::add);
         }
         return all;
+    }
+
+    /// Tensors before and behind the blocks that are no weights of layers or norms.
+    public List<InnerTensor> outerTensors() {
+        return rows.ends() instanceof RowSpec.Ends.Weighted weighted
+                ? WeightedEnds.tensors(weighted, rows.streams() - 1, hidden)
+                : List.of();
     }
 
     public boolean tied() {

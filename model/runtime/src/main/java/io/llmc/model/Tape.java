@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
@@ -12,6 +13,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Collections;
@@ -252,6 +254,10 @@ public final class Tape implements Runner {
                     target.run(
                             new GradientOp.AccumulateXieluGrad(
                                     gradient(x), gradient(out), x, curve));
+            case ForwardOp.Sinkhorn(var out, var x, var balance) ->
+                    target.run(
+                            new GradientOp.AccumulateSinkhornGrad(
+                                    gradient(x), gradient(out), x, balance));
             case ForwardOp.Convolve(var out, var x, var weight, var bias, int length) -> {
                 target.run(
                         new GradientOp.AccumulateConvolveGrad(

@@ -13,6 +13,7 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -58,6 +59,7 @@ public final class TensorTable {
         }
         add(spec.input().norm(), Size.HIDDEN, spec.hidden());
         spec.projections().forEach(l -> add(l, keys(l.sizes())));
+        spec.outerTensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
         if (spec.rows().inputs() != null) {
             var inputs = spec.rows().inputs();
             add(
@@ -91,8 +93,10 @@ public final class TensorTable {
                 add(branch.scalar(), "", 1);
             }
         }
-        if (layer.altUp() != null) {
-            layer.altUp().tensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
+        if (layer.streams() != null) {
+            layer.streams()
+                    .tensors()
+                    .forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
         }
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));

@@ -15,6 +15,11 @@ import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -25,9 +30,6 @@ import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
 
 /// Every rule of the [Tape] against differences of the forward operation: the loss is a random
 /// linear function of the output.
@@ -254,6 +256,15 @@ class FiniteDifferenceTest {
                                     new ForwardOp.Xielu(
                                             a.out(3, 19), x, ActivationCases.curve(a, DType.F32)),
                                     x);
+                        }));
+        cases.add(
+                new Case(
+                        ForwardOp.Sinkhorn.class,
+                        "sinkhorn",
+                        a -> {
+                            Tensor x = source(a, 5, 16);
+                            var balance = new ForwardOp.Balance(4, 3, 1e-3f);
+                            return new Built(new ForwardOp.Sinkhorn(a.out(5, 16), x, balance), x);
                         }));
         cases.add(
                 new Case(

@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
@@ -22,6 +23,7 @@ import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.MemorySegment;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
@@ -74,6 +76,7 @@ public final class CpuBackend implements Backend {
     private final StateLossKernels stateLosses;
     private final AdamW8Kernel adamW8;
     private final SignStepKernel signSteps;
+    private final SinkhornKernels balances;
     private final TopKernels tops;
     private final ReadKernel reads;
 
@@ -117,6 +120,7 @@ public final class CpuBackend implements Backend {
         stateLosses = new StateLossKernels(workers);
         adamW8 = new AdamW8Kernel(workers);
         signSteps = new SignStepKernel(workers);
+        balances = new SinkhornKernels(workers);
         tops = new TopKernels(workers);
         reads = new ReadKernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
@@ -274,6 +278,7 @@ public final class CpuBackend implements Backend {
                     elements.gated(out, gate, up, activation);
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
+            case ForwardOp.Sinkhorn forward -> balances.forward(forward);
             case ForwardOp.Convolve convolution -> convolutions.run(convolution);
             case SparseOp.Choose choose -> choices.choose(choose);
             case SparseOp.ChosenAttention attention -> choices.attend(attention);
@@ -330,6 +335,7 @@ public final class CpuBackend implements Backend {
             case GradientOp.AccumulateClampedSwiGluGrad grad ->
                     elementGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> elementGradients.xielu(grad);
+            case GradientOp.AccumulateSinkhornGrad grad -> balances.gradient(grad);
             case GradientOp.AccumulateRowsGrad grad -> rowGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> routes.gradient(grad);
             case LossOp.DistillLoss loss -> distillLosses.run(loss);

@@ -24,6 +24,7 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -155,7 +156,7 @@ final class Gemma3n implements Architecture {
             List<String> in = names("model.altup_projections.");
             List<String> out = names("model.altup_unembed_projections.");
             int beside = inputs.all() + 2 * lent();
-            return new RowSpec(1 + streams, beside, inputs, new RowSpec.Ends(in, out));
+            return new RowSpec(1 + streams, beside, inputs, new RowSpec.Ends.Projected(in, out));
         }
 
         private List<String> names(String prefix) {

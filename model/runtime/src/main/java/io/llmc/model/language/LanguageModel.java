@@ -2,6 +2,7 @@
 package io.llmc.model.language;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.OutOfDeviceMemoryException;
@@ -11,7 +12,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.formats.checkpoint.TensorReader;
-import io.llmc.model.AltUpEnds;
 import io.llmc.model.BlockBuilder;
 import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
@@ -22,12 +22,13 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.Norm;
 import io.llmc.model.Parameters;
 import io.llmc.model.Positions;
+import io.llmc.model.StreamEnds;
 import io.llmc.model.TensorTable;
-import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -48,7 +49,7 @@ public final class LanguageModel implements AutoCloseable {
     private final Norm inputNorm;
     private final List<Linear> projections;
     private final LayerInputs layerInputs;
-    private final AltUpEnds ends;
+    private final StreamEnds ends;
     private final Norm finalNorm;
     private final Linear head;
     private final SequencedMap<String, Tensor> parameters;
@@ -83,7 +84,8 @@ public final class LanguageModel implements AutoCloseable {
         this.projections = outside.linears(spec.projections());
         this.layerInputs =
                 spec.rows().inputs() == null ? null : LayerInputs.of(spec, outside, projections);
-        this.ends = spec.rows().ends() == null ? null : ends(spec.rows().ends());
+        this.ends =
+                spec.rows().ends() == null ? null : StreamEnds.of(spec, outside, this::projection);
         this.finalNorm = outside.norm(spec.finalNorm(), spec.hidden());
         this.head =
                 spec.tied()
@@ -252,8 +254,9 @@ public final class LanguageModel implements AutoCloseable {
             Tensor x = inner.allocate(rows, spec.hidden());
             embed(inner, x, ids);
             f.run(new ForwardOp.Zero(row));
-            f.run(new ForwardOp.PutColumns(row, x, 0));
-            if (ends != null) {
+            if (ends == null) {
+                f.run(new ForwardOp.PutColumns(row, x, 0));
+            } else {
                 ends.spread(inner, row, x);
             }
             if (layerInputs != null) {
@@ -293,12 +296,6 @@ public final class LanguageModel implements AutoCloseable {
         Tensor narrow = f.allocate(out.rows(), spec.input().width());
         f.run(new ForwardOp.Embed(narrow, tokens, embedding, spec.embeddingScale()));
         projection(spec.input().project()).forward(f, out, narrow);
-    }
-
-    private AltUpEnds ends(RowSpec.Ends names) {
-        return new AltUpEnds(
-                names.in().stream().map(this::projection).toList(),
-                names.out().stream().map(this::projection).toList());
     }
 
     private Linear projection(String name) {

@@ -3,6 +3,7 @@ package io.llmc.model.structure;
 
 import java.util.List;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 
 /// What stands in a row between blocks: residual streams, and behind them what blocks read beside.
 ///
@@ -11,14 +12,53 @@ import java.util.function.UnaryOperator;
 /// @param inputs null for none
 /// @param ends of several streams; null where there is one
 public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends) {
-    /// Layers that make the streams behind the first one of the embedding, and those that make one
-    /// stream of them again. In a row the streams stand behind what branches read.
-    ///
-    /// @param in names
-    /// @param out as many
-    public record Ends(List<String> in, List<String> out) {
-        Ends renamed(UnaryOperator<String> names) {
-            return new Ends(in.stream().map(names).toList(), out.stream().map(names).toList());
+    /// How the embedding becomes several streams, and these one again. In a row the streams stand
+    /// behind what branches read.
+    public sealed interface Ends {
+        /// Names of layers as wide as the stream.
+        default List<String> layers() {
+            return List.of();
+        }
+
+        Ends renamed(UnaryOperator<String> names);
+
+        /// Layers that make the streams behind the first one of the embedding, and those that undo
+        /// it before the mean (Gemma 3n).
+        ///
+        /// @param in names
+        /// @param out as many
+        record Projected(List<String> in, List<String> out) implements Ends {
+            @Override
+            public List<String> layers() {
+                return Stream.concat(in.stream(), out.stream()).toList();
+            }
+
+            @Override
+            public Projected renamed(UnaryOperator<String> names) {
+                return new Projected(
+                        in.stream().map(names).toList(), out.stream().map(names).toList());
+            }
+        }
+
+        /// All streams begin as the embedding, and end as their mean.
+        record Mean() implements Ends {
+            @Override
+            public Mean renamed(UnaryOperator<String> names) {
+                return this;
+            }
+        }
+
+        /// All streams begin as the embedding, and end as a sum with weights that are made of all
+        /// of them: `sigmoid(scale fn(rms(X)) + base) + eps`.
+        ///
+        /// @param prefix of the names of `fn` `[streams, streams * hidden]`, `base` `[streams]` and
+        ///   `scale` `[1]`
+        /// @param normEps of the norm, which has no weights
+        record Weighted(String prefix, double normEps, double eps) implements Ends {
+            @Override
+            public Weighted renamed(UnaryOperator<String> names) {
+                return new Weighted(names.apply(prefix), normEps, eps);
+            }
         }
     }
 
