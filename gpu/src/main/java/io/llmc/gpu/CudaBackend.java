@@ -144,6 +144,7 @@ public final class CudaBackend implements Backend {
                     RecurrentOp.StateSpace _,
                     SparseOp _,
                     ForwardOp.Sinkhorn _,
+                    ForwardOp.WeighExperts _,
                     GradientOp.AccumulateSinkhornGrad _ ->
                     throw new UnsupportedOperationException(
                             "%s has no kernel for %s".formatted(device(), op));

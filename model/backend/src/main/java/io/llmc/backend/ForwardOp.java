@@ -543,6 +543,32 @@ public sealed interface ForwardOp extends Op {
         }
     }
 
+    /// The weights of experts that are chosen already, as a [RouterSpec] says.
+    ///
+    /// @param weights F32 `[tokens, k]`
+    /// @param experts I32 `[tokens, k]`, of each token different ones
+    record WeighExperts(Tensor weights, Tensor experts, Tensor logits, RouterSpec spec)
+            implements ForwardOp {
+        public WeighExperts {
+            require(
+                    experts.dtype() == DType.I32
+                            && experts.shape().equals(weights.shape())
+                            && experts.rows() == logits.rows()
+                            && spec.gives(experts.cols(), logits.cols())
+                            && f32(weights, logits),
+                    "weighExperts",
+                    weights,
+                    experts,
+                    logits,
+                    spec);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(weights, experts, logits);
+        }
+    }
+
     /// The values that activations have after a trip through codes, in F32: `out = scale *
     /// nearest(x / scale)`, or `scale * (nearest(x / scale + zero) - zero)` where integers are
     /// asymmetric and count from `-2^(bits-1)`. The tape passes gradients straight through (Bengio

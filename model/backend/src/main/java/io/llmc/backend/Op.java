@@ -31,6 +31,7 @@ public sealed interface Op
                     RecurrentOp.DeltaRule.class,
                     RecurrentOp.StateSpace.class,
                     ForwardOp.Sinkhorn.class,
+                    ForwardOp.WeighExperts.class,
                     GradientOp.AccumulateSinkhornGrad.class,
                     SparseOp.Choose.class,
                     SparseOp.ChosenAttention.class);

@@ -126,6 +126,7 @@ public final class ReferenceOps implements Runner {
                     set(out, i, xielu(get(x, i), curve));
                 }
             }
+            case ForwardOp.WeighExperts weigh -> ReferenceRouter.weigh(weigh);
             case ForwardOp.Sinkhorn balance -> SinkhornCases.run(balance);
             case ForwardOp.Convolve convolution -> ReferenceRecurrences.convolve(convolution);
             case SparseOp choice -> SparseCases.run(choice);

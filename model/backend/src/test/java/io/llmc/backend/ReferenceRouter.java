@@ -6,6 +6,7 @@ import static io.llmc.backend.ReferenceOps.set;
 
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.Tensor;
+
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -25,6 +26,21 @@ final class ReferenceRouter {
                 set(op.weights(), t, j, w[j]);
             }
         }
+    }
+
+    static void weigh(ForwardOp.WeighExperts op) {
+        for (long t = 0; t < op.logits().rows(); t++) {
+            double[] w = weights(row(op.logits(), t), chosen(op.experts(), t), op.spec());
+            for (int j = 0; j < w.length; j++) {
+                set(op.weights(), t, j, w[j]);
+            }
+        }
+    }
+
+    private static List<Integer> chosen(Tensor experts, long t) {
+        return IntStream.range(0, (int) experts.cols())
+                .mapToObj(j -> (int) get(experts, t, j))
+                .toList();
     }
 
     private static double[] row(Tensor x, long t) {
@@ -111,12 +127,8 @@ final class ReferenceRouter {
     static void gradient(GradientOp.AccumulateRouteGrad op) {
         double h = 1e-6;
         for (long t = 0; t < op.logits().rows(); t++) {
-            long row = t;
             double[] x = row(op.logits(), t);
-            List<Integer> chosen =
-                    IntStream.range(0, (int) op.weights().cols())
-                            .mapToObj(j -> (int) get(op.experts(), row, j))
-                            .toList();
+            List<Integer> chosen = chosen(op.experts(), t);
             for (int i = 0; i < x.length; i++) {
                 double own = x[i];
                 x[i] = own + h;

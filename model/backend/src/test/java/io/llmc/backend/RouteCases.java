@@ -5,6 +5,7 @@ import io.llmc.backend.RouterSpec.Groups;
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.util.List;
 import java.util.stream.IntStream;
 
@@ -71,6 +72,26 @@ final class RouteCases {
                                             r.bias() ? a.normal(r.experts()) : null,
                                             r.spec())));
         }
+        for (Router r : ALL) {
+            if (!r.bias() && r.spec().groups() == null) {
+                cases.add(
+                        new OpCases.Case(
+                                ForwardOp.WeighExperts.class,
+                                "weigh " + r,
+                                OpCases.ROUNDING,
+                                a -> weigh(a, r, a.normal(TOKENS, r.experts()), TOKENS)));
+            }
+        }
+    }
+
+    /// Any experts, different ones for each token.
+    static ForwardOp.WeighExperts weigh(Operands a, Router r, Tensor logits, int tokens) {
+        int k = r.chosen();
+        return new ForwardOp.WeighExperts(
+                a.out(tokens, k),
+                a.of(DType.I32, i -> (i / k * 7 + i % k) % r.experts(), tokens, k),
+                logits,
+                r.spec());
     }
 
     static void gradients(List<OpCases.Case> cases) {

@@ -9,6 +9,7 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -33,6 +34,11 @@ public final class BlockBuilder {
                 .filter(name -> spec.layers().stream().noneMatch(l -> name.startsWith(l.prefix())))
                 .mapToLong(name -> c.info(name).byteSize() + 256)
                 .sum();
+    }
+
+    /// What to name in errors.
+    Path place() {
+        return source.place();
     }
 
     /// What has been built that is no linear layer's weight.

@@ -6,6 +6,7 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -16,15 +17,15 @@ import java.util.List;
 ///
 /// Between the two parts the hidden rows stand sorted by expert, then token: `tokens * topK` rows.
 ///
-/// @param correction of the scores that the choice is made by, `[experts]`; null for none
-///
-/// @param correction null for none; `scale` and `gains` too
+/// @param correction of the scores that the choice is made by, `[experts]`; null for none, as
+///   `scale`, `gains` and `table`
 record Experts(
         ExpertsSpec spec,
         Linear router,
         Tensor correction,
         Tensor scale,
         Tensor gains,
+        HashTable table,
         List<Mlp> experts)
         implements Body {
 
@@ -54,7 +55,7 @@ record Experts(
         public void run(Forward f, List<Tensor> out, Reading in) {
             try (Arena host = Arena.ofConfined()) {
                 Tensor normed = in.normed(f);
-                Routes routes = route(f, scored(f, in, normed), host);
+                Routes routes = route(f, in, scored(f, in, normed), host);
                 for (int e = 0; e < experts.size(); e++) {
                     if (routes.count(e) > 0) {
                         expand(f, experts.get(e), routes, e, out, normed);
@@ -101,7 +102,7 @@ record Experts(
                 Forward inner = f.in(scratch);
                 // The router is cheap: asked again, it gives the same answer, and nothing is kept.
                 Tensor normed = in.normed(inner);
-                Routes routes = route(inner, scored(inner, in, normed), host);
+                Routes routes = route(inner, in, scored(inner, in, normed), host);
                 if (!f.observing()) {
                     f.run(new ForwardOp.Zero(out.getFirst()));
                 }
@@ -182,13 +183,19 @@ record Experts(
         return product;
     }
 
-    private Routes route(Forward f, Tensor normed, Arena host) {
-        Shape shape = new Shape(normed.rows(), spec.topK());
+    /// @param read what the router reads
+    private Routes route(Forward f, Reading in, Tensor read, Arena host) {
+        Shape shape = new Shape(read.rows(), spec.topK());
         Tensor chosen = f.arena().allocate(DType.I32, shape);
         Tensor weights = f.arena().allocate(DType.F32, shape);
-        Tensor logits = f.allocate(normed.rows(), spec.choices());
-        router.forward(f, logits, normed);
-        f.run(new ForwardOp.Route(chosen, weights, logits, correction, spec.router().choice()));
+        Tensor logits = f.allocate(read.rows(), spec.choices());
+        router.forward(f, logits, read);
+        if (table == null) {
+            f.run(new ForwardOp.Route(chosen, weights, logits, correction, spec.router().choice()));
+        } else {
+            table.choose(f, chosen, in.row());
+            f.run(new ForwardOp.WeighExperts(weights, chosen, logits, spec.router().choice()));
+        }
         MemorySegment chosenHost = host.allocate(4 * shape.size(), 8);
         f.backend().download(chosenHost, chosen);
         return Routes.sort(chosenHost, gained(f, chosen, weights), spec.choices(), host);

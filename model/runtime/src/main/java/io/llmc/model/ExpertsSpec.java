@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.ForwardOp;
+import io.llmc.backend.Op;
 import io.llmc.backend.RouterSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
@@ -11,6 +13,7 @@ import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -30,19 +33,39 @@ public record ExpertsSpec(
     ///
     /// @param name of the linear layer that makes logits
     /// @param biased whether it has a bias
-    /// @param correction name of the tensor that is added to scores for the choice; null for none
-    /// @param correctionRows of that tensor: 1 for `[1, experts]`, 0 for `[experts]`
+    /// @param correction what is added to scores for the choice; null for none
     /// @param choice how experts are chosen and weighed
     /// @param own what it reads; null for what experts read
     /// @param gains name of a tensor `[experts]` that weights are multiplied by; null for none
+    /// @param table what chooses in the place of scores, which weigh; null for none
     public record Router(
             String name,
             boolean biased,
-            String correction,
-            int correctionRows,
+            Correction correction,
             RouterSpec choice,
             Own own,
-            String gains) {
+            String gains,
+            Table table) {
+        /// @param tensor its name
+        /// @param rows 1 for `[1, experts]`, 0 for `[experts]`
+        public record Correction(String tensor, int rows) {
+            Shape shape(long experts) {
+                return rows == 0 ? new Shape(experts) : new Shape(rows, experts);
+            }
+        }
+
+        /// The experts of each token of the vocabulary (hash layers: Roller et al., 2021, arXiv
+        /// 2106.04426, as DeepSeek V4 has them).
+        ///
+        /// @param tensor its name, I64 `[vocabulary, topK]`
+        /// @param topK experts of a token
+        /// @param column of the rows between blocks where a token's number stands
+        public record Table(String tensor, int vocabulary, int topK, int column) {
+            Shape shape() {
+                return new Shape(vocabulary, topK);
+            }
+        }
+
         /// The stream itself, with a norm without weights, times a tensor over the root of its
         /// length (Gemma 4).
         ///
@@ -54,45 +77,58 @@ public record ExpertsSpec(
         }
 
         public static Router of(String name, RouterSpec choice) {
-            return new Router(name, false, null, 0, choice, null, null);
+            return new Router(name, false, null, choice, null, null, null);
         }
 
         public Router withBias() {
-            return new Router(name, true, correction, correctionRows, choice, own, gains);
+            return new Router(name, true, correction, choice, own, gains, table);
         }
 
         /// @param tensor `[experts]`
         public Router correctedBy(String tensor) {
-            return new Router(name, biased, tensor, 0, choice, own, gains);
+            return corrected(new Correction(tensor, 0));
         }
 
         /// @param tensor `[1, experts]`
         public Router correctedByRow(String tensor) {
-            return new Router(name, biased, tensor, 1, choice, own, gains);
+            return corrected(new Correction(tensor, 1));
         }
 
-        private Shape correctionShape(long experts) {
-            return correctionRows == 0 ? new Shape(experts) : new Shape(correctionRows, experts);
+        private Router corrected(Correction by) {
+            return new Router(name, biased, by, choice, own, gains, table);
+        }
+
+        /// The same where a table chooses.
+        public Router choosingBy(Table other) {
+            return new Router(name, biased, correction, choice, own, gains, other);
         }
 
         private Router renamed(UnaryOperator<String> names) {
             return new Router(
                     names.apply(name),
                     biased,
-                    correction == null ? null : names.apply(correction),
-                    correctionRows,
+                    correction == null
+                            ? null
+                            : new Correction(names.apply(correction.tensor()), correction.rows()),
                     choice,
                     own == null ? null : new Own(own.eps(), names.apply(own.scale()), own.hidden()),
-                    gains == null ? null : names.apply(gains));
+                    gains == null ? null : names.apply(gains),
+                    table == null
+                            ? null
+                            : new Table(
+                                    names.apply(table.tensor()),
+                                    table.vocabulary(),
+                                    table.topK(),
+                                    table.column()));
         }
 
         public Router reading(Own other) {
-            return new Router(name, biased, correction, correctionRows, choice, other, gains);
+            return new Router(name, biased, correction, choice, other, gains, table);
         }
 
         /// @param tensor `[experts]`
         public Router multipliedBy(String tensor) {
-            return new Router(name, biased, correction, correctionRows, choice, own, tensor);
+            return new Router(name, biased, correction, choice, own, tensor, table);
         }
 
         private List<InnerTensor> tensors(int choices) {
@@ -100,7 +136,9 @@ public record ExpertsSpec(
             if (correction != null) {
                 all.add(
                         new InnerTensor(
-                                correction, correctionShape(choices), List.of(Size.EXPERTS)));
+                                correction.tensor(),
+                                correction.shape(choices),
+                                List.of(Size.EXPERTS)));
             }
             if (own != null) {
                 all.add(
@@ -109,6 +147,9 @@ public record ExpertsSpec(
             }
             if (gains != null) {
                 all.add(new InnerTensor(gains, new Shape(choices), List.of(Size.EXPERTS)));
+            }
+            if (table != null) {
+                all.add(new InnerTensor(table.tensor(), table.shape(), List.of()));
             }
             return all;
         }
@@ -180,11 +221,26 @@ public record ExpertsSpec(
                         List.of(),
                         experts.stream().map(MlpSpec::names).toList());
         boolean free =
-                router.choice().groups() == null && router.gains() == null && identities == 0;
+                router.choice().groups() == null
+                        && router.gains() == null
+                        && router.table() == null
+                        && identities == 0;
         return Stream.concat(
                         ofEach(MlpSpec::pruneGroups).stream(),
                         free ? Stream.of(whole) : Stream.of())
                 .toList();
+    }
+
+    @Override
+    public Optional<String> fixed(Size size) {
+        return size == Size.EXPERTS && router.table() != null
+                ? Optional.of("some of its layers have a table of the experts of each token")
+                : Optional.empty();
+    }
+
+    @Override
+    public List<Class<? extends Op>> special() {
+        return router.table() == null ? List.of() : List.of(ForwardOp.WeighExperts.class);
     }
 
     @Override
@@ -244,8 +300,8 @@ public record ExpertsSpec(
                 router.correction() == null
                         ? null
                         : from.parameter(
-                                        router.correction(),
-                                        router.correctionShape(choices()).dims())
+                                        router.correction().tensor(),
+                                        router.correction().shape(choices()).dims())
                                 .reshape(choices());
         return new Experts(
                 this,
@@ -255,6 +311,7 @@ public record ExpertsSpec(
                         ? null
                         : from.parameter(router.own().scale(), router.own().hidden()),
                 router.gains() == null ? null : from.parameter(router.gains(), choices()),
+                router.table() == null ? null : HashTable.of(router.table(), choices(), from),
                 experts.stream().map(e -> e.build(from, hidden)).toList());
     }
 }

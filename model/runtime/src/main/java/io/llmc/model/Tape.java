@@ -298,6 +298,15 @@ public final class Tape implements Runner {
                                     weights,
                                     logits,
                                     router));
+            case ForwardOp.WeighExperts(var weights, var experts, var logits, var router) ->
+                    target.run(
+                            new GradientOp.AccumulateRouteGrad(
+                                    gradient(logits),
+                                    gradient(weights),
+                                    experts,
+                                    weights,
+                                    logits,
+                                    router));
             case ForwardOp.Zero(var out) -> target.run(new ForwardOp.Zero(gradient(out)));
         }
     }

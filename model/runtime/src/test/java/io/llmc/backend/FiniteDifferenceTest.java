@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import io.llmc.backend.AttentionSpec.Heads;
 import io.llmc.backend.AttentionSpec.Reach;
 import io.llmc.backend.ForwardOp.Activation;
+import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.model.Tape;
 import io.llmc.tensor.ActivationScheme;
@@ -326,6 +327,16 @@ class FiniteDifferenceTest {
                                     new ForwardOp.AccumulateRows(sum, x, a.indices(5, 11), w, 0.5f),
                                     x,
                                     w);
+                        }));
+        cases.add(
+                new Case(
+                        ForwardOp.WeighExperts.class,
+                        "weighExperts",
+                        a -> {
+                            Tensor logits = source(a, 5, 7);
+                            RouterSpec spec = RouterSpec.of(Scores.SQRT_SOFTPLUS, true).times(1.5f);
+                            var router = new RouteCases.Router(spec, 7, 3, false);
+                            return new Built(RouteCases.weigh(a, router, logits, 5), logits);
                         }));
         for (RouteCases.Router router : RouteCases.ALL) {
             cases.add(new Case(ForwardOp.Route.class, router.toString(), a -> route(a, router)));

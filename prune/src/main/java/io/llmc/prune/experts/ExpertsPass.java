@@ -5,6 +5,7 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
 import io.llmc.formats.UserException;
 import io.llmc.model.DecoderBlock;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.language.Replacement;
@@ -20,6 +21,7 @@ import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -92,6 +94,16 @@ public record ExpertsPass(int keep) implements BlockPass {
                     "a %s has no experts".formatted(spec.modelType()),
                     "choose another method for this model");
         }
+        spec.layers().stream()
+                .flatMap(LayerSpec::bodies)
+                .flatMap(body -> body.fixed(Size.EXPERTS).stream())
+                .findFirst()
+                .ifPresent(why -> {
+                    throw new UserException(
+                            "no experts can be taken out of a %s: %s"
+                                    .formatted(spec.modelType(), why),
+                            "choose another method for this model");
+                });
         layers.forEach(experts -> check(experts.count(), experts.least()));
     }
 

@@ -290,6 +290,7 @@ public final class CpuBackend implements Backend {
             case ForwardOp.GatherRows(var out, var x, var index) -> rows.gather(out, x, index);
             case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
+            case ForwardOp.WeighExperts weigh -> routes.weigh(weigh);
             case ForwardOp.Route route -> routes.route(route);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     roundings.round(out, x, rounding);

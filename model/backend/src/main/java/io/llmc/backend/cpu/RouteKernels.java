@@ -10,6 +10,7 @@ import io.llmc.backend.RouterSpec;
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 
@@ -41,11 +42,28 @@ final class RouteKernels {
                         op.experts().bytes().set(I32, 4 * (t * k + j), best);
                         ranks[best] = Double.NaN;
                     }
-                    double total = token.total(chosen);
+                    token.put(op.weights(), t, weights, chosen);
+                });
+    }
+
+    void weigh(ForwardOp.WeighExperts op) {
+        int n = Math.toIntExact(op.logits().cols());
+        int k = Math.toIntExact(op.experts().cols());
+        workers.forEachRow(
+                op.logits().rows(),
+                n,
+                (t, scratch) -> {
+                    Token token = token(op.spec(), op.logits(), t, n, scratch);
+                    double[] ranks = token.ranks(null, scratch.doubles(1, n));
+                    double[] weights = scratch.doubles(2, k);
+                    double chosen = 0;
                     for (int j = 0; j < k; j++) {
-                        float w = (float) (op.spec().factor() * (float) weights[j] / total);
-                        op.weights().bytes().set(F32, 4 * (t * k + j), w);
+                        int expert = op.experts().bytes().get(I32, 4 * (t * k + j));
+                        weights[j] = token.weight(expert, ranks);
+                        chosen += weights[j];
+                        ranks[expert] = Double.NaN;
                     }
+                    token.put(op.weights(), t, weights, chosen);
                 });
     }
 
@@ -154,6 +172,16 @@ final class RouteKernels {
         double share(int i, double best) {
             double far = (best - x[i]) / Math.max(Math.abs((double) x[i]), best);
             return far > 2 * spec.jitter() ? 0 : StrictMath.exp(x[i] - best);
+        }
+
+        /// @param weights of the experts that are chosen
+        void put(Tensor out, long t, double[] weights, double chosen) {
+            long k = out.cols();
+            double total = total(chosen);
+            for (int j = 0; j < k; j++) {
+                float w = (float) (spec.factor() * (float) weights[j] / total);
+                out.bytes().set(F32, 4 * (t * k + j), w);
+            }
         }
 
         /// What the sum of the chosen makes of the divisor of all.

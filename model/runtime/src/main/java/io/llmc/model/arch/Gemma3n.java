@@ -156,7 +156,7 @@ final class Gemma3n implements Architecture {
             List<String> in = names("model.altup_projections.");
             List<String> out = names("model.altup_unembed_projections.");
             int beside = inputs.all() + 2 * lent();
-            return new RowSpec(1 + streams, beside, inputs, new RowSpec.Ends.Projected(in, out));
+            return new RowSpec(1 + streams, beside, inputs, new RowSpec.Ends.Projected(in, out), 0);
         }
 
         private List<String> names(String prefix) {

@@ -262,6 +262,11 @@ public final class LanguageModel implements AutoCloseable {
             if (layerInputs != null) {
                 layerInputs.put(inner, row, x, ids);
             }
+            if (spec.rows().token() != 0) {
+                f.run(
+                        new ForwardOp.PutColumns(
+                                row, LayerInputs.numbers(inner, ids), spec.rows().token()));
+            }
         }
         return row;
     }

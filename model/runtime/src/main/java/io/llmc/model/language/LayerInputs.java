@@ -11,6 +11,7 @@ import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -54,6 +55,23 @@ record LayerInputs(RowSpec.LayerInputs spec, Tensor table, Linear project, Norm 
         Tensor mean = f.allocate(x.rows(), spec.all());
         f.run(new ForwardOp.Scale(mean, sum, (float) Math.sqrt(0.5)));
         f.run(new ForwardOp.PutColumns(row, mean, spec.from()));
+    }
+
+    /// The tokens themselves, as rows hold them.
+    ///
+    /// @param ids I32 host memory
+    static Tensor numbers(Forward f, MemorySegment ids) {
+        long rows = ids.byteSize() / 4;
+        Tensor numbers = f.allocate(rows, 1);
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment values = host.allocate(ids.byteSize(), 4);
+            for (long i = 0; i < rows; i++) {
+                int id = ids.getAtIndex(ValueLayout.JAVA_INT, i);
+                values.setAtIndex(ValueLayout.JAVA_FLOAT, i, id * RowSpec.SMALL);
+            }
+            f.backend().upload(numbers, values);
+        }
+        return numbers;
     }
 
     /// Ids of rows that the table has.

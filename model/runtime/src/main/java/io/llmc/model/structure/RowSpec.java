@@ -11,7 +11,12 @@ import java.util.stream.Stream;
 /// @param beside columns behind them: what blocks leave to later ones, and [LayerInputs]
 /// @param inputs null for none
 /// @param ends of several streams; null where there is one
-public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends) {
+/// @param token column of the token's number times [#SMALL]; 0 for none
+public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends, int token) {
+    /// What numbers of something are multiplied by in a row, exactly: they shall weigh nothing in
+    /// what is made of it.
+    public static final float SMALL = 0x1p-60f;
+
     /// How the embedding becomes several streams, and these one again. In a row the streams stand
     /// behind what branches read.
     public sealed interface Ends {
@@ -63,7 +68,12 @@ public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends) {
     }
 
     public RowSpec(int streams, int beside, LayerInputs inputs) {
-        this(streams, beside, inputs, null);
+        this(streams, beside, inputs, null, 0);
+    }
+
+    /// With the numbers of tokens.
+    public RowSpec withToken(int column) {
+        return new RowSpec(streams, beside, inputs, ends, column);
     }
 
     /// One stream and nothing else.
@@ -124,6 +134,7 @@ public record RowSpec(int streams, int beside, LayerInputs inputs, Ends ends) {
                 streams,
                 beside,
                 inputs == null ? null : inputs.renamed(names),
-                ends == null ? null : ends.renamed(names));
+                ends == null ? null : ends.renamed(names),
+                token);
     }
 }
