@@ -7,6 +7,7 @@ import static io.llmc.backend.Shapes.require;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Stream;
@@ -59,7 +60,7 @@ public sealed interface CacheOp extends Op {
             return most == 0 ? 1 : most / reach;
         }
 
-        private Stream<Tensor> tensors() {
+        Stream<Tensor> tensors() {
             return Stream.of(data, scales).filter(Objects::nonNull);
         }
     }
@@ -71,7 +72,7 @@ public sealed interface CacheOp extends Op {
     /// @param table I32: the page of keys `[i * tokens, (i + 1) * tokens)`; below 0 where no query
     ///   sees any of them
     record Run(int row, AttentionSpec.Reach reach, Tensor table) {
-        private boolean fits(Pages pages) {
+        boolean fits(Pages pages) {
             long needed = Math.ceilDiv(reach.keys(), pages.tokens());
             return row >= 0
                     && table.shape().rank() == 1

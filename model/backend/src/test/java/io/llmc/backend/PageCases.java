@@ -7,21 +7,21 @@ import io.llmc.backend.CacheOp.Pages;
 import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.util.ArrayList;
 import java.util.List;
 
 /// Storing into pages, and attention over them: every type, pages in any order, several sequences
 /// of different lengths in a pass, single queries and prompts.
 final class PageCases {
-    private static final List<DType> TYPES =
+    static final List<DType> TYPES =
             List.of(DType.F32, DType.F16, DType.BF16, DType.I8, DType.F8_E4M3);
 
     private PageCases() {}
 
     /// @param tokens of a page
     /// @param sinks whether there are some; slopes too
-    private record Shape(
-            Heads heads, List<Reach> reaches, int tokens, float softcap, boolean sinks) {
+    record Shape(Heads heads, List<Reach> reaches, int tokens, float softcap, boolean sinks) {
         int rows() {
             return reaches.stream().mapToInt(Reach::length).sum();
         }
@@ -73,12 +73,12 @@ final class PageCases {
                 new Shape(mixed, List.of(new Reach(80, 190, 0, 64)), 32, 0, false));
     }
 
-    private static Reach step(int keys) {
+    static Reach step(int keys) {
         return new Reach(1, keys, 0, 0);
     }
 
     /// Pages in a random order; none where no query looks.
-    private static List<Run> runs(Operands a, Shape s) {
+    static List<Run> runs(Operands a, Shape s) {
         List<Integer> free = new ArrayList<>();
         for (int i = 0; i < s.pages(); i++) {
             free.add(a.random().nextInt(free.size() + 1), i);
@@ -118,7 +118,7 @@ final class PageCases {
         return type == DType.I8 || type == DType.F8_E4M3;
     }
 
-    private static Pages pages(Operands a, DType type, Shape s, int width, boolean turned) {
+    static Pages pages(Operands a, DType type, Shape s, int width, boolean turned) {
         long blocks = (long) s.heads.kv() * s.pages();
         // Codes of E4M3 that are no numbers are left out.
         Tensor data =

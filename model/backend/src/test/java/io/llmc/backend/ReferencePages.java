@@ -9,6 +9,7 @@ import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 
 /// Pages of a cache, token by token; their attention is that of rows that are read from them.
@@ -107,7 +108,7 @@ final class ReferencePages {
     }
 
     /// Zeros where a token lies nowhere.
-    private static Tensor rows(Pages pages, Run run, int heads) {
+    static Tensor rows(Pages pages, Run run, int heads) {
         int keys = run.reach().keys();
         int width = pages.width();
         Tensor all =

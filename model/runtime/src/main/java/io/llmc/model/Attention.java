@@ -3,12 +3,14 @@ package io.llmc.model;
 
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Span;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -20,12 +22,14 @@ import java.util.Optional;
 /// @param projections as in [SelfAttentionSpec#projections(int)]
 /// @param norms as in [SelfAttentionSpec#innerNorms]
 /// @param sinks null for none
+/// @param indexer what chooses keys; null where all are seen
 /// @param cache how keys and values are kept
 public record Attention(
         SelfAttentionSpec spec,
         List<Linear> projections,
         List<Norm> norms,
         Tensor sinks,
+        Indexer indexer,
         KvCache cache,
         Linear output)
         implements Body {
@@ -73,17 +77,21 @@ public record Attention(
             }
             Tensor result = out.getFirst();
             Projected p = Projected.allocate(f, spec, result.rows());
+            Tensor chosen = indexer == null ? null : indexer.allocate(f, result.rows());
             try (TensorArena scratch = f.arena().scratch()) {
                 Forward inner = f.in(scratch);
                 Tensor normed = in.normed(inner);
                 f.tap().before(projections, normed);
                 project(inner, p, normed);
+                if (indexer != null) {
+                    indexer.choose(inner, chosen, normed, normed);
+                }
             }
             if (spec.gate() == null) {
-                attend(f, result, p, out.subList(1, out.size()));
+                attend(f, result, p, chosen, out.subList(1, out.size()));
             } else {
                 Tensor attended = f.allocate(result.rows(), result.cols());
-                attend(f, attended, p, out.subList(1, out.size()));
+                attend(f, attended, p, chosen, out.subList(1, out.size()));
                 f.run(
                         new ForwardOp.Gated(
                                 result, p.gates(), attended, ForwardOp.Activation.SIGMOID));
@@ -105,8 +113,9 @@ public record Attention(
         }
     }
 
+    /// @param chosen numbers of keys; null for all
     /// @param lent where keys and values go for later blocks; empty for nowhere
-    private void attend(Forward f, Tensor attended, Projected p, List<Tensor> lent) {
+    private void attend(Forward f, Tensor attended, Projected p, Tensor chosen, List<Tensor> lent) {
         Tensor query = clipped(f, p.q());
         Tensor key = clipped(f, p.k());
         Tensor value = values(f, p);
@@ -133,6 +142,25 @@ public record Attention(
             f.run(new ForwardOp.Scale(lent.get(0), key, 1));
             f.run(new ForwardOp.Scale(lent.get(1), value, 1));
         }
+        int length = f.positions().length();
+        SelfAttentionSpec.Scores scores = spec.scores();
+        var heads =
+                new AttentionSpec.Heads(
+                        spec.heads(), spec.kvHeads(), spec.scoredDim(), spec.valueDim());
+        if (chosen != null) {
+            f.attend(
+                    cache.spec(),
+                    new SparseOp.ChosenAttention(
+                            attended,
+                            query,
+                            new SparseOp.Keys.Whole(key, length),
+                            new SparseOp.Keys.Whole(value, length),
+                            chosen,
+                            heads,
+                            scores.scale()));
+            return;
+        }
+        var reach = new AttentionSpec.Reach(length, length, scores.window(), scores.chunk());
         f.attend(
                 cache.spec(),
                 new ForwardOp.Attention(
@@ -142,17 +170,7 @@ public record Attention(
                         value,
                         wide(f, sinks),
                         slopes(f),
-                        spec(f.positions().length())));
-    }
-
-    private AttentionSpec spec(int length) {
-        SelfAttentionSpec.Scores scores = spec.scores();
-        return new AttentionSpec(
-                new AttentionSpec.Heads(
-                        spec.heads(), spec.kvHeads(), spec.scoredDim(), spec.valueDim()),
-                new AttentionSpec.Reach(length, length, scores.window(), scores.chunk()),
-                scores.scale(),
-                scores.softcap());
+                        new AttentionSpec(heads, reach, scores.scale(), scores.softcap())));
     }
 
     /// In F32; null for null.

@@ -6,6 +6,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
@@ -13,6 +14,7 @@ import io.llmc.model.structure.Size;
 import io.llmc.model.structure.StateSpec;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
@@ -111,6 +113,11 @@ public sealed interface BodySpec
         return Optional.empty();
     }
 
+    /// What it would keep of every token in pages, keys and values among it.
+    default List<PageSpec> pages() {
+        return cache().map(c -> List.of(c.keys(true), c.values())).orElse(List.of());
+    }
+
     /// What it would keep of a sequence whatever its length; empty where it keeps nothing so.
     default List<StateSpec> states() {
         return List.of();
@@ -119,11 +126,6 @@ public sealed interface BodySpec
     /// Operations that not every device has, or that no gradient goes through.
     default List<Class<? extends Op>> special() {
         return List.of();
-    }
-
-    /// Whether it can go on behind tokens that it has seen before.
-    default boolean remembers() {
-        return true;
     }
 
     /// Channels of queries and keys of a token, which scores are made of.

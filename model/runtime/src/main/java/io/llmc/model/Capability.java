@@ -30,21 +30,6 @@ public final class Capability {
                 "choose a method that trains nothing");
     }
 
-    /// @throws UserException where a body cannot go on behind tokens that it has seen before
-    public static void requireMemory(ModelSpec spec) {
-        for (LayerSpec layer : spec.layers()) {
-            for (BodySpec body : layer.bodies().toList()) {
-                if (!body.remembers()) {
-                    String at = layer.prefix().substring(0, layer.prefix().length() - 1);
-                    throw new UserException(
-                            "the %s of %s chooses keys, which llmc does for whole texts alone"
-                                    .formatted(body.role(), at),
-                            "evaluate the model on texts, instead of having it write some");
-                }
-            }
-        }
-    }
-
     /// @throws UserException where a text cannot be cut back: what a layer keeps is of all of it
     public static void requireUndoing(ModelSpec spec) {
         require(

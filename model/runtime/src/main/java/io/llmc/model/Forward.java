@@ -6,8 +6,10 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.Runner;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
@@ -57,6 +59,24 @@ public record Forward(
 
     /// Attention among the pass's rows, and to what lies before them.
     void attend(CacheSpec layer, ForwardOp.Attention op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.attend(this, layer, op);
+        }
+    }
+
+    /// Which keys the pass's rows attend to, of their own and of those that lie before them.
+    void choose(PageSpec keys, SparseOp.Choose op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.choose(this, keys, op);
+        }
+    }
+
+    /// Attention to chosen keys.
+    void attend(CacheSpec layer, SparseOp.ChosenAttention op) {
         if (past == null) {
             run(op);
         } else {

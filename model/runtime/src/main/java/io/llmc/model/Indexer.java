@@ -4,32 +4,49 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.SparseOp;
 import io.llmc.tensor.Tensor;
+
 import java.util.List;
 
 /// Chooses the keys that an attention sees.
 ///
-/// @param layers of queries, keys and weights
-/// @param norm of keys
-record Indexer(IndexerSpec spec, List<Linear> layers, Norm norm) {
-    /// @param chosen `[tokens, most]`
+/// @param layers of queries, of keys and, but where each head chooses by itself, of weights
+/// @param norms of queries, where they have one, and of keys
+record Indexer(IndexerSpec spec, List<Linear> layers, List<Norm> norms) {
+    /// Room for the numbers of the chosen keys, `[tokens * lists, keys]`.
+    Tensor allocate(Forward f, long tokens) {
+        return f.allocate(tokens * spec.lists(), spec.choice().keys());
+    }
+
     /// @param x what the attention reads
     /// @param narrow what its queries are made of
     void choose(Forward f, Tensor chosen, Tensor x, Tensor narrow) {
-        Tensor queries = turned(f, through(f, layers.get(0), narrow));
-        Tensor keys = through(f, layers.get(1), x);
-        Tensor normed = f.allocate(keys.rows(), keys.cols());
-        norm.forward(f, normed, keys);
-        Tensor weights = through(f, layers.get(2), x);
-        // Scores are divided by the roots of the size of a head and of how many there are, which
+        Tensor queries = through(f, layers.get(0), narrow);
+        if (spec.layers().queryNorm() != null) {
+            queries = normed(f, norms.getFirst(), queries);
+        }
+        Tensor keys = normed(f, norms.getLast(), through(f, layers.get(1), x));
+        // Scores may be divided by the roots of the size of a head and of how many there are, which
         // changes no choice.
-        f.run(
+        f.choose(
+                spec.pages(),
                 new SparseOp.Choose(
-                        chosen, queries, turned(f, normed), weights, f.positions().length()));
+                        chosen,
+                        turned(f, queries),
+                        new SparseOp.Keys.Whole(turned(f, keys), f.positions().length()),
+                        spec.byHead() ? null : through(f, layers.get(2), x),
+                        null,
+                        spec.choice()));
     }
 
     private static Tensor through(Forward f, Linear layer, Tensor x) {
         Tensor y = f.allocate(x.rows(), layer.weight().outFeatures());
         layer.forward(f, y, x);
+        return y;
+    }
+
+    private Tensor normed(Forward f, Norm norm, Tensor x) {
+        Tensor y = f.allocate(x.rows(), x.cols());
+        norm.forwardHeads(f, y, x, spec.dim());
         return y;
     }
 

@@ -6,60 +6,104 @@ import io.llmc.backend.SparseOp;
 import io.llmc.model.BodySpec.InnerNorm;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
+
+import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
+import java.util.stream.Stream;
 
 /// Which keys the queries of an attention see: the best ones by scores of few heads, which share
 /// their keys (DeepSeek V3.2, 2025, arXiv 2512.02556).
 ///
-/// @param prefix of the layers' names
 /// @param own whether it chooses; else a block before it has
 /// @param heads of its queries
 /// @param dim channels of a head
-/// @param most keys that are chosen
 /// @param turns of the first channels; null for none
-/// @param column of the rows between blocks where the choice begins
+/// @param column of the rows between blocks where the choice begins; 0 where no later block reads
+///   it
 public record IndexerSpec(
-        String prefix, boolean own, int heads, int dim, int most, RopeSpec turns, int column) {
+        Layers layers,
+        boolean own,
+        int heads,
+        int dim,
+        SparseOp.Choice choice,
+        RopeSpec turns,
+        int column) {
     /// What numbers of keys are multiplied by in the rows between blocks, exactly: they shall weigh
     /// nothing in what is made of a row.
     static final float SMALL = 0x1p-60f;
 
-    private static final double EPS = 1e-6;
+    /// @param queries name of the layer that makes queries of the stream, or of what the
+    ///   attention's are made of where that is narrower
+    /// @param keys name of the layer that makes a key of the stream
+    /// @param weights name of the layer that makes a weight for each head of the stream; null where
+    ///   each head chooses by itself
+    /// @param queryNorm over each head; null for none
+    public record Layers(
+            String queries, String keys, String weights, NormSpec queryNorm, NormSpec keyNorm) {
+        private Layers renamed(UnaryOperator<String> names) {
+            return new Layers(
+                    names.apply(queries),
+                    names.apply(keys),
+                    weights == null ? null : names.apply(weights),
+                    NormSpec.renamed(queryNorm, names),
+                    NormSpec.renamed(keyNorm, names));
+        }
+    }
 
     public IndexerSpec {
-        if (heads < 1 || dim < 1 || most < 1 || turns != null && turns.rotated() > dim) {
+        if (heads < 1 || dim < 1 || turns != null && turns.rotated() > dim) {
             throw new IllegalArgumentException("no choice by %d heads of %d".formatted(heads, dim));
         }
     }
 
-    String queries() {
-        return prefix + "wq_b";
+    /// Whether each head chooses by itself.
+    boolean byHead() {
+        return layers.weights() == null;
     }
 
-    String keys() {
-        return prefix + "wk";
+    /// Of a token.
+    int lists() {
+        return byHead() ? heads : 1;
     }
 
-    String weights() {
-        return prefix + "weights_proj";
+    /// Numbers that are chosen for a token.
+    int width() {
+        return Math.multiplyExact(lists(), choice.keys());
     }
 
-    /// What makes queries of the narrow ones of the attention, keys and the weights of heads of the
-    /// stream.
+    /// @param rank of what queries are made of; 0 for the stream
     List<LinearSpec> linears(int hidden, int rank) {
-        List<Size> sizes = List.of(Size.HIDDEN);
-        return List.of(
+        List<LinearSpec> all = new ArrayList<>();
+        all.add(
                 new LinearSpec(
-                        queries(), (long) heads * dim, rank, false, List.of(Size.QUERY_RANK)),
-                new LinearSpec(keys(), dim, hidden, false, sizes),
-                new LinearSpec(weights(), heads, hidden, false, sizes));
+                        layers.queries(),
+                        (long) heads * dim,
+                        rank == 0 ? hidden : rank,
+                        false,
+                        List.of(rank == 0 ? Size.HIDDEN : Size.QUERY_RANK)));
+        List<Size> sizes = List.of(Size.HIDDEN);
+        all.add(new LinearSpec(layers.keys(), dim, hidden, false, sizes));
+        if (!byHead()) {
+            all.add(new LinearSpec(layers.weights(), heads, hidden, false, sizes));
+        }
+        return all;
     }
 
-    InnerNorm innerNorm() {
-        return new InnerNorm(NormSpec.layer(prefix + "k_norm", EPS), 1, dim, Size.HEAD_DIM);
+    /// Of queries, where they have one, and of keys.
+    List<InnerNorm> innerNorms() {
+        return Stream.of(layers.queryNorm(), layers.keyNorm())
+                .filter(norm -> norm != null)
+                .map(norm -> new InnerNorm(norm, 1, dim, Size.HEAD_DIM))
+                .toList();
+    }
+
+    /// Its keys, by which later tokens choose.
+    PageSpec pages() {
+        return new PageSpec(layers.keys(), 1, dim, false);
     }
 
     List<Class<? extends Op>> operations() {
@@ -68,12 +112,21 @@ public record IndexerSpec(
                 : List.of(SparseOp.ChosenAttention.class);
     }
 
-    IndexerSpec renamed(UnaryOperator<String> names) {
-        return new IndexerSpec(names.apply(prefix), own, heads, dim, most, turns, column);
+    /// As ", of the 7 best keys".
+    String summary() {
+        return choice.block() == 1
+                ? ", of the %d best keys".formatted(choice.most())
+                : ", of the %d best blocks of %d keys".formatted(choice.most(), choice.block());
     }
 
+    IndexerSpec renamed(UnaryOperator<String> names) {
+        return new IndexerSpec(layers.renamed(names), own, heads, dim, choice, turns, column);
+    }
+
+    /// @param rank as in [#linears]
     Indexer build(BlockBuilder from, int hidden, int rank) {
-        List<Linear> layers = linears(hidden, rank).stream().map(from::router).toList();
-        return new Indexer(this, layers, from.norm(innerNorm()));
+        List<Linear> built = linears(hidden, rank).stream().map(from::router).toList();
+        List<Norm> norms = innerNorms().stream().map(from::norm).toList();
+        return new Indexer(this, built, norms);
     }
 }

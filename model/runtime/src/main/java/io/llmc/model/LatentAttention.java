@@ -8,6 +8,7 @@ import io.llmc.model.structure.RopeSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -79,7 +80,7 @@ record LatentAttention(
             Tensor attended = f.allocate(tokens, spec.outWidth());
             return indexer == null
                     ? List.of(attended)
-                    : List.of(attended, f.allocate(tokens, spec.indexer().most()));
+                    : List.of(attended, f.allocate(tokens, spec.indexer().width()));
         }
 
         @Override
@@ -111,12 +112,12 @@ record LatentAttention(
             return null;
         }
         if (indexer == null) {
-            Tensor left = f.columns(in.row(), spec.indexer().column(), spec.indexer().most());
+            Tensor left = f.columns(in.row(), spec.indexer().column(), spec.indexer().width());
             Tensor chosen = f.allocate(left.rows(), left.cols());
             f.run(new ForwardOp.Scale(chosen, left, 1 / IndexerSpec.SMALL));
             return chosen;
         }
-        Tensor chosen = f.allocate(queries.rows(), spec.indexer().most());
+        Tensor chosen = indexer.allocate(f, queries.rows());
         indexer.choose(f, chosen, in.normed(f), queries);
         f.run(new ForwardOp.Scale(out.get(1), chosen, IndexerSpec.SMALL));
         return chosen;
@@ -143,37 +144,36 @@ record LatentAttention(
         key = key.reshape(query.rows(), spec.queryWidth());
         value = value.reshape(query.rows(), spec.outWidth());
         f.tap().cached(cache, key, value);
+        key = cache.keys(f, key);
+        value = cache.values(f, value);
+        int length = f.positions().length();
+        var all =
+                new AttentionSpec.Heads(
+                        sizes.count(), sizes.count(), sizes.dim(), sizes.valueDim());
         if (chosen != null) {
-            f.run(
+            f.attend(
+                    cache.spec(),
                     new SparseOp.ChosenAttention(
                             attended,
                             query,
-                            cache.keys(f, key),
-                            cache.values(f, value),
+                            new SparseOp.Keys.Whole(key, length),
+                            new SparseOp.Keys.Whole(value, length),
                             chosen,
-                            attention(f.positions().length())));
+                            all,
+                            spec.scale()));
             return;
         }
+        var reach = new AttentionSpec.Reach(length, length, 0, 0);
         f.attend(
                 cache.spec(),
                 new ForwardOp.Attention(
                         attended,
                         query,
-                        cache.keys(f, key),
-                        cache.values(f, value),
+                        key,
+                        value,
                         null,
                         null,
-                        attention(f.positions().length())));
-    }
-
-    private AttentionSpec attention(int length) {
-        LatentAttentionSpec.Heads sizes = spec.sizes();
-        return new AttentionSpec(
-                new AttentionSpec.Heads(
-                        sizes.count(), sizes.count(), sizes.dim(), sizes.valueDim()),
-                new AttentionSpec.Reach(length, length, 0, 0),
-                spec.scale(),
-                0);
+                        new AttentionSpec(all, reach, spec.scale(), 0)));
     }
 
     /// Every head's own part of its key, and behind it the one that turns, which all share.

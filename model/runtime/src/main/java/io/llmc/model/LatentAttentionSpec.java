@@ -7,12 +7,14 @@ import io.llmc.model.SelfAttentionSpec.Turns;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -124,11 +126,6 @@ public record LatentAttentionSpec(
         return indexer == null ? List.of() : indexer.operations();
     }
 
-    @Override
-    public boolean remembers() {
-        return indexer == null;
-    }
-
     public int heads() {
         return sizes.count();
     }
@@ -234,7 +231,7 @@ public record LatentAttentionSpec(
         queryNorm().ifPresent(all::add);
         all.add(latentNorm());
         if (chooses()) {
-            all.add(indexer.innerNorm());
+            all.addAll(indexer.innerNorms());
         }
         return all;
     }
@@ -273,7 +270,7 @@ public record LatentAttentionSpec(
                     new ScaleGroup(
                             new ScaleGroup.Weights(queries.norm()),
                             chooses()
-                                    ? List.of(queries.up(), indexer.queries())
+                                    ? List.of(queries.up(), indexer.layers().queries())
                                     : List.of(queries.up())));
         }
         all.add(new ScaleGroup(new ScaleGroup.Weights(latents.norm()), List.of(latents.up())));
@@ -292,8 +289,8 @@ public record LatentAttentionSpec(
         readers.add(ranked() ? queries.down() : queries.up());
         readers.add(latents.down());
         if (chooses()) {
-            readers.add(indexer.keys());
-            readers.add(indexer.weights());
+            readers.add(indexer.layers().keys());
+            readers.add(indexer.layers().weights());
         }
         return new Streams(readers, List.of(output));
     }
@@ -309,7 +306,7 @@ public record LatentAttentionSpec(
     @Override
     public long kept() {
         long first = ranked() ? queries.rank() : queryWidth();
-        return Math.max(first + latentWidth(), outWidth() + (chooses() ? indexer.most() : 0));
+        return Math.max(first + latentWidth(), outWidth() + (chooses() ? indexer.width() : 0));
     }
 
     @Override
@@ -331,6 +328,17 @@ public record LatentAttentionSpec(
         return Optional.of(new CacheSpec(attention, heads(), sizes.dim(), sizes.valueDim()));
     }
 
+    /// The keys of an indexer, too.
+    @Override
+    public List<PageSpec> pages() {
+        CacheSpec kept = cache().orElseThrow();
+        List<PageSpec> all = new ArrayList<>(List.of(kept.keys(indexer == null), kept.values()));
+        if (chooses()) {
+            all.add(indexer.pages());
+        }
+        return all;
+    }
+
     @Override
     public long scored() {
         return 2L * queryWidth();
@@ -343,7 +351,7 @@ public record LatentAttentionSpec(
 
     @Override
     public String summary() {
-        String seen = indexer == null ? "" : ", of the %d best keys".formatted(indexer.most());
+        String seen = indexer == null ? "" : indexer.summary();
         return "%d heads of %d over latents of %d%s"
                 .formatted(heads(), sizes.dim(), latents.rank(), seen);
     }

@@ -3,7 +3,9 @@ package io.llmc.model;
 
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.RecurrentOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.StateSpec;
 
 /// What layers have kept of the tokens before a pass.
@@ -14,6 +16,17 @@ public interface Past {
     /// @param layer whose they are
     /// @param op attention of the pass's rows as if there were nothing before them
     void attend(Forward f, CacheSpec layer, ForwardOp.Attention op);
+
+    /// Keeps what the pass's keys are chosen by, and chooses among those and all that the layer has
+    /// kept of their sequences.
+    ///
+    /// @param op a choice among the pass's rows as if there were nothing before them
+    void choose(Forward f, PageSpec keys, SparseOp.Choose op);
+
+    /// Keeps the pass's keys and values, and lets its queries attend to what they have chosen.
+    ///
+    /// @param op attention to the pass's rows as if there were nothing before them
+    void attend(Forward f, CacheSpec layer, SparseOp.ChosenAttention op);
 
     /// Lets an operation go on where it stopped in each sequence, and keeps where it stops now.
     ///

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model;
 
+import io.llmc.backend.Op;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
@@ -12,9 +14,11 @@ import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Function;
 import java.util.function.UnaryOperator;
 import java.util.stream.Stream;
 
@@ -109,10 +113,23 @@ public record SelfAttentionSpec(
     /// @param softcap 0 for none
     /// @param sinks name of a tensor with a score for each head that has no value; null for none
     /// @param alibi null for none
+    /// @param indexer what chooses the keys that a position sees; null for none
     public record Scores(
-            float scale, int window, int chunk, float softcap, String sinks, Alibi alibi) {
+            float scale,
+            int window,
+            int chunk,
+            float softcap,
+            String sinks,
+            Alibi alibi,
+            IndexerSpec indexer) {
         public Scores {
-            if (!Float.isFinite(scale) || window < 0 || chunk < 0 || !(softcap >= 0)) {
+            boolean plain =
+                    window == 0 && chunk == 0 && softcap == 0 && sinks == null && alibi == null;
+            if (!Float.isFinite(scale)
+                    || window < 0
+                    || chunk < 0
+                    || !(softcap >= 0)
+                    || indexer != null && !plain) {
                 throw new IllegalArgumentException(
                         "no scores times %s in a window of %d, capped at %s"
                                 .formatted(scale, window, softcap));
@@ -120,7 +137,7 @@ public record SelfAttentionSpec(
         }
 
         public Scores(float scale, int window, float softcap) {
-            this(scale, window, 0, softcap, null, null);
+            this(scale, window, 0, softcap, null, null, null);
         }
 
         /// Divided by the root of a head's size.
@@ -129,19 +146,35 @@ public record SelfAttentionSpec(
         }
 
         public Scores times(double factor) {
-            return new Scores((float) (scale * factor), window, chunk, softcap, sinks, alibi);
+            return new Scores(
+                    (float) (scale * factor), window, chunk, softcap, sinks, alibi, indexer);
         }
 
         public Scores inChunks(int length) {
-            return new Scores(scale, window, length, softcap, sinks, alibi);
+            return new Scores(scale, window, length, softcap, sinks, alibi, indexer);
         }
 
         public Scores withSinks(String name) {
-            return new Scores(scale, window, chunk, softcap, name, alibi);
+            return new Scores(scale, window, chunk, softcap, name, alibi, indexer);
         }
 
         public Scores with(Alibi slopes) {
-            return new Scores(scale, window, chunk, softcap, sinks, slopes);
+            return new Scores(scale, window, chunk, softcap, sinks, slopes, indexer);
+        }
+
+        public Scores choosing(IndexerSpec by) {
+            return new Scores(scale, window, chunk, softcap, sinks, alibi, by);
+        }
+
+        private Scores renamed(UnaryOperator<String> names) {
+            return new Scores(
+                    scale,
+                    window,
+                    chunk,
+                    softcap,
+                    sinks == null ? null : names.apply(sinks),
+                    alibi,
+                    indexer == null ? null : indexer.renamed(names));
         }
     }
 
@@ -406,8 +439,28 @@ public record SelfAttentionSpec(
         return all;
     }
 
+    /// The layers of the indexer: they choose what is computed.
+    @Override
+    public List<LinearSpec> routers(int hidden) {
+        return ofIndexer(indexer -> indexer.linears(hidden, 0));
+    }
+
+    private <T> List<T> ofIndexer(Function<IndexerSpec, List<T>> part) {
+        return scores.indexer() == null ? List.of() : part.apply(scores.indexer());
+    }
+
+    @Override
+    public List<Class<? extends Op>> special() {
+        return ofIndexer(IndexerSpec::operations);
+    }
+
     @Override
     public List<InnerNorm> innerNorms() {
+        return Stream.concat(headNorms().stream(), ofIndexer(IndexerSpec::innerNorms).stream())
+                .toList();
+    }
+
+    private List<InnerNorm> headNorms() {
         if (norms == null) {
             return List.of();
         }
@@ -444,6 +497,9 @@ public record SelfAttentionSpec(
         }
         if (scores.alibi() != null) {
             return Optional.of("the slope of each follows from how many there are");
+        }
+        if (scores.indexer() != null) {
+            return Optional.of("an indexer chooses keys for groups of them");
         }
         if (lent > 0) {
             return Optional.of("later blocks borrow their keys and values");
@@ -491,9 +547,12 @@ public record SelfAttentionSpec(
 
     /// All layers that read the stream.
     private List<String> readers() {
-        return gate == null || gatedByQueries()
-                ? projections()
-                : Stream.concat(projections().stream(), Stream.of(gate)).toList();
+        List<String> all = new ArrayList<>(projections());
+        if (gate != null && !gatedByQueries()) {
+            all.add(gate);
+        }
+        routers(1).forEach(l -> all.add(l.name()));
+        return all;
     }
 
     @Override
@@ -513,13 +572,26 @@ public record SelfAttentionSpec(
 
     @Override
     public List<RopeSpec> ropes() {
-        return turns == null ? List.of() : List.of(turns.queries(), turns.keys());
+        return Stream.concat(
+                        turns == null ? Stream.of() : Stream.of(turns.queries(), turns.keys()),
+                        ofIndexer(i -> i.turns() == null ? List.of() : List.of(i.turns())).stream())
+                .toList();
     }
 
     @Override
     public Optional<CacheSpec> cache() {
         String attention = output.substring(0, output.lastIndexOf('.'));
         return Optional.of(new CacheSpec(attention, kvHeads(), scoredDim(), valueDim()));
+    }
+
+    /// The keys of an indexer, too.
+    @Override
+    public List<PageSpec> pages() {
+        CacheSpec kept = cache().orElseThrow();
+        List<PageSpec> all =
+                new ArrayList<>(List.of(kept.keys(scores.indexer() == null), kept.values()));
+        all.addAll(ofIndexer(i -> List.of(i.pages())));
+        return all;
     }
 
     @Override
@@ -551,6 +623,9 @@ public record SelfAttentionSpec(
         if (scores.chunk() != 0) {
             seen += ", chunks of " + scores.chunk();
         }
+        if (scores.indexer() != null) {
+            seen += scores.indexer().summary();
+        }
         return "%d heads of %d%s%s".formatted(heads(), headDim(), shared, seen);
     }
 
@@ -561,7 +636,7 @@ public record SelfAttentionSpec(
                 names.apply(output),
                 outputBiased,
                 sizes,
-                scores.sinks() == null ? scores : scores.withSinks(names.apply(scores.sinks())),
+                scores.renamed(names),
                 turns,
                 norms == null ? null : norms.renamed(names),
                 gate == null ? null : names.apply(gate),
@@ -570,12 +645,12 @@ public record SelfAttentionSpec(
 
     @Override
     public Attention build(BlockBuilder from, int hidden) {
-        List<InnerNorm> inner = innerNorms();
         return new Attention(
                 this,
                 from.linears(projections(hidden)),
-                inner.stream().map(from::norm).toList(),
+                headNorms().stream().map(from::norm).toList(),
                 scores.sinks() == null ? null : from.parameter(scores.sinks(), heads()),
+                scores.indexer() == null ? null : scores.indexer().build(from, hidden, 0),
                 from.cache(cache().orElseThrow()),
                 from.linear(output(hidden)));
     }

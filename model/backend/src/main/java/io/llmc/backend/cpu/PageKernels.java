@@ -10,11 +10,13 @@ import io.llmc.backend.CacheOp;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
+
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
+
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 
 /// Pages of a cache, from rows and back to floats.
 final class PageKernels {
@@ -117,6 +119,29 @@ final class PageKernels {
             MemorySegment.copy(data, ValueLayout.JAVA_BYTE, base, octets, 0, n);
             values(to, at, octets, n);
             scale(to, at, block);
+        }
+
+        /// A token of a page's head, to `row[0, width)`.
+        void token(float[] row, long block, int token) {
+            long base = block * size();
+            if (type.isFloat() && !turned) {
+                Lanes.read(row, 0, data, type, base + (long) token * width, width);
+                return;
+            }
+            float scale = scales == null ? 1 : scales.get(F32, 4 * (block * tokens + token));
+            for (int d = 0; d < width; d++) {
+                long at = base + (turned ? (long) d * tokens + token : (long) token * width + d);
+                if (type.isFloat()) {
+                    Lanes.read(row, d, data, type, at, 1);
+                } else {
+                    byte code = data.get(ValueLayout.JAVA_BYTE, at);
+                    row[d] =
+                            scale
+                                    * (type == DType.I8
+                                            ? code
+                                            : Codes.Floats.E4M3.value(code & 0xff));
+                }
+            }
         }
 
         private void values(float[] to, int at, byte[] octets, int n) {

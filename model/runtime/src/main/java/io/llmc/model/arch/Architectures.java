@@ -9,6 +9,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
+
 import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
@@ -51,6 +52,7 @@ public final class Architectures {
                     new Mamba2(),
                     new MiMoV2(),
                     new MiniMaxM2(),
+                    new MiniMaxM3(),
                     new Ministral3(),
                     new Mixtral(),
                     new Mllama(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
+import io.llmc.backend.SparseOp;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
@@ -8,9 +9,11 @@ import io.llmc.model.Architecture;
 import io.llmc.model.IndexerSpec;
 import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -64,13 +67,23 @@ final class GlmMoeDsa implements Architecture {
             throw c.wrong("index_head_dim", "at least %d, qk_rope_head_dim".formatted(turning));
         }
         return new IndexerSpec(
-                Llama.prefix(i) + "self_attn.indexer.",
+                layers(Llama.prefix(i) + "self_attn.indexer."),
                 own,
                 c.integer("index_n_heads", Sizes.HEADS),
                 dim,
-                most,
+                SparseOp.Choice.of(most),
                 rope,
                 s.hidden());
+    }
+
+    /// Under the names that DeepSeek gave them.
+    static IndexerSpec.Layers layers(String p) {
+        return new IndexerSpec.Layers(
+                p + "wq_b",
+                p + "wk",
+                p + "weights_proj",
+                null,
+                NormSpec.layer(p + "k_norm", Latents.EPS));
     }
 
     /// Which layers choose for themselves.

@@ -34,7 +34,7 @@ record Latents(
     private static final String TURNING = "qk_rope_head_dim";
 
     /// What readers take whatever the config says.
-    private static final double EPS = 1e-6;
+    static final double EPS = 1e-6;
 
     /// With neighbouring pairs that turn.
     static Latents of(Sizes s) {

@@ -13,6 +13,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec.HeadNorms;
 import io.llmc.model.SelfAttentionSpec.Over;
 import io.llmc.model.structure.RopeSpec;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -37,9 +38,9 @@ final class MiniMaxM2 implements Architecture {
     }
 
     /// Published files count the dimensions that turn.
-    private static RopeConfig turns(Sizes s) {
+    static RopeConfig turns(Sizes s) {
         HfConfig c = s.config();
-        RopeConfig rope = c.rope(ABSENT.rope());
+        RopeConfig rope = c.rope(s.absent().rope());
         if (!c.has("rotary_dim")) {
             return rope;
         }

@@ -2,17 +2,20 @@
 package io.llmc.model.decoding;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.model.BodySpec;
+import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -20,6 +23,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.stream.Stream;
 
 /// The pages of all layers, allocated once. Layers that see as many keys are of one kind: what one
@@ -32,14 +36,13 @@ final class PagePool implements AutoCloseable {
     private final Backend backend;
     private final TensorArena arena;
     private final List<Kind> kinds = new ArrayList<>();
-    private final Map<String, Layer> layers = new LinkedHashMap<>();
+    private final Map<String, Kept> kept = new LinkedHashMap<>();
     private final StatePool states;
 
-    /// The pages of one layer.
+    /// What one layer keeps of every token.
     ///
-    /// @param kind its index in [#kinds]
-    /// @param heads that keys have
-    record Layer(int kind, int heads, CacheOp.Pages keys, CacheOp.Pages values) {}
+    /// @param kind the layer's index in [#kinds]
+    record Kept(int kind, PageSpec spec, CacheOp.Pages pages) {}
 
     /// Free pages, and how many sequences have each of the others.
     static final class Kind {
@@ -109,25 +112,17 @@ final class PagePool implements AutoCloseable {
         this.states = states;
         this.backend = backend;
         this.arena = arena;
-        caching(spec)
-                .forEach(body -> {
-                    CacheSpec cache = body.cache().orElseThrow();
-                    int kind = kind(body.window());
-                    long pages = kinds.get(kind).owners.length;
-                    layers.put(
-                            cache.attention(),
-                            new Layer(
-                                    kind,
-                                    cache.heads(),
-                                    pages(pages * cache.heads(), cache.width(), true),
-                                    pages(pages * cache.heads(), cache.valueWidth(), false)));
-                });
+        bodies(spec).forEach(body -> body.pages().forEach(p -> keep(p, body.window())));
     }
 
-    private static Stream<BodySpec> caching(ModelSpec spec) {
-        return spec.layers().stream()
-                .flatMap(layer -> layer.bodies())
-                .filter(body -> body.cache().isPresent());
+    private static Stream<BodySpec> bodies(ModelSpec spec) {
+        return spec.layers().stream().flatMap(LayerSpec::bodies);
+    }
+
+    private void keep(PageSpec spec, int window) {
+        int kind = kind(window);
+        long blocks = (long) kinds.get(kind).owners.length * spec.heads();
+        kept.put(spec.name(), new Kept(kind, spec, pages(blocks, spec.width(), spec.turned())));
     }
 
     private int kind(int window) {
@@ -154,17 +149,16 @@ final class PagePool implements AutoCloseable {
     }
 
     private static long pageBytes(ModelSpec spec, CacheSettings settings) {
-        return caching(spec)
-                .mapToLong(body -> {
-                    CacheSpec cache = body.cache().orElseThrow();
-                    long blocks = settings.pages(body.window()) * cache.heads();
-                    long token =
-                            settings.type().bytesFor(cache.width())
-                                    + settings.type().bytesFor(cache.valueWidth())
-                                    + (settings.scaled() ? 8 : 0);
-                    return blocks * CacheSettings.PAGE * token + 2 * SLACK;
-                })
+        return bodies(spec)
+                .flatMapToLong(body ->
+                        body.pages().stream().mapToLong(p -> bytes(p, body.window(), settings)))
                 .sum();
+    }
+
+    private static long bytes(PageSpec spec, int window, CacheSettings settings) {
+        long blocks = settings.pages(window) * spec.heads();
+        long token = settings.type().bytesFor(spec.width()) + (settings.scaled() ? 4 : 0);
+        return blocks * CacheSettings.PAGE * token + SLACK;
     }
 
     Backend backend() {
@@ -180,8 +174,8 @@ final class PagePool implements AutoCloseable {
         return kinds;
     }
 
-    Layer layer(CacheSpec cache) {
-        return layers.get(cache.attention());
+    Kept kept(PageSpec spec) {
+        return kept.get(spec.name());
     }
 
     @MustBeClosed
@@ -242,15 +236,11 @@ final class PagePool implements AutoCloseable {
     }
 
     private void copy(int kind, int from, int to) {
-        for (Layer layer : layers.values()) {
-            if (layer.kind == kind) {
-                Stream.of(
-                                layer.keys.data(),
-                                layer.keys.scales(),
-                                layer.values.data(),
-                                layer.values.scales())
-                        .filter(t -> t != null)
-                        .forEach(t -> copy(t, layer.heads, from, to));
+        for (Kept some : kept.values()) {
+            if (some.kind == kind) {
+                Stream.of(some.pages.data(), some.pages.scales())
+                        .filter(Objects::nonNull)
+                        .forEach(t -> copy(t, some.spec.heads(), from, to));
             }
         }
     }

@@ -5,14 +5,17 @@ import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.RecurrentOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.Forward;
 import io.llmc.model.Past;
 import io.llmc.model.structure.CacheSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -27,9 +30,9 @@ final class PagedPast implements Past {
     private final List<List<Span>> spans;
 
     private record Span(int row, int length, int keys, Tensor table) {
-        CacheOp.Run run(AttentionSpec.Reach like) {
+        CacheOp.Run run(int window, int chunk) {
             return new CacheOp.Run(
-                    row, new AttentionSpec.Reach(length, keys, like.window(), like.chunk()), table);
+                    row, new AttentionSpec.Reach(length, keys, window, chunk), table);
         }
     }
 
@@ -93,20 +96,49 @@ final class PagedPast implements Past {
         return new PagedPast(pool, spans, List.of(new Place(0, rows, nowhere, nowhere)));
     }
 
+    private List<CacheOp.Run> runs(PageSpec pages, int window, int chunk) {
+        return spans.get(pool.kept(pages).kind()).stream()
+                .map(span -> span.run(window, chunk))
+                .toList();
+    }
+
+    /// Puts the rows of the pass at their places.
+    private CacheOp.Pages stored(Forward f, PageSpec spec, Tensor x, List<CacheOp.Run> runs) {
+        CacheOp.Pages pages = pool.kept(spec).pages();
+        f.run(new CacheOp.StorePages(pages, x, runs));
+        return pages;
+    }
+
+    @Override
+    public void choose(Forward f, PageSpec keys, SparseOp.Choose op) {
+        f.run(op.with(stored(f, keys, op.keys())));
+    }
+
+    @Override
+    public void attend(Forward f, CacheSpec layer, SparseOp.ChosenAttention op) {
+        f.run(op.with(stored(f, layer.keys(false), op.k()), stored(f, layer.values(), op.v())));
+    }
+
+    private SparseOp.Keys stored(Forward f, PageSpec spec, SparseOp.Keys keys) {
+        return switch (keys) {
+            case SparseOp.Keys.Whole(Tensor x, _) -> {
+                List<CacheOp.Run> runs = runs(spec, 0, 0);
+                yield new SparseOp.Keys.Paged(stored(f, spec, x, runs), runs);
+            }
+            case SparseOp.Keys.Paged _ -> throw new IllegalArgumentException("already stored");
+        };
+    }
+
     @Override
     public void attend(Forward f, CacheSpec layer, ForwardOp.Attention op) {
-        PagePool.Layer to = pool.layer(layer);
         AttentionSpec.Reach reach = op.spec().reach();
-        List<CacheOp.Run> runs =
-                spans.get(to.kind()).stream().map(span -> span.run(reach)).toList();
-        f.run(new CacheOp.StorePages(to.keys(), op.k(), runs));
-        f.run(new CacheOp.StorePages(to.values(), op.v(), runs));
+        List<CacheOp.Run> runs = runs(layer.values(), reach.window(), reach.chunk());
         f.run(
                 new CacheOp.PagedAttention(
                         op.out(),
                         op.q(),
-                        to.keys(),
-                        to.values(),
+                        stored(f, layer.keys(true), op.k(), runs),
+                        stored(f, layer.values(), op.v(), runs),
                         runs,
                         op.sinks(),
                         op.slopes(),

@@ -23,4 +23,13 @@ public record CacheSpec(String attention, int heads, int width, int valueWidth) 
     public List<String> scales() {
         return List.of(keyScales(), valueScales());
     }
+
+    /// @param turned whether attention reads all of them
+    public PageSpec keys(boolean turned) {
+        return new PageSpec(attention + ".keys", heads, width, turned);
+    }
+
+    public PageSpec values() {
+        return new PageSpec(attention + ".values", heads, valueWidth, false);
+    }
 }
