@@ -9,16 +9,19 @@ import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.cli.options.SaveOptions;
 import io.llmc.cli.options.Setting;
+import io.llmc.cli.options.TreatAs;
 import io.llmc.distill.DistillStep;
-import java.util.LinkedHashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "distill",
@@ -29,7 +32,8 @@ import picocli.CommandLine.Parameters;
         footer = {
             "",
             "Example:",
-            "  llmc distill testdata/tale-llama -o out --teacher testdata/tale-llama --steps 2 --batch 2 \\",
+            "  llmc distill testdata/tale-llama -o out --teacher testdata/tale-llama --steps 2"
+                    + " --batch 2 \\",
             "      --length 64 --data testdata/tale-llama/calibration.txt"
         })
 final class DistillCommand implements Callable<Integer>, Declaring {
@@ -45,8 +49,11 @@ final class DistillCommand implements Callable<Integer>, Declaring {
             arity = "0..1",
             paramLabel = "MODEL",
             description =
-                    "The student: a directory with config.json and .safetensors files, or a .gguf file.")
+                    "The student: a directory with config.json and .safetensors files, or a .gguf"
+                            + " file.")
     private String model;
+
+    @Mixin private TreatAs treatAs;
 
     @Mixin private TeacherCacheOptions cache;
 
@@ -84,7 +91,9 @@ final class DistillCommand implements Callable<Integer>, Declaring {
         TeacherCacheOptions.refuse(new Setting("model", model, "MODEL"));
         TeacherCacheOptions.refuse(new Setting("output", output, "--output"));
         save.toSettings().forEach(TeacherCacheOptions::refuse);
-        return cache.toRecipe(settings());
+        RecipeTree tree = cache.toRecipe(settings());
+        tree.putAll("", List.of(treatAs.toSetting()));
+        return tree;
     }
 
     private List<Setting> settings() {
@@ -97,6 +106,7 @@ final class DistillCommand implements Callable<Integer>, Declaring {
         tree.expect("model", "MODEL");
         tree.expect("output", "--output");
         tree.put("model", model, "MODEL");
+        tree.putAll("", List.of(treatAs.toSetting()));
         tree.put("output", output, "--output");
         tree.putAll("", save.toSettings());
         tree.put(STEP, new LinkedHashMap<>(), "distill");

@@ -23,6 +23,12 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
+
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -31,10 +37,6 @@ import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.concurrent.Callable;
 import java.util.stream.Stream;
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
-import picocli.CommandLine.Option;
 
 @Command(
         name = "eval",
@@ -42,8 +44,8 @@ import picocli.CommandLine.Option;
         addMethodSubcommands = false,
         sortOptions = false,
         description =
-                "Measures a model on a text and on tasks, and how fast it is, by itself or against its"
-                        + " original.",
+                "Measures a model on a text and on tasks, and how fast it is, by itself or against"
+                        + " its original.",
         footer = {
             "",
             "Example:",
@@ -74,8 +76,8 @@ final class EvalCommand implements Callable<Integer>, Declaring {
     @Option(
             names = "--rehearse",
             description =
-                    "First do a little of the work again and again for some seconds, to say how long"
-                            + " all of it will take.")
+                    "First do a little of the work again and again for some seconds, to say how"
+                            + " long all of it will take.")
     private boolean rehearse;
 
     EvalCommand(Wiring wiring, LogOptions log) {
@@ -116,7 +118,7 @@ final class EvalCommand implements Callable<Integer>, Declaring {
         }
         Console console = new Console(wiring, log.toVerbosity());
         EvalOutput output = new EvalOutput(console, directory, results.toWanted(), begun);
-        Recipe recipe = Recipe.measuring(directory, steps);
+        Recipe recipe = Recipe.measuring(model.toModels(), steps);
         RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), wiring.version(), false);
         console.requireUnread(run.inputs());
         files.ifPresent(f -> run.inputs().requireUnread(f.saveLogits(), "--save-logits"));

@@ -8,11 +8,13 @@ import io.llmc.cli.options.GenerateOptions;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.ModelOptions;
 import io.llmc.pipeline.generation.GenerationSettings;
-import java.util.Map;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
+
+import java.util.Map;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "generate",
@@ -55,7 +57,7 @@ final class GenerateCommand implements Callable<Integer>, Declaring {
                         wiring,
                         new Console(wiring, log.toVerbosity()),
                         device.toDeviceSpec(),
-                        model.toPath(),
+                        model.toModels(),
                         texts.toRequest())
                 .run(tree.options());
         return ExitCode.OK;

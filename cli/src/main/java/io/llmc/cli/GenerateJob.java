@@ -9,7 +9,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
+import io.llmc.model.arch.Models;
 import io.llmc.model.decoding.CacheSettings;
 import io.llmc.model.decoding.Decoder;
 import io.llmc.pipeline.Inputs;
@@ -26,7 +26,7 @@ import io.llmc.tokenizer.ChatTemplate.Message;
 import io.llmc.tokenizer.PromptFile;
 import io.llmc.tokenizer.PromptFile.Prompt;
 import io.llmc.tokenizer.Tokenizer;
-import java.nio.file.Path;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -34,7 +34,8 @@ import java.util.SequencedMap;
 import java.util.stream.Stream;
 
 /// Opens a model, and has it continue what is asked for.
-record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model, Request request) {
+record GenerateJob(
+        Wiring wiring, Console console, DeviceSpec device, Models models, Request request) {
     /// Tokens of a prompt that go through the model at once.
     private static final int ROWS = 512;
 
@@ -44,11 +45,11 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
     /// @param options of sampling
     void run(Options options) {
         List<Inputs.Input> read =
-                new ArrayList<>(List.of(new Inputs.Input("the model", model, true)));
+                new ArrayList<>(List.of(new Inputs.Input("the model", models.main(), true)));
         request.prompts().ifPresent(f -> read.add(new Inputs.Input("the prompts", f, true)));
         console.requireUnread(Inputs.of(read));
         Progress progress = console.progress();
-        try (Checkpoint c = ModelDirectory.open(model, progress::note);
+        try (Checkpoint c = models.open(models.main(), progress::note);
                 Tokenizer tokenizer = Tokenizer.open(c)) {
             SpecialTokens special = SpecialTokens.of(c);
             GenerationSettings settings =
@@ -142,7 +143,7 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
         Pace pace = new Pace(System::nanoTime);
         Generation text = generator.run(ids, new Streamed(console, pace)).getFirst();
         SequencedMap<String, Object> json = new LinkedHashMap<>();
-        json.put("model", model.toString());
+        json.put("model", models.main().toString());
         json.putAll(
                 new GenerationReport(prompt.text(), ids.getFirst().length, text, tokenizer).json());
         json.putAll(pace.json());
@@ -183,7 +184,7 @@ record GenerateJob(Wiring wiring, Console console, DeviceSpec device, Path model
                 };
         generator.run(ids, inOrder);
         SequencedMap<String, Object> json = new LinkedHashMap<>();
-        json.put("model", model.toString());
+        json.put("model", models.main().toString());
         json.put("generations", all);
         json.putAll(pace.json());
         console.result("", json);

@@ -7,10 +7,12 @@ import io.llmc.cli.report.InspectReport;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;
-import java.util.List;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
+
+import java.util.List;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "inspect",
@@ -34,7 +36,8 @@ final class InspectCommand implements Callable<Integer> {
     public Integer call() {
         Console console = new Console(wiring, log.toVerbosity());
         console.requireUnread(Inputs.of(List.of(new Input("the model", model.toPath(), false))));
-        try (Checkpoint checkpoint = Checkpoint.inspect(model.toPath())) {
+        String family = model.toModels().as(model.toPath());
+        try (Checkpoint checkpoint = Checkpoint.inspect(model.toPath(), family)) {
             InspectReport report = InspectReport.of(checkpoint);
             console.result(report.text(console.verbose()), report.json());
         }

@@ -3,16 +3,19 @@ package io.llmc.cli;
 
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.PlanOptions;
+import io.llmc.cli.options.TreatAs;
 import io.llmc.cli.report.ServingReport;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.plan.DeviceTable;
-import java.nio.file.Path;
-import java.util.Optional;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
+
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "plan",
@@ -39,6 +42,8 @@ final class PlanCommand implements Callable<Integer> {
             description = "Model directory, .gguf file, or a config.json alone.")
     private Path model;
 
+    @Mixin private TreatAs treatAs;
+
     @Mixin private PlanOptions plan;
 
     PlanCommand(Wiring wiring, LogOptions log) {
@@ -56,7 +61,7 @@ final class PlanCommand implements Callable<Integer> {
         DeviceTable table = DeviceFile.read(plan.toTable());
         Progress progress = console.progress();
         MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
-        try (PlannedModel planned = PlannedModel.open(model, progress::note)) {
+        try (PlannedModel planned = PlannedModel.open(treatAs.toModels(model), progress::note)) {
             ServingReport report =
                     ServingReport.of(
                             model,

@@ -7,7 +7,7 @@ import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.pass.BlockPass;
@@ -20,6 +20,7 @@ import io.llmc.quantize.QuantizePasses;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tiles;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -37,14 +38,15 @@ record PlannedModel(Checkpoint checkpoint) implements AutoCloseable {
     private static final String AS_IT_IS = "none";
     private static final String CONFIG = "config.json";
 
-    static PlannedModel open(Path path, Consumer<String> notes) {
+    static PlannedModel open(Models models, Consumer<String> notes) {
+        Path path = models.main();
         Path config = path.endsWith(CONFIG) ? path : path.resolve(CONFIG);
         boolean alone = path.endsWith(CONFIG) || !Formats.matches(path);
         if (!alone || !Files.isRegularFile(config)) {
-            return new PlannedModel(ModelDirectory.open(path, notes));
+            return new PlannedModel(models.open(path, notes));
         }
         notes.accept("%s: no weights here, sizes follow from config.json".formatted(path));
-        return new PlannedModel(ModelDirectory.outline(config));
+        return new PlannedModel(models.outline(config));
     }
 
     /// @param presets `none` for the model as it is

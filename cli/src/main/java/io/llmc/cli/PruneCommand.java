@@ -13,12 +13,14 @@ import io.llmc.cli.options.RecipeOptions;
 import io.llmc.cli.options.RecipeOptions.Request;
 import io.llmc.pipeline.Recipe;
 import io.llmc.prune.PrunePasses;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
+
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "prune",
@@ -61,7 +63,7 @@ final class PruneCommand implements Callable<Integer>, Declaring {
     public Integer call() {
         Request request = run.toRequest();
         RecipeTree tree = new RecipeTree("recipe");
-        tree.put("model", model.toPath().toString(), "MODEL");
+        tree.putAll("", model.toSettings());
         tree.putAll("", output.toSettings());
         tree.putAll("calibration", calibration.toSettings("calibration"));
         tree.expect("calibration", "--calib-data");

@@ -14,12 +14,14 @@ import io.llmc.cli.report.PresetTable;
 import io.llmc.pipeline.Recipe;
 import io.llmc.quantize.Presets;
 import io.llmc.quantize.QuantizePasses;
-import java.util.LinkedHashMap;
-import java.util.Map;
-import java.util.concurrent.Callable;
+
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.Callable;
 
 @Command(
         name = "quantize",
@@ -68,7 +70,7 @@ final class QuantizeCommand implements Callable<Integer>, Declaring {
         }
         Request request = run.toRequest();
         RecipeTree tree = new RecipeTree("recipe");
-        tree.put("model", model.toPath().toString(), "MODEL");
+        tree.putAll("", model.toSettings());
         tree.putAll("", output.toSettings());
         if (output.toDense() && model.toPacked()) { // what is packed is not again
             tree.put(UNPACK, new LinkedHashMap<>(), MethodOptions.METHOD);

@@ -3,6 +3,7 @@ package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.distill.spec.DistillOptions;
 import io.llmc.distill.spec.DistillSpec;
@@ -19,7 +20,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Capability;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Estimate;
 import io.llmc.pipeline.Finite;
 import io.llmc.pipeline.Inputs;
@@ -31,6 +31,7 @@ import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
 import io.llmc.tokenizer.WeightedText;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -94,8 +95,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
         for (WeightedText part : spec.data()) {
             TextFiles.requireFile(part.file(), "{data} and {mix} name texts: .txt or .jsonl");
         }
-        try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});
-                Checkpoint teacher = openTeacher(_ -> {});
+        try (Checkpoint student = context.models().open(context.model(), _ -> {});
+                Checkpoint teacher = openTeacher(context, _ -> {});
                 TeacherCache cache = openCache()) {
             requireTrainable(student);
             if (cache != null) {
@@ -107,7 +108,7 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
     @Override
     public Plan plan(Context context) {
         check(context);
-        long bytes = memory(context.model(), context.backend(), context.memory());
+        long bytes = memory(context);
         return Plan.of(bytes, () -> estimate(context), () -> run(context));
     }
 
@@ -116,8 +117,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
         if (spec.blockwise()) {
             return Optional.empty();
         }
-        try (Checkpoint student = ModelDirectory.open(context.model(), _ -> {});
-                Checkpoint teacher = openTeacher(_ -> {});
+        try (Checkpoint student = context.models().open(context.model(), _ -> {});
+                Checkpoint teacher = openTeacher(context, _ -> {});
                 TeacherCache cache = openCache()) {
             long start = System.nanoTime();
             CacheHeader header = cache == null ? null : cache.header();
@@ -138,9 +139,11 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
         return Batches.of(cache == null ? ids(student, teacher) : cached(student, cache), whole);
     }
 
-    private long memory(Path model, Backend backend, long cap) {
-        try (Checkpoint student = ModelDirectory.open(model, _ -> {});
-                Checkpoint teacher = openTeacher(_ -> {});
+    private long memory(Context context) {
+        Backend backend = context.backend();
+        long cap = context.memory();
+        try (Checkpoint student = context.models().open(context.model(), _ -> {});
+                Checkpoint teacher = openTeacher(context, _ -> {});
                 TeacherCache cache = openCache()) {
             if (spec.blockwise()) {
                 return BlockwiseMemory.of(student, teacher, spec, backend, cap).bytes();
@@ -153,8 +156,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
 
     /// Null where a cache or nobody is asked.
     @MustBeClosed
-    private Checkpoint openTeacher(Consumer<String> notes) {
-        return spec.teacher() == null ? null : ModelDirectory.open(spec.teacher(), notes);
+    private Checkpoint openTeacher(Context context, Consumer<String> notes) {
+        return spec.teacher() == null ? null : context.models().open(spec.teacher(), notes);
     }
 
     @MustBeClosed
@@ -164,8 +167,8 @@ public record DistillStep(DistillSpec spec, LongSupplier nanos) implements Step 
 
     private Outcome run(Context scope) {
         OutputDirectory directory = scope.directory();
-        try (Checkpoint student = ModelDirectory.open(scope.model(), scope.progress()::note);
-                Checkpoint teacher = openTeacher(scope.progress()::note);
+        try (Checkpoint student = scope.models().open(scope.model(), scope.progress()::note);
+                Checkpoint teacher = openTeacher(scope, scope.progress()::note);
                 TeacherCache cache = openCache()) {
             DistillSpec whole = cache == null ? spec : spec.matching(cache.header());
             return new DistillStep(whole, nanos).run(scope, directory, student, teacher, cache);

@@ -2,6 +2,7 @@
 package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
@@ -15,7 +16,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.ResidentModel;
 import io.llmc.pipeline.ByteSize;
@@ -34,6 +34,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
@@ -108,7 +109,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     @Override
     public void check(Context context) {
         TextFiles.requireFile(data, "{data} names a text: .txt or .jsonl");
-        try (Checkpoint teacher = ModelDirectory.open(context.model(), _ -> {})) {
+        try (Checkpoint teacher = context.models().open(context.model(), _ -> {})) {
             requireFits(teacher);
         }
     }
@@ -151,12 +152,14 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
     @Override
     public Plan plan(Context context) {
         check(context);
-        long bytes = memory(context.model(), context.backend(), context.memory());
+        long bytes = memory(context);
         return Plan.of(bytes, () -> run(context));
     }
 
-    private long memory(Path model, Backend backend, long cap) {
-        try (Checkpoint teacher = ModelDirectory.open(model, _ -> {})) {
+    private long memory(Context context) {
+        Backend backend = context.backend();
+        long cap = context.memory();
+        try (Checkpoint teacher = context.models().open(context.model(), _ -> {})) {
             int rows = batch() * length;
             long bytes =
                     ByteSize.roundUp(
@@ -178,7 +181,7 @@ public record SaveTeacherStep(Path data, int topK, int length, float temperature
                     "make it the last step of a recipe of its own");
         }
         OutputDirectory directory = scope.directory();
-        try (Checkpoint teacher = ModelDirectory.open(scope.model(), scope.progress()::note)) {
+        try (Checkpoint teacher = scope.models().open(scope.model(), scope.progress()::note)) {
             requireFits(teacher);
             int[] ids = ids(teacher);
             CacheRow row = new CacheRow(Architectures.specOf(teacher).vocabulary(), topK);

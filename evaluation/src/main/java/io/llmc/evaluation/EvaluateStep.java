@@ -2,11 +2,13 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
+
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
@@ -144,7 +146,8 @@ public record EvaluateStep(
         if (!once && data != null) {
             TextFiles.requireFile(data, "evaluate.data names a text: .txt or .jsonl");
         }
-        return new Evaluator(context.backend(), context.progress(), context.memory())
+        return new Evaluator(
+                        context.models(), context.backend(), context.progress(), context.memory())
                 .prepare(spec(context.model()));
     }
 

@@ -2,12 +2,14 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.evaluation.EvalResult.Measured;
 import io.llmc.evaluation.kld.KldShape;
 import io.llmc.formats.FormatException;
+import io.llmc.model.arch.Models;
 import io.llmc.model.language.Head;
 import io.llmc.pipeline.Estimate;
 import io.llmc.pipeline.Progress;
@@ -17,6 +19,7 @@ import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -28,6 +31,7 @@ import java.util.Optional;
 /// time are made, reduced to one number a row, and dropped. Sums are in double precision and in the
 /// order of the text, so figures do not depend on the number of threads.
 public final class Evaluator {
+    private final Models models;
     private final Backend backend;
     private final Progress progress;
     private final long memory;
@@ -37,15 +41,17 @@ public final class Evaluator {
 
     /// @param backend where the models run
     /// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
-    public Evaluator(Backend backend, Progress progress, long memory) {
-        this(backend, progress, memory, null);
+    public Evaluator(Models models, Backend backend, Progress progress, long memory) {
+        this(models, backend, progress, memory, null);
     }
 
     Evaluator(Backend backend, Progress progress, Portions portions) {
-        this(backend, progress, Long.MAX_VALUE, portions);
+        this(Models.AS_THEY_SAY, backend, progress, Long.MAX_VALUE, portions);
     }
 
-    private Evaluator(Backend backend, Progress progress, long memory, Portions fixed) {
+    private Evaluator(
+            Models models, Backend backend, Progress progress, long memory, Portions fixed) {
+        this.models = models;
         this.backend = backend;
         this.progress = progress;
         this.memory = memory;
@@ -104,7 +110,7 @@ public final class Evaluator {
             this.bases = new BaseFiles(spec);
             try {
                 this.spec = bases.resolve(spec);
-                this.model = new ModelRun(spec.model(), backend, progress);
+                this.model = new ModelRun(models, spec.model(), backend, progress);
             } catch (RuntimeException e) {
                 bases.close();
                 throw e;
@@ -115,7 +121,7 @@ public final class Evaluator {
         void prepare() {
             vocabulary = model.spec().vocabulary();
             if (spec.against() != null) {
-                original = new ModelRun(spec.against(), backend, progress);
+                original = new ModelRun(models, spec.against(), backend, progress);
                 vocabulary =
                         CommonVocabulary.of(
                                 model.checkpoint(),

@@ -2,6 +2,7 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
@@ -9,11 +10,13 @@ import io.llmc.evaluation.SharedInputs.Input;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.arch.Models;
 import io.llmc.model.language.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -46,10 +49,10 @@ public final class Likelihoods implements AutoCloseable {
     /// Opens a model, and looks at its headers alone.
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    public Likelihoods(Path model, Backend backend, Progress progress) {
+    public Likelihoods(Models models, Path model, Backend backend, Progress progress) {
         this.backend = backend;
         this.progress = progress;
-        this.run = new ModelRun(model, backend, progress);
+        this.run = new ModelRun(models, model, backend, progress);
     }
 
     public Checkpoint checkpoint() {

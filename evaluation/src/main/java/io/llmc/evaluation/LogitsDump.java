@@ -2,6 +2,7 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.FormatException;
@@ -10,12 +11,14 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.safetensors.TensorFileWriter;
+import io.llmc.model.arch.Models;
 import io.llmc.model.language.Head;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.Windows;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -35,6 +38,7 @@ public final class LogitsDump {
     private static final ValueLayout.OfInt I32 =
             ValueLayout.JAVA_INT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
+    private final Models models;
     private final Backend backend;
     private final Progress progress;
     private final long memory;
@@ -44,15 +48,17 @@ public final class LogitsDump {
 
     /// @param backend where the model runs
     /// @param memory bytes outside the Java heap at most; `Long.MAX_VALUE` for no cap
-    public LogitsDump(Backend backend, Progress progress, long memory) {
-        this(backend, progress, memory, null);
+    public LogitsDump(Models models, Backend backend, Progress progress, long memory) {
+        this(models, backend, progress, memory, null);
     }
 
     LogitsDump(Backend backend, Progress progress, Portions portions) {
-        this(backend, progress, Long.MAX_VALUE, portions);
+        this(Models.AS_THEY_SAY, backend, progress, Long.MAX_VALUE, portions);
     }
 
-    private LogitsDump(Backend backend, Progress progress, long memory, Portions fixed) {
+    private LogitsDump(
+            Models models, Backend backend, Progress progress, long memory, Portions fixed) {
+        this.models = models;
         this.backend = backend;
         this.progress = progress;
         this.memory = memory;
@@ -68,7 +74,7 @@ public final class LogitsDump {
     ///   written
     public void run(Path model, Path inputIds, Path output) {
         Windows ids = readIds(inputIds);
-        try (ModelRun run = new ModelRun(model, backend, progress)) {
+        try (ModelRun run = new ModelRun(models, model, backend, progress)) {
             ScoredWindows all = ScoredWindows.allRows(ids);
             int vocabulary = run.spec().vocabulary();
             all.requireBelow(vocabulary, model);
@@ -102,7 +108,7 @@ public final class LogitsDump {
     /// @throws UserException where not even the least keeps the cap
     public long bytes(Path model, Path inputIds) {
         Windows ids = readIds(inputIds);
-        try (ModelRun run = new ModelRun(model, backend, progress)) {
+        try (ModelRun run = new ModelRun(models, model, backend, progress)) {
             return memory(run, ids).bytes();
         }
     }

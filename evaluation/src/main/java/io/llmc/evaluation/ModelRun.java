@@ -2,6 +2,7 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.LossOp;
 import io.llmc.backend.TensorArena;
@@ -9,7 +10,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
+import io.llmc.model.arch.Models;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Progress;
@@ -17,6 +18,7 @@ import io.llmc.pipeline.pass.HiddenStates;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
@@ -38,9 +40,9 @@ final class ModelRun implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    ModelRun(Path directory, Backend backend, Progress progress) {
+    ModelRun(Models models, Path directory, Backend backend, Progress progress) {
         this.backend = backend;
-        this.checkpoint = ModelDirectory.open(directory, progress::note);
+        this.checkpoint = models.open(directory, progress::note);
         try {
             this.spec = Architectures.specOf(checkpoint);
         } catch (RuntimeException e) {

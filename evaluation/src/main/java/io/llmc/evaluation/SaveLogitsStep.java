@@ -3,6 +3,7 @@ package io.llmc.evaluation;
 
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Step;
+
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -50,6 +51,7 @@ public record SaveLogitsStep(Path inputIds, Path logits) implements Step {
     }
 
     private static LogitsDump dump(Context context) {
-        return new LogitsDump(context.backend(), context.progress(), context.memory());
+        return new LogitsDump(
+                context.models(), context.backend(), context.progress(), context.memory());
     }
 }

@@ -7,11 +7,14 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
-import java.nio.file.Path;
+
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+
+import java.nio.file.Path;
 
 /// What an evaluation promises to take, against what it took.
 class EvalMemoryTest {
@@ -26,7 +29,9 @@ class EvalMemoryTest {
 
     private static void promised(EvalSpec spec, long cap) {
         try (Backend backend = new CpuBackend(BackendOptions.defaults());
-                Step.Plan plan = new Evaluator(backend, Progress.NONE, cap).prepare(spec)) {
+                Step.Plan plan =
+                        new Evaluator(Models.AS_THEY_SAY, backend, Progress.NONE, cap)
+                                .prepare(spec)) {
             long promised = plan.bytes();
             plan.run();
             assertThat(backend.host().peak()).isBetween((long) (promised / 1.25), promised);

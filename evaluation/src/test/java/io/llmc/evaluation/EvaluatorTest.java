@@ -11,8 +11,14 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.formats.safetensors.TensorFileWriter;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
+
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
@@ -22,9 +28,6 @@ import java.util.List;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.SequencedMap;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
 class EvaluatorTest {
     private static final Portions SMALL = new Portions(1, 50, 1, 7);
@@ -319,7 +322,8 @@ class EvaluatorTest {
             out.finish();
         }
         Path file = temp.resolve("logits.safetensors");
-        new LogitsDump(backend, Progress.NONE, Long.MAX_VALUE).run(directory, in, file);
+        new LogitsDump(Models.AS_THEY_SAY, backend, Progress.NONE, Long.MAX_VALUE)
+                .run(directory, in, file);
         byte[] bytes = Files.readAllBytes(file);
         int data = windows.count() * windows.windows().length() * VOCABULARY * 4;
         return java.lang.foreign.MemorySegment.ofArray(

@@ -9,7 +9,14 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
+
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -17,10 +24,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.ValueSource;
 
 class LikelihoodsTest {
     private static final int VOCABULARY = 256;
@@ -49,7 +52,8 @@ class LikelihoodsTest {
     }
 
     private Likelihood[] answers(Path model, List<Continuation> asked, long cap) {
-        try (Likelihoods likelihoods = new Likelihoods(model, backend, Progress.NONE)) {
+        try (Likelihoods likelihoods =
+                new Likelihoods(Models.AS_THEY_SAY, model, backend, Progress.NONE)) {
             likelihoods.prepare(asked, cap);
             assertThat(likelihoods.bytes()).isPositive().isLessThanOrEqualTo(cap);
             return likelihoods.run();
@@ -129,7 +133,8 @@ class LikelihoodsTest {
         List<Continuation> asked = many();
         Path model = model("tiny-llama");
         Likelihood[] free = answers(model, asked, Long.MAX_VALUE);
-        try (Likelihoods probe = new Likelihoods(model, backend, Progress.NONE)) {
+        try (Likelihoods probe =
+                new Likelihoods(Models.AS_THEY_SAY, model, backend, Progress.NONE)) {
             assertThatThrownBy(() -> probe.prepare(asked, 1 << 19))
                     .isInstanceOf(UserException.class)
                     .satisfies(e ->
@@ -178,7 +183,7 @@ class LikelihoodsTest {
     @Test
     void idsOfAnotherVocabularyAreRefused() {
         try (Likelihoods likelihoods =
-                new Likelihoods(model("tiny-llama"), backend, Progress.NONE)) {
+                new Likelihoods(Models.AS_THEY_SAY, model("tiny-llama"), backend, Progress.NONE)) {
             for (Continuation one :
                     List.of(
                             Continuation.of(new int[] {VOCABULARY}, new int[] {1}, 9),

@@ -14,7 +14,8 @@ public interface CheckpointFormat {
 
     /// Reads headers only, and checks them.
     ///
+    /// @param family that it is read as, see [HfConfig#treatedAs(String)]; null for its own
     /// @throws UserException where there is no such model, or one that llmc does not read
     /// @throws FormatException where a file is broken
-    Container open(Path path);
+    Container open(Path path, String family);
 }

@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -10,6 +11,7 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 
 /// One object of config.json. Everything that llmc computes with is read here, with its type and
@@ -20,10 +22,34 @@ import java.util.function.Predicate;
 /// whoever reads a key that may be null asks [#has] first.
 ///
 /// @param path of the object in the file, as `rope_scaling.`; empty for the file itself
-public record ConfigSection(Path file, String path, ObjectNode values) {
+/// @param asked hears of every key that somebody asks for, with its path
+public record ConfigSection(Path file, String path, ObjectNode values, Consumer<String> asked) {
+    private static final Consumer<String> NOBODY = _ -> {};
+
+    public ConfigSection(Path file, String path, ObjectNode values) {
+        this(file, path, values, NOBODY);
+    }
+
+    /// The same, whose keys are reported when they are asked for.
+    ConfigSection watched(Consumer<String> listener) {
+        return new ConfigSection(file, path, values, listener);
+    }
+
+    /// The same with other values.
+    ConfigSection with(ObjectNode others) {
+        return new ConfigSection(file, path, others, asked);
+    }
+
     /// Whether the key is there and not null.
     public boolean has(String key) {
+        asked.accept(path + key);
         return values.hasNonNull(key);
+    }
+
+    /// Whether the key is there, be it null.
+    public boolean mentions(String key) {
+        asked.accept(path + key);
+        return values.has(key);
     }
 
     /// The one that is there, else the first.
@@ -36,19 +62,19 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     public int integer(String key, Range range, int absent) {
-        return values.has(key) ? integer(key, range) : absent;
+        return mentions(key) ? integer(key, range) : absent;
     }
 
     public double decimal(String key, Range range, double absent) {
-        return values.has(key) ? decimal(key, range) : absent;
+        return mentions(key) ? decimal(key, range) : absent;
     }
 
     public boolean flag(String key, boolean absent) {
-        return values.has(key) ? flag(key) : absent;
+        return mentions(key) ? flag(key) : absent;
     }
 
     public String text(String key, String absent) {
-        return values.has(key) ? text(key) : absent;
+        return mentions(key) ? text(key) : absent;
     }
 
     public double decimal(String key, Range range) {
@@ -113,7 +139,7 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     public ConfigSection withoutNulls() {
         ObjectNode copy = values.deepCopy();
         copy.removeNulls();
-        return new ConfigSection(file, path, copy);
+        return with(copy);
     }
 
     /// Empty where absent.
@@ -125,8 +151,13 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
         return (ObjectNode) typed(key, JsonNode::isObject, "an object");
     }
 
+    /// As [#section], with other values.
+    ConfigSection within(String key, ObjectNode others) {
+        return new ConfigSection(file, path + key + ".", others, asked);
+    }
+
     ConfigSection section(String key) {
-        return new ConfigSection(file, path + key + ".", object(key));
+        return within(key, object(key));
     }
 
     private int whole(String key, JsonNode value, Range range) {
@@ -153,7 +184,7 @@ public record ConfigSection(Path file, String path, ObjectNode values) {
     }
 
     private JsonNode required(String key, String expected) {
-        if (!values.has(key)) {
+        if (!mentions(key)) {
             throw wrong(key, expected);
         }
         return values.get(key);

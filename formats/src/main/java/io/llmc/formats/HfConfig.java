@@ -4,11 +4,14 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.tensor.DType;
+
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /// `config.json` as typed values. Keys that nothing here knows are kept and written back.
 ///
@@ -25,15 +28,18 @@ public final class HfConfig {
     private final ObjectNode root;
     private final ConfigSection values;
 
+    /// Null for what the file says.
+    private final String family;
+
     private HfConfig(Path file, ObjectNode root) {
-        this(file, root, "");
+        this(new ConfigSection(file, "", root), null);
     }
 
-    /// @param path of the object in the file
-    private HfConfig(Path file, ObjectNode root, String path) {
-        this.file = file;
-        this.root = root;
-        this.values = new ConfigSection(file, path, root);
+    private HfConfig(ConfigSection values, String family) {
+        this.file = values.file();
+        this.root = values.values();
+        this.values = values;
+        this.family = family;
     }
 
     /// @throws FormatException where the file is not one JSON object
@@ -81,7 +87,7 @@ public final class HfConfig {
             // The whole model's word counts where both have one.
             section.set(TIED, root.get(TIED));
         }
-        return new HfConfig(file, section, values.path() + key + ".");
+        return new HfConfig(values.within(key, section), family);
     }
 
     /// A copy whose text decoder is described by `changed`, made of [#text] by other values of some
@@ -110,7 +116,7 @@ public final class HfConfig {
                         section.remove(key);
                     }
                 });
-        return new HfConfig(file, copy, values.path());
+        return new HfConfig(values.with(copy), family);
     }
 
     /// Where it stands.
@@ -118,8 +124,32 @@ public final class HfConfig {
         return file;
     }
 
+    /// The family that it is read as: its own, or the one that [#treatedAs(String)] named.
     public String modelType() {
+        return family == null ? ownModelType() : family;
+    }
+
+    /// What the file says.
+    public String ownModelType() {
         return values.text("model_type");
+    }
+
+    /// The same file read as another family's; it is written as it is.
+    ///
+    /// @param modelType null for its own
+    public HfConfig treatedAs(String modelType) {
+        return new HfConfig(values, modelType);
+    }
+
+    /// What [#treatedAs(String)] named; empty where it is read as what it says.
+    public Optional<String> treatedAs() {
+        return Optional.ofNullable(family);
+    }
+
+    /// The same, whose keys are reported when they are asked for, those of sections with their
+    /// path.
+    public HfConfig watched(Consumer<String> asked) {
+        return new HfConfig(values.watched(asked), family);
     }
 
     public List<String> architectures() {
@@ -133,7 +163,7 @@ public final class HfConfig {
 
     /// Whether the key is there, be it null.
     public boolean mentions(String key) {
-        return root.has(key);
+        return values.mentions(key);
     }
 
     public int integer(String key, Range range) {
@@ -183,6 +213,11 @@ public final class HfConfig {
         return has(key) ? Arrays.stream(values.decimals(key, range)).boxed().toList() : List.of();
     }
 
+    /// An object within it as a config of its own; empty where absent.
+    public Optional<HfConfig> within(String key) {
+        return has(key) ? Optional.of(new HfConfig(values.section(key), family)) : Optional.empty();
+    }
+
     /// An object within it, null in which is as good as nothing; empty where absent.
     public Optional<ConfigSection> section(String key) {
         return values.optional(key);
@@ -210,7 +245,8 @@ public final class HfConfig {
     /// @param layerType `full_attention` or `sliding_attention`, as in `layer_types`
     /// @throws UserException where it is scaled in a way that llmc does not know
     public RopeConfig rope(String layerType, RopeConfig.Defaults absent) {
-        return new RopeReader(values, absent).read(layerType);
+        String type = has("model_type") ? modelType() : "";
+        return new RopeReader(values, type, absent).read(layerType);
     }
 
     /// `quantization_config`, or `compression_config` as it was first called.
@@ -231,7 +267,7 @@ public final class HfConfig {
         } else {
             copy.set(key, value.deepCopy());
         }
-        return new HfConfig(file, copy, values.path());
+        return new HfConfig(values.with(copy), family);
     }
 
     /// As [#with(String, JsonNode)].

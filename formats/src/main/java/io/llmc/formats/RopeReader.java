@@ -3,6 +3,7 @@ package io.llmc.formats;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import java.util.Arrays;
 import java.util.List;
 
@@ -11,7 +12,8 @@ import java.util.List;
 /// layers or for each type of layer), with the precedence and the defaults of transformers 5.
 ///
 /// @param root the whole config.json
-record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
+/// @param type of the model
+record RopeReader(ConfigSection root, String type, RopeConfig.Defaults absent) {
     private static final String PARAMETERS = "rope_parameters";
     private static final String SCALING = "rope_scaling";
     private static final String LOCAL_THETA = "rope_local_base_freq";
@@ -27,7 +29,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     /// @param layerType `full_attention` or `sliding_attention`, as in `layer_types`
     RopeConfig read(String layerType) {
         boolean sliding = layerType.equals("sliding_attention");
-        boolean local = sliding && (root.values().has(LOCAL_THETA) || absent.localTheta() > 0);
+        boolean local = sliding && (root.mentions(LOCAL_THETA) || absent.localTheta() > 0);
         if (byLayerType()) {
             ConfigSection all = root.section(PARAMETERS);
             if (!all.has(layerType)) {
@@ -39,13 +41,13 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
             }
             ObjectNode both = own.values().deepCopy();
             both.setAll(root.object(SCALING));
-            return read(new ConfigSection(own.file(), own.path(), both), false, own);
+            return read(own.with(both), false, own);
         }
         if (absent.localTheta() > 0 && isGiven(PARAMETERS)) {
             throw root.wrong(PARAMETERS, "an entry for " + layerType);
         }
         // Olmo 3 scales the rotation of its full-attention layers only.
-        boolean olmo3 = root.values().path("model_type").asText("").equals("olmo3");
+        boolean olmo3 = type.equals("olmo3");
         ConfigSection own = flat(local || sliding && olmo3);
         return read(own, local, root);
     }
@@ -87,7 +89,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     }
 
     private double theta(ConfigSection s, boolean local) {
-        if (s.values().has("rope_theta")) {
+        if (s.mentions("rope_theta")) {
             return s.decimal("rope_theta", THETA);
         }
         return local
@@ -98,7 +100,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
 
     private double partial(ConfigSection s) {
         Range range = Range.above(0, 1);
-        if (s.values().has("partial_rotary_factor")) {
+        if (s.mentions("partial_rotary_factor")) {
             return s.decimal("partial_rotary_factor", range);
         }
         String key = root.firstOf("partial_rotary_factor", "rotary_pct");
@@ -106,7 +108,8 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
     }
 
     private RopeScaling scaling(ConfigSection s, ConfigSection outer, int positions) {
-        String key = s.values().has("rope_type") || !s.values().has("type") ? "rope_type" : "type";
+        boolean older = s.mentions("type") & !s.mentions("rope_type");
+        String key = older ? "type" : "rope_type";
         String type = s.text(key, "default");
         return switch (type) {
             // Three positions for images, which are one for text.
@@ -132,7 +135,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
 
     /// The top of the file goes before the parameters, as in transformers.
     private int original(ConfigSection s, ConfigSection outer, int positions) {
-        if (outer.equals(root) && root.values().has(ORIGINAL)) {
+        if (outer.equals(root) && root.mentions(ORIGINAL)) {
             return root.integer(ORIGINAL, LENGTHS);
         }
         if (outer.equals(root) && absent.originalPositions() > 0) {
@@ -145,7 +148,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
         int original = original(s, outer, positions);
         // Left out it is an error, null stands for the ratio of the two lengths: so transformers.
         double factor =
-                s.values().has("factor") && !s.has("factor")
+                s.mentions("factor") && !s.has("factor")
                         ? (double) positions / original
                         : s.decimal("factor", FACTOR);
         double scale = orElse(s, "mscale", NOT_NEGATIVE, 0);
@@ -166,7 +169,7 @@ record RopeReader(ConfigSection root, RopeConfig.Defaults absent) {
 
     /// transformers takes null for false here.
     private static boolean truncates(ConfigSection s) {
-        return !s.values().has("truncate") || s.has("truncate") && s.flag("truncate");
+        return !s.mentions("truncate") || s.has("truncate") && s.flag("truncate");
     }
 
     private RopeScaling longRope(ConfigSection s, ConfigSection outer, int positions) {

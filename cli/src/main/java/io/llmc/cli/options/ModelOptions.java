@@ -3,8 +3,13 @@ package io.llmc.cli.options;
 
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Formats;
-import java.nio.file.Path;
+import io.llmc.model.arch.Models;
+
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
+
+import java.nio.file.Path;
+import java.util.List;
 
 /// Mixin: the model to read.
 public final class ModelOptions {
@@ -14,6 +19,8 @@ public final class ModelOptions {
             description = "Directory with config.json and .safetensors files, or a .gguf file.")
     private Path model;
 
+    @Mixin private TreatAs treatAs;
+
     /// Whether its weights are packed; what cannot be read is told later, by who needs it.
     public boolean toPacked() {
         if (!Formats.matches(model)) {
@@ -22,6 +29,15 @@ public final class ModelOptions {
         try (Checkpoint checkpoint = Checkpoint.open(model)) {
             return !checkpoint.packedLinears().isEmpty();
         }
+    }
+
+    /// What a command's recipe says of it.
+    public List<Setting> toSettings() {
+        return List.of(new Setting("model", model.toString(), "MODEL"), treatAs.toSetting());
+    }
+
+    public Models toModels() {
+        return treatAs.toModels(model);
     }
 
     public Path toPath() {

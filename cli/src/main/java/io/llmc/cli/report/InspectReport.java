@@ -19,6 +19,7 @@ import io.llmc.pipeline.ByteSize;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Weight;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -81,9 +82,9 @@ public record InspectReport(
         say("model", c.directory().toString(), "model", c.directory().toString());
         say(
                 "architecture",
-                config.modelType() + " (" + Figures.names(config.architectures()) + ")",
+                config.ownModelType() + " (" + Figures.names(config.architectures()) + ")",
                 "model_type",
-                config.modelType());
+                config.ownModelType());
         Architecture known = null;
         try {
             known = Architectures.of(config);

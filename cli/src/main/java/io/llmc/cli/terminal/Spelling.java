@@ -13,6 +13,7 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.generation.GenerationSettings;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
+
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -47,6 +48,7 @@ public final class Spelling {
         flags.put("saveTeacher", "--save-teacher");
         flags.put("stride", "--stride");
         flags.put("gate", "--gate");
+        flags.put("treatAs", "--treat-as");
         flags.put("saveKldBase", "--save-kld-base");
         List.of("tp", "pp", "ep", "context")
                 .forEach(name -> flags.put("plan." + name, "--" + name));

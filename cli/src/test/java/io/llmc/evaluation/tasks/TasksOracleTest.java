@@ -6,13 +6,21 @@ import static org.assertj.core.api.Assertions.within;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
+
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.evaluation.Continuation;
 import io.llmc.evaluation.Likelihood;
 import io.llmc.evaluation.Likelihoods;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.Tokenizer;
+
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,10 +30,6 @@ import java.util.OptionalInt;
 import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
-import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.MethodSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /// Token ids, log-likelihoods and figures of SmolLM2-135M-Instruct as lm-eval has them. Set
 /// LLMC_MODELS to the directory of the model.
@@ -55,7 +59,8 @@ class TasksOracleTest {
     @MethodSource("names")
     void everyRequestIsEncodedAndAsLikelyAsInLmEval(String name) throws IOException {
         TaskOracle oracle = TaskOracle.of(name);
-        try (Likelihoods model = new Likelihoods(model(), backend(), Progress.NONE);
+        try (Likelihoods model =
+                        new Likelihoods(Models.AS_THEY_SAY, model(), backend(), Progress.NONE);
                 Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
             Encoder encoder =
                     new Encoder(
@@ -135,7 +140,8 @@ class TasksOracleTest {
                         .filter(r -> r.path("max_length").intValue() == longest)
                         .findFirst()
                         .orElseThrow();
-        try (Likelihoods model = new Likelihoods(model(), backend(), Progress.NONE);
+        try (Likelihoods model =
+                        new Likelihoods(Models.AS_THEY_SAY, model(), backend(), Progress.NONE);
                 Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
             OptionalInt prefix = PrefixToken.of(model.checkpoint(), tokenizer);
             assertThat(prefix).hasValue(run.path("prefix_id").intValue());
@@ -170,7 +176,7 @@ class TasksOracleTest {
     private static TaskResult result(Task task, int longest) {
         try (TasksJob job =
                 new TasksJob(
-                        model(),
+                        Models.of(model()),
                         null,
                         List.of(task),
                         longest,

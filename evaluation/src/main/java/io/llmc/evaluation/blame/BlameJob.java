@@ -2,6 +2,7 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.CommonVocabulary;
 import io.llmc.evaluation.Distribution;
@@ -10,10 +11,12 @@ import io.llmc.evaluation.ScoredWindows;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
+
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -37,15 +40,16 @@ final class BlameJob implements Step.Plan {
     /// @param cap bytes outside the Java heap at most
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    BlameJob(EvalSpec spec, Unit unit, Backend backend, long cap, Progress progress) {
+    BlameJob(
+            EvalSpec spec, Unit unit, Models models, Backend backend, long cap, Progress progress) {
         this.spec = spec;
         this.unit = unit;
         this.backend = backend;
         this.progress = progress;
-        this.original = new Side(spec.against(), backend, progress);
+        this.original = new Side(models, spec.against(), backend, progress);
         Side ours = null;
         try {
-            ours = new Side(spec.model(), backend, progress);
+            ours = new Side(models, spec.model(), backend, progress);
             this.compressed = ours;
             requireSameBlocks();
             this.vocabulary =

@@ -2,6 +2,7 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.pipeline.Inputs.Input;
@@ -9,6 +10,7 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
+
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -133,6 +135,12 @@ public record BlameStep(
                         Convention.parse(convention),
                         stride,
                         maxWindows);
-        return new BlameJob(spec, by, context.backend(), context.memory(), context.progress());
+        return new BlameJob(
+                spec,
+                by,
+                context.models(),
+                context.backend(),
+                context.memory(),
+                context.progress());
     }
 }

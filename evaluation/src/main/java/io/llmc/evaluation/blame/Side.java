@@ -2,6 +2,7 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -9,11 +10,12 @@ import io.llmc.model.Forward;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.Positions;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
+import io.llmc.model.arch.Models;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.Tensor;
+
 import java.nio.file.Path;
 
 /// One of the two models.
@@ -32,9 +34,9 @@ final class Side implements AutoCloseable {
     /// Looks at headers alone.
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Side(Path directory, Backend backend, Progress progress) {
+    Side(Models models, Path directory, Backend backend, Progress progress) {
         this.backend = backend;
-        this.checkpoint = ModelDirectory.open(directory, progress::note);
+        this.checkpoint = models.open(directory, progress::note);
         try {
             this.spec = Architectures.specOf(checkpoint);
         } catch (RuntimeException e) {

@@ -6,6 +6,7 @@ import io.llmc.evaluation.SizeReport;
 import io.llmc.evaluation.latency.LatencyResult.Decoding;
 import io.llmc.evaluation.latency.LatencyResult.Measured;
 import io.llmc.evaluation.latency.LatencyResult.Prompt;
+import io.llmc.model.arch.Models;
 import io.llmc.model.decoding.Sequence;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Progress;
@@ -13,6 +14,7 @@ import io.llmc.pipeline.Step;
 import io.llmc.pipeline.plan.DeviceSpec;
 import io.llmc.pipeline.plan.MachineProbe;
 import io.llmc.pipeline.plan.Roofline;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -35,20 +37,20 @@ final class LatencyRun implements Step.Plan {
 
     @SuppressWarnings("MustBeClosed") // closed by close()
     LatencyRun(
-            Path model,
+            Models models,
             LatencySpec wanted,
             Backend backend,
             Progress progress,
             long memory,
             long warmNanos) {
-        this.model = model;
+        this.model = models.main();
         this.backend = backend;
         this.warmNanos = warmNanos;
         this.progress = progress;
         try {
-            subjects.add(new Subject(model, backend));
+            subjects.add(new Subject(models.open(model, progress::note), backend));
             if (wanted.against() != null) {
-                subjects.add(new Subject(wanted.against(), backend));
+                subjects.add(new Subject(models.open(wanted.against(), progress::note), backend));
             }
             int positions =
                     subjects.stream().mapToInt(s -> s.spec().maxPositions()).min().orElseThrow();

@@ -2,10 +2,12 @@
 package io.llmc.evaluation.latency;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
+
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;
@@ -66,7 +68,7 @@ public record LatencyStep(LatencySpec spec) implements Step {
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
         return new LatencyRun(
-                context.model(),
+                context.models(),
                 spec,
                 context.backend(),
                 context.progress(),

@@ -2,6 +2,7 @@
 package io.llmc.evaluation.latency;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
@@ -16,7 +17,7 @@ import io.llmc.pipeline.plan.Roofline;
 import io.llmc.pipeline.plan.Serving;
 import io.llmc.pipeline.plan.ServingSpec;
 import io.llmc.pipeline.plan.Split;
-import java.nio.file.Path;
+
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -39,8 +40,8 @@ final class Subject implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Subject(Path model, Backend backend) {
-        this.checkpoint = Checkpoint.open(model);
+    Subject(Checkpoint checkpoint, Backend backend) {
+        this.checkpoint = checkpoint;
         this.backend = backend;
         try {
             this.spec = Architectures.specOf(checkpoint);

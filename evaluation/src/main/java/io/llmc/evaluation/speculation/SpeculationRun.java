@@ -9,6 +9,7 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Capability;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
+import io.llmc.model.arch.Models;
 import io.llmc.model.decoding.CacheSettings;
 import io.llmc.model.decoding.Decoder;
 import io.llmc.model.decoding.Decoder.Chunk;
@@ -24,6 +25,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tokenizer.PromptFile;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -48,13 +50,13 @@ final class SpeculationRun implements Step.Plan {
 
     @SuppressWarnings("MustBeClosed") // closed by close()
     SpeculationRun(
-            Path directory, SpeculationSpec spec, Backend backend, Progress progress, long memory) {
+            Models models, SpeculationSpec spec, Backend backend, Progress progress, long memory) {
         this.spec = spec;
         this.backend = backend;
         this.progress = progress;
-        this.model = Checkpoint.open(directory);
+        this.model = models.open(models.main(), progress::note);
         try {
-            this.draft = Checkpoint.open(spec.draft());
+            this.draft = models.open(spec.draft(), progress::note);
             requireOneVocabulary();
             read();
             ByteSize.requireWithin(memory, bytes(), "lower {maxTokens}");

@@ -2,10 +2,12 @@
 package io.llmc.evaluation.speculation;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -60,6 +62,6 @@ public record SpeculationStep(SpeculationSpec spec) implements Step {
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Plan plan(Context context) {
         return new SpeculationRun(
-                context.model(), spec, context.backend(), context.progress(), context.memory());
+                context.models(), spec, context.backend(), context.progress(), context.memory());
     }
 }

@@ -2,14 +2,17 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.Continuation;
 import io.llmc.evaluation.Likelihood;
 import io.llmc.evaluation.Likelihoods;
 import io.llmc.evaluation.tasks.Question.Request;
 import io.llmc.formats.UserException;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.Tokenizer;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -29,8 +32,8 @@ final class Candidate implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    Candidate(Path directory, Backend backend, Progress progress) {
-        this.model = new Likelihoods(directory, backend, progress);
+    Candidate(Models models, Path directory, Backend backend, Progress progress) {
+        this.model = new Likelihoods(models, directory, backend, progress);
     }
 
     /// Writes and encodes every item.

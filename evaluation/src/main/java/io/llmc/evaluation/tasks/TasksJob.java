@@ -2,10 +2,13 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.tasks.TaskResult.Measure;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -29,20 +32,20 @@ final class TasksJob implements Step.Plan {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     TasksJob(
-            Path model,
+            Models models,
             Path against,
             List<Task> tasks,
             int longest,
             Backend backend,
             long cap,
             Progress progress) {
-        this.model = model;
+        this.model = models.main();
         this.against = against;
         this.tasks = tasks;
         this.progress = progress;
         try {
             for (Path one : against == null ? List.of(model) : List.of(model, against)) {
-                Candidate candidate = new Candidate(one, backend, progress);
+                Candidate candidate = new Candidate(models, one, backend, progress);
                 candidates.add(candidate);
                 candidate.prepare(tasks, longest, cap);
             }

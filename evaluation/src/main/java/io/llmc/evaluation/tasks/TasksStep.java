@@ -2,12 +2,14 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.evaluation.gate.Gates;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -157,7 +159,7 @@ public record TasksStep(
             }
         }
         return new TasksJob(
-                context.model(),
+                context.models(),
                 against,
                 tasks,
                 maxLength,

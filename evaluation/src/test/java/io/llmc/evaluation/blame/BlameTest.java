@@ -15,10 +15,18 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.safetensors.CheckpointWriter;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
 import io.llmc.tokenizer.TinyTokenizer;
+
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -30,11 +38,6 @@ import java.util.Map;
 import java.util.Random;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
 
 class BlameTest {
     private static final int WINDOW = 32;
@@ -91,7 +94,8 @@ class BlameTest {
 
     private static BlameResult blame(EvalSpec spec, Unit unit, long cap, int threads) {
         try (CpuBackend backend = backend(threads);
-                BlameJob job = new BlameJob(spec, unit, backend, cap, Progress.NONE)) {
+                BlameJob job =
+                        new BlameJob(spec, unit, Models.AS_THEY_SAY, backend, cap, Progress.NONE)) {
             return job.run();
         }
     }
@@ -146,13 +150,25 @@ class BlameTest {
         assertThat(expected.costs()).allMatch(c -> c.kld() > 0);
         long cap;
         try (CpuBackend backend = backend(1);
-                BlameJob job = new BlameJob(spec, unit, backend, Long.MAX_VALUE, Progress.NONE)) {
+                BlameJob job =
+                        new BlameJob(
+                                spec,
+                                unit,
+                                Models.AS_THEY_SAY,
+                                backend,
+                                Long.MAX_VALUE,
+                                Progress.NONE)) {
             assertThat(job.batchWindows()).isEqualTo(100);
         }
         try (CpuBackend backend = backend(1);
                 BlameJob job =
                         new BlameJob(
-                                spec(model, 3), unit, backend, Long.MAX_VALUE, Progress.NONE)) {
+                                spec(model, 3),
+                                unit,
+                                Models.AS_THEY_SAY,
+                                backend,
+                                Long.MAX_VALUE,
+                                Progress.NONE)) {
             cap = job.bytes();
         }
         try (CpuBackend backend =
@@ -162,7 +178,8 @@ class BlameTest {
                                         BackendOptions.Math.PORTABLE,
                                         cap,
                                         BackendOptions.Compute.F32));
-                BlameJob job = new BlameJob(spec, unit, backend, cap, Progress.NONE)) {
+                BlameJob job =
+                        new BlameJob(spec, unit, Models.AS_THEY_SAY, backend, cap, Progress.NONE)) {
             assertThat(job.batchWindows()).isLessThan(100);
             assertThat(job.run()).isEqualTo(expected);
         }
@@ -215,6 +232,7 @@ class BlameTest {
                         new BlameJob(
                                 spec(original, 2),
                                 Unit.LAYERS,
+                                Models.AS_THEY_SAY,
                                 backend,
                                 Long.MAX_VALUE,
                                 progress)) {

@@ -10,12 +10,15 @@ import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
+
+import org.junit.jupiter.api.Test;
+
 import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalDouble;
-import org.junit.jupiter.api.Test;
 
 class LatencyTest {
     private static final Path TALE = TestFiles.testdata().resolve("tale-llama");
@@ -30,7 +33,12 @@ class LatencyTest {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
                 LatencyRun run =
                         new LatencyRun(
-                                TALE, spec(TALE), backend, Progress.NONE, Long.MAX_VALUE, 0)) {
+                                Models.of(TALE),
+                                spec(TALE),
+                                backend,
+                                Progress.NONE,
+                                Long.MAX_VALUE,
+                                0)) {
             LatencyResult result = (LatencyResult) run.run();
             // What is longer than the positions is left out.
             assertThat(result.prompts()).hasSize(1);
@@ -55,7 +63,13 @@ class LatencyTest {
     void aCapBelowWhatItTakesIsRefused() {
         try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
             assertThatThrownBy(() ->
-                            new LatencyRun(TALE, spec(null), backend, Progress.NONE, 1 << 20, 0))
+                            new LatencyRun(
+                                    Models.of(TALE),
+                                    spec(null),
+                                    backend,
+                                    Progress.NONE,
+                                    1 << 20,
+                                    0))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("memory");
         }

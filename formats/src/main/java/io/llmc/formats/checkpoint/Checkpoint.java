@@ -3,6 +3,7 @@ package io.llmc.formats.checkpoint;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Container;
 import io.llmc.formats.ExpertStack;
@@ -21,6 +22,7 @@ import io.llmc.tensor.BlockType;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
+
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -149,7 +151,14 @@ public final class Checkpoint implements AutoCloseable {
     ///   weights are quantized in a way that llmc does not read
     /// @throws FormatException where a file is broken
     public static Checkpoint open(Path path) {
-        Checkpoint checkpoint = inspect(path);
+        return open(path, null);
+    }
+
+    /// As [#open(Path)].
+    ///
+    /// @param family that it is read as, see [HfConfig#treatedAs(String)]; null for its own
+    public static Checkpoint open(Path path, String family) {
+        Checkpoint checkpoint = inspect(path, family);
         try {
             checkpoint.quantized();
             return checkpoint;
@@ -161,7 +170,14 @@ public final class Checkpoint implements AutoCloseable {
 
     /// As [#open], but whatever the quantization: good for a look at the table of tensors.
     public static Checkpoint inspect(Path path) {
-        return of(Formats.of(path).open(path));
+        return inspect(path, null);
+    }
+
+    /// As [#inspect(Path)].
+    ///
+    /// @param family as in [#open(Path, String)]
+    public static Checkpoint inspect(Path path, String family) {
+        return of(Formats.of(path).open(path, family));
     }
 
     /// The tensors of one safetensors file, whatever lies beside it: without a config.

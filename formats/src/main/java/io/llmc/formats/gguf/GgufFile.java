@@ -7,6 +7,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
+
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -21,12 +22,15 @@ final class GgufFile implements Container {
     private final HfConfig config;
     private final SequencedMap<String, StoredTensor> tensors = new LinkedHashMap<>();
 
-    GgufFile(OpenFile file) {
+    /// @param family that it is read as; null for its own
+    GgufFile(OpenFile file, String family) {
         this.file = file;
         GgufHeader header = GgufHeader.read(file);
         ConfigSection metadata = header.metadata();
         GgufArchitecture architecture = GgufArchitecture.of(metadata);
-        this.config = HfConfig.of(file.path(), architecture.config(metadata, header.tensors()));
+        this.config =
+                HfConfig.of(file.path(), architecture.config(metadata, header.tensors()))
+                        .treatedAs(family);
         header.tensors()
                 .values()
                 .forEach(entry -> {

@@ -6,6 +6,7 @@ import io.llmc.formats.Container;
 import io.llmc.formats.FileKind;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.UserException;
+
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -32,7 +33,7 @@ public final class GgufFormat implements CheckpointFormat {
     }
 
     @Override
-    public Container open(Path path) {
+    public Container open(Path path, String family) {
         Path file = Files.isDirectory(path) ? onlyOne(path) : path;
         FileKind.requireFile(file);
         if (PART.matcher(file.toString()).matches()) {
@@ -42,7 +43,7 @@ public final class GgufFormat implements CheckpointFormat {
         }
         OpenFile open = OpenFile.open(file);
         try {
-            return new GgufFile(open);
+            return new GgufFile(open, family);
         } catch (RuntimeException e) {
             open.close();
             throw e;

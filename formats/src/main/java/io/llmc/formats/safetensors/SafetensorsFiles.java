@@ -10,6 +10,7 @@ import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
+
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -51,8 +52,9 @@ public final class SafetensorsFiles implements Container {
             files.readHeaders();
             if (hubNames) {
                 files.useHubNames();
-                files.stacks.addAll(
-                        ExpertStack.of(config.text().text("model_type", ""), files.infos()));
+                HfConfig text = config.text();
+                String type = text.has("model_type") ? text.modelType() : "";
+                files.stacks.addAll(ExpertStack.of(type, files.infos()));
             }
             files.takeApart();
             return files;

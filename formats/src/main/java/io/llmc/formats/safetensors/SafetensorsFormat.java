@@ -6,6 +6,7 @@ import io.llmc.formats.Container;
 import io.llmc.formats.FileKind;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
+
 import java.nio.file.Files;
 import java.nio.file.Path;
 
@@ -22,7 +23,7 @@ public final class SafetensorsFormat implements CheckpointFormat {
     }
 
     @Override
-    public Container open(Path directory) {
+    public Container open(Path directory, String family) {
         if (!Files.isDirectory(directory)) {
             throw Files.exists(directory)
                     ? new UserException(
@@ -46,6 +47,9 @@ public final class SafetensorsFormat implements CheckpointFormat {
                     "name the directory that holds config.json and the .safetensors files");
         }
         return SafetensorsFiles.open(
-                directory, HfConfig.read(config), WeightFiles.find(directory), true);
+                directory,
+                HfConfig.read(config).treatedAs(family),
+                WeightFiles.find(directory),
+                true);
     }
 }

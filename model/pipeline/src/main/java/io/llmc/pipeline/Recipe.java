@@ -3,10 +3,12 @@ package io.llmc.pipeline;
 
 import io.llmc.formats.checkpoint.Layouts;
 import io.llmc.formats.checkpoint.WeightLayout;
+import io.llmc.model.arch.Models;
 import io.llmc.pipeline.reader.Reader;
 import io.llmc.pipeline.reader.Target;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.WeightedText;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -17,12 +19,14 @@ import java.util.stream.Collectors;
 
 /// What to do with a model: the program that the command line writes and a recipe file holds.
 ///
+/// @param treatAs what models are read as whose `model_type` llmc does not know; null for nothing
 /// @param output null where no step writes
 /// @param calibration null where nothing calibrates
 /// @param steps in order; each reads what the one before it wrote
 /// @param source the mapping that this was read from, for the provenance file
 public record Recipe(
         Path model,
+        String treatAs,
         Path output,
         CalibrationSpec calibration,
         List<Step> steps,
@@ -33,9 +37,9 @@ public record Recipe(
             Option.texts(
                             "data",
                             "FILE",
-                            "Text (.txt), or records with \"text\" or \"messages\" (.jsonl); or several"
-                                    + " with weights: a.txt:3,b.jsonl:1 (default: text that the model"
-                                    + " writes itself).")
+                            "Text (.txt), or records with \"text\" or \"messages\" (.jsonl); or"
+                                + " several with weights: a.txt:3,b.jsonl:1 (default: text that the"
+                                + " model writes itself).")
                     .flagged("--calib-data");
 
     private static final Option<Integer> SAMPLES =
@@ -76,8 +80,10 @@ public record Recipe(
     public record Save(WeightLayout layout, long shardSize, Optional<Reader> reader) {}
 
     /// Of a command that only measures.
-    public static Recipe measuring(Path model, List<Step> steps) {
-        return new Recipe(model, null, null, steps, null, Map.of("model", model.toString()));
+    public static Recipe measuring(Models models, List<Step> steps) {
+        Path model = models.main();
+        Map<String, Object> source = Map.of("model", model.toString());
+        return new Recipe(model, models.family(), null, null, steps, null, source);
     }
 
     /// Reads a recipe strictly.
@@ -86,6 +92,7 @@ public record Recipe(
     /// @throws RecipeException naming the place of what is wrong
     public static Recipe read(Options o, List<Step.Factory> known, Map<String, Object> source) {
         Path model = o.path("model");
+        String treatAs = o.text("treatAs", null);
         Path output = o.path("output", (Path) null);
         Options c = o.section("calibration");
         List<Step> steps = new ArrayList<>();
@@ -109,7 +116,7 @@ public record Recipe(
         WeightLayout layout = layout(s, steps);
         Save save = new Save(layout, s.size("shardSize", "5G"), reader(s, steps));
         o.finish();
-        return new Recipe(model, output, calibration, steps, save, source);
+        return new Recipe(model, treatAs, output, calibration, steps, save, source);
     }
 
     private static WeightLayout layout(Options save, List<Step> steps) {

@@ -2,6 +2,8 @@
 package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
+import io.llmc.model.arch.Models;
+
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -173,6 +175,11 @@ public interface Step {
 
         public Inputs inputs() {
             return run.inputs();
+        }
+
+        /// Opens the model that it reads, and others that it names.
+        public Models models() {
+            return new Models(model, recipe().treatAs());
         }
 
         public String toolVersion() {

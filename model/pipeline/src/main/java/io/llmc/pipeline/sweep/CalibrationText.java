@@ -2,8 +2,8 @@
 package io.llmc.pipeline.sweep;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.checkpoint.Checkpoint;
-import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Findings;
 import io.llmc.pipeline.Step;
@@ -12,6 +12,7 @@ import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
+
 import java.util.Arrays;
 import java.util.OptionalLong;
 
@@ -85,7 +86,7 @@ record CalibrationText(Step.Context context, Checkpoint original, Findings findi
 
     @MustBeClosed
     private static Checkpoint model(Step.Context context) {
-        return ModelDirectory.open(context.recipe().model(), _ -> {});
+        return context.models().open(context.recipe().model(), _ -> {});
     }
 
     /// What is said before the work where the model writes the text.

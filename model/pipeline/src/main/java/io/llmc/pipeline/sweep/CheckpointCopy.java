@@ -2,6 +2,7 @@
 package io.llmc.pipeline.sweep;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
+
 import io.llmc.backend.Backend;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
@@ -13,6 +14,7 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Finite;
 import io.llmc.tensor.Tensor;
+
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -45,7 +47,8 @@ public final class CheckpointCopy {
             writer.finish();
         }
         config(made).write(directory.resolve("config.json"));
-        Verifier.verify(directory, checksums, logits(made, backend), backend);
+        String family = made.config().treatedAs().orElse(null);
+        Verifier.verify(directory, family, checksums, logits(made, backend), backend);
     }
 
     /// With what older GPTQ tools left in a file of its own.

@@ -8,6 +8,7 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.pass.HiddenStates;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
@@ -56,7 +57,8 @@ record SavedStates(Path work, Sequences sequences) implements BlockStream.Listen
         for (int i = 0; i < finished && sequences.originals() != null; i++) {
             sequences.originals().advance(i);
         }
-        try (Checkpoint partial = Checkpoint.open(work)) {
+        try (Checkpoint partial =
+                Checkpoint.open(work, source.checkpoint().config().treatedAs().orElse(null))) {
             for (int i = 0; i < finished; i++) {
                 try (TensorReader reader = partial.reader(source.backend().host());
                         TensorArena arena = source.newBlockArena(partial, i)) {

@@ -3,6 +3,7 @@ package io.llmc.pipeline.sweep;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.safetensors.CheckpointWriter;
@@ -24,6 +25,7 @@ import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Windows;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -174,7 +176,13 @@ public final class Sweep implements Step.Plan {
         Path work = directory.work();
         context.progress().begin("verifying", 1);
         Verifier.requireSchemes(work, plan.quantPlan());
-        int verified = Verifier.verify(work, made.checksums, made.logits, context.backend());
+        int verified =
+                Verifier.verify(
+                        work,
+                        original.config().treatedAs().orElse(null),
+                        made.checksums,
+                        made.logits,
+                        context.backend());
         context.progress().end();
         reports.addAll(journal.reports());
         Provenance.write(work, context.toolVersion(), context.recipe(), hashes(), windows, reports);

@@ -2,6 +2,7 @@
 package io.llmc.pipeline.sweep;
 
 import com.google.errorprone.annotations.MustBeClosed;
+
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -10,7 +11,6 @@ import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.checkpoint.WeightLayout;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
-import io.llmc.model.arch.ModelDirectory;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.SweepPlan;
@@ -20,6 +20,7 @@ import io.llmc.pipeline.pass.Pass;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tensor.Scheme;
 import io.llmc.tokenizer.CalibrationSpec;
+
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -166,7 +167,7 @@ public record SweepStep(
     @SuppressWarnings("MustBeClosed") // the sweep closes it
     public Sweep plan(Context context) {
         Checkpoint source =
-                ModelDirectory.open(context.model(), line -> context.progress().note(line));
+                context.models().open(context.model(), line -> context.progress().note(line));
         try {
             return plan(context, source);
         } catch (RuntimeException e) {

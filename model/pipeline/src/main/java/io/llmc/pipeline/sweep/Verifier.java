@@ -10,6 +10,7 @@ import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.tensor.Scheme;
+
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
@@ -37,11 +38,16 @@ final class Verifier {
     /// Every tensor against its checksum, then a pass through the whole model against the logits of
     /// the model in memory: the same bits, since the same operations run on the same values.
     ///
+    /// @param family that it is read as, as [Checkpoint#open(Path, String)] has it
     /// @return tensors compared
     /// @throws FormatException where anything differs; the directory then keeps its working name
     static int verify(
-            Path directory, Map<String, Long> checksums, float[] logits, Backend backend) {
-        try (Checkpoint written = Checkpoint.open(directory)) {
+            Path directory,
+            String family,
+            Map<String, Long> checksums,
+            float[] logits,
+            Backend backend) {
+        try (Checkpoint written = Checkpoint.open(directory, family)) {
             if (!written.names().equals(checksums.keySet())) {
                 throw new FormatException(
                         directory,
@@ -85,8 +91,8 @@ final class Verifier {
             if (!written.kvCache().equals(plan.schemes().kvCache())) {
                 throw new FormatException(
                         directory,
-                        "read back, its config says something else of the KV cache than was planned; please report"
-                                + " this");
+                        "read back, its config says something else of the KV cache than was"
+                                + " planned; please report this");
             }
         }
     }

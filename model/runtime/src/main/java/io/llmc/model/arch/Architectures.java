@@ -149,7 +149,8 @@ public final class Architectures {
         }
         throw new UserException(
                 "model_type \"%s\" is not known to llmc%s".formatted(type, kin(type)),
-                "llmc architectures lists all that are");
+                "llmc architectures lists all that are; {treatAs} names the one that this is in all"
+                        + " but name");
     }
 
     /// Every `model_type` that llmc reads, sorted.
@@ -158,7 +159,7 @@ public final class Architectures {
     }
 
     /// As "; by its name its next of kin is qwen3"; empty where no name begins alike.
-    private static String kin(String type) {
+    static String kin(String type) {
         return modelTypes().stream()
                 .max(Comparator.comparingInt(known -> alike(known, type)))
                 .filter(known -> alike(known, type) >= 3)

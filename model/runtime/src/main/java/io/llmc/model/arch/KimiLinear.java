@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.RouterSpec;
@@ -19,6 +18,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
+
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -66,9 +66,7 @@ final class KimiLinear implements Architecture {
 
     /// What stands in a section of its own in published configs.
     private static HfConfig old(HfConfig c) {
-        return c.json().path(OLD) instanceof ObjectNode section
-                ? HfConfig.of(c.file(), section)
-                : c;
+        return c.within(OLD).orElse(c);
     }
 
     private static List<Boolean> linear(HfConfig c, int layers) {

@@ -14,6 +14,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.Nonlinearity;
 import io.llmc.model.structure.Size;
+
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -169,11 +170,14 @@ record Mixture(
     Groups groups(int best) {
         HfConfig c = sizes.config();
         int count = c.integer("n_group", Range.upTo(64), 1);
+        int kept = c.integer("topk_group", Range.upTo(64), 1);
         if (count == 1) {
             return null;
         }
-        int kept = c.integer("topk_group", Range.upTo(count), 1);
-        if (experts % count != 0 || kept * (experts / count) < topK || experts / count < best) {
+        if (experts % count != 0
+                || kept > count
+                || kept * (experts / count) < topK
+                || experts / count < best) {
             throw c.wrong(
                     "n_group",
                     "a number of groups that %d experts make, of which %d hold the %d that a token goes to"

@@ -16,6 +16,7 @@ import io.llmc.model.TensorTable;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
+
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -25,6 +26,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.SequencedMap;
+import java.util.Set;
 import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.function.Consumer;
@@ -59,7 +61,12 @@ public final class ModelDirectory {
     /// @throws io.llmc.formats.FormatException where a file is broken, or tensors are not what the
     ///   config says
     public static Checkpoint open(Path directory, Consumer<String> notes) {
-        Checkpoint checkpoint = Checkpoint.open(directory);
+        return open(directory, null, notes);
+    }
+
+    /// @param family that it is read as where it fits exactly; null for its own
+    static Checkpoint open(Path directory, String family, Consumer<String> notes) {
+        Checkpoint checkpoint = Checkpoint.open(directory, family);
         try {
             return settled(checkpoint, notes);
         } catch (RuntimeException e) {
@@ -74,7 +81,13 @@ public final class ModelDirectory {
     /// @throws UserException where the model is not known to llmc, or its packed weights tell their
     ///   sizes themselves
     public static Checkpoint outline(Path file) {
-        HfConfig config = HfConfig.read(file);
+        return outline(file, null);
+    }
+
+    /// @param family that it is read as where its config fits exactly; null for its own
+    static Checkpoint outline(Path file, String family) {
+        HfConfig config = HfConfig.read(file).treatedAs(family);
+        config.treatedAs().ifPresent(_ -> Fit.require(config, Set.of()));
         ModelSpec spec = Architectures.specOf(config);
         TensorTable table = new TensorTable(spec, Architectures.of(config));
         SequencedMap<String, TensorInfo> plain = new LinkedHashMap<>();
@@ -127,6 +140,10 @@ public final class ModelDirectory {
     public static Checkpoint settled(Checkpoint c, Consumer<String> notes) {
         c.remarks().forEach(notes);
         HfConfig config = c.config();
+        if (config.treatedAs().isPresent()) {
+            notes.accept(Fit.require(c));
+            return c;
+        }
         ModelSpec spec = Architectures.specOf(c);
         Naming naming = Architectures.naming(config, c.names());
         if (spec.tied() && hasOtherHead(c, spec, naming.storedHead())) {
@@ -217,7 +234,7 @@ public final class ModelDirectory {
     }
 
     /// Whether there is a matrix for the output layer that is not the embedding's.
-    private static boolean hasOtherHead(Checkpoint c, ModelSpec spec, String head) {
+    static boolean hasOtherHead(Checkpoint c, ModelSpec spec, String head) {
         if (spec.embedding().equals(head)) {
             return false;
         }
