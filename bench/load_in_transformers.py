@@ -120,6 +120,8 @@ def save_dense(folder, out, dense):
     save_file(dense, out / "model.safetensors", metadata={"format": "pt"})
 
 
+# Plain ones: grouped kernels want strides that are multiples of 16 bytes.
+KERNELS = {"experts_implementation": "eager"}
 UNPACKERS = {"gptq": gptq_to_dense, "awq": awq_to_dense}
 
 
@@ -132,13 +134,22 @@ def load(folder, settings, dequantize):
         if method in UNPACKERS:
             UNPACKERS[method](folder, Path(scratch), settings)
             folder = Path(scratch)
-        model, report = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **more)
+        model, report = class_of(folder).from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **KERNELS, **more)
         faults = [f"{kind} {name}" for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for name in report[kind]]
-        return model.eval(), faults
+        return torch.nn.Module.float(model.eval()), faults
+
+
+def class_of(folder):
+    """What the config names: the part that reads text is not the whole of a model that sees, too."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return getattr(transformers, (config.get("architectures") or [""])[0], transformers.AutoModelForCausalLM)
 
 
 def round_weights(model, folder):
-    """The weights that compressed-tensors has unpacked, to the type of their scales; bf16 where these are no plain floats."""
+    """The weights that compressed-tensors has unpacked, to the type of their scales; bf16 where these are no plain floats.
+
+    Names in memory differ from those in files by more than a rule could say. Where all scales have one type, every layer with a scheme has it,
+    and so have the experts, which transformers has unpacked to parameters of their block."""
     plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
     types = {}
     for path in folder.glob("*.safetensors"):
@@ -146,9 +157,13 @@ def round_weights(model, folder):
             for name in f.keys():
                 if name.endswith(".weight_scale"):
                     types[name.removesuffix("_scale")] = plain.get(f.get_slice(name).get_dtype(), torch.bfloat16)
+    one = next(iter(types.values())) if len(set(types.values())) == 1 else None
     for name, parameter in model.named_parameters():
-        if name in types:
-            parameter.data = parameter.data.to(types[name]).float()
+        owner, _, leaf = name.rpartition(".")
+        packed = one and (leaf == "weight" and hasattr(model.get_submodule(owner), "quantization_scheme")
+                          or parameter.dim() == 3 and owner.endswith("experts"))
+        if name in types or packed:
+            parameter.data = parameter.data.to(types.get(name, one)).float()
 
 
 def rounds_at_run_time(settings):

@@ -175,8 +175,11 @@ class ExpertStackTest {
             Path mixed = copy(model, List.of("a.experts.1.up_proj.weight"));
             try (Checkpoint c = Checkpoint.ofFile(mixed.resolve("model.safetensors"))) {
                 assertThat(c.names())
-                        .contains("a.experts.0.gate_proj.weight", "a.experts.down_proj")
-                        .doesNotContain("a.experts.gate_up_proj");
+                        .contains(
+                                "a.experts.0.gate_proj.weight",
+                                "a.experts.0.down_proj.weight",
+                                "a.experts.0.down_proj.bias")
+                        .doesNotContain("a.experts.gate_up_proj", "a.experts.down_proj");
             }
         }
     }

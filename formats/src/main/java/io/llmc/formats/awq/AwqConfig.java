@@ -65,7 +65,7 @@ record AwqConfig(Encoding.Grid<Codes.Ints> grid, List<String> plain, boolean hea
                                     groups.get(1).scheme().describe()),
                     "give all layers the same scheme, or use {save.layout} compressed-tensors");
         }
-        for (String plain : plan.plain()) {
+        for (String plain : plan.untouchedParts()) {
             plan.schemes().byLinear().keySet().stream()
                     .filter(packed -> packed.contains(plain))
                     .findFirst()
@@ -91,7 +91,7 @@ record AwqConfig(Encoding.Grid<Codes.Ints> grid, List<String> plain, boolean hea
         config.put("lm_head", false);
         config.putObject("meta").putArray("quantizer").add("llmc:" + toolVersion);
         config.put("method", "awq");
-        plan.plain().forEach(config.putArray("modules_to_not_convert")::add);
+        plan.untouchedParts().forEach(config.putArray("modules_to_not_convert")::add);
         config.put("pack_dtype", "int32");
         config.put("quant_method", "awq");
         config.put("version", VERSION);

@@ -9,11 +9,13 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SequencedMap;
 import java.util.SequencedSet;
 import java.util.Set;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /// What a layout is asked to write, known before any weight is read: its config entries, or why it
 /// cannot, follow from this.
@@ -21,6 +23,7 @@ import java.util.stream.Collectors;
 /// @param schemes of the layers that are quantized
 /// @param solved which method quantizes which of them, in the order of work
 /// @param plain names of linear layers that stay as they are, the head included
+/// @param place where the model stands among others in its checkpoint
 /// @param modelType as the model's config has it
 /// @param embedding name of the token embedding where it is among `schemes`; null where it is plain
 /// @param conv1d weights are stored `[in, out]`, as GPT-2's Conv1D layers do
@@ -28,6 +31,7 @@ public record QuantPlan(
         Schemes schemes,
         List<Solved> solved,
         List<String> plain,
+        Place place,
         String modelType,
         String embedding,
         boolean conv1d) {
@@ -43,7 +47,81 @@ public record QuantPlan(
             List<String> plain,
             String modelType,
             boolean conv1d) {
-        this(schemes, solved, plain, modelType, null, conv1d);
+        this(schemes, solved, plain, Place.ALONE, modelType, null, conv1d);
+    }
+
+    /// Where a text decoder stands in a checkpoint. Readers give the parts of a model other
+    /// prefixes in memory than its files have: what is said of a part must hold under any.
+    ///
+    /// @param root what the decoder's names begin with in the files; empty where readers know it by
+    ///   the same names
+    /// @param parts names of what stands beside the decoder, as `visual`
+    public record Place(Optional<String> root, List<String> parts) {
+        public static final Place ALONE = new Place(Optional.empty(), List.of());
+
+        /// What comes before a name in any reader.
+        private static final String ANY = "(?:.*\\.)?";
+
+        public Place {
+            parts = List.copyOf(parts);
+        }
+
+        private String prefix() {
+            return root.isPresent() ? "^" + ANY : "^";
+        }
+
+        private String rest(String name) {
+            if (root.isEmpty()) {
+                return name;
+            }
+            return name.startsWith(root.get())
+                    ? name.substring(root.get().length())
+                    : name.substring(name.lastIndexOf('.') + 1);
+        }
+    }
+
+    /// What stays as it is, as a config names it: a name, or a regular expression that matches it
+    /// from its beginning.
+    public record Untouched(String text, boolean isPattern) {
+        public String pattern() {
+            return isPattern ? text : "^" + escaped(text) + "$";
+        }
+    }
+
+    /// All that no layer of a config's groups is.
+    public List<Untouched> untouched() {
+        List<Untouched> all = new ArrayList<>();
+        Set<String> packed =
+                schemes.byLinear().keySet().stream()
+                        .map(QuantPlan::counted)
+                        .collect(Collectors.toSet());
+        for (String name : plain) {
+            String rest = place.rest(name);
+            all.add(
+                    place.root.isEmpty()
+                            ? new Untouched(name, false)
+                            : new Untouched(
+                                    pattern(
+                                            packed.contains(counted(name))
+                                                    ? escaped(rest)
+                                                    : counted(rest)),
+                                    true));
+        }
+        for (String part : place.parts) {
+            all.add(new Untouched("^" + Place.ANY + escaped(part) + "(?:\\.|$)", true));
+        }
+        return all.stream().distinct().toList();
+    }
+
+    /// Parts of names that no packed layer has, for configs that know no patterns.
+    public List<String> untouchedParts() {
+        return Stream.concat(plain.stream().map(place::rest), place.parts.stream())
+                .distinct()
+                .toList();
+    }
+
+    private String pattern(String rest) {
+        return place.prefix() + rest + "$";
     }
 
     /// Whether all layers of a group are linear layers.
@@ -97,9 +175,12 @@ public record QuantPlan(
         Set<String> shared =
                 names(others, fused).stream().map(QuantPlan::counted).collect(Collectors.toSet());
         return names(group.linears, fused).stream()
-                .map(name -> shared.contains(counted(name)) ? escaped(name) : counted(name))
+                .map(name ->
+                        shared.contains(counted(name))
+                                ? escaped(place.rest(name))
+                                : counted(place.rest(name)))
                 .distinct()
-                .map(pattern -> "^" + pattern + "$")
+                .map(this::pattern)
                 .toList();
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.formats.compressed;
 
+import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.Json;
 import io.llmc.formats.checkpoint.QuantPlan;
@@ -38,7 +39,8 @@ final class CompressedTensorsEntries {
         List<Format> all = groups.stream().map(g -> Format.of(g.scheme())).distinct().toList();
         config.put("format", all.size() == 1 ? all.getFirst().id() : "mixed-precision");
         config.putNull("global_compression_ratio");
-        plan.plain().forEach(config.putArray("ignore")::add);
+        ArrayNode ignore = config.putArray("ignore");
+        plan.untouched().forEach(u -> ignore.add(u.isPattern() ? "re:" + u.text() : u.text()));
         config.set(
                 "kv_cache_scheme",
                 plan.schemes().kvCache().map(CompressedTensorsEntries::cache).orElse(null));

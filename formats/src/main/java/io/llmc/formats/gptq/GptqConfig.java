@@ -151,10 +151,11 @@ record GptqConfig(
         // Runtimes take this to mean that g_idx is not sorted, and choose a slower kernel.
         config.put("desc_act", most.solver().groupIndex());
         ObjectNode dynamic = Json.object();
-        plan.plain().stream()
-                .filter(n -> !n.equals("lm_head"))
+        plan.untouched().stream()
+                .filter(u -> !u.text().equals("lm_head"))
+                .map(QuantPlan.Untouched::pattern)
                 .sorted()
-                .forEach(n -> dynamic.putObject(PLAIN + "^" + QuantPlan.escaped(n) + "$"));
+                .forEach(pattern -> dynamic.putObject(PLAIN + pattern));
         for (QuantPlan.Group group : groups) {
             if (!group.equals(most)) {
                 plan.patterns(group, true).forEach(p -> dynamic.set(PACKED + p, rule(group)));

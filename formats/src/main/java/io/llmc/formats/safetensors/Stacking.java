@@ -15,6 +15,7 @@ import java.util.SequencedMap;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /// Planned tensors that go into files as parts of larger ones.
 ///
@@ -76,23 +77,31 @@ record Stacking(
         SequencedMap<String, TensorInfo> planned = new LinkedHashMap<>();
         plan.forEach(t -> planned.put(t.name(), t));
         Map<String, Integer> experts = experts(planned.keySet());
+        Map<ExpertStack, List<ExpertStack.Part>> found = new LinkedHashMap<>();
+        for (ExpertStack stack : stacks) {
+            found.put(stack, found(stack, experts.getOrDefault(stack.experts(), 0), planned));
+        }
+        // Readers know a block's experts as tensors of all or as tensors of each, not as both.
+        Set<String> apart =
+                found.entrySet().stream()
+                        .filter(e -> e.getValue().isEmpty())
+                        .map(e -> e.getKey().experts())
+                        .collect(Collectors.toSet());
         Map<String, Place> places = new HashMap<>();
         Map<String, List<String>> parts = new HashMap<>();
-        for (ExpertStack stack : stacks) {
-            List<ExpertStack.Part> found =
-                    found(stack, experts.getOrDefault(stack.experts(), 0), planned);
-            if (found.isEmpty()) {
-                continue;
+        found.forEach((stack, layers) -> {
+            if (apart.contains(stack.experts())) {
+                return;
             }
-            TensorInfo first = planned.get(found.getFirst().name());
-            TensorInfo whole = stack.whole(first, found.size() / stack.layers().size());
+            TensorInfo first = planned.get(layers.getFirst().name());
+            TensorInfo whole = stack.whole(first, layers.size() / stack.layers().size());
             Map<Integer, Waiting> waiting = new HashMap<>();
-            for (ExpertStack.Part part : found) {
+            for (ExpertStack.Part part : layers) {
                 TensorInfo info = planned.get(part.name());
                 places.put(part.name(), new Place(part, info, whole, waiting));
             }
-            parts.put(whole.name(), found.stream().map(ExpertStack.Part::name).toList());
-        }
+            parts.put(whole.name(), layers.stream().map(ExpertStack.Part::name).toList());
+        });
         return new Stacking(files(plan, places), places, parts);
     }
 
@@ -116,7 +125,10 @@ record Stacking(
         for (ExpertStack.Part part : stack.parts(experts)) {
             TensorInfo t = planned.get(part.name());
             first = first == null ? t : first;
-            if (t == null || t.dtype() != first.dtype() || !t.shape().equals(first.shape())) {
+            if (t == null
+                    || t.dtype() != first.dtype()
+                    || !t.shape().equals(first.shape())
+                    || planned.containsKey(part.name() + "_scale")) {
                 return List.of();
             }
             found.add(part);

@@ -20,6 +20,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.Transpose;
+import io.llmc.pipeline.sweep.Surroundings;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Floats;
@@ -174,7 +175,8 @@ final class Conversion implements Checkpoint.Derivation {
                 throw new UserException(
                         "the scales of '%s' are %s, and %s holds %s, to which some would be rounded"
                                 .formatted(linear, own, layout.name(), type),
-                        "use {save.layout} compressed-tensors, or quantize the original model again");
+                        "use {save.layout} compressed-tensors, or quantize the original model"
+                                + " again");
             }
         }
         notes.add(
@@ -230,10 +232,12 @@ final class Conversion implements Checkpoint.Derivation {
             l.linears(spec.hidden()).forEach(linear -> plain.add(linear.name()));
         }
         plain.removeAll(layers.keySet());
+        plain.addAll(Surroundings.modules(source, spec, plain, schemes.keySet()));
         return new QuantPlan(
                 new Schemes(schemes, source.kvCache()),
                 solved,
                 plain,
+                Surroundings.place(source, spec),
                 spec.modelType(),
                 layers.containsKey(spec.embedding()) ? spec.embedding() : null,
                 spec.inOutLinears());

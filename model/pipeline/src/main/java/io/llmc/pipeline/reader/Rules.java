@@ -299,6 +299,26 @@ final class Rules {
                         : List.of();
     }
 
+    /// transformers has the experts of a block in one tensor. Of some models it makes that of codes
+    /// for each expert, of these it does not.
+    static Rule wholeExperts(String... modelTypes) {
+        Set<String> known = Set.of(modelTypes);
+        return o ->
+                known.contains(o.model().modelType())
+                        ? o.all().stream()
+                                .filter(p -> p.expert() && p.scheme() != null)
+                                .findFirst()
+                                .map(p ->
+                                        new Conflict(
+                                                "transformers makes no experts of codes for %s, as %s would have (vLLM does)"
+                                                        .formatted(o.model().modelType(), p.name()),
+                                                "leave them plain with {ignore} *.experts.*, or use"
+                                                        + " {save.layout} dense"))
+                                .stream()
+                                .toList()
+                        : List.of();
+    }
+
     /// Layers that a reader loads as one are packed or are not, in one way.
     static Rule alike(String reader) {
         return o -> {

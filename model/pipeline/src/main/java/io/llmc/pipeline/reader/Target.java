@@ -24,6 +24,7 @@ import static io.llmc.pipeline.reader.Rules.noIndex;
 import static io.llmc.pipeline.reader.Rules.oneScheme;
 import static io.llmc.pipeline.reader.Rules.tiles;
 import static io.llmc.pipeline.reader.Rules.unread;
+import static io.llmc.pipeline.reader.Rules.wholeExperts;
 import static io.llmc.pipeline.reader.Rules.wholeHeads;
 import static io.llmc.pipeline.reader.Rules.wholeRows;
 import static io.llmc.pipeline.reader.Rules.zeroPoints;
@@ -31,7 +32,6 @@ import static io.llmc.pipeline.reader.Rules.zeroPoints;
 import io.llmc.formats.UserException;
 import java.util.List;
 import java.util.Locale;
-import java.util.stream.Stream;
 
 /// The programs that read outputs, and the table of what each of them asks. As of vLLM 0.32, SGLang
 /// 0.5, transformers 5 and llama.cpp's converter in September 2026; docs/adr/0022 says where each
@@ -80,6 +80,7 @@ public enum Target {
             "transformers",
             layouts("compressed-tensors", "gptq", "gptq_v2", "gptq_p", "awq", "dense"),
             heads(),
+            Notes.EXPERTS,
             noIndex(INDEXED.in("compressed-tensors")),
             bits(GROUPS.in("gptq", "gptq_v2", "gptq_p"), 2, 3, 4, 8)),
     /// Its converter, which makes plain weights of packed ones before it rounds them anew.
@@ -125,9 +126,23 @@ public enum Target {
         }
     }
 
+    /// Rules that everybody should know of.
+    private static final class Notes {
+        /// As of transformers 5.24: docs/architectures.md has what was seen.
+        static final Rule EXPERTS =
+                wholeExperts(
+                        "gemma4_text",
+                        "gpt_oss",
+                        "granitemoe",
+                        "granitemoehybrid",
+                        "qwen3_vl_moe_text");
+
+        static final List<Rule> ALL = List.of(alike("vLLM"), heads(), EXPERTS);
+    }
+
     /// What everybody should know, whoever reads the output.
     public static List<String> notes(Output output) {
-        return Stream.of(alike("vLLM"), heads())
+        return Notes.ALL.stream()
                 .flatMap(rule -> rule.conflicts(output).stream())
                 .map(Rule.Conflict::note)
                 .toList();

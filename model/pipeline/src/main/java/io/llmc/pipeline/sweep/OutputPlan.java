@@ -503,6 +503,7 @@ final class OutputPlan {
         for (String linear : modules.keySet()) {
             scheme(linear).ifPresentOrElse(s -> schemes.put(linear, s), () -> plain.add(linear));
         }
+        plain.addAll(Surroundings.modules(checkpoint, target(), plain, schemes.keySet()));
         List<QuantPlan.Solved> solved = new ArrayList<>();
         if (!outside.isEmpty()) {
             Solver nearest = new Solver("rtn", 0, Solver.Order.STORED, false, false);
@@ -518,6 +519,7 @@ final class OutputPlan {
                 new Schemes(schemes, cache()),
                 solved,
                 plain,
+                Surroundings.place(checkpoint, target()),
                 target().modelType(),
                 schemes.containsKey(target().embedding()) ? target().embedding() : null,
                 target().inOutLinears());
