@@ -75,7 +75,7 @@ public record Output(
     /// Every process has one KV head at least.
     private long rows(LayerSpec layer, BodySpec body, LinearSpec linear) {
         int kvHeads = layer.count(Size.KV_HEADS);
-        if (linear.sizes().getFirst() != Size.KV_HEADS || kvHeads >= parts) {
+        if (linear.sizes().getFirst() != Size.KV_HEADS || kvHeads == 0 || kvHeads >= parts) {
             return linear.out() / parts;
         }
         if (body.streams().readers().size() > 1) {
