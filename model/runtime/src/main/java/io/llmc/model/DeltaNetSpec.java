@@ -117,6 +117,10 @@ public record DeltaNetSpec(
     /// @param bound least logarithm of what is kept; 0 for none
     public record Decay(String rate, Shape rateShape, String bias, float bound) {}
 
+    public DeltaNetSpec with(Decay other) {
+        return new DeltaNetSpec(inputs, convolutions, other, norm, gate, output, heads);
+    }
+
     /// Channels of q, k and v.
     List<Integer> widths() {
         return List.of(heads.keyWidth(), heads.keyWidth(), heads.valueWidth());

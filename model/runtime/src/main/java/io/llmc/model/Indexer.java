@@ -4,14 +4,15 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.SparseOp;
 import io.llmc.tensor.Tensor;
-
+import io.llmc.tensor.Weight;
 import java.util.List;
 
 /// Chooses the keys that an attention sees.
 ///
 /// @param layers of queries, of keys and, but where each head chooses by itself, of weights
 /// @param norms of queries, where they have one, and of keys
-record Indexer(IndexerSpec spec, List<Linear> layers, List<Norm> norms) {
+/// @param pool as in [IndexerSpec#innerTensors]
+record Indexer(IndexerSpec spec, List<Linear> layers, List<Norm> norms, List<Tensor> pool) {
     /// Room for the numbers of the chosen keys, `[tokens * lists, keys]`.
     Tensor allocate(Forward f, long tokens) {
         return f.allocate(tokens * spec.lists(), spec.choice().keys());
@@ -24,7 +25,11 @@ record Indexer(IndexerSpec spec, List<Linear> layers, List<Norm> norms) {
         if (spec.layers().queryNorm() != null) {
             queries = normed(f, norms.getFirst(), queries);
         }
-        Tensor keys = normed(f, norms.getLast(), through(f, layers.get(1), x));
+        Tensor keys = turned(f, normed(f, norms.getLast(), through(f, layers.get(1), x)));
+        boolean pooled = spec.choice().pooled();
+        if (pooled) {
+            keys = beside(f, keys, x);
+        }
         // Scores may be divided by the roots of the size of a head and of how many there are, which
         // changes no choice.
         f.choose(
@@ -32,10 +37,20 @@ record Indexer(IndexerSpec spec, List<Linear> layers, List<Norm> norms) {
                 new SparseOp.Choose(
                         chosen,
                         turned(f, queries),
-                        new SparseOp.Keys.Whole(turned(f, keys), f.positions().length()),
+                        new SparseOp.Keys.Whole(keys, f.positions().length()),
                         spec.byHead() ? null : through(f, layers.get(2), x),
-                        null,
+                        pooled ? pool.getLast() : null,
                         spec.choice()));
+    }
+
+    /// Each key, and behind it what its weight in its block is made of.
+    private Tensor beside(Forward f, Tensor keys, Tensor x) {
+        Tensor gates = f.allocate(keys.rows(), keys.cols());
+        f.run(new ForwardOp.Matmul(gates, x, new Weight.Dense(pool.getFirst())));
+        Tensor both = f.allocate(keys.rows(), 2 * keys.cols());
+        f.run(new ForwardOp.PutColumns(both, keys, 0));
+        f.run(new ForwardOp.PutColumns(both, gates, keys.cols()));
+        return both;
     }
 
     private static Tensor through(Forward f, Linear layer, Tensor x) {

@@ -4,12 +4,13 @@ package io.llmc.model;
 import io.llmc.backend.Op;
 import io.llmc.backend.SparseOp;
 import io.llmc.model.BodySpec.InnerNorm;
+import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
-
+import io.llmc.tensor.Shape;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
@@ -32,30 +33,50 @@ public record IndexerSpec(
         SparseOp.Choice choice,
         RopeSpec turns,
         int column) {
-    /// What numbers of keys are multiplied by in the rows between blocks, exactly: they shall weigh
-    /// nothing in what is made of a row.
-    static final float SMALL = 0x1p-60f;
-
     /// @param queries name of the layer that makes queries of the stream, or of what the
     ///   attention's are made of where that is narrower
     /// @param keys name of the layer that makes a key of the stream
     /// @param weights name of the layer that makes a weight for each head of the stream; null where
     ///   each head chooses by itself
     /// @param queryNorm over each head; null for none
+    /// @param pool null where single keys are compared
     public record Layers(
-            String queries, String keys, String weights, NormSpec queryNorm, NormSpec keyNorm) {
+            String queries,
+            String keys,
+            String weights,
+            NormSpec queryNorm,
+            NormSpec keyNorm,
+            Pool pool) {
+        public Layers pooledBy(Pool other) {
+            return new Layers(queries, keys, weights, queryNorm, keyNorm, other);
+        }
+
         private Layers renamed(UnaryOperator<String> names) {
             return new Layers(
                     names.apply(queries),
                     names.apply(keys),
                     weights == null ? null : names.apply(weights),
                     NormSpec.renamed(queryNorm, names),
-                    NormSpec.renamed(keyNorm, names));
+                    NormSpec.renamed(keyNorm, names),
+                    pool == null ? null : pool.renamed(names));
+        }
+    }
+
+    /// What the weights of keys in their block are made of.
+    ///
+    /// @param gate name of a tensor `[dim, hidden]`, which the stream is multiplied by
+    /// @param places name of a tensor `[block, dim]`, which is added
+    public record Pool(String gate, String places, int hidden) {
+        private Pool renamed(UnaryOperator<String> names) {
+            return new Pool(names.apply(gate), names.apply(places), hidden);
         }
     }
 
     public IndexerSpec {
-        if (heads < 1 || dim < 1 || turns != null && turns.rotated() > dim) {
+        if (heads < 1
+                || dim < 1
+                || choice.pooled() != (layers.pool() != null)
+                || turns != null && turns.rotated() > dim) {
             throw new IllegalArgumentException("no choice by %d heads of %d".formatted(heads, dim));
         }
     }
@@ -101,9 +122,20 @@ public record IndexerSpec(
                 .toList();
     }
 
-    /// Its keys, by which later tokens choose.
+    /// Those that pool keys.
+    List<InnerTensor> innerTensors() {
+        Pool pool = layers.pool();
+        return pool == null
+                ? List.of()
+                : List.of(
+                        new InnerTensor(
+                                pool.gate(), new Shape(dim, pool.hidden()), List.of(Size.HIDDEN)),
+                        new InnerTensor(pool.places(), new Shape(choice.block(), dim), List.of()));
+    }
+
+    /// Its keys, by which later tokens choose, with what pools them.
     PageSpec pages() {
-        return new PageSpec(layers.keys(), 1, dim, false);
+        return new PageSpec(layers.keys(), 1, choice.pooled() ? 2 * dim : dim, false);
     }
 
     List<Class<? extends Op>> operations() {
@@ -127,6 +159,6 @@ public record IndexerSpec(
     Indexer build(BlockBuilder from, int hidden, int rank) {
         List<Linear> built = linears(hidden, rank).stream().map(from::router).toList();
         List<Norm> norms = innerNorms().stream().map(from::norm).toList();
-        return new Indexer(this, built, norms);
+        return new Indexer(this, built, norms, from.tensors(innerTensors()));
     }
 }

@@ -5,10 +5,10 @@ import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.SparseOp;
 import io.llmc.model.structure.RopeSpec;
+import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -78,9 +78,9 @@ record LatentAttention(
         @Override
         public List<Tensor> results(Forward f, long tokens) {
             Tensor attended = f.allocate(tokens, spec.outWidth());
-            return indexer == null
-                    ? List.of(attended)
-                    : List.of(attended, f.allocate(tokens, spec.indexer().width()));
+            return spec.leaves()
+                    ? List.of(attended, f.allocate(tokens, spec.indexer().width()))
+                    : List.of(attended);
         }
 
         @Override
@@ -103,7 +103,7 @@ record LatentAttention(
 
     @Override
     public List<Left> leaves() {
-        return indexer == null ? List.of() : List.of(new Left(1, spec.indexer().column()));
+        return spec.leaves() ? List.of(new Left(1, spec.indexer().column())) : List.of();
     }
 
     /// Numbers of keys; null for all.
@@ -114,12 +114,14 @@ record LatentAttention(
         if (indexer == null) {
             Tensor left = f.columns(in.row(), spec.indexer().column(), spec.indexer().width());
             Tensor chosen = f.allocate(left.rows(), left.cols());
-            f.run(new ForwardOp.Scale(chosen, left, 1 / IndexerSpec.SMALL));
+            f.run(new ForwardOp.Scale(chosen, left, 1 / RowSpec.SMALL));
             return chosen;
         }
         Tensor chosen = indexer.allocate(f, queries.rows());
         indexer.choose(f, chosen, in.normed(f), queries);
-        f.run(new ForwardOp.Scale(out.get(1), chosen, IndexerSpec.SMALL));
+        if (spec.leaves()) {
+            f.run(new ForwardOp.Scale(out.get(1), chosen, RowSpec.SMALL));
+        }
         return chosen;
     }
 

@@ -14,7 +14,6 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -115,10 +114,26 @@ public record LatentAttentionSpec(
         return indexer != null && indexer.own();
     }
 
+    /// Whether later blocks read its choice.
+    boolean leaves() {
+        return chooses() && indexer.column() > 0;
+    }
+
     /// The layers of the indexer: they choose what is computed.
     @Override
     public List<LinearSpec> routers(int hidden) {
         return chooses() ? indexer.linears(hidden, queries.rank()) : List.of();
+    }
+
+    @Override
+    public List<InnerTensor> innerTensors() {
+        return chooses() ? indexer.innerTensors() : List.of();
+    }
+
+    /// What pools keys is no layer.
+    @Override
+    public boolean passesInput() {
+        return chooses() && indexer.choice().pooled();
     }
 
     @Override
@@ -306,7 +321,7 @@ public record LatentAttentionSpec(
     @Override
     public long kept() {
         long first = ranked() ? queries.rank() : queryWidth();
-        return Math.max(first + latentWidth(), outWidth() + (chooses() ? indexer.width() : 0));
+        return Math.max(first + latentWidth(), outWidth() + (leaves() ? indexer.width() : 0));
     }
 
     @Override

@@ -14,7 +14,6 @@ import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
 import io.llmc.tensor.Shape;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -483,8 +482,14 @@ public record SelfAttentionSpec(
     @Override
     public List<InnerTensor> innerTensors() {
         return scores.sinks() == null
-                ? List.of()
+                ? ofIndexer(IndexerSpec::innerTensors)
                 : List.of(new InnerTensor(scores.sinks(), new Shape(heads()), List.of(Size.HEADS)));
+    }
+
+    /// What pools keys is no layer.
+    @Override
+    public boolean passesInput() {
+        return scores.indexer() != null && scores.indexer().choice().pooled();
     }
 
     @Override

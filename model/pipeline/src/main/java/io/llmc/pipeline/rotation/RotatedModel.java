@@ -99,17 +99,23 @@ public final class RotatedModel implements Checkpoint.Derivation {
         if (spec.finalNorm() == null
                 || spec.input().norm() != null
                 || !spec.projections().isEmpty()) {
-            return "there are norms or projections between its embedding, its blocks and its output layer, which change the stream";
+            return "there are norms or projections between its embedding, its blocks and its output"
+                    + " layer, which change the stream";
+        }
+        if (spec.rows().streams() > 1) {
+            return "it has several streams, which are weighed by single channels of all of them";
         }
         if (spec.layers().stream().flatMap(LayerSpec::bodies).anyMatch(BodySpec::passesInput)) {
-            return "some of its experts give back what they read, with the weights of the norm before them";
+            return "some of its experts give back what they read, with the weights of the norm"
+                    + " before them";
         }
         boolean behind =
                 spec.layers().stream()
                         .flatMap(layer -> layer.branches().stream())
                         .anyMatch(branch -> branch.post() != null || branch.after() != null);
         return behind
-                ? "its norms after attention and feed-forward scale single channels of what is added to the stream, which a rotation mixes"
+                ? "its norms after attention and feed-forward scale single channels of what is"
+                        + " added to the stream, which a rotation mixes"
                 : null;
     }
 

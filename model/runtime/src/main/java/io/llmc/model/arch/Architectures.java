@@ -9,7 +9,6 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Architecture;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
-
 import java.util.Comparator;
 import java.util.List;
 import java.util.Set;
@@ -35,6 +34,7 @@ public final class Architectures {
                     new Gemma4(),
                     new Glm(),
                     new Glm4Moe(),
+                    new Glm5Next(),
                     new GlmMoeDsa(),
                     new Gpt2(),
                     new GptBigCode(),

@@ -6,9 +6,9 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.ExpertsSpec.Router;
-import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
@@ -60,8 +60,7 @@ final class DeepSeek implements Architecture {
         return i -> i >= dense && i % step == 0;
     }
 
-    static LayerSpec sparse(
-            Mixture mixture, int i, LatentAttentionSpec attention, Set<String> tensors) {
+    static LayerSpec sparse(Mixture mixture, int i, BodySpec attention, Set<String> tensors) {
         Sizes s = mixture.sizes();
         HfConfig c = s.config();
         String p = Llama.prefix(i);

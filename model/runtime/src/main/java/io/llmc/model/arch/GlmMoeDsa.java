@@ -13,7 +13,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -83,7 +82,8 @@ final class GlmMoeDsa implements Architecture {
                 p + "wk",
                 p + "weights_proj",
                 null,
-                NormSpec.layer(p + "k_norm", Latents.EPS));
+                NormSpec.layer(p + "k_norm", Latents.EPS),
+                null);
     }
 
     /// Which layers choose for themselves.

@@ -18,7 +18,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -77,7 +76,7 @@ final class KimiLinear implements Architecture {
         return IntStream.range(0, layers).mapToObj(i -> counted.contains(i + 1)).toList();
     }
 
-    private static DeltaNetSpec delta(Sizes s, String p) {
+    static DeltaNetSpec delta(Sizes s, String p) {
         HfConfig c = s.config();
         boolean sectioned = c.has(OLD);
         HfConfig own = old(c);

@@ -90,6 +90,11 @@ record Latents(
         return new Latents(sizes, heads, queryRank, rank, eps, biased, factors, other, turns);
     }
 
+    /// Whose norms have an eps of their own.
+    Latents withEps(double other) {
+        return new Latents(sizes, heads, queryRank, rank, other, biased, factors, scale, turns);
+    }
+
     /// As LongCat-Flash does, where config.json does not say otherwise.
     Latents withFactors() {
         return new Latents(sizes, heads, queryRank, rank, eps, biased, true, scale, turns);

@@ -2,7 +2,6 @@
 package io.llmc.model.arch;
 
 import com.fasterxml.jackson.databind.node.TextNode;
-
 import io.llmc.backend.ForwardOp.Clamp;
 import io.llmc.backend.RouterSpec;
 import io.llmc.backend.RouterSpec.Scores;
@@ -22,7 +21,6 @@ import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -111,7 +109,8 @@ final class MiniMaxM3 implements Architecture {
                         p + "k_proj",
                         null,
                         s.norm(p + "q_norm").offsetBy(1),
-                        s.norm(p + "k_norm").offsetBy(1)),
+                        s.norm(p + "k_norm").offsetBy(1),
+                        null),
                 true,
                 heads,
                 dim,
