@@ -7,7 +7,6 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
-
 import java.nio.file.Path;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -73,6 +72,7 @@ final class GgufFile implements Container {
         return switch (name) {
             case "tokenizer.json" -> tokenizer().json();
             case "generation_config.json" -> Optional.of(tokenizer().ends());
+            case "tokenizer_config.json" -> Optional.of(tokenizer().settings());
             default -> Optional.empty();
         };
     }

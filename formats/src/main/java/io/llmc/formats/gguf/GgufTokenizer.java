@@ -8,9 +8,11 @@ import com.fasterxml.jackson.databind.node.ObjectNode;
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Range;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
-/// The byte-level BPE tokenizer in the metadata of a GGUF file, as a tokenizer.json.
+/// The byte-level BPE tokenizer in the metadata of a GGUF file, as a tokenizer.json, and the chat
+/// template beside it.
 ///
 /// SentencePiece vocabularies are not made into one: llama.cpp splits with them otherwise than the
 /// tokenizer.json that a model was published with, where that was no SentencePiece model.
@@ -21,6 +23,16 @@ record GgufTokenizer(ConfigSection metadata) {
     private static final String TOKENS = PREFIX + "tokens";
     private static final String TYPES = PREFIX + "token_type";
     private static final String MERGES = PREFIX + "merges";
+    private static final String TEMPLATE = "tokenizer.chat_template";
+
+    /// What templates call a token, and the key of its id.
+    private static final Map<String, String> NAMED =
+            Map.of(
+                    "bos_token", "bos_token_id",
+                    "eos_token", "eos_token_id",
+                    "unk_token", "unknown_token_id",
+                    "pad_token", "padding_token_id");
+
     private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
 
     private static final int CONTROL = 3;
@@ -73,6 +85,23 @@ record GgufTokenizer(ConfigSection metadata) {
             if (metadata.has(PREFIX + name)) {
                 root.put(name, metadata.integer(PREFIX + name, Range.zeroTo(Integer.MAX_VALUE)));
             }
+        }
+        return root.toString();
+    }
+
+    /// How conversations are written, and the texts of the tokens that templates name, as a
+    /// tokenizer_config.json; of every kind of vocabulary.
+    String settings() {
+        ObjectNode root = JSON.objectNode();
+        if (metadata.has(TEMPLATE)) {
+            root.put("chat_template", metadata.text(TEMPLATE));
+            ArrayNode tokens = texts(TOKENS);
+            NAMED.forEach((name, id) -> {
+                if (metadata.has(PREFIX + id)) {
+                    Range range = Range.zeroTo(tokens.size() - 1);
+                    root.set(name, tokens.get(metadata.integer(PREFIX + id, range)));
+                }
+            });
         }
         return root.toString();
     }

@@ -5,10 +5,12 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
+import io.llmc.formats.FormatException;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.tokenizer.ChatTemplate;
 import io.llmc.tokenizer.Tokenizer;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -103,6 +105,26 @@ class GgufTokenizerTest {
             assertThat(c.text("tokenizer.json")).isEmpty();
             assertThat(c.text("generation_config.json"))
                     .contains("{\"bos_token_id\":4,\"eos_token_id\":5}");
+        }
+    }
+
+    @Test
+    void itsTemplateWritesConversations() throws IOException {
+        String template =
+                "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}";
+        try (Checkpoint none = Checkpoint.open(write(model("unheard-of")))) {
+            assertThat(ChatTemplate.open(none)).isEmpty();
+        }
+        Path file = write(model("gpt-2").text("tokenizer.chat_template", template));
+        try (Checkpoint c = Checkpoint.open(file)) {
+            List<ChatTemplate.Message> said = List.of(new ChatTemplate.Message("user", "abc"));
+            assertThat(ChatTemplate.open(c).orElseThrow().render(said)).isEqualTo("<s>[user] abc");
+        }
+        Path broken = write(model("gpt-2").text("tokenizer.chat_template", "{% for %}"));
+        try (Checkpoint c = Checkpoint.open(broken)) {
+            assertThatThrownBy(() -> ChatTemplate.open(c))
+                    .isInstanceOf(FormatException.class)
+                    .hasMessageContaining("line 1 of the chat template");
         }
     }
 
