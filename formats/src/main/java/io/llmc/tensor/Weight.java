@@ -27,8 +27,14 @@ public sealed interface Weight {
     /// elsewhere.
     Weight with(UnaryOperator<Tensor> f);
 
-    /// The first rows: a weight `[rows, in]` over the same memory.
-    Weight first(long rows);
+    /// Some of the rows: a weight `[to - from, in]` over the same memory. Where rows share scales,
+    /// `from` must be the first row of a tile: see [#divides].
+    Weight rows(long from, long to);
+
+    /// Whether [#rows] may begin at a row.
+    default boolean divides(long row) {
+        return true;
+    }
 
     /// Plain values.
     ///
@@ -71,8 +77,8 @@ public sealed interface Weight {
         }
 
         @Override
-        public Weight first(long rows) {
-            return new Dense(values.rows(0, rows));
+        public Weight rows(long from, long to) {
+            return new Dense(values.rows(from, to));
         }
     }
 
@@ -147,13 +153,13 @@ public sealed interface Weight {
         }
 
         @Override
-        public Weight first(long rows) {
+        public Weight rows(long from, long to) {
             return new Grouped(
                     grid,
                     inFeatures,
-                    codes.rows(0, rows),
-                    scales.rows(0, rows),
-                    zeros.rows(0, rows),
+                    codes.rows(from, to),
+                    scales.rows(from, to),
+                    zeros.rows(from, to),
                     groupIndex);
         }
     }
@@ -243,11 +249,17 @@ public sealed interface Weight {
         }
 
         @Override
-        public Weight first(long rows) {
+        public boolean divides(long row) {
+            return row % grid.tiles().height(outFeatures()) == 0;
+        }
+
+        @Override
+        public Weight rows(long from, long to) {
+            long height = grid.tiles().height(outFeatures());
             return new Scaled(
                     grid,
-                    codes.rows(0, rows),
-                    scales.rows(0, Math.min(scales.rows(), grid.tiles().down(rows))),
+                    codes.rows(from, to),
+                    scales.rows(from / height, Math.ceilDiv(to, height)),
                     global);
         }
     }
@@ -292,8 +304,8 @@ public sealed interface Weight {
         }
 
         @Override
-        public Weight first(long rows) {
-            return new Blocks(type, inFeatures, blocks.rows(0, rows));
+        public Weight rows(long from, long to) {
+            return new Blocks(type, inFeatures, blocks.rows(from, to));
         }
     }
 }

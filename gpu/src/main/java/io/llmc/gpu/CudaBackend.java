@@ -2,10 +2,10 @@
 package io.llmc.gpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
@@ -26,7 +26,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Lifetime;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 
 /// Runs on one NVIDIA GPU. Every operation is a call into one kernel family; it returns once the
@@ -143,6 +142,7 @@ public final class CudaBackend implements Backend {
             case RecurrentOp.DeltaRule _,
                     RecurrentOp.StateSpace _,
                     SparseOp _,
+                    CompressedOp _,
                     ForwardOp.Sinkhorn _,
                     ForwardOp.WeighExperts _,
                     GradientOp.AccumulateSinkhornGrad _ ->

@@ -13,6 +13,7 @@ import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
+import io.llmc.model.BodySpec;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.arch.Architectures;
@@ -21,13 +22,6 @@ import io.llmc.model.decoding.Decoder;
 import io.llmc.model.decoding.Sequence;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
-import org.junit.jupiter.api.BeforeAll;
-import org.junit.jupiter.api.Tag;
-import org.junit.jupiter.params.ParameterizedTest;
-import org.junit.jupiter.params.provider.EnumSource;
-import org.junit.jupiter.params.provider.MethodSource;
-
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
@@ -35,6 +29,11 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Tag;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /// Decoding with a cache on the stand-in driver.
 @Tag("long")
@@ -62,6 +61,9 @@ class DecodingTest {
         try (Checkpoint c = Checkpoint.open(directory)) {
             return Architectures.ALL.stream()
                             .anyMatch(a -> a.modelTypes().contains(c.config().modelType()))
+                    && Architectures.specOf(c).layers().stream()
+                            .flatMap(LayerSpec::bodies)
+                            .allMatch(BodySpec::remembers)
                     && Architectures.specOf(c).layers().stream()
                             .flatMap(LayerSpec::bodies)
                             .flatMap(body -> body.ropes().stream())

@@ -48,8 +48,9 @@ final class TensorNames {
     static SequencedMap<String, String> ofHub(Path directory, Set<String> names, boolean part) {
         SequencedMap<String, String> hub = new LinkedHashMap<>();
         Map<String, String> taken = new HashMap<>();
+        boolean whole = part || names.stream().anyMatch(TensorNames::isWhole);
         for (String name : names) {
-            String plain = plain(name, part);
+            String plain = plain(name, whole);
             hub.put(name, plain);
             String other = taken.put(plain, name);
             if (other != null) {
@@ -62,13 +63,20 @@ final class TensorNames {
         return hub;
     }
 
-    private static String plain(String name, boolean part) {
+    /// Whether a tensor is of a decoder whose names begin with its layers' on the hub, too:
+    /// DeepSeek's own.
+    private static boolean isWhole(String name) {
+        return name.equals("embed.weight") || name.endsWith(".embed.weight");
+    }
+
+    /// @param whole nothing is put before or taken from a name, but what training tools put there
+    private static String plain(String name, boolean whole) {
         List<String> parts = new ArrayList<>(Arrays.asList(name.split("\\.", -1)));
         parts.removeIf(WRAPPERS::contains);
         while (parts.size() > 1 && parts.getFirst().equals(PARALLEL)) {
             parts.removeFirst();
         }
-        if (part) {
+        if (whole) {
             return String.join(".", parts);
         }
         int inner = 0;

@@ -2,7 +2,6 @@
 package io.llmc.backend;
 
 import io.llmc.tensor.Tensor;
-
 import java.util.Arrays;
 import java.util.Set;
 import java.util.stream.Stream;
@@ -19,6 +18,7 @@ public sealed interface Op
                 CacheOp,
                 RecurrentOp,
                 SparseOp,
+                CompressedOp,
                 GradientOp,
                 OptimizerOp,
                 LossOp,
@@ -33,6 +33,9 @@ public sealed interface Op
                     ForwardOp.Sinkhorn.class,
                     ForwardOp.WeighExperts.class,
                     GradientOp.AccumulateSinkhornGrad.class,
+                    CompressedOp.Compress.class,
+                    CompressedOp.ChooseEntries.class,
+                    CompressedOp.CompressedAttention.class,
                     SparseOp.Choose.class,
                     SparseOp.ChosenAttention.class);
 

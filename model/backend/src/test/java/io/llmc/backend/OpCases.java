@@ -11,7 +11,6 @@ import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -121,6 +120,7 @@ public final class OpCases {
         RecurrentCases.all(cases);
         SparseCases.all(cases);
         SinkhornCases.all(cases);
+        CompressedCases.all(cases);
         experts(cases);
         evaluation(cases);
         linearAlgebra(cases);

@@ -11,7 +11,6 @@ import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -129,6 +128,7 @@ public final class ReferenceOps implements Runner {
             case ForwardOp.WeighExperts weigh -> ReferenceRouter.weigh(weigh);
             case ForwardOp.Sinkhorn balance -> SinkhornCases.run(balance);
             case ForwardOp.Convolve convolution -> ReferenceRecurrences.convolve(convolution);
+            case CompressedOp compressed -> CompressedCases.run(compressed);
             case SparseOp choice -> SparseCases.run(choice);
             case RecurrentOp recurrence -> ReferenceRecurrences.run(recurrence);
             case ForwardOp.Columns(var out, var x, long from) -> {

@@ -56,27 +56,7 @@ class GoldenTest {
     static Stream<Path> checkpoints() {
         return Stream.concat(
                 TestFiles.directories(TestFiles.testdata(), "tiny-"),
-                TestFiles.directories(TestFiles.shared("oracles/architectures"), "")
-                        .filter(GoldenTest::isKnown));
-    }
-
-    /// Folders whose architectures llmc does not read yet; every other must be known.
-    private static final Set<String> NOT_YET = Set.of("deepseek_v4");
-
-    private static boolean isKnown(Path directory) {
-        return !NOT_YET.contains(directory.getFileName().toString());
-    }
-
-    /// What has been learned leaves the list.
-    @Test
-    void whatIsNotReadYetIsUnknown() {
-        NOT_YET.forEach(name -> {
-            Path config = TestFiles.shared("oracles/architectures").resolve(name + "/config.json");
-            if (Files.exists(config)) {
-                assertThat(Architectures.modelTypes())
-                        .doesNotContain(HfConfig.read(config).text().modelType());
-            }
-        });
+                TestFiles.directories(TestFiles.shared("oracles/architectures"), ""));
     }
 
     @ParameterizedTest

@@ -13,8 +13,8 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.StateSpec;
 import io.llmc.model.structure.Streams;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
@@ -24,6 +24,7 @@ import java.util.function.UnaryOperator;
 public sealed interface BodySpec
         permits SelfAttentionSpec,
                 LatentAttentionSpec,
+                CompressedAttentionSpec,
                 ShortConvolutionSpec,
                 DeltaNetSpec,
                 BorrowingAttentionSpec,
@@ -62,7 +63,12 @@ public sealed interface BodySpec
     }
 
     /// @param sizes of config.json that its shape is made of
-    record InnerTensor(String name, Shape shape, List<Size> sizes) {}
+    /// @param type of whole numbers; null for any of floats
+    record InnerTensor(String name, Shape shape, List<Size> sizes, DType type) {
+        public InnerTensor(String name, Shape shape, List<Size> sizes) {
+            this(name, shape, sizes, null);
+        }
+    }
 
     /// What pruning may take out.
     List<PruneGroup> pruneGroups();
@@ -126,6 +132,11 @@ public sealed interface BodySpec
     /// Operations that not every device has, or that no gradient goes through.
     default List<Class<? extends Op>> special() {
         return List.of();
+    }
+
+    /// Whether it can go on behind tokens that it has seen before.
+    default boolean remembers() {
+        return true;
     }
 
     /// Channels of queries and keys of a token, which scores are made of.

@@ -5,7 +5,6 @@ import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.formats.UserException;
-
 import java.util.function.Predicate;
 
 /// Whether a device, or training, can do all that a model is made of.
@@ -28,6 +27,15 @@ public final class Capability {
                 ForwardOp.class::isAssignableFrom,
                 "has no gradient",
                 "choose a method that trains nothing");
+    }
+
+    /// @throws UserException where a body cannot go on behind tokens that it has seen before
+    public static void requireMemory(ModelSpec spec) {
+        require(
+                spec,
+                BodySpec::remembers,
+                "makes keys of several tokens, which llmc does for whole texts alone",
+                "evaluate the model on texts, instead of having it write some");
     }
 
     /// @throws UserException where a text cannot be cut back: what a layer keeps is of all of it

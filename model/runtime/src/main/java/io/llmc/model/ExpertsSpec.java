@@ -11,9 +11,9 @@ import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Span;
 import io.llmc.model.structure.Streams;
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -149,7 +149,7 @@ public record ExpertsSpec(
                 all.add(new InnerTensor(gains, new Shape(choices), List.of(Size.EXPERTS)));
             }
             if (table != null) {
-                all.add(new InnerTensor(table.tensor(), table.shape(), List.of()));
+                all.add(new InnerTensor(table.tensor(), table.shape(), List.of(), DType.I64));
             }
             return all;
         }

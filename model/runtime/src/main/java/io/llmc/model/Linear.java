@@ -72,13 +72,30 @@ public final class Linear {
 
     /// The layer's first outputs alone; it must have no adapter.
     public Linear first(long outputs) {
+        return outputs(0, outputs);
+    }
+
+    private Linear outputs(long from, long to) {
         return new Linear(
                 name,
-                weight.first(outputs),
+                weight.rows(from, to),
                 bias == null
                         ? null
-                        : bias.reshape(bias.shape().size(), 1).rows(0, outputs).reshape(outputs),
+                        : bias.reshape(bias.shape().size(), 1).rows(from, to).reshape(to - from),
                 rounding);
+    }
+
+    /// Outputs from one on: as many as `out` has columns.
+    void forward(Forward f, Tensor out, Tensor x, long from) {
+        if (adapter == null && weight.divides(from)) {
+            outputs(from, from + out.cols()).forward(f, out, x);
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Tensor all = f.in(scratch).allocate(x.rows(), weight.outFeatures());
+            forward(f.in(scratch), all, x);
+            f.run(new ForwardOp.Columns(out, all, from));
+        }
     }
 
     /// `out = round(x) w^T + bias`, with what an adapter adds, which sees x as it is.

@@ -13,7 +13,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -39,8 +38,13 @@ public final class TensorTable {
     /// Layers whose keys and values may be rounded.
     private final List<CacheSpec> caches;
 
-    /// @param keys of config.json that make the shape, for people
-    private record Expected(String keys, long... dims) {}
+    /// @param keys of config.json that make the shape, for people; may be empty
+    /// @param type null for any of floats
+    private record Expected(String keys, DType type, long... dims) {
+        Expected(String keys, long... dims) {
+            this(keys, null, dims);
+        }
+    }
 
     public TensorTable(ModelSpec spec, Architecture architecture) {
         this.spec = spec;
@@ -59,7 +63,7 @@ public final class TensorTable {
         }
         add(spec.input().norm(), Size.HIDDEN, spec.hidden());
         spec.projections().forEach(l -> add(l, keys(l.sizes())));
-        spec.outerTensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
+        spec.outerTensors().forEach(this::add);
         if (spec.rows().inputs() != null) {
             var inputs = spec.rows().inputs();
             add(
@@ -101,7 +105,7 @@ public final class TensorTable {
         for (BodySpec body : layer.bodies().toList()) {
             body.routers(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
             body.linears(spec.hidden()).forEach(l -> add(l, keys(l.sizes())));
-            body.innerTensors().forEach(t -> add(t.name(), keys(t.sizes()), t.shape().dims()));
+            body.innerTensors().forEach(this::add);
         }
     }
 
@@ -134,13 +138,21 @@ public final class TensorTable {
         others.put(name, new Expected(keys, dims));
     }
 
-    /// All of them as they would be stored plain, in one type.
+    private void add(BodySpec.InnerTensor t) {
+        others.put(t.name(), new Expected(keys(t.sizes()), t.type(), t.shape().dims()));
+    }
+
+    /// All of them as they would be stored plain, floats in one type.
     public List<TensorInfo> tensors(DType type) {
         List<TensorInfo> all = new ArrayList<>();
         linears.forEach((name, expected) ->
                 all.add(new TensorInfo(name + ".weight", type, new Shape(stored(name, expected)))));
         others.forEach((name, expected) ->
-                all.add(new TensorInfo(name, type, new Shape(expected.dims()))));
+                all.add(
+                        new TensorInfo(
+                                name,
+                                expected.type() == null ? type : expected.type(),
+                                new Shape(expected.dims()))));
         return all;
     }
 
@@ -169,13 +181,14 @@ public final class TensorTable {
             if (!c.has(name)) {
                 throw missing(c, name);
             }
-            requireShape(c, name, expected.keys(), expected.dims());
+            requireShape(c, name, expected);
         });
         linears.forEach((name, expected) -> {
             if (packed(c, name)) {
                 requirePacked(c, name, expected);
             } else if (c.has(name + ".weight")) {
-                requireShape(c, name + ".weight", expected.keys(), stored(name, expected));
+                Expected plain = new Expected(expected.keys(), stored(name, expected));
+                requireShape(c, name + ".weight", plain);
             } else {
                 throw missing(c, name);
             }
@@ -243,18 +256,21 @@ public final class TensorTable {
                                         : ""));
     }
 
-    /// @param keys empty where none makes the shape
-    private static void requireShape(Checkpoint c, String name, String keys, long... dims) {
+    private static void requireShape(Checkpoint c, String name, Expected expected) {
         TensorInfo info = c.info(name);
-        if (!info.dtype().isFloat()) {
+        DType type = expected.type();
+        if (type == null ? !info.dtype().isFloat() : info.dtype() != type) {
             throw new FormatException(
                     c.file(name),
-                    "tensor '%s' is %s, expected F64, F32, F16 or BF16: start from the model in one of these"
-                            .formatted(name, info.dtype()));
+                    "tensor '%s' is %s, expected %s: start from the model in one of these"
+                            .formatted(
+                                    name,
+                                    info.dtype(),
+                                    type == null ? "F64, F32, F16 or BF16" : type));
         }
-        if (!Arrays.equals(info.shape().dims(), dims)) {
-            String made = keys.isEmpty() ? "" : " (" + keys + ")";
-            throw misfit(c.directory(), name, info.shape().toString(), made, dims);
+        if (!Arrays.equals(info.shape().dims(), expected.dims())) {
+            String made = expected.keys().isEmpty() ? "" : " (" + expected.keys() + ")";
+            throw misfit(c.directory(), name, info.shape().toString(), made, expected.dims());
         }
     }
 

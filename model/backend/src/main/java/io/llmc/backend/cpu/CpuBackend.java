@@ -2,10 +2,10 @@
 package io.llmc.backend.cpu;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.CacheOp;
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
@@ -23,7 +23,6 @@ import io.llmc.formats.UserException;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.lang.foreign.MemorySegment;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
@@ -77,6 +76,7 @@ public final class CpuBackend implements Backend {
     private final AdamW8Kernel adamW8;
     private final SignStepKernel signSteps;
     private final SinkhornKernels balances;
+    private final CompressedKernels compressed;
     private final TopKernels tops;
     private final ReadKernel reads;
 
@@ -121,6 +121,7 @@ public final class CpuBackend implements Backend {
         adamW8 = new AdamW8Kernel(workers);
         signSteps = new SignStepKernel(workers);
         balances = new SinkhornKernels(workers);
+        compressed = new CompressedKernels(workers);
         tops = new TopKernels(workers);
         reads = new ReadKernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
@@ -280,6 +281,9 @@ public final class CpuBackend implements Backend {
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Sinkhorn forward -> balances.forward(forward);
             case ForwardOp.Convolve convolution -> convolutions.run(convolution);
+            case CompressedOp.Compress compress -> compressed.compress(compress);
+            case CompressedOp.ChooseEntries choose -> compressed.choose(choose);
+            case CompressedOp.CompressedAttention attention -> compressed.attend(attention);
             case SparseOp.Choose choose -> choices.choose(choose);
             case SparseOp.ChosenAttention attention -> choices.attend(attention);
             case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);

@@ -5,6 +5,8 @@ import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.BodySpec;
 import io.llmc.model.BorrowingAttentionSpec;
+import io.llmc.model.CompressedAttentionSpec;
+import io.llmc.model.CompressorSpec;
 import io.llmc.model.DeltaNetSpec;
 import io.llmc.model.ExpertsSpec;
 import io.llmc.model.LatentAttentionSpec;
@@ -177,6 +179,11 @@ public record ModelCost(
                         attentions.add(latent(a));
                         widest = Math.max(widest, width(a));
                     }
+                    case CompressedAttentionSpec a -> {
+                        products.addAll(products(a.linears(spec.hidden())));
+                        attentions.addAll(compressed(a));
+                        widest = Math.max(widest, width(a));
+                    }
                     case MlpSpec _,
                             ShortConvolutionSpec _,
                             DeltaNetSpec _,
@@ -220,6 +227,22 @@ public record ModelCost(
                     sizes.dim() + sizes.valueDim(),
                     a.latentWidth() + a.latents().rank(),
                     0);
+        }
+
+        /// The window's keys, and those of several tokens: parts of each token's.
+        private static List<AttentionCost> compressed(CompressedAttentionSpec a) {
+            int heads = a.sizes().count();
+            int dim = a.sizes().dim();
+            List<AttentionCost> all = new ArrayList<>();
+            all.add(new AttentionCost(heads, 1, dim, 2 * dim, 2 * dim, a.window()));
+            for (CompressorSpec keys : a.compressors()) {
+                boolean chosenBy = keys != a.compression().keys();
+                int part = Math.ceilDiv(keys.dim(), keys.rate());
+                int asked = Math.ceilDiv((chosenBy ? 1 : 2) * keys.dim(), keys.rate());
+                int queries = chosenBy ? a.compression().choice().heads() : heads;
+                all.add(new AttentionCost(queries, 1, part, asked, asked, 0));
+            }
+            return all;
         }
 
         /// What the layers of a body give, and what the last of them reads.

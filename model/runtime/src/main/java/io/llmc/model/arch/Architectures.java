@@ -23,6 +23,7 @@ public final class Architectures {
                     new Cohere(),
                     new Cohere2Moe(),
                     new DeepSeek(),
+                    new DeepSeekV4(),
                     new Ernie45(),
                     new Ernie45Moe(),
                     new Falcon(),

@@ -14,7 +14,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.Nonlinearity;
 import io.llmc.model.structure.Size;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -130,7 +129,11 @@ record Mixture(
 
     /// An expert that every token goes to.
     MlpSpec shared(String prefix, int channels) {
-        return mlp(prefix, Names.PROJECTIONS).of(Size.SHARED_INTERMEDIATE, channels);
+        return shared(prefix, Names.PROJECTIONS, channels);
+    }
+
+    MlpSpec shared(String prefix, Names names, int channels) {
+        return mlp(prefix, names).of(Size.SHARED_INTERMEDIATE, channels);
     }
 
     /// A block under Llama's names, whose experts have some beside them that every token goes to.

@@ -2,7 +2,6 @@
 package io.llmc.model.decoding;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
@@ -10,6 +9,7 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.model.ArenaPlan;
+import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.ModelSpec;
@@ -21,7 +21,6 @@ import io.llmc.model.language.ResidentModel;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -74,6 +73,7 @@ public final class Decoder implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by the decoder, or here
     public static Decoder open(
             Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
+        Capability.requireMemory(spec);
         ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1, Holding.COPIED);
         PagePool pool = null;
         try {

@@ -11,8 +11,14 @@ import io.llmc.formats.RopeScaling;
 ///   growth counts
 /// @param interleaved pairs are (2k, 2k+1), else (k, k + rotated/2)
 /// @param growth what is multiplied beside; null for nothing
+/// @param back whether angles are negative
 public record RopeSpec(
-        RopeConfig config, int rotated, int still, boolean interleaved, Growth growth) {
+        RopeConfig config,
+        int rotated,
+        int still,
+        boolean interleaved,
+        Growth growth,
+        boolean back) {
     /// Numbers grow with their position p, so that scores of long texts stay sharp: by `1 + beta
     /// ln(1 + floor((p + offset) / length))` (Llama 4, Ministral 3).
     public record Growth(double beta, int length, int offset) {
@@ -33,21 +39,21 @@ public record RopeSpec(
     }
 
     public RopeSpec(RopeConfig config, int rotated, boolean interleaved) {
-        this(config, rotated, 0, interleaved, null);
+        this(config, rotated, 0, interleaved, null, false);
     }
 
     /// The same with pairs (2k, 2k+1).
     public RopeSpec inPairs() {
-        return new RopeSpec(config, rotated, still, true, growth);
+        return new RopeSpec(config, rotated, still, true, growth, back);
     }
 
     public RopeSpec growing(Growth by) {
-        return new RopeSpec(config, rotated, still, interleaved, by);
+        return new RopeSpec(config, rotated, still, interleaved, by, back);
     }
 
     /// Whole heads that do not turn, but grow.
     public static RopeSpec growingOnly(RopeConfig config, int dim, Growth by) {
-        return new RopeSpec(config, dim, dim / 2, false, by);
+        return new RopeSpec(config, dim, dim / 2, false, by, false);
     }
 
     /// The same behind dimensions of a head that do not turn.
@@ -57,7 +63,12 @@ public record RopeSpec(
         if (!interleaved || before % 2 != 0) {
             throw new IllegalArgumentException("only pairs of neighbours turn behind others");
         }
-        return new RopeSpec(config, rotated + before, still + before / 2, true, growth);
+        return new RopeSpec(config, rotated + before, still + before / 2, true, growth, back);
+    }
+
+    /// What undoes it.
+    public RopeSpec reversed() {
+        return new RopeSpec(config, rotated, still, interleaved, growth, !back);
     }
 
     /// Dimensions that the frequencies are spread over.

@@ -37,7 +37,8 @@ public final class RopeTable {
                 // the angle itself is only known to a thousandth.
                 float angle = (first + t) * (float) frequencies[k - still];
                 table[t * 2 * half + k] = (float) (Math.cos(angle) * magnitude);
-                table[t * 2 * half + half + k] = (float) (Math.sin(angle) * magnitude);
+                double sine = Math.sin(angle) * magnitude;
+                table[t * 2 * half + half + k] = (float) (spec.back() ? -sine : sine);
             }
         }
         return table;
