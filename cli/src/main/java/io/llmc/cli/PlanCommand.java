@@ -4,18 +4,19 @@ package io.llmc.cli;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.PlanOptions;
 import io.llmc.cli.options.TreatAs;
+import io.llmc.cli.report.DraftingReport;
 import io.llmc.cli.report.ServingReport;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.RecipeException;
 import io.llmc.pipeline.plan.DeviceTable;
-
+import io.llmc.pipeline.plan.ModelCost;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Parameters;
-
-import java.nio.file.Path;
-import java.util.Optional;
-import java.util.concurrent.Callable;
 
 @Command(
         name = "plan",
@@ -58,6 +59,7 @@ final class PlanCommand implements Callable<Integer> {
         }
         Console console = new Console(wiring, log.toVerbosity());
         Optional<Integer> splits = plan.toSplits();
+        Optional<Path> draft = plan.toDraft();
         DeviceTable table = DeviceFile.read(plan.toTable());
         Progress progress = console.progress();
         MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
@@ -69,8 +71,33 @@ final class PlanCommand implements Callable<Integer> {
                             plan.toServing(planned.cacheBits()),
                             plan.toWorkload(planned.positions()),
                             () -> here.named(plan.toDevices(), table));
-            console.result(report.text(splits), report.json(splits));
+            if (draft.isPresent()) {
+                drafting(console, report, draft.get());
+            } else {
+                console.result(report.text(splits), report.json(splits));
+            }
         }
         return ExitCode.OK;
+    }
+
+    /// What a draft would gain, of every way in which the model may be kept.
+    private void drafting(Console console, ServingReport report, Path draft) {
+        try (PlannedModel drafting =
+                PlannedModel.open(treatAs.toModels(draft), console.progress()::note)) {
+            ModelCost cost =
+                    drafting.costs(List.of(PlannedModel.AS_IT_IS), Optional.empty())
+                            .values()
+                            .iterator()
+                            .next();
+            int words = report.models().values().iterator().next().spec().vocabulary();
+            if (cost.spec().vocabulary() != words) {
+                throw new RecipeException(
+                        "--draft",
+                        "%s has %d words, the model has %d: a draft needs the model's own"
+                                .formatted(draft, cost.spec().vocabulary(), words));
+            }
+            DraftingReport gains = new DraftingReport(report, draft, cost, plan.toAcceptance());
+            console.result(gains.text(), gains.json());
+        }
     }
 }

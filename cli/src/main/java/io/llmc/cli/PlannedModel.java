@@ -20,7 +20,6 @@ import io.llmc.quantize.QuantizePasses;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tiles;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -35,7 +34,7 @@ import java.util.stream.Collectors;
 /// A model by its headers, or by its config.json where there is nothing else, and what presets
 /// would make of it.
 record PlannedModel(Checkpoint checkpoint) implements AutoCloseable {
-    private static final String AS_IT_IS = "none";
+    static final String AS_IT_IS = "none";
     private static final String CONFIG = "config.json";
 
     static PlannedModel open(Models models, Consumer<String> notes) {

@@ -93,6 +93,40 @@ class PlanTest {
         refused(1, "does not divide the 64 inputs", Cli.TINY_LLAMA, "--preset", "w4a16");
         refused(2, "--batch: 0 is not", Cli.TALE_LLAMA, "--batch", "1,0");
         refused(2, "--reserve: 1.0 is not", Cli.TALE_LLAMA, "--reserve", "1");
+        refused(2, "name both --draft and", Cli.TALE_LLAMA, "--draft", Cli.TALE_LLAMA);
+        refused(
+                2,
+                "a draft needs the model's own",
+                Cli.TALE_LLAMA,
+                "--draft",
+                Cli.TINY_LLAMA,
+                "--acceptance",
+                "0.5");
+    }
+
+    /// A model gains nothing from itself, and more from a draft that is more often right.
+    @Test
+    void whatADraftGainsOnADevice() throws IOException {
+        JsonNode rare = draft("0.2").path("devices").path(0);
+        assertThat(rare.path("best_draft_tokens").intValue()).isZero();
+        assertThat(rare.path("best_speedup").doubleValue()).isEqualTo(1);
+        JsonNode often = draft("0.9,0.8").path("devices").path(0);
+        for (int k = 0; k < 4; k++) {
+            assertThat(often.path("speedup_by_draft_tokens").path(k).doubleValue())
+                    .isGreaterThan(rare.path("speedup_by_draft_tokens").path(k).doubleValue())
+                    .isLessThan(1);
+        }
+    }
+
+    private JsonNode draft(String acceptance) throws IOException {
+        return json(
+                Cli.TALE_LLAMA,
+                "--draft",
+                Cli.TALE_LLAMA,
+                "--acceptance",
+                acceptance,
+                "--device",
+                "h100");
     }
 
     private static void refused(int exit, String what, Object... args) {

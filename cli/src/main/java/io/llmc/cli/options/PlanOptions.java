@@ -115,6 +115,44 @@ public final class PlanOptions {
             description = "Compare all ways to lay the model over so many devices.")
     private Integer splits;
 
+    @Option(
+            names = "--draft",
+            paramLabel = "MODEL",
+            description =
+                    "Model that drafts for this one: what speculative decoding gains, by"
+                            + " --acceptance.")
+    private Path draft;
+
+    @Option(
+            names = "--acceptance",
+            paramLabel = "LIST",
+            split = ",",
+            description =
+                    "Parts of drafted tokens that are taken over, by place, as llmc eval --draft"
+                            + " measures them.")
+    private List<Double> acceptance = List.of();
+
+    /// The model that drafts; empty where none was asked for.
+    ///
+    /// @throws RecipeException where one flag is there without the other, or a part is none
+    public Optional<Path> toDraft() {
+        if (draft == null != acceptance.isEmpty()) {
+            throw new RecipeException(
+                    draft == null ? "--acceptance" : "--draft",
+                    "name both --draft and --acceptance, which llmc eval --draft measures");
+        }
+        for (double a : acceptance) {
+            if (!(a >= 0 && a <= 1)) {
+                throw new RecipeException("--acceptance", "%s is not in [0, 1]".formatted(a));
+            }
+        }
+        return Optional.ofNullable(draft);
+    }
+
+    public List<Double> toAcceptance() {
+        return acceptance;
+    }
+
     /// Devices over which all splits are compared; empty where one split is asked for.
     ///
     /// @throws RecipeException where there is a split of its own beside

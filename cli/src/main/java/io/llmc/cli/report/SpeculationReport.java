@@ -48,6 +48,18 @@ public record SpeculationReport(SpeculationResult result) {
                         ? "no draft: by these figures it costs more than it gains"
                         : "%d drafted tokens at a time: %.2f times as fast, by these figures"
                                 .formatted(best, result.predicted(best)));
+        String places =
+                IntStream.range(0, result.spec().drafted())
+                        .mapToObj(result::acceptance)
+                        .filter(a -> !a.isNaN())
+                        .map("%.2f"::formatted)
+                        .collect(Collectors.joining(","));
+        if (!places.isEmpty()) {
+            table.row(
+                    "elsewhere",
+                    "llmc plan %s --draft %s --acceptance %s"
+                            .formatted(result.model(), result.spec().draft(), places));
+        }
         return List.of(table);
     }
 }

@@ -4,6 +4,7 @@ package io.llmc.evaluation.speculation;
 import io.llmc.evaluation.latency.Speedup;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.generation.Speculator;
+import io.llmc.pipeline.plan.Drafting;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -36,9 +37,6 @@ public record SpeculationResult(Path model, SpeculationSpec spec, List<Pair> pai
                     "draft_predicted_speedup",
                     "draft_best_tokens",
                     "draft_best_predicted_speedup");
-
-    /// Most drafted tokens that [#best] looks at.
-    private static final int MOST = 16;
 
     /// One prompt both ways.
     ///
@@ -96,30 +94,22 @@ public record SpeculationResult(Path model, SpeculationSpec spec, List<Pair> pai
                 * aloneTokensPerSecond();
     }
 
-    /// The speed-up that acceptance and costs predict for `k` drafted tokens: `(1 + a1 + a1 a2 +
-    /// ...) / (pass + k draft)`. Places beyond those that were measured are accepted like the last
-    /// one.
+    /// The speed-up that acceptance and costs predict for `k` drafted tokens, as [Drafting#gain].
+    /// Places beyond those that were measured are accepted like the last one.
     public double predicted(int k) {
-        if (k == 0) {
-            return 1;
-        }
-        double expected = 1;
-        double all = 1;
-        for (int i = 0; i < k; i++) {
-            double a = acceptance(Math.min(i, spec.drafted() - 1));
-            all *= Double.isNaN(a) ? 0 : a;
-            expected += all;
-        }
-        return expected / (passCost() + k * draftCost());
+        return Drafting.gain(
+                i -> {
+                    double a = acceptance(Math.min(i, spec.drafted() - 1));
+                    return Double.isNaN(a) ? 0 : a;
+                },
+                k,
+                passCost(),
+                draftCost());
     }
 
     /// How many drafted tokens promise most; 0 where the model alone is fastest.
     public int best() {
-        int best = 0;
-        for (int k = 1; k <= MOST; k++) {
-            best = predicted(k) > predicted(best) ? k : best;
-        }
-        return best;
+        return Drafting.best(this::predicted);
     }
 
     @Override

@@ -68,6 +68,14 @@ public record Roofline(Serving serving, DeviceSpec device) {
         return stage.and(part(serving.model().head(), together)).times(turns);
     }
 
+    /// Several tokens of one request at once, as of a draft, behind `depth` cached ones, and the
+    /// logits of all.
+    public Time check(int tokens, long depth) {
+        return stage(new Step(1, tokens, depth), 1)
+                .and(part(serving.model().head(), tokens))
+                .times(serving.how().split().pipeline());
+    }
+
     /// Tokens a second of all requests together.
     public double decodeRate(int batch, long depth) {
         return batch / decode(batch, depth).seconds();
@@ -158,7 +166,10 @@ public record Roofline(Serving serving, DeviceSpec device) {
 
     private Time attention(AttentionCost a, Step step) {
         ServingSpec how = serving.how();
-        double keys = step.before() > 0 ? a.span(step.before() + 1) : a.spans((long) step.tokens());
+        double keys =
+                step.before() > 0
+                        ? step.tokens() * a.span(step.before() + 1)
+                        : a.spans((long) step.tokens());
         double cached = step.before() > 0 ? a.span(step.before() + 1) : step.tokens();
         double bytes = step.requests() * cached * how.split().kept(a) * how.cacheBits() / 8;
         double each = a.operations(step.before() > 0) / how.split().tensor();
