@@ -118,9 +118,14 @@ public final class ArenaPlan implements Backend {
         return plan.peak;
     }
 
-    /// A tensor without bytes.
+    /// A tensor without bytes, of floats.
     public static Tensor nothing(Shape shape) {
-        return new Tensor(new Nothing("cpu", 4 * shape.size()), 0, DType.F32, shape);
+        return nothing(DType.F32, shape);
+    }
+
+    /// A tensor without bytes.
+    public static Tensor nothing(DType type, Shape shape) {
+        return new Tensor(new Nothing("cpu", type.bytesFor(shape.size())), 0, type, shape);
     }
 
     /// Bytes that everything takes that a pass of `rows` rows through the block allocates, where

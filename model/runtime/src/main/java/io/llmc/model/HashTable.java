@@ -8,7 +8,6 @@ import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -22,12 +21,6 @@ import java.nio.file.Path;
 record HashTable(Table spec, int experts, Tensor table, Path place) {
     static HashTable of(Table spec, int experts, BlockBuilder from) {
         Tensor table = from.parameter(spec.tensor(), spec.shape().dims());
-        if (table.dtype() != DType.I64) {
-            throw new FormatException(
-                    from.place(),
-                    "%s is of type %s, expected I64: numbers of experts"
-                            .formatted(spec.tensor(), table.dtype()));
-        }
         return new HashTable(spec, experts, table, from.place());
     }
 

@@ -33,7 +33,7 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// Keys whose values are the number of the first layer that is unlike those before it.
     private static final Set<String> FIRST_LAYERS =
-            Set.of("max_window_layers", "first_k_dense_replace");
+            Set.of("max_window_layers", "first_k_dense_replace", "num_hash_layers");
 
     /// @throws io.llmc.formats.UserException where no reader of its family would load it
     HfConfig smaller() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.language;
 
+import io.llmc.formats.TensorInfo;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
@@ -66,7 +67,8 @@ public record Outline(Checkpoint checkpoint, ModelSpec spec, LayerSpec layer)
 
     @Override
     public Tensor tensor(String name) {
-        return ArenaPlan.nothing(checkpoint.info(name).shape());
+        TensorInfo info = checkpoint.info(name);
+        return ArenaPlan.nothing(info.dtype().isFloat() ? DType.F32 : info.dtype(), info.shape());
     }
 
     @Override
