@@ -81,14 +81,15 @@ final class ByteDots implements Dots {
     }
 
     @Override
-    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
-        long from = codes(first, count, scratch);
+    public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
         boolean regular = true;
-        for (int j = 0; j < count; j++) {
-            regular &= values(panel.address() + 4L * j * width, from + j * pitch, first + j);
+        for (int j = 0; j < rows.count(); j++) {
+            long row = rows.get(j);
+            long to = panel.address() + 4L * j * width;
+            regular &= values(to, codes(row, 1, scratch), row);
         }
         if (!regular) {
-            decoded.decode(panel, width, first, count, scratch);
+            decoded.decode(panel, width, rows, scratch);
         }
     }
 

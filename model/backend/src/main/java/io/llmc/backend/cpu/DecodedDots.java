@@ -17,11 +17,14 @@ record DecodedDots(Operand w, int k) implements Dots {
     }
 
     @Override
-    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
-        float[] values = scratch.floats(6, Lanes.padded(k));
-        for (int j = 0; j < count; j++) {
-            w.read(values, 0, first + j, 0, k, scratch);
-            MemorySegment.copy(values, 0, panel, Lanes.F32, 4L * j * width, k);
+    public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
+        float[] values = scratch.floats(6, TURN * STEP);
+        for (int i = 0; i < k; i += TURN * STEP) {
+            int n = Math.min(TURN * STEP, k - i);
+            for (int j = 0; j < rows.count(); j++) {
+                w.read(values, 0, rows.get(j), i, n, scratch);
+                MemorySegment.copy(values, 0, panel, Lanes.F32, 4L * (j * width + i), n);
+            }
         }
     }
 }

@@ -64,24 +64,27 @@ final class DenseDots implements Dots {
     }
 
     @Override
-    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
-        for (int j = 0; j < count; j++) {
-            long at = 4L * j * width;
-            long element = from + (first + j) * stride;
-            if (type == DType.F32) {
-                MemorySegment.copy(bytes, 4 * element, panel, at, 4L * k);
-            } else if (bytes.isMapped()) {
-                MemorySegment w = scratch.bytes(1, 2L * k);
-                MemorySegment.copy(bytes, 2 * element, w, 0, 2L * k);
-                widen(panel, at, w, 0);
-            } else {
-                widen(panel, at, bytes, 2 * element);
+    public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
+        for (int i = 0; i < k; i += TURN * STEP) {
+            int n = Math.min(TURN * STEP, k - i);
+            for (int j = 0; j < rows.count(); j++) {
+                long at = 4L * (j * width + i);
+                long element = from + rows.get(j) * stride + i;
+                if (type == DType.F32) {
+                    MemorySegment.copy(bytes, 4 * element, panel, at, 4L * n);
+                } else if (bytes.isMapped()) {
+                    MemorySegment w = scratch.bytes(1, 2L * TURN * STEP);
+                    MemorySegment.copy(bytes, 2 * element, w, 0, 2L * n);
+                    widen(panel, at, w, 0, n);
+                } else {
+                    widen(panel, at, bytes, 2 * element, n);
+                }
             }
         }
     }
 
-    private void widen(MemorySegment panel, long at, MemorySegment w, long from) {
-        for (int i = 0; i < k; i += step / 2) {
+    private void widen(MemorySegment panel, long at, MemorySegment w, long from, int n) {
+        for (int i = 0; i < n; i += step / 2) {
             ShortVector u = ShortVector.fromMemorySegment(S, w, from + 2L * i, LITTLE_ENDIAN);
             long to = at + 4L * i;
             ((IntVector) u.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0))

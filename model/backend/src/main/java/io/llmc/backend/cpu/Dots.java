@@ -16,15 +16,22 @@ import jdk.incubator.vector.FloatVector;
 ///
 /// Loops over memory take a step that the compiler does not know as one: with a constant they were
 /// measured to read half as much from memory (docs/adr/0006-two-kernels-for-products.md).
-sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
+sealed interface Dots permits DenseDots, TableDots, NibbleDots, ByteDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
+
+    /// Rows of a weight that are read at a time, far from one another: a core reads ahead in each
+    /// of them, and too little in one alone for a loop that does much with what it has read.
+    int ROWS = 4;
+
+    /// Steps of a row that are decoded before those of the next.
+    int TURN = 8;
 
     /// What multiplies rows of k.
     static Dots of(Operand w, int k) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)
                 && packed instanceof Weight.Grouped g) {
-            Dots dots = g.grid().codes().bits() == 8 ? ByteDots.of(g) : TableDots.of(g);
+            Dots dots = g.grid().codes().bits() == 8 ? ByteDots.of(g) : NibbleDots.of(g);
             if (dots != null) {
                 return dots;
             }
@@ -41,15 +48,27 @@ sealed interface Dots permits DenseDots, TableDots, ByteDots, DecodedDots {
     /// Bytes of memory that a row of the weight takes, about.
     long rowBytes();
 
+    /// What [#multiply] takes for a row of x; x itself stays.
+    default MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
+        return x;
+    }
+
     /// The four vectors of each product of rows `[first, first + count)` with the row at the
     /// beginning of x, added up to one: `vectors[j * N ...]`.
     ///
     /// @return false where this has no way of its own, or none for these rows; nothing is computed
     boolean multiply(float[] vectors, long first, int count, MemorySegment x, Scratch scratch);
 
-    /// Floats of rows `[first, first + count)`, `width` from one to the next. What lies between
-    /// them stays.
-    void decode(MemorySegment panel, int width, long first, int count, Scratch scratch);
+    /// Floats of at most [#ROWS] rows, `width` from one to the next, some of k of each in turn.
+    /// What lies between them stays.
+    void decode(MemorySegment panel, int width, Rows rows, Scratch scratch);
+
+    /// Rows `first + j * stride` of a weight.
+    record Rows(long first, int stride, int count) {
+        long get(int j) {
+            return first + (long) j * stride;
+        }
+    }
 
     /// `sums[at + j]` = the sum of the lanes of a vector, which is lost: halves are added until one
     /// lane is left. An order of our own, as that of `reduceLanes` is another once a loop has been

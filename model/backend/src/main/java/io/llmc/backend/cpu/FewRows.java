@@ -22,15 +22,18 @@ final class FewRows {
     private static final long LEAST_TILE = 1 << 12;
     private static final int TILES = 16;
 
-    /// Bytes of a weight's rows as floats: a part of the first cache.
-    private static final int PANEL = 1 << 13;
-
     private final Workers workers;
     private final RowPairs pairs = new RowPairs();
 
     FewRows(Workers workers) {
         this.workers = workers;
     }
+
+    /// Rows of x, `width` from one to the next.
+    ///
+    /// @param rows an even number
+    /// @param own of one row, what a weight multiplies by a way of its own
+    private record X(MemorySegment rows, MemorySegment own, int count, int width) {}
 
     /// All of a product that is `a b^T` and nothing more.
     ///
@@ -39,7 +42,9 @@ final class FewRows {
         Scratch shared = workers.borrow();
         Dots dots = Dots.of(p.b(), p.k());
         int width = Math.ceilDiv(p.k(), Dots.STEP) * Dots.STEP;
-        MemorySegment x = even(p, type, width, shared);
+        MemorySegment rowsOfX = even(p, type, width, shared);
+        MemorySegment own = p.m() == 1 ? dots.arranged(rowsOfX, width, shared) : rowsOfX;
+        X x = new X(rowsOfX, own, p.m(), width);
         long bytes = Math.max(1, dots.rowBytes());
         long tile = Math.clamp(bytes * p.n() / TILES, LEAST_TILE, TILE);
         int rows = Math.toIntExact(Math.clamp(tile / bytes, 1, p.n()));
@@ -49,7 +54,7 @@ final class FewRows {
                     int first = t * rows;
                     int count = Math.min(rows, p.n() - first);
                     float[] sums = scratch.floats(4, p.m() * count);
-                    multiply(sums, first, count, dots, x, p.m(), width, scratch);
+                    multiply(sums, first, count, dots, x, scratch);
                     for (int i = 0; i < p.m(); i++) {
                         long to = p.from() + i * p.stride() + first;
                         MemorySegment.copy(sums, i * count, p.c(), Lanes.F32, 4 * to, count);
@@ -59,42 +64,51 @@ final class FewRows {
     }
 
     /// `sums[i * count + j]` = row `i` of x times row `first + j` of the weight
-    private void multiply(
-            float[] sums,
-            int first,
-            int count,
-            Dots dots,
-            MemorySegment x,
-            int m,
-            int width,
-            Scratch scratch) {
+    private void multiply(float[] sums, int first, int count, Dots dots, X x, Scratch scratch) {
+        int m = x.count;
         if (m == 1) {
-            float[] vectors = scratch.floats(5, count * N);
-            if (dots.multiply(vectors, first, count, x, scratch)) {
+            float[] vectors = scratch.floats(5, 4 * count * N);
+            if (dots.multiply(vectors, first, count, x.own, scratch)) {
                 Dots.fold(sums, 0, vectors, count);
                 return;
             }
         }
-        int even = m + m % 2;
-        int most = Math.max(2, PANEL / (8 * width) * 2);
-        MemorySegment panel = scratch.bytes(2, 4L * most * width);
-        panel.asSlice(0, 4L * most * width).fill((byte) 0);
-        float[] vectors = scratch.floats(5, 2 * MOST * N);
-        float[] folded = scratch.floats(7, 2 * MOST);
-        for (int from = 0; from < count; from += most) {
-            int rows = Math.min(most, count - from);
-            dots.decode(panel, width, (long) first + from, rows, scratch);
-            for (int j = 0; j < rows; j += 2) {
-                pairs.multiply(vectors, panel, 4L * j * width, x, width, even);
-                Dots.fold(folded, 0, vectors, 2 * m);
-                boolean both = j + 1 < rows;
-                for (int i = 0; i < m; i++) {
-                    int at = i * count + from + j;
-                    sums[at] = folded[2 * i];
-                    if (both) {
-                        sums[at + 1] = folded[2 * i + 1];
-                    }
+        int per = Math.ceilDiv(count, Dots.ROWS);
+        int width = x.width;
+        MemorySegment panel = scratch.bytes(2, 4L * Dots.ROWS * width);
+        panel.asSlice(0, 4L * Dots.ROWS * width).fill((byte) 0);
+        float[] products = scratch.floats(7, Dots.ROWS * m);
+        // With several rows of x it is not memory that is waited for.
+        int stride = m == 1 ? per : 1;
+        for (int j = 0; j < per; j++) {
+            int from = m == 1 ? j : j * Dots.ROWS;
+            int rows = Math.min(Dots.ROWS, Math.ceilDiv(count - from, stride));
+            dots.decode(panel, width, new Dots.Rows(first + from, stride, rows), scratch);
+            multiply(products, panel, x, scratch);
+            for (int i = 0; i < m; i++) {
+                for (int r = 0; r < rows; r++) {
+                    sums[i * count + from + r * stride] = products[i * Dots.ROWS + r];
                 }
+            }
+        }
+    }
+
+    /// `products[i * ROWS + r]` = row `i` of x times row `r` of the panel
+    private void multiply(float[] products, MemorySegment panel, X x, Scratch scratch) {
+        int m = x.count;
+        float[] vectors = scratch.floats(5, Dots.ROWS * (MOST + 1) * N);
+        if (m == 1) {
+            pairs.single(vectors, panel, x.rows, x.width);
+            Dots.fold(products, 0, vectors, Dots.ROWS);
+            return;
+        }
+        for (int r = 0; r < Dots.ROWS; r += 2) {
+            pairs.multiply(vectors, panel, 4L * r * x.width, x.rows, x.width, m + m % 2);
+            float[] folded = scratch.floats(6, 2 * MOST);
+            Dots.fold(folded, 0, vectors, 2 * m);
+            for (int i = 0; i < m; i++) {
+                products[i * Dots.ROWS + r] = folded[2 * i];
+                products[i * Dots.ROWS + r + 1] = folded[2 * i + 1];
             }
         }
     }

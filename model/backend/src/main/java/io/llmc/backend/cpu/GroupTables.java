@@ -93,11 +93,12 @@ final class GroupTables {
 
     /// Of so many groups.
     ///
+    /// @param at of the first one in `from` and `factors`
     /// @param from where in [#values] what code 0 stands for begins, in whole vectors
     /// @param factors what it is multiplied by: the scale's power of two with its sign, or all of a
     ///   scale in F32, which is not rounded
     /// @return whether all values can be had so: some may be subnormal, or not finite
-    boolean prepare(int[] from, float[] factors, long first, int count, Scratch scratch) {
+    boolean prepare(int[] from, float[] factors, int at, long first, int count, Scratch scratch) {
         int size = type.bits() / 8;
         long padded = Lanes.padded(count);
         // Out of a file that may be mapped, with usual scales behind them.
@@ -117,13 +118,13 @@ final class GroupTables {
                                             Lanes.OCTETS, copy, size * padded + g, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0);
             irregular |= scale.and(0x7fff).sub(least).compare(UGE, most - least).anyTrue();
-            scale.and(mantissa).mul(DISTANCES).add(MIDDLE).sub(zero).intoArray(from, g);
+            scale.and(mantissa).mul(DISTANCES).add(MIDDLE).sub(zero).intoArray(from, at + g);
             scale.and(high)
                     .lanewise(LSHL, 16)
                     .or(scale.and(exponent).lanewise(LSHL, 13).add(bias))
                     .or(scale.and(whole))
                     .reinterpretAsFloats()
-                    .intoArray(factors, g);
+                    .intoArray(factors, at + g);
         }
         return !irregular;
     }

@@ -90,4 +90,56 @@ final class RowPairs {
             d0.add(d1).add(d2.add(d3)).intoArray(vectors, to + 3 * N);
         }
     }
+
+    /// The vectors of the products of as many rows of the weight as [Dots#ROWS] with one row of x:
+    /// `vectors[j * N ...]`.
+    void single(float[] vectors, MemorySegment w, MemorySegment x, int width) {
+        long pitch = 4L * width;
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = FloatVector.zero(F);
+        FloatVector a2 = FloatVector.zero(F);
+        FloatVector a3 = FloatVector.zero(F);
+        FloatVector b0 = FloatVector.zero(F);
+        FloatVector b1 = FloatVector.zero(F);
+        FloatVector b2 = FloatVector.zero(F);
+        FloatVector b3 = FloatVector.zero(F);
+        FloatVector c0 = FloatVector.zero(F);
+        FloatVector c1 = FloatVector.zero(F);
+        FloatVector c2 = FloatVector.zero(F);
+        FloatVector c3 = FloatVector.zero(F);
+        FloatVector d0 = FloatVector.zero(F);
+        FloatVector d1 = FloatVector.zero(F);
+        FloatVector d2 = FloatVector.zero(F);
+        FloatVector d3 = FloatVector.zero(F);
+        FloatVector y;
+        long q = x.address();
+        long end = w.address() + pitch;
+        for (long p = w.address(); p < end; p += 4L * step) {
+            y = fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN);
+            a0 = fromMemorySegment(F, MEMORY, p, LITTLE_ENDIAN).fma(y, a0);
+            b0 = fromMemorySegment(F, MEMORY, p + pitch, LITTLE_ENDIAN).fma(y, b0);
+            c0 = fromMemorySegment(F, MEMORY, p + 2 * pitch, LITTLE_ENDIAN).fma(y, c0);
+            d0 = fromMemorySegment(F, MEMORY, p + 3 * pitch, LITTLE_ENDIAN).fma(y, d0);
+            y = fromMemorySegment(F, MEMORY, q + 4 * N, LITTLE_ENDIAN);
+            a1 = fromMemorySegment(F, MEMORY, p + 4 * N, LITTLE_ENDIAN).fma(y, a1);
+            b1 = fromMemorySegment(F, MEMORY, p + pitch + 4 * N, LITTLE_ENDIAN).fma(y, b1);
+            c1 = fromMemorySegment(F, MEMORY, p + 2 * pitch + 4 * N, LITTLE_ENDIAN).fma(y, c1);
+            d1 = fromMemorySegment(F, MEMORY, p + 3 * pitch + 4 * N, LITTLE_ENDIAN).fma(y, d1);
+            y = fromMemorySegment(F, MEMORY, q + 8 * N, LITTLE_ENDIAN);
+            a2 = fromMemorySegment(F, MEMORY, p + 8 * N, LITTLE_ENDIAN).fma(y, a2);
+            b2 = fromMemorySegment(F, MEMORY, p + pitch + 8 * N, LITTLE_ENDIAN).fma(y, b2);
+            c2 = fromMemorySegment(F, MEMORY, p + 2 * pitch + 8 * N, LITTLE_ENDIAN).fma(y, c2);
+            d2 = fromMemorySegment(F, MEMORY, p + 3 * pitch + 8 * N, LITTLE_ENDIAN).fma(y, d2);
+            y = fromMemorySegment(F, MEMORY, q + 12 * N, LITTLE_ENDIAN);
+            a3 = fromMemorySegment(F, MEMORY, p + 12 * N, LITTLE_ENDIAN).fma(y, a3);
+            b3 = fromMemorySegment(F, MEMORY, p + pitch + 12 * N, LITTLE_ENDIAN).fma(y, b3);
+            c3 = fromMemorySegment(F, MEMORY, p + 2 * pitch + 12 * N, LITTLE_ENDIAN).fma(y, c3);
+            d3 = fromMemorySegment(F, MEMORY, p + 3 * pitch + 12 * N, LITTLE_ENDIAN).fma(y, d3);
+            q += 4L * step;
+        }
+        a0.add(a1).add(a2.add(a3)).intoArray(vectors, 0);
+        b0.add(b1).add(b2.add(b3)).intoArray(vectors, N);
+        c0.add(c1).add(c2.add(c3)).intoArray(vectors, 2 * N);
+        d0.add(d1).add(d2.add(d3)).intoArray(vectors, 3 * N);
+    }
 }

@@ -87,13 +87,25 @@ final class TableDots implements Dots {
     }
 
     @Override
-    public void decode(MemorySegment panel, int width, long first, int count, Scratch scratch) {
-        Values v = values(first, count, scratch);
-        if (v == null) {
-            decoded.decode(panel, width, first, count, scratch);
-        } else {
-            values(panel.address(), width, count, v.from, v.starts, v.factors);
+    public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
+        int[] starts = scratch.words(ROWS * groups + N);
+        float[] factors = scratch.floats(8, ROWS * groups + N);
+        boolean regular = true;
+        int together = rows.stride() == 1 ? rows.count() : 1;
+        for (int j = 0; j < rows.count(); j += together) {
+            int some = together * groups;
+            long from = rows.get(j) * groups;
+            regular &= tables.prepare(starts, factors, j * groups, from, some, scratch);
         }
+        if (!regular) {
+            decoded.decode(panel, width, rows, scratch);
+            return;
+        }
+        long[] from = new long[rows.count()];
+        for (int j = 0; j < rows.count(); j++) {
+            from[j] = words(rows.get(j), 1, j, scratch);
+        }
+        values(panel.address(), width, from, starts, factors);
     }
 
     /// What some rows' codes and tables are read from.
@@ -106,22 +118,25 @@ final class TableDots implements Dots {
         int all = Lanes.padded((long) count * groups);
         int[] starts = scratch.words(all);
         float[] factors = scratch.floats(8, all);
-        if (!tables.prepare(starts, factors, first * groups, count * groups, scratch)) {
+        if (!tables.prepare(starts, factors, 0, first * groups, count * groups, scratch)) {
             return null;
         }
-        return new Values(words(first, count, scratch), starts, factors);
+        return new Values(words(first, count, 0, scratch), starts, factors);
     }
 
     /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
     /// as a vector (see Lanes.read), and where a load of the last step would go beyond the end.
-    private long words(long first, int count, Scratch scratch) {
+    ///
+    /// @param place among the copies of as many rows
+    private long words(long first, int count, int place, Scratch scratch) {
         long end = (first + count) * pitch;
         if (!codes.isMapped() && end - bytes + 4 * N <= codes.byteSize()) {
             return codes.address() + first * pitch;
         }
-        MemorySegment copy = scratch.bytes(1, count * pitch + 4 * N);
-        MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
-        return copy.address();
+        long at = place * count * pitch;
+        MemorySegment copy = scratch.bytes(1, Math.max(ROWS, count) * pitch + 4 * N);
+        MemorySegment.copy(codes, first * pitch, copy, at, count * pitch);
+        return copy.address() + at;
     }
 
     /// Groups of whole steps.
@@ -247,9 +262,10 @@ final class TableDots implements Dots {
         }
     }
 
-    /// Rows' floats.
-    private void values(
-            long panel, int width, int count, long from, int[] starts, float[] factors) {
+    /// Floats of some rows.
+    ///
+    /// @param from the address of each one's codes
+    private void values(long panel, int width, long[] from, int[] starts, float[] factors) {
         IntVector spread0 = IntVector.fromArray(I, words, 0 * N);
         IntVector spread1 = IntVector.fromArray(I, words, 1 * N);
         IntVector spread2 = IntVector.fromArray(I, words, 2 * N);
@@ -260,43 +276,45 @@ final class TableDots implements Dots {
         long by = bytes;
         int second = steps == 0 ? 1 : 0;
         int most = Math.max(1, steps);
-        for (int j = 0; j < count; j++) {
-            int group = j * groups;
-            int left = most;
-            long q = panel + 4L * j * width;
-            long end = from + (j + 1) * pitch;
-            for (long at = end - pitch; at < end; at += by) {
-                IntVector t =
-                        FloatVector.fromArray(F, values, starts[group])
-                                .mul(factors[group])
-                                .reinterpretAsInts();
-                t = wrap.selectFrom(t);
-                IntVector s =
-                        FloatVector.fromArray(F, values, starts[group + second])
-                                .mul(factors[group + second])
-                                .reinterpretAsInts();
-                s = wrap.selectFrom(s);
-                IntVector v = IntVector.fromMemorySegment(I, MEMORY, at, LITTLE_ENDIAN);
-                spread0.selectFrom(v)
-                        .lanewise(LSHR, shift)
-                        .selectFrom(t)
-                        .intoMemorySegment(MEMORY, q, LITTLE_ENDIAN);
-                spread1.selectFrom(v)
-                        .lanewise(LSHR, shift)
-                        .selectFrom(t)
-                        .intoMemorySegment(MEMORY, q + 4 * N, LITTLE_ENDIAN);
-                spread2.selectFrom(v)
-                        .lanewise(LSHR, shift)
-                        .selectFrom(s)
-                        .intoMemorySegment(MEMORY, q + 8 * N, LITTLE_ENDIAN);
-                spread3.selectFrom(v)
-                        .lanewise(LSHR, shift)
-                        .selectFrom(s)
-                        .intoMemorySegment(MEMORY, q + 12 * N, LITTLE_ENDIAN);
-                q += 16 * N;
-                left--;
-                group += left == 0 ? 1 + second : 0;
-                left = left == 0 ? most : left;
+        for (int turn = 0; turn < k / STEP; turn += TURN) {
+            for (int j = 0; j < from.length; j++) {
+                int group = j * groups + turn / most * (1 + second);
+                int left = most - turn % most;
+                long q = panel + 4L * (j * width + turn * STEP);
+                long end = from[j] + Math.min(pitch, (turn + TURN) * by);
+                for (long at = from[j] + turn * by; at < end; at += by) {
+                    IntVector t =
+                            FloatVector.fromArray(F, values, starts[group])
+                                    .mul(factors[group])
+                                    .reinterpretAsInts();
+                    t = wrap.selectFrom(t);
+                    IntVector s =
+                            FloatVector.fromArray(F, values, starts[group + second])
+                                    .mul(factors[group + second])
+                                    .reinterpretAsInts();
+                    s = wrap.selectFrom(s);
+                    IntVector v = IntVector.fromMemorySegment(I, MEMORY, at, LITTLE_ENDIAN);
+                    spread0.selectFrom(v)
+                            .lanewise(LSHR, shift)
+                            .selectFrom(t)
+                            .intoMemorySegment(MEMORY, q, LITTLE_ENDIAN);
+                    spread1.selectFrom(v)
+                            .lanewise(LSHR, shift)
+                            .selectFrom(t)
+                            .intoMemorySegment(MEMORY, q + 4 * N, LITTLE_ENDIAN);
+                    spread2.selectFrom(v)
+                            .lanewise(LSHR, shift)
+                            .selectFrom(s)
+                            .intoMemorySegment(MEMORY, q + 8 * N, LITTLE_ENDIAN);
+                    spread3.selectFrom(v)
+                            .lanewise(LSHR, shift)
+                            .selectFrom(s)
+                            .intoMemorySegment(MEMORY, q + 12 * N, LITTLE_ENDIAN);
+                    q += 16 * N;
+                    left--;
+                    group += left == 0 ? 1 + second : 0;
+                    left = left == 0 ? most : left;
+                }
             }
         }
     }
