@@ -2,9 +2,7 @@
 package io.llmc.cli;
 
 import io.llmc.cli.options.LogOptions;
-import io.llmc.model.arch.Architectures;
-import java.util.List;
-import java.util.Map;
+import io.llmc.cli.report.ArchitectureTable;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 
@@ -14,7 +12,8 @@ import picocli.CommandLine.Command;
         addMethodSubcommands = false,
         sortOptions = false,
         description =
-                "Lists every model_type that llmc reads, alone or as the text part of a model.",
+                "Lists every model_type that llmc reads, alone or as the text part of a model, and"
+                        + " what can be done with it; with -v what stops the rest.",
         footer = {"", "Example:", "  llmc architectures"})
 final class ArchitecturesCommand implements Callable<Integer> {
     private final Wiring wiring;
@@ -27,9 +26,9 @@ final class ArchitecturesCommand implements Callable<Integer> {
 
     @Override
     public Integer call() {
-        List<String> types = Architectures.modelTypes();
-        new Console(wiring, log.toVerbosity())
-                .result(String.join("\n", types) + "\n", Map.of("model_types", types));
+        Console console = new Console(wiring, log.toVerbosity());
+        ArchitectureTable table = ArchitectureTable.ofAll();
+        console.result(table.text(console.verbose()), table.json());
         return ExitCode.OK;
     }
 }

@@ -13,10 +13,17 @@ public final class Capability {
 
     /// @throws UserException where the device has no kernel for an operation
     public static void requireOn(Backend backend, ModelSpec spec) {
+        requireOn(backend.device(), backend::runs, spec);
+    }
+
+    /// @param runs whether a device has a kernel for an operation
+    /// @throws UserException where it has none
+    public static void requireOn(
+            String device, Predicate<Class<? extends Op>> runs, ModelSpec spec) {
         requireOps(
                 spec,
-                backend::runs,
-                "has no kernel on " + backend.device(),
+                runs,
+                "has no kernel on " + device,
                 "leave {device} out: the CPU has all of them");
     }
 

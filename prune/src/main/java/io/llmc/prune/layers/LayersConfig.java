@@ -5,6 +5,8 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
+import com.fasterxml.jackson.databind.node.TextNode;
+import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
@@ -14,6 +16,7 @@ import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
 /// config.json of a model some of whose layers are gone: whatever it says of layers by their
@@ -27,6 +30,9 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// Layers with a window by a period; what it says of them is not true of every choice of them.
     private static final String PATTERN = "sliding_window_pattern";
+
+    /// Has a letter for each layer.
+    private static final String LETTERS = "hybrid_override_pattern";
 
     /// Keys whose values are lists of layers' numbers.
     private static final Set<String> LISTS_OF_LAYERS = Set.of("mlp_only_layers", "moe_layers");
@@ -60,6 +66,12 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
         if (FIRST_LAYERS.contains(key) && value.isInt()) {
             return IntNode.valueOf((int) kept.stream().filter(i -> i < value.intValue()).count());
         }
+        if (LETTERS.equals(key) && value.textValue().length() == spec.layers().size()) {
+            return TextNode.valueOf(
+                    kept.stream()
+                            .map(i -> value.textValue().substring(i, i + 1))
+                            .collect(Collectors.joining()));
+        }
         if (!(value instanceof ArrayNode list)) {
             return value;
         }
@@ -82,7 +94,10 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// Lists that may be as long as the model is deep, by chance.
     private static boolean ofTheWholeModel(String key) {
-        return key.equals("architectures") || key.endsWith("_token_id");
+        return key.equals("architectures")
+                || key.endsWith("_token_id")
+                || key.endsWith("_limit")
+                || key.endsWith("_multipliers");
     }
 
     private ArrayNode rest(ArrayNode perLayer) {
@@ -114,7 +129,12 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
 
     /// Whether a config says of every layer that stays what the whole model's says of it.
     private boolean describesKept(HfConfig smaller) {
-        List<LayerSpec> after = Architectures.specOf(smaller, names).layers();
+        List<LayerSpec> after;
+        try {
+            after = Architectures.specOf(smaller, names).layers();
+        } catch (FormatException _) {
+            return false; // without the types of layers it is no config of this family
+        }
         return IntStream.range(0, kept.size())
                 .allMatch(i -> {
                     LayerSpec before = spec.layers().get(kept.get(i));

@@ -24,7 +24,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -72,6 +71,14 @@ final class Gemma3n implements Architecture {
             List<Double> sparsity,
             int streams,
             RowSpec.LayerInputs inputs) {
+        /// Where left out, 15, as in transformers: too many for a small model.
+        private static int borrowing(HfConfig c, int layers) {
+            if (!c.mentions(SHARED) && layers <= 15) {
+                throw c.wrong(SHARED, "a whole number from 0 to %d".formatted(layers - 1));
+            }
+            return c.integer(SHARED, Range.zeroTo(layers - 1), 15);
+        }
+
         static Model of(HfConfig c) {
             List<Integer> channels = c.integers(CHANNELS);
             int heads = c.integer("num_attention_heads", Sizes.HEADS);
@@ -99,7 +106,7 @@ final class Gemma3n implements Architecture {
             return new Model(
                     s,
                     types,
-                    layers - c.integer(SHARED, Range.zeroTo(layers - 1), 15),
+                    layers - borrowing(c, layers),
                     channels,
                     sparsity(c, layers),
                     streams,

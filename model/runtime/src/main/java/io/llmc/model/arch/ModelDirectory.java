@@ -16,7 +16,6 @@ import io.llmc.model.TensorTable;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -88,6 +87,11 @@ public final class ModelDirectory {
     static Checkpoint outline(Path file, String family) {
         HfConfig config = HfConfig.read(file).treatedAs(family);
         config.treatedAs().ifPresent(_ -> Fit.require(config, Set.of()));
+        return outline(config);
+    }
+
+    /// As [#outline(Path)], of a config that has been read.
+    public static Checkpoint outline(HfConfig config) {
         ModelSpec spec = Architectures.specOf(config);
         TensorTable table = new TensorTable(spec, Architectures.of(config));
         SequencedMap<String, TensorInfo> plain = new LinkedHashMap<>();
