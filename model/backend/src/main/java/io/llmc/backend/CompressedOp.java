@@ -5,128 +5,115 @@ import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 import static io.llmc.backend.Shapes.some;
 
+import io.llmc.backend.SparseOp.Keys;
 import io.llmc.tensor.Tensor;
 import java.util.stream.Stream;
 
 /// Attention that sees keys of several tokens each beside those of the nearest tokens (DeepSeek V4,
 /// 2026). All heads share them, and they are values, too.
+///
+/// Keys of `rate` tokens, here entries, have a row for each token as others have: that of an entry
+/// is its last token's, from which on it is seen; the rows between hold nothing.
 public sealed interface CompressedOp extends Op {
-    /// Keys of whole sequences: entry e of a sequence stands for `rate` of its tokens, from `e *
-    /// rate` on, and is seen from the last of these on.
-    ///
-    /// @param x F32 `[sequences * count(), dim]`
-    /// @param length tokens of a sequence, at least `rate`
-    record Entries(Tensor x, int rate, int length) {
-        public Entries {
-            require(rate > 0 && length >= rate && f32(x), "entries", x, rate, length);
-        }
-
-        /// Of a sequence.
-        public int count() {
-            return length / rate;
-        }
-
-        /// Those that a position sees: the first ones.
-        public int seen(int position) {
-            return Math.min(count(), (position + 1) / rate);
-        }
-
-        private boolean of(long tokens, long dim) {
-            return tokens % length == 0 && x.is(tokens / length * count(), dim);
-        }
-    }
-
     /// Makes entries of tokens: each channel is a mean over tokens with weights that are the
-    /// softmax over these of `gates + places`. Where x is twice as wide as an entry, that goes over
-    /// the tokens of the entry before, with the first half of the columns, and over its own, with
-    /// the second; the first entry has its own alone.
+    /// softmax over these of `gates + places`. Where there are twice as many columns as an entry
+    /// has, that goes over the tokens of the entry before, with the first half of the columns, and
+    /// over its own, with the second; a sequence's first entry has its own alone.
     ///
-    /// @param x F32 `[tokens, dim]` or `[tokens, 2 * dim]`
-    /// @param gates like x
-    /// @param places `[rate, x.cols]`
-    record Compress(Entries out, Tensor x, Tensor gates, Tensor places) implements CompressedOp {
+    /// @param out F32 `[tokens, dim]`; zeros where no entry ends
+    /// @param tokens of one head: what is averaged, and behind it gates, as many columns as places
+    /// @param places `[rate, dim]` or `[rate, 2 * dim]`
+    record Compress(Tensor out, Keys tokens, Tensor places) implements CompressedOp {
         public Compress {
-            long dim = out.x().cols();
+            long cols = places.cols();
             require(
-                    out.of(x.rows(), dim)
-                            && (x.cols() == dim || x.cols() == 2 * dim)
-                            && gates.like(x)
-                            && places.is(out.rate(), x.cols())
-                            && f32(x),
+                    (cols == out.cols() || cols == 2 * out.cols())
+                            && tokens.fit(out.rows(), 1, Math.toIntExact(2 * cols))
+                            && f32(out),
                     "compress",
                     out,
-                    x,
-                    gates,
+                    tokens,
                     places);
+        }
+
+        public int rate() {
+            return Math.toIntExact(places.rows());
+        }
+
+        public Compress with(Keys others) {
+            return new Compress(out, others, places);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(out.x(), x, gates, places);
+            return Stream.concat(Stream.of(out, places), tokens.tensors());
         }
     }
 
     /// For each token the entries that count most, of those that it sees: `sum_h weights[t,h]
     /// max(0, queries[t,h,:] . entries[e,:])`.
     ///
-    /// @param out F32 `[tokens, most]`: their numbers, ascending; -1 where there are fewer
+    /// @param out F32 `[tokens, most]`: their numbers in the sequence, ascending; -1 where there
+    ///   are fewer
     /// @param queries F32 `[tokens, heads * dim]`
+    /// @param entries of one head
     /// @param weights F32 `[tokens, heads]`
-    record ChooseEntries(Tensor out, Tensor queries, Entries entries, Tensor weights)
+    record ChooseEntries(Tensor out, Tensor queries, Keys entries, Tensor weights, int rate)
             implements CompressedOp {
         public ChooseEntries {
-            long dim = entries.x().cols();
+            long heads = weights.cols();
             require(
                     out.rows() == queries.rows()
-                            && entries.of(out.rows(), dim)
-                            && queries.is(out.rows(), weights.cols() * dim)
+                            && queries.cols() % heads == 0
+                            && entries.fit(out.rows(), 1, Math.toIntExact(queries.cols() / heads))
                             && weights.rows() == out.rows()
+                            && rate > 0
                             && f32(out, queries, weights),
                     "chooseEntries",
                     out,
                     queries,
                     entries,
-                    weights);
+                    weights,
+                    rate);
+        }
+
+        public int heads() {
+            return Math.toIntExact(weights.cols());
+        }
+
+        /// Channels of a head.
+        public int dim() {
+            return Math.toIntExact(queries.cols() / heads());
+        }
+
+        public ChooseEntries with(Keys others) {
+            return new ChooseEntries(out, queries, others, weights, rate);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return Stream.of(out, queries, entries.x(), weights);
+            return Stream.concat(Stream.of(out, queries, weights), entries.tensors());
         }
     }
 
     /// [ForwardOp.Attention] to the keys of a window and to entries, under one softmax.
     ///
-    /// @param keys F32 `[tokens, dim]`, which are values, too
+    /// @param keys of tokens, of one head as wide as a query's
+    /// @param entries likewise
     /// @param chosen as [ChooseEntries] gives them; null for all that a token sees
     /// @param sinks F32 `[heads]`
-    /// @param spec of whole sequences and one head of keys, with a window
     record CompressedAttention(
-            Tensor out,
-            Tensor q,
-            Tensor keys,
-            Entries entries,
-            Tensor chosen,
-            Tensor sinks,
-            AttentionSpec spec)
+            Tensor out, Tensor q, Keys keys, Keys entries, Tensor chosen, Tensor sinks, Sight sight)
             implements CompressedOp {
         public CompressedAttention {
-            AttentionSpec.Heads heads = spec.heads();
-            AttentionSpec.Reach reach = spec.reach();
             require(
-                    heads.kv() == 1
-                            && heads.dim() == heads.valueDim()
-                            && out.is(q.rows(), heads.outWidth())
-                            && q.cols() == heads.queryWidth()
-                            && keys.is(q.rows(), heads.dim())
-                            && entries.of(q.rows(), heads.dim())
+                    out.like(q)
+                            && q.cols() == (long) sight.heads() * sight.dim()
+                            && keys.fit(q.rows(), 1, sight.dim())
+                            && entries.fit(q.rows(), 1, sight.dim())
                             && (chosen == null || chosen.rows() == q.rows() && f32(chosen))
-                            && sinks.isVector(heads.count())
-                            && reach.keys() == reach.length()
-                            && reach.length() == entries.length()
-                            && reach.chunk() == 0
-                            && spec.softcap() == 0
-                            && f32(out, q, keys, sinks),
+                            && sinks.isVector(sight.heads())
+                            && f32(out, sinks),
                     "compressedAttention",
                     out,
                     q,
@@ -134,12 +121,36 @@ public sealed interface CompressedOp extends Op {
                     entries,
                     chosen,
                     sinks,
-                    spec);
+                    sight);
+        }
+
+        public CompressedAttention with(Keys otherKeys, Keys otherEntries) {
+            return new CompressedAttention(out, q, otherKeys, otherEntries, chosen, sinks, sight);
         }
 
         @Override
         public Stream<Tensor> operands() {
-            return some(out, q, keys, entries.x(), chosen, sinks);
+            return Stream.of(some(out, q, chosen, sinks), keys.tensors(), entries.tensors())
+                    .flatMap(s -> s);
+        }
+    }
+
+    /// Who sees what in [CompressedAttention].
+    ///
+    /// @param heads of queries
+    /// @param dim columns of a head
+    /// @param window tokens that a position sees by themselves, itself among them
+    /// @param rate tokens of an entry
+    /// @param scale of the products of queries and keys
+    record Sight(int heads, int dim, int window, int rate, float scale) {
+        public Sight {
+            require(
+                    heads > 0 && dim > 0 && window > 0 && rate > 0,
+                    "sight",
+                    heads,
+                    dim,
+                    window,
+                    rate);
         }
     }
 }

@@ -5,7 +5,6 @@ import static io.llmc.backend.Shapes.f32;
 import static io.llmc.backend.Shapes.require;
 
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.stream.Stream;
 
@@ -24,7 +23,8 @@ public sealed interface SparseOp extends Op {
         /// @param runs without window and chunk
         record Paged(CacheOp.Pages pages, List<CacheOp.Run> runs) implements Keys {}
 
-        private boolean fit(long rows, int heads, int width) {
+        /// Whether they are those of so many rows.
+        default boolean fit(long rows, int heads, int width) {
             return switch (this) {
                 case Whole(Tensor x, int length) ->
                         f32(x)
@@ -43,7 +43,8 @@ public sealed interface SparseOp extends Op {
             };
         }
 
-        private Stream<Tensor> tensors() {
+        /// What they lie in.
+        default Stream<Tensor> tensors() {
             return switch (this) {
                 case Whole(Tensor x, _) -> Stream.of(x);
                 case Paged(CacheOp.Pages pages, List<CacheOp.Run> runs) ->

@@ -4,8 +4,9 @@ package io.llmc.backend;
 import static io.llmc.backend.ReferenceOps.get;
 import static io.llmc.backend.ReferenceOps.set;
 
-import io.llmc.backend.CompressedOp.Entries;
+import io.llmc.backend.CompressedOp.Sight;
 import io.llmc.backend.OpCases.Case;
+import io.llmc.backend.SparseOp.Keys;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
@@ -23,12 +24,8 @@ final class CompressedCases {
             return sequences * length;
         }
 
-        Entries entries(Tensor x) {
-            return new Entries(x, rate, length);
-        }
-
-        int all() {
-            return sequences * (length / rate);
+        Keys keys(Operands a, int width) {
+            return new Keys.Whole(a.normal(tokens(), width), length);
         }
     }
 
@@ -42,9 +39,8 @@ final class CompressedCases {
                                 OpCases.SUMS,
                                 a ->
                                         new CompressedOp.Compress(
-                                                s.entries(a.out(s.all(), 21)),
-                                                a.normal(s.tokens(), wide * 21),
-                                                a.normal(s.tokens(), wide * 21),
+                                                a.out(s.tokens(), 21),
+                                                s.keys(a, 2 * wide * 21),
                                                 a.normal(s.rate(), wide * 21))));
             }
             // So many heads that hardly an entry has none that counts: zeros would be ties.
@@ -57,39 +53,37 @@ final class CompressedCases {
                                     new CompressedOp.ChooseEntries(
                                             a.out(s.tokens(), 3),
                                             a.normal(s.tokens(), 16 * 14),
-                                            s.entries(a.normal(s.all(), 14)),
-                                            a.normal(s.tokens(), 16))));
+                                            s.keys(a, 14),
+                                            a.normal(s.tokens(), 16),
+                                            s.rate())));
             for (boolean chooses : new boolean[] {false, true}) {
                 cases.add(
                         new Case(
                                 CompressedOp.CompressedAttention.class,
                                 "compressedAttention %s, %s".formatted(s, chooses),
                                 OpCases.SUMS,
-                                a -> attention(a, s, chooses)));
+                                a ->
+                                        new CompressedOp.CompressedAttention(
+                                                a.out(s.tokens(), 4 * 10),
+                                                a.normal(s.tokens(), 4 * 10),
+                                                s.keys(a, 10),
+                                                s.keys(a, 10),
+                                                chooses ? everySecond(a, s) : null,
+                                                a.normal(4),
+                                                new Sight(4, 10, 5, s.rate(), 0.4f))));
             }
         }
     }
 
-    private static Op attention(Operands a, Sizes s, boolean chooses) {
-        Entries entries = s.entries(a.normal(s.all(), 10));
-        Tensor chosen = a.of(DType.F32, i -> every(entries, i / 3, i % 3), s.tokens(), 3);
-        return new CompressedOp.CompressedAttention(
-                a.out(s.tokens(), 4 * 10),
-                a.normal(s.tokens(), 4 * 10),
-                a.normal(s.tokens(), 10),
-                entries,
-                chooses ? chosen : null,
-                a.normal(4),
-                new AttentionSpec(
-                        new AttentionSpec.Heads(4, 1, 10, 10),
-                        new AttentionSpec.Reach(s.length(), s.length(), 5, 0),
-                        0.4f,
-                        0));
-    }
-
-    /// Every second entry.
-    private static double every(Entries entries, long token, long i) {
-        return 2 * i < entries.seen((int) token % entries.length()) ? 2 * i : -1;
+    private static Tensor everySecond(Operands a, Sizes s) {
+        return a.of(
+                DType.F32,
+                i -> {
+                    long seen = (i / 3 % s.length() + 1) / s.rate();
+                    return 2 * (i % 3) < seen ? 2 * (i % 3) : -1;
+                },
+                s.tokens(),
+                3);
     }
 
     static void run(CompressedOp op) {
@@ -100,39 +94,44 @@ final class CompressedCases {
         }
     }
 
+    private static Keys.Whole whole(Keys keys) {
+        return (Keys.Whole) keys;
+    }
+
     private static void compress(CompressedOp.Compress op) {
-        int dim = (int) op.out().x().cols();
-        int rate = op.out().rate();
-        boolean overlaps = op.x().cols() > dim;
-        for (int row = 0; row < op.out().x().rows(); row++) {
-            int entry = row % op.out().count();
-            int first = row / op.out().count() * op.out().length() + entry * rate;
+        Keys.Whole tokens = whole(op.tokens());
+        int dim = (int) op.out().cols();
+        int cols = (int) op.places().cols();
+        int rate = op.rate();
+        for (int row = 0; row < op.out().rows(); row++) {
+            int end = row % tokens.length() + 1;
             for (int c = 0; c < dim; c++) {
                 double sum = 0;
                 double weights = 0;
-                for (int i = overlaps && entry > 0 ? -rate : 0; i < rate; i++) {
-                    int column = overlaps && i >= 0 ? dim + c : c;
-                    double gate = get(op.gates(), first + i, column);
-                    double weight = Math.exp(gate + get(op.places(), (i + rate) % rate, column));
+                int count = cols > dim && end > rate ? 2 * rate : rate;
+                for (int i = count - 1; i >= 0 && end % rate == 0; i--) {
+                    int column = cols > dim && i < rate ? dim + c : c;
+                    double place = get(op.places(), rate - 1 - i % rate, column);
+                    double weight = Math.exp(get(tokens.x(), row - i, cols + column) + place);
                     weights += weight;
-                    sum += weight * get(op.x(), first + i, column);
+                    sum += weight * get(tokens.x(), row - i, column);
                 }
-                set(op.out().x(), row, c, sum / weights);
+                set(op.out(), row, c, weights == 0 ? 0 : sum / weights);
             }
         }
     }
 
     private static void choose(CompressedOp.ChooseEntries op) {
-        Entries entries = op.entries();
-        int dim = (int) entries.x().cols();
+        Keys.Whole entries = whole(op.entries());
         for (int t = 0; t < op.out().rows(); t++) {
-            double[] scores = new double[entries.seen(t % entries.length())];
+            int position = t % entries.length();
+            double[] scores = new double[(position + 1) / op.rate()];
             for (int e = 0; e < scores.length; e++) {
-                int row = t / entries.length() * entries.count() + e;
-                for (int h = 0; h < op.weights().cols(); h++) {
+                int row = t - position + (e + 1) * op.rate() - 1;
+                for (int h = 0; h < op.heads(); h++) {
                     double dot = 0;
-                    for (int c = 0; c < dim; c++) {
-                        dot += get(op.queries(), t, h * dim + c) * get(entries.x(), row, c);
+                    for (int c = 0; c < op.dim(); c++) {
+                        dot += get(op.queries(), t, h * op.dim() + c) * get(entries.x(), row, c);
                     }
                     scores[e] += get(op.weights(), t, h) * Math.max(0, dot);
                 }
@@ -152,44 +151,45 @@ final class CompressedCases {
     }
 
     private static void attend(CompressedOp.CompressedAttention op) {
-        AttentionSpec.Heads heads = op.spec().heads();
+        int dim = op.sight().dim();
         for (int t = 0; t < op.out().rows(); t++) {
             List<double[]> keys = keys(op, t);
-            for (int h = 0; h < heads.count(); h++) {
+            for (int h = 0; h < op.sight().heads(); h++) {
                 double sum = Math.exp(get(op.sinks(), h));
-                double[] out = new double[heads.dim()];
+                double[] out = new double[dim];
                 for (double[] key : keys) {
                     double dot = 0;
-                    for (int c = 0; c < key.length; c++) {
-                        dot += get(op.q(), t, h * heads.dim() + c) * key[c];
+                    for (int c = 0; c < dim; c++) {
+                        dot += get(op.q(), t, h * dim + c) * key[c];
                     }
-                    double p = Math.exp(op.spec().scale() * dot);
+                    double p = Math.exp(op.sight().scale() * dot);
                     sum += p;
-                    for (int c = 0; c < key.length; c++) {
+                    for (int c = 0; c < dim; c++) {
                         out[c] += p * key[c];
                     }
                 }
-                for (int c = 0; c < out.length; c++) {
-                    set(op.out(), t, h * heads.dim() + c, out[c] / sum);
+                for (int c = 0; c < dim; c++) {
+                    set(op.out(), t, h * dim + c, out[c] / sum);
                 }
             }
         }
     }
 
     private static List<double[]> keys(CompressedOp.CompressedAttention op, int t) {
-        Entries entries = op.entries();
-        int position = t % entries.length();
+        Keys.Whole tokens = whole(op.keys());
+        int position = t % tokens.length();
         List<double[]> all = new ArrayList<>();
-        for (int s = Math.max(0, position - op.spec().reach().window() + 1); s <= position; s++) {
-            all.add(row(op.keys(), t - position + s));
+        for (int s = Math.max(0, position - op.sight().window() + 1); s <= position; s++) {
+            all.add(row(tokens.x(), t - position + s));
         }
-        for (int e = 0; e < entries.seen(position); e++) {
+        for (int e = 0; e < (position + 1) / op.sight().rate(); e++) {
             boolean seen = op.chosen() == null;
             for (int i = 0; !seen && i < op.chosen().cols(); i++) {
                 seen = get(op.chosen(), t, i) == e;
             }
             if (seen) {
-                all.add(row(entries.x(), t / entries.length() * entries.count() + e));
+                int row = t - position + (e + 1) * op.sight().rate() - 1;
+                all.add(row(whole(op.entries()).x(), row));
             }
         }
         return all;

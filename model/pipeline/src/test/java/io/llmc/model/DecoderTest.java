@@ -47,27 +47,7 @@ class DecoderTest {
             ValueLayout.JAVA_FLOAT_UNALIGNED.withOrder(ByteOrder.LITTLE_ENDIAN);
 
     static Stream<Path> checkpoints() {
-        return GoldenTest.checkpoints().filter(DecoderTest::remembers);
-    }
-
-    /// Whether a model can go on behind a text.
-    private static boolean remembers(Path directory) {
-        try (Checkpoint c = Checkpoint.open(directory)) {
-            return Architectures.specOf(c).layers().stream()
-                    .flatMap(LayerSpec::bodies)
-                    .allMatch(BodySpec::remembers);
-        }
-    }
-
-    @Test
-    void whatMakesKeysOfSeveralTokensIsRefused() {
-        Path directory = architecture("deepseek_v4");
-        assumeTrue(Files.exists(directory), "no ../shared");
-        try (Checkpoint c = Checkpoint.open(directory)) {
-            assertThatThrownBy(() -> Capability.requireMemory(Architectures.specOf(c)))
-                    .isInstanceOf(UserException.class)
-                    .hasMessageContaining("the attention of layers.0 makes keys of several tokens");
-        }
+        return GoldenTest.checkpoints();
     }
 
     /// The prompt in one pass, token by token, and in chunks that no window and no page divides.

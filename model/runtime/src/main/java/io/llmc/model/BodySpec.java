@@ -124,6 +124,11 @@ public sealed interface BodySpec
         return cache().map(c -> List.of(c.keys(true), c.values())).orElse(List.of());
     }
 
+    /// Tokens whose pages it would look back to, the newest among them; 0 for all.
+    default int window(PageSpec pages) {
+        return window();
+    }
+
     /// What it would keep of a sequence whatever its length; empty where it keeps nothing so.
     default List<StateSpec> states() {
         return List.of();
@@ -132,11 +137,6 @@ public sealed interface BodySpec
     /// Operations that not every device has, or that no gradient goes through.
     default List<Class<? extends Op>> special() {
         return List.of();
-    }
-
-    /// Whether it can go on behind tokens that it has seen before.
-    default boolean remembers() {
-        return true;
     }
 
     /// Channels of queries and keys of a token, which scores are made of.

@@ -36,15 +36,6 @@ public final class Capability {
                 "choose a method that trains nothing");
     }
 
-    /// @throws UserException where a body cannot go on behind tokens that it has seen before
-    public static void requireMemory(ModelSpec spec) {
-        require(
-                spec,
-                BodySpec::remembers,
-                "makes keys of several tokens, which llmc does for whole texts alone",
-                "evaluate the model on texts, instead of having it write some");
-    }
-
     /// @throws UserException where a text cannot be cut back: what a layer keeps is of all of it
     public static void requireUndoing(ModelSpec spec) {
         require(

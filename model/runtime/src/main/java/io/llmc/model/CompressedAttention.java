@@ -4,6 +4,7 @@ package io.llmc.model;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CompressedOp;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.SparseOp.Keys;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.tensor.Tensor;
@@ -95,28 +96,38 @@ record CompressedAttention(
 
     private void attend(Forward f, Tensor out, Tensor q, Tensor keys, Reading in, Tensor narrow) {
         int length = f.positions().length();
+        int count = spec.sizes().count();
         int dim = spec.sizes().dim();
-        var attention =
-                new AttentionSpec(
-                        new AttentionSpec.Heads(spec.sizes().count(), 1, dim, dim),
-                        new AttentionSpec.Reach(length, length, spec.window(), 0),
-                        (float) (1 / Math.sqrt(dim)),
-                        0);
-        if (compression == null || !compression.keys().applies(f)) {
-            f.run(new ForwardOp.Attention(out, q, keys, keys, sinks, null, attention));
+        float scale = (float) (1 / Math.sqrt(dim));
+        if (compression == null) {
+            var heads = new AttentionSpec.Heads(count, 1, dim, dim);
+            var reach = new AttentionSpec.Reach(length, length, spec.window(), 0);
+            f.attend(
+                    spec.tokens(),
+                    new ForwardOp.Attention(
+                            out,
+                            q,
+                            keys,
+                            keys,
+                            sinks,
+                            null,
+                            new AttentionSpec(heads, reach, scale, 0)));
             return;
         }
         Tensor x = in.normed(f);
+        CompressorSpec entries = compression.keys().spec();
         EntryChooser chooser = compression.chooser();
-        f.run(
+        f.attend(
+                spec.tokens().values(),
+                entries.keys(),
                 new CompressedOp.CompressedAttention(
                         out,
                         q,
-                        keys,
-                        compression.keys().entries(f, x),
+                        new Keys.Whole(keys, length),
+                        compression.keys().keys(f, x),
                         chooser == null ? null : chooser.choose(f, x, narrow),
                         sinks,
-                        attention));
+                        new CompressedOp.Sight(count, dim, spec.window(), entries.rate(), scale)));
     }
 
     /// Each group of heads goes through its own rows of the layer.
@@ -154,15 +165,6 @@ record CompressedAttention(
     }
 
     private Tensor turned(Forward f, Tensor x, RopeSpec rope) {
-        Tensor y = f.allocate(x.rows(), x.cols());
-        f.run(
-                new ForwardOp.Rope(
-                        y,
-                        x,
-                        f.positions().table(rope),
-                        spec.sizes().dim(),
-                        f.positions().length(),
-                        rope.interleaved()));
-        return y;
+        return Compressor.turned(f, x, rope, spec.sizes().dim());
     }
 }

@@ -4,7 +4,9 @@ package io.llmc.model;
 import io.llmc.backend.CompressedOp;
 import io.llmc.backend.Op;
 import io.llmc.model.LayerSpec.LinearSpec;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
@@ -249,8 +251,38 @@ public record CompressedAttentionSpec(
     @Override
     public List<RopeSpec> ropes() {
         List<RopeSpec> all = new ArrayList<>(List.of(turns, turns.reversed()));
-        compressors().forEach(c -> all.add(c.turns()));
+        compressors().forEach(c -> all.addAll(List.of(c.turns(), c.keyTurns())));
         return all;
+    }
+
+    /// Keys of single tokens, which are values, too.
+    CacheSpec tokens() {
+        String name = prefix.substring(0, prefix.length() - 1);
+        return new CacheSpec(name, 1, sizes.dim(), sizes.dim());
+    }
+
+    @Override
+    public List<PageSpec> pages() {
+        if (compression == null) {
+            return List.of(tokens().keys(true), tokens().values());
+        }
+        List<PageSpec> all = new ArrayList<>(List.of(tokens().values()));
+        compressors().forEach(c -> all.addAll(List.of(c.tokens(), c.keys())));
+        return all;
+    }
+
+    /// All keys of several tokens are seen, or may be.
+    @Override
+    public int window(PageSpec pages) {
+        for (CompressorSpec c : compressors()) {
+            if (pages.equals(c.tokens())) {
+                return c.window();
+            }
+            if (pages.equals(c.keys())) {
+                return 0;
+            }
+        }
+        return window;
     }
 
     @Override
@@ -263,11 +295,6 @@ public record CompressedAttentionSpec(
         all.add(CompressedOp.CompressedAttention.class);
         choice().ifPresent(_ -> all.add(CompressedOp.ChooseEntries.class));
         return all;
-    }
-
-    @Override
-    public boolean remembers() {
-        return false;
     }
 
     @Override

@@ -2,9 +2,9 @@
 package io.llmc.model;
 
 import io.llmc.backend.CompressedOp.Compress;
-import io.llmc.backend.CompressedOp.Entries;
 import io.llmc.backend.ForwardOp;
-import io.llmc.tensor.DType;
+import io.llmc.backend.SparseOp.Keys;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.tensor.Tensor;
 import java.util.List;
 
@@ -13,48 +13,34 @@ import java.util.List;
 /// @param layers of values and of gates
 /// @param places `[rate, width]`
 record Compressor(CompressorSpec spec, List<Linear> layers, Tensor places, Norm norm) {
-    /// Whether sequences are long enough for a key.
-    boolean applies(Forward f) {
-        return f.positions().length() >= spec.rate();
+    /// @param x what attention reads
+    Keys keys(Forward f, Tensor x) {
+        int length = f.positions().length();
+        long width = places.cols();
+        Tensor tokens = f.allocate(x.rows(), 2 * width);
+        for (int i = 0; i < 2; i++) {
+            Tensor y = f.allocate(x.rows(), width);
+            layers.get(i).forward(f, y, x);
+            f.run(new ForwardOp.PutColumns(tokens, y, i * width));
+        }
+        Tensor made = f.allocate(x.rows(), spec.dim());
+        f.compress(spec.tokens(), new Compress(made, new Keys.Whole(tokens, length), places));
+        Tensor normed = f.allocate(x.rows(), spec.dim());
+        norm.forward(f, normed, made);
+        return new Keys.Whole(turned(f, normed, spec.keyTurns(), spec.dim()), length);
     }
 
-    /// @param x what attention reads
-    Entries entries(Forward f, Tensor x) {
-        int length = f.positions().length();
-        int count = length / spec.rate();
-        long all = x.rows() / length * count;
-        Entries made = entries(f.allocate(all, spec.dim()), length);
-        f.run(new Compress(made, through(f, 0, x), through(f, 1, x), places));
-        Tensor normed = f.allocate(all, spec.dim());
-        norm.forward(f, normed, made.x());
-        Tensor turned = f.allocate(all, spec.dim());
+    /// @param dim channels of a head
+    static Tensor turned(Forward f, Tensor x, RopeSpec rope, int dim) {
+        Tensor y = f.allocate(x.rows(), x.cols());
         f.run(
                 new ForwardOp.Rope(
-                        turned,
-                        normed,
-                        angles(f, count),
-                        spec.dim(),
-                        count,
-                        spec.turns().interleaved()));
-        return entries(turned, length);
-    }
-
-    private Entries entries(Tensor x, int length) {
-        return new Entries(x, spec.rate(), length);
-    }
-
-    private Tensor through(Forward f, int layer, Tensor x) {
-        Tensor y = f.allocate(x.rows(), layers.get(layer).weight().outFeatures());
-        layers.get(layer).forward(f, y, x);
+                        y,
+                        x,
+                        f.positions().table(rope),
+                        dim,
+                        f.positions().length(),
+                        rope.interleaved()));
         return y;
-    }
-
-    /// Those of every key's first token.
-    private Tensor angles(Forward f, int count) {
-        Tensor all = f.positions().table(spec.turns());
-        Tensor some = f.allocate(count, all.cols());
-        Tensor rows = f.numbers(DType.I32, count, e -> e * spec.rate());
-        f.run(new ForwardOp.GatherRows(some, all, rows));
-        return some;
     }
 }

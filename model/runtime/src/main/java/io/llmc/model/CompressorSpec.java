@@ -5,6 +5,7 @@ import io.llmc.model.BodySpec.InnerNorm;
 import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
@@ -19,7 +20,7 @@ import java.util.function.UnaryOperator;
 /// @param dim channels of a key
 /// @param overlaps whether the tokens of the key before count, too, with layers of their own
 /// @param eps of the norm
-/// @param turns of the key
+/// @param turns of the first token
 public record CompressorSpec(
         String prefix, int rate, int dim, boolean overlaps, double eps, RopeSpec turns) {
     public CompressorSpec {
@@ -55,6 +56,25 @@ public record CompressorSpec(
 
     InnerNorm innerNorm() {
         return new InnerNorm(NormSpec.rms(prefix + "norm", eps), 1, dim, Size.HEAD_DIM);
+    }
+
+    /// A key lies where its last token does.
+    RopeSpec keyTurns() {
+        return turns.lagging(rate - 1);
+    }
+
+    /// What is kept of the tokens from which keys are still to be made.
+    PageSpec tokens() {
+        return new PageSpec(prefix + "tokens", 1, 2 * width(), false);
+    }
+
+    /// Of them those that the next key is made of.
+    int window() {
+        return overlaps ? 2 * rate : rate;
+    }
+
+    PageSpec keys() {
+        return new PageSpec(prefix + "keys", 1, dim, false);
     }
 
     CompressorSpec renamed(UnaryOperator<String> names) {

@@ -2,7 +2,6 @@
 package io.llmc.model;
 
 import io.llmc.backend.CompressedOp.ChooseEntries;
-import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 import java.util.List;
 
@@ -15,21 +14,16 @@ record EntryChooser(CompressedAttentionSpec.Choice spec, List<Linear> layers, Co
     /// @param narrow what its queries are made of
     /// @return `[tokens, most]`
     Tensor choose(Forward f, Tensor x, Tensor narrow) {
+        CompressorSpec sizes = spec.keys();
         Tensor queries = through(f, layers.get(0), narrow);
-        Tensor turned = f.allocate(queries.rows(), queries.cols());
-        f.run(
-                new ForwardOp.Rope(
-                        turned,
-                        queries,
-                        f.positions().table(spec.keys().turns()),
-                        spec.keys().dim(),
-                        f.positions().length(),
-                        spec.keys().turns().interleaved()));
+        Tensor turned = Compressor.turned(f, queries, sizes.turns(), sizes.dim());
         Tensor weights = through(f, layers.get(1), x);
         Tensor chosen = f.allocate(x.rows(), spec.most());
         // Scores are divided by the roots of the size of a head and of how many there are, which
         // changes no choice.
-        f.run(new ChooseEntries(chosen, turned, keys.entries(f, x), weights));
+        f.choose(
+                sizes.keys(),
+                new ChooseEntries(chosen, turned, keys.keys(f, x), weights, sizes.rate()));
         return chosen;
     }
 

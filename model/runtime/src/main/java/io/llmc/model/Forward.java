@@ -2,6 +2,7 @@
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.RecurrentOp;
@@ -14,7 +15,6 @@ import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -81,6 +81,33 @@ public record Forward(
             run(op);
         } else {
             past.attend(this, layer, op);
+        }
+    }
+
+    /// Keys of several tokens each, of the pass's rows and of those before them.
+    void compress(PageSpec tokens, CompressedOp.Compress op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.compress(this, tokens, op);
+        }
+    }
+
+    /// Which keys of several tokens the pass's rows attend to.
+    void choose(PageSpec entries, CompressedOp.ChooseEntries op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.choose(this, entries, op);
+        }
+    }
+
+    /// Attention to keys of single tokens and of several.
+    void attend(PageSpec keys, PageSpec entries, CompressedOp.CompressedAttention op) {
+        if (past == null) {
+            run(op);
+        } else {
+            past.attend(this, keys, entries, op);
         }
     }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CompressedOp;
-import io.llmc.backend.CompressedOp.Entries;
+import io.llmc.backend.CompressedOp.Sight;
+import io.llmc.backend.cpu.SparseKernels.Query;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.util.Arrays;
+import java.util.List;
 
 /// Keys of several tokens each, choices of them, and attention to them, in F64.
 final class CompressedKernels {
@@ -17,76 +18,71 @@ final class CompressedKernels {
     }
 
     void compress(CompressedOp.Compress op) {
-        Entries out = op.out();
-        int dim = Math.toIntExact(out.x().cols());
-        int cols = Math.toIntExact(op.x().cols());
-        int rate = out.rate();
+        int dim = Math.toIntExact(op.out().cols());
+        int cols = Math.toIntExact(op.places().cols());
+        int rate = op.rate();
         boolean overlaps = cols > dim;
         float[] places = new float[Lanes.padded(rate * cols)];
         Lanes.read(places, 0, op.places().bytes(), op.places().dtype(), 0, rate * cols);
+        List<Query> rows = SparseKernels.queries(op.tokens(), 1, 2 * cols);
         workers.forEach(
-                Math.toIntExact(out.x().rows()),
-                (e, scratch) -> {
-                    int number = e % out.count();
-                    long first = (long) e / out.count() * out.length() + (long) number * rate;
-                    Means means = new Means(scratch, dim);
-                    for (int pass = 0; pass < 2; pass++) {
+                rows.size(),
+                (r, scratch) -> {
+                    Query row = rows.get(r);
+                    int end = row.position() + 1;
+                    Means means = new Means(scratch, places, cols, dim);
+                    for (int pass = 0; pass < 2 && end % rate == 0; pass++) {
                         means.begin(pass);
-                        for (int i = 0; i < rate && overlaps && number > 0; i++) {
-                            means.add(op, first - rate + i, i, places, 0);
+                        for (int i = 0; i < rate && overlaps && end > rate; i++) {
+                            means.add(row, end - 2 * rate + i, i, 0);
                         }
                         for (int i = 0; i < rate; i++) {
-                            means.add(op, first + i, i, places, overlaps ? dim : 0);
+                            means.add(row, end - rate + i, i, overlaps ? dim : 0);
                         }
                     }
-                    means.write(out.x(), e);
+                    means.write(op.out(), row.row());
                 });
     }
 
     /// Means of channels over tokens: a first pass finds the largest of the logits of weights, a
     /// second adds up.
     private static final class Means {
+        private final float[] places;
+        private final int cols;
         private final int dim;
-        private final float[] x;
-        private final float[] gates;
+        private final float[] token;
         private final double[] most;
         private final double[] sums;
         private final double[] weights;
         private boolean adding;
 
-        Means(Scratch scratch, int dim) {
+        Means(Scratch scratch, float[] places, int cols, int dim) {
+            this.places = places;
+            this.cols = cols;
             this.dim = dim;
-            x = scratch.floats(0, Lanes.padded(dim));
-            gates = scratch.floats(1, Lanes.padded(dim));
+            token = scratch.floats(0, Lanes.padded(2 * cols));
             most = scratch.doubles(0, dim);
             sums = scratch.doubles(1, dim);
             weights = scratch.doubles(2, dim);
+            Arrays.fill(sums, 0, dim, 0);
+            Arrays.fill(weights, 0, dim, 1);
         }
 
         void begin(int pass) {
             adding = pass > 0;
-            if (adding) {
-                Arrays.fill(sums, 0, dim, 0);
-                Arrays.fill(weights, 0, dim, 0);
-            } else {
-                Arrays.fill(most, 0, dim, Double.NEGATIVE_INFINITY);
-            }
+            Arrays.fill(adding ? weights : most, 0, dim, adding ? 0 : Double.NEGATIVE_INFINITY);
         }
 
         /// @param place of the token among those of its entry
         /// @param from first of its columns that count
-        void add(CompressedOp.Compress op, long token, int place, float[] places, int from) {
-            int cols = Math.toIntExact(op.x().cols());
-            Lanes.read(gates, 0, op.gates().bytes(), DType.F32, token * cols + from, dim);
-            if (adding) {
-                Lanes.read(x, 0, op.x().bytes(), DType.F32, token * cols + from, dim);
-            }
+        void add(Query row, int position, int place, int from) {
+            row.keys().read(position, 0, token);
             for (int c = 0; c < dim; c++) {
-                double logit = (double) gates[c] + places[place * cols + from + c];
+                double logit = (double) token[cols + from + c] + places[place * cols + from + c];
                 if (adding) {
                     double weight = StrictMath.exp(logit - most[c]);
                     weights[c] += weight;
-                    sums[c] += weight * x[c];
+                    sums[c] += weight * token[from + c];
                 } else {
                     most[c] = Math.max(most[c], logit);
                 }
@@ -95,28 +91,33 @@ final class CompressedKernels {
 
         void write(Tensor out, int row) {
             for (int c = 0; c < dim; c++) {
-                x[c] = (float) (sums[c] / weights[c]);
+                token[c] = (float) (sums[c] / weights[c]);
             }
-            Lanes.write(out.bytes(), DType.F32, (long) row * dim, x, 0, dim);
+            Lanes.write(out.bytes(), DType.F32, (long) row * dim, token, 0, dim);
         }
     }
 
+    /// The token where an entry lies.
+    private static int place(int entry, int rate) {
+        return (entry + 1) * rate - 1;
+    }
+
     void choose(CompressedOp.ChooseEntries op) {
-        Entries entries = op.entries();
-        int dim = Math.toIntExact(entries.x().cols());
-        int heads = Math.toIntExact(op.weights().cols());
+        int dim = op.dim();
+        int heads = op.heads();
         int most = Math.toIntExact(op.out().cols());
+        List<Query> rows = SparseKernels.queries(op.entries(), 1, dim);
         workers.forEach(
-                Math.toIntExact(op.out().rows()),
-                (t, scratch) -> {
-                    int seen = entries.seen(t % entries.length());
-                    int first = t / entries.length() * entries.count();
-                    float[] q = row(op.queries(), t, scratch.floats(0, heads * dim));
-                    float[] weights = row(op.weights(), t, scratch.floats(1, heads));
-                    float[] key = scratch.floats(2, dim);
-                    double[] scores = scratch.doubles(0, entries.count());
+                rows.size(),
+                (r, scratch) -> {
+                    Query query = rows.get(r);
+                    int seen = (query.position() + 1) / op.rate();
+                    float[] q = row(op.queries(), query.row(), scratch.floats(0, heads * dim));
+                    float[] weights = row(op.weights(), query.row(), scratch.floats(1, heads));
+                    float[] key = scratch.floats(2, Lanes.padded(dim));
+                    double[] scores = scratch.doubles(0, seen);
                     for (int e = 0; e < seen; e++) {
-                        row(entries.x(), first + e, key);
+                        query.keys().read(place(e, op.rate()), 0, key);
                         scores[e] = 0;
                         for (int h = 0; h < heads; h++) {
                             scores[e] += weights[h] * Math.max(0, dot(q, h * dim, key, dim));
@@ -124,7 +125,8 @@ final class CompressedKernels {
                     }
                     float[] chosen = scratch.floats(3, most);
                     best(scores, seen, chosen, most);
-                    Lanes.write(op.out().bytes(), DType.F32, (long) t * most, chosen, 0, most);
+                    long to = (long) query.row() * most;
+                    Lanes.write(op.out().bytes(), DType.F32, to, chosen, 0, most);
                 });
     }
 
@@ -143,76 +145,90 @@ final class CompressedKernels {
     }
 
     void attend(CompressedOp.CompressedAttention op) {
-        AttentionSpec.Heads heads = op.spec().heads();
-        int dim = heads.dim();
-        int width = heads.outWidth();
-        float[] sinks = new float[Lanes.padded(heads.count())];
-        Lanes.read(sinks, 0, op.sinks().bytes(), DType.F32, 0, heads.count());
+        Sight sight = op.sight();
+        float[] sinks = new float[Lanes.padded(sight.heads())];
+        Lanes.read(sinks, 0, op.sinks().bytes(), DType.F32, 0, sight.heads());
+        List<Query> keys = SparseKernels.queries(op.keys(), 1, sight.dim());
+        List<Query> entries = SparseKernels.queries(op.entries(), 1, sight.dim());
         workers.forEach(
-                Math.toIntExact(op.out().rows()),
-                (t, scratch) -> {
-                    Keys keys = Keys.of(op, t, scratch);
-                    int count = keys.count();
-                    float[] q = row(op.q(), t, scratch.floats(0, width));
-                    float[] key = scratch.floats(1, dim);
-                    double[] scores = scratch.doubles(0, heads.count() * count);
-                    for (int i = 0; i < count; i++) {
-                        keys.read(op, i, key);
-                        for (int h = 0; h < heads.count(); h++) {
-                            scores[h * count + i] = op.spec().scale() * dot(q, h * dim, key, dim);
-                        }
-                    }
-                    for (int h = 0; h < heads.count(); h++) {
-                        soften(scores, h * count, count, sinks[h]);
+                keys.size(),
+                (r, scratch) -> {
+                    Seen seen = Seen.of(op, keys.get(r), entries.get(r), scratch);
+                    int row = keys.get(r).row();
+                    int width = sight.heads() * sight.dim();
+                    float[] q = row(op.q(), row, scratch.floats(0, width));
+                    double[] scores = scratch.doubles(0, sight.heads() * seen.count());
+                    scores(sight, seen, q, scores, scratch);
+                    for (int h = 0; h < sight.heads(); h++) {
+                        soften(scores, h * seen.count(), seen.count(), sinks[h]);
                     }
                     double[] sums = scratch.doubles(1, width);
-                    Arrays.fill(sums, 0, width, 0);
-                    for (int i = 0; i < count; i++) {
-                        keys.read(op, i, key);
-                        for (int h = 0; h < heads.count(); h++) {
-                            double p = scores[h * count + i];
-                            for (int c = 0; c < dim; c++) {
-                                sums[h * dim + c] += p * key[c];
-                            }
-                        }
-                    }
+                    sums(sight, seen, scores, sums, scratch);
                     for (int c = 0; c < width; c++) {
                         q[c] = (float) sums[c];
                     }
-                    Lanes.write(op.out().bytes(), DType.F32, (long) t * width, q, 0, width);
+                    Lanes.write(op.out().bytes(), DType.F32, (long) row * width, q, 0, width);
                 });
+    }
+
+    private static void scores(
+            Sight sight, Seen seen, float[] q, double[] scores, Scratch scratch) {
+        int dim = sight.dim();
+        float[] key = scratch.floats(1, Lanes.padded(dim));
+        for (int i = 0; i < seen.count(); i++) {
+            seen.read(i, key);
+            for (int h = 0; h < sight.heads(); h++) {
+                scores[h * seen.count() + i] = sight.scale() * dot(q, h * dim, key, dim);
+            }
+        }
+    }
+
+    private static void sums(Sight sight, Seen seen, double[] p, double[] sums, Scratch scratch) {
+        int dim = sight.dim();
+        float[] key = scratch.floats(1, Lanes.padded(dim));
+        Arrays.fill(sums, 0, sight.heads() * dim, 0);
+        for (int i = 0; i < seen.count(); i++) {
+            seen.read(i, key);
+            for (int h = 0; h < sight.heads(); h++) {
+                double share = p[h * seen.count() + i];
+                for (int c = 0; c < dim; c++) {
+                    sums[h * dim + c] += share * key[c];
+                }
+            }
+        }
     }
 
     /// What a token sees.
     ///
     /// @param windowed how many of them are keys of tokens, the first ones
-    /// @param rows of these, then of entries
-    private record Keys(int count, int windowed, int[] rows) {
-        static Keys of(CompressedOp.CompressedAttention op, int t, Scratch scratch) {
-            Entries entries = op.entries();
-            int position = t % entries.length();
-            int first = op.spec().reach().first(position);
-            int windowed = position - first + 1;
-            int seen = entries.seen(position);
-            int most = op.chosen() == null ? seen : Math.toIntExact(op.chosen().cols());
-            int[] rows = scratch.words(windowed + most);
+    /// @param places in the sequence of these, then of entries
+    private record Seen(int count, int windowed, int[] places, Query keys, Query entries) {
+        static Seen of(
+                CompressedOp.CompressedAttention op, Query keys, Query entries, Scratch scratch) {
+            int position = keys.position();
+            int windowed = Math.min(op.sight().window(), position + 1);
+            int all = (position + 1) / op.sight().rate();
+            int most = op.chosen() == null ? all : Math.toIntExact(op.chosen().cols());
+            int[] places = scratch.words(windowed + most);
             for (int i = 0; i < windowed; i++) {
-                rows[i] = t - position + first + i;
+                places[i] = position - windowed + 1 + i;
             }
             float[] chosen =
-                    op.chosen() == null ? null : row(op.chosen(), t, scratch.floats(2, most));
+                    op.chosen() == null
+                            ? null
+                            : row(op.chosen(), keys.row(), scratch.floats(2, most));
             int count = windowed;
             for (int i = 0; i < most; i++) {
                 int entry = chosen == null ? i : (int) chosen[i];
                 if (entry >= 0) {
-                    rows[count++] = t / entries.length() * entries.count() + entry;
+                    places[count++] = place(entry, op.sight().rate());
                 }
             }
-            return new Keys(count, windowed, rows);
+            return new Seen(count, windowed, places, keys, entries);
         }
 
-        void read(CompressedOp.CompressedAttention op, int index, float[] key) {
-            row(index < windowed ? op.keys() : op.entries().x(), rows[index], key);
+        void read(int index, float[] key) {
+            (index < windowed ? keys : entries).keys().read(places[index], 0, key);
         }
     }
 

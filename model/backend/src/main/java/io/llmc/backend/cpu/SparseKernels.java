@@ -8,7 +8,6 @@ import io.llmc.backend.SparseOp.Choice;
 import io.llmc.backend.SparseOp.Keys;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -23,16 +22,16 @@ final class SparseKernels {
 
     /// Where the keys or values of a sequence lie.
     @FunctionalInterface
-    private interface Source {
+    interface Source {
         void read(int token, int head, float[] to);
     }
 
     /// @param row of the operation
     /// @param position in its sequence
     /// @param length of the sequence, behind the position too
-    private record Query(int row, int position, int length, Source keys) {}
+    record Query(int row, int position, int length, Source keys) {}
 
-    private static List<Query> queries(Keys keys, int heads, int width) {
+    static List<Query> queries(Keys keys, int heads, int width) {
         List<Query> all = new ArrayList<>();
         switch (keys) {
             case Keys.Whole(Tensor x, int length) -> {

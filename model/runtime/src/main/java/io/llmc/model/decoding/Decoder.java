@@ -9,7 +9,6 @@ import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Holding;
 import io.llmc.model.ArenaPlan;
-import io.llmc.model.Capability;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Forward;
 import io.llmc.model.ModelSpec;
@@ -38,7 +37,7 @@ public final class Decoder implements AutoCloseable {
     private static final long DECODED_ROWS = 1 << 20;
 
     /// Lengths of windows that a model has, at most.
-    private static final int KINDS = 4;
+    private static final int KINDS = 6;
 
     private final ResidentModel model;
     private final CacheSettings settings;
@@ -73,7 +72,6 @@ public final class Decoder implements AutoCloseable {
     @SuppressWarnings("MustBeClosed") // closed by the decoder, or here
     public static Decoder open(
             Checkpoint checkpoint, ModelSpec spec, Backend backend, CacheSettings settings) {
-        Capability.requireMemory(spec);
         ResidentModel model = new ResidentModel(checkpoint, spec, backend, 1, Holding.COPIED);
         PagePool pool = null;
         try {

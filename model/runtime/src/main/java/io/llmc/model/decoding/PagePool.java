@@ -2,7 +2,6 @@
 package io.llmc.model.decoding;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.CacheOp;
 import io.llmc.backend.ForwardOp;
@@ -15,7 +14,6 @@ import io.llmc.model.structure.PageSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -112,7 +110,7 @@ final class PagePool implements AutoCloseable {
         this.states = states;
         this.backend = backend;
         this.arena = arena;
-        bodies(spec).forEach(body -> body.pages().forEach(p -> keep(p, body.window())));
+        bodies(spec).forEach(body -> body.pages().forEach(p -> keep(p, body.window(p))));
     }
 
     private static Stream<BodySpec> bodies(ModelSpec spec) {
@@ -151,7 +149,7 @@ final class PagePool implements AutoCloseable {
     private static long pageBytes(ModelSpec spec, CacheSettings settings) {
         return bodies(spec)
                 .flatMapToLong(body ->
-                        body.pages().stream().mapToLong(p -> bytes(p, body.window(), settings)))
+                        body.pages().stream().mapToLong(p -> bytes(p, body.window(p), settings)))
                 .sum();
     }
 

@@ -3,6 +3,7 @@ package io.llmc.model.decoding;
 
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CacheOp;
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.SparseOp;
@@ -15,7 +16,6 @@ import io.llmc.model.structure.StateSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -117,6 +117,22 @@ final class PagedPast implements Past {
     @Override
     public void attend(Forward f, CacheSpec layer, SparseOp.ChosenAttention op) {
         f.run(op.with(stored(f, layer.keys(false), op.k()), stored(f, layer.values(), op.v())));
+    }
+
+    @Override
+    public void compress(Forward f, PageSpec tokens, CompressedOp.Compress op) {
+        f.run(op.with(stored(f, tokens, op.tokens())));
+    }
+
+    @Override
+    public void choose(Forward f, PageSpec entries, CompressedOp.ChooseEntries op) {
+        f.run(op.with(stored(f, entries, op.entries())));
+    }
+
+    @Override
+    public void attend(
+            Forward f, PageSpec keys, PageSpec entries, CompressedOp.CompressedAttention op) {
+        f.run(op.with(stored(f, keys, op.keys()), stored(f, entries, op.entries())));
     }
 
     private SparseOp.Keys stored(Forward f, PageSpec spec, SparseOp.Keys keys) {

@@ -26,7 +26,8 @@ public final class RopeTable {
         double stretch = magnitude(spec.config(), length);
         float[] table = new float[(end - first) * 2 * half];
         for (int t = 0; t < end - first; t++) {
-            double growth = spec.growth() == null ? 1 : spec.growth().at(first + t);
+            int position = Math.max(0, first + t - spec.lag());
+            double growth = spec.growth() == null ? 1 : spec.growth().at(position);
             double magnitude = stretch * growth;
             for (int k = 0; k < half; k++) {
                 if (k < still) {
@@ -35,7 +36,7 @@ public final class RopeTable {
                 }
                 // The product in F32, as every reference implementation has it: at position 10,000
                 // the angle itself is only known to a thousandth.
-                float angle = (first + t) * (float) frequencies[k - still];
+                float angle = position * (float) frequencies[k - still];
                 table[t * 2 * half + k] = (float) (Math.cos(angle) * magnitude);
                 double sine = Math.sin(angle) * magnitude;
                 table[t * 2 * half + half + k] = (float) (spec.back() ? -sine : sine);
