@@ -73,11 +73,29 @@ public record ExpertStack(
 
     private static boolean isBias(
             String name, String layer, TensorInfo t, Map<String, TensorInfo> tensors) {
-        TensorInfo weight = tensors.get(name.substring(0, Math.max(0, name.length() - 5)));
+        String plain = name.substring(0, Math.max(0, name.length() - BIAS.length()));
+        TensorInfo weight = tensors.get(plain);
         return name.endsWith(layer + BIAS)
                 && t.shape().rank() == 2
-                && weight != null
-                && weight.shape().rank() == 3;
+                && (weight != null && weight.shape().rank() == 3
+                        || tensors.containsKey(plain + Mxfp4Stack.BLOCKS));
+    }
+
+    /// Those whose plain values would have a tensor of this name, without its end, where
+    /// transformers has inputs first and outputs in turn; empty where it is no such name.
+    static Optional<ExpertStack> ofName(String tensor, String end) {
+        if (!tensor.endsWith(end)) {
+            return Optional.empty();
+        }
+        String name = tensor.substring(0, tensor.length() - end.length());
+        boolean fused = name.endsWith(FUSED);
+        if (!fused && !name.endsWith(DOWN)) {
+            return Optional.empty();
+        }
+        String block = name.substring(0, name.length() - (fused ? FUSED : DOWN).length());
+        List<String> layers = fused ? GATE_UP : List.of("down_proj");
+        return Optional.of(
+                new ExpertStack(name, block + ".experts.", layers, ".weight", true, fused));
     }
 
     private static ExpertStack bias(

@@ -6,11 +6,11 @@ import io.llmc.formats.ExpertStack;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Json;
+import io.llmc.formats.Mxfp4Stack;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.StoredTensor;
 import io.llmc.formats.TensorInfo;
 import io.llmc.tensor.DType;
-
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -29,12 +29,13 @@ import java.util.function.Predicate;
 /// The open safetensors files of one model, as one table of tensors.
 public final class SafetensorsFiles implements Container {
     private final Path directory;
-    private final HfConfig config;
+    private HfConfig config;
     private final WeightFiles files;
     private final List<OpenFile> open = new ArrayList<>();
     private final SequencedMap<String, SafetensorsTensor> whole = new LinkedHashMap<>();
     private final SequencedMap<String, StoredTensor> tensors = new LinkedHashMap<>();
     private final List<ExpertStack> stacks = new ArrayList<>();
+    private final List<Mxfp4Stack> packed = new ArrayList<>();
     private final List<String> remarks = new ArrayList<>();
     private final Map<String, String> metadata = new LinkedHashMap<>();
 
@@ -55,6 +56,7 @@ public final class SafetensorsFiles implements Container {
                 HfConfig text = config.text();
                 String type = text.has("model_type") ? text.modelType() : "";
                 files.stacks.addAll(ExpertStack.of(type, files.infos()));
+                files.usePlainExperts();
             }
             files.takeApart();
             return files;
@@ -137,6 +139,17 @@ public final class SafetensorsFiles implements Container {
                                         .formatted(directory, e.getKey(), e.getValue())));
     }
 
+    private void usePlainExperts() {
+        packed.addAll(Mxfp4Stack.of(config, infos()));
+        packed.forEach(p -> stacks.add(p.stack()));
+        if (!packed.isEmpty()) {
+            config = config.with("quantization_config", null);
+            remarks.add(
+                    "%s: its experts, packed as MXFP4, are read as the BF16 values that they stand for"
+                            .formatted(directory));
+        }
+    }
+
     private Map<String, TensorInfo> infos() {
         Map<String, TensorInfo> infos = new LinkedHashMap<>();
         whole.forEach((name, t) -> {
@@ -151,22 +164,43 @@ public final class SafetensorsFiles implements Container {
     private void takeApart() {
         Map<String, ExpertStack> byName = new HashMap<>();
         stacks.forEach(stack -> byName.put(stack.name(), stack));
+        Map<String, Mxfp4Stack> packedByName = new HashMap<>();
+        packed.forEach(p -> packedByName.put(p.blocks(), p));
+        packed.forEach(p -> packedByName.put(p.scales(), p));
         whole.forEach((name, t) -> {
+            Mxfp4Stack blocks = packedByName.get(name);
+            if (blocks != null) {
+                takeApart(blocks, name, t);
+                return;
+            }
             ExpertStack stack = byName.get(name);
             if (stack == null) {
                 tensors.put(name, t);
                 return;
             }
             for (ExpertStack.Part part : stack.parts(t.info().shape().dim(0))) {
-                if (tensors.put(part.name(), ExpertTensor.of(t, part)) != null
-                        || whole.containsKey(part.name())) {
-                    throw new FormatException(
-                            t.file().path(),
-                            "'%s' has experts' layers that are there by themselves, too: '%s'"
-                                    .formatted(name, part.name()));
-                }
+                put(name, t, ExpertTensor.of(t, part));
             }
         });
+    }
+
+    private void takeApart(Mxfp4Stack stack, String name, SafetensorsTensor blocks) {
+        if (name.equals(stack.blocks())) {
+            for (ExpertStack.Part part : stack.stack().parts(blocks.info().shape().dim(0))) {
+                put(name, blocks, Mxfp4Tensor.of(stack, part, blocks, whole.get(stack.scales())));
+            }
+        }
+    }
+
+    /// A part, in the place of what it is a part of.
+    private void put(String name, SafetensorsTensor t, StoredTensor part) {
+        if (tensors.put(part.info().name(), part) != null
+                || whole.containsKey(part.info().name())) {
+            throw new FormatException(
+                    t.file().path(),
+                    "'%s' has experts' layers that are there by themselves, too: '%s'"
+                            .formatted(name, part.info().name()));
+        }
     }
 
     @Override

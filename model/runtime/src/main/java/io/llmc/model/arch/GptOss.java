@@ -27,17 +27,17 @@ final class GptOss implements Architecture {
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(8, 64, 1e-5, RopeConfig.Defaults.of(150_000, 131_072));
 
-    private static final Nonlinearity SWIGLU =
-            new Nonlinearity.ClampedSwiGlu(new Clamp(7, 1.702f, 1));
-
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
         Sizes s = Sizes.of(c, ABSENT);
         RopeSpec rope = s.rope();
         List<String> types = s.layerTypes();
         int window = s.window(128);
+        float limit = (float) c.decimal("swiglu_limit", Sizes.CAP, 7);
         Mixture mixture =
-                Mixture.of(s, 128, 4).with(SWIGLU, true).requireTensors(experts(0), tensors);
+                Mixture.of(s, 128, 4)
+                        .with(new Nonlinearity.ClampedSwiGlu(new Clamp(limit, 1.702f, 1)), true)
+                        .requireTensors(experts(0), tensors);
         return Llama.decoder(
                 s,
                 tensors,
