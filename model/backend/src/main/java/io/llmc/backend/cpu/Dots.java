@@ -16,7 +16,7 @@ import jdk.incubator.vector.FloatVector;
 ///
 /// Loops over memory take a step that the compiler does not know as one: with a constant they were
 /// measured to read half as much from memory (docs/adr/0006-two-kernels-for-products.md).
-sealed interface Dots permits DenseDots, TableDots, NibbleDots, ByteDots, DecodedDots {
+sealed interface Dots permits DenseDots, TableDots, NibbleDots, OctetDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
 
@@ -29,9 +29,11 @@ sealed interface Dots permits DenseDots, TableDots, NibbleDots, ByteDots, Decode
 
     /// What multiplies rows of k.
     static Dots of(Operand w, int k) {
-        if (w instanceof Operand.Packed(Weight packed, Decoder _)
-                && packed instanceof Weight.Grouped g) {
-            Dots dots = g.grid().codes().bits() == 8 ? ByteDots.of(g) : NibbleDots.of(g);
+        if (w instanceof Operand.Packed(Weight packed, Decoder _)) {
+            Dots dots = OctetDots.of(packed);
+            if (dots == null && packed instanceof Weight.Grouped g) {
+                dots = NibbleDots.of(g);
+            }
             if (dots != null) {
                 return dots;
             }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+package io.llmc.backend;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.llmc.backend.cpu.CpuBackend;
+import io.llmc.tensor.Codes;
+import io.llmc.tensor.DType;
+import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Tensor;
+import io.llmc.tensor.Tiles;
+import io.llmc.tensor.Weight;
+import java.lang.foreign.ValueLayout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// Products of few rows with weights that have every code and scales of every size.
+class FewRowsTest {
+    private static final double[] SCALES = {
+        1,
+        -0.01,
+        0,
+        0x1p-100,
+        0x1p-115,
+        0x1p-130,
+        0x1p7,
+        0x1p20,
+        0x1p120,
+        Double.POSITIVE_INFINITY,
+        Double.NaN
+    };
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2})
+    void everyCodeOfE4m3AndEveryScale(int rows) {
+        var grid = new Encoding.Grid<>(Codes.Floats.E4M3, Tiles.ROW);
+        for (double scale : SCALES) {
+            for (int replaced : new int[] {0x7f, 0x100}) {
+                // With and without NaN.
+                check(
+                        rows,
+                        a ->
+                                new Weight.Scaled(
+                                        grid,
+                                        a.of(
+                                                DType.F8_E4M3,
+                                                i -> (i & 0x7f) == replaced ? 1 : i & 0xff,
+                                                5,
+                                                256),
+                                        a.of(DType.BF16, _ -> scale, 5, 1)));
+            }
+        }
+    }
+
+    @FunctionalInterface
+    private interface Make {
+        Weight make(Operands a);
+    }
+
+    private static void check(int rows, Make make) {
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.ONEDNN));
+                TensorArena arena = backend.newArena(1 << 20)) {
+            var operands = new Operands(backend, arena, 1);
+            Weight w = make.make(operands);
+            int out = Math.toIntExact(w.outFeatures());
+            int in = Math.toIntExact(w.inFeatures());
+            Tensor dense = operands.out(out, in);
+            Tensor x = operands.normal(rows, in);
+            Tensor got = operands.out(rows, out);
+            Tensor want = operands.out(rows, out);
+            backend.run(new CompressionOp.Dequantize(dense, w));
+            backend.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
+            backend.run(new ForwardOp.Matmul(got, x, w));
+            float[] values = operands.download(got).toArray(ValueLayout.JAVA_FLOAT);
+            assertThat(values)
+                    .containsExactly(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+        }
+    }
+}
