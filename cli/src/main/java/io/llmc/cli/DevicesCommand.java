@@ -2,21 +2,19 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider.Device;
-import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.cli.terminal.Table;
-
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Option;
-
+import io.llmc.model.Tape;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
 
 @Command(
         name = "devices",
@@ -81,7 +79,7 @@ final class DevicesCommand implements Callable<Integer> {
     }
 
     private static boolean hasRule(Class<? extends Op> op) {
-        return ForwardOp.class.isAssignableFrom(op);
+        return Tape.hasRule(op);
     }
 
     private static Map<String, Object> json(Class<? extends Op> op) {

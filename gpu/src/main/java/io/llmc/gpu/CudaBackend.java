@@ -145,7 +145,9 @@ public final class CudaBackend implements Backend {
                     CompressedOp _,
                     ForwardOp.Sinkhorn _,
                     ForwardOp.WeighExperts _,
-                    GradientOp.AccumulateSinkhornGrad _ ->
+                    GradientOp.AccumulateSinkhornGrad _,
+                    GradientOp.AccumulateCompressGrad _,
+                    GradientOp.AccumulateCompressedAttentionGrad _ ->
                     throw new UnsupportedOperationException(
                             "%s has no kernel for %s".formatted(device(), op));
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);

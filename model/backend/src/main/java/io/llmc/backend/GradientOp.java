@@ -9,7 +9,6 @@ import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.stream.Stream;
 
 /// Gradients of [ForwardOp]s, summed up: a tensor may feed many operations.
@@ -420,6 +419,72 @@ public sealed interface GradientOp extends Op {
         public Stream<Tensor> operands() {
             return Stream.of(dx, dout, x);
         }
+    }
+
+    /// The gradient of [CompressedOp.Compress] over whole sequences.
+    ///
+    /// @param dtokens like what the entries are made of
+    /// @param dplaces F32; null where nobody wants it
+    /// @param dout of the entries
+    record AccumulateCompressGrad(
+            Tensor dtokens, Tensor dplaces, Tensor dout, CompressedOp.Compress forward)
+            implements GradientOp {
+        public AccumulateCompressGrad {
+            require(
+                    whole(forward.tokens(), dtokens)
+                            && dout.like(forward.out())
+                            && (dplaces == null
+                                    || f32(dplaces)
+                                            && dplaces.shape().equals(forward.places().shape())),
+                    "accumulateCompressGrad",
+                    dtokens,
+                    dplaces,
+                    dout,
+                    forward);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(some(dtokens, dplaces, dout), forward.operands());
+        }
+    }
+
+    /// The gradient of [CompressedOp.CompressedAttention] over whole sequences.
+    ///
+    /// @param dkeys of keys of tokens, as keys and as values
+    /// @param dsinks F32; null where nobody wants it
+    record AccumulateCompressedAttentionGrad(
+            Tensor dq,
+            Tensor dkeys,
+            Tensor dentries,
+            Tensor dsinks,
+            Tensor dout,
+            CompressedOp.CompressedAttention forward)
+            implements GradientOp {
+        public AccumulateCompressedAttentionGrad {
+            require(
+                    dq.like(forward.q())
+                            && whole(forward.keys(), dkeys)
+                            && whole(forward.entries(), dentries)
+                            && dout.like(forward.out())
+                            && (dsinks == null || dsinks.like(forward.sinks())),
+                    "accumulateCompressedAttentionGrad",
+                    dq,
+                    dkeys,
+                    dentries,
+                    dsinks,
+                    dout,
+                    forward);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(some(dq, dkeys, dentries, dsinks, dout), forward.operands());
+        }
+    }
+
+    private static boolean whole(SparseOp.Keys keys, Tensor gradient) {
+        return keys instanceof SparseOp.Keys.Whole(Tensor x, _) && gradient.like(x);
     }
 
     /// The gradient of [AccumulateRows]: `dx[r,:] += factor * weights[r] * dsum[rows[r],:]`,

@@ -33,6 +33,8 @@ public sealed interface Op
                     ForwardOp.Sinkhorn.class,
                     ForwardOp.WeighExperts.class,
                     GradientOp.AccumulateSinkhornGrad.class,
+                    GradientOp.AccumulateCompressGrad.class,
+                    GradientOp.AccumulateCompressedAttentionGrad.class,
                     CompressedOp.Compress.class,
                     CompressedOp.ChooseEntries.class,
                     CompressedOp.CompressedAttention.class,

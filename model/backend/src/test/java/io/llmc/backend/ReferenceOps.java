@@ -211,6 +211,8 @@ public final class ReferenceOps implements Runner {
             case GradientOp.AccumulateClampedSwiGluGrad grad ->
                     ReferenceGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> ReferenceGradients.xielu(grad);
+            case GradientOp.AccumulateCompressGrad grad -> CompressedCases.run(grad);
+            case GradientOp.AccumulateCompressedAttentionGrad grad -> CompressedCases.run(grad);
             case GradientOp.AccumulateSinkhornGrad grad -> SinkhornCases.run(grad);
             case GradientOp.AccumulateRowsGrad grad -> ReferenceGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> ReferenceRouter.gradient(grad);

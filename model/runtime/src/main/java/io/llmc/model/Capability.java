@@ -2,7 +2,6 @@
 package io.llmc.model;
 
 import io.llmc.backend.Backend;
-import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
 import io.llmc.formats.UserException;
 import java.util.function.Predicate;
@@ -31,7 +30,7 @@ public final class Capability {
     public static void requireGradients(ModelSpec spec) {
         requireOps(
                 spec,
-                ForwardOp.class::isAssignableFrom,
+                op -> Tape.hasRule(op) || Tape.chooses(op),
                 "has no gradient",
                 "choose a method that trains nothing");
     }

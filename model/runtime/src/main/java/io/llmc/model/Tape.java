@@ -2,18 +2,19 @@
 package io.llmc.model;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.GradientOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.Runner;
+import io.llmc.backend.SparseOp;
+import io.llmc.backend.SparseOp.Keys;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Buffer;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Collections;
@@ -66,7 +67,7 @@ public final class Tape implements Runner {
     @Override
     public void run(Op op) {
         target.run(op);
-        if (op.operands().anyMatch(t -> wanted.contains(t.buffer()))) {
+        if (!chooses(op.getClass()) && op.operands().anyMatch(t -> wanted.contains(t.buffer()))) {
             wanted.add(op.operands().findFirst().orElseThrow().buffer());
             if (op instanceof ForwardOp.Route route) {
                 wanted.add(route.weights().buffer());
@@ -138,11 +139,46 @@ public final class Tape implements Runner {
     /// the sources.
     public void backward() {
         for (Op op : ops.reversed()) {
-            if (!(op instanceof ForwardOp forward)) {
-                throw new IllegalStateException("not differentiable: " + op);
+            switch (op) {
+                case ForwardOp forward -> backward(forward);
+                case CompressedOp.Compress forward -> backward(forward);
+                case CompressedOp.CompressedAttention forward -> backward(forward);
+                default -> throw new IllegalStateException("not differentiable: " + op);
             }
-            backward(forward);
         }
+    }
+
+    /// Whether there is a rule for the gradient of an operation.
+    public static boolean hasRule(Class<? extends Op> op) {
+        return ForwardOp.class.isAssignableFrom(op)
+                || op == CompressedOp.Compress.class
+                || op == CompressedOp.CompressedAttention.class;
+    }
+
+    /// Whether an operation gives numbers of something: no gradient goes through it, and none has
+    /// to.
+    public static boolean chooses(Class<? extends Op> op) {
+        return op == SparseOp.Choose.class || op == CompressedOp.ChooseEntries.class;
+    }
+
+    private void backward(CompressedOp.Compress op) {
+        target.run(
+                new GradientOp.AccumulateCompressGrad(
+                        gradient(((Keys.Whole) op.tokens()).x()),
+                        gradientOrNull(op.places()),
+                        gradient(op.out()),
+                        op));
+    }
+
+    private void backward(CompressedOp.CompressedAttention op) {
+        target.run(
+                new GradientOp.AccumulateCompressedAttentionGrad(
+                        gradient(op.q()),
+                        gradient(((Keys.Whole) op.keys()).x()),
+                        gradient(((Keys.Whole) op.entries()).x()),
+                        gradientOrNull(op.sinks()),
+                        gradient(op.out()),
+                        op));
     }
 
     private void backward(ForwardOp op) {

@@ -98,7 +98,7 @@ final class CompressedKernels {
     }
 
     /// The token where an entry lies.
-    private static int place(int entry, int rate) {
+    static int place(int entry, int rate) {
         return (entry + 1) * rate - 1;
     }
 
@@ -171,8 +171,7 @@ final class CompressedKernels {
                 });
     }
 
-    private static void scores(
-            Sight sight, Seen seen, float[] q, double[] scores, Scratch scratch) {
+    static void scores(Sight sight, Seen seen, float[] q, double[] scores, Scratch scratch) {
         int dim = sight.dim();
         float[] key = scratch.floats(1, Lanes.padded(dim));
         for (int i = 0; i < seen.count(); i++) {
@@ -202,7 +201,7 @@ final class CompressedKernels {
     ///
     /// @param windowed how many of them are keys of tokens, the first ones
     /// @param places in the sequence of these, then of entries
-    private record Seen(int count, int windowed, int[] places, Query keys, Query entries) {
+    record Seen(int count, int windowed, int[] places, Query keys, Query entries) {
         static Seen of(
                 CompressedOp.CompressedAttention op, Query keys, Query entries, Scratch scratch) {
             int position = keys.position();
@@ -233,7 +232,7 @@ final class CompressedKernels {
     }
 
     /// @param sink a score that has no value
-    private static void soften(double[] scores, int at, int count, double sink) {
+    static void soften(double[] scores, int at, int count, double sink) {
         double most = sink;
         for (int i = at; i < at + count; i++) {
             most = Math.max(most, scores[i]);
@@ -248,13 +247,13 @@ final class CompressedKernels {
         }
     }
 
-    private static float[] row(Tensor x, long row, float[] to) {
+    static float[] row(Tensor x, long row, float[] to) {
         int n = Math.toIntExact(x.cols());
         Lanes.read(to, 0, x.bytes(), DType.F32, row * n, n);
         return to;
     }
 
-    private static double dot(float[] a, int from, float[] b, int n) {
+    static double dot(float[] a, int from, float[] b, int n) {
         double sum = 0;
         for (int c = 0; c < n; c++) {
             sum += (double) a[from + c] * b[c];

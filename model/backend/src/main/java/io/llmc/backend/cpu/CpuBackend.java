@@ -77,6 +77,7 @@ public final class CpuBackend implements Backend {
     private final SignStepKernel signSteps;
     private final SinkhornKernels balances;
     private final CompressedKernels compressed;
+    private final CompressedGradKernels compressedGradients;
     private final TopKernels tops;
     private final ReadKernel reads;
 
@@ -122,6 +123,7 @@ public final class CpuBackend implements Backend {
         signSteps = new SignStepKernel(workers);
         balances = new SinkhornKernels(workers);
         compressed = new CompressedKernels(workers);
+        compressedGradients = new CompressedGradKernels(workers);
         tops = new TopKernels(workers);
         reads = new ReadKernel(workers);
         if (math == BackendOptions.Math.ONEDNN) {
@@ -340,6 +342,9 @@ public final class CpuBackend implements Backend {
             case GradientOp.AccumulateClampedSwiGluGrad grad ->
                     elementGradients.clampedSwiGlu(grad);
             case GradientOp.AccumulateXieluGrad grad -> elementGradients.xielu(grad);
+            case GradientOp.AccumulateCompressGrad grad -> compressedGradients.compress(grad);
+            case GradientOp.AccumulateCompressedAttentionGrad grad ->
+                    compressedGradients.attend(grad);
             case GradientOp.AccumulateSinkhornGrad grad -> balances.gradient(grad);
             case GradientOp.AccumulateRowsGrad grad -> rowGradients.rows(grad);
             case GradientOp.AccumulateRouteGrad grad -> routes.gradient(grad);
