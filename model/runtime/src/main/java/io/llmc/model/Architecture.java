@@ -119,6 +119,9 @@ public interface Architecture {
 
     /// The config with the size of a head written out.
     default HfConfig withHeadDim(HfConfig config, ModelSpec spec) {
+        if (config.has("head_dim")) {
+            return config;
+        }
         return spec.layers()
                 .getFirst()
                 .pruneGroup(Size.HEADS)

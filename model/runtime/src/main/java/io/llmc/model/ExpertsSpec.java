@@ -220,21 +220,28 @@ public record ExpertsSpec(
                         List.of(Span.of(router.name(), 0, 1)),
                         List.of(),
                         experts.stream().map(MlpSpec::names).toList());
-        boolean free =
-                router.choice().groups() == null
-                        && router.gains() == null
-                        && router.table() == null
-                        && identities == 0;
         return Stream.concat(
                         ofEach(MlpSpec::pruneGroups).stream(),
-                        free ? Stream.of(whole) : Stream.of())
+                        fixed(Size.EXPERTS).isEmpty() ? Stream.of(whole) : Stream.of())
                 .toList();
     }
 
     @Override
     public Optional<String> fixed(Size size) {
-        return size == Size.EXPERTS && router.table() != null
-                ? Optional.of("some of its layers have a table of the experts of each token")
+        if (size != Size.EXPERTS) {
+            return Optional.empty();
+        }
+        if (router.table() != null) {
+            return Optional.of("some of its layers have a table of the experts of each token");
+        }
+        if (router.choice().groups() != null) {
+            return Optional.of("its routers choose among groups of equally many experts");
+        }
+        if (router.gains() != null) {
+            return Optional.of("its routers weigh each expert by a number of its own");
+        }
+        return identities > 0
+                ? Optional.of("numbers behind its experts give back what they read")
                 : Optional.empty();
     }
 

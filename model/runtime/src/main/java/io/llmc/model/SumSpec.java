@@ -6,8 +6,10 @@ import io.llmc.model.structure.MixGroup;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
+import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Streams;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Function;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
@@ -60,6 +62,11 @@ public record SumSpec(List<BranchSpec> terms, int hidden) implements BodySpec {
     @Override
     public List<PruneGroup> pruneGroups() {
         return ofEach(BodySpec::pruneGroups);
+    }
+
+    @Override
+    public Optional<String> fixed(Size size) {
+        return terms.stream().flatMap(t -> t.body().fixed(size).stream()).findFirst();
     }
 
     @Override

@@ -21,7 +21,6 @@ import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -89,11 +88,6 @@ public record ExpertsPass(int keep) implements BlockPass {
                 spec.layers().stream()
                         .flatMap(layer -> layer.pruneGroup(Size.EXPERTS).stream())
                         .toList();
-        if (layers.isEmpty()) {
-            throw new UserException(
-                    "a %s has no experts".formatted(spec.modelType()),
-                    "choose another method for this model");
-        }
         spec.layers().stream()
                 .flatMap(LayerSpec::bodies)
                 .flatMap(body -> body.fixed(Size.EXPERTS).stream())
@@ -104,6 +98,11 @@ public record ExpertsPass(int keep) implements BlockPass {
                                     .formatted(spec.modelType(), why),
                             "choose another method for this model");
                 });
+        if (layers.isEmpty()) {
+            throw new UserException(
+                    "a %s has no experts".formatted(spec.modelType()),
+                    "choose another method for this model");
+        }
         layers.forEach(experts -> check(experts.count(), experts.least()));
     }
 

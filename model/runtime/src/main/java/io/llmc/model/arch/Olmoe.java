@@ -66,6 +66,13 @@ final class Olmoe implements Architecture {
     }
 
     @Override
+    public Optional<String> fixed(Size size, HfConfig config) {
+        return size == Size.HIDDEN
+                ? Optional.of("its readers give the norm over queries a weight for each channel")
+                : Optional.empty();
+    }
+
+    @Override
     public String key(Size size) {
         return size == Size.EXPERTS ? "num_experts" : Architecture.super.key(size);
     }
