@@ -27,13 +27,14 @@ public sealed interface Weight {
     /// elsewhere.
     Weight with(UnaryOperator<Tensor> f);
 
-    /// Some of the rows: a weight `[to - from, in]` over the same memory. Where rows share scales,
-    /// `from` must be the first row of a tile: see [#divides].
+    /// Some of the rows: a weight `[to - from, in]` over the same memory.
+    ///
+    /// @param from a multiple of [#together]
     Weight rows(long from, long to);
 
-    /// Whether [#rows] may begin at a row.
-    default boolean divides(long row) {
-        return true;
+    /// Rows that share scales with each other alone, and are cut out together.
+    default long together() {
+        return 1;
     }
 
     /// Plain values.
@@ -249,12 +250,17 @@ public sealed interface Weight {
         }
 
         @Override
-        public boolean divides(long row) {
-            return row % grid.tiles().height(outFeatures()) == 0;
+        public long together() {
+            return grid.tiles().rows() == Tiles.ALL ? 1 : grid.tiles().rows();
         }
 
         @Override
         public Weight rows(long from, long to) {
+            if (from % together() != 0) {
+                throw new IllegalArgumentException(
+                        "rows from %d on share scales with those before: %s".formatted(from, grid));
+            }
+            // One scale for the whole is that of each part.
             long height = grid.tiles().height(outFeatures());
             return new Scaled(
                     grid,

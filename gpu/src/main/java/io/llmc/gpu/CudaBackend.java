@@ -130,6 +130,7 @@ public final class CudaBackend implements Backend {
                             boolean interleaved) ->
                     norms.rope(out, x, cosSin, dim, length, interleaved);
             case CacheOp.StorePages store -> pages.store(store);
+            case CacheOp.GatherPages gather -> pages.gather(gather);
             case CacheOp.PagedAttention paged -> pages.attention(paged);
             case ForwardOp.Attention forward -> attention.attention(forward);
             case ForwardOp.Activate(var out, var x, var activation) ->

@@ -65,6 +65,10 @@ final class PageKernels {
         }
     }
 
+    void gather(CacheOp.GatherPages op) {
+        gather(op.out(), op.pages(), op.run(), 0, op.heads());
+    }
+
     void attention(CacheOp.PagedAttention op) {
         for (Run run : op.runs()) {
             if (run.reach().length() > FEW) {
@@ -212,7 +216,8 @@ final class PageKernels {
         }
     }
 
-    private void gather(Gpu.Scratch to, Pages pages, Run run, int start, int heads) {
+    /// @param to a tensor, or scratch
+    private void gather(Object to, Pages pages, Run run, int start, int heads) {
         int keys = run.reach().keys();
         int first = start / pages.tokens();
         kernels.launch(

@@ -441,6 +441,7 @@ final class Workload {
                                         false)),
                 entry("Attention", ForwardOp.Attention.class, 2 * scores, this::attention),
                 entry("StorePages", CacheOp.StorePages.class, stream, this::storePages),
+                entry("GatherPages", CacheOp.GatherPages.class, stream, this::gatherPages),
                 entry(
                         "PagedAttention, one query of %d sequences".formatted(sequences),
                         CacheOp.PagedAttention.class,
@@ -1170,6 +1171,13 @@ final class Workload {
                 pages(o, 1, true),
                 o.f32(tokens, kvHeads * HEAD),
                 List.of(new CacheOp.Run(0, attention.reach(), o.pages(0, pages()))));
+    }
+
+    private CacheOp.GatherPages gatherPages(Operands o) {
+        return new CacheOp.GatherPages(
+                o.f32(tokens, hidden),
+                pages(o, 1, false),
+                new CacheOp.Run(0, attention.reach(), o.pages(0, pages())));
     }
 
     private CacheOp.PagedAttention pagedAttention(Operands o) {

@@ -126,9 +126,7 @@ public record KvCachePass(Scales scales) implements BlockPass {
         float[] keys;
         float[] values;
         try (SumTree<CacheInput, Maxima> seen =
-                scope.observeCache(
-                        stage,
-                        new MaximaObserver(scope.backend(), cache.heads() * cache.width()))) {
+                scope.observeCache(stage, new MaximaObserver(scope.backend(), cache))) {
             keys = seen.total().keys();
             values = seen.total().values();
         }
@@ -163,14 +161,16 @@ public record KvCachePass(Scales scales) implements BlockPass {
         return most;
     }
 
-    /// Largest magnitudes of each channel, `[heads * width]`.
+    /// Largest magnitudes of each channel, `[heads * width]`, and `[heads * valueWidth]`.
     private record Maxima(float[] keys, float[] values) {}
 
-    private record MaximaObserver(Backend backend, int channels)
+    private record MaximaObserver(Backend backend, CacheSpec cache)
             implements Observer<CacheInput, Maxima> {
         @Override
         public Maxima empty(Desk d) {
-            return new Maxima(new float[channels], new float[channels]);
+            return new Maxima(
+                    new float[cache.heads() * cache.width()],
+                    new float[cache.heads() * cache.valueWidth()]);
         }
 
         @Override

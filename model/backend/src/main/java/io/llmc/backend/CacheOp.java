@@ -7,7 +7,6 @@ import static io.llmc.backend.Shapes.require;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Stream;
@@ -106,6 +105,34 @@ public sealed interface CacheOp extends Op {
         public Stream<Tensor> operands() {
             return Stream.concat(
                     pages.tensors(), Stream.concat(Stream.of(x), runs.stream().map(Run::table)));
+        }
+    }
+
+    /// All rows of a run's sequence, those that the pass has stored among them.
+    ///
+    /// @param out F32 `[run.reach().keys(), heads * width]`; zeros for what lies nowhere
+    record GatherPages(Tensor out, Pages pages, Run run) implements CacheOp {
+        public GatherPages {
+            require(
+                    f32(out)
+                            && out.rows() == run.reach().keys()
+                            && out.cols() % pages.width() == 0
+                            && pages.data().rows() % (out.cols() / pages.width()) == 0
+                            && run.fits(pages),
+                    "gatherPages",
+                    out,
+                    pages,
+                    run);
+        }
+
+        /// Of a page.
+        public int heads() {
+            return Math.toIntExact(out.cols() / pages.width());
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.concat(Stream.of(out, run.table()), pages.tensors());
         }
     }
 

@@ -172,7 +172,6 @@ public sealed interface SparseOp extends Op {
                             && lists > 0
                             && chosen.rows() == lists * q.rows()
                             && heads.count() % lists == 0
-                            && (heads.kv() % lists == 0 || lists % heads.kv() == 0)
                             && f32(out, q, chosen),
                     "chosenAttention",
                     out,

@@ -7,7 +7,6 @@ import io.llmc.backend.CacheOp.Pages;
 import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.List;
 
@@ -44,6 +43,14 @@ final class PageCases {
                                 "storePages %s, turned %s".formatted(type, turned),
                                 0,
                                 a -> store(a, type, turned)));
+            }
+            for (boolean turned : new boolean[] {false, true}) {
+                cases.add(
+                        new OpCases.Case(
+                                CacheOp.GatherPages.class,
+                                "gatherPages %s, turned %s".formatted(type, turned),
+                                0,
+                                a -> gather(a, type, turned)));
             }
             for (Shape s : shapes()) {
                 cases.add(
@@ -112,6 +119,14 @@ final class PageCases {
         // A row of zeros has a scale, too.
         Tensor x = a.of(DType.F32, i -> i < 20 ? 0 : a.random().nextGaussian(), s.rows(), 60);
         return new CacheOp.StorePages(new Pages(data, scales, s.tokens, turned), x, runs);
+    }
+
+    /// What a window has left behind lies nowhere.
+    private static Op gather(Operands a, DType type, boolean turned) {
+        Reach reach = new Reach(5, 77, 20, 0);
+        Shape s = new Shape(new Heads(3, 3, 20, 20), List.of(reach), 16, 0, false);
+        Pages pages = pages(a, type, s, 20, turned);
+        return new CacheOp.GatherPages(a.out(reach.keys(), 60), pages, runs(a, s).getFirst());
     }
 
     private static boolean eight(DType type) {

@@ -9,7 +9,6 @@ import io.llmc.backend.CacheOp.Run;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 
 /// Pages of a cache, token by token; their attention is that of rows that are read from them.
@@ -19,6 +18,7 @@ final class ReferencePages {
     static void run(CacheOp op) {
         switch (op) {
             case CacheOp.StorePages store -> store(store);
+            case CacheOp.GatherPages gather -> gather(gather);
             case CacheOp.PagedAttention attention -> attention(attention);
         }
     }
@@ -67,6 +67,17 @@ final class ReferencePages {
                     }
                 }
             }
+        }
+    }
+
+    private static void gather(CacheOp.GatherPages op) {
+        Tensor rows = rows(op.pages(), op.run(), op.heads());
+        for (long i = 0; i < rows.shape().size(); i++) {
+            set(
+                    op.out(),
+                    i / rows.cols(),
+                    i % rows.cols(),
+                    get(rows, i / rows.cols(), i % rows.cols()));
         }
     }
 

@@ -3,6 +3,7 @@ package io.llmc.model;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -21,6 +22,7 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.decoding.CacheSettings;
 import io.llmc.model.decoding.Decoder;
 import io.llmc.model.decoding.Sequence;
+import io.llmc.model.structure.PageSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import java.io.IOException;
@@ -445,6 +447,68 @@ class DecoderTest {
             }
             double most = type == DType.F8_E4M3 ? 2e-3 : type == DType.I8 ? 2e-4 : 5e-5;
             assertThat(divergence).isBetween(1e-12, most);
+        }
+    }
+
+    /// Latents are close when they are rounded, and far smaller than what is made of them.
+    @ParameterizedTest
+    @EnumSource(
+            value = DType.class,
+            names = {"F16", "BF16", "I8", "F8_E4M3"})
+    void roundedLatentsAreClose(DType type) {
+        assumeTrue(Files.exists(architecture("deepseek_v3")), "no ../shared");
+        int[] ids = Arrays.stream(tokens(5, 40)).map(i -> i % 100).toArray();
+        try (Checkpoint c = Checkpoint.open(architecture("deepseek_v3"));
+                Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
+            ModelSpec spec = Architectures.specOf(c);
+            float[] exact = last(c, spec, backend, DType.F32, ids);
+            float[] rounded = last(c, spec, backend, type, ids);
+            // What is wrong moves logits by several.
+            double most = type == DType.F8_E4M3 ? 1 : type == DType.F16 ? 0.05 : 0.5;
+            assertThat(worst(exact, rounded)).isBetween(1e-7, most);
+        }
+    }
+
+    /// A prompt that is long enough for keys and values to be made of the latents, behind another.
+    @Test
+    void longPromptsAreReadAsShortOnes() {
+        for (String name : List.of("deepseek_v3", "kimi_linear", "longcat_flash")) {
+            assumeTrue(Files.exists(architecture(name)), "no ../shared");
+            try (Checkpoint c = Checkpoint.open(architecture(name));
+                    Backend backend =
+                            new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO))) {
+                ModelSpec spec = Architectures.specOf(c);
+                LatentAttentionSpec latent =
+                        spec.layers().stream()
+                                .flatMap(layer -> layer.body(LatentAttentionSpec.class).stream())
+                                .findFirst()
+                                .orElseThrow();
+                int many = Math.toIntExact(latent.expandedFrom());
+                int[][] ids = new int[2][many + 10];
+                for (int i = 0; i < ids.length; i++) {
+                    ids[i] = Arrays.stream(tokens(i, many + 10)).map(t -> t % 90).toArray();
+                }
+                float[] want = decoded(c, spec, backend, ids, new int[] {5});
+                for (int[] way : List.of(new int[] {10, many}, new int[] {many, 3, 1})) {
+                    assertThat(worst(want, decoded(c, spec, backend, ids, way)))
+                            .as("%s, %s", name, Arrays.toString(way))
+                            .isLessThan(BOUND);
+                }
+            }
+        }
+    }
+
+    @Test
+    void latentsAreCached() {
+        assumeTrue(Files.exists(architecture("deepseek_v3")), "no ../shared");
+        try (Checkpoint c = Checkpoint.open(architecture("deepseek_v3"))) {
+            ModelSpec spec = Architectures.specOf(c);
+            LatentAttentionSpec latent =
+                    spec.layers().getFirst().body(LatentAttentionSpec.class).orElseThrow();
+            assertThat(latent.pages())
+                    .extracting(PageSpec::heads, PageSpec::width)
+                    .containsExactly(
+                            tuple(1, latent.latentWidth()), tuple(1, latent.latents().rank()));
         }
     }
 

@@ -4,6 +4,8 @@ package io.llmc.model;
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.SparseOp;
+import io.llmc.backend.TensorArena;
+import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.DType;
@@ -137,58 +139,122 @@ record LatentAttention(
         Tensor query = queryUp == null ? queries : through(f, queryUp, queries);
         RopeSpec rope = spec.turns() == null ? null : spec.turns().queries();
         query = turned(f, query, rope, sizes.dim());
-        // A head's key and value a row.
-        long heads = query.rows() * sizes.count();
-        Tensor both = through(f, latentUp, latents);
-        both = both.reshape(heads, both.shape().size() / heads);
-        Tensor key = key(f, columns(f, both, 0, sizes.still()), narrow);
-        Tensor value = columns(f, both, sizes.still(), sizes.valueDim());
-        key = key.reshape(query.rows(), spec.queryWidth());
-        value = value.reshape(query.rows(), spec.outWidth());
-        f.tap().cached(cache, key, value);
-        key = cache.keys(f, key);
-        value = cache.values(f, value);
+        Tensor turning = sizes.turning() == 0 ? null : turning(f, narrow);
+        AbsorbedAttention.Kept kept = cached(f, new AbsorbedAttention.Kept(latents, turning));
+        if (f.past() == null) {
+            whole(f, attended, query, kept, chosen);
+        } else if (chosen == null && f.past().leastLength() >= spec.expandedFrom()) {
+            expanded(f, attended, query, kept);
+        } else {
+            new AbsorbedAttention(spec, latentUp).run(f, attended, query, kept, chosen);
+        }
+    }
+
+    /// As a cache would hold it.
+    private AbsorbedAttention.Kept cached(Forward f, AbsorbedAttention.Kept kept) {
+        Tensor together = kept.together(f);
+        f.tap().cached(cache, together, kept.latents());
+        return cache.scheme() == null
+                ? kept
+                : AbsorbedAttention.Kept.of(f, cache.keys(f, together), spec);
+    }
+
+    /// Among the pass's tokens.
+    private void whole(
+            Forward f, Tensor attended, Tensor query, AbsorbedAttention.Kept kept, Tensor chosen) {
+        KeysAndValues made = made(f, kept);
         int length = f.positions().length();
-        var all =
-                new AttentionSpec.Heads(
-                        sizes.count(), sizes.count(), sizes.dim(), sizes.valueDim());
-        if (chosen != null) {
-            f.attend(
-                    cache.spec(),
-                    new SparseOp.ChosenAttention(
-                            attended,
-                            query,
-                            new SparseOp.Keys.Whole(key, length),
-                            new SparseOp.Keys.Whole(value, length),
-                            chosen,
-                            all,
-                            spec.scale()));
+        if (chosen == null) {
+            var reach = new AttentionSpec.Reach(length, length, 0, 0);
+            f.run(attention(attended, query, made, reach));
             return;
         }
-        var reach = new AttentionSpec.Reach(length, length, 0, 0);
-        f.attend(
-                cache.spec(),
-                new ForwardOp.Attention(
+        f.run(
+                new SparseOp.ChosenAttention(
                         attended,
                         query,
-                        key,
-                        value,
-                        null,
-                        null,
-                        new AttentionSpec(all, reach, spec.scale(), 0)));
+                        new SparseOp.Keys.Whole(made.keys(), length),
+                        new SparseOp.Keys.Whole(made.values(), length),
+                        chosen,
+                        heads(),
+                        spec.scale()));
+    }
+
+    /// Among all that are kept, whose keys and values are made once more: for many tokens at a time
+    /// that is less work than comparing the latents themselves.
+    private void expanded(Forward f, Tensor attended, Tensor query, AbsorbedAttention.Kept kept) {
+        CacheSpec of = cache.spec();
+        var rounded =
+                new AbsorbedAttention.Kept(latentUp.rounded(f, kept.latents()), kept.turning());
+        f.past().keep(f, of.keys(true), rounded.together(f));
+        f.past().keep(f, of.values(), rounded.latents());
+        for (Past.Part part : f.past().parts()) {
+            try (TensorArena scratch = f.arena().scratch()) {
+                Forward inner = f.in(scratch);
+                Tensor all = inner.allocate(part.keys(), spec.latentWidth());
+                f.past().recall(inner, of.keys(true), part, all);
+                int end = part.row() + part.length();
+                f.run(
+                        attention(
+                                attended.rows(part.row(), end),
+                                query.rows(part.row(), end),
+                                made(inner, AbsorbedAttention.Kept.of(inner, all, spec)),
+                                new AttentionSpec.Reach(part.length(), part.keys(), 0, 0)));
+            }
+        }
+    }
+
+    private AttentionSpec.Heads heads() {
+        LatentAttentionSpec.Heads sizes = spec.sizes();
+        return new AttentionSpec.Heads(sizes.count(), sizes.count(), sizes.dim(), sizes.valueDim());
+    }
+
+    private ForwardOp.Attention attention(
+            Tensor attended, Tensor query, KeysAndValues made, AttentionSpec.Reach reach) {
+        return new ForwardOp.Attention(
+                attended,
+                query,
+                made.keys(),
+                made.values(),
+                null,
+                null,
+                new AttentionSpec(heads(), reach, spec.scale(), 0));
+    }
+
+    /// @param keys `[tokens, heads * dim]`
+    /// @param values `[tokens, heads * valueDim]`
+    private record KeysAndValues(Tensor keys, Tensor values) {}
+
+    private KeysAndValues made(Forward f, AbsorbedAttention.Kept kept) {
+        LatentAttentionSpec.Heads sizes = spec.sizes();
+        long tokens = kept.latents().rows();
+        // A head's key and value a row.
+        long heads = tokens * sizes.count();
+        Tensor both = through(f, latentUp, kept.latents());
+        both = both.reshape(heads, both.shape().size() / heads);
+        Tensor key = key(f, columns(f, both, 0, sizes.still()), kept.turning());
+        Tensor value = columns(f, both, sizes.still(), sizes.valueDim());
+        return new KeysAndValues(
+                key.reshape(tokens, spec.queryWidth()), value.reshape(tokens, spec.outWidth()));
+    }
+
+    /// The part of the keys that all heads share.
+    private Tensor turning(Forward f, Tensor narrow) {
+        LatentAttentionSpec.Heads sizes = spec.sizes();
+        Tensor turning = columns(f, narrow, spec.latents().rank(), sizes.turning());
+        RopeSpec rope = spec.turns() == null ? null : spec.turns().keys();
+        return turned(f, turning, rope, sizes.turning());
     }
 
     /// Every head's own part of its key, and behind it the one that turns, which all share.
     ///
     /// @param still `[tokens * heads, still]`
-    private Tensor key(Forward f, Tensor still, Tensor narrow) {
+    /// @param turning null for none
+    private Tensor key(Forward f, Tensor still, Tensor turning) {
         LatentAttentionSpec.Heads sizes = spec.sizes();
-        if (sizes.turning() == 0) {
+        if (turning == null) {
             return still;
         }
-        Tensor turning = columns(f, narrow, spec.latents().rank(), sizes.turning());
-        RopeSpec rope = spec.turns() == null ? null : spec.turns().keys();
-        turning = turned(f, turning, rope, sizes.turning());
         Tensor ofAll = f.allocate(still.rows(), sizes.turning());
         f.run(new ForwardOp.GatherRows(ofAll, turning, tokens(f, still.rows())));
         Tensor key = f.allocate(still.rows(), sizes.dim());

@@ -337,10 +337,20 @@ public record LatentAttentionSpec(
         return all;
     }
 
+    /// What heads share: the latents and the turning part as the keys of one head, the latents as
+    /// its values.
     @Override
     public Optional<CacheSpec> cache() {
         String attention = output.substring(0, output.lastIndexOf('.'));
-        return Optional.of(new CacheSpec(attention, heads(), sizes.dim(), sizes.valueDim()));
+        return Optional.of(new CacheSpec(attention, 1, latentWidth(), latents.rank()));
+    }
+
+    /// Rows of a sequence at a time from which on it takes fewer products to make keys and values
+    /// of all that is kept than to compare the latents themselves.
+    long expandedFrom() {
+        long made = sizes.still() + (long) sizes.valueDim();
+        long more = 2L * latents.rank() - made;
+        return more <= 0 ? Long.MAX_VALUE : Math.ceilDiv(latents.rank() * made, more);
     }
 
     /// The keys of an indexer, too.

@@ -87,7 +87,7 @@ public final class Linear {
 
     /// Outputs from one on: as many as `out` has columns.
     void forward(Forward f, Tensor out, Tensor x, long from) {
-        if (adapter == null && weight.divides(from)) {
+        if (adapter == null && from % weight.together() == 0) {
             outputs(from, from + out.cols()).forward(f, out, x);
             return;
         }
@@ -137,10 +137,18 @@ public final class Linear {
             f.run(new ForwardOp.IntegerMatmul(out, x, rounding, integers));
         } else {
             try (TensorArena scratch = f.arena().scratch()) {
-                Tensor rounded = f.in(scratch).allocate(x.rows(), x.cols());
-                f.run(new ForwardOp.RoundActivations(rounded, x, rounding));
-                f.run(new ForwardOp.Matmul(out, rounded, weight));
+                f.run(new ForwardOp.Matmul(out, rounded(f.in(scratch), x), weight));
             }
         }
+    }
+
+    /// Its input as it is multiplied.
+    Tensor rounded(Forward f, Tensor x) {
+        if (rounding == null) {
+            return x;
+        }
+        Tensor rounded = f.allocate(x.rows(), x.cols());
+        f.run(new ForwardOp.RoundActivations(rounded, x, rounding));
+        return rounded;
     }
 }

@@ -8,6 +8,8 @@ import io.llmc.backend.SparseOp;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.PageSpec;
 import io.llmc.model.structure.StateSpec;
+import io.llmc.tensor.Tensor;
+import java.util.List;
 
 /// What layers have kept of the tokens before a pass.
 public interface Past {
@@ -44,6 +46,27 @@ public interface Past {
     ///
     /// @param op attention to the pass's rows as if there were nothing before them
     void attend(Forward f, PageSpec keys, PageSpec entries, CompressedOp.CompressedAttention op);
+
+    /// Keeps the pass's rows of what a layer keeps of every token.
+    void keep(Forward f, PageSpec pages, Tensor rows);
+
+    /// The sequences of the pass.
+    List<Part> parts();
+
+    /// Rows of the pass that each of them has at least.
+    default int leastLength() {
+        return parts().stream().mapToInt(Part::length).min().orElse(0);
+    }
+
+    /// @param row of the pass, its first
+    /// @param length rows of the pass
+    /// @param keys tokens that are kept, with those
+    record Part(int row, int length, int keys) {}
+
+    /// All that is kept of a sequence, its rows of the pass among it.
+    ///
+    /// @param out `[keys, heads * width]`
+    void recall(Forward f, PageSpec pages, Part part, Tensor out);
 
     /// Lets an operation go on where it stopped in each sequence, and keeps where it stops now.
     ///

@@ -274,6 +274,7 @@ public final class CpuBackend implements Backend {
                     norms.rope(out, x, cosSin, dim, length, interleaved);
             case ForwardOp.Attention forward -> attention.attention(forward);
             case CacheOp.StorePages store -> pages.store(store);
+            case CacheOp.GatherPages gather -> pages.gather(gather);
             case CacheOp.PagedAttention paged -> pagedAttention.run(paged);
             case ForwardOp.Activate(var out, var x, var activation) ->
                     elements.activate(out, x, activation);

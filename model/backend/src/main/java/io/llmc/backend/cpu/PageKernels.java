@@ -10,13 +10,11 @@ import io.llmc.backend.CacheOp;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
-
-import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 
 /// Pages of a cache, from rows and back to floats.
 final class PageKernels {
@@ -175,6 +173,10 @@ final class PageKernels {
                 }
             }
         }
+    }
+
+    void gather(CacheOp.GatherPages op) {
+        gather(op.out().bytes(), op.pages(), op.run(), 0, op.heads());
     }
 
     /// A run's keys or values from token `start` on as rows, `[keys - start, heads * width]`; those

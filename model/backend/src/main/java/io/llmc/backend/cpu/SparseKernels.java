@@ -213,72 +213,64 @@ final class SparseKernels {
         Arrays.fill(chosen, at, choice.keys(), -1);
     }
 
-    /// A tile is a query's heads that share a list and a key head.
+    /// A tile is a head of a query.
     void attend(SparseOp.ChosenAttention op) {
         AttentionSpec.Heads heads = op.heads();
         List<Query> keys = queries(op.k(), heads.kv(), heads.dim());
         List<Query> values = queries(op.v(), heads.kv(), heads.valueDim());
-        int parts = Math.max(op.lists(), heads.kv());
         workers.forEach(
-                keys.size() * parts,
+                keys.size() * heads.count(),
                 (tile, scratch) -> {
-                    int query = tile / parts;
-                    attend(op, keys.get(query), values.get(query).keys(), tile % parts, scratch);
+                    int query = tile / heads.count();
+                    int head = tile % heads.count();
+                    attend(op, keys.get(query), values.get(query).keys(), head, scratch);
                 });
     }
 
     private static void attend(
-            SparseOp.ChosenAttention op, Query query, Source values, int part, Scratch scratch) {
+            SparseOp.ChosenAttention op, Query query, Source values, int head, Scratch scratch) {
         AttentionSpec.Heads heads = op.heads();
         int most = Math.toIntExact(op.chosen().cols());
-        int parts = Math.max(op.lists(), heads.kv());
-        int kv = part * heads.kv() / parts;
-        int count = heads.count() / parts;
         int dim = heads.dim();
-        long list = (long) query.row() * op.lists() + part * op.lists() / parts;
+        int valueDim = heads.valueDim();
+        long list = (long) query.row() * op.lists() + head * op.lists() / heads.count();
         float[] chosen = row(op.chosen(), list, scratch.floats(0, most));
-        float[] q = scratch.floats(1, count * dim);
-        long first = ((long) query.row() * heads.count() + (long) part * count);
-        Lanes.read(q, 0, op.q().bytes(), DType.F32, first * dim, count * dim);
-        double[] scores = scratch.doubles(0, count * most);
+        float[] q = scratch.floats(1, dim);
+        long at = (long) query.row() * heads.count() + head;
+        Lanes.read(q, 0, op.q().bytes(), DType.F32, at * dim, dim);
+        int kv = head / heads.group();
+        double[] scores = scratch.doubles(0, most);
         float[] k = scratch.floats(2, dim);
         int keys = 0;
         for (; keys < most && chosen[keys] >= 0; keys++) {
             query.keys().read((int) chosen[keys], kv, k);
-            for (int h = 0; h < count; h++) {
-                scores[h * most + keys] = op.scale() * dot(q, h * dim, k, 0, dim);
-            }
+            scores[keys] = op.scale() * dot(q, 0, k, 0, dim);
         }
-        int valueDim = heads.valueDim();
-        float[] out = scratch.floats(3, count * valueDim);
-        Arrays.fill(out, 0, count * valueDim, 0);
-        for (int h = 0; h < count; h++) {
-            soften(scores, h * most, keys);
-        }
+        soften(scores, keys);
+        float[] out = scratch.floats(3, valueDim);
+        Arrays.fill(out, 0, valueDim, 0);
         float[] v = scratch.floats(4, valueDim);
         for (int i = 0; i < keys; i++) {
             values.read((int) chosen[i], kv, v);
-            for (int h = 0; h < count; h++) {
-                float p = (float) scores[h * most + i];
-                for (int c = 0; c < valueDim; c++) {
-                    out[h * valueDim + c] += p * v[c];
-                }
+            float p = (float) scores[i];
+            for (int c = 0; c < valueDim; c++) {
+                out[c] += p * v[c];
             }
         }
-        Lanes.write(op.out().bytes(), DType.F32, first * valueDim, out, 0, count * valueDim);
+        Lanes.write(op.out().bytes(), DType.F32, at * valueDim, out, 0, valueDim);
     }
 
-    private static void soften(double[] scores, int at, int count) {
+    private static void soften(double[] scores, int count) {
         double largest = Double.NEGATIVE_INFINITY;
-        for (int i = at; i < at + count; i++) {
+        for (int i = 0; i < count; i++) {
             largest = Math.max(largest, scores[i]);
         }
         double sum = 0;
-        for (int i = at; i < at + count; i++) {
+        for (int i = 0; i < count; i++) {
             scores[i] = StrictMath.exp(scores[i] - largest);
             sum += scores[i];
         }
-        for (int i = at; i < at + count; i++) {
+        for (int i = 0; i < count; i++) {
             scores[i] /= sum;
         }
     }

@@ -90,11 +90,10 @@ final class MiniMaxM3 implements Architecture {
     private static IndexerSpec indexer(Sizes s, String p, RopeSpec rope) {
         HfConfig c = s.config();
         int heads = c.integer(INDEX_HEADS, Sizes.HEADS);
-        if (s.heads() % heads != 0 || s.kvHeads() % heads != 0 && heads % s.kvHeads() != 0) {
+        if (s.heads() % heads != 0) {
             throw c.wrong(
                     INDEX_HEADS,
-                    "a number of heads that %d heads with %d keys share"
-                            .formatted(s.heads(), s.kvHeads()));
+                    "a number that divides %d, num_attention_heads".formatted(s.heads()));
         }
         int block = c.integer("index_block_size", BLOCKS);
         int most = c.integer("index_topk_blocks", BLOCKS);

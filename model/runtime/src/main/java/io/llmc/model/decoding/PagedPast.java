@@ -110,6 +110,28 @@ final class PagedPast implements Past {
     }
 
     @Override
+    public void keep(Forward f, PageSpec pages, Tensor rows) {
+        stored(f, pages, rows, runs(pages, 0, 0));
+    }
+
+    @Override
+    public List<Part> parts() {
+        return spans.getFirst().stream()
+                .map(span -> new Part(span.row(), span.length(), span.keys()))
+                .toList();
+    }
+
+    @Override
+    public void recall(Forward f, PageSpec pages, Part part, Tensor out) {
+        CacheOp.Run run =
+                runs(pages, 0, 0).stream()
+                        .filter(r -> r.row() == part.row())
+                        .findFirst()
+                        .orElseThrow();
+        f.run(new CacheOp.GatherPages(out, pool.kept(pages).pages(), run));
+    }
+
+    @Override
     public void choose(Forward f, PageSpec keys, SparseOp.Choose op) {
         f.run(op.with(stored(f, keys, op.keys())));
     }
