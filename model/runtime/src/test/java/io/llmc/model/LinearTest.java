@@ -125,6 +125,43 @@ class LinearTest {
         }
     }
 
+    /// Where rows share scales, too, and where they share them with others before the first.
+    @Test
+    void someOutputsAreThoseOfTheWholeLayer() {
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                TensorArena arena = backend.newArena(1 << 18)) {
+            Tensor x = normal(arena, ROWS, IN);
+            Tensor bias = normal(arena, 1, OUT).reshape(OUT);
+            Forward f = new Forward(backend, arena, null);
+            Weight dense = new Weight.Dense(normal(arena, OUT, IN));
+            for (Weight w : List.of(dense, eightBits(arena), blocks(arena, 5))) {
+                var linear = new Linear("l", w, bias, null);
+                Tensor all = f.allocate(ROWS, OUT);
+                linear.forward(f, all, x);
+                for (int from : new int[] {0, 3, 5, OUT - 4}) {
+                    Tensor some = f.allocate(ROWS, 4);
+                    linear.forward(f, some, x, from);
+                    assertThat(backend.floats(some))
+                            .as("%s from %d", w.encoding().describe(), from)
+                            .containsExactly(backend.floats(f.columns(all, from, 4)));
+                }
+            }
+        }
+    }
+
+    /// @param rows of a tile
+    private Weight.Scaled blocks(TensorArena arena, int rows) {
+        Tensor codes = arena.allocate(DType.F8_E4M3, new Shape(OUT, IN));
+        for (int i = 0; i < OUT * IN; i++) {
+            codes.bytes().set(ValueLayout.JAVA_BYTE, i, (byte) random.nextInt(0x70));
+        }
+        var tiles = new Tiles(rows, 16);
+        return new Weight.Scaled(
+                new Encoding.Grid<>(Codes.Floats.E4M3, tiles),
+                codes,
+                normal(arena, (int) tiles.down(OUT), (int) tiles.across(IN)));
+    }
+
     private static Backend backend(Compute compute) {
         return new CpuBackend(
                 new BackendOptions(1, BackendOptions.Math.PORTABLE, Long.MAX_VALUE, compute));

@@ -420,7 +420,8 @@ final class OutputPlan {
                         .allMatch(b -> b.cache().isEmpty());
         if (none) {
             throw new UserException(
-                    "a %s keeps no keys and values".formatted(target().modelType()),
+                    "no layer of a %s caches keys and values by themselves"
+                            .formatted(target().modelType()),
                     "leave the KV cache as it is");
         }
     }

@@ -165,7 +165,9 @@ record Compressions(Sizes sizes, Heads heads, List<Kind> kinds, RopeSpec window,
         return new Choice(
                 prefix,
                 c.integer("index_n_heads", Sizes.HEADS),
-                c.integer("index_topk", HfConfig.POSITIONS),
+                Math.min(
+                        c.integer("index_topk", HfConfig.POSITIONS),
+                        Math.max(1, sizes.positions() / kind.rate())),
                 compressor(prefix, kind, size, c.integer(size, Sizes.HEAD_DIM)));
     }
 
