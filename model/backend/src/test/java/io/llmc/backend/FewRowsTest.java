@@ -7,6 +7,7 @@ import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
@@ -49,6 +50,27 @@ class FewRowsTest {
                                                 256),
                                         a.of(DType.BF16, _ -> scale, 5, 1)));
             }
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2})
+    void everyCodeOfE2m1AndEveryScale(int rows) {
+        for (ScaleKind kind : new ScaleKind[] {ScaleKind.POWER, ScaleKind.NESTED}) {
+            boolean power = kind == ScaleKind.POWER;
+            int width = power ? 32 : 16;
+            int groups = 128 / width;
+            var grid = new Encoding.Grid<>(Codes.Floats.E2M1, Tiles.groups(width), kind);
+            DType type = power ? DType.U8 : DType.F8_E4M3;
+            check(
+                    rows,
+                    a ->
+                            new Weight.Scaled(
+                                    grid,
+                                    // Groups have other orders of the codes.
+                                    a.of(DType.U8, i -> i * 0x9d & 0xff, 256, 64),
+                                    a.of(type, i -> i / groups, 256, groups),
+                                    power ? null : a.of(DType.F32, _ -> 3, 1)));
         }
     }
 

@@ -31,8 +31,13 @@ sealed interface Dots permits DenseDots, TableDots, NibbleDots, OctetDots, Decod
     static Dots of(Operand w, int k) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)) {
             Dots dots = OctetDots.of(packed);
-            if (dots == null && packed instanceof Weight.Grouped g) {
-                dots = NibbleDots.of(g);
+            if (dots == null) {
+                dots =
+                        switch (packed) {
+                            case Weight.Dense _, Weight.Blocks _ -> null;
+                            case Weight.Grouped g -> NibbleDots.of(g);
+                            case Weight.Scaled s -> TableDots.of(s);
+                        };
             }
             if (dots != null) {
                 return dots;

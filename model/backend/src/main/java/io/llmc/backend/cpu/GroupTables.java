@@ -18,7 +18,7 @@ import jdk.incubator.vector.IntVector;
 ///
 /// A value is the scale's power of two times one that has been rounded: there are as many of those
 /// as mantissas and distances from the zero point.
-final class GroupTables {
+final class GroupTables implements TableDots.Tables {
     /// Distances from the zero point: -15 to 15, and one that fills up.
     private static final int DISTANCES = 32;
 
@@ -80,7 +80,8 @@ final class GroupTables {
         return values;
     }
 
-    float[] values() {
+    @Override
+    public float[] values() {
         return values;
     }
 
@@ -91,14 +92,11 @@ final class GroupTables {
                 : scales.get(Lanes.I16, 2 * group);
     }
 
-    /// Of so many groups.
-    ///
-    /// @param at of the first one in `from` and `factors`
-    /// @param from where in [#values] what code 0 stands for begins, in whole vectors
-    /// @param factors what it is multiplied by: the scale's power of two with its sign, or all of a
-    ///   scale in F32, which is not rounded
-    /// @return whether all values can be had so: some may be subnormal, or not finite
-    boolean prepare(int[] from, float[] factors, int at, long first, int count, Scratch scratch) {
+    /// Factors are the scale's power of two with its sign, or all of a scale in F32, which is not
+    /// rounded. Some values may be subnormal, or not finite: then they cannot be had so.
+    @Override
+    public boolean prepare(
+            int[] from, float[] factors, int at, long first, int count, Scratch scratch) {
         int size = type.bits() / 8;
         long padded = Lanes.padded(count);
         // Out of a file that may be mapped, with usual scales behind them.

@@ -35,6 +35,11 @@ final class TileScales {
         }
     }
 
+    /// Those that a byte can be; null where scales are floats.
+    float[] all() {
+        return ofByte;
+    }
+
     float get(long tile) {
         return ofByte == null
                 ? Floats.get(bytes, type, tile)
