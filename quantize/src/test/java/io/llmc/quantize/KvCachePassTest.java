@@ -3,6 +3,7 @@ package io.llmc.quantize;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
@@ -20,11 +21,15 @@ import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.Floats;
 import io.llmc.tensor.Tensor;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -65,6 +70,46 @@ class KvCachePassTest {
         }
     }
 
+    /// Latents are one head's keys, and its values.
+    @Test
+    void latentsHaveOneScale() throws IOException {
+        Path source = TestFiles.shared("oracles/architectures/deepseek_v3");
+        assumeTrue(Files.exists(source), "no ../shared");
+        Path model = Files.createDirectory(temp.resolve("latents"));
+        for (String file : List.of("config.json", "model.safetensors")) {
+            Files.copy(source.resolve(file), model.resolve(file));
+        }
+        String words =
+                IntStream.range(0, 90)
+                        .mapToObj("\"w%1$d\": %1$d"::formatted)
+                        .collect(Collectors.joining(", "));
+        Files.writeString(
+                model.resolve("tokenizer.json"),
+                """
+                {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"},
+                 "model": {"type": "WordLevel", "vocab": {%s}, "unk_token": "w0"}}
+                """
+                        .formatted(words));
+        Path text =
+                Files.writeString(
+                        temp.resolve("text.txt"),
+                        IntStream.range(0, 600)
+                                .mapToObj(i -> "w" + i * 37L % 90)
+                                .collect(Collectors.joining(" ")));
+        Map<String, Object> data = Map.of("data", text.toString(), "samples", 8, "length", 32);
+        Map<String, Object> rtn = Map.of("bits", 8, "groupSize", "channel");
+        SweepResult result =
+                run(model, "scaled", data, rtn, "compressed-tensors", Map.of("scales", "head"));
+        try (Checkpoint c = Checkpoint.open(result.output());
+                TensorReader r = c.reader()) {
+            for (String name : List.of("k_scale", "v_scale")) {
+                Tensor scale = r.tensor("model.layers.0.self_attn." + name);
+                assertThat(scale.shape().dims()).containsExactly(1, 1, 1);
+                assertThat(value(scale, 0)).isPositive().isLessThan(1);
+            }
+        }
+    }
+
     /// The model's threads and a second run find the same.
     @Test
     void theSameBytesTwice() {
@@ -98,14 +143,26 @@ class KvCachePassTest {
     }
 
     private SweepResult run(String name, String layout, Map<String, Object> options) {
+        String data = MODEL.resolve("calibration.txt").toString();
+        Map<String, Object> calibration = Map.of("data", data, "samples", 8, "length", 64);
+        return run(MODEL, name, calibration, Map.of("bits", 4, "groupSize", 64), layout, options);
+    }
+
+    private SweepResult run(
+            Path model,
+            String name,
+            Map<String, Object> calibration,
+            Map<String, Object> rtn,
+            String layout,
+            Map<String, Object> options) {
         Map<String, Object> tree = new LinkedHashMap<>();
         Path out = temp.resolve(name);
-        String data = MODEL.resolve("calibration.txt").toString();
-        tree.put("model", MODEL.toString());
+        tree.put("model", model.toString());
         tree.put("output", out.toString());
-        tree.put("calibration", Map.of("data", data, "samples", 8, "length", 64));
-        Map<String, Object> rtn = Map.of("rtn", Map.of("bits", 4, "groupSize", 64));
-        tree.put("steps", List.of(Map.of("sweep", List.of(rtn, Map.of("kvCache", options)))));
+        tree.put("calibration", calibration);
+        tree.put(
+                "steps",
+                List.of(Map.of("sweep", List.of(Map.of("rtn", rtn), Map.of("kvCache", options)))));
         tree.put("save", Map.of("layout", layout));
         Recipe recipe = Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
         int threads = name.equals("a") ? 1 : 2;

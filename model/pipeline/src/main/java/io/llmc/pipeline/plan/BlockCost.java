@@ -46,14 +46,26 @@ record BlockCost(
     /// @param width channels of a head's key and value together, as a prompt goes through
     /// @param asked the same as one token goes through
     /// @param window keys that a position sees; 0 for all
-    record AttentionCost(int heads, int kvHeads, int kept, int width, int asked, int window) {
+    /// @param chosen most of these that it looks at; 0 for all
+    record AttentionCost(
+            int heads, int kvHeads, int kept, int width, int asked, int window, int chosen) {
         AttentionCost(int heads, int kvHeads, int width, int window) {
             this(heads, kvHeads, width, width, width, window);
         }
 
-        /// Keys that the token behind `length` others sees.
+        AttentionCost(int heads, int kvHeads, int kept, int width, int asked, int window) {
+            this(heads, kvHeads, kept, width, asked, window, 0);
+        }
+
+        /// The same of a choice of keys.
+        AttentionCost choosing(int keys) {
+            return new AttentionCost(heads, kvHeads, kept, width, asked, window, keys);
+        }
+
+        /// Keys that the token behind `length` others looks at.
         long span(long length) {
-            return window == 0 ? length : Math.min(length, window);
+            long seen = window == 0 ? length : Math.min(length, window);
+            return chosen == 0 ? seen : Math.min(seen, chosen);
         }
 
         /// The sum of all spans of a sequence.

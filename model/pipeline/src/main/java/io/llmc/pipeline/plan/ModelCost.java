@@ -9,6 +9,7 @@ import io.llmc.model.CompressedAttentionSpec;
 import io.llmc.model.CompressorSpec;
 import io.llmc.model.DeltaNetSpec;
 import io.llmc.model.ExpertsSpec;
+import io.llmc.model.IndexerSpec;
 import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.LaurelSpec;
 import io.llmc.model.LayerInputSpec;
@@ -161,12 +162,14 @@ public record ModelCost(
                 switch (body) {
                     case SelfAttentionSpec a -> {
                         products.addAll(products(a.linears(spec.hidden())));
-                        attentions.add(
-                                new AttentionCost(
-                                        a.heads(),
-                                        a.kvHeads(),
-                                        a.headDim() + a.valueDim(),
-                                        a.window()));
+                        attentions.addAll(
+                                chosen(
+                                        new AttentionCost(
+                                                a.heads(),
+                                                a.kvHeads(),
+                                                a.headDim() + a.valueDim(),
+                                                a.window()),
+                                        a.scores().indexer()));
                         widest = Math.max(widest, width(a));
                     }
                     case BorrowingAttentionSpec a -> {
@@ -176,7 +179,7 @@ public record ModelCost(
                     }
                     case LatentAttentionSpec a -> {
                         products.addAll(products(a.linears(spec.hidden())));
-                        attentions.add(latent(a));
+                        attentions.addAll(chosen(latent(a), a.indexer()));
                         widest = Math.max(widest, width(a));
                     }
                     case CompressedAttentionSpec a -> {
@@ -214,6 +217,20 @@ public record ModelCost(
         private static AttentionCost borrowing(BorrowingAttentionSpec a) {
             int width = a.sizes().dim() + a.sizes().valueDim();
             return new AttentionCost(a.heads(), a.sizes().keys(), 0, width, width, a.window());
+        }
+
+        /// With what chooses its keys, and keeps some of its own for that.
+        ///
+        /// @param by null for nothing
+        private static List<AttentionCost> chosen(AttentionCost all, IndexerSpec by) {
+            if (by == null) {
+                return List.of(all);
+            }
+            AttentionCost some = all.choosing(by.choice().keys());
+            int kept = by.choice().pooled() ? 2 * by.dim() : by.dim();
+            return by.own()
+                    ? List.of(some, new AttentionCost(by.heads(), 1, kept, by.dim(), by.dim(), 0))
+                    : List.of(some);
         }
 
         /// Engines keep what keys and values are made of; a token that comes alone asks that

@@ -2,7 +2,9 @@
 package io.llmc.pipeline.plan;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.tuple;
 import static org.assertj.core.api.Assertions.within;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -62,6 +64,20 @@ class ModelCostTest {
         // 4 layers of 32,768 tokens, 22 of a window, which may touch one page more.
         assertThat(serving.cache(32_768)).isEqualTo(4 * 32_768 * layer + 22 * 528 * layer);
         assertThat(serving.cache(100)).isEqualTo(26 * 112 * layer);
+    }
+
+    /// Three layers keep latents of 20 channels and a turning part of 8, in two of them an indexer
+    /// keeps a key of 14; a token looks at 7 keys.
+    @Test
+    void indexersKeepKeysOfTheirOwn() throws IOException {
+        Path config = TestFiles.shared("oracles/architectures/glm_moe_dsa/config.json");
+        assumeTrue(Files.exists(config), "no ../shared");
+        ModelCost cost = cost(Files.readString(config));
+        assertThat(new Serving(cost, Configs.ALONE).cachePerToken())
+                .isEqualTo(2 * (3 * 28 + 2 * 14));
+        assertThat(cost.blocks().getFirst().attentions())
+                .extracting(a -> a.span(5), a -> a.span(1000))
+                .containsExactly(tuple(5L, 7L), tuple(5L, 1000L));
     }
 
     static Stream<Path> models() {
