@@ -40,11 +40,11 @@ public interface Architecture {
     ModelSpec spec(HfConfig config, Set<String> tensors);
 
     /// The module of transformers that holds a linear layer of the blocks; empty where transformers
-    /// fuses it with others.
+    /// fuses it with others, as the experts of a block since version 5.
     ///
     /// @param linear its name in a checkpoint
     default Optional<String> module(String linear) {
-        return Optional.of(linear);
+        return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
     }
 
     /// Whether a tensor is one that every reader of this family computes and none reads.

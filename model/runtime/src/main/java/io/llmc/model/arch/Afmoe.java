@@ -18,7 +18,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// Trinity: gated attention that turns in layers with a window alone, norms on both sides, experts
@@ -103,11 +102,6 @@ final class Afmoe implements Architecture {
         BodySpec all = mixture.shared(p + "shared_experts.", shared * mixture.intermediate());
         List<BranchSpec> terms = List.of(BranchSpec.of(before, routed), BranchSpec.of(before, all));
         return BranchSpec.of(null, new SumSpec(terms, mixture.sizes().hidden()), behind);
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

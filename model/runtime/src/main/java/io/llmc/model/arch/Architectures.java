@@ -47,6 +47,7 @@ public final class Architectures {
                     new GraniteMoe(),
                     new KimiLinear(),
                     new Lfm2(),
+                    new Lfm2Moe(),
                     new Llama(),
                     new Llama4(),
                     new LongcatFlash(),

@@ -7,6 +7,7 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
@@ -17,7 +18,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 import java.util.stream.IntStream;
@@ -97,34 +97,19 @@ final class Cohere2Moe implements Architecture {
         Router router =
                 Router.of(
                         m + "gate", RouterSpec.of(Scores.SIGMOID, c.flag("norm_topk_prob", true)));
-        LayerSpec alone =
-                LayerSpec.of(
-                        p,
-                        BranchSpec.of(before, attention),
-                        BranchSpec.of(
-                                        before,
-                                        mixture.requireTensors(m + "experts.", tensors)
-                                                .body(
-                                                        router,
-                                                        m + "experts.",
-                                                        Mixture.Names.PROJECTIONS))
-                                .beside()
-                                .times(share));
+        BodySpec experts =
+                mixture.requireTensors(m + "experts.", tensors)
+                        .body(router, m + "experts.", Mixture.Names.PROJECTIONS);
+        BranchSpec routed = BranchSpec.of(before, experts).beside().times(share);
+        LayerSpec alone = LayerSpec.of(p, BranchSpec.of(before, attention), routed);
+        int channels = shared * mixture.intermediate();
         return shared == 0
                 ? alone
-                : Mixture.beside(
-                        alone,
-                        mixture.shared(m + "shared_experts.", shared * mixture.intermediate()),
-                        share);
+                : Mixture.beside(alone, mixture.shared(m + "shared_experts.", channels), share);
     }
 
     private static NormSpec norm(Sizes s, String name) {
         return NormSpec.layer(name, s.eps()).withoutBias();
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -94,11 +94,6 @@ final class DeepSeek implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
-    }
-
-    @Override
     public String key(Size size) {
         return switch (size) {
             case EXPERTS -> "n_routed_experts";

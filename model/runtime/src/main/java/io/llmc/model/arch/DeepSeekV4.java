@@ -141,11 +141,6 @@ final class DeepSeekV4 implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
-    }
-
-    @Override
     public String key(Size size) {
         return switch (size) {
             case EXPERTS -> "n_routed_experts";

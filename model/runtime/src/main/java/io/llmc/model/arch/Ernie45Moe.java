@@ -13,7 +13,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -74,11 +73,6 @@ final class Ernie45Moe implements Architecture {
                         p + "experts.",
                         p + "shared_experts.",
                         shared);
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -52,15 +52,8 @@ final class FalconH1 implements Architecture {
                 c.has("mamba_d_ssm")
                         ? c.integer("mamba_d_ssm", Sizes.CHANNELS)
                         : s.hidden() * c.integer("mamba_expand", Range.upTo(256), 2);
-        var keys =
-                new Scans.Keys(
-                        "mamba_n_heads",
-                        "mamba_d_head",
-                        "mamba_n_groups",
-                        "mamba_d_state",
-                        "mamba_d_conv");
         Scans scans =
-                Scans.of(c, keys, false, c.flag("mamba_conv_bias", true))
+                Scans.of(c, Scans.Keys.PREFIXED, false, c.flag("mamba_conv_bias", true))
                         .requireChannels("mamba_d_ssm", inner);
         return s.model(
                 s.stack(tensors, i -> layer(s, scans, i, rope)),

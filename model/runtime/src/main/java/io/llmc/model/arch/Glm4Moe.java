@@ -14,7 +14,6 @@ import io.llmc.model.SelfAttentionSpec.HeadNorms;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -66,11 +65,6 @@ final class Glm4Moe implements Architecture {
                         p + "experts.",
                         p + "shared_experts.",
                         mixture.sizes().config().integer("n_shared_experts", count, 1));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -138,11 +138,6 @@ final class Glm5Next implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return FAMILY.module(linear);
-    }
-
-    @Override
     public String key(Size size) {
         return FAMILY.key(size);
     }

@@ -113,11 +113,6 @@ final class GlmMoeDsa implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return FAMILY.module(linear);
-    }
-
-    @Override
     public String key(Size size) {
         return FAMILY.key(size);
     }

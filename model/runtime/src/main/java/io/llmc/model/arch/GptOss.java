@@ -13,7 +13,6 @@ import io.llmc.model.Nonlinearity;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.structure.RopeSpec;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// gpt-oss, in plain weights: sinks, every other layer with a window, experts with biases and a
@@ -64,10 +63,5 @@ final class GptOss implements Architecture {
                         Router.of(p + "mlp.router", RouterSpec.softmax(true)).withBias(),
                         experts(i),
                         Mixture.Names.PROJECTIONS));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 }

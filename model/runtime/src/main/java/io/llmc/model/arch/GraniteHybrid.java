@@ -2,18 +2,15 @@
 package io.llmc.model.arch;
 
 import io.llmc.backend.ForwardOp.Activation;
-import io.llmc.backend.RouterSpec;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
-import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
@@ -21,11 +18,11 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.IntFunction;
 
 /// Granite 4: Mamba-2 or attention, experts beside a feed-forward that every token goes to, or that
 /// alone; four factors.
 final class GraniteHybrid implements Architecture {
-    private static final String EMBEDDING = "model.embed_tokens";
     private static final String TYPES = "layer_types";
     private static final String EXPERTS = "num_local_experts";
 
@@ -47,26 +44,10 @@ final class GraniteHybrid implements Architecture {
         Mixture mixture =
                 c.integer(EXPERTS, Range.zeroTo(1 << 16), 0) == 0
                         ? null
-                        : Mixture.of(s, 8, 2).requireTensors(experts(0), tensors);
-        return s.model(
-                s.stack(
-                        tensors,
-                        i ->
-                                layer(
-                                        s,
-                                        mixture,
-                                        i,
-                                        scanning.get(i)
-                                                ? mamba(s, scans, i)
-                                                : attention(s, i, rope))),
-                ModelSpec.Input.of(EMBEDDING, s.vocabulary(), s.hidden())
-                        .times(factor(c, "embedding_multiplier")),
-                ModelSpec.Output.of(s.norm("model.norm"), Sizes.head(c, true, EMBEDDING, "lm_head"))
-                        .times(1 / factor(c, "logits_scaling")));
-    }
-
-    private static double factor(HfConfig c, String key) {
-        return c.decimal(key, Sizes.CAP, 1);
+                        : Mixture.of(s, 8, 2).requireTensors(GraniteMoe.experts(0), tensors);
+        IntFunction<BodySpec> mixer =
+                i -> scanning.get(i) ? mamba(s, scans, i) : GraniteMoe.attention(s, i, rope);
+        return GraniteMoe.model(s, s.stack(tensors, i -> layer(s, mixture, i, mixer)), true);
     }
 
     private static List<Boolean> scanning(HfConfig c, int layers) {
@@ -80,14 +61,11 @@ final class GraniteHybrid implements Architecture {
 
     private static Scans scans(Sizes s) {
         HfConfig c = s.config();
-        var keys =
-                new Scans.Keys(
-                        "mamba_n_heads",
-                        "mamba_d_head",
-                        "mamba_n_groups",
-                        "mamba_d_state",
-                        "mamba_d_conv");
-        return Scans.of(c, keys, c.flag("mamba_proj_bias", false), c.flag("mamba_conv_bias", true))
+        return Scans.of(
+                        c,
+                        Scans.Keys.PREFIXED,
+                        c.flag("mamba_proj_bias", false),
+                        c.flag("mamba_conv_bias", true))
                 .requireChannels(
                         "mamba_expand", s.hidden() * c.integer("mamba_expand", Range.upTo(256), 2));
     }
@@ -97,33 +75,17 @@ final class GraniteHybrid implements Architecture {
         return scans.body(p, s.norm(p + "norm"));
     }
 
-    private static BodySpec attention(Sizes s, int i, RopeSpec rope) {
-        HfConfig c = s.config();
-        String p = Llama.prefix(i) + "self_attn.";
-        float scale = (float) factor(c, "attention_multiplier");
-        return s.attention(p, rope, 0, c.flag("attention_bias", false))
-                .with(new SelfAttentionSpec.Scores(scale, 0, 0));
-    }
-
-    private static String experts(int i) {
-        return Llama.prefix(i) + "block_sparse_moe.experts.";
-    }
-
-    private static LayerSpec layer(Sizes s, Mixture mixture, int i, BodySpec mixer) {
-        HfConfig c = s.config();
+    private static LayerSpec layer(Sizes s, Mixture mixture, int i, IntFunction<BodySpec> mixer) {
         String p = Llama.prefix(i);
-        float residual = (float) factor(c, "residual_multiplier");
+        float residual = (float) GraniteMoe.factor(s.config(), "residual_multiplier");
         NormSpec norm = s.norm(p + "post_attention_layernorm");
         List<BranchSpec> branches = new ArrayList<>();
-        branches.add(BranchSpec.of(s.norm(p + "input_layernorm"), mixer).times(residual));
+        branches.add(BranchSpec.of(s.norm(p + "input_layernorm"), mixer.apply(i)).times(residual));
         BranchSpec shared = BranchSpec.of(norm, shared(s, p)).times(residual);
         if (mixture == null) {
             branches.add(shared);
         } else {
-            Router router =
-                    Router.of(p + "block_sparse_moe.router.layer", RouterSpec.softmax(true));
-            BodySpec routed = mixture.body(router, experts(i), Mixture.Names.NUMBERED);
-            branches.add(BranchSpec.of(norm, routed).times(residual));
+            branches.add(BranchSpec.of(norm, GraniteMoe.routed(mixture, i)).times(residual));
             branches.add(shared.beside());
         }
         return new LayerSpec(p, branches);
@@ -139,11 +101,6 @@ final class GraniteHybrid implements Architecture {
                         Activation.SILU,
                         true)
                 .of(Size.SHARED_INTERMEDIATE, channels);
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

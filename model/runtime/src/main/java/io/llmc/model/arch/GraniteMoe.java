@@ -5,6 +5,7 @@ import io.llmc.backend.RouterSpec;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
+import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
@@ -12,7 +13,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.structure.RopeSpec;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// Granite 3 with experts: four factors, experts in one tensor.
@@ -30,43 +30,48 @@ final class GraniteMoe implements Architecture {
         Sizes s = Sizes.of(c, ABSENT);
         RopeSpec rope = s.rope();
         Mixture mixture = Mixture.of(s, 8, 2).requireTensors(experts(0), tensors);
-        return s.model(
-                s.stack(tensors, i -> layer(mixture, i, rope)),
-                ModelSpec.Input.of(embedding(), s.vocabulary(), s.hidden())
-                        .times(factor(c, "embedding_multiplier")),
-                ModelSpec.Output.of(s.norm("model.norm"), Sizes.head(c, false, embedding(), head()))
-                        .times(1 / factor(c, "logits_scaling")));
+        return model(s, s.stack(tensors, i -> layer(mixture, i, rope)), false);
     }
 
-    private static double factor(HfConfig c, String key) {
+    /// What surrounds the blocks, with its factors.
+    static ModelSpec model(Sizes s, List<LayerSpec> layers, boolean tiedByDefault) {
+        return s.model(
+                layers,
+                Llama.input(s).times(factor(s.config(), "embedding_multiplier")),
+                Llama.output(s, s.norm("model.norm"), tiedByDefault)
+                        .times(1 / factor(s.config(), "logits_scaling")));
+    }
+
+    static double factor(HfConfig c, String key) {
         return c.decimal(key, Sizes.CAP, 1);
     }
 
-    private static String experts(int i) {
+    static String experts(int i) {
         return Llama.prefix(i) + "block_sparse_moe.experts.";
     }
 
     private static LayerSpec layer(Mixture mixture, int i, RopeSpec rope) {
         Sizes s = mixture.sizes();
-        HfConfig c = s.config();
         String p = Llama.prefix(i);
-        float residual = (float) factor(c, "residual_multiplier");
-        float scale = (float) factor(c, "attention_multiplier");
-        SelfAttentionSpec attention =
-                s.attention(p + "self_attn.", rope, 0, c.flag("attention_bias", false))
-                        .with(new SelfAttentionSpec.Scores(scale, 0, 0));
-        Router router = Router.of(p + "block_sparse_moe.router.layer", RouterSpec.softmax(true));
+        float residual = (float) factor(s.config(), "residual_multiplier");
         return LayerSpec.of(
                 p,
-                BranchSpec.of(s.norm(p + "input_layernorm"), attention).times(residual),
-                BranchSpec.of(
-                                s.norm(p + "post_attention_layernorm"),
-                                mixture.body(router, experts(i), Mixture.Names.NUMBERED))
+                BranchSpec.of(s.norm(p + "input_layernorm"), attention(s, i, rope)).times(residual),
+                BranchSpec.of(s.norm(p + "post_attention_layernorm"), routed(mixture, i))
                         .times(residual));
     }
 
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
+    /// @param rope null for none
+    static SelfAttentionSpec attention(Sizes s, int i, RopeSpec rope) {
+        HfConfig c = s.config();
+        float scale = (float) factor(c, "attention_multiplier");
+        return s.attention(Llama.prefix(i) + "self_attn.", rope, 0, c.flag("attention_bias", false))
+                .with(new SelfAttentionSpec.Scores(scale, 0, 0));
+    }
+
+    static BodySpec routed(Mixture mixture, int i) {
+        String router = Llama.prefix(i) + "block_sparse_moe.router.layer";
+        return mixture.body(
+                Router.of(router, RouterSpec.softmax(true)), experts(i), Mixture.Names.NUMBERED);
     }
 }

@@ -126,11 +126,6 @@ final class KimiLinear implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
-    }
-
-    @Override
     public String key(Size size) {
         return switch (size) {
             case EXPERTS -> "num_experts";

@@ -18,7 +18,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// Llama 4: chunks of attention in layers that turn, growing queries in those that do not, and
@@ -106,10 +105,5 @@ final class Llama4 implements Architecture {
                                 .body(router, p + "experts.", Mixture.Names.PROJECTIONS)
                                 .weighingInputs()),
                 mixture.shared(p + "shared_expert.", mixture.intermediate()));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 }

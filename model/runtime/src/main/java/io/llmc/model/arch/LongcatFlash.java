@@ -14,7 +14,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// LongCat-Flash (2025, arXiv 2509.01322): each layer has latent attention and a feed-forward
@@ -106,11 +105,6 @@ final class LongcatFlash implements Architecture {
                         mlp + "experts.",
                         Mixture.Names.PROJECTIONS)
                 .withIdentities(c.integer("zero_expert_num", Range.zeroTo(1 << 16), 0));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -14,7 +14,6 @@ import io.llmc.model.SelfAttentionSpec.Scores;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -26,6 +25,9 @@ final class MiMoV2 implements Architecture {
         return List.of("mimo_v2_flash");
     }
 
+    /// Where the first published configs have it.
+    private static final String OLD = "hybrid_layer_pattern";
+
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(4, 192, 1e-5, RopeConfig.Defaults.of(5_000_000, 262_144));
 
@@ -36,7 +38,9 @@ final class MiMoV2 implements Architecture {
         RopeSpec local = s.partialRope(c.rope(Sizes.LOCAL, ABSENT.rope()));
         List<String> types = s.layerTypes();
         if (types.isEmpty()) {
-            throw c.wrong("layer_types", "the kind of each layer, as transformers writes it");
+            throw c.wrong(
+                    c.has(OLD) ? OLD : "layer_types",
+                    "the kind of each layer as layer_types, as transformers writes it");
         }
         IntPredicate sparse = Mixture.sparseBehind(s, "first_k_dense_replace", 1);
         Mixture mixture = Mixture.of(s, 256, 8);
@@ -89,11 +93,6 @@ final class MiMoV2 implements Architecture {
                                 .correctedBy(p + "gate.e_score_correction_bias"),
                         p + "experts.",
                         Mixture.Names.PROJECTIONS);
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -13,9 +13,7 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec.HeadNorms;
 import io.llmc.model.SelfAttentionSpec.Over;
 import io.llmc.model.structure.RopeSpec;
-
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// MiniMax M2 to M2.7: norms over all queries and all keys, a part of each head turns, experts by
@@ -70,10 +68,5 @@ final class MiniMaxM2 implements Architecture {
                                 .correctedBy(moe + "e_score_correction_bias"),
                         experts(i),
                         Mixture.Names.NUMBERED));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 }

@@ -22,7 +22,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -153,11 +152,6 @@ final class MiniMaxM3 implements Architecture {
         return Mixture.beside(
                 layer(mixture.sizes(), i, attention, routed),
                 mixture.shared(p + "shared_experts.", shared));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -10,7 +10,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.RopeSpec;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// Mixtral: Llama whose feed-forward is a mixture of experts; w1 is the gate, w3 up, w2 down, and
@@ -30,11 +29,6 @@ final class Mixtral implements Architecture {
         RopeSpec rope = s.rope();
         Mixture mixture = Mixture.of(s, 8, 2).requireTensors(experts(0), tensors);
         return Llama.decoder(s, tensors, i -> layer(s, i, rope, mixture));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     private static String experts(int i) {

@@ -16,7 +16,6 @@ import io.llmc.model.Nonlinearity;
 import io.llmc.model.structure.Size;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 import java.util.stream.IntStream;
@@ -37,7 +36,10 @@ record Mixture(
         Nonlinearity nonlinearity,
         boolean biased) {
     /// Names of an expert's layers, behind its number.
+    ///
+    /// @param gate null for none
     record Names(String gate, String up, String down) {
+        static final Names UNGATED = new Names(null, "up_proj", "down_proj");
         static final Names PROJECTIONS = new Names("gate_proj", "up_proj", "down_proj");
 
         /// As Mixtral has them.
@@ -117,14 +119,17 @@ record Mixture(
                 topK);
     }
 
-    private MlpSpec mlp(String prefix, Names names) {
+    /// As one expert is.
+    MlpSpec mlp(String prefix, Names names) {
+        boolean gated = names.gate() != null;
+        String up = prefix + names.up();
         return new MlpSpec(
-                List.of(prefix + names.gate(), prefix + names.up()),
+                gated ? List.of(prefix + names.gate(), up) : List.of(up),
                 prefix + names.down(),
                 biased,
                 intermediate,
                 nonlinearity,
-                true);
+                gated);
     }
 
     /// An expert that every token goes to.
@@ -187,12 +192,6 @@ record Mixture(
                             .formatted(experts, kept, topK));
         }
         return new Groups(count, kept, best);
-    }
-
-    /// As [io.llmc.model.Architecture#module]: since version 5 the experts of a block are two
-    /// tensors in transformers.
-    static Optional<String> module(String linear) {
-        return linear.contains(".experts.") ? Optional.empty() : Optional.of(linear);
     }
 
     /// Layers with experts where the first ones have none.

@@ -10,16 +10,13 @@ import io.llmc.formats.UserException;
 import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
-import io.llmc.model.ExpertsSpec;
 import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
-import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.Nonlinearity;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import java.util.stream.IntStream;
 
@@ -28,22 +25,6 @@ import java.util.stream.IntStream;
 final class NemotronH implements Architecture {
     private static final String BLOCKS = "backbone.layers.";
     private static final String EMBEDDING = "backbone.embeddings";
-    private static final String PATTERN = "hybrid_override_pattern";
-    private static final String TYPES = "layers_block_type";
-    private static final Map<String, String> LETTERS =
-            Map.of(
-                    "linear_attention",
-                    "M",
-                    "mamba",
-                    "M",
-                    "moe",
-                    "E",
-                    "full_attention",
-                    "*",
-                    "attention",
-                    "*",
-                    "mlp",
-                    "-");
     private static final Range EPS = Sizes.EPS;
 
     private static final Sizes.Defaults ABSENT =
@@ -56,7 +37,7 @@ final class NemotronH implements Architecture {
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        String pattern = pattern(c);
+        String pattern = Hybrid.letters(c, i -> BLOCKS + i + ".", tensors);
         double eps = c.decimal("layer_norm_epsilon", EPS, c.decimal("norm_eps", EPS, 1e-5));
         Sizes s =
                 Sizes.of(
@@ -65,7 +46,8 @@ final class NemotronH implements Architecture {
                         ABSENT);
         if (c.has("moe_latent_size")) {
             throw new UserException(
-                    "config.json: moe_latent_size puts experts behind a narrower layer, which llmc does not know",
+                    "config.json: moe_latent_size puts experts behind a narrower layer, which llmc"
+                            + " does not know",
                     "choose a model without it");
         }
         var keys =
@@ -78,84 +60,51 @@ final class NemotronH implements Architecture {
         Scans scans =
                 Scans.of(c, keys, c.flag("mamba_proj_bias", false), c.flag("use_conv_bias", true))
                         .from(c.decimal("time_step_min", Range.ANY, 0.001));
-        String last = BLOCKS + (pattern.length() - 1) + ".";
-        Sizes.requireTensors(c, c.has(PATTERN) ? PATTERN : TYPES, last, tensors);
+        Mixture mixture =
+                Mixture.of(s, 8, 2)
+                        .with(
+                                new Nonlinearity.Plain(Activation.RELU_SQUARED),
+                                c.flag("mlp_bias", false));
         return s.model(
                 IntStream.range(0, pattern.length())
-                        .mapToObj(i -> layer(s, scans, i, pattern.charAt(i), tensors))
+                        .mapToObj(i -> layer(mixture, scans, i, pattern.charAt(i), tensors))
                         .toList(),
                 ModelSpec.Input.of(EMBEDDING, s.vocabulary(), s.hidden()),
                 ModelSpec.Output.of(
                         s.norm("backbone.norm_f"), Sizes.head(c, false, EMBEDDING, "lm_head")));
     }
 
-    /// A letter for each block.
-    private static String pattern(HfConfig c) {
-        String pattern =
-                c.has(PATTERN)
-                        ? c.text(PATTERN, "")
-                        : String.join(
-                                "",
-                                c.texts(TYPES).stream()
-                                        .map(t -> LETTERS.getOrDefault(t, t))
-                                        .toList());
-        if (pattern.isEmpty() || !pattern.matches("[ME*-]{1,10000}")) {
-            throw c.wrong(
-                    c.has(TYPES) ? TYPES : PATTERN,
-                    "a kind for each block: M, E, * and -, or linear_attention, moe, full_attention and mlp");
-        }
-        return pattern;
-    }
-
-    private static LayerSpec layer(Sizes s, Scans scans, int i, char kind, Set<String> tensors) {
+    private static LayerSpec layer(
+            Mixture mixture, Scans scans, int i, char kind, Set<String> tensors) {
+        Sizes s = mixture.sizes();
         HfConfig c = s.config();
         String p = BLOCKS + i + ".";
         String m = p + "mixer.";
         NormSpec norm = s.norm(p + "norm");
-        boolean biased = c.flag("mlp_bias", false);
         BodySpec body =
                 switch (kind) {
                     case 'M' -> scans.body(m, s.norm(m + "norm"));
                     case '*' -> s.attention(m, null, 0, c.flag("attention_bias", false));
-                    case 'E' -> experts(s, m, tensors);
-                    default -> mlp(m, biased, s.intermediate());
+                    case 'E' -> experts(mixture, m, tensors);
+                    default ->
+                            mixture.mlp(m, Mixture.Names.UNGATED)
+                                    .of(Size.INTERMEDIATE, s.intermediate());
                 };
+        LayerSpec alone = LayerSpec.of(p, BranchSpec.of(norm, body));
         if (kind != 'E') {
-            return LayerSpec.of(p, BranchSpec.of(norm, body));
+            return alone;
         }
         int shared = c.integer("moe_shared_expert_intermediate_size", Sizes.CHANNELS, 5376);
-        MlpSpec beside =
-                mlp(m + "shared_experts.", biased, shared).of(Size.SHARED_INTERMEDIATE, shared);
-        return LayerSpec.of(p, BranchSpec.of(norm, body), BranchSpec.of(norm, beside).beside());
+        return Mixture.beside(
+                alone, mixture.shared(m + "shared_experts.", Mixture.Names.UNGATED, shared));
     }
 
-    private static MlpSpec mlp(String p, boolean biased, int channels) {
-        return new MlpSpec(
-                List.of(p + "up_proj"),
-                p + "down_proj",
-                biased,
-                channels,
-                Activation.RELU_SQUARED,
-                false);
-    }
-
-    private static ExpertsSpec experts(Sizes s, String m, Set<String> tensors) {
-        Mixture mixture = Mixture.of(s, 8, 2).requireTensors(m + "experts.", tensors);
-        boolean biased = s.config().flag("mlp_bias", false);
-        return new ExpertsSpec(
+    private static BodySpec experts(Mixture mixture, String m, Set<String> tensors) {
+        Router router =
                 Router.of(m + "gate", mixture.sigmoids(true))
-                        .correctedBy(m + "gate.e_score_correction_bias"),
-                IntStream.range(0, mixture.experts())
-                        .mapToObj(e ->
-                                mlp(m + "experts." + e + ".", biased, mixture.intermediate())
-                                        .of(Size.EXPERT_INTERMEDIATE, mixture.intermediate()))
-                        .toList(),
-                mixture.topK());
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
+                        .correctedBy(m + "gate.e_score_correction_bias");
+        return mixture.requireTensors(m + "experts.", tensors)
+                .body(router, m + "experts.", Mixture.Names.UNGATED);
     }
 
     @Override

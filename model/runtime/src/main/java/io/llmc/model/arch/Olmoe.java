@@ -61,11 +61,6 @@ final class Olmoe implements Architecture {
     }
 
     @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
-    }
-
-    @Override
     public Optional<String> fixed(Size size, HfConfig config) {
         return size == Size.HIDDEN
                 ? Optional.of("its readers give the norm over queries a weight for each channel")

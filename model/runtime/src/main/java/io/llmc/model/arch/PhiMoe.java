@@ -13,7 +13,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 
 /// Phi 3.5 MoE: Mixtral with layer norms, biases and SparseMixer's choice.
@@ -66,10 +65,5 @@ final class PhiMoe implements Architecture {
                                 Router.of(p + "block_sparse_moe.gate", choice),
                                 experts(i),
                                 Mixture.Names.NUMBERED)));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 }

@@ -12,7 +12,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -71,11 +70,6 @@ final class Qwen2Moe implements Architecture {
         return Mixture.beside(
                 alone,
                 mixture.shared(p + "shared_expert.", shared).sharedBy(p + "shared_expert_gate"));
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

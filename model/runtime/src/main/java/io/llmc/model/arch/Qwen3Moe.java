@@ -11,7 +11,6 @@ import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
 import java.util.function.IntPredicate;
 
@@ -63,11 +62,6 @@ final class Qwen3Moe implements Architecture {
                         Router.of(p + "gate", RouterSpec.softmax(renormalised)),
                         p + "experts.",
                         Mixture.Names.PROJECTIONS);
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
     }
 
     @Override

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import com.fasterxml.jackson.databind.node.IntNode;
 import io.llmc.backend.ForwardOp.Activation;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.RouterSpec;
@@ -23,8 +22,8 @@ import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
 import java.util.List;
-import java.util.Optional;
 import java.util.Set;
+import java.util.function.IntFunction;
 
 /// Qwen3-Next and Qwen3.5: most layers have the gated delta rule, every fourth attention whose
 /// output is gated; dense, or with experts.
@@ -44,27 +43,15 @@ final class QwenNext implements Architecture {
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
         // Where all layers have experts, nothing reads it.
-        Sizes s =
-                Sizes.of(
-                        c.has("intermediate_size")
-                                ? c
-                                : c.with("intermediate_size", IntNode.valueOf(1)),
-                        ABSENT);
+        boolean given = c.has("intermediate_size");
+        Sizes s = Sizes.of(given ? c : c.with("intermediate_size", 1), ABSENT);
         RopeSpec rope = s.partialRope(c.rope(ABSENT.rope()));
         List<Boolean> linear = Hybrid.layers(c, s.layers(), "linear_attention");
+        IntFunction<BodySpec> mixer = i -> linear.get(i) ? deltaNet(s, i) : attention(s, i, rope);
         return s.model(
-                s.stack(
-                        tensors,
-                        i ->
-                                layer(
-                                        s,
-                                        i,
-                                        linear.get(i) ? deltaNet(s, i) : attention(s, i, rope),
-                                        tensors)),
-                ModelSpec.Input.of("model.embed_tokens", s.vocabulary(), s.hidden()),
-                ModelSpec.Output.of(
-                        s.norm("model.norm").offsetBy(1),
-                        Sizes.head(c, false, "model.embed_tokens", "lm_head")));
+                s.stack(tensors, i -> layer(s, i, mixer.apply(i), tensors)),
+                Llama.input(s),
+                Llama.output(s, s.norm("model.norm").offsetBy(1), false));
     }
 
     private static BodySpec attention(Sizes s, int i, RopeSpec rope) {
@@ -82,9 +69,8 @@ final class QwenNext implements Architecture {
         int keys = c.integer("linear_num_key_heads", Sizes.HEADS, 16);
         int values = c.integer("linear_num_value_heads", Sizes.HEADS, 32);
         if (values % keys != 0) {
-            throw c.wrong(
-                    "linear_num_value_heads",
-                    "a multiple of %d, linear_num_key_heads".formatted(keys));
+            String expected = "a multiple of %d, linear_num_key_heads".formatted(keys);
+            throw c.wrong("linear_num_value_heads", expected);
         }
         var heads =
                 new RecurrentOp.Heads(
@@ -114,29 +100,15 @@ final class QwenNext implements Architecture {
             BodySpec dense = s.mlp(mlp, "hidden_act", "silu", false);
             return LayerSpec.of(p, first, BranchSpec.of(norm, dense));
         }
-        Mixture mixture = Mixture.of(s, 512, 10);
+        Mixture mixture = Mixture.of(s, 512, 10).requireTensors(mlp + "experts.", tensors);
         int shared = c.integer("shared_expert_intermediate_size", Sizes.CHANNELS, 512);
         RouterSpec router = RouterSpec.softmax(c.flag("norm_topk_prob", true));
-        return LayerSpec.of(
-                p,
-                first,
-                BranchSpec.of(
-                        norm,
-                        mixture.requireTensors(mlp + "experts.", tensors)
-                                .body(
-                                        Router.of(mlp + "gate", router),
-                                        mlp + "experts.",
-                                        Mixture.Names.PROJECTIONS)),
-                BranchSpec.of(
-                                norm,
-                                mixture.shared(mlp + "shared_expert.", shared)
-                                        .sharedBy(mlp + "shared_expert_gate"))
-                        .beside());
-    }
-
-    @Override
-    public Optional<String> module(String linear) {
-        return Mixture.module(linear);
+        Router gate = Router.of(mlp + "gate", router);
+        BodySpec experts = mixture.body(gate, mlp + "experts.", Mixture.Names.PROJECTIONS);
+        return Mixture.beside(
+                LayerSpec.of(p, first, BranchSpec.of(norm, experts)),
+                mixture.shared(mlp + "shared_expert.", shared)
+                        .sharedBy(mlp + "shared_expert_gate"));
     }
 
     @Override

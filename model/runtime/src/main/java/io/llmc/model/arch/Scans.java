@@ -49,7 +49,16 @@ record Scans(
                 limit(c, 1, Double.POSITIVE_INFINITY));
     }
 
-    record Keys(String heads, String dim, String groups, String state, String taps) {}
+    record Keys(String heads, String dim, String groups, String state, String taps) {
+        /// Where attention's own keys stand beside them.
+        static final Keys PREFIXED =
+                new Keys(
+                        "mamba_n_heads",
+                        "mamba_d_head",
+                        "mamba_n_groups",
+                        "mamba_d_state",
+                        "mamba_d_conv");
+    }
 
     /// Infinity has several spellings in JSON, which has none.
     private static double limit(HfConfig c, int at, double absent) {
