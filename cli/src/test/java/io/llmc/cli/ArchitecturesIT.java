@@ -71,7 +71,9 @@ class ArchitecturesIT {
                 List.of("quantize", "--method", "gptq", "--bits", "8", "--group-size", "channel"));
         all.put("awq", List.of("quantize", "--method", "awq", "--group-size", "channel"));
         all.put("wanda", List.of("prune", "--method", "wanda", "--sparsity", "0.5"));
-        all.put("width", List.of("prune", "--method", "width", "--ffn", "0.8"));
+        all.put(
+                "width",
+                List.of("prune", "--method", "width", "--ffn", "0.8", "--multiple-of", "1"));
         all.put("heads", List.of("prune", "--method", "width", "--heads", "0.5"));
         all.put("kv-heads", List.of("prune", "--method", "kv-heads", "--to", "1"));
         all.put("experts", List.of("prune", "--method", "experts", "--keep", "3"));

@@ -114,6 +114,16 @@ public interface Architecture {
             }
             changed = changed.with(key(entry.getKey()), entry.getValue());
         }
+        String kvHeads = key(Size.KV_HEADS);
+        Integer heads = sizes.get(Size.HEADS);
+        if (heads != null
+                && !sizes.containsKey(Size.KV_HEADS)
+                && config.has(kvHeads)
+                && config.has(key(Size.HEADS))
+                && config.integer(kvHeads) == config.integer(key(Size.HEADS))) {
+            // Heads without keys of their own, as under a latent vector: readers want both numbers.
+            changed = changed.with(kvHeads, heads);
+        }
         return withHeadDim(changed, spec);
     }
 

@@ -19,7 +19,7 @@ record PartChoice(List<PruneGroup> groups, WidthSizes sizes) {
         PruneGroup above = null;
         for (PruneGroup group : groups) {
             int width = group.columns().getFirst().width();
-            int stay = sizes.of(group.size());
+            int stay = sizes.of(group);
             Units units = Units.together(group.count(), width, stay);
             int[] among = IntStream.range(0, group.count()).toArray();
             if (above != null) {
@@ -27,7 +27,7 @@ record PartChoice(List<PruneGroup> groups, WidthSizes sizes) {
                 int runs = above.count();
                 int each = group.count() / runs;
                 units =
-                        Units.inRuns(group.count(), width, runs, stay / sizes.of(above.size()))
+                        Units.inRuns(group.count(), width, runs, stay / sizes.of(above))
                                 .within(left);
                 among =
                         IntStream.of(left)
@@ -49,7 +49,6 @@ record PartChoice(List<PruneGroup> groups, WidthSizes sizes) {
     /// For people.
     String text() {
         PruneGroup finest = groups.getLast();
-        return "%d of %d %s"
-                .formatted(sizes.of(finest.size()), finest.count(), finest.size().parts());
+        return "%d of %d %s".formatted(sizes.of(finest), finest.count(), finest.size().parts());
     }
 }

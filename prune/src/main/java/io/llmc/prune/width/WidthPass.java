@@ -4,7 +4,6 @@ package io.llmc.prune.width;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.Desk;
 import io.llmc.backend.ForwardOp;
-import io.llmc.formats.UserException;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.ModelSpec;
@@ -28,7 +27,6 @@ import io.llmc.solver.RelativeError;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
-import java.util.EnumMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -36,13 +34,13 @@ import java.util.SequencedMap;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 
-/// Takes feed-forward channels, query heads and KV heads out of every block, equally many each, and
-/// refits what reads the rest.
+/// Takes feed-forward channels, query heads and KV heads out of every block that has them, equally
+/// many each, and refits what reads the rest.
 ///
 ///     - width: {ffn: 0.75, heads: 0.75, kvGroups: 1.0, importance: obs, rounds: 4, refit: true,
 ///               damping: 0.01, multipleOf: 64}
 ///
-/// @param ffn channels that stay; null for all
+/// @param ffn channels that stay, of dense blocks and of experts; null for all
 /// @param heads query heads that stay, equally many of each KV head; null for all
 /// @param kvGroups KV heads that stay, each with its query heads; null for all
 /// @param rounds in which `obs` removes them
@@ -62,7 +60,8 @@ public record WidthPass(
     private static final Option<String> FFN =
             Part.option(
                     "ffn",
-                    "Feed-forward channels that stay: a part of them, as 0.75, or their number.");
+                    "Feed-forward channels that stay, of experts too: a part of them, as 0.75, or"
+                            + " their number.");
 
     private static final Option<String> HEADS =
             Part.option("heads", "Query heads that stay, equally many of each KV head.");
@@ -75,8 +74,8 @@ public record WidthPass(
                     "importance",
                     Importance.class,
                     Importance.OBS,
-                    "What counts: obs (default), the error that a removal leaves when the rest makes"
-                            + " up for it; wanda; or activation.");
+                    "What counts: obs (default), the error that a removal leaves when the rest"
+                            + " makes up for it; wanda; or activation.");
 
     private static final Option<Integer> ROUNDS =
             Option.integer("rounds", 4, "Rounds of removals, for obs (default: %s).").withoutFlag();
@@ -161,25 +160,12 @@ public record WidthPass(
 
     @Override
     public void check(ModelSpec spec) {
-        LayerSpec first = spec.layers().getFirst();
-        for (LayerSpec layer : spec.layers()) {
-            if (WidthSizes.ALL.stream().anyMatch(s -> layer.count(s) != first.count(s))) {
-                throw new UserException(
-                        "the layers of this model differ in width", "width prunes equal layers");
-            }
-        }
+        widths(spec);
     }
 
     @Override
     public Map<Size, Integer> sizes(ModelSpec spec) {
-        WidthSizes kept = widths(spec);
-        Map<Size, Integer> sizes = new EnumMap<>(Size.class);
-        for (Size size : WidthSizes.ALL) {
-            if (kept.of(size) != spec.layers().getFirst().count(size)) {
-                sizes.put(size, kept.of(size));
-            }
-        }
-        return sizes;
+        return widths(spec).kept();
     }
 
     @Override

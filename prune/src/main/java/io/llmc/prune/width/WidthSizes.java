@@ -2,60 +2,124 @@
 package io.llmc.prune.width;
 
 import io.llmc.formats.UserException;
-import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.Size;
+import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.stream.Collectors;
 
-/// What is left of the widths inside a block, the same in every block.
+/// What is left of the widths inside a block, the same in every block that has them.
+///
+/// @param kept of sizes that change
 record WidthSizes(Map<Size, Integer> kept) {
-    /// The sizes that may change.
-    static final List<Size> ALL = List.of(Size.HEADS, Size.KV_HEADS, Size.INTERMEDIATE);
+    /// Feed-forwards: of dense blocks, of each expert, of experts that every token goes to.
+    private static final List<Size> CHANNELS =
+            List.of(Size.INTERMEDIATE, Size.EXPERT_INTERMEDIATE, Size.SHARED_INTERMEDIATE);
 
     /// @throws UserException where a size cannot be had
     static WidthSizes of(ModelSpec spec, Part ffn, Part heads, Part kvGroups, int multiple) {
-        LayerSpec layer = spec.layers().getFirst();
-        int kvHeads = layer.count(Size.KV_HEADS);
-        int intermediate = layer.count(Size.INTERMEDIATE);
-        int kept = ffn == null ? intermediate : channels(ffn, intermediate, multiple);
-        if (kvHeads == 0) {
-            return withoutKvHeads(layer, kept, heads, kvGroups);
+        Map<Size, Integer> kept = new EnumMap<>(Size.class);
+        if (ffn != null) {
+            List<Size> there =
+                    CHANNELS.stream().filter(size -> !counts(spec, size).isEmpty()).toList();
+            if (there.size() > 1 && !ffn.isFraction()) {
+                throw new UserException(
+                        "{ffn} is %s, but this model has feed-forwards of %s channels"
+                                .formatted(
+                                        ffn.text(),
+                                        there.stream()
+                                                .map(size -> "" + width(spec, size))
+                                                .collect(Collectors.joining(" and "))),
+                        "ask for a part of them, as 0.75");
+            }
+            there.forEach(size -> kept.put(size, channels(ffn, width(spec, size), multiple)));
         }
-        int group = layer.count(Size.HEADS) / kvHeads;
+        if (heads != null || kvGroups != null) {
+            kept.putAll(heads(spec, heads, kvGroups));
+        }
+        kept.entrySet().removeIf(e -> counts(spec, e.getKey()).equals(Set.of(e.getValue())));
+        return new WidthSizes(kept);
+    }
+
+    /// How many there are in the blocks that have some.
+    private static Set<Integer> counts(ModelSpec spec, Size size) {
+        return spec.layers().stream()
+                .flatMap(layer -> layer.pruneGroups().stream())
+                .filter(group -> group.size() == size)
+                .map(PruneGroup::count)
+                .collect(Collectors.toCollection(TreeSet::new));
+    }
+
+    private static int width(ModelSpec spec, Size size) {
+        Set<Integer> counts = counts(spec, size);
+        if (counts.size() > 1) {
+            throw new UserException(
+                    "the blocks of this model differ in width: the %s is %s"
+                            .formatted(
+                                    size,
+                                    counts.stream()
+                                            .map(String::valueOf)
+                                            .collect(Collectors.joining(" and "))),
+                    "width prunes equal blocks");
+        }
+        return counts.isEmpty() ? 0 : counts.iterator().next();
+    }
+
+    private static Map<Size, Integer> heads(ModelSpec spec, Part heads, Part kvGroups) {
+        int all = width(spec, Size.HEADS);
+        int kvHeads = width(spec, Size.KV_HEADS);
+        boolean alike =
+                spec.layers().stream()
+                        .allMatch(layer ->
+                                layer.count(Size.HEADS) == all
+                                        && layer.count(Size.KV_HEADS) == kvHeads);
+        if (!alike) {
+            throw new UserException(
+                    "some blocks of this model have heads that could go, others have not",
+                    "width prunes equal blocks; prune {ffn}");
+        }
+        if (kvHeads == 0) {
+            return withoutKvHeads(spec, all, heads, kvGroups);
+        }
+        int group = all / kvHeads;
         int kv = kvGroups == null ? kvHeads : count(kvGroups, kvHeads, "{kvGroups}", "KV heads");
         int each = group;
         if (heads != null && group == 1) {
             // Without groups a query head and its KV head go together.
             if (kvGroups != null) {
                 throw new UserException(
-                        "{heads} and {kvGroups} are the same thing where every head has its own KV head",
+                        "{heads} and {kvGroups} are the same thing where every head has its own KV"
+                                + " head",
                         "give one of them");
             }
             kv = count(heads, kvHeads, "{heads}", "heads");
         } else if (heads != null) {
             each = headsOfEach(heads, group, kv);
         }
-        return new WidthSizes(
-                Map.of(Size.INTERMEDIATE, kept, Size.KV_HEADS, kv, Size.HEADS, kv * each));
+        return Map.of(Size.KV_HEADS, kv, Size.HEADS, kv * each);
     }
 
     /// Where there are no KV heads to take out, whole heads may go.
-    private static WidthSizes withoutKvHeads(
-            LayerSpec layer, int intermediate, Part heads, Part kvGroups) {
-        int all = layer.count(Size.HEADS);
-        if (kvGroups != null || heads != null && all == 0) {
+    private static Map<Size, Integer> withoutKvHeads(
+            ModelSpec spec, int all, Part heads, Part kvGroups) {
+        if (kvGroups != null || all == 0) {
             throw new UserException(
                     "%s: blocks have no KV heads of their own that could go: %s"
                             .formatted(
                                     kvGroups != null ? "{kvGroups}" : "{heads}",
-                                    layer.bodies().findFirst().orElseThrow().summary()),
+                                    spec.layers()
+                                            .getFirst()
+                                            .bodies()
+                                            .findFirst()
+                                            .orElseThrow()
+                                            .summary()),
                     all == 0 ? "prune {ffn}" : "prune {heads} or {ffn}");
         }
-        int left = heads == null ? all : count(heads, all, "{heads}", "heads");
-        return new WidthSizes(
-                Map.of(Size.INTERMEDIATE, intermediate, Size.KV_HEADS, 0, Size.HEADS, left));
+        return Map.of(Size.HEADS, count(heads, all, "{heads}", "heads"));
     }
 
     private static int channels(Part ffn, int all, int multiple) {
@@ -126,12 +190,13 @@ record WidthSizes(Map<Size, Integer> kept) {
         return (int) each;
     }
 
-    int of(Size size) {
-        return kept.get(size);
+    /// What is left of a group.
+    int of(PruneGroup group) {
+        return kept.getOrDefault(group.size(), group.count());
     }
 
     /// Whether every part of a group stays.
     boolean keepsAll(PruneGroup group) {
-        return !kept.containsKey(group.size()) || of(group.size()) == group.count();
+        return of(group) == group.count();
     }
 }
