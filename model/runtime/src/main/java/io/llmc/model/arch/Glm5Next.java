@@ -95,7 +95,7 @@ final class Glm5Next implements Architecture {
     }
 
     private static DeltaNetSpec delta(Sizes s, String p) {
-        DeltaNetSpec plain = KimiLinear.delta(s, p);
+        DeltaNetSpec plain = KimiDeltas.body(s, p);
         double bound = s.config().decimal("linear_lower_bound", new Range(-1000, 0, true), -5);
         return plain.with(
                 new DeltaNetSpec.Decay(
