@@ -299,7 +299,7 @@ public record CompressedAttentionSpec(
 
     @Override
     public long scored() {
-        return sizes.width() + sizes.dim();
+        return (long) sizes.width() + sizes.dim();
     }
 
     @Override

@@ -71,7 +71,7 @@ final class NibbleDots implements Dots {
         MemorySegment to = shared.bytes(1, 4L * width);
         for (int i = 0; i < width; i++) {
             int place = i % (2 * N);
-            long at = i - place + place % 2 * N + place / 2;
+            long at = (long) i - place + place % 2 * N + place / 2;
             to.set(Lanes.F32, 4 * at, x.get(Lanes.F32, 4L * i));
         }
         return to;

@@ -103,7 +103,7 @@ final class SparseKernels {
         List<Query> all = new ArrayList<>();
         for (int i = 0, end; i < queries.size(); i = end) {
             Source source = queries.get(i).keys();
-            for (end = i; end < queries.size() && queries.get(end).keys() == source; ) {
+            for (end = i; end < queries.size() && queries.get(end).keys().equals(source); ) {
                 end++;
             }
             int blocks = (queries.get(end - 1).position() + 1) / op.choice().block();

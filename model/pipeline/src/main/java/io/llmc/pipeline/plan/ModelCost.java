@@ -253,7 +253,7 @@ public record ModelCost(
             List<AttentionCost> all = new ArrayList<>();
             all.add(new AttentionCost(heads, 1, dim, 2 * dim, 2 * dim, a.window()));
             for (CompressorSpec keys : a.compressors()) {
-                boolean chosenBy = keys != a.compression().keys();
+                boolean chosenBy = !keys.equals(a.compression().keys());
                 int part = Math.ceilDiv(keys.dim(), keys.rate());
                 int asked = Math.ceilDiv((chosenBy ? 1 : 2) * keys.dim(), keys.rate());
                 int queries = chosenBy ? a.compression().choice().heads() : heads;
