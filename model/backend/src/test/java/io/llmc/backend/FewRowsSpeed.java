@@ -36,6 +36,9 @@ public final class FewRowsSpeed {
     private static final long MEMORY = 1L << 27;
     private static final int TURNS = 11;
 
+    /// Turns before: the compiler has more to do than fits into few.
+    private static final int WARM = 12;
+
     private record Layer(List<Weight> copies, long bytes) {}
 
     @FunctionalInterface
@@ -57,7 +60,8 @@ public final class FewRowsSpeed {
         var math = BackendOptions.Math.valueOf(options.getOrDefault("--math", "AUTO"));
         String only = options.getOrDefault("--only", "");
         System.out.println(
-                "| weight | shape | rows | GB/s | of reading | reading GB/s |\n|---|---|---|---|---|---|");
+                "| weight | shape | rows | GB/s | of reading | reading GB/s |\n"
+                        + "|---|---|---|---|---|---|");
         try (CpuBackend backend = new CpuBackend(new BackendOptions(threads, math))) {
             for (String shape : options.getOrDefault("--shape", "2048x2048").split(",", -1)) {
                 for (var encoding : encodings().entrySet()) {
@@ -209,7 +213,7 @@ public final class FewRowsSpeed {
             double[] ratios = new double[TURNS];
             double[] rates = new double[TURNS];
             double[] reading = new double[TURNS];
-            for (int turn = -4; turn < TURNS; turn++) {
+            for (int turn = -WARM; turn < TURNS; turn++) {
                 double read = layer.bytes / seconds(threads, () -> read(memory, threads));
                 double rate =
                         layer.bytes

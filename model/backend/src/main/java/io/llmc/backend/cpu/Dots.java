@@ -14,8 +14,9 @@ import jdk.incubator.vector.FloatVector;
 /// A product is the sum of the lanes of four vectors, to which those of whole vectors are added in
 /// turn: the same for every encoding and every number of rows.
 ///
-/// Loops over memory take a step that the compiler does not know as one: with a constant they were
-/// measured to read half as much from memory (docs/adr/0006-two-kernels-for-products.md).
+/// Loops over one row take a step that the compiler does not know as one: with a constant they were
+/// measured to read half as much from memory. Those over four rows count, so that bounds are
+/// checked before them (docs/adr/0006-two-kernels-for-products.md).
 sealed interface Dots permits DenseDots, TableDots, NibbleDots, OctetDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
