@@ -17,9 +17,12 @@ import io.llmc.distill.student.WriteBack;
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
+import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Progress;
+import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.RecipeException;
+import io.llmc.pipeline.RecipeRun;
 import io.llmc.pipeline.Step;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -196,8 +199,10 @@ class AdapterTest {
     @Test
     void fusedExpertsAreRefused() {
         Path mixtral = TestFiles.testdata().resolve("tiny-mixtral");
+        Recipe recipe = Recipe.measuring(io.llmc.model.arch.Models.of(mixtral), List.of());
+        RecipeRun run = new RecipeRun(recipe, Inputs.of(recipe), "test", false);
         Step.Context context =
-                new Step.Context(null, null, Long.MAX_VALUE, Progress.NONE, mixtral, null);
+                new Step.Context(run, null, Long.MAX_VALUE, Progress.NONE, mixtral, null);
         assertThatThrownBy(() -> new DistillStep(spec(List.of()), System::nanoTime).check(context))
                 .isInstanceOf(UserException.class)
                 .hasMessageContaining("experts")
