@@ -24,7 +24,7 @@ class ArchitecturesCommandTest {
     void everyTypeIsListedOnce() {
         Cli run = Cli.run("architectures");
         assertThat(run.exit()).as(run.err()).isZero();
-        assertThat(run.out().lines().skip(1).map(line -> line.split(" ")[0]))
+        assertThat(run.out().lines().skip(1).map(line -> line.split(" ", -1)[0]))
                 .containsExactlyElementsOf(Architectures.modelTypes());
     }
 
