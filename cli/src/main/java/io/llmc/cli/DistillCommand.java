@@ -53,7 +53,7 @@ final class DistillCommand implements Callable<Integer>, Declaring {
                             + " file.")
     private String model;
 
-    @Mixin private TreatAs treatAs;
+    @Mixin private TreatAs reading;
 
     @Mixin private TeacherCacheOptions cache;
 
@@ -92,7 +92,7 @@ final class DistillCommand implements Callable<Integer>, Declaring {
         TeacherCacheOptions.refuse(new Setting("output", output, "--output"));
         save.toSettings().forEach(TeacherCacheOptions::refuse);
         RecipeTree tree = cache.toRecipe(settings());
-        tree.putAll("", List.of(treatAs.toSetting()));
+        tree.putAll("", List.of(reading.toSetting()));
         return tree;
     }
 
@@ -106,7 +106,7 @@ final class DistillCommand implements Callable<Integer>, Declaring {
         tree.expect("model", "MODEL");
         tree.expect("output", "--output");
         tree.put("model", model, "MODEL");
-        tree.putAll("", List.of(treatAs.toSetting()));
+        tree.putAll("", List.of(reading.toSetting()));
         tree.put("output", output, "--output");
         tree.putAll("", save.toSettings());
         tree.put(STEP, new LinkedHashMap<>(), "distill");

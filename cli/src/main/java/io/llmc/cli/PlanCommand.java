@@ -43,7 +43,7 @@ final class PlanCommand implements Callable<Integer> {
             description = "Model directory, .gguf file, or a config.json alone.")
     private Path model;
 
-    @Mixin private TreatAs treatAs;
+    @Mixin private TreatAs reading;
 
     @Mixin private PlanOptions plan;
 
@@ -63,7 +63,7 @@ final class PlanCommand implements Callable<Integer> {
         DeviceTable table = DeviceFile.read(plan.toTable());
         Progress progress = console.progress();
         MeasuredDevices here = new MeasuredDevices(wiring.devices(), progress);
-        try (PlannedModel planned = PlannedModel.open(treatAs.toModels(model), progress::note)) {
+        try (PlannedModel planned = PlannedModel.open(reading.toModels(model), progress::note)) {
             ServingReport report =
                     ServingReport.of(
                             model,
@@ -83,7 +83,7 @@ final class PlanCommand implements Callable<Integer> {
     /// What a draft would gain, of every way in which the model may be kept.
     private void drafting(Console console, ServingReport report, Path draft) {
         try (PlannedModel drafting =
-                PlannedModel.open(treatAs.toModels(draft), console.progress()::note)) {
+                PlannedModel.open(reading.toModels(draft), console.progress()::note)) {
             ModelCost cost =
                     drafting.costs(List.of(PlannedModel.AS_IT_IS), Optional.empty())
                             .values()

@@ -19,7 +19,7 @@ public final class ModelOptions {
             description = "Directory with config.json and .safetensors files, or a .gguf file.")
     private Path model;
 
-    @Mixin private TreatAs treatAs;
+    @Mixin private TreatAs reading;
 
     /// Whether its weights are packed; what cannot be read is told later, by who needs it.
     public boolean toPacked() {
@@ -33,11 +33,11 @@ public final class ModelOptions {
 
     /// What a command's recipe says of it.
     public List<Setting> toSettings() {
-        return List.of(new Setting("model", model.toString(), "MODEL"), treatAs.toSetting());
+        return List.of(new Setting("model", model.toString(), "MODEL"), reading.toSetting());
     }
 
     public Models toModels() {
-        return treatAs.toModels(model);
+        return reading.toModels(model);
     }
 
     public Path toPath() {
