@@ -11,17 +11,15 @@ import io.llmc.cli.options.SaveOptions;
 import io.llmc.cli.options.Setting;
 import io.llmc.cli.options.TreatAs;
 import io.llmc.distill.DistillStep;
-
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
-
-import java.util.LinkedHashMap;
-import java.util.List;
-import java.util.Map;
-import java.util.concurrent.Callable;
 
 @Command(
         name = "distill",

@@ -8,13 +8,11 @@ import io.llmc.cli.options.GenerateOptions;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.options.ModelOptions;
 import io.llmc.pipeline.generation.GenerationSettings;
-
+import java.util.Map;
+import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
-
-import java.util.Map;
-import java.util.concurrent.Callable;
 
 @Command(
         name = "generate",

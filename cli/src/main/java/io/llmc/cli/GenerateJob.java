@@ -26,7 +26,6 @@ import io.llmc.tokenizer.ChatTemplate.Message;
 import io.llmc.tokenizer.PromptFile;
 import io.llmc.tokenizer.PromptFile.Prompt;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

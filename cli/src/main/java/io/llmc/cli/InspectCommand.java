@@ -7,12 +7,10 @@ import io.llmc.cli.report.InspectReport;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.Inputs;
 import io.llmc.pipeline.Inputs.Input;
-
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Mixin;
-
 import java.util.List;
 import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 
 @Command(
         name = "inspect",

@@ -14,14 +14,12 @@ import io.llmc.cli.report.PresetTable;
 import io.llmc.pipeline.Recipe;
 import io.llmc.quantize.Presets;
 import io.llmc.quantize.QuantizePasses;
-
-import picocli.CommandLine.Command;
-import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Model.CommandSpec;
-
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.Callable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
 
 @Command(
         name = "quantize",

@@ -3,7 +3,6 @@ package io.llmc.distill;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.distill.spec.DistillOptions;
 import io.llmc.distill.spec.DistillSpec;
@@ -31,7 +30,6 @@ import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
 import io.llmc.tokenizer.WeightedText;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -2,13 +2,11 @@
 package io.llmc.evaluation;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
-
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;

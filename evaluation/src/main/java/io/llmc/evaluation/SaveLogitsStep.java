@@ -3,7 +3,6 @@ package io.llmc.evaluation;
 
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Step;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -10,11 +10,9 @@ import io.llmc.formats.TestFiles;
 import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
-
+import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
-
-import java.nio.file.Path;
 
 /// What an evaluation promises to take, against what it took.
 class EvalMemoryTest {

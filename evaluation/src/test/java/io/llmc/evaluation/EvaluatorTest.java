@@ -14,11 +14,6 @@ import io.llmc.formats.safetensors.TensorFileWriter;
 import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.TinyTokenizer;
-
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
@@ -28,6 +23,9 @@ import java.util.List;
 import java.util.OptionalInt;
 import java.util.Random;
 import java.util.SequencedMap;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 class EvaluatorTest {
     private static final Portions SMALL = new Portions(1, 50, 1, 7);

@@ -4,9 +4,7 @@ package io.llmc.formats;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.IntNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.tensor.DType;
-
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;

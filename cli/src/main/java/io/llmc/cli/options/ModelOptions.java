@@ -4,12 +4,10 @@ package io.llmc.cli.options;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.Formats;
 import io.llmc.model.arch.Models;
-
-import picocli.CommandLine.Mixin;
-import picocli.CommandLine.Parameters;
-
 import java.nio.file.Path;
 import java.util.List;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Parameters;
 
 /// Mixin: the model to read.
 public final class ModelOptions {

@@ -2,10 +2,8 @@
 package io.llmc.cli.options;
 
 import io.llmc.model.arch.Models;
-
-import picocli.CommandLine.Option;
-
 import java.nio.file.Path;
+import picocli.CommandLine.Option;
 
 /// Mixin: what models are read as whose `model_type` llmc does not know.
 public final class TreatAs {

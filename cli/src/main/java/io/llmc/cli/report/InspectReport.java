@@ -19,7 +19,6 @@ import io.llmc.pipeline.ByteSize;
 import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;

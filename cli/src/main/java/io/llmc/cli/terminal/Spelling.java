@@ -13,7 +13,6 @@ import io.llmc.pipeline.Recipe;
 import io.llmc.pipeline.generation.GenerationSettings;
 import io.llmc.prune.PrunePasses;
 import io.llmc.quantize.QuantizePasses;
-
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.CommonVocabulary;
 import io.llmc.evaluation.Distribution;
@@ -16,7 +15,6 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.evaluation.Convention;
 import io.llmc.evaluation.EvalSpec;
 import io.llmc.pipeline.Inputs.Input;
@@ -10,7 +9,6 @@ import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
 import io.llmc.tokenizer.TextFiles;
-
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Optional;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation.blame;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -15,7 +14,6 @@ import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.Tensor;
-
 import java.nio.file.Path;
 
 /// One of the two models.

@@ -14,7 +14,6 @@ import io.llmc.pipeline.Step;
 import io.llmc.pipeline.plan.DeviceSpec;
 import io.llmc.pipeline.plan.MachineProbe;
 import io.llmc.pipeline.plan.Roofline;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

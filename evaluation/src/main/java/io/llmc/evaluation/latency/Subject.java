@@ -2,7 +2,6 @@
 package io.llmc.evaluation.latency;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
@@ -17,7 +16,6 @@ import io.llmc.pipeline.plan.Roofline;
 import io.llmc.pipeline.plan.Serving;
 import io.llmc.pipeline.plan.ServingSpec;
 import io.llmc.pipeline.plan.Split;
-
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;

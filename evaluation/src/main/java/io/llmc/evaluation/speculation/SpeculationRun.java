@@ -25,7 +25,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tokenizer.PromptFile;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Vocabulary;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

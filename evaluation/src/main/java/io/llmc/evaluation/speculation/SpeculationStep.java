@@ -2,12 +2,10 @@
 package io.llmc.evaluation.speculation;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
-
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;

@@ -2,7 +2,6 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.Continuation;
 import io.llmc.evaluation.Likelihood;
@@ -12,7 +11,6 @@ import io.llmc.formats.UserException;
 import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tokenizer.Tokenizer;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

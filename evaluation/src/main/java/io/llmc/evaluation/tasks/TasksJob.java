@@ -2,13 +2,11 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.tasks.TaskResult.Measure;
 import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

@@ -2,14 +2,12 @@
 package io.llmc.evaluation.tasks;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.evaluation.gate.Gates;
 import io.llmc.formats.UserException;
 import io.llmc.pipeline.Inputs.Input;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
 import io.llmc.pipeline.Step;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.HashSet;

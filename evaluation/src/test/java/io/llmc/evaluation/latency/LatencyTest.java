@@ -13,12 +13,10 @@ import io.llmc.formats.UserException;
 import io.llmc.model.arch.Models;
 import io.llmc.pipeline.Progress;
 import io.llmc.tensor.DType;
-
-import org.junit.jupiter.api.Test;
-
 import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalDouble;
+import org.junit.jupiter.api.Test;
 
 class LatencyTest {
     private static final Path TALE = TestFiles.testdata().resolve("tale-llama");

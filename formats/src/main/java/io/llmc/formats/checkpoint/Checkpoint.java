@@ -3,7 +3,6 @@ package io.llmc.formats.checkpoint;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.ConfigSection;
 import io.llmc.formats.Container;
 import io.llmc.formats.ExpertStack;
@@ -22,7 +21,6 @@ import io.llmc.tensor.BlockType;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;

@@ -6,7 +6,6 @@ import io.llmc.formats.Container;
 import io.llmc.formats.FileKind;
 import io.llmc.formats.OpenFile;
 import io.llmc.formats.UserException;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;

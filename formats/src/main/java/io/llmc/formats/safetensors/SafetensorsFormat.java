@@ -6,7 +6,6 @@ import io.llmc.formats.Container;
 import io.llmc.formats.FileKind;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
-
 import java.nio.file.Files;
 import java.nio.file.Path;
 

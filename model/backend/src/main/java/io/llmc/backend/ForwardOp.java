@@ -11,7 +11,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.stream.Stream;
 
 /// What a forward pass computes; the tape has a rule for the gradient of each.

@@ -6,7 +6,6 @@ import static io.llmc.backend.ReferenceOps.set;
 
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;

@@ -5,7 +5,6 @@ import io.llmc.backend.RouterSpec.Groups;
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.stream.IntStream;
 

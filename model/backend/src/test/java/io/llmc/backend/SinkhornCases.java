@@ -6,7 +6,6 @@ import static io.llmc.backend.ReferenceOps.set;
 
 import io.llmc.backend.ForwardOp.Balance;
 import io.llmc.backend.OpCases.Case;
-
 import java.util.List;
 
 /// Matrices of several sizes, in double precision; gradients are differences of them.

@@ -11,7 +11,6 @@ import io.llmc.backend.SparseOp.Choice;
 import io.llmc.backend.SparseOp.Keys;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Function;

@@ -8,7 +8,6 @@ import io.llmc.pipeline.reader.Reader;
 import io.llmc.pipeline.reader.Target;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.WeightedText;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

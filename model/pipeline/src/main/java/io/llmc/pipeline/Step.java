@@ -3,7 +3,6 @@ package io.llmc.pipeline;
 
 import io.llmc.backend.Backend;
 import io.llmc.model.arch.Models;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -4,7 +4,6 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.ArrayList;
 import java.util.List;
 

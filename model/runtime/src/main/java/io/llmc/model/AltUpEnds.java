@@ -4,7 +4,6 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.util.List;
 
 /// Streams each of which but the first has a layer of its own, as large as the first, and which end

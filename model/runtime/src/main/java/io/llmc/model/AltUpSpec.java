@@ -5,7 +5,6 @@ import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
-
 import java.util.List;
 import java.util.function.UnaryOperator;
 

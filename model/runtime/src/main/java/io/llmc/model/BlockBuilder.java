@@ -8,7 +8,6 @@ import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

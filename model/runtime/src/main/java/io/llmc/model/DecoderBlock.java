@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.model.Stage.Activations;
 import io.llmc.tensor.Tensor;
-
 import java.util.Collections;
 import java.util.List;
 import java.util.SequencedMap;

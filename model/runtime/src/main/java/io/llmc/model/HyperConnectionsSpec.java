@@ -6,7 +6,6 @@ import io.llmc.backend.Op;
 import io.llmc.model.BodySpec.InnerTensor;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
-
 import java.util.List;
 import java.util.function.UnaryOperator;
 

@@ -5,7 +5,6 @@ import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
-
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;

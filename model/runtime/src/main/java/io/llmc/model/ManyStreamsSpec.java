@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.backend.Op;
 import io.llmc.model.BodySpec.InnerTensor;
-
 import java.util.List;
 import java.util.function.UnaryOperator;
 

@@ -9,7 +9,6 @@ import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;

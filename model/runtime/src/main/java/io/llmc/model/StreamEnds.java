@@ -3,7 +3,6 @@ package io.llmc.model;
 
 import io.llmc.model.structure.RowSpec;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.function.Function;
 

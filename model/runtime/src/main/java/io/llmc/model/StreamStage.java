@@ -4,7 +4,6 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.TensorArena;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 import java.util.Optional;
 

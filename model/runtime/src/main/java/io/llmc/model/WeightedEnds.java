@@ -7,7 +7,6 @@ import io.llmc.model.structure.RowSpec.Ends;
 import io.llmc.model.structure.Size;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
-
 import java.util.List;
 
 /// Streams that all begin as the embedding and end as a weighted sum.

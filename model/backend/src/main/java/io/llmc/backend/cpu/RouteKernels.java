@@ -10,7 +10,6 @@ import io.llmc.backend.RouterSpec;
 import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 

@@ -7,7 +7,6 @@ import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Balance;
 import io.llmc.backend.GradientOp;
 import io.llmc.tensor.Tensor;
-
 import java.lang.foreign.MemorySegment;
 
 /// Matrices whose rows and columns sum to about 1, one a row of a tensor.

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.sweep;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Findings;
@@ -12,7 +11,6 @@ import io.llmc.tokenizer.CalibrationData;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Tokenizer;
 import io.llmc.tokenizer.Windows;
-
 import java.util.Arrays;
 import java.util.OptionalLong;
 

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.sweep;
 
 import com.fasterxml.jackson.databind.node.ObjectNode;
-
 import io.llmc.backend.Backend;
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
@@ -14,7 +13,6 @@ import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.Finite;
 import io.llmc.tensor.Tensor;
-
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;

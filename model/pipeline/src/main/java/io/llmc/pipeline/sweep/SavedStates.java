@@ -8,7 +8,6 @@ import io.llmc.model.DecoderBlock;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.pass.HiddenStates;
-
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;

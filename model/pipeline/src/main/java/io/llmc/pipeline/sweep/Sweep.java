@@ -3,7 +3,6 @@ package io.llmc.pipeline.sweep;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.safetensors.CheckpointWriter;
@@ -25,7 +24,6 @@ import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.ModelScope;
 import io.llmc.tokenizer.CalibrationSpec;
 import io.llmc.tokenizer.Windows;
-
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;

@@ -2,7 +2,6 @@
 package io.llmc.pipeline.sweep;
 
 import com.google.errorprone.annotations.MustBeClosed;
-
 import io.llmc.formats.TensorInfo;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
@@ -20,7 +19,6 @@ import io.llmc.pipeline.pass.Pass;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.tensor.Scheme;
 import io.llmc.tokenizer.CalibrationSpec;
-
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;

@@ -10,7 +10,6 @@ import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.tensor.Scheme;
-
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;

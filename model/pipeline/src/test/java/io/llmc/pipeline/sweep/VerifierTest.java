@@ -14,18 +14,16 @@ import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.formats.safetensors.CheckpointWriter;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
-
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
-import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
-
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /// A written model that is not what was in memory is found out, whatever differs.
 class VerifierTest {

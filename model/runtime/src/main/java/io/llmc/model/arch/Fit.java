@@ -2,14 +2,12 @@
 package io.llmc.model.arch;
 
 import com.fasterxml.jackson.databind.JsonNode;
-
 import io.llmc.formats.FormatException;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.TensorTable;
-
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.stream.Collectors;

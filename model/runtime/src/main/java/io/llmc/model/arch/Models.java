@@ -4,7 +4,6 @@ package io.llmc.model.arch;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
-
 import java.nio.file.Path;
 import java.util.function.Consumer;
 
