@@ -37,8 +37,8 @@ public record Recipe(
                             "data",
                             "FILE",
                             "Text (.txt), or records with \"text\" or \"messages\" (.jsonl); or"
-                                + " several with weights: a.txt:3,b.jsonl:1 (default: text that the"
-                                + " model writes itself).")
+                                    + " several with weights: a.txt:3,b.jsonl:1 (default: text that the"
+                                    + " model writes itself).")
                     .flagged("--calib-data");
 
     private static final Option<Integer> SAMPLES =
