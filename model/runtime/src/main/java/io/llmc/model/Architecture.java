@@ -105,6 +105,9 @@ public interface Architecture {
     default HfConfig resized(HfConfig config, ModelSpec spec, Map<Size, Integer> sizes) {
         HfConfig changed = config;
         for (Map.Entry<Size, Integer> entry : sizes.entrySet()) {
+            if (entry.getKey() == Size.SHARED_INTERMEDIATE && followsExperts(config, sizes)) {
+                continue;
+            }
             Optional<String> why = fixed(entry.getKey(), config);
             if (why.isPresent()) {
                 throw new UserException(
@@ -125,6 +128,17 @@ public interface Architecture {
             changed = changed.with(kvHeads, heads);
         }
         return withHeadDim(changed, spec);
+    }
+
+    /// Whether the shared experts' width, which the config has as so many times an expert's, still
+    /// is that.
+    private boolean followsExperts(HfConfig config, Map<Size, Integer> sizes) {
+        String[] keys = key(Size.SHARED_INTERMEDIATE).split(", ", -1);
+        Integer each = sizes.get(Size.EXPERT_INTERMEDIATE);
+        return keys.length == 2
+                && keys[0].equals(key(Size.EXPERT_INTERMEDIATE))
+                && each != null
+                && (long) each * config.integer(keys[1]) == sizes.get(Size.SHARED_INTERMEDIATE);
     }
 
     /// The config with the size of a head written out.

@@ -37,6 +37,15 @@ record WidthSizes(Map<Size, Integer> kept) {
                         "ask for a part of them, as 0.75");
             }
             there.forEach(size -> kept.put(size, channels(ffn, width(spec, size), multiple)));
+            Integer each = kept.get(Size.EXPERT_INTERMEDIATE);
+            if (each != null && kept.containsKey(Size.SHARED_INTERMEDIATE)) {
+                // Many configs have the shared experts' width as so many times an expert's.
+                int shared = width(spec, Size.SHARED_INTERMEDIATE);
+                int expert = width(spec, Size.EXPERT_INTERMEDIATE);
+                if (shared % expert == 0) {
+                    kept.put(Size.SHARED_INTERMEDIATE, shared / expert * each);
+                }
+            }
         }
         if (heads != null || kvGroups != null) {
             kept.putAll(heads(spec, heads, kvGroups));
