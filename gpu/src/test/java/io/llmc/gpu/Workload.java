@@ -1175,7 +1175,7 @@ final class Workload {
 
     private CacheOp.GatherPages gatherPages(Operands o) {
         return new CacheOp.GatherPages(
-                o.f32(tokens, hidden),
+                o.f32(tokens, kvHeads * HEAD),
                 pages(o, 1, false),
                 new CacheOp.Run(0, attention.reach(), o.pages(0, pages())));
     }

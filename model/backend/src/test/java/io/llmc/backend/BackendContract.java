@@ -70,7 +70,12 @@ public abstract class BackendContract {
             assertThat(Op.all()).allMatch(op -> backend.runs(op) == runs(op), "is told of");
             for (OpCases.Case c : OpCases.ALL) {
                 if (!runs(c.op())) {
-                    Op op = c.build().apply(new Operands(backend, arena, SEED));
+                    Op op;
+                    try {
+                        op = c.build().apply(new Operands(backend, arena, SEED));
+                    } catch (UnsupportedOperationException _) {
+                        continue; // it takes the result of one that is refused itself
+                    }
                     assertThatThrownBy(() -> backend.run(op))
                             .isInstanceOf(UnsupportedOperationException.class)
                             .hasMessageContaining(c.op().getSimpleName());
