@@ -84,6 +84,8 @@ def main():
     parser.add_argument("--renew", type=Path, help="page whose table is written anew")
     parser.add_argument("--llmc", default=one.LLMC, help="the command (default bin/llmc beside this script)")
     args = parser.parse_args()
+    if args.renew and args.only != ".":
+        parser.error("--renew writes the whole table: leave out --only")
     transformers.utils.logging.set_verbosity(50)
     transformers.utils.logging.disable_progress_bar()
     table = ["| folder | dense | codes |", "|---|---|---|"]
@@ -96,6 +98,8 @@ def main():
             row.append(f"refused: {said}" if said else verdict(args, model, out, ids))
         table.append(f"| {model.name} | {' | '.join(row)} |")
         print(table[-1], flush=True)
+    if len(table) == 2:
+        parser.error(f"no folder of {args.models} has golden.safetensors and a name like {args.only}")
     if args.renew:
         page = args.renew.read_text(encoding="utf-8")
         before, _, after = page.partition(MARK)

@@ -94,6 +94,9 @@ class PlanTest {
         refused(2, "--batch: 0 is not", Cli.TALE_LLAMA, "--batch", "1,0");
         refused(2, "--reserve: 1.0 is not", Cli.TALE_LLAMA, "--reserve", "1");
         refused(2, "name both --draft and", Cli.TALE_LLAMA, "--draft", Cli.TALE_LLAMA);
+        Object[] draft = {Cli.TALE_LLAMA, "--draft", Cli.TALE_LLAMA, "--acceptance"};
+        refused(2, "compares splits without", with(draft, "0.5", "--splits", "2"));
+        refused(2, "1.5 is not in [0, 1]", with(draft, "1.5"));
         refused(
                 2,
                 "a draft needs the model's own",

@@ -141,6 +141,10 @@ public final class PlanOptions {
                     draft == null ? "--acceptance" : "--draft",
                     "name both --draft and --acceptance, which llmc eval --draft measures");
         }
+        if (draft != null && splits != null) {
+            throw new RecipeException(
+                    "--splits", "compares splits without a draft: leave out --splits or --draft");
+        }
         for (double a : acceptance) {
             if (!(a >= 0 && a <= 1)) {
                 throw new RecipeException("--acceptance", "%s is not in [0, 1]".formatted(a));
