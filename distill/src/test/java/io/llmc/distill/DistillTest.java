@@ -3,6 +3,7 @@ package io.llmc.distill;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.data.Percentage.withPercentage;
 
 import io.llmc.formats.TestFiles;
 import io.llmc.formats.UserException;
@@ -22,7 +23,6 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
-import org.junit.jupiter.params.provider.ValueSource;
 
 /// Whole runs over the bundled model: a student whose weights were disturbed learns what it was.
 class DistillTest {
@@ -30,7 +30,6 @@ class DistillTest {
 
     @TempDir static Path shared;
     private static Path student;
-    private static Map<String, String> undisturbed;
 
     @TempDir Path temp;
 
@@ -40,101 +39,9 @@ class DistillTest {
     }
 
     @BeforeAll
-    static void runUndisturbed() throws Exception {
+    static void disturb() throws Exception {
         student = shared.resolve("student");
         Runs.disturb(TEACHER, student);
-        Path out = shared.resolve("out");
-        run(Map.of(), out, 2, Integer.MAX_VALUE);
-        undisturbed = Runs.hashes(out);
-        assertThat(undisturbed)
-                .containsKeys("model.safetensors", "config.json", "llmc.json", "train-log.jsonl");
-    }
-
-    @ParameterizedTest
-    @ValueSource(ints = {1, 3})
-    void threadsDoNotChangeABit(int threads) throws Exception {
-        Path out = temp.resolve("out");
-        run(Map.of(), out, threads, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
-    }
-
-    @ParameterizedTest
-    @ValueSource(ints = {3, 5})
-    void aKilledRunEndsInTheSameBytes(int steps) throws Exception {
-        Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(Map.of(), out, 2, steps)).isInstanceOf(Runs.Killed.class);
-        assertThat(out).doesNotExist();
-        run(Map.of(), out, 2, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
-    }
-
-    @Test
-    void aKilledRunOverAMixEndsInTheSameBytes() throws Exception {
-        Path lines = temp.resolve("b.jsonl");
-        String text = Files.readString(TEACHER.resolve("test.txt")).substring(0, 4000);
-        Files.writeString(
-                lines, "{\"text\": \"%s\"}".formatted(text.replace("\n", "\\n").replace("\"", "")));
-        Map<String, Object> mix = new LinkedHashMap<>();
-        mix.put("data", null);
-        mix.put("mix", List.of(TEACHER.resolve("calibration.txt") + ":2", lines + ":1"));
-        run(mix, temp.resolve("whole"), 2, Integer.MAX_VALUE);
-        assertThatThrownBy(() -> run(mix, temp.resolve("out"), 2, 5))
-                .isInstanceOf(Runs.Killed.class);
-        run(mix, temp.resolve("out"), 2, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(temp.resolve("out"))).isEqualTo(Runs.hashes(temp.resolve("whole")));
-        assertThat(Runs.hashes(temp.resolve("out")).get("model.safetensors"))
-                .isNotEqualTo(undisturbed.get("model.safetensors"));
-    }
-
-    @Test
-    void eightBitsSurviveKillsAndThreads() throws Exception {
-        Map<String, Object> eight = Map.of("optimizer", "adamw8bit");
-        run(eight, temp.resolve("whole"), 2, Integer.MAX_VALUE);
-        Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(eight, out, 1, 7)).isInstanceOf(Runs.Killed.class);
-        run(eight, out, 3, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(out)).isEqualTo(Runs.hashes(temp.resolve("whole")));
-        assertThat(Runs.hashes(out).get("model.safetensors"))
-                .isNotEqualTo(undisturbed.get("model.safetensors"));
-        assertThat(heldOut(out)).isCloseTo(heldOut(shared.resolve("out")), percent(3));
-    }
-
-    @Test
-    void aStateThatIsNotWholeIsNotUsed() throws Exception {
-        Path out = temp.resolve("out");
-        assertThatThrownBy(() -> run(Map.of(), out, 2, 7)).isInstanceOf(Runs.Killed.class);
-        Path state = temp.resolve("out.llmc-partial/train-state.bin");
-        byte[] bytes = Files.readAllBytes(state);
-        bytes[bytes.length / 2] ^= 1;
-        Files.write(state, bytes);
-        run(Map.of(), out, 2, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
-    }
-
-    @Test
-    void checkpointedBlocksGiveTheSameBytes() throws Exception {
-        Path out = temp.resolve("out");
-        run(Map.of("checkpointBlocks", true), out, 2, Integer.MAX_VALUE);
-        assertThat(Runs.hashes(out).get("model.safetensors"))
-                .isEqualTo(undisturbed.get("model.safetensors"));
-        assertThat(Runs.hashes(out).get("train-log.jsonl"))
-                .isEqualTo(undisturbed.get("train-log.jsonl"));
-    }
-
-    /// Under the least cap that is enough, blocks run twice.
-    @Test
-    void aMemoryCapChangesNoByte() throws Exception {
-        Path out = temp.resolve("out");
-        String hint = "";
-        for (long cap = 8 << 20; !Files.exists(out); cap += 1 << 20) {
-            try {
-                Runs.run(student, TEACHER, Map.of(), out, 2, Integer.MAX_VALUE, cap);
-            } catch (UserException e) {
-                hint = e.hint();
-            }
-        }
-        assertThat(hint).contains("train less at a time");
-        assertThat(Runs.hashes(out)).isEqualTo(undisturbed);
     }
 
     /// Where a step takes more than writing the student does.
@@ -158,11 +65,7 @@ class DistillTest {
         run(Map.of("steps", 1, "batch", 4), temp.resolve("whole"), 2, Integer.MAX_VALUE);
         Map<String, Object> halves = Map.of("steps", 1, "batch", 2, "accumulate", 2);
         run(halves, temp.resolve("halves"), 2, Integer.MAX_VALUE);
-        assertThat(norm("halves")).isCloseTo(norm("whole"), percent(0.01));
-    }
-
-    private static org.assertj.core.data.Percentage percent(double p) {
-        return org.assertj.core.data.Percentage.withPercentage(p);
+        assertThat(norm("halves")).isCloseTo(norm("whole"), withPercentage(0.01));
     }
 
     private double norm(String directory) throws IOException {
@@ -233,20 +136,15 @@ class DistillTest {
             }
         }
         assertThat(changed).isEqualTo(6);
-        double held = heldOut(out);
+        double held = Runs.figure(out, "held_out_loss");
         assertThat(held).isLessThan(heldOutOfTheStudent());
-    }
-
-    private static double heldOut(Path out) throws IOException {
-        String json = Files.readString(out.resolve("llmc.json"));
-        return Double.parseDouble(json.replaceAll("(?s).*\"held_out_loss\" : ([^,}\\s]*).*", "$1"));
     }
 
     /// With a rate so small that nothing is learnt.
     private double heldOutOfTheStudent() throws Exception {
         Path out = temp.resolve("still");
         run(Map.of("lr", 1e-12, "steps", 1), out, 2, Integer.MAX_VALUE);
-        return heldOut(out);
+        return Runs.figure(out, "held_out_loss");
     }
 
     @Test

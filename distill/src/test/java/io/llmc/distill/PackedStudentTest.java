@@ -46,8 +46,7 @@ class PackedStudentTest {
     }
 
     private double heldOut(String out, String key) throws IOException {
-        var json = new ObjectMapper().readTree(temp.resolve(out).resolve("llmc.json").toFile());
-        return json.findValue(key).asDouble();
+        return Runs.figure(temp.resolve(out), key);
     }
 
     /// Of the student as it is: the rate is too small to learn anything.

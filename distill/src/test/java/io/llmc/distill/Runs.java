@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.distill;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.cpu.CpuBackend;
@@ -176,5 +177,13 @@ public final class Runs {
             }
         }
         return hashes;
+    }
+
+    /// A figure of the record of what was written.
+    static double figure(Path out, String key) throws IOException {
+        return new ObjectMapper()
+                .readTree(out.resolve("llmc.json").toFile())
+                .findValue(key)
+                .asDouble();
     }
 }
