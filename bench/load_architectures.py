@@ -3,7 +3,7 @@
 """Every architecture in transformers: rounds each model directory of a folder to 8 bits, loads it there as the class that its config names, and
 compares names and logits with llmc's. Makes a table of docs/architectures.md.
 
-    bench/load_architectures.py --models DIR --scratch DIR [--only REGEX] [--renew docs/architectures.md]
+    bench/load_architectures.py --models DIR.. --scratch DIR [--only REGEX] [--renew docs/architectures.md]
 
 A directory of DIR has config.json, the weights, and golden.safetensors with input_ids. Each is written with codes (compressed-tensors) and
 as plain numbers (dense). Layers that predict further tokens, which transformers does not know in the original either, do not count. A reader
@@ -75,9 +75,20 @@ def verdict(args, original, out, ids):
     return f"yes, {apart:.1g}{how}" if apart <= args.bound else f"**no**: logits {apart:.2g} apart"
 
 
+def models(folders):
+    """Of the first folder all, of the others those of a type that is in none before."""
+    known, found = set(), []
+    for folder in folders:
+        here = [p for p in folder.iterdir() if (p / "golden.safetensors").exists()]
+        types = {p: one.json.loads((p / "config.json").read_text(encoding="utf-8"))["model_type"] for p in here}
+        found += [p for p in here if types[p] not in known]
+        known |= set(types.values())
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--models", type=Path, nargs="+", required=True, help="of a folder behind the first, what has an architecture of its own")
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--only", default=".")
     parser.add_argument("--bound", type=float, default=1e-3, help="largest difference of logits to accept (default 1e-3)")
@@ -89,7 +100,7 @@ def main():
     transformers.utils.logging.set_verbosity(50)
     transformers.utils.logging.disable_progress_bar()
     table = ["| folder | dense | codes |", "|---|---|---|"]
-    for model in sorted(p for p in args.models.iterdir() if (p / "golden.safetensors").exists() and re.search(args.only, p.name)):
+    for model in sorted((p for p in models(args.models) if re.search(args.only, p.name)), key=lambda p: p.name):
         ids = load_file(model / "golden.safetensors")["input_ids"]
         row = []
         for form in FORMS:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import transformers
 from safetensors.torch import save_file
 
+import mamba
+
 HIDDEN, VOCAB, HEAD_DIM, HEADS, KV_HEADS, FFN = 64, 256, 16, 4, 2, 64
 BATCH, TOKENS = 2, 24
 
@@ -64,11 +66,14 @@ CONFIGS = {
         "summary_proj_to_labels": True, "summary_type": "cls_index", "summary_use_proj": True,
         "torch_dtype": "float32", "transformers_version": "4.20.0", "use_cache": True, "vocab_size": VOCAB},
 }
+CONFIGS |= mamba.CONFIGS
 WITH_GRADIENTS = ("llama", "qwen3", "gemma3_text", "gpt_neox", "gpt2", "mixtral")
 
 
 def shapes(family, config):
     """Name -> shape of every tensor of the checkpoint, under the names of published files."""
+    if family in mamba.CONFIGS:
+        return mamba.shapes(family, config)
     if family == "gpt2":
         return gpt2_shapes(config)
     if family == "gpt_neox":
@@ -139,6 +144,8 @@ def random_tensor(family, name, shape):
     """
     generator = torch.Generator().manual_seed(zlib.crc32(f"{family}/{name}".encode()))
     x = torch.randn(shape, generator=generator)
+    if family in mamba.CONFIGS and mamba.special(name, x) is not None:
+        return mamba.special(name, x)
     if name.endswith(".bias"):
         return 0.3 * x
     if "norm" in name or ".ln_" in name:
@@ -201,8 +208,14 @@ def make(family, folder):
     model.eval()
     ids = input_ids(family)
     result = model(ids, output_hidden_states=True, use_cache=False)
-    save_file({"input_ids": ids, "logits": result.logits.detach().contiguous(),
-               "hidden_states": torch.stack(result.hidden_states).detach()}, folder / "golden.safetensors")
+    golden = {"input_ids": ids, "logits": result.logits.detach().contiguous()}
+    if family in mamba.CONFIGS:
+        # The spelling of transformers 5, which leaves nothing to defaults.
+        v5 = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"} | {"dtype": config["torch_dtype"]}
+        (folder / "config.v5.json").write_text(json.dumps(v5, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    else:
+        golden["hidden_states"] = torch.stack(result.hidden_states).detach()
+    save_file(golden, folder / "golden.safetensors")
     if family in WITH_GRADIENTS:
         loss = F.cross_entropy(result.logits[:, :-1].reshape(-1, VOCAB), ids[:, 1:].reshape(-1))
         loss.backward()

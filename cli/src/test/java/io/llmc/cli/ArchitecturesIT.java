@@ -52,8 +52,11 @@ class ArchitecturesIT {
     /// Their folder itself where it is absent, so that what is skipped shows.
     static Stream<Path> models() {
         Path oracles = TestFiles.shared("oracles/architectures");
+        Stream<Path> ours =
+                TestFiles.directories(TestFiles.testdata(), "tiny-")
+                        .filter(d -> d.getFileName().toString().matches(".*(mamba|jamba)"));
         return Files.isDirectory(oracles)
-                ? TestFiles.directories(oracles, "")
+                ? Stream.concat(TestFiles.directories(oracles, ""), ours)
                         .filter(d -> d.getFileName().toString().matches(ONLY))
                 : Stream.of(oracles);
     }

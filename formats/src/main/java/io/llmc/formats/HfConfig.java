@@ -268,6 +268,16 @@ public final class HfConfig {
         return new HfConfig(values.with(copy), family);
     }
 
+    /// A copy with the value of a key under another, unless that is there, too; the same where the
+    /// key is not there.
+    public HfConfig renamed(String from, String to) {
+        if (!has(from)) {
+            return this;
+        }
+        JsonNode value = has(to) ? root.get(to) : root.get(from);
+        return with(to, value).with(from, null);
+    }
+
     /// As [#with(String, JsonNode)].
     public HfConfig with(String key, int value) {
         return with(key, IntNode.valueOf(value));

@@ -142,6 +142,7 @@ public final class CudaBackend implements Backend {
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
             case RecurrentOp.DeltaRule _,
                     RecurrentOp.StateSpace _,
+                    RecurrentOp.SelectiveScan _,
                     SparseOp _,
                     CompressedOp _,
                     ForwardOp.Sinkhorn _,

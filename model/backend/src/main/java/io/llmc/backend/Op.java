@@ -30,6 +30,7 @@ public sealed interface Op
             Set.of(
                     RecurrentOp.DeltaRule.class,
                     RecurrentOp.StateSpace.class,
+                    RecurrentOp.SelectiveScan.class,
                     ForwardOp.Sinkhorn.class,
                     ForwardOp.WeighExperts.class,
                     GradientOp.AccumulateSinkhornGrad.class,

@@ -246,6 +246,62 @@ public sealed interface RecurrentOp extends Op {
         }
     }
 
+    /// The scan of Mamba (Gu and Dao, 2023, arXiv 2312.00752), a state of its own for each channel:
+    /// row by row `S[n,i] = exp(-exp(rate[i,n]) dt[i]) S[n,i] + dt[i] x[i] b[n]`, `out[i] = sum_n
+    /// c[n] S[n,i] + skip[i] x[i]`, where dt is softplus(step).
+    ///
+    /// @param out F32 `[tokens, channels]`; x and step too
+    /// @param b F32 `[tokens, states]`; c too
+    /// @param rate `[channels, states]`
+    /// @param skip `[channels]`
+    /// @param runs of different sequences; a state is `[states, channels]`
+    record SelectiveScan(
+            Tensor out,
+            Tensor x,
+            Tensor step,
+            Tensor b,
+            Tensor c,
+            Tensor rate,
+            Tensor skip,
+            List<Run> runs)
+            implements RecurrentOp {
+        public SelectiveScan {
+            require(
+                    f32(out, b)
+                            && x.like(out)
+                            && step.like(out)
+                            && b.rows() == out.rows()
+                            && c.like(b)
+                            && rate.is(out.cols(), b.cols())
+                            && skip.isVector(out.cols())
+                            && runs.stream().allMatch(r -> r.fits(out, b.cols(), out.cols())),
+                    "selectiveScan",
+                    out,
+                    x,
+                    step,
+                    b,
+                    c,
+                    rate,
+                    skip,
+                    runs);
+        }
+
+        @Override
+        public SelectiveScan with(List<Run> others) {
+            return new SelectiveScan(out, x, step, b, c, rate, skip, others);
+        }
+
+        @Override
+        public Stream<Tensor> operands() {
+            return Stream.of(
+                            Stream.of(out),
+                            states(runs, Run::end),
+                            Stream.of(x, step, b, c, rate, skip),
+                            states(runs, Run::begin))
+                    .flatMap(s -> s);
+        }
+    }
+
     /// How far each row goes in [StateSpace].
     ///
     /// @param x F32 `[tokens, values]`

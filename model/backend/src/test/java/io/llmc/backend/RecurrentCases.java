@@ -109,6 +109,16 @@ final class RecurrentCases {
                                 a -> stateSpace(a, heads, least)));
             }
         }
+        for (int channels : new int[] {1, 64, 83}) {
+            for (int states : new int[] {1, 16}) {
+                cases.add(
+                        new Case(
+                                RecurrentOp.SelectiveScan.class,
+                                "selectiveScan of %d channels with %d".formatted(channels, states),
+                                OpCases.SUMS,
+                                a -> selectiveScan(a, channels, states)));
+            }
+        }
     }
 
     /// As [#resume].
@@ -153,5 +163,17 @@ final class RecurrentCases {
                 a.normal(DType.F16, 1, heads.values()),
                 heads,
                 runs(a, heads.stateRows(), heads.valueDim()));
+    }
+
+    private static Op selectiveScan(Operands a, int channels, int states) {
+        return new RecurrentOp.SelectiveScan(
+                a.out(ROWS, channels),
+                a.normal(ROWS, channels),
+                a.normal(ROWS, channels),
+                a.normal(ROWS, states),
+                a.normal(ROWS, states),
+                a.normal(DType.BF16, 0.5, channels, states),
+                a.normal(DType.F16, 1, channels),
+                runs(a, states, channels));
     }
 }

@@ -20,6 +20,8 @@ final class ReferenceRecurrences {
             case RecurrentOp.DeltaRule rule -> rule.runs().forEach(run -> deltaRule(rule, run));
             case RecurrentOp.StateSpace space ->
                     space.runs().forEach(run -> stateSpace(space, run));
+            case RecurrentOp.SelectiveScan scan ->
+                    scan.runs().forEach(run -> selectiveScan(scan, run));
         }
     }
 
@@ -164,6 +166,35 @@ final class ReferenceRecurrences {
                 }
             }
             keep(run, s, h);
+        }
+    }
+
+    private static void selectiveScan(RecurrentOp.SelectiveScan op, Run run) {
+        int states = (int) op.b().cols();
+        int channels = (int) op.out().cols();
+        double[][] s = new double[states][channels];
+        for (int n = 0; n < states && run.begin() != null; n++) {
+            for (int i = 0; i < channels; i++) {
+                s[n][i] = get(run.begin(), n, i);
+            }
+        }
+        for (long row = run.row(); row < run.row() + run.length(); row++) {
+            for (int i = 0; i < channels; i++) {
+                double x = get(op.x(), row, i);
+                double dt = softplus(get(op.step(), row, i));
+                double out = get(op.skip(), i) * x;
+                for (int n = 0; n < states; n++) {
+                    double kept = Math.exp(-Math.exp(get(op.rate(), i, n)) * dt);
+                    s[n][i] = kept * s[n][i] + dt * x * get(op.b(), row, n);
+                    out += s[n][i] * get(op.c(), row, n);
+                }
+                set(op.out(), row, i, out);
+            }
+        }
+        for (int n = 0; n < states && run.end() != null; n++) {
+            for (int i = 0; i < channels; i++) {
+                set(run.end(), n, i, s[n][i]);
+            }
         }
     }
 

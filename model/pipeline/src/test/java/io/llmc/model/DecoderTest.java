@@ -373,9 +373,15 @@ class DecoderTest {
     /// A copy has states of its own, and texts with states are cut back to nothing or not at all.
     @Test
     void forksHaveStatesOfTheirOwn() {
-        for (String name : List.of("lfm2", "qwen3_5_text", "mamba2")) {
-            assumeTrue(Files.exists(architecture(name)), "no ../shared");
-            try (Checkpoint c = Checkpoint.open(architecture(name));
+        Path mamba = TestFiles.testdata().resolve("tiny-mamba");
+        for (Path model :
+                List.of(
+                        architecture("lfm2"),
+                        architecture("qwen3_5_text"),
+                        architecture("mamba2"),
+                        mamba)) {
+            assumeTrue(Files.exists(model), "no ../shared");
+            try (Checkpoint c = Checkpoint.open(model);
                     Backend backend =
                             new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
                     Decoder decoder =

@@ -93,6 +93,11 @@ public interface Architecture {
         };
     }
 
+    /// What a config with older keys says, under those that readers know today.
+    default HfConfig modern(HfConfig config) {
+        return config;
+    }
+
     /// Why no reader of this family would load the model with another size; empty where it would.
     default Optional<String> fixed(Size size, HfConfig config) {
         return Optional.empty();
@@ -103,7 +108,7 @@ public interface Architecture {
     ///
     /// @throws UserException where a size is fixed
     default HfConfig resized(HfConfig config, ModelSpec spec, Map<Size, Integer> sizes) {
-        HfConfig changed = config;
+        HfConfig changed = modern(config);
         for (Map.Entry<Size, Integer> entry : sizes.entrySet()) {
             if (entry.getKey() == Size.SHARED_INTERMEDIATE && followsExperts(config, sizes)) {
                 continue;

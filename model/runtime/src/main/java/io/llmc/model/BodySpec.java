@@ -32,12 +32,18 @@ public sealed interface BodySpec
                 LaurelSpec,
                 SumSpec,
                 MambaSpec,
+                SelectiveScanSpec,
                 MlpSpec,
                 ExpertsSpec {
     /// The linear layers that may be compressed, in the order in which they run.
     ///
     /// @param hidden width of the residual stream
     List<LinearSpec> linears(int hidden);
+
+    /// Whether single layers see only the tokens that were sent to them.
+    default boolean routed() {
+        return false;
+    }
 
     /// Linear layers that choose what is computed; they are never compressed.
     default List<LinearSpec> routers(int hidden) {

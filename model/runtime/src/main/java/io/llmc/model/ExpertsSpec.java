@@ -199,6 +199,11 @@ public record ExpertsSpec(
     }
 
     @Override
+    public boolean routed() {
+        return true;
+    }
+
+    @Override
     public List<LinearSpec> routers(int hidden) {
         return List.of(router(hidden));
     }

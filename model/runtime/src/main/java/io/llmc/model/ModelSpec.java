@@ -52,6 +52,12 @@ public record ModelSpec(
                 RowSpec.PLAIN);
     }
 
+    /// The same whose layers are stored `[in, out]`.
+    public ModelSpec withInOutLinears() {
+        return new ModelSpec(
+                modelType, hidden, vocabulary, maxPositions, input, layers, output, true, rows);
+    }
+
     public ModelSpec with(RowSpec other) {
         return new ModelSpec(
                 modelType,

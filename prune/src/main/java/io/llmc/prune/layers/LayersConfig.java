@@ -46,7 +46,7 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
         HfConfig text = config.text();
         HfConfig changed =
                 Architectures.of(text).resized(text, spec, Map.of(Size.LAYERS, kept.size()));
-        for (Map.Entry<String, JsonNode> entry : text.json().properties()) {
+        for (Map.Entry<String, JsonNode> entry : changed.json().properties()) {
             JsonNode value = smaller(entry.getKey(), entry.getValue());
             if (!value.equals(entry.getValue())) {
                 changed = changed.with(entry.getKey(), value);

@@ -43,6 +43,18 @@ class LayersConfigTest {
         assertThat(withoutOne(Samples.of("gemma4_text")).path("layer_types")).hasSize(3);
     }
 
+    /// The first Falcons count layers under a key that transformers 5 does not read.
+    @Test
+    void layersUnderAnOlderKey() {
+        HfConfig falcon = Samples.of("falcon").with("num_hidden_layers", null).with("n_layer", 4);
+        JsonNode rest = withoutOne(falcon);
+        assertThat(rest.path("num_hidden_layers").asInt()).isEqualTo(3);
+        assertThat(rest.has("n_layer")).isFalse();
+        HfConfig bloom = Samples.of("bloom").with("n_layer", null).with("num_hidden_layers", 4);
+        assertThat(withoutOne(bloom).path("n_layer").asInt()).isEqualTo(3);
+        assertThat(withoutOne(bloom).has("num_hidden_layers")).isFalse();
+    }
+
     /// As many as there are layers by chance.
     @Test
     void numbersOfTheWholeModel() throws IOException {

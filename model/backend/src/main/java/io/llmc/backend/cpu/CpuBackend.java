@@ -52,6 +52,7 @@ public final class CpuBackend implements Backend {
     private final RouteKernels routes;
     private final ConvolutionKernels convolutions;
     private final RecurrentKernels recurrences;
+    private final SelectiveScanKernel selectiveScans;
     private final SparseKernels choices;
     private final AttentionKernels attention;
     private final PageKernels pages;
@@ -98,6 +99,7 @@ public final class CpuBackend implements Backend {
         routes = new RouteKernels(workers);
         convolutions = new ConvolutionKernels(workers);
         recurrences = new RecurrentKernels(workers);
+        selectiveScans = new SelectiveScanKernel(workers);
         choices = new SparseKernels(workers);
         attention = new AttentionKernels(workers);
         pages = new PageKernels(workers);
@@ -291,6 +293,7 @@ public final class CpuBackend implements Backend {
             case SparseOp.ChosenAttention attention -> choices.attend(attention);
             case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);
             case RecurrentOp.StateSpace space -> recurrences.stateSpace(space);
+            case RecurrentOp.SelectiveScan scan -> selectiveScans.run(scan);
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);

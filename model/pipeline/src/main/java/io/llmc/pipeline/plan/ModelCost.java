@@ -18,6 +18,7 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.MambaSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.SelectiveScanSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.ShortConvolutionSpec;
 import io.llmc.model.SumSpec;
@@ -191,6 +192,7 @@ public record ModelCost(
                             ShortConvolutionSpec _,
                             DeltaNetSpec _,
                             MambaSpec _,
+                            SelectiveScanSpec _,
                             LayerInputSpec _,
                             LaurelSpec _ -> {
                         products.addAll(products(body.linears(spec.hidden())));

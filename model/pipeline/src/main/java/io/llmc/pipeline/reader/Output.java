@@ -55,7 +55,7 @@ public record Output(
         List<Part> all = new ArrayList<>();
         for (LayerSpec layer : model.layers()) {
             for (BodySpec body : layer.bodies().toList()) {
-                boolean experts = !body.routers(model.hidden()).isEmpty();
+                boolean experts = body.routed();
                 for (LinearSpec linear : body.linears(model.hidden())) {
                     boolean rows = body.streams().readers().contains(linear.name());
                     all.add(

@@ -116,7 +116,7 @@ final class Coverage {
     private static List<String> experts(ModelSpec spec, LayerSpec layer) {
         List<String> experts = new ArrayList<>();
         for (BodySpec body : layer.bodies().toList()) {
-            if (!body.routers(spec.hidden()).isEmpty()) {
+            if (body.routed()) {
                 body.linears(spec.hidden()).stream()
                         .map(LinearSpec::name)
                         .map(Coverage::parent)

@@ -89,13 +89,13 @@ final class Afmoe implements Architecture {
             Mixture mixture, String p, NormSpec before, NormSpec behind, Set<String> tensors) {
         HfConfig c = mixture.sizes().config();
         RouterSpec choice =
-                RouterSpec.of(Scores.SIGMOID, c.flag("route_norm", true))
+                RouterSpec.of(ExpertChoice.scores(c, Scores.SIGMOID), c.flag("route_norm", true))
                         .times((float) c.decimal("route_scale", Sizes.CAP, 1));
         Router router = Router.of(p + "router.gate", choice).correctedBy(p + "expert_bias");
         BodySpec routed =
                 mixture.requireTensors(p + "experts.", tensors)
                         .body(router, p + "experts.", Mixture.Names.PROJECTIONS);
-        int shared = c.integer("num_shared_experts", COUNT, 1);
+        int shared = c.integer("num_shared_experts", COUNT, 2);
         if (shared == 0) {
             return BranchSpec.of(before, routed, behind);
         }

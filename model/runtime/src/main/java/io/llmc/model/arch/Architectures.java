@@ -45,12 +45,14 @@ public final class Architectures {
                     new Granite(),
                     new GraniteHybrid(),
                     new GraniteMoe(),
+                    new Jamba(),
                     new KimiLinear(),
                     new Lfm2(),
                     new Lfm2Moe(),
                     new Llama(),
                     new Llama4(),
                     new LongcatFlash(),
+                    new Mamba1(),
                     new Mamba2(),
                     new MiMoV2(),
                     new MiniMaxM2(),
@@ -109,7 +111,7 @@ public final class Architectures {
                                 "at most %,d layers and experts".formatted((long) PARTS.most()));
             }
         }
-        return family.spec(config, Set.of());
+        return spec(family, config, Set.of());
     }
 
     /// As [#specOf(Checkpoint)], from the parts.
@@ -117,7 +119,7 @@ public final class Architectures {
         Architecture family = of(config);
         Naming naming = naming(config, tensors);
         Set<String> known = naming.known(tensors);
-        ModelSpec spec = family.spec(config, known);
+        ModelSpec spec = spec(family, config, known);
         boolean embedded = known.contains(spec.embedding() + ".weight");
         boolean headed = known.contains(family.head() + ".weight");
         if (spec.tied() && !embedded && headed) {
@@ -131,6 +133,11 @@ public final class Architectures {
             spec = spec.withHead(spec.embedding());
         }
         return naming.changesNothing() ? spec : spec.renamed(naming::stored);
+    }
+
+    private static ModelSpec spec(Architecture family, HfConfig config, Set<String> tensors) {
+        Assumed.require(config.text());
+        return family.spec(config, tensors);
     }
 
     /// What the tensors of a checkpoint are called.

@@ -9,7 +9,6 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.Heads;
-import io.llmc.model.SelfAttentionSpec.Projections;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
 import io.llmc.model.SelfAttentionSpec.Scores;
 import io.llmc.model.structure.NormSpec;
@@ -25,15 +24,14 @@ final class Bloom implements Architecture {
         return List.of("bloom");
     }
 
-    private static final String ROOT = "transformer.";
-
     @Override
     public String embedding() {
-        return ROOT + "word_embeddings";
+        return Early.ROOT + "word_embeddings";
     }
 
     @Override
-    public ModelSpec spec(HfConfig c, Set<String> tensors) {
+    public ModelSpec spec(HfConfig config, Set<String> tensors) {
+        HfConfig c = modern(config);
         if (c.flag("apply_residual_connection_post_layernorm", false)) {
             throw c.wrong("apply_residual_connection_post_layernorm", "false");
         }
@@ -41,27 +39,27 @@ final class Bloom implements Architecture {
                 Early.of(
                         c,
                         c.has("n_embed") ? "n_embed" : "hidden_size",
-                        c.has("n_layer") ? "n_layer" : "num_hidden_layers",
+                        "n_layer",
                         c.has("n_head") ? "n_head" : "num_attention_heads",
                         "n_inner");
-        e.requireTensors(tensors, ROOT + "h.");
-        return e.model(
+        return e.decoder(
                 c.integer("seq_length", HfConfig.POSITIONS, 2048),
-                e.layers().mapToObj(i -> layer(e, ROOT + "h." + i + ".")).toList(),
-                ModelSpec.Input.of(embedding(), e.vocabulary(), e.hidden())
-                        .with(NormSpec.layer(ROOT + "word_embeddings_layernorm", e.eps())),
-                ModelSpec.Output.of(
-                        NormSpec.layer(ROOT + "ln_f", e.eps()),
-                        Sizes.head(c, true, embedding(), "lm_head")));
+                e.input(embedding()).with(NormSpec.layer(embedding() + "_layernorm", e.eps())),
+                tensors,
+                i -> layer(e, Early.prefix(i)));
+    }
+
+    @Override
+    public HfConfig modern(HfConfig c) {
+        return c.renamed("num_hidden_layers", "n_layer");
     }
 
     private static LayerSpec layer(Early e, String p) {
         Heads heads = e.attention(e.heads());
         SelfAttentionSpec attention =
-                new SelfAttentionSpec(
-                        Projections.fused(
-                                p + "self_attention.query_key_value", RowOrder.BY_KV_HEAD, true),
-                        p + "self_attention.dense",
+                Early.attention(
+                        p + "self_attention.",
+                        RowOrder.BY_KV_HEAD,
                         true,
                         heads,
                         Scores.of(heads, 0).with(Alibi.BLOOM),
@@ -71,12 +69,7 @@ final class Bloom implements Architecture {
                 BranchSpec.of(NormSpec.layer(p + "input_layernorm", e.eps()), attention),
                 BranchSpec.of(
                         NormSpec.layer(p + "post_attention_layernorm", e.eps()),
-                        e.mlp(
-                                p + "mlp.dense_h_to_4h",
-                                p + "mlp.dense_4h_to_h",
-                                true,
-                                "",
-                                "gelu_new")));
+                        e.mlp(p, true, "", "gelu_new")));
     }
 
     @Override

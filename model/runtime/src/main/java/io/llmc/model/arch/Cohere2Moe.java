@@ -94,9 +94,10 @@ final class Cohere2Moe implements Architecture {
         int shared = c.integer("num_shared_experts", COUNT, 0);
         boolean mean = c.text("shared_expert_combination_strategy", "average").equals("average");
         float share = mean && shared > 0 ? 0.5f : 1;
-        Router router =
-                Router.of(
-                        m + "gate", RouterSpec.of(Scores.SIGMOID, c.flag("norm_topk_prob", true)));
+        Scores scores = ExpertChoice.scores(c, Scores.SOFTMAX);
+        // A softmax is over the chosen ones alone.
+        boolean renormalised = scores == Scores.SOFTMAX || c.flag("norm_topk_prob", true);
+        Router router = Router.of(m + "gate", RouterSpec.of(scores, renormalised));
         BodySpec experts =
                 mixture.requireTensors(m + "experts.", tensors)
                         .body(router, m + "experts.", Mixture.Names.PROJECTIONS);

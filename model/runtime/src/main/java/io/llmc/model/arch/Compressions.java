@@ -64,7 +64,7 @@ record Compressions(Sizes sizes, Heads heads, List<Kind> kinds, RopeSpec window,
                 : c.with("rope_scaling", null).rope(s.absent().rope());
     }
 
-    /// Cosines and sines keep their size, however far frequencies are stretched.
+    /// Cosines and sines keep their size in published files, however far frequencies are stretched.
     private static RopeConfig beyond(Sizes s) {
         HfConfig c = s.config();
         double theta = c.decimal("compress_rope_theta", Range.above(1, 1e15), 160_000);
@@ -72,7 +72,12 @@ record Compressions(Sizes sizes, Heads heads, List<Kind> kinds, RopeSpec window,
                 byKind(c)
                         ? c.rope("compress", s.absent().rope())
                         : c.with("rope_theta", DoubleNode.valueOf(theta)).rope(s.absent().rope());
-        return rope.scaling() instanceof RopeScaling.Yarn y
+        boolean given =
+                byKind(c)
+                        || c.section("rope_scaling")
+                                .filter(scaling -> scaling.has("attention_factor"))
+                                .isPresent();
+        return rope.scaling() instanceof RopeScaling.Yarn y && !given
                 ? new RopeConfig(
                         rope.theta(),
                         rope.partialRotaryFactor(),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.backend.RouterSpec;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
@@ -81,16 +80,9 @@ final class DeepSeek implements Architecture {
     }
 
     private static Router router(Mixture mixture, String name) {
-        HfConfig c = mixture.sizes().config();
-        if (!c.modelType().equals(V2)) {
-            return Router.of(name, mixture.sigmoids(true))
-                    .correctedBy(name + ".e_score_correction_bias");
-        }
-        RouterSpec softmax =
-                RouterSpec.softmax(c.flag("norm_topk_prob", false))
-                        .times((float) c.decimal("routed_scaling_factor", 1));
-        boolean grouped = c.text("topk_method", "greedy").equals("group_limited_greedy");
-        return Router.of(name, grouped ? softmax.in(mixture.groups(1)) : softmax);
+        boolean first = mixture.sizes().config().modelType().equals(V2);
+        return (first ? ExpertChoice.SOFTMAX : ExpertChoice.SIGMOID)
+                .router(mixture, name, name + ".e_score_correction_bias");
     }
 
     @Override

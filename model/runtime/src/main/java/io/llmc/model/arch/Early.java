@@ -5,11 +5,18 @@ import io.llmc.formats.HfConfig;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
+import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.Heads;
+import io.llmc.model.SelfAttentionSpec.Projections;
+import io.llmc.model.SelfAttentionSpec.RowOrder;
+import io.llmc.model.SelfAttentionSpec.Scores;
+import io.llmc.model.structure.NormSpec;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.IntFunction;
 import java.util.stream.IntStream;
 
 /// The sizes of families from before Llama, each of which has keys of its own for them: a head is
@@ -27,6 +34,9 @@ record Early(
         int heads,
         int intermediate,
         double eps) {
+    /// What the names of most of them begin with.
+    static final String ROOT = "transformer.";
+
     static Early of(
             HfConfig c, String hiddenKey, String layersKey, String headsKey, String innerKey) {
         int hidden = c.integer(hiddenKey, Sizes.CHANNELS);
@@ -49,9 +59,39 @@ record Early(
                 c.decimal("layer_norm_epsilon", Sizes.EPS, 1e-5));
     }
 
+    /// The sizes under the keys that most later families have, too.
+    static Early of(HfConfig c, String innerKey) {
+        return of(c, "hidden_size", "num_hidden_layers", "num_attention_heads", innerKey);
+    }
+
     /// With another feed-forward.
     Early of(int channels) {
         return new Early(config, hidden, vocabulary, count, layersKey, heads, channels, eps);
+    }
+
+    /// What the names of a block's tensors begin with, where there is [#ROOT].
+    static String prefix(int i) {
+        return ROOT + "h." + i + ".";
+    }
+
+    /// A model with [#ROOT].
+    ModelSpec decoder(
+            int positions,
+            ModelSpec.Input input,
+            Set<String> tensors,
+            IntFunction<LayerSpec> layer) {
+        requireTensors(tensors, ROOT + "h.");
+        return model(
+                positions,
+                layers().mapToObj(layer).toList(),
+                input,
+                ModelSpec.Output.of(
+                        NormSpec.layer(ROOT + "ln_f", eps),
+                        Sizes.head(config, true, input.embedding(), "lm_head")));
+    }
+
+    ModelSpec.Input input(String embedding) {
+        return ModelSpec.Input.of(embedding, vocabulary, hidden);
     }
 
     void requireTensors(Set<String> tensors, String blocks) {
@@ -71,6 +111,28 @@ record Early(
             throw config.wrong("num_kv_heads", "a number that divides %d heads".formatted(heads));
         }
         return new Heads(heads, keys, headDim());
+    }
+
+    /// Attention under the names that Megatron gave layers, q, k and v in one.
+    ///
+    /// @param p of attention
+    /// @param rows of the layer that all three are
+    static SelfAttentionSpec attention(
+            String p, RowOrder rows, boolean biased, Heads heads, Scores scores, RopeSpec rope) {
+        return new SelfAttentionSpec(
+                Projections.fused(p + "query_key_value", rows, biased),
+                p + "dense",
+                biased,
+                heads,
+                scores,
+                rope);
+    }
+
+    /// Feed-forward under these names.
+    ///
+    /// @param p of the block
+    MlpSpec mlp(String p, boolean biased, String key, String activation) {
+        return mlp(p + "mlp.dense_h_to_4h", p + "mlp.dense_4h_to_h", biased, key, activation);
     }
 
     /// @param key of the activation; empty where the family always has the same
@@ -100,6 +162,11 @@ record Early(
             case INTERMEDIATE -> innerKey;
             default -> "head_dim";
         };
+    }
+
+    /// Whether a tensor is a causal mask, which old checkpoints have.
+    static boolean isMask(String tensor) {
+        return tensor.matches(".*\\.(attn|attention)\\.(masked_)?bias");
     }
 
     /// What their readers take to follow from other sizes.

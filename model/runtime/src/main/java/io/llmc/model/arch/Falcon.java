@@ -12,7 +12,6 @@ import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.Heads;
-import io.llmc.model.SelfAttentionSpec.Projections;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
 import io.llmc.model.SelfAttentionSpec.Scores;
 import io.llmc.model.structure.NormSpec;
@@ -30,32 +29,29 @@ final class Falcon implements Architecture {
         return List.of("falcon");
     }
 
-    private static final String ROOT = "transformer.";
-
     @Override
     public String embedding() {
-        return ROOT + "word_embeddings";
+        return Early.ROOT + "word_embeddings";
     }
 
     @Override
-    public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Early e =
-                Early.of(
-                        c,
-                        "hidden_size",
-                        c.has("n_layer") ? "n_layer" : "num_hidden_layers",
-                        c.has("n_head") ? "n_head" : "num_attention_heads",
-                        "ffn_hidden_size");
-        e.requireTensors(tensors, ROOT + "h.");
+    public ModelSpec spec(HfConfig config, Set<String> tensors) {
+        HfConfig c = modern(config);
+        Early e = Early.of(c, "ffn_hidden_size");
         RopeConfig turns = c.rope(RopeConfig.Defaults.of(10_000, 2048));
         RopeSpec rope = c.flag("alibi", false) ? null : new RopeSpec(turns, e.headDim(), false);
-        return e.model(
+        return e.decoder(
                 turns.maxPositions(),
-                e.layers().mapToObj(i -> layer(e, ROOT + "h." + i + ".", rope)).toList(),
-                ModelSpec.Input.of(embedding(), e.vocabulary(), e.hidden()),
-                ModelSpec.Output.of(
-                        NormSpec.layer(ROOT + "ln_f", e.eps()),
-                        Sizes.head(c, true, embedding(), "lm_head")));
+                e.input(embedding()),
+                tensors,
+                i -> layer(e, Early.prefix(i), rope));
+    }
+
+    /// The first configs counted layers and heads under other keys, which transformers 5 does not
+    /// read.
+    @Override
+    public HfConfig modern(HfConfig c) {
+        return c.renamed("n_layer", "num_hidden_layers").renamed("n_head", "num_attention_heads");
     }
 
     private static LayerSpec layer(Early e, String p, RopeSpec rope) {
@@ -65,23 +61,14 @@ final class Falcon implements Architecture {
         Heads heads = e.attention(keys(e, grouped));
         boolean one = !grouped && c.flag("multi_query", true);
         SelfAttentionSpec attention =
-                new SelfAttentionSpec(
-                        Projections.fused(
-                                p + "self_attention.query_key_value",
-                                one ? RowOrder.BY_PROJECTION : RowOrder.BY_KV_HEAD,
-                                biased),
-                        p + "self_attention.dense",
+                Early.attention(
+                        p + "self_attention.",
+                        one ? RowOrder.BY_PROJECTION : RowOrder.BY_KV_HEAD,
                         biased,
                         heads,
                         rope == null ? Scores.of(heads, 0).with(Alibi.FALCON) : Scores.of(heads, 0),
                         rope);
-        MlpSpec mlp =
-                e.mlp(
-                        p + "mlp.dense_h_to_4h",
-                        p + "mlp.dense_4h_to_h",
-                        biased,
-                        "activation",
-                        "gelu");
+        MlpSpec mlp = e.mlp(p, biased, "activation", "gelu");
         NormSpec before = NormSpec.layer(p + "input_layernorm", e.eps());
         if (grouped && twoNorms(c)) {
             return LayerSpec.of(

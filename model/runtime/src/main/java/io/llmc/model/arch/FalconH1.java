@@ -22,7 +22,7 @@ import java.util.Optional;
 import java.util.Set;
 
 /// Falcon-H1: attention and Mamba-2 side by side, and a factor on everything. Where a factor stands
-/// before a layer without a bias, it stands as well behind it.
+/// before a layer, it stands as well behind it, since none has a bias.
 final class FalconH1 implements Architecture {
     private static final String EMBEDDING = "model.embed_tokens";
     private static final String SSM_IN = "ssm_in_multiplier";
@@ -39,15 +39,6 @@ final class FalconH1 implements Architecture {
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
         Sizes s = Sizes.of(c, ABSENT);
         RopeSpec rope = s.rope();
-        boolean biased = c.flag("mamba_proj_bias", false);
-        if (c.flag("projectors_bias", false) != biased) {
-            throw c.wrong("projectors_bias", "what mamba_proj_bias is");
-        }
-        for (String key : List.of("attention_bias", "mamba_proj_bias", "mlp_bias")) {
-            if (c.flag(key, false)) {
-                throw c.wrong(key, "false: llmc moves factors through these layers");
-            }
-        }
         int inner =
                 c.has("mamba_d_ssm")
                         ? c.integer("mamba_d_ssm", Sizes.CHANNELS)
@@ -90,9 +81,6 @@ final class FalconH1 implements Architecture {
         SelfAttentionSpec plain = s.attention(p + "self_attn.", rope, 0, false);
         SelfAttentionSpec attention =
                 plain.with(plain.scores().times(in * in * factor(c, "key_multiplier")));
-        if (c.flag("mamba_norm_before_gate", false)) {
-            throw c.wrong("mamba_norm_before_gate", "false");
-        }
         NormSpec gated = c.flag("mamba_rms_norm", true) ? s.norm(p + "mamba.norm") : null;
         var mamba =
                 scans.body(
@@ -110,9 +98,6 @@ final class FalconH1 implements Architecture {
     /// `silu(m g) = m (g sigmoid(m g))`
     private static MlpSpec mlp(Sizes s, String p, float m) {
         String f = p + "feed_forward.";
-        if (!s.config().text("hidden_act", "silu").equals("silu")) {
-            throw s.config().wrong("hidden_act", "silu");
-        }
         return new MlpSpec(
                 List.of(f + "gate_proj", f + "up_proj"),
                 f + "down_proj",

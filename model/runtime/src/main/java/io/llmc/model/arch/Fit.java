@@ -35,9 +35,10 @@ final class Fit {
                     num_mtp_modules num_nextn_predict_layers output_router_logits pad_token_id
                     pretraining_tp quantization_config rescale_prenorm_residual resid_pdrop
                     residual_dropout router_aux_loss_coef router_jitter_noise seq_aux
-                    task_specific_params time_step_floor time_step_max time_step_min torch_dtype
-                    transformers_version unk_token_id unsloth_version use_cache use_grouped_mm
-                    use_mtp z_loss_coefficient\
+                    task_specific_params time_step_floor time_step_init_scheme time_step_max
+                    time_step_min time_step_scale torch_dtype transformers_version unk_token_id
+                    unsloth_version use_associative_scan use_cache use_grouped_mm use_mamba_kernels
+                    use_mambapy use_mtp z_loss_coefficient\
                     """
                             .split("\\s+"));
 

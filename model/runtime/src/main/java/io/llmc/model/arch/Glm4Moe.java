@@ -6,7 +6,6 @@ import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
-import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.LayerSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
@@ -60,8 +59,8 @@ final class Glm4Moe implements Architecture {
                 .layer(
                         i,
                         attention,
-                        Router.of(p + "gate", mixture.sigmoids(true))
-                                .correctedBy(p + "gate.e_score_correction_bias"),
+                        ExpertChoice.SIGMOID.router(
+                                mixture, p + "gate", p + "gate.e_score_correction_bias"),
                         p + "experts.",
                         p + "shared_experts.",
                         mixture.sizes().config().integer("n_shared_experts", count, 1));

@@ -116,7 +116,7 @@ final class Glm5Next implements Architecture {
         int most = Math.min(keys / block, Math.ceilDiv(s.positions(), block));
         String pool = p + "index_kpool_compress_";
         return new IndexerSpec(
-                GlmMoeDsa.layers(p)
+                Latents.indexer(p)
                         .pooledBy(new IndexerSpec.Pool(pool + "gate", pool + "ape", s.hidden())),
                 true,
                 c.integer("index_n_heads", Sizes.HEADS),

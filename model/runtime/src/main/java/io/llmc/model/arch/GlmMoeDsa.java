@@ -9,7 +9,6 @@ import io.llmc.model.Architecture;
 import io.llmc.model.IndexerSpec;
 import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.ModelSpec;
-import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.RowSpec;
 import io.llmc.model.structure.Size;
@@ -22,7 +21,7 @@ import java.util.function.IntPredicate;
 /// choice of the block before.
 final class GlmMoeDsa implements Architecture {
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(1_000_000, 202_752));
+            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(10_000, 202_752));
     private static final Range COUNT = Range.upTo(1 << 16);
     private static final DeepSeek FAMILY = new DeepSeek();
 
@@ -66,7 +65,7 @@ final class GlmMoeDsa implements Architecture {
             throw c.wrong("index_head_dim", "at least %d, qk_rope_head_dim".formatted(turning));
         }
         return new IndexerSpec(
-                layers(Llama.prefix(i) + "self_attn.indexer."),
+                Latents.indexer(Llama.prefix(i) + "self_attn.indexer."),
                 own,
                 c.integer("index_n_heads", Sizes.HEADS),
                 dim,
@@ -75,36 +74,22 @@ final class GlmMoeDsa implements Architecture {
                 s.hidden());
     }
 
-    /// Under the names that DeepSeek gave them.
-    static IndexerSpec.Layers layers(String p) {
-        return new IndexerSpec.Layers(
-                p + "wq_b",
-                p + "wk",
-                p + "weights_proj",
-                null,
-                NormSpec.layer(p + "k_norm", Latents.EPS),
-                null);
-    }
-
     /// Which layers choose for themselves.
     private static IntPredicate own(Sizes s) {
         HfConfig c = s.config();
         List<String> types = c.texts("indexer_types");
         String pattern = c.text("index_topk_pattern", "");
-        boolean first = true;
         IntPredicate own;
         if (!types.isEmpty()) {
             own = i -> i < types.size() && types.get(i).equals("full");
-            first = own.test(0);
         } else if (!pattern.isEmpty()) {
             own = i -> i < pattern.length() && pattern.charAt(i) == 'F';
-            first = own.test(0);
         } else {
             int step = c.integer("index_topk_freq", COUNT, 1);
             int offset = c.integer("index_skip_topk_offset", Range.zeroTo(1 << 16), 2);
             own = i -> Math.max(i - offset + 1, 0) % step == 0;
         }
-        if (!first) {
+        if (!own.test(0)) {
             throw c.wrong(
                     types.isEmpty() ? "index_topk_pattern" : "indexer_types",
                     "a first layer that chooses for itself");

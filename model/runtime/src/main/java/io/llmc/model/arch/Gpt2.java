@@ -6,23 +6,23 @@ import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
 import io.llmc.model.BranchSpec;
 import io.llmc.model.LayerSpec;
-import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.SelfAttentionSpec.Heads;
+import io.llmc.model.SelfAttentionSpec.Projections;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
+import io.llmc.model.SelfAttentionSpec.Scores;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.stream.IntStream;
+import java.util.function.IntFunction;
 
 /// GPT-2: LayerNorm with biases, learned positions, fused q, k, v, weights stored `[in, out]`.
 ///
 /// Published base checkpoints have no `transformer.` before their names, fine-tuned ones do.
 final class Gpt2 implements Architecture {
-    private static final String MODULE = "transformer.";
-
     @Override
     public List<String> modelTypes() {
         return List.of("gpt2");
@@ -30,116 +30,86 @@ final class Gpt2 implements Architecture {
 
     @Override
     public String embedding() {
-        return MODULE + "wte";
+        return Early.ROOT + "wte";
     }
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        int hidden = c.integer("n_embd", Sizes.CHANNELS);
-        int heads = c.integer("n_head", Sizes.HEADS);
-        if (hidden % heads != 0) {
-            throw c.wrong("n_head", "a number that divides %d, n_embd".formatted(hidden));
-        }
-        if (c.flag("add_cross_attention", false)) {
-            throw c.wrong("add_cross_attention", "false: llmc reads decoders only");
-        }
-        double eps = c.decimal("layer_norm_epsilon", Sizes.EPS, 1e-5);
-        int intermediate = c.has("n_inner") ? c.integer("n_inner", Sizes.CHANNELS) : 4 * hidden;
-        int layers = c.integer("n_layer", Sizes.LAYERS);
-        Sizes.requireTensors(c, "n_layer", MODULE + "h." + (layers - 1) + ".", tensors);
-        int positions = c.integer("n_positions", HfConfig.POSITIONS, 1024);
-        int vocabulary = c.integer("vocab_size", Sizes.VOCABULARY);
-        return new ModelSpec(
-                c.modelType(),
-                hidden,
-                vocabulary,
-                positions,
-                ModelSpec.Input.of(MODULE + "wte", vocabulary, hidden)
-                        .withPositions(MODULE + "wpe", 0),
-                IntStream.range(0, layers)
-                        .mapToObj(i ->
-                                new Block(MODULE + "h." + i + ".", i, hidden, heads, intermediate)
-                                        .layer(c, eps))
-                        .toList(),
-                ModelSpec.Output.of(
-                        NormSpec.layer(MODULE + "ln_f", eps),
-                        Sizes.head(c, true, MODULE + "wte", "lm_head")),
-                true);
+        Early e = Early.of(c, "n_embd", "n_layer", "n_head", "n_inner");
+        Heads heads = e.attention(e.heads());
+        double scale = c.flag("scale_attn_weights", true) ? 1 / Math.sqrt(heads.dim()) : 1;
+        boolean byLayer = c.flag("scale_attn_by_inverse_layer_idx", false);
+        return model(
+                        e,
+                        tensors,
+                        i ->
+                                attention(
+                                        i,
+                                        RowOrder.BY_PROJECTION,
+                                        heads,
+                                        (float) (byLayer ? scale / (i + 1) : scale)),
+                        "gelu_new")
+                .withInOutLinears();
+    }
+
+    /// What is around attention.
+    ///
+    /// @param activation where the config does not say
+    static ModelSpec model(
+            Early e, Set<String> tensors, IntFunction<BodySpec> attention, String activation) {
+        return e.decoder(
+                e.config().integer("n_positions", HfConfig.POSITIONS, 1024),
+                e.input(Early.ROOT + "wte").withPositions(Early.ROOT + "wpe", 0),
+                tensors,
+                i -> {
+                    String p = Early.prefix(i);
+                    String f = p + "mlp.c_";
+                    BodySpec mlp =
+                            e.mlp(f + "fc", f + "proj", true, "activation_function", activation);
+                    return LayerSpec.of(
+                            p,
+                            BranchSpec.of(NormSpec.layer(p + "ln_1", e.eps()), attention.apply(i)),
+                            BranchSpec.of(NormSpec.layer(p + "ln_2", e.eps()), mlp));
+                });
+    }
+
+    static BodySpec attention(int i, RowOrder rows, Heads heads, float scale) {
+        String p = Early.prefix(i) + "attn.c_";
+        return new SelfAttentionSpec(
+                Projections.fused(p + "attn", rows, true),
+                p + "proj",
+                true,
+                heads,
+                new Scores(scale, 0, 0),
+                null);
     }
 
     @Override
     public Optional<String> module(String linear) {
-        return Optional.of(linear.startsWith(MODULE) ? linear : MODULE + linear);
+        return Optional.of(linear.startsWith(Early.ROOT) ? linear : Early.ROOT + linear);
     }
 
     /// Causal masks, which old checkpoints have.
     @Override
     public boolean isBuffer(String tensor) {
-        return tensor.endsWith(".attn.bias") || tensor.endsWith(".attn.masked_bias");
+        return Early.isMask(tensor);
     }
 
     @Override
     public String key(Size size) {
-        return switch (size) {
-            case HIDDEN -> "n_embd";
-            case LAYERS -> "n_layer";
-            case INTERMEDIATE -> "n_inner";
-            case HEAD_DIM -> "head_dim";
-            default -> "n_head";
-        };
+        return Early.key(size, "n_embd", "n_layer", "n_head", "n_inner");
     }
 
     @Override
     public Optional<String> fixed(Size size, HfConfig c) {
-        return switch (size) {
-            case HIDDEN, HEADS, KV_HEADS ->
-                    Optional.of("its readers take the size of a head to be n_embd / n_head");
-            case LAYERS ->
-                    c.flag("scale_attn_by_inverse_layer_idx", false)
-                            ? Optional.of(
-                                    "scale_attn_by_inverse_layer_idx ties every layer to its"
-                                            + " number")
-                            : Optional.empty();
-            case INTERMEDIATE -> Optional.empty();
-            default -> Optional.of("it has none");
-        };
+        String tie = "scale_attn_by_inverse_layer_idx";
+        return size == Size.LAYERS && c.flag(tie, false)
+                ? Optional.of(tie + " ties every layer to its number")
+                : Early.fixed(size);
     }
 
     @Override
     public HfConfig withHeadDim(HfConfig config, ModelSpec spec) {
         return config; // no such key
-    }
-
-    private record Block(String p, int index, int hidden, int heads, int intermediate) {
-        LayerSpec layer(HfConfig c, double eps) {
-            int headDim = hidden / heads;
-            double scale = c.flag("scale_attn_weights", true) ? 1 / Math.sqrt(headDim) : 1;
-            if (c.flag("scale_attn_by_inverse_layer_idx", false)) {
-                scale /= index + 1;
-            }
-            SelfAttentionSpec.Projections qkv =
-                    SelfAttentionSpec.Projections.fused(
-                            p + "attn.c_attn", RowOrder.BY_PROJECTION, true);
-            BodySpec attention =
-                    new SelfAttentionSpec(
-                            qkv,
-                            p + "attn.c_proj",
-                            true,
-                            new SelfAttentionSpec.Heads(heads, heads, headDim),
-                            new SelfAttentionSpec.Scores((float) scale, 0, 0),
-                            null);
-            BodySpec mlp =
-                    new MlpSpec(
-                            List.of(p + "mlp.c_fc"),
-                            p + "mlp.c_proj",
-                            true,
-                            intermediate,
-                            Sizes.activation(c, "activation_function", "gelu_new"),
-                            false);
-            return LayerSpec.of(
-                    p,
-                    BranchSpec.of(NormSpec.layer(p + "ln_1", eps), attention),
-                    BranchSpec.of(NormSpec.layer(p + "ln_2", eps), mlp));
-        }
     }
 }

@@ -47,8 +47,8 @@ final class GptJ implements Architecture {
                         true);
         return e.model(
                 positions,
-                e.layers().mapToObj(i -> layer(e, "transformer.h." + i + ".", rope)).toList(),
-                ModelSpec.Input.of(embedding(), e.vocabulary(), e.hidden()),
+                e.layers().mapToObj(i -> layer(e, Early.prefix(i), rope)).toList(),
+                e.input(embedding()),
                 ModelSpec.Output.of(
                                 NormSpec.layer("transformer.ln_f", e.eps()),
                                 Sizes.head(c, false, embedding(), "lm_head"))
@@ -83,9 +83,7 @@ final class GptJ implements Architecture {
     /// Causal masks, which old checkpoints have.
     @Override
     public boolean isBuffer(String tensor) {
-        return tensor.endsWith(".attn.bias")
-                || tensor.endsWith(".attn.masked_bias")
-                || Architecture.super.isBuffer(tensor);
+        return Early.isMask(tensor) || Architecture.super.isBuffer(tensor);
     }
 
     @Override

@@ -10,14 +10,15 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.MlpSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
+import io.llmc.model.SelfAttentionSpec.Heads;
 import io.llmc.model.SelfAttentionSpec.RowOrder;
+import io.llmc.model.SelfAttentionSpec.Scores;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.Size;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
-import java.util.stream.IntStream;
 
 /// GPT-NeoX, Pythia: attention and MLP side by side on the block's input, each with a LayerNorm of
 /// its own; q, k and v of each head in one layer; a part of each head turns.
@@ -25,9 +26,6 @@ final class GptNeoX implements Architecture {
     private static final String ROOT = "gpt_neox.";
     private static final String HEADS = "num_attention_heads";
     private static final String PART = "rotary_pct";
-
-    private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(10_000, 2048));
 
     @Override
     public List<String> modelTypes() {
@@ -47,64 +45,34 @@ final class GptNeoX implements Architecture {
     @Override
     public ModelSpec spec(HfConfig given, Set<String> tensors) {
         HfConfig c = given.has(PART) ? given : given.with(PART, DoubleNode.valueOf(0.25));
-        Sizes s = sizes(c);
-        RopeSpec rope = s.partialRope(c.rope(ABSENT.rope()));
-        Sizes.requireTensors(c, "num_hidden_layers", prefix(s.layers() - 1), tensors);
-        return s.model(
-                IntStream.range(0, s.layers()).mapToObj(i -> layer(s, prefix(i), rope)).toList(),
-                ModelSpec.Input.of(ROOT + "embed_in", s.vocabulary(), s.hidden()),
+        Early e = Early.of(c.renamed("layer_norm_eps", "layer_norm_epsilon"), "intermediate_size");
+        RopeConfig turns = c.rope(RopeConfig.Defaults.of(10_000, 2048));
+        RopeSpec rope = Sizes.partialRope(turns, e.headDim());
+        String blocks = ROOT + "layers.";
+        e.requireTensors(tensors, blocks);
+        return e.model(
+                turns.maxPositions(),
+                e.layers().mapToObj(i -> layer(e, blocks + i + ".", rope)).toList(),
+                e.input(embedding()),
                 ModelSpec.Output.of(
-                        NormSpec.layer(ROOT + "final_layer_norm", s.eps()),
-                        Sizes.head(c, false, ROOT + "embed_in", "embed_out")));
+                        NormSpec.layer(ROOT + "final_layer_norm", e.eps()),
+                        Sizes.head(c, false, embedding(), head())));
     }
 
-    private static Sizes sizes(HfConfig c) {
-        int hidden = c.integer("hidden_size", Sizes.CHANNELS);
-        int heads = c.integer(HEADS, Sizes.HEADS);
-        if (hidden % heads != 0) {
-            throw c.wrong(HEADS, "a number that divides %d, hidden_size".formatted(hidden));
-        }
-        return new Sizes(
-                c,
-                hidden,
-                c.integer("vocab_size", Sizes.VOCABULARY),
-                c.integer("num_hidden_layers", Sizes.LAYERS),
-                heads,
-                heads,
-                hidden / heads,
-                c.integer("intermediate_size", Sizes.CHANNELS),
-                c.decimal("layer_norm_eps", Sizes.EPS, ABSENT.eps()),
-                ABSENT);
-    }
-
-    private static String prefix(int i) {
-        return ROOT + "layers." + i + ".";
-    }
-
-    private static LayerSpec layer(Sizes s, String p, RopeSpec rope) {
-        HfConfig c = s.config();
-        boolean biased = c.flag("attention_bias", true);
-        SelfAttentionSpec.Heads heads =
-                new SelfAttentionSpec.Heads(s.heads(), s.heads(), s.headDim());
+    private static LayerSpec layer(Early e, String p, RopeSpec rope) {
+        HfConfig c = e.config();
+        Heads heads = e.attention(e.heads());
         SelfAttentionSpec attention =
-                new SelfAttentionSpec(
-                        SelfAttentionSpec.Projections.fused(
-                                p + "attention.query_key_value", RowOrder.BY_KV_HEAD, biased),
-                        p + "attention.dense",
-                        biased,
+                Early.attention(
+                        p + "attention.",
+                        RowOrder.BY_KV_HEAD,
+                        c.flag("attention_bias", true),
                         heads,
-                        SelfAttentionSpec.Scores.of(heads, 0),
+                        Scores.of(heads, 0),
                         rope);
-        MlpSpec mlp =
-                new MlpSpec(
-                        List.of(p + "mlp.dense_h_to_4h"),
-                        p + "mlp.dense_4h_to_h",
-                        true,
-                        s.intermediate(),
-                        Sizes.activation(c, "hidden_act", "gelu"),
-                        false);
-        NormSpec before = NormSpec.layer(p + "input_layernorm", s.eps());
-        NormSpec between = NormSpec.layer(p + "post_attention_layernorm", s.eps());
+        MlpSpec mlp = e.mlp(p, true, "hidden_act", "gelu");
+        NormSpec before = NormSpec.layer(p + "input_layernorm", e.eps());
+        NormSpec between = NormSpec.layer(p + "post_attention_layernorm", e.eps());
         BranchSpec second = BranchSpec.of(between, mlp);
         boolean parallel = c.flag("use_parallel_residual", true);
         return LayerSpec.of(
@@ -114,9 +82,7 @@ final class GptNeoX implements Architecture {
     /// Causal masks, which old checkpoints have, and the bases of the rotation.
     @Override
     public boolean isBuffer(String tensor) {
-        return tensor.endsWith(".attention.bias")
-                || tensor.endsWith(".attention.masked_bias")
-                || Architecture.super.isBuffer(tensor);
+        return Early.isMask(tensor) || Architecture.super.isBuffer(tensor);
     }
 
     @Override

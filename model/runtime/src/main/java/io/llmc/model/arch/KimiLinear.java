@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.backend.RouterSpec;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.formats.RopeConfig;
@@ -53,14 +52,9 @@ final class KimiLinear implements Architecture {
     private static LayerSpec sparse(Mixture mixture, int i, BodySpec mixer, Set<String> tensors) {
         HfConfig c = mixture.sizes().config();
         String moe = Llama.prefix(i) + "block_sparse_moe.";
-        if (c.integer("num_expert_group", Range.upTo(64), 1) != 1) {
-            throw c.wrong("num_expert_group", "1");
-        }
-        RouterSpec choice =
-                RouterSpec.of(RouterSpec.Scores.SIGMOID, c.flag("moe_renormalize", true))
-                        .times((float) c.decimal("routed_scaling_factor", 1));
         Router router =
-                Router.of(moe + "gate", choice).correctedBy(moe + "gate.e_score_correction_bias");
+                ExpertChoice.SIGMOID.router(
+                        mixture, moe + "gate", moe + "gate.e_score_correction_bias");
         BodySpec experts =
                 mixture.requireTensors(moe + "experts.", tensors)
                         .body(router, moe + "experts.", Mixture.Names.NUMBERED);

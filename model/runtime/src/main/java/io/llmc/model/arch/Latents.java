@@ -4,6 +4,7 @@ package io.llmc.model.arch;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.formats.RopeScaling;
+import io.llmc.model.IndexerSpec;
 import io.llmc.model.LatentAttentionSpec;
 import io.llmc.model.LatentAttentionSpec.Factored;
 import io.llmc.model.SelfAttentionSpec.Turns;
@@ -131,5 +132,18 @@ record Latents(
 
     private NormSpec norm(String name) {
         return NormSpec.rms(name, eps);
+    }
+
+    /// The layers of an indexer under the names that DeepSeek gave them.
+    ///
+    /// @param p what they begin with
+    static IndexerSpec.Layers indexer(String p) {
+        return new IndexerSpec.Layers(
+                p + "wq_b",
+                p + "wk",
+                p + "weights_proj",
+                null,
+                NormSpec.layer(p + "k_norm", EPS),
+                null);
     }
 }

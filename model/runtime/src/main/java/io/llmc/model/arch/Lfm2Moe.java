@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
+import io.llmc.backend.RouterSpec;
+import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.model.Architecture;
@@ -39,8 +41,12 @@ final class Lfm2Moe implements Architecture {
     }
 
     private static BodySpec experts(Mixture mixture, String f) {
-        Router router = Router.of(f + "gate", mixture.sigmoids(true));
-        boolean corrected = mixture.sizes().config().flag("use_expert_bias", true);
+        HfConfig c = mixture.sizes().config();
+        RouterSpec choice =
+                RouterSpec.of(Scores.SIGMOID, c.flag("norm_topk_prob", true))
+                        .times((float) c.decimal("routed_scaling_factor", 1));
+        Router router = Router.of(f + "gate", choice);
+        boolean corrected = c.flag("use_expert_bias", true);
         return mixture.body(
                 corrected ? router.correctedBy(f + "expert_bias") : router,
                 f + "experts.",

@@ -28,6 +28,7 @@ final class Llama4 implements Architecture {
         return List.of("llama4_text");
     }
 
+    private static final String CHUNKED = "chunked_attention";
     private static final Range COUNT = Range.upTo(1 << 28);
 
     private static final Sizes.Defaults ABSENT =
@@ -40,17 +41,26 @@ final class Llama4 implements Architecture {
         Mixture mixture = Mixture.of(s, 16, 1);
         int step = c.integer("interleave_moe_layer_step", COUNT, 1);
         List<Integer> sparse = c.integers("moe_layers");
-        List<Integer> turns = c.integers("no_rope_layers");
+        List<Boolean> turning = turning(s);
         return Llama.decoder(
                 s,
                 tensors,
                 i -> {
-                    boolean turning = turns.isEmpty() ? (i + 1) % 4 != 0 : turns.get(i) != 0;
-                    BodySpec attention = turning ? chunked(s, i, rope) : still(s, i, rope);
+                    BodySpec attention = turning.get(i) ? chunked(s, i, rope) : still(s, i, rope);
                     return (sparse.isEmpty() ? (i + 1) % step == 0 : sparse.contains(i))
                             ? experts(mixture, i, attention, tensors)
                             : Llama.layer(s, i, attention, dense(s, i));
                 });
+    }
+
+    /// Layers that turn see their own chunk, and `layer_types` may say so, too.
+    private static List<Boolean> turning(Sizes s) {
+        List<Boolean> turning = SmolLm3.turns(s);
+        List<String> types = s.config().texts("layer_types");
+        if (!types.isEmpty() && !types.stream().map(CHUNKED::equals).toList().equals(turning)) {
+            throw s.config().wrong("layer_types", CHUNKED + " for the layers that turn alone");
+        }
+        return turning;
     }
 
     private static SelfAttentionSpec attention(Sizes s, int i, RopeSpec rope) {

@@ -5,7 +5,6 @@ import io.llmc.formats.HfConfig;
 import io.llmc.formats.RopeConfig;
 import io.llmc.model.Architecture;
 import io.llmc.model.BodySpec;
-import io.llmc.model.ExpertsSpec.Router;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.SelfAttentionSpec;
 import io.llmc.model.SelfAttentionSpec.Heads;
@@ -25,23 +24,16 @@ final class MiMoV2 implements Architecture {
         return List.of("mimo_v2_flash");
     }
 
-    /// Where the first published configs have it.
-    private static final String OLD = "hybrid_layer_pattern";
-
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(4, 192, 1e-5, RopeConfig.Defaults.of(5_000_000, 262_144));
+            new Sizes.Defaults(4, 192, 1e-5, RopeConfig.Defaults.of(5_000_000, 131_072));
 
     @Override
-    public ModelSpec spec(HfConfig c, Set<String> tensors) {
+    public ModelSpec spec(HfConfig published, Set<String> tensors) {
+        HfConfig c = modern(published);
         Sizes s = Sizes.of(c, ABSENT);
         RopeSpec global = s.partialRope(c.rope(Sizes.GLOBAL, ABSENT.rope()));
         RopeSpec local = s.partialRope(c.rope(Sizes.LOCAL, ABSENT.rope()));
         List<String> types = s.layerTypes();
-        if (types.isEmpty()) {
-            throw c.wrong(
-                    c.has(OLD) ? OLD : "layer_types",
-                    "the kind of each layer as layer_types, as transformers writes it");
-        }
         IntPredicate sparse = Mixture.sparseBehind(s, "first_k_dense_replace", 1);
         Mixture mixture = Mixture.of(s, 256, 8);
         return Llama.decoder(
@@ -62,8 +54,13 @@ final class MiMoV2 implements Architecture {
                 });
     }
 
+    @Override
+    public HfConfig modern(HfConfig config) {
+        return MiMoKeys.modern(config);
+    }
+
     private static SelfAttentionSpec local(Sizes s, int i, RopeSpec rope) {
-        SelfAttentionSpec plain = attention(s, i, rope, 2 * s.kvHeads(), s.window(128));
+        SelfAttentionSpec plain = attention(s, i, rope, 2 * s.kvHeads(), s.window(129));
         return plain.with(
                 plain.scores().withSinks(Llama.prefix(i) + "self_attn.attention_sink_bias"));
     }
@@ -72,12 +69,12 @@ final class MiMoV2 implements Architecture {
             Sizes s, int i, RopeSpec rope, int kvHeads, int window) {
         HfConfig c = s.config();
         String p = Llama.prefix(i) + "self_attn.";
-        int values = c.integer("v_head_dim", Sizes.HEAD_DIM, s.headDim());
+        int values = c.integer("v_head_dim", Sizes.HEAD_DIM, 128);
         Heads heads = new Heads(s.heads(), kvHeads, s.headDim(), values);
         boolean biased = c.flag("attention_bias", false);
         return new SelfAttentionSpec(
                 Projections.apart(p + "q_proj", p + "k_proj", p + "v_proj", biased)
-                        .withValuesTimes((float) c.decimal("attention_value_scale", Sizes.CAP, 1)),
+                        .withValuesTimes(scale(c)),
                 p + "o_proj",
                 false,
                 heads,
@@ -85,12 +82,18 @@ final class MiMoV2 implements Architecture {
                 rope);
     }
 
+    private static float scale(HfConfig c) {
+        String key = "attention_value_scale";
+        boolean none = c.mentions(key) && !c.has(key);
+        return none ? 1 : (float) c.decimal(key, Sizes.CAP, 0.707);
+    }
+
     private static BodySpec experts(Mixture mixture, int i, Set<String> tensors) {
         String p = Llama.prefix(i) + "mlp.";
         return mixture.requireTensors(p + "experts.", tensors)
                 .body(
-                        Router.of(p + "gate", mixture.sigmoids(true))
-                                .correctedBy(p + "gate.e_score_correction_bias"),
+                        ExpertChoice.SIGMOID.router(
+                                mixture, p + "gate", p + "gate.e_score_correction_bias"),
                         p + "experts.",
                         Mixture.Names.PROJECTIONS);
     }

@@ -35,11 +35,15 @@ final class MiniMaxM2 implements Architecture {
         return Llama.decoder(s, tensors, i -> layer(mixture, i, rope));
     }
 
-    /// Published files count the dimensions that turn.
+    /// Published files count the dimensions that turn; where they are given as a part of a head,
+    /// too, that counts.
     static RopeConfig turns(Sizes s) {
         HfConfig c = s.config();
         RopeConfig rope = c.rope(s.absent().rope());
-        if (!c.has("rotary_dim")) {
+        String part = "partial_rotary_factor";
+        boolean given =
+                c.has(part) || c.section("rope_parameters").filter(r -> r.has(part)).isPresent();
+        if (given || !c.has("rotary_dim")) {
             return rope;
         }
         int rotated = c.integer("rotary_dim", Range.upTo(s.headDim()));

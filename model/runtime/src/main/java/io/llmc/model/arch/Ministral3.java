@@ -24,6 +24,9 @@ final class Ministral3 implements Architecture {
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
         Sizes s = Sizes.of(c, ABSENT);
+        if (!c.has("rope_parameters") && !c.has("rope_scaling")) {
+            throw c.wrong("rope_parameters", "an object, as in every published ministral3");
+        }
         Turns turns = turns(c, s.rope());
         int window = s.window(0);
         return Llama.decoder(

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.model.arch;
 
-import io.llmc.backend.RouterSpec;
-import io.llmc.backend.RouterSpec.Groups;
-import io.llmc.backend.RouterSpec.Scores;
 import io.llmc.formats.HfConfig;
 import io.llmc.formats.Range;
 import io.llmc.model.BodySpec;
@@ -162,36 +159,6 @@ record Mixture(
         List<BranchSpec> branches = new ArrayList<>(layer.branches());
         branches.add(BranchSpec.of(branches.getLast().pre(), shared).beside().times(share));
         return new LayerSpec(layer.prefix(), branches);
-    }
-
-    /// DeepSeek V3's choice, and its descendants': sigmoids, in groups where there are more than
-    /// one.
-    RouterSpec sigmoids(boolean renormalised) {
-        return RouterSpec.of(Scores.SIGMOID, sizes.config().flag("norm_topk_prob", renormalised))
-                .in(groups(2))
-                .times((float) sizes.config().decimal("routed_scaling_factor", 1));
-    }
-
-    /// Null where there is one.
-    ///
-    /// @param best experts that a group is judged by
-    Groups groups(int best) {
-        HfConfig c = sizes.config();
-        int count = c.integer("n_group", Range.upTo(64), 1);
-        int kept = c.integer("topk_group", Range.upTo(64), 1);
-        if (count == 1) {
-            return null;
-        }
-        if (experts % count != 0
-                || kept > count
-                || kept * (experts / count) < topK
-                || experts / count < best) {
-            throw c.wrong(
-                    "n_group",
-                    "a number of groups that %d experts make, of which %d hold the %d that a token goes to"
-                            .formatted(experts, kept, topK));
-        }
-        return new Groups(count, kept, best);
     }
 
     /// Layers with experts where the first ones have none.

@@ -58,7 +58,7 @@ final class NemotronH implements Architecture {
                         "ssm_state_size",
                         "conv_kernel");
         Scans scans =
-                Scans.of(c, keys, c.flag("mamba_proj_bias", false), c.flag("use_conv_bias", true))
+                Scans.of(c, keys, c.flag("use_bias", false), c.flag("use_conv_bias", true))
                         .from(c.decimal("time_step_min", Range.ANY, 0.001));
         Mixture mixture =
                 Mixture.of(s, 8, 2)
@@ -101,8 +101,8 @@ final class NemotronH implements Architecture {
 
     private static BodySpec experts(Mixture mixture, String m, Set<String> tensors) {
         Router router =
-                Router.of(m + "gate", mixture.sigmoids(true))
-                        .correctedBy(m + "gate.e_score_correction_bias");
+                ExpertChoice.SIGMOID.router(
+                        mixture, m + "gate", m + "gate.e_score_correction_bias");
         return mixture.requireTensors(m + "experts.", tensors)
                 .body(router, m + "experts.", Mixture.Names.UNGATED);
     }

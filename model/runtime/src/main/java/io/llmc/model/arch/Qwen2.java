@@ -22,9 +22,12 @@ final class Qwen2 implements Architecture {
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(32, 0, 1e-6, RopeConfig.Defaults.of(10_000, 32_768));
 
+    private static final Sizes.Defaults SEEING =
+            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(1_000_000, 32_768));
+
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c, ABSENT);
+        Sizes s = Sizes.of(c, c.modelType().contains("_vl") ? SEEING : ABSENT);
         RopeSpec rope = s.rope();
         List<Integer> windows = windows(s);
         return Llama.decoder(

@@ -164,6 +164,10 @@ record Sizes(
 
     /// The rotation of as many dimensions of a head as the config says.
     RopeSpec partialRope(RopeConfig rope) {
+        return partialRope(rope, headDim);
+    }
+
+    static RopeSpec partialRope(RopeConfig rope, int headDim) {
         int rotated = (int) (headDim * rope.partialRotaryFactor());
         boolean dynamic = rope.scaling() instanceof RopeScaling.Dynamic;
         if (rotated % 2 != 0 || rotated < (dynamic ? 4 : 2)) {
