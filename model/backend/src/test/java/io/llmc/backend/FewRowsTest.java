@@ -13,6 +13,7 @@ import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.ValueLayout;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Products of few rows with weights that have every code and scales of every size.
@@ -74,6 +75,76 @@ class FewRowsTest {
         }
     }
 
+    /// Every code at every distance from zero points, with every mantissa of a scale.
+    @ParameterizedTest
+    @CsvSource({"4, BF16, 128", "4, F16, 1024", "4, F32, 100", "8, BF16, 128", "8, F32, 100"})
+    void everyDistanceAndMantissa(int bits, DType type, int mantissas) {
+        int codes = 1 << bits;
+        int in = Math.max(codes, 64);
+        var grid = Encoding.ints(bits, in, false);
+        int per = 32 / bits;
+        int points = 16;
+        int out = mantissas * points;
+        for (int rows = 1; rows <= 2; rows++) {
+            check(
+                    rows,
+                    a ->
+                            new Weight.Grouped(
+                                    grid,
+                                    in,
+                                    a.of(
+                                            DType.I32,
+                                            i -> word(i * per, bits),
+                                            out,
+                                            grid.codes().words(in)),
+                                    a.of(
+                                            type,
+                                            i ->
+                                                    (i % 3 == 0 ? -1 : 1)
+                                                            * (1
+                                                                    + (double) (i / points)
+                                                                            / mantissas),
+                                            out,
+                                            1),
+                                    a.of(DType.U8, i -> i % points * (codes - 1) / 15, out, 1),
+                                    null));
+        }
+    }
+
+    /// Scales of every size, with which values of integers are subnormal, huge, or no numbers.
+    @ParameterizedTest
+    @CsvSource({"4, BF16", "4, F16", "4, F32", "8, BF16", "8, F16", "8, F32"})
+    void integersOfEveryScale(int bits, DType type) {
+        var grid = Encoding.ints(bits, 128, true);
+        for (int rows = 1; rows <= 2; rows++) {
+            for (double scale : SCALES) {
+                check(
+                        rows,
+                        a ->
+                                new Weight.Grouped(
+                                        grid,
+                                        256,
+                                        a.of(
+                                                DType.I32,
+                                                i -> word(i * 32 / bits, bits),
+                                                5,
+                                                grid.codes().words(256)),
+                                        a.of(type, i -> i == 3 ? scale : 0.01 * (i + 1), 5, 2),
+                                        a.of(DType.U8, _ -> grid.codes().middleCode(), 5, 2),
+                                        null));
+            }
+        }
+    }
+
+    /// Codes one after another, the first one of them `first`.
+    private static int word(long first, int bits) {
+        int word = 0;
+        for (int i = 0; i < 32 / bits; i++) {
+            word |= (int) (first + i & (1 << bits) - 1) << i * bits;
+        }
+        return word;
+    }
+
     @FunctionalInterface
     private interface Make {
         Weight make(Operands a);
@@ -81,7 +152,7 @@ class FewRowsTest {
 
     private static void check(int rows, Make make) {
         try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.ONEDNN));
-                TensorArena arena = backend.newArena(1 << 20)) {
+                TensorArena arena = backend.newArena(1 << 25)) {
             var operands = new Operands(backend, arena, 1);
             Weight w = make.make(operands);
             int out = Math.toIntExact(w.outFeatures());

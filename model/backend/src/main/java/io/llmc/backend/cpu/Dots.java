@@ -17,7 +17,7 @@ import jdk.incubator.vector.FloatVector;
 /// Loops over one row take a step that the compiler does not know as one: with a constant they were
 /// measured to read half as much from memory. Those over four rows count, so that bounds are
 /// checked before them (docs/adr/0006-two-kernels-for-products.md).
-sealed interface Dots permits DenseDots, TableDots, NibbleDots, OctetDots, DecodedDots {
+sealed interface Dots permits DenseDots, TableDots, NibbleDots, AffineDots, OctetDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
 
@@ -31,7 +31,10 @@ sealed interface Dots permits DenseDots, TableDots, NibbleDots, OctetDots, Decod
     /// What multiplies rows of k.
     static Dots of(Operand w, int k) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)) {
-            Dots dots = OctetDots.of(packed);
+            Dots dots = packed instanceof Weight.Grouped g ? AffineDots.of(g) : null;
+            if (dots == null) {
+                dots = OctetDots.of(packed);
+            }
             if (dots == null) {
                 dots =
                         switch (packed) {

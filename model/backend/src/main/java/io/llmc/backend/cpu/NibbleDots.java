@@ -19,18 +19,6 @@ import jdk.incubator.vector.IntVector;
 /// Of codes of four bits in groups of whole steps, two in each octet: a load spreads octets over
 /// lanes, whose halves then choose among a group's values as those of [TableDots] do.
 final class NibbleDots implements Dots {
-    /// From where the numbers of a vector come, of those of even and those of odd places.
-    private static final int[] LOW = new int[N];
-
-    private static final int[] HIGH = new int[N];
-
-    static {
-        for (int i = 0; i < N; i++) {
-            LOW[i] = i % 2 * N + i / 2;
-            HIGH[i] = LOW[i] + N / 2;
-        }
-    }
-
     private final MemorySegment codes;
     private final GroupTables tables;
     private final TableDots several;
@@ -65,16 +53,9 @@ final class NibbleDots implements Dots {
         return k / 2;
     }
 
-    /// The first numbers of pairs, then the second ones, as codes lie in octets.
     @Override
     public MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
-        MemorySegment to = shared.bytes(1, 4L * width);
-        for (int i = 0; i < width; i++) {
-            int place = i % (2 * N);
-            long at = (long) i - place + place % 2 * N + place / 2;
-            to.set(Lanes.F32, 4 * at, x.get(Lanes.F32, 4L * i));
-        }
-        return to;
+        return Pairs.arranged(x, width, shared);
     }
 
     @Override
@@ -86,7 +67,7 @@ final class NibbleDots implements Dots {
             return false;
         }
         products(vectors, count, codes(first, count, scratch), starts, factors, x.address());
-        order(vectors, count);
+        Pairs.order(vectors, count);
         return true;
     }
 
@@ -108,7 +89,7 @@ final class NibbleDots implements Dots {
 
     /// Four rows at a time, from four parts of the tile: memory is read ahead in each of them.
     ///
-    /// @param x [#arranged]
+    /// @param x [Pairs#arranged]
     private void products(
             float[] sums, int count, long from, int[] starts, float[] factors, long x) {
         float[] values = tables.values();
@@ -261,26 +242,6 @@ final class NibbleDots implements Dots {
             b3.intoArray(sums, 4 * N * r3 + N);
             c3.intoArray(sums, 4 * N * r3 + 2 * N);
             d3.intoArray(sums, 4 * N * r3 + 3 * N);
-        }
-    }
-
-    /// Of sums of the first and the second codes of pairs, those of codes in their order, added up.
-    private static void order(float[] sums, int count) {
-        IntVector low = IntVector.fromArray(I, LOW, 0);
-        IntVector high = IntVector.fromArray(I, HIGH, 0);
-        for (int j = 0; j < count; j++) {
-            IntVector a = FloatVector.fromArray(F, sums, 4 * N * j).reinterpretAsInts();
-            IntVector b = FloatVector.fromArray(F, sums, 4 * N * j + N).reinterpretAsInts();
-            IntVector c = FloatVector.fromArray(F, sums, 4 * N * j + 2 * N).reinterpretAsInts();
-            IntVector d = FloatVector.fromArray(F, sums, 4 * N * j + 3 * N).reinterpretAsInts();
-            low.selectFrom(a, b)
-                    .reinterpretAsFloats()
-                    .add(high.selectFrom(a, b).reinterpretAsFloats())
-                    .add(
-                            low.selectFrom(c, d)
-                                    .reinterpretAsFloats()
-                                    .add(high.selectFrom(c, d).reinterpretAsFloats()))
-                    .intoArray(sums, j * N);
         }
     }
 }
