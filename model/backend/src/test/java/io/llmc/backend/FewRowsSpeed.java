@@ -29,11 +29,12 @@ import jdk.incubator.vector.LongVector;
 /// What products of a few rows read of their weights in a second, in every encoding, beside what
 /// this machine reads of the same memory and does nothing else with: `bench/decode`.
 ///
-/// Weights are copied until no cache holds them. Reading and multiplying take turns; a ratio is the
-/// median of those of all turns. With one thread it is processor time that counts, which other work
-/// on the machine moves less.
+/// Weights are copied until no cache holds them, or as often as `--memory` says: what a kernel
+/// makes of bytes from a cache says whether it waits for memory or for itself. Reading and
+/// multiplying take turns; a ratio is the median of those of all turns. With one thread it is
+/// processor time that counts, which other work on the machine moves less.
 public final class FewRowsSpeed {
-    private static final long MEMORY = 1L << 27;
+    private static final int MEMORY = 128;
     private static final int TURNS = 11;
 
     /// Turns before: the compiler has more to do than fits into few.
@@ -48,8 +49,8 @@ public final class FewRowsSpeed {
 
     private FewRowsSpeed() {}
 
-    /// @param args `--rows 1,4 --shape 2048x2048,49152x576 --only BF16 --threads 2`, all of it
-    ///   optional
+    /// @param args `--rows 1,4 --shape 2048x2048,49152x576 --only BF16 --threads 2 --memory 128`,
+    ///   in MiB, all of it optional
     public static void main(String[] args) {
         Map<String, String> options = new LinkedHashMap<>();
         for (int i = 0; i + 1 < args.length; i += 2) {
@@ -58,6 +59,7 @@ public final class FewRowsSpeed {
         int processors = Runtime.getRuntime().availableProcessors();
         int threads = Integer.parseInt(options.getOrDefault("--threads", "" + processors));
         var math = BackendOptions.Math.valueOf(options.getOrDefault("--math", "AUTO"));
+        long memory = Long.parseLong(options.getOrDefault("--memory", "" + MEMORY)) << 20;
         String only = options.getOrDefault("--only", "");
         System.out.println(
                 "| weight | shape | rows | GB/s | of reading | reading GB/s |\n"
@@ -70,6 +72,7 @@ public final class FewRowsSpeed {
                             measure(
                                     backend,
                                     threads,
+                                    memory,
                                     encoding.getKey(),
                                     encoding.getValue(),
                                     shape,
@@ -200,12 +203,18 @@ public final class FewRowsSpeed {
     }
 
     private static void measure(
-            CpuBackend backend, int threads, String name, Make make, String shape, int rows) {
+            CpuBackend backend,
+            int threads,
+            long size,
+            String name,
+            Make make,
+            String shape,
+            int rows) {
         int out = Integer.parseInt(shape.substring(0, shape.indexOf('x')));
         int in = Integer.parseInt(shape.substring(shape.indexOf('x') + 1));
         try (Arena arena = Arena.ofShared();
                 TensorArena results = backend.newArena(8L * rows * (out + in) + 4096)) {
-            Layer layer = layer(arena, make, out, in);
+            Layer layer = layer(arena, make, out, in, size);
             Tensor x = results.allocate(DType.F32, new Shape(rows, in));
             backend.upload(x, values(arena, new Random(2), DType.F32, rows, in).bytes());
             Tensor y = results.allocate(DType.F32, new Shape(rows, out));
@@ -242,12 +251,12 @@ public final class FewRowsSpeed {
         }
     }
 
-    private static Layer layer(Arena arena, Make make, int out, int in) {
+    private static Layer layer(Arena arena, Make make, int out, int in, long size) {
         Weight first = make.make(arena, new Random(1), out, in);
         long one = first.tensors().mapToLong(Tensor::byteSize).sum();
         List<Weight> copies = new ArrayList<>();
         long bytes = 0;
-        while (bytes < MEMORY) {
+        while (bytes < size) {
             copies.add(
                     first.with(t -> {
                         MemorySegment copy = arena.allocate(t.byteSize(), 64);

@@ -17,7 +17,14 @@ import jdk.incubator.vector.FloatVector;
 /// Loops over one row take a step that the compiler does not know as one: with a constant they were
 /// measured to read half as much from memory. Those over four rows count, so that bounds are
 /// checked before them (docs/adr/0006-two-kernels-for-products.md).
-sealed interface Dots permits DenseDots, TableDots, NibbleDots, AffineDots, OctetDots, DecodedDots {
+sealed interface Dots
+        permits DenseDots,
+                TableDots,
+                NibbleDots,
+                AffineDots,
+                MagnitudeDots,
+                OctetDots,
+                DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
 
@@ -40,7 +47,7 @@ sealed interface Dots permits DenseDots, TableDots, NibbleDots, AffineDots, Octe
                         switch (packed) {
                             case Weight.Dense _, Weight.Blocks _ -> null;
                             case Weight.Grouped g -> NibbleDots.of(g);
-                            case Weight.Scaled s -> TableDots.of(s);
+                            case Weight.Scaled s -> N == 8 ? MagnitudeDots.of(s) : TableDots.of(s);
                         };
             }
             if (dots != null) {

@@ -50,6 +50,7 @@ final class HostMemory implements Slab.Memory {
         slab =
                 MemorySegment.ofAddress(allocation.address() + skipped)
                         .reinterpret(bytes, arena, null);
+        LargePages.prefer(slab);
     }
 
     @Override
