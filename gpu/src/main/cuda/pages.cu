@@ -8,13 +8,8 @@
 // blocks together. Which keys are a block, and every order of sums, hangs on a key's place in its sequence alone: a
 // query's bits depend neither on the queries nor on the sequences beside it, nor on how long pages are.
 #include "attention.cuh"
-#include "floats.cuh"
+#include "pages.cuh"
 #include "rowwise.cuh"
-
-// Beyond the element types: integers and E4M3.
-enum PageType { INTEGERS = 3, SMALL = 4 };
-
-__device__ __forceinline__ int bytes_of(int type) { return type == F32 ? 4 : type >= INTEGERS ? 1 : 2; }
 
 // CacheOp.KEYS
 constexpr int KEYS = 96;
@@ -32,28 +27,6 @@ struct Runs {
   Run of[64];
 };
 
-struct Pages {
-  u8* data;
-  float* scales;
-  int type, tokens, width, heads;
-
-  // Where a token's row would lie if all were rows; -1 for nowhere. Scales do lie so.
-  __device__ i64 line(const Run& run, int token, int head) const {
-    int page = run.table[token / tokens];
-    return page < 0 ? -1 : ((i64)page * heads + head) * tokens + token % tokens;
-  }
-
-  // Of a channel, in elements.
-  __device__ i64 turned(i64 line, int channel) const {
-    return (line / tokens * width + channel) * tokens + line % tokens;
-  }
-
-  __device__ float value(i64 at) const {
-    if (type == INTEGERS) return (float)((const signed char*)data)[at];
-    return type == SMALL ? small_to_f32(data[at], 8) : load(data, at, type);
-  }
-};
-
 #define PAGES void *data, float *scales, int type, int tokens, int width, int heads
 #define MADE_PAGES Pages{(u8*)data, scales, type, tokens, width, heads}
 
@@ -64,7 +37,7 @@ extern "C" __global__ void pages_store(PAGES, int turned, const float* x, Runs r
   int lane = threadIdx.x & 31, item = (int)(first_element() >> 5);
   if (item >= run.length * heads) return;
   int t = item / heads, head = item % heads;
-  i64 line = to.line(run, run.keys - run.length + t, head);
+  i64 line = to.line(run.table, run.keys - run.length + t, head);
   x += ((i64)(run.row + t) * heads + head) * width;
   float scale = 1.f;
   if (scales != nullptr) {
@@ -299,7 +272,7 @@ __device__ __forceinline__ void attend_few(ATTEND) {
   int key = threadIdx.x, token = block * KEYS + key;
   // Pages before the first key that anybody sees may be gone.
   bool there = token < run.keys && token / tokens >= f.first_key(f.position(0)) / tokens;
-  i64 line = there ? keys.line(run, token, kv_head) : -1;
+  i64 line = there ? keys.line(run.table, token, kv_head) : -1;
   lines[key] = line;
   for (int i = threadIdx.x; i < ROWS * deep; i += FEW_THREADS) {
     int r = i / deep, c = i % deep, row = tile * ROWS + r;

@@ -139,6 +139,32 @@ extern "C" __global__ void route(int* experts, float* weights, const float* logi
   for (int j = threadIdx.x; j < k; j += 32) weights[j] = (float)(factor * weights[j] / total);
 }
 
+// The weights of experts that are chosen already. A lane has every 32nd of a token's; SparseMixer's picks follow each other.
+extern "C" __global__ void weigh_experts(float* weights, const int* experts, const float* logits, int n, int k, int scores,
+                                         int renormalised, float eps, float factor, float jitter) {
+  Token token(logits, n, scores, jitter);
+  experts += (i64)blockIdx.x * k;
+  weights += (i64)blockIdx.x * k;
+  if (scores == SPARSE_MIXER) {
+    for (int j = 0; j < k; j++) {
+      double best = token.x[experts[j]], sum = 0;
+      for (int i = threadIdx.x; i < n; i += 32) {
+        bool gone = false;
+        for (int m = 0; m < j; m++) gone |= experts[m] == i;
+        sum += gone ? 0 : token.share(i, best);
+      }
+      sum = warp_reduce(sum, Sum());
+      if (threadIdx.x == 0) weights[j] = (float)(factor * (float)(1 / sum));
+    }
+    return;
+  }
+  double chosen = 0;
+  for (int j = threadIdx.x; j < k; j += 32) chosen += token.score(experts[j]);
+  chosen = warp_reduce(chosen, Sum());
+  double total = renormalised ? chosen + eps * token.unit : token.unit;
+  for (int j = threadIdx.x; j < k; j += 32) weights[j] = (float)(factor * (float)token.score(experts[j]) / total);
+}
+
 // ds_c = (factor dw_c - sum_k dw_k w_k) / sum of the chosen where renormalised, else factor dw_c; then the scores' slopes.
 // SparseMixer: each pick's softmax, of the logits that are left and near.
 extern "C" __global__ void route_grad(float* dlogits, const float* dweights, const int* experts, const float* weights,

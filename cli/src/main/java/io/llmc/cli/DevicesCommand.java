@@ -2,8 +2,11 @@
 package io.llmc.cli;
 
 import io.llmc.backend.BackendProvider.Device;
-import io.llmc.backend.GradientOp;
+import io.llmc.backend.CompressedOp;
+import io.llmc.backend.ForwardOp;
 import io.llmc.backend.Op;
+import io.llmc.backend.RecurrentOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.cli.options.LogOptions;
 import io.llmc.cli.terminal.Spelling;
 import io.llmc.cli.terminal.Table;
@@ -12,6 +15,7 @@ import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -24,6 +28,9 @@ import picocli.CommandLine.Option;
         description = "Lists devices, and why those that cannot be used cannot.",
         footer = {"", "Example:", "  llmc devices --ops"})
 final class DevicesCommand implements Callable<Integer> {
+    private static final Set<Class<? extends Op>> FORWARD =
+            Set.of(ForwardOp.class, RecurrentOp.class, SparseOp.class, CompressedOp.class);
+
     private final Wiring wiring;
     private final LogOptions log;
 
@@ -74,8 +81,8 @@ final class DevicesCommand implements Callable<Integer> {
 
     /// Whether a forward pass of whole sequences runs it.
     private static boolean isForward(Class<? extends Op> op) {
-        return hasRule(op)
-                || Op.ON_CPU_ALONE.contains(op) && !GradientOp.class.isAssignableFrom(op);
+        return op != RecurrentOp.ResumeConvolve.class
+                && FORWARD.stream().anyMatch(family -> family.isAssignableFrom(op));
     }
 
     private static boolean hasRule(Class<? extends Op> op) {

@@ -36,11 +36,17 @@ public final class CudaBackend implements Backend {
     private final ElementwiseKernels elements;
     private final RowKernels rows;
     private final RouteKernels routes;
+    private final SinkhornKernels sinkhorn;
     private final NormKernels norms;
     private final ConvolutionKernels convolutions;
+    private final RecurrentKernels recurrences;
     private final AttentionKernels attention;
     private final AttentionGradKernels attentionGrad;
     private final PageKernels pages;
+    private final CompressedKernels compressed;
+    private final ChoiceKernels choices;
+    private final SeenKernels seen;
+    private final SeenGradKernels seenGrad;
     private final ProductKernels products;
     private final LinalgKernels linalg;
     private final LossKernels losses;
@@ -59,11 +65,17 @@ public final class CudaBackend implements Backend {
         elements = new ElementwiseKernels(gpu);
         rows = new RowKernels(gpu);
         routes = new RouteKernels(gpu);
+        sinkhorn = new SinkhornKernels(gpu);
         norms = new NormKernels(gpu);
         convolutions = new ConvolutionKernels(gpu);
+        recurrences = new RecurrentKernels(gpu);
         attention = new AttentionKernels(gpu);
         attentionGrad = new AttentionGradKernels(gpu);
         pages = new PageKernels(gpu, attention);
+        compressed = new CompressedKernels(gpu);
+        choices = new ChoiceKernels(gpu, compressed);
+        seen = new SeenKernels(gpu);
+        seenGrad = new SeenGradKernels(gpu);
         products = new ProductKernels(gpu, options);
         linalg = new LinalgKernels(gpu);
         losses = new LossKernels(gpu);
@@ -140,18 +152,20 @@ public final class CudaBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
-            case RecurrentOp.DeltaRule _,
-                    RecurrentOp.StateSpace _,
-                    RecurrentOp.SelectiveScan _,
-                    SparseOp _,
-                    CompressedOp _,
-                    ForwardOp.Sinkhorn _,
-                    ForwardOp.WeighExperts _,
-                    GradientOp.AccumulateSinkhornGrad _,
-                    GradientOp.AccumulateCompressGrad _,
-                    GradientOp.AccumulateCompressedAttentionGrad _ ->
+            case RecurrentOp.SelectiveScan _ ->
                     throw new UnsupportedOperationException(
                             "%s has no kernel for %s".formatted(device(), op));
+            case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);
+            case RecurrentOp.StateSpace space -> recurrences.stateSpace(space);
+            case ForwardOp.Sinkhorn balanced -> sinkhorn.forward(balanced);
+            case GradientOp.AccumulateSinkhornGrad grad -> sinkhorn.gradient(grad);
+            case SparseOp.Choose choice -> choices.choose(choice);
+            case SparseOp.ChosenAttention chosen -> seen.attend(chosen);
+            case CompressedOp.Compress entries -> compressed.compress(entries);
+            case CompressedOp.ChooseEntries choice -> choices.choose(choice);
+            case CompressedOp.CompressedAttention both -> seen.attend(both);
+            case GradientOp.AccumulateCompressGrad grad -> compressed.gradient(grad);
+            case GradientOp.AccumulateCompressedAttentionGrad grad -> seenGrad.gradient(grad);
             case RecurrentOp.ResumeConvolve resumed -> convolutions.resume(resumed);
             case ForwardOp.Columns(var out, var x, long from) -> rows.columns(out, x, from);
             case ForwardOp.PutColumns(var out, var x, long from) -> rows.putColumns(out, x, from);
@@ -159,6 +173,7 @@ public final class CudaBackend implements Backend {
             case ForwardOp.AccumulateRows(var sum, var x, var index, var weights, float factor) ->
                     rows.accumulateRows(sum, x, index, weights, factor);
             case ForwardOp.Route route -> routes.route(route);
+            case ForwardOp.WeighExperts chosen -> routes.weigh(chosen);
             case ForwardOp.RoundActivations(var out, var x, var rounding) ->
                     quant.roundActivations(out, x, rounding);
             case ForwardOp.IntegerMatmul product -> integers.multiply(product);

@@ -42,6 +42,23 @@ final class RouteKernels {
                 spec.jitter());
     }
 
+    void weigh(ForwardOp.WeighExperts op) {
+        RouterSpec spec = op.spec();
+        kernels.launch(
+                "weigh_experts",
+                Grid.blocks(op.logits().rows(), WARP),
+                op.weights(),
+                op.experts(),
+                op.logits(),
+                Math.toIntExact(op.logits().cols()),
+                Math.toIntExact(op.experts().cols()),
+                spec.scores().ordinal(),
+                spec.renormalised() ? 1 : 0,
+                spec.eps(),
+                spec.factor(),
+                spec.jitter());
+    }
+
     void gradient(GradientOp.AccumulateRouteGrad op) {
         RouterSpec spec = op.spec();
         kernels.launch(

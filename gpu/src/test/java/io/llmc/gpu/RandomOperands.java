@@ -42,6 +42,12 @@ record RandomOperands(CudaBackend backend, TensorArena arena, SplittableRandom r
     }
 
     @Override
+    public Tensor ascending(long rows, long cols) {
+        long[] next = {0};
+        return fill(DType.F32, () -> next[0]++ % cols, rows, cols);
+    }
+
+    @Override
     public Tensor positive(long... dims) {
         return fill(DType.F32, () -> 1 - random.nextDouble(), dims);
     }

@@ -3,6 +3,7 @@ package io.llmc.gpu;
 
 import io.llmc.backend.AttentionSpec;
 import io.llmc.backend.CacheOp;
+import io.llmc.backend.CompressedOp;
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.ForwardOp;
 import io.llmc.backend.ForwardOp.Activation;
@@ -13,6 +14,7 @@ import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.RecurrentOp;
 import io.llmc.backend.RouterSpec;
 import io.llmc.backend.SmallFloatOp;
+import io.llmc.backend.SparseOp;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.ActivationScheme;
 import io.llmc.tensor.BlockType;
@@ -46,6 +48,15 @@ final class Workload {
     /// bf16 terms of an F32 activation whose products keep F32's accuracy.
     private static final int TERMS = 3;
 
+    /// Of streams beside each other (DeepSeek V4).
+    private static final ForwardOp.Balance BALANCE = new ForwardOp.Balance(4, 20, 1e-6f);
+
+    /// Heads that choose keys (DeepSeek V3.2).
+    private static final int CHOOSING = 64;
+
+    /// Tokens of an entry (DeepSeek V4).
+    private static final int RATE = 4;
+
     /// Rows that a convolution adds up.
     private static final int TAPS = 4;
 
@@ -65,6 +76,8 @@ final class Workload {
     private final double weights;
     private final double scores;
     private final double logit;
+    private final double chosen;
+    private final double seen;
 
     /// @param divisor 1 for the sizes above, more for a try where speed is no matter
     Workload(int divisor) {
@@ -87,6 +100,8 @@ final class Workload {
         weights = (double) inside * hidden;
         scores = product(tokens, tokens, HEAD) * heads / 2;
         logit = (double) logits * vocabulary;
+        chosen = product(tokens, tokens, HEAD) * CHOOSING / 2;
+        seen = 2 * product(tokens, HEAD + tokens / (2.0 * RATE), HEAD) * heads;
     }
 
     /// Makes operands: memory of a device, or shapes only.
@@ -100,6 +115,9 @@ final class Workload {
         ///
         /// @param first number
         Tensor pages(int first, int count);
+
+        /// Numbers of keys, each row's those from 0 on.
+        Tensor ascending(long rows, long cols);
 
         /// A symmetric matrix with a diagonal that outweighs the rest.
         Tensor definite(long n);
@@ -168,6 +186,11 @@ final class Workload {
                 @Override
                 public Tensor pages(int first, int count) {
                     return of(DType.I32, count);
+                }
+
+                @Override
+                public Tensor ascending(long rows, long cols) {
+                    return f32(rows, cols);
                 }
 
                 @Override
@@ -545,6 +568,80 @@ final class Workload {
                                         o.f32(tokens, 8),
                                         null,
                                         RouterSpec.softmax(true))),
+                entry(
+                        "WeighExperts",
+                        ForwardOp.WeighExperts.class,
+                        tokens * 64,
+                        o ->
+                                new ForwardOp.WeighExperts(
+                                        o.f32(tokens, 2),
+                                        o.indices(8, tokens, 2),
+                                        o.f32(tokens, 8),
+                                        RouterSpec.of(RouterSpec.Scores.SIGMOID, true))),
+                doubles(
+                        "Sinkhorn, 4 streams",
+                        ForwardOp.Sinkhorn.class,
+                        2.0 * tokens * 16 * BALANCE.steps(),
+                        o -> new ForwardOp.Sinkhorn(o.f32(tokens, 16), o.f32(tokens, 16), BALANCE)),
+                doubles(
+                        "AccumulateSinkhornGrad, 4 streams",
+                        GradientOp.AccumulateSinkhornGrad.class,
+                        7.0 * tokens * 16 * BALANCE.steps(),
+                        o ->
+                                new GradientOp.AccumulateSinkhornGrad(
+                                        o.f32(tokens, 16),
+                                        o.f32(tokens, 16),
+                                        o.f32(tokens, 16),
+                                        BALANCE)),
+                entry("DeltaRule", RecurrentOp.DeltaRule.class, 7 * stream * HEAD, this::deltaRule),
+                entry(
+                        "StateSpace",
+                        RecurrentOp.StateSpace.class,
+                        5 * stream * HEAD,
+                        this::stateSpace),
+                entry("Choose, 64 heads", SparseOp.Choose.class, chosen, this::choose),
+                entry(
+                        "ChosenAttention, %d keys".formatted(tokens / 4),
+                        SparseOp.ChosenAttention.class,
+                        2 * product(tokens, tokens / 4.0, HEAD) * heads,
+                        this::chosenAttention),
+                entry(
+                        "Compress, 4 tokens",
+                        CompressedOp.Compress.class,
+                        4.0 * tokens * 4 * HEAD,
+                        this::compress),
+                entry(
+                        "ChooseEntries, 64 heads",
+                        CompressedOp.ChooseEntries.class,
+                        chosen / RATE,
+                        this::chooseEntries),
+                entry(
+                        "CompressedAttention",
+                        CompressedOp.CompressedAttention.class,
+                        seen,
+                        this::compressedAttention),
+                entry(
+                        "AccumulateCompressGrad, 4 tokens",
+                        GradientOp.AccumulateCompressGrad.class,
+                        10.0 * tokens * 4 * HEAD,
+                        o ->
+                                new GradientOp.AccumulateCompressGrad(
+                                        o.f32(tokens, 4 * HEAD),
+                                        o.f32(RATE, 2 * HEAD),
+                                        o.f32(tokens, HEAD),
+                                        compress(o))),
+                entry(
+                        "AccumulateCompressedAttentionGrad",
+                        GradientOp.AccumulateCompressedAttentionGrad.class,
+                        2.5 * seen,
+                        o ->
+                                new GradientOp.AccumulateCompressedAttentionGrad(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, HEAD),
+                                        o.f32(tokens, HEAD),
+                                        o.f32(heads),
+                                        o.f32(tokens, hidden),
+                                        compressedAttention(o))),
                 tensor(
                         "AccumulateMatmulInput, bf16 weight",
                         GradientOp.AccumulateMatmulInput.class,
@@ -1193,6 +1290,92 @@ final class Workload {
                 null,
                 null,
                 attention.with(reach));
+    }
+
+    /// Value heads that have keys of their own.
+    private RecurrentOp.Heads states() {
+        return new RecurrentOp.Heads(heads, heads, HEAD, HEAD);
+    }
+
+    private RecurrentOp.DeltaRule deltaRule(Operands o) {
+        return new RecurrentOp.DeltaRule(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                new RecurrentOp.Decay(o.f32(tokens, heads), o.f32(heads), o.f32(heads), 0),
+                o.f32(tokens, heads),
+                states(),
+                RecurrentOp.whole(tokens, tokens));
+    }
+
+    private RecurrentOp.StateSpace stateSpace(Operands o) {
+        return new RecurrentOp.StateSpace(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                new RecurrentOp.Steps(
+                        o.f32(tokens, heads),
+                        o.f32(heads),
+                        o.f32(heads),
+                        0,
+                        Float.POSITIVE_INFINITY),
+                o.f32(heads),
+                states(),
+                RecurrentOp.whole(tokens, tokens));
+    }
+
+    private SparseOp.Keys.Whole keys(Operands o, int width) {
+        return new SparseOp.Keys.Whole(o.f32(tokens, width), tokens);
+    }
+
+    private SparseOp.Choose choose(Operands o) {
+        var choice = SparseOp.Choice.of(tokens / 4);
+        return new SparseOp.Choose(
+                o.f32(tokens, choice.keys()),
+                o.f32(tokens, CHOOSING * HEAD),
+                keys(o, HEAD),
+                o.f32(tokens, CHOOSING),
+                null,
+                choice);
+    }
+
+    private SparseOp.ChosenAttention chosenAttention(Operands o) {
+        return new SparseOp.ChosenAttention(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                keys(o, HEAD),
+                keys(o, HEAD),
+                o.ascending(tokens, tokens / 4),
+                new AttentionSpec.Heads(heads, 1, HEAD, HEAD),
+                0.088f);
+    }
+
+    /// Entries that overlap.
+    private CompressedOp.Compress compress(Operands o) {
+        return new CompressedOp.Compress(
+                o.f32(tokens, HEAD), keys(o, 4 * HEAD), o.f32(RATE, 2 * HEAD));
+    }
+
+    private CompressedOp.ChooseEntries chooseEntries(Operands o) {
+        return new CompressedOp.ChooseEntries(
+                o.f32(tokens, tokens / 4),
+                o.f32(tokens, CHOOSING * HEAD),
+                keys(o, HEAD),
+                o.f32(tokens, CHOOSING),
+                RATE);
+    }
+
+    private CompressedOp.CompressedAttention compressedAttention(Operands o) {
+        return new CompressedOp.CompressedAttention(
+                o.f32(tokens, hidden),
+                o.f32(tokens, hidden),
+                keys(o, HEAD),
+                keys(o, HEAD),
+                null,
+                o.f32(heads),
+                new CompressedOp.Sight(heads, HEAD, HEAD, RATE, 0.088f));
     }
 
     private LossOp.Scores scores(Operands o) {

@@ -26,21 +26,7 @@ public sealed interface Op
                 CompressionOp,
                 SmallFloatOp {
     /// What the CPU alone runs.
-    Set<Class<? extends Op>> ON_CPU_ALONE =
-            Set.of(
-                    RecurrentOp.DeltaRule.class,
-                    RecurrentOp.StateSpace.class,
-                    RecurrentOp.SelectiveScan.class,
-                    ForwardOp.Sinkhorn.class,
-                    ForwardOp.WeighExperts.class,
-                    GradientOp.AccumulateSinkhornGrad.class,
-                    GradientOp.AccumulateCompressGrad.class,
-                    GradientOp.AccumulateCompressedAttentionGrad.class,
-                    CompressedOp.Compress.class,
-                    CompressedOp.ChooseEntries.class,
-                    CompressedOp.CompressedAttention.class,
-                    SparseOp.Choose.class,
-                    SparseOp.ChosenAttention.class);
+    Set<Class<? extends Op>> ON_CPU_ALONE = Set.of(RecurrentOp.SelectiveScan.class);
 
     /// Everything read or written, for the device and lifetime check.
     Stream<Tensor> operands();

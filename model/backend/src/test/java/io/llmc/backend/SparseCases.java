@@ -45,6 +45,40 @@ final class SparseCases {
         for (DType type : PageCases.TYPES) {
             paged(cases, type);
         }
+        many(cases);
+    }
+
+    /// More keys, heads, channels and queries than a tile of a device has.
+    private static void many(List<Case> cases) {
+        for (boolean weighed : new boolean[] {false, true}) {
+            cases.add(
+                    new Case(
+                            SparseOp.Choose.class,
+                            "choose of many, weighed " + weighed,
+                            OpCases.SUMS,
+                            a ->
+                                    new SparseOp.Choose(
+                                            a.out(150 * (weighed ? 1 : 22), 20),
+                                            a.normal(150, 22 * 70),
+                                            new Keys.Whole(a.normal(150, 70), 150),
+                                            weighed ? a.normal(150, 22) : null,
+                                            null,
+                                            Choice.of(20))));
+        }
+        for (Heads heads :
+                List.of(
+                        new Heads(12, 1, 6, 10),
+                        new Heads(12, 1, 150, 140),
+                        new Heads(8, 2, 6, 140),
+                        new Heads(8, 2, 6, 10),
+                        new Heads(1, 1, 6, 530))) {
+            cases.add(
+                    new Case(
+                            SparseOp.ChosenAttention.class,
+                            "chosenAttention of many, " + heads,
+                            OpCases.SUMS,
+                            a -> attention(a, heads, 66, 4 * 66, 40, 1)));
+        }
     }
 
     private static void choose(List<Case> cases, Choice choice, boolean weighed) {
@@ -70,29 +104,28 @@ final class SparseCases {
     }
 
     private static void attend(List<Case> cases, int most, int lists) {
-        Heads heads = new Heads(4, 2, 6, 10);
         cases.add(
                 new Case(
                         SparseOp.ChosenAttention.class,
                         "chosenAttention %d, lists %d".formatted(most, lists),
                         OpCases.SUMS,
-                        a ->
-                                new SparseOp.ChosenAttention(
-                                        a.out(ROWS, heads.outWidth()),
-                                        a.normal(ROWS, heads.queryWidth()),
-                                        new Keys.Whole(a.normal(ROWS, heads.keyWidth()), LENGTH),
-                                        new Keys.Whole(a.normal(ROWS, heads.valueWidth()), LENGTH),
-                                        a.of(
-                                                DType.F32,
-                                                i ->
-                                                        chosen(
-                                                                i / most / lists % LENGTH,
-                                                                i % most,
-                                                                i / most % lists),
-                                                ROWS * lists,
-                                                most),
-                                        heads,
-                                        0.4f)));
+                        a -> attention(a, new Heads(4, 2, 6, 10), LENGTH, ROWS, most, lists)));
+    }
+
+    private static Op attention(
+            Operands a, Heads heads, int length, int rows, int most, int lists) {
+        return new SparseOp.ChosenAttention(
+                a.out(rows, heads.outWidth()),
+                a.normal(rows, heads.queryWidth()),
+                new Keys.Whole(a.normal(rows, heads.keyWidth()), length),
+                new Keys.Whole(a.normal(rows, heads.valueWidth()), length),
+                a.of(
+                        DType.F32,
+                        i -> chosen(i / most / lists % length, i % most, i / most % lists),
+                        rows * lists,
+                        most),
+                heads,
+                0.4f);
     }
 
     /// @param i of the list
