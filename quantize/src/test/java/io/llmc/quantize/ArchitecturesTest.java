@@ -161,7 +161,7 @@ class ArchitecturesTest {
                                 Map.of("minExpertTokens", 9000, "rareExperts", "fail"),
                                 8))
                 .isInstanceOf(UserException.class)
-                .hasMessageContaining("of 9,000 tokens in 72 windows of the calibration text");
+                .hasMessageContaining("of 9,000 tokens in 16 windows of the calibration text");
     }
 
     private static long tokens(SweepResult result) {

@@ -24,7 +24,7 @@ record TopUp(
         Function<int[], Windows> text,
         Path spill,
         Progress progress) {
-    /// How often more of the text is looked at.
+    /// How often more of the text is looked at, at most.
     private static final int ROUNDS = 8;
 
     /// Experts that are named one by one.
@@ -51,7 +51,16 @@ record TopUp(
         int rare = lacking.size();
         List<Integer> extra = new ArrayList<>();
         int looked = spec.samples();
-        for (int round = 0; round < ROUNDS && !lacking.isEmpty(); round++) {
+        // A look is a pass through the model: none where there is no room for what it may find, nor
+        // behind one that found nothing.
+        int before = -1;
+        for (int round = 0;
+                round < ROUNDS
+                        && !lacking.isEmpty()
+                        && before < extra.size()
+                        && extra.size() < most(spec);
+                round++) {
+            before = extra.size();
             int[] numbers =
                     IntStream.range(round * spec.samples(), (round + 1) * spec.samples()).toArray();
             Windows more = text.apply(numbers);
