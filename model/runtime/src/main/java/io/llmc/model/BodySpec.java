@@ -77,7 +77,9 @@ public sealed interface BodySpec
     }
 
     /// What pruning may take out.
-    List<PruneGroup> pruneGroups();
+    default List<PruneGroup> pruneGroups() {
+        return List.of();
+    }
 
     /// Why parts that a size counts cannot be taken out of it; empty where they can, or where it
     /// has none.
@@ -86,7 +88,9 @@ public sealed interface BodySpec
     }
 
     /// What may be scaled within the body.
-    List<ScaleGroup> scaleGroups();
+    default List<ScaleGroup> scaleGroups() {
+        return List.of();
+    }
 
     /// What may be mixed within the body.
     default List<MixGroup> mixGroups() {
@@ -102,7 +106,9 @@ public sealed interface BodySpec
     }
 
     /// Layers that inference engines load as one and that must therefore be encoded alike.
-    List<Joint> joints();
+    default List<Joint> joints() {
+        return List.of();
+    }
 
     /// @param called what people call them; empty for the layers' own names
     record Joint(List<String> linears, Optional<String> called) {}

@@ -8,7 +8,6 @@ import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
-import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Streams;
 import java.util.List;
@@ -86,18 +85,8 @@ public record BorrowingAttentionSpec(
     }
 
     @Override
-    public List<ScaleGroup> scaleGroups() {
-        return List.of();
-    }
-
-    @Override
     public Streams streams() {
         return new Streams(List.of(queries), List.of(output));
-    }
-
-    @Override
-    public List<Joint> joints() {
-        return List.of();
     }
 
     @Override

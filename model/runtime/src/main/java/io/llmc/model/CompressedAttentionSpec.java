@@ -7,7 +7,6 @@ import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.CacheSpec;
 import io.llmc.model.structure.NormSpec;
 import io.llmc.model.structure.PageSpec;
-import io.llmc.model.structure.PruneGroup;
 import io.llmc.model.structure.RopeSpec;
 import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
@@ -214,11 +213,6 @@ public record CompressedAttentionSpec(
         return size == Size.HEADS || size == Size.KV_HEADS
                 ? Optional.of("all heads share one key, and become narrow in groups")
                 : Optional.empty();
-    }
-
-    @Override
-    public List<PruneGroup> pruneGroups() {
-        return List.of();
     }
 
     @Override

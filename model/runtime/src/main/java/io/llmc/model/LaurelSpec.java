@@ -3,8 +3,6 @@ package io.llmc.model;
 
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.NormSpec;
-import io.llmc.model.structure.PruneGroup;
-import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Streams;
 import java.util.List;
@@ -37,16 +35,6 @@ public record LaurelSpec(String down, String up, int rank, NormSpec norm, int hi
     }
 
     @Override
-    public List<PruneGroup> pruneGroups() {
-        return List.of();
-    }
-
-    @Override
-    public List<ScaleGroup> scaleGroups() {
-        return List.of();
-    }
-
-    @Override
     public Streams streams() {
         return new Streams(List.of(down), List.of());
     }
@@ -54,11 +42,6 @@ public record LaurelSpec(String down, String up, int rank, NormSpec norm, int hi
     @Override
     public boolean passesInput() {
         return true;
-    }
-
-    @Override
-    public List<Joint> joints() {
-        return List.of();
     }
 
     @Override

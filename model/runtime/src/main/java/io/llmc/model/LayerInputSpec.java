@@ -4,7 +4,6 @@ package io.llmc.model;
 import io.llmc.backend.ForwardOp;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.structure.PruneGroup;
-import io.llmc.model.structure.ScaleGroup;
 import io.llmc.model.structure.Size;
 import io.llmc.model.structure.Streams;
 import java.util.List;
@@ -38,18 +37,8 @@ public record LayerInputSpec(
     }
 
     @Override
-    public List<ScaleGroup> scaleGroups() {
-        return List.of();
-    }
-
-    @Override
     public Streams streams() {
         return new Streams(List.of(gate), List.of(project));
-    }
-
-    @Override
-    public List<Joint> joints() {
-        return List.of();
     }
 
     @Override

@@ -26,38 +26,20 @@ record Mamba(
 
     @Override
     public List<Part> parts() {
-        return List.of(new Mix(), new OutputPart(output));
+        return List.of(
+                new InputPart(input, spec.heads().valueWidth(), this::mix), new OutputPart(output));
     }
 
-    private final class Mix implements Part {
-        @Override
-        public List<List<Linear>> groups() {
-            return List.of(List.of(input));
+    private void mix(Forward f, Tensor result, Tensor normed) {
+        List<Tensor> parts = project(f, normed);
+        Tensor mixed = f.allocate(result.rows(), result.cols());
+        try (TensorArena scratch = f.arena().scratch()) {
+            scan(f.in(scratch), mixed, parts);
         }
-
-        @Override
-        public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.heads().valueWidth()));
-        }
-
-        @Override
-        public void run(Forward f, List<Tensor> out, Reading in) {
-            Tensor normed = in.normed(f);
-            f.tap().before(List.of(input), normed);
-            if (f.observing()) {
-                return;
-            }
-            List<Tensor> parts = project(f, normed);
-            Tensor result = out.getFirst();
-            Tensor mixed = f.allocate(result.rows(), result.cols());
-            try (TensorArena scratch = f.arena().scratch()) {
-                scan(f.in(scratch), mixed, parts);
-            }
-            Tensor gated = norm == null ? result : f.allocate(result.rows(), result.cols());
-            f.run(new ForwardOp.Gated(gated, parts.getFirst(), mixed, Activation.SILU));
-            if (norm != null) {
-                normalise(f, result, gated);
-            }
+        Tensor gated = norm == null ? result : f.allocate(result.rows(), result.cols());
+        f.run(new ForwardOp.Gated(gated, parts.getFirst(), mixed, Activation.SILU));
+        if (norm != null) {
+            normalise(f, result, gated);
         }
     }
 

@@ -141,11 +141,6 @@ public record MambaSpec(
     }
 
     @Override
-    public List<Joint> joints() {
-        return List.of();
-    }
-
-    @Override
     public long kept() {
         return heads.valueWidth();
     }

@@ -27,39 +27,20 @@ record SelectiveScan(
 
     @Override
     public List<Part> parts() {
-        return List.of(new Mix(), new OutputPart(output));
+        return List.of(new InputPart(input, spec.channels(), this::mix), new OutputPart(output));
     }
 
-    private final class Mix implements Part {
-        @Override
-        public List<List<Linear>> groups() {
-            return List.of(List.of(input));
+    private void mix(Forward f, Tensor result, Tensor normed) {
+        Tensor gate = f.allocate(result.rows(), result.cols());
+        Tensor scanned = f.allocate(result.rows(), result.cols());
+        try (TensorArena scratch = f.arena().scratch()) {
+            Forward inner = f.in(scratch);
+            Tensor both = inner.allocate(normed.rows(), 2L * spec.channels());
+            input.forward(inner, both, normed);
+            f.run(new ForwardOp.Columns(gate, both, spec.channels()));
+            scan(inner, scanned, convolved(inner, inner.columns(both, 0, spec.channels())));
         }
-
-        @Override
-        public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.channels()));
-        }
-
-        @Override
-        public void run(Forward f, List<Tensor> out, Reading in) {
-            Tensor normed = in.normed(f);
-            f.tap().before(List.of(input), normed);
-            if (f.observing()) {
-                return;
-            }
-            Tensor result = out.getFirst();
-            Tensor gate = f.allocate(result.rows(), result.cols());
-            Tensor scanned = f.allocate(result.rows(), result.cols());
-            try (TensorArena scratch = f.arena().scratch()) {
-                Forward inner = f.in(scratch);
-                Tensor both = inner.allocate(normed.rows(), 2L * spec.channels());
-                input.forward(inner, both, normed);
-                f.run(new ForwardOp.Columns(gate, both, spec.channels()));
-                scan(inner, scanned, convolved(inner, inner.columns(both, 0, spec.channels())));
-            }
-            f.run(new ForwardOp.Gated(result, gate, scanned, Activation.SILU));
-        }
+        f.run(new ForwardOp.Gated(result, gate, scanned, Activation.SILU));
     }
 
     private Tensor convolved(Forward f, Tensor x) {

@@ -134,11 +134,6 @@ public record SelectiveScanSpec(
     }
 
     @Override
-    public List<Joint> joints() {
-        return List.of();
-    }
-
-    @Override
     public long kept() {
         return channels();
     }

@@ -13,42 +13,23 @@ record ShortConvolution(
 
     @Override
     public List<Part> parts() {
-        return List.of(new Mix(), new OutputPart(output));
+        return List.of(new InputPart(input, spec.channels(), this::mix), new OutputPart(output));
     }
 
-    private final class Mix implements Part {
-        @Override
-        public List<List<Linear>> groups() {
-            return List.of(List.of(input));
+    private void mix(Forward f, Tensor mixed, Tensor normed) {
+        Tensor gate = f.allocate(mixed.rows(), mixed.cols());
+        Tensor gated = f.allocate(mixed.rows(), mixed.cols());
+        try (TensorArena scratch = f.arena().scratch()) {
+            Forward inner = f.in(scratch);
+            Tensor all = inner.allocate(mixed.rows(), 3 * mixed.cols());
+            input.forward(inner, all, normed);
+            Tensor b = inner.allocate(mixed.rows(), mixed.cols());
+            Tensor x = inner.allocate(mixed.rows(), mixed.cols());
+            f.run(new ForwardOp.Columns(b, all, 0));
+            f.run(new ForwardOp.Columns(gate, all, mixed.cols()));
+            f.run(new ForwardOp.Columns(x, all, 2 * mixed.cols()));
+            f.run(new ForwardOp.Multiply(gated, b, x));
         }
-
-        @Override
-        public List<Tensor> results(Forward f, long tokens) {
-            return List.of(f.allocate(tokens, spec.channels()));
-        }
-
-        @Override
-        public void run(Forward f, List<Tensor> out, Reading in) {
-            Tensor normed = in.normed(f);
-            f.tap().before(List.of(input), normed);
-            if (f.observing()) {
-                return;
-            }
-            Tensor mixed = out.getFirst();
-            Tensor gate = f.allocate(mixed.rows(), mixed.cols());
-            Tensor gated = f.allocate(mixed.rows(), mixed.cols());
-            try (TensorArena scratch = f.arena().scratch()) {
-                Forward inner = f.in(scratch);
-                Tensor all = inner.allocate(mixed.rows(), 3 * mixed.cols());
-                input.forward(inner, all, normed);
-                Tensor b = inner.allocate(mixed.rows(), mixed.cols());
-                Tensor x = inner.allocate(mixed.rows(), mixed.cols());
-                f.run(new ForwardOp.Columns(b, all, 0));
-                f.run(new ForwardOp.Columns(gate, all, mixed.cols()));
-                f.run(new ForwardOp.Columns(x, all, 2 * mixed.cols()));
-                f.run(new ForwardOp.Multiply(gated, b, x));
-            }
-            f.run(new ForwardOp.Multiply(mixed, gate, convolution.forward(f, gated)));
-        }
+        f.run(new ForwardOp.Multiply(mixed, gate, convolution.forward(f, gated)));
     }
 }

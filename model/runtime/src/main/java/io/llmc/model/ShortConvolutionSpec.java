@@ -65,11 +65,6 @@ public record ShortConvolutionSpec(
     }
 
     @Override
-    public List<Joint> joints() {
-        return List.of();
-    }
-
-    @Override
     public long kept() {
         return channels();
     }

@@ -35,6 +35,8 @@ class RefusedKeysTest {
                 "minimax_m2 | attn_type_list | [1, 0, 1, 1]",
                 "minimax_m2 | shared_intermediate_size | 64",
                 "mpt | alibi_bias_max | 16",
+                "olmoe | clip_qkv | 8.0",
+                "phimoe | num_experts_per_tok | 4",
                 "mpt | logit_scale | 0.5",
                 "granitemoehybrid | normalization_function | \"layernorm\"",
                 "gemma3n_text | num_kv_shared_layers | null",

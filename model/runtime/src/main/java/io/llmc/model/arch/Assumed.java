@@ -73,6 +73,8 @@ final class Assumed {
             mpt                 no_bias                             true
             nemotron_h          mamba_hidden_act                    "silu"
             nemotron_h          mlp_hidden_act                      "relu2"
+            olmoe               clip_qkv                            null
+            phimoe              num_experts_per_tok                 2
             qwen3_5_moe_text    attn_output_gate                    true
             qwen3_5_moe_text    hidden_act                          "silu"
             qwen3_5_text        attn_output_gate                    true

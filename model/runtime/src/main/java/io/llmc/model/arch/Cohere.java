@@ -26,12 +26,15 @@ final class Cohere implements Architecture {
         return List.of("cohere", "cohere2");
     }
 
+    private static final Sizes.Defaults FIRST =
+            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(500_000, 8192));
+
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(10_000, 8192));
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c, ABSENT, "layer_norm_eps");
+        Sizes s = Sizes.of(c, c.modelType().equals("cohere") ? FIRST : ABSENT, "layer_norm_eps");
         RopeSpec rope = s.rope().inPairs();
         List<Boolean> slides = slides(s);
         boolean all = c.modelType().equals("cohere");

@@ -80,9 +80,13 @@ final class DeepSeek implements Architecture {
     }
 
     private static Router router(Mixture mixture, String name) {
-        boolean first = mixture.sizes().config().modelType().equals(V2);
-        return (first ? ExpertChoice.SOFTMAX : ExpertChoice.SIGMOID)
-                .router(mixture, name, name + ".e_score_correction_bias");
+        ExpertChoice choice =
+                switch (mixture.sizes().config().modelType()) {
+                    case V2 -> ExpertChoice.SOFTMAX;
+                    case "glm4_moe_lite" -> ExpertChoice.SIGMOID.times(1.8);
+                    default -> ExpertChoice.SIGMOID.times(2.5);
+                };
+        return choice.router(mixture, name, name + ".e_score_correction_bias");
     }
 
     @Override

@@ -25,6 +25,7 @@ import java.util.stream.IntStream;
 /// DeepSeek V4 (2026): several streams, attention to a window and to keys of several tokens, and
 /// experts, which a table of tokens chooses in the first blocks.
 final class DeepSeekV4 implements Architecture {
+    private static final DeepSeek FAMILY = new DeepSeek();
     private static final Range STREAMS = Range.upTo(64);
     private static final Range ROUNDS = Range.upTo(1000);
 
@@ -151,9 +152,7 @@ final class DeepSeekV4 implements Architecture {
 
     @Override
     public Optional<String> fixed(Size size, HfConfig config) {
-        return size == Size.SHARED_INTERMEDIATE
-                ? Optional.of("it is a multiple of moe_intermediate_size")
-                : Optional.empty();
+        return FAMILY.fixed(size, config);
     }
 
     /// It is written out always.

@@ -15,7 +15,8 @@ import java.util.stream.Stream;
 /// @param scores where nothing like `scoring_func` is there
 /// @param method where `topk_method` is not
 /// @param renormalised where nothing like `norm_topk_prob` is
-record ExpertChoice(Scores scores, String method, boolean renormalised) {
+/// @param factor where `routed_scaling_factor` is not
+record ExpertChoice(Scores scores, String method, boolean renormalised, double factor) {
     private static final String FACTOR = "routed_scaling_factor";
     private static final String GREEDY = "greedy";
     private static final String IN_GROUPS = "group_limited_greedy";
@@ -25,12 +26,16 @@ record ExpertChoice(Scores scores, String method, boolean renormalised) {
     private static final String CORRECTED = "noaux_tc";
 
     /// DeepSeek V2's (2024, arXiv 2405.04434).
-    static final ExpertChoice SOFTMAX = new ExpertChoice(Scores.SOFTMAX, GREEDY, false);
+    static final ExpertChoice SOFTMAX = new ExpertChoice(Scores.SOFTMAX, GREEDY, false, 1);
 
     /// DeepSeek V3's (2024, arXiv 2412.19437).
-    static final ExpertChoice SIGMOID = new ExpertChoice(Scores.SIGMOID, CORRECTED, true);
+    static final ExpertChoice SIGMOID = new ExpertChoice(Scores.SIGMOID, CORRECTED, true, 1);
 
     private static final Range GROUPS = Range.upTo(64);
+
+    ExpertChoice times(double other) {
+        return new ExpertChoice(scores, method, renormalised, other);
+    }
 
     /// @param name of the layer that makes logits
     /// @param correction name of the bias that chooses, where the method has one
@@ -42,7 +47,7 @@ record ExpertChoice(Scores scores, String method, boolean renormalised) {
                                 c.flag(
                                         firstOf(c, "norm_topk_prob", "moe_renormalize"),
                                         renormalised))
-                        .times(c.has(FACTOR) ? (float) c.decimal(FACTOR, 1) : 1);
+                        .times((float) (c.has(FACTOR) ? c.decimal(FACTOR, 1) : factor));
         return switch (c.text("topk_method", method)) {
             case GREEDY -> Router.of(name, choice);
             case IN_GROUPS -> Router.of(name, choice.in(groups(mixture, 1)));

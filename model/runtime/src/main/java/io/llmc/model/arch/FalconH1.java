@@ -28,7 +28,7 @@ final class FalconH1 implements Architecture {
     private static final String SSM_IN = "ssm_in_multiplier";
 
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(100_000, 8192));
+            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(10_000, 8192));
 
     @Override
     public List<String> modelTypes() {

@@ -33,7 +33,7 @@ final class Glm implements Architecture {
     }
 
     private static LayerSpec layer(Sizes s, String p, RopeSpec rope, boolean behind) {
-        boolean biased = s.config().flag("attention_bias", false);
+        boolean biased = s.config().flag("attention_bias", true);
         MlpSpec mlp = s.mlp(p + "mlp.", "hidden_act", "silu", false);
         return LayerSpec.of(
                 p,

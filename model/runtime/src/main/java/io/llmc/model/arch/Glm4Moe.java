@@ -24,7 +24,7 @@ final class Glm4Moe implements Architecture {
     }
 
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(10_000, 131_072));
+            new Sizes.Defaults(8, 0, 1e-5, RopeConfig.Defaults.of(10_000, 131_072).turning(0.5));
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {

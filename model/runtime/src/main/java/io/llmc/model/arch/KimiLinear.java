@@ -21,7 +21,7 @@ final class KimiLinear implements Architecture {
     private static final Architecture FAMILY = new DeepSeek();
 
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(0, 0, 1e-6, RopeConfig.Defaults.of(10_000, 4096));
+            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(10_000, 4096));
 
     @Override
     public List<String> modelTypes() {
@@ -53,8 +53,9 @@ final class KimiLinear implements Architecture {
         HfConfig c = mixture.sizes().config();
         String moe = Llama.prefix(i) + "block_sparse_moe.";
         Router router =
-                ExpertChoice.SIGMOID.router(
-                        mixture, moe + "gate", moe + "gate.e_score_correction_bias");
+                ExpertChoice.SIGMOID
+                        .times(2.446)
+                        .router(mixture, moe + "gate", moe + "gate.e_score_correction_bias");
         BodySpec experts =
                 mixture.requireTensors(moe + "experts.", tensors)
                         .body(router, moe + "experts.", Mixture.Names.NUMBERED);

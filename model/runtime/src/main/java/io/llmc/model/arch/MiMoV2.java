@@ -25,7 +25,8 @@ final class MiMoV2 implements Architecture {
     }
 
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(4, 192, 1e-5, RopeConfig.Defaults.of(5_000_000, 131_072));
+            new Sizes.Defaults(
+                    4, 192, 1e-5, RopeConfig.Defaults.of(5_000_000, 131_072).turning(0.334));
 
     @Override
     public ModelSpec spec(HfConfig published, Set<String> tensors) {

@@ -140,7 +140,7 @@ final class MiniMaxM3 implements Architecture {
         String p = Llama.prefix(i) + "block_sparse_moe.";
         RouterSpec choice =
                 RouterSpec.of(Scores.SIGMOID, true)
-                        .times((float) c.decimal("routed_scaling_factor", 1));
+                        .times((float) c.decimal("routed_scaling_factor", 2));
         BodySpec routed =
                 mixture.requireTensors(p + "experts.", tensors)
                         .body(

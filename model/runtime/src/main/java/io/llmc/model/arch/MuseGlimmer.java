@@ -54,7 +54,7 @@ final class MuseGlimmer implements Architecture {
                                                 : 0)),
                 Llama.input(s).with(s.norm("").plain()),
                 Llama.output(s, s.norm("model.norm"), false)
-                        .times(c.decimal("output_multiplier", FACTOR, 1))
+                        .times(c.decimal("output_multiplier", FACTOR, 1 / Math.sqrt(26)))
                         .cappedAt(
                                 c.has("final_logit_softcapping")
                                         ? (float) c.decimal("final_logit_softcapping", Sizes.CAP, 0)
@@ -75,7 +75,7 @@ final class MuseGlimmer implements Architecture {
                                 .with(
                                         attention
                                                 .scores()
-                                                .times(c.decimal("qk_scale_factor", FACTOR, 1)))
+                                                .times(c.decimal("qk_scale_factor", FACTOR, 3.87)))
                                 .with(HeadNorms.of(plain, plain))
                                 .gatedBy(a + "gate_proj"),
                         NormSpec.rms(p + "post_attention_layernorm", after).offsetBy(1)),

@@ -21,12 +21,15 @@ final class Olmo2 implements Architecture {
         return List.of("olmo2", "olmo3");
     }
 
+    private static final Sizes.Defaults THIRD =
+            new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(500_000, 2048));
+
     private static final Sizes.Defaults ABSENT =
             new Sizes.Defaults(0, 0, 1e-5, RopeConfig.Defaults.of(10_000, 2048));
 
     @Override
     public ModelSpec spec(HfConfig c, Set<String> tensors) {
-        Sizes s = Sizes.of(c, ABSENT);
+        Sizes s = Sizes.of(c, c.modelType().equals("olmo3") ? THIRD : ABSENT);
         RopeSpec global = s.rope(Sizes.GLOBAL);
         if (c.modelType().equals("olmo2")) {
             return Llama.decoder(s, tensors, i -> layer(s, Llama.prefix(i), global, 0));

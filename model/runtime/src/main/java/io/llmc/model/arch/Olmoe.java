@@ -45,15 +45,13 @@ final class Olmoe implements Architecture {
         String p = Llama.prefix(i);
         String a = p + "self_attn.";
         SelfAttentionSpec plain = s.attention(a, rope, 0, c.flag("attention_bias", false));
-        float clip = c.has("clip_qkv") ? (float) c.decimal("clip_qkv", Sizes.CAP, 0) : 0;
         boolean renormalised = c.flag("norm_topk_prob", false);
         return Llama.layer(
                 s,
                 i,
-                plain.with(plain.qkv().clippedAt(clip))
-                        .with(
-                                HeadNorms.of(s.norm(a + "q_norm"), s.norm(a + "k_norm"))
-                                        .over(Over.PROJECTION)),
+                plain.with(
+                        HeadNorms.of(s.norm(a + "q_norm"), s.norm(a + "k_norm"))
+                                .over(Over.PROJECTION)),
                 mixture.body(
                         Router.of(p + "mlp.gate", RouterSpec.softmax(renormalised)),
                         experts(i),

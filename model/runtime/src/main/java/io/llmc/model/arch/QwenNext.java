@@ -33,7 +33,7 @@ final class QwenNext implements Architecture {
     private static final Range TAPS = new Range(2, 64, false);
 
     private static final Sizes.Defaults ABSENT =
-            new Sizes.Defaults(4, 256, 1e-6, RopeConfig.Defaults.of(10_000, 32_768));
+            new Sizes.Defaults(4, 256, 1e-6, RopeConfig.Defaults.of(10_000, 32_768).turning(0.25));
 
     @Override
     public List<String> modelTypes() {
