@@ -10,7 +10,13 @@ import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 
 /// AWQ (Lin et al., 2023, arXiv 2306.00978): the weights of active channels are multiplied by as
 /// much as their inputs are divided by, so that rounding hurts them less. Tensors in, tensors out:
@@ -29,7 +35,7 @@ final class AwqMath {
         WITHOUT
     }
 
-    /// @param steps ratios `i / steps`, from 0 on
+    /// @param steps ratios `i / steps`, from 0 on, of which those near the best are tried
     record Ratios(int steps, Duo duo) {}
 
     /// @param scales of the channels: weights are multiplied by them, and inputs divided
@@ -55,19 +61,38 @@ final class AwqMath {
         return best;
     }
 
+    /// Every second ratio, then the neighbours of the two best: errors change little from one ratio
+    /// to the next, and the two are there for where they are uneven.
     private static Found better(
             Found before, double[] activity, double[] sizes, int steps, Trial trial) {
-        Found best = before;
-        // Without sizes ratio 0 gives ones, which have been tried.
-        for (int i = sizes == null ? 1 : 0; i < steps; i++) {
-            double ratio = (double) i / steps;
-            float[] scales = scales(activity, sizes, ratio);
-            double error = trial.error(scales);
-            if (error < best.error) {
-                best = new Found(scales, ratio, error, before.unscaled);
+        SortedMap<Integer, Double> errors = new TreeMap<>();
+        IntConsumer attempt =
+                i ->
+                        errors.computeIfAbsent(
+                                i, _ -> trial.error(scales(activity, sizes, (double) i / steps)));
+        if (sizes == null) {
+            errors.put(0, before.unscaled); // ratio 0 gives ones, which have been tried
+        }
+        for (int i = 0; i < steps; i += 2) {
+            attempt.accept(i);
+        }
+        List<Integer> best =
+                errors.keySet().stream()
+                        .sorted(Comparator.comparing(errors::get))
+                        .limit(2)
+                        .toList();
+        for (int i : best) {
+            IntStream.of(i - 1, i + 1).filter(k -> k >= 0 && k < steps).forEach(attempt);
+        }
+        Found found = before;
+        for (Map.Entry<Integer, Double> e : errors.entrySet()) {
+            if (e.getValue() < found.error) {
+                double ratio = (double) e.getKey() / steps;
+                float[] scales = scales(activity, sizes, ratio);
+                found = new Found(scales, ratio, e.getValue(), before.unscaled);
             }
         }
-        return best;
+        return found;
     }
 
     /// `activity^ratio / size^(1 - ratio)`, in units of the root of largest times smallest. A

@@ -10,10 +10,12 @@ import io.llmc.backend.Desk;
 import io.llmc.backend.cpu.CpuBackend;
 import io.llmc.quantize.scales.AwqMath.Duo;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// Formulas of scales, on numbers that a reader can check.
 class ScalesTest {
@@ -39,20 +41,38 @@ class ScalesTest {
                 .containsExactly(1, 2);
     }
 
-    @Test
-    void everyRatioIsTriedOnceAndTheBestIsTaken() {
+    /// Half of the ratios and the neighbours of two; scales are 4^ratio.
+    @ParameterizedTest
+    @ValueSource(ints = {0, 1, 5, 6, 18, 19})
+    void ratiosAreTriedOnceAndTheBestIsTaken(int best) {
         List<Float> tried = new ArrayList<>();
+        float want = (float) Math.pow(4, best / 20.0);
         Trial trial =
                 s -> {
                     tried.add(s[1]);
-                    return Math.abs(s[1] - 1.5f);
+                    return Math.abs(s[1] - want);
                 };
         AwqMath.Found found =
                 AwqMath.search(
                         new double[] {1, 16}, null, new AwqMath.Ratios(20, Duo.WITHOUT), trial);
-        assertThat(tried).hasSize(20).doesNotHaveDuplicates();
-        assertThat(found.ratio()).isEqualTo(0.3);
-        assertThat(found.unscaled()).isEqualTo(0.5);
+        assertThat(tried).hasSizeBetween(12, 13).doesNotHaveDuplicates();
+        assertThat(found.ratio()).isEqualTo(best / 20.0);
+        assertThat(found.unscaled()).isEqualTo(want - 1.0);
+    }
+
+    /// A valley between others, beside the second of the ratios that are tried first.
+    @Test
+    void theSecondBestHasNeighboursToo() {
+        List<Float> errors = new ArrayList<>(Collections.nCopies(20, 9f));
+        errors.set(4, 2f);
+        errors.set(12, 3f);
+        errors.set(13, 1f);
+        Trial trial = s -> errors.get((int) Math.round(20 * Math.log(s[1]) / Math.log(4)));
+        AwqMath.Found found =
+                AwqMath.search(
+                        new double[] {1, 16}, null, new AwqMath.Ratios(20, Duo.WITHOUT), trial);
+        assertThat(found.ratio()).isEqualTo(0.65);
+        assertThat(found.error()).isEqualTo(1);
     }
 
     @Test
