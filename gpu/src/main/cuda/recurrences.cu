@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Recurrences whose state is a matrix for each head (RecurrentOp.DeltaRule, RecurrentOp.StateSpace).
+// Recurrences whose state is a matrix for each head (RecurrentOp.DeltaRule, RecurrentOp.StateSpace), or some numbers for each
+// channel (RecurrentOp.SelectiveScan, below).
 //
-// The columns of a state know nothing of each other: a block has some of one head's and goes through a sequence with them,
+// The columns of a matrix know nothing of each other: a block has some of one head's and goes through a sequence with them,
 // the state in registers. LANES neighbouring threads share two columns and have EACH of their rows, every thread groups of
 // four of them. So a row's q and k, which lie in shared memory, are read 16 bytes at a time by neighbours side by side. What
 // limits it is how long a row takes, since rows wait for each other: two sums over LANES threads, and between them the
@@ -209,3 +210,84 @@ RECURRENCES(32, 8, 4)
 RECURRENCES(128, 8, 16)
 RECURRENCES(256, 8, 32)
 RECURRENCES(1024, 32, 32)
+
+// RecurrentOp.SelectiveScan: a channel's state is a row of numbers, which SCAN_LANES neighbouring threads share, every thread
+// groups of four. Its exponentials, one for each number and row, limit it, and how rows wait for each other.
+constexpr int SCAN_LANES = 4, CHANNELS = THREADS / SCAN_LANES;
+
+// Rows of b or c, zeros behind their numbers.
+template <int PITCH>
+__device__ __forceinline__ void stage(float* to, const float* x, i64 row, int rows, int states) {
+  for (int i = threadIdx.x; i < rows * PITCH; i += THREADS) {
+    int n = i % PITCH;
+    to[i] = n < states ? x[(row + i / PITCH) * states + n] : 0.f;
+  }
+}
+
+template <int EACH>
+__device__ __forceinline__ void scan(float* out, const float* x, const float* step, const float* b, const float* c, const void* rate,
+                                     int rate_type, const void* skip, int skip_type, int channels, int states, const Run& run) {
+  constexpr int PITCH = SCAN_LANES * EACH;
+  __shared__ __align__(16) float bs[ROWS * PITCH], cs[ROWS * PITCH];
+  __shared__ float xs[ROWS * CHANNELS], steps[ROWS * CHANNELS];
+  int lane = threadIdx.x % SCAN_LANES, mine = threadIdx.x / SCAN_LANES, first = blockIdx.x * CHANNELS, channel = first + mine;
+  int present = min(CHANNELS, channels - first);
+  float s[EACH], rates[EACH], skipped = mine < present ? load(skip, channel, skip_type) : 0.f;
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    int n = 4 * (lane + i / 4 * SCAN_LANES) + i % 4;
+    bool there = n < states && mine < present;
+    s[i] = there && run.begin ? run.begin[(i64)n * channels + channel] : 0.f;
+    rates[i] = there ? -expf(load(rate, (i64)channel * states + n, rate_type)) : 0.f;
+  }
+  for (int from = 0; from < run.length; from += ROWS) {
+    int rows = min(ROWS, run.length - from);
+    i64 row = (i64)run.row + from;
+    stage<PITCH>(bs, b, row, rows, states);
+    stage<PITCH>(cs, c, row, rows, states);
+    for (int i = threadIdx.x; i < rows * CHANNELS; i += THREADS) {
+      int at = i % CHANNELS;
+      i64 of = (row + i / CHANNELS) * channels + first + at;
+      xs[i] = at < present ? x[of] : 0.f;
+      steps[i] = at < present ? softplus(step[of]) : 0.f;
+    }
+    __syncthreads();
+#pragma unroll 1
+    for (int r = 0; r < rows; r++) {
+      float bn[EACH], cn[EACH], part[4] = {0.f, 0.f, 0.f, 0.f};
+      float dt = steps[r * CHANNELS + mine], v = xs[r * CHANNELS + mine];
+      load_rows(bn, bs + r * PITCH + 4 * lane, SCAN_LANES);
+      load_rows(cn, cs + r * PITCH + 4 * lane, SCAN_LANES);
+#pragma unroll
+      for (int i = 0; i < EACH; i++) {
+        s[i] = fmaf(expf(rates[i] * dt), s[i], dt * v * bn[i]);
+        part[i % 4] = fmaf(cn[i], s[i], part[i % 4]);
+      }
+      float sum = together<SCAN_LANES>(part);
+      if (lane == 0) xs[r * CHANNELS + mine] = fmaf(skipped, v, sum);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < rows * CHANNELS; i += THREADS) {
+      int at = i % CHANNELS;
+      if (at < present) out[(row + i / CHANNELS) * channels + first + at] = xs[i];
+    }
+  }
+  if (!run.end) return;
+#pragma unroll
+  for (int i = 0; i < EACH; i++) {
+    int n = 4 * (lane + i / 4 * SCAN_LANES) + i % 4;
+    if (n < states && mine < present) run.end[(i64)n * channels + channel] = s[i];
+  }
+}
+
+// Blocks: 32 channels, 1, sequences.
+#define SCAN(PITCH, EACH)                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(THREADS)                                                                    \
+      selective_scan_##PITCH(float* out, const float* x, const float* step, const float* b, const float* c,               \
+                             const void* rate, int rate_type, const void* skip, int skip_type, int channels, int states,  \
+                             Runs runs) {                                                                                  \
+    scan<EACH>(out, x, step, b, c, rate, rate_type, skip, skip_type, channels, states, runs.of[blockIdx.z]);               \
+  }
+
+SCAN(16, 4)
+SCAN(64, 16)

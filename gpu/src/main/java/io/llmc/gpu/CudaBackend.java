@@ -152,9 +152,7 @@ public final class CudaBackend implements Backend {
             case ForwardOp.ClampedSwiGlu forward -> elements.clampedSwiGlu(forward);
             case ForwardOp.Xielu forward -> elements.xielu(forward);
             case ForwardOp.Convolve convolution -> convolutions.convolve(convolution);
-            case RecurrentOp.SelectiveScan _ ->
-                    throw new UnsupportedOperationException(
-                            "%s has no kernel for %s".formatted(device(), op));
+            case RecurrentOp.SelectiveScan scan -> recurrences.selectiveScan(scan);
             case RecurrentOp.DeltaRule rule -> recurrences.deltaRule(rule);
             case RecurrentOp.StateSpace space -> recurrences.stateSpace(space);
             case ForwardOp.Sinkhorn balanced -> sinkhorn.forward(balanced);

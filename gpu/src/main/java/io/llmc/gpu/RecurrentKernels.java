@@ -5,6 +5,7 @@ import io.llmc.backend.RecurrentOp.Decay;
 import io.llmc.backend.RecurrentOp.DeltaRule;
 import io.llmc.backend.RecurrentOp.Heads;
 import io.llmc.backend.RecurrentOp.Run;
+import io.llmc.backend.RecurrentOp.SelectiveScan;
 import io.llmc.backend.RecurrentOp.StateSpace;
 import io.llmc.backend.RecurrentOp.Steps;
 import io.llmc.gpu.driver.CudaBuffer;
@@ -27,6 +28,12 @@ final class RecurrentKernels {
     private static final int RUN_BYTES = 24;
 
     private static final int THREADS = 128;
+
+    /// Of a block that scans, and numbers of a channel's state up to which there are kernels.
+    private static final int CHANNELS = 32;
+
+    private static final int FEW_STATES = 16;
+    private static final int MOST_STATES = 64;
 
     /// Rows of a state up to which there are kernels.
     private static final int[] PITCHES = {32, 128, 256, 1024};
@@ -73,6 +80,35 @@ final class RecurrentKernels {
                 steps.least(),
                 steps.most(),
                 parameter(op.skip()));
+    }
+
+    /// An exponential for each number of a state and row limits it, where there are channels
+    /// enough.
+    void selectiveScan(SelectiveScan op) {
+        int states = Math.toIntExact(op.b().cols());
+        if (states > MOST_STATES) {
+            throw new UnsupportedOperationException(
+                    "a GPU takes states of up to %d numbers a channel, not %d"
+                            .formatted(MOST_STATES, states));
+        }
+        int channels = Math.toIntExact(op.out().cols());
+        for (int i = 0; i < op.runs().size(); i += RUNS) {
+            List<Run> some = op.runs().subList(i, Math.min(op.runs().size(), i + RUNS));
+            kernels.launch(
+                    states <= FEW_STATES ? "selective_scan_16" : "selective_scan_64",
+                    Grid.blocks(Math.ceilDiv(channels, CHANNELS), 1, some.size(), THREADS),
+                    AttentionKernels.flat(
+                            op.out(),
+                            op.x(),
+                            op.step(),
+                            op.b(),
+                            op.c(),
+                            parameter(op.rate()),
+                            parameter(op.skip()),
+                            channels,
+                            states,
+                            packed(some)));
+        }
     }
 
     private static Object[] parameter(Tensor t) {

@@ -57,6 +57,9 @@ final class Workload {
     /// Tokens of an entry (DeepSeek V4).
     private static final int RATE = 4;
 
+    /// Of a channel (Mamba).
+    private static final int STATES = 16;
+
     /// Rows that a convolution adds up.
     private static final int TAPS = 4;
 
@@ -599,6 +602,20 @@ final class Workload {
                         RecurrentOp.StateSpace.class,
                         5 * stream * HEAD,
                         this::stateSpace),
+                entry(
+                        "SelectiveScan, 16 numbers a channel",
+                        RecurrentOp.SelectiveScan.class,
+                        7 * stream * STATES,
+                        o ->
+                                new RecurrentOp.SelectiveScan(
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, hidden),
+                                        o.f32(tokens, STATES),
+                                        o.f32(tokens, STATES),
+                                        o.f32(hidden, STATES),
+                                        o.f32(hidden),
+                                        RecurrentOp.whole(tokens, tokens))),
                 entry("Choose, 64 heads", SparseOp.Choose.class, chosen, this::choose),
                 entry(
                         "ChosenAttention, %d keys".formatted(tokens / 4),

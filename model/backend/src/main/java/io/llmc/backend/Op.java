@@ -25,8 +25,8 @@ public sealed interface Op
                 StatisticOp,
                 CompressionOp,
                 SmallFloatOp {
-    /// What the CPU alone runs.
-    Set<Class<? extends Op>> ON_CPU_ALONE = Set.of(RecurrentOp.SelectiveScan.class);
+    /// What the CPU alone runs: nothing, until an operation comes without a kernel for GPUs.
+    Set<Class<? extends Op>> ON_CPU_ALONE = Set.of();
 
     /// Everything read or written, for the device and lifetime check.
     Stream<Tensor> operands();
