@@ -24,8 +24,12 @@ record WidthSizes(Map<Size, Integer> kept) {
     static WidthSizes of(ModelSpec spec, Part ffn, Part heads, Part kvGroups, int multiple) {
         Map<Size, Integer> kept = new EnumMap<>(Size.class);
         if (ffn != null) {
-            List<Size> there =
-                    CHANNELS.stream().filter(size -> !counts(spec, size).isEmpty()).toList();
+            List<Size> there = channels(spec);
+            if (there.isEmpty()) {
+                throw new UserException(
+                        "{ffn}: blocks have no feed-forward: %s".formatted(first(spec)),
+                        "choose another method for this model");
+            }
             if (there.size() > 1 && !ffn.isFraction()) {
                 throw new UserException(
                         "{ffn} is %s, but this model has feed-forwards of %s channels"
@@ -52,6 +56,15 @@ record WidthSizes(Map<Size, Integer> kept) {
         }
         kept.entrySet().removeIf(e -> counts(spec, e.getKey()).equals(Set.of(e.getValue())));
         return new WidthSizes(kept);
+    }
+
+    private static List<Size> channels(ModelSpec spec) {
+        return CHANNELS.stream().filter(size -> !counts(spec, size).isEmpty()).toList();
+    }
+
+    /// What the first block begins with.
+    private static String first(ModelSpec spec) {
+        return spec.layers().getFirst().bodies().findFirst().orElseThrow().summary();
     }
 
     /// How many there are in the blocks that have some.
@@ -118,15 +131,10 @@ record WidthSizes(Map<Size, Integer> kept) {
         if (kvGroups != null || all == 0) {
             throw new UserException(
                     "%s: blocks have no KV heads of their own that could go: %s"
-                            .formatted(
-                                    kvGroups != null ? "{kvGroups}" : "{heads}",
-                                    spec.layers()
-                                            .getFirst()
-                                            .bodies()
-                                            .findFirst()
-                                            .orElseThrow()
-                                            .summary()),
-                    all == 0 ? "prune {ffn}" : "prune {heads} or {ffn}");
+                            .formatted(kvGroups != null ? "{kvGroups}" : "{heads}", first(spec)),
+                    channels(spec).isEmpty()
+                            ? "choose another method for this model"
+                            : all == 0 ? "prune {ffn}" : "prune {heads} or {ffn}");
         }
         return Map.of(Size.HEADS, count(heads, all, "{heads}", "heads"));
     }
