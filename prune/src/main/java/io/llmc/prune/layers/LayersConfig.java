@@ -115,7 +115,12 @@ record LayersConfig(HfConfig config, ModelSpec spec, List<Integer> kept, Set<Str
         if (!describesKept(smaller.with(TYPES, null))) {
             changed = changed.with(PATTERN, null);
         }
-        return smaller.has(TYPES) ? changed : changed.with(TYPES, types());
+        if (smaller.has(TYPES)) {
+            return changed;
+        }
+        // Families that name their kinds otherwise say by other keys which layer is of which.
+        HfConfig typed = changed.with(TYPES, types());
+        return describesKept(typed) ? typed : changed;
     }
 
     private ArrayNode types() {

@@ -43,6 +43,18 @@ class LayersConfigTest {
         assertThat(withoutOne(Samples.of("gemma4_text")).path("layer_types")).hasSize(3);
     }
 
+    /// Llama 4 has names of its own for kinds of attention.
+    @Test
+    void kindsThatAnotherKeyTells() throws IOException {
+        HfConfig turns =
+                Samples.of("llama4_text")
+                        .with("layer_types", null)
+                        .with("no_rope_layers", json("[1, 1, 1, 0]"));
+        JsonNode rest = withoutOne(turns);
+        assertThat(rest.path("no_rope_layers")).hasSize(3);
+        assertThat(rest.has("layer_types")).isFalse();
+    }
+
     /// The first Falcons count layers under a key that transformers 5 does not read.
     @Test
     void layersUnderAnOlderKey() {

@@ -318,7 +318,7 @@ class KvHeadsPassTest {
                         + "|this model cannot have fewer",
                 "tiny-gpt2|3|3 does not divide the 4 KV heads|these do: 1, 2",
                 "tiny-gpt2|2|the number of KV heads of a gpt2 cannot change: its readers take the"
-                        + " size of a head to be n_embd / n_head"
+                        + " size of a head to be the hidden size by heads"
                         + "|choose another method for this model",
             })
     void refuses(String name, int to, String message, String hint) throws IOException {

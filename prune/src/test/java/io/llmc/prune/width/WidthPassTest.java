@@ -690,8 +690,8 @@ class WidthPassTest {
                 "tiny-llama|kvGroups=0.9|{kvGroups} 0.9 of 2 KV heads is 2 when rounded, so"
                         + " nothing would go|ask for fewer",
                 "tiny-gpt2|heads=0.5|the number of attention heads of a gpt2 cannot change: its"
-                    + " readers take the size of a head to be n_embd / n_head|choose another method"
-                    + " for this model",
+                        + " readers take the size of a head to be the hidden size by heads|choose"
+                        + " another method for this model",
                 "tiny-gpt2|heads=0.5,kvGroups=0.5|{heads} and {kvGroups} are the same thing where"
                         + " every head has its own KV head|give one of them",
                 "tiny-mamba|ffn=0.5|{ffn}: blocks have no feed-forward: 72 channels with states of"
