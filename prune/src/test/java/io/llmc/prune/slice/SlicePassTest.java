@@ -457,8 +457,8 @@ class SlicePassTest {
                 "tiny-llama|65|{hidden} 65 is not smaller than the model's 64|ask for fewer"
                         + " channels",
                 "tiny-gemma3_text|48|a gemma3_text cannot be sliced: its norms after attention and"
-                    + " feed-forward scale single channels of what is added to the stream, which a"
-                    + " rotation mixes|width and layers make it smaller",
+                        + " feed-forward scale single channels of what is added to the stream, which a"
+                        + " rotation mixes|width and layers make it smaller",
                 "tiny-gpt2|48|the hidden size of a gpt2 cannot change: its readers take the size of"
                         + " a head to be the hidden size by heads|choose another method for this"
                         + " model",
