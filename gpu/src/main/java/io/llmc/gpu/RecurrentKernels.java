@@ -8,6 +8,7 @@ import io.llmc.backend.RecurrentOp.Run;
 import io.llmc.backend.RecurrentOp.SelectiveScan;
 import io.llmc.backend.RecurrentOp.StateSpace;
 import io.llmc.backend.RecurrentOp.Steps;
+import io.llmc.formats.UserException;
 import io.llmc.gpu.driver.CudaBuffer;
 import io.llmc.gpu.driver.Gpu;
 import io.llmc.gpu.driver.Grid;
@@ -87,9 +88,10 @@ final class RecurrentKernels {
     void selectiveScan(SelectiveScan op) {
         int states = Math.toIntExact(op.b().cols());
         if (states > MOST_STATES) {
-            throw new UnsupportedOperationException(
+            throw new UserException(
                     "a GPU takes states of up to %d numbers a channel, not %d"
-                            .formatted(MOST_STATES, states));
+                            .formatted(MOST_STATES, states),
+                    "pass {device} cpu");
         }
         int channels = Math.toIntExact(op.out().cols());
         for (int i = 0; i < op.runs().size(); i += RUNS) {
@@ -147,9 +149,10 @@ final class RecurrentKernels {
                 return pitch;
             }
         }
-        throw new UnsupportedOperationException(
+        throw new UserException(
                 "a GPU takes states of up to %d rows a head, not %d"
-                        .formatted(PITCHES[PITCHES.length - 1], keyDim));
+                        .formatted(PITCHES[PITCHES.length - 1], keyDim),
+                "pass {device} cpu");
     }
 
     private static byte[] packed(List<Run> runs) {
