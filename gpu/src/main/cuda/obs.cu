@@ -339,7 +339,7 @@ extern "C" __global__ void descend(float* errors, float* r, u8* codes, void* sca
     gain = fmaf(value_of(codes[k], fitted, zero, type) - value_of(codes[k], scale, zero, type), sum, gain);
   }
   gain = warp_reduce(gain, Sum());
-  if (!(gain < 0 && bend > 0 && fitted > 0)) return;
+  if (!(gain < 0 && bend > 0 && fitted * scale > 0)) return;
   for (int k = lane; k < n; k += 32)
     errors[k] -= value_of(codes[k], fitted, zero, type) - value_of(codes[k], scale, zero, type);
   if (lane == 0) store(scales, row * groups + group, type, fitted);

@@ -96,10 +96,16 @@ static __device__ __forceinline__ float add_errors(float sum, const float* x, co
   return sum;
 }
 
+// Of the range: `positive` factors, then the same ones with a negative sign.
+static __device__ __forceinline__ float factor_of(int k, int positive, int parts) {
+  float factor = (float)(1.0 - k % positive / (double)parts);
+  return k < positive ? factor : -factor;
+}
+
 template <int TYPE, bool SQUARED>
 static __device__ __forceinline__ void search(void* scales, u8* zeros, const void* w, int w_type, const float* importance, int cols,
-                                              int groups, int length, GridRule rule, int first, int count, i64 total, int steps,
-                                              int parts, float norm) {
+                                              int groups, int length, GridRule rule, int first, int count, i64 total, int trials,
+                                              int positive, int parts, float norm) {
   __shared__ float x[PIECE * PITCH], c[PIECE * PITCH], lo[SEARCHED], hi[SEARCHED], errors[MOST_WARPS * SEARCHED];
   __shared__ i64 rows[SEARCHED];
   __shared__ int columns[SEARCHED], lengths[SEARCHED];
@@ -121,9 +127,9 @@ static __device__ __forceinline__ void search(void* scales, u8* zeros, const voi
   Range range = {lo[lane], hi[lane]};
   int mine = lengths[lane], best = 0;
   float least = 0.f;
-  for (int f0 = 0; f0 < steps; f0 += warps) {
+  for (int f0 = 0; f0 < trials; f0 += warps) {
     float scale, zero, sum = 0.f;
-    grid_of(scale, zero, range, (float)(1.0 - (f0 + warp) / (double)parts), rule);
+    grid_of(scale, zero, range, factor_of(f0 + warp, positive, parts), rule);
     for (int from = 0; from < length; from += PIECE) {
       __syncthreads();  // the piece before has been read
       for (int g = warp; g < SEARCHED; g += warps) {
@@ -141,7 +147,7 @@ static __device__ __forceinline__ void search(void* scales, u8* zeros, const voi
     errors[threadIdx.x] = sum;
     __syncthreads();
     if (warp == 0)
-      for (int k = 0; k < warps && f0 + k < steps; k++) {
+      for (int k = 0; k < warps && f0 + k < trials; k++) {
         float e = errors[k * SEARCHED + lane];
         // The first one also where its error is not a number.
         if (f0 + k == 0 || e < least) least = e, best = f0 + k;
@@ -150,7 +156,7 @@ static __device__ __forceinline__ void search(void* scales, u8* zeros, const voi
   }
   if (warp == 0 && mine > 0) {
     float scale, zero;
-    grid_of(scale, zero, range, (float)(1.0 - best / (double)parts), rule);
+    grid_of(scale, zero, range, factor_of(best, positive, parts), rule);
     i64 at = rows[lane] * groups + columns[lane] / length;
     store(scales, at, TYPE, scale);
     zeros[at] = octet(zero);
@@ -161,10 +167,10 @@ static __device__ __forceinline__ void search(void* scales, u8* zeros, const voi
 #define SEARCH(name, TYPE, SQUARED)                                                                                           \
   extern "C" __global__ void name(void* scales, u8* zeros, const void* w, int w_type, const float* importance, int cols,      \
                                   int groups, int length, int max_code, int middle, int min_zero, int first, int count,       \
-                                  i64 total, int steps, int parts, float norm) {                                              \
+                                  i64 total, int trials, int positive, int parts, float norm) {                               \
     GridRule rule = {(float)max_code, middle, min_zero, TYPE};                                                                \
-    search<TYPE, SQUARED>(scales, zeros, w, w_type, importance, cols, groups, length, rule, first, count, total, steps,       \
-                          parts, norm);                                                                                       \
+    search<TYPE, SQUARED>(scales, zeros, w, w_type, importance, cols, groups, length, rule, first, count, total, trials,      \
+                          positive, parts, norm);                                                                             \
   }
 SEARCH(search_squares_f32, F32, true)
 SEARCH(search_squares_f16, F16, true)

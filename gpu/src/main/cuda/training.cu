@@ -184,8 +184,8 @@ extern "C" __global__ void sign_step(float* w, float* scales, float* g, const u8
   if (group >= total) return;  // a whole warp; there are no barriers
   int from = (int)(group % groups) * length, n = min(length, cols - from), zero = zeros[group];
   i64 at = group / groups * cols + from;
-  float scale = scales[group], step = rate * scale;
-  float low = (-zero - 0.5f) * scale, high = (max_code - zero + 0.5f) * scale;
+  float scale = scales[group], step = rate * fabsf(scale), sign = scale > 0 ? 1.f : scale < 0 ? -1.f : 0.f;
+  float first = (-zero - 0.5f) * scale, last = (max_code - zero + 0.5f) * scale, low = fminf(first, last), high = fmaxf(first, last);
   double slope = 0;
   for (int i = threadIdx.x & 31; i < n; i += 32) {
     float x = w[at + i], d = g[at + i];
@@ -196,7 +196,7 @@ extern "C" __global__ void sign_step(float* w, float* scales, float* g, const u8
     g[at + i] = d * momentum;
   }
   for (int k = 16; k > 0; k >>= 1) slope += __shfl_xor_sync(0xffffffffu, slope, k);
-  if ((threadIdx.x & 31) == 0) scales[group] = scale * (1 - range_rate * (slope > 0 ? 1.f : slope < 0 ? -1.f : 0.f));
+  if ((threadIdx.x & 31) == 0) scales[group] = scale * (1 - range_rate * ((slope > 0 ? 1.f : slope < 0 ? -1.f : 0.f) * sign));
 }
 
 // ---------------------------------------------------------------- scales of packed weights

@@ -62,8 +62,8 @@ final class QuantKernels {
                     total);
             return;
         }
-        int steps = op.search().steps();
-        int warps = Math.ceilDiv(steps, Math.ceilDiv(steps, MOST_WARPS));
+        int trials = op.search().trials(spec.codes());
+        int warps = Math.ceilDiv(trials, Math.ceilDiv(trials, MOST_WARPS));
         String name =
                 (op.search().norm() == 2 ? "search_squares_" : "search_powers_")
                         + op.scales().dtype().name().toLowerCase(Locale.ROOT);
@@ -84,7 +84,8 @@ final class QuantKernels {
                 op.from(),
                 count,
                 total,
-                steps,
+                trials,
+                op.search().steps(),
                 op.search().grid(),
                 op.search().norm());
     }

@@ -6,6 +6,7 @@ import io.llmc.pipeline.Options;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.solver.Pattern;
 import io.llmc.tensor.Codes;
+import io.llmc.tensor.Scheme;
 import java.util.List;
 
 /// The options of [GptqPass], and the rules between them.
@@ -110,15 +111,16 @@ final class GptqOptions {
     private GptqOptions() {}
 
     static GptqPass read(Options o) {
+        Scheme scheme = GridOptions.scheme(o);
         GptqPass pass =
                 new GptqPass(
-                        GridOptions.scheme(o),
+                        scheme,
                         ACT_ORDER.read(o),
                         DAMPING.read(o),
                         SHRINKAGE.read(o),
                         BLOCK_SIZE.read(o),
                         CLIP.read(o),
-                        GridOptions.search(o),
+                        GridOptions.search(o, scheme),
                         RARE_EXPERTS.read(o),
                         MIN_EXPERT_TOKENS.read(o),
                         KEEP_ZEROS.read(o),

@@ -60,6 +60,15 @@ final class GridOptions {
                             "Power of the errors that clip adds up (default: %s).")
                     .withoutFlag();
 
+    private static final Option<Boolean> SIGNED_SCALES =
+            Option.flag(
+                            "signedScales",
+                            true,
+                            "No group's scale is negative. A symmetric grid has one code more below"
+                                    + " zero than above; clip tries both directions where inputs"
+                                    + " are not rounded, too.")
+                    .flagged("--positive-scales");
+
     /// Of a grid of integers.
     static final List<Option<?>> GRID = List.of(BITS, GROUP_SIZE, SYMMETRIC);
 
@@ -67,7 +76,8 @@ final class GridOptions {
     static final List<Option<?>> SCHEMES = Option.join(List.of(SCHEME), GRID);
 
     /// Of the search of each group's range.
-    static final List<Option<?>> SEARCH = List.of(CLIP_STEPS, CLIP_GRID, CLIP_NORM);
+    static final List<Option<?>> SEARCH =
+            List.of(SIGNED_SCALES, CLIP_STEPS, CLIP_GRID, CLIP_NORM);
 
     private GridOptions() {}
 
@@ -132,12 +142,14 @@ final class GridOptions {
     }
 
     /// GPTQ's own `mse` search is 80, 100 and 2.4.
-    static CompressionOp.GridSearch search(Options o) {
+    static CompressionOp.GridSearch search(Options o, Scheme scheme) {
         int steps = CLIP_STEPS.read(o);
         int grid = CLIP_GRID.read(o);
         double norm = CLIP_NORM.read(o);
+        // Products of integers fold scales into the rounding of inputs, and expect them above zero.
+        boolean signs = SIGNED_SCALES.read(o) && scheme.inputs().isEmpty();
         try {
-            return new CompressionOp.GridSearch(steps, grid, (float) norm);
+            return new CompressionOp.GridSearch(steps, grid, (float) norm, signs);
         } catch (IllegalArgumentException e) {
             throw o.error("clipSteps", e.getMessage());
         }

@@ -61,7 +61,7 @@ public record RtnPass(Scheme scheme, Clip clip, CompressionOp.GridSearch search,
         if (clip == Clip.HESSIAN) {
             throw o.error("clip", "clip is hessian, but rtn has no Hessian; expected mse or none");
         }
-        return new RtnPass(scheme, clip, GridOptions.search(o), Targets.read(o));
+        return new RtnPass(scheme, clip, GridOptions.search(o, scheme), Targets.read(o));
     }
 
     @Override

@@ -30,7 +30,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /// One layer against what the reference implementation (IST-DASLab/gptq, untouched) made of it.
 class LayerOracleTest {
-    private static final GridSearch REFERENCE_MSE = new GridSearch(80, 100, 2.4f);
+    private static final GridSearch REFERENCE_MSE = new GridSearch(80, 100, 2.4f, false);
 
     private Path oracles;
     private float[] w;

@@ -158,9 +158,9 @@ public sealed interface CompressionOp extends Op {
     /// A search of a group's range: factors `1 - k / grid` for k from 0 to `steps - 1`.
     ///
     /// @param norm exponent of each weight's error
-    record GridSearch(int steps, int grid, float norm) {
-        /// 1.0 to 0.6 in steps of 0.05, squared errors.
-        public static final GridSearch DEFAULT = new GridSearch(9, 20, 2);
+    record GridSearch(int steps, int grid, float norm, boolean signs) {
+        /// 1.0 to 0.6 in steps of 0.05, squared errors, no negative scale.
+        public static final GridSearch DEFAULT = new GridSearch(9, 20, 2, false);
 
         public GridSearch {
             if (steps < 1 || grid < steps || !(norm > 0)) {
@@ -169,8 +169,15 @@ public sealed interface CompressionOp extends Op {
             }
         }
 
+        /// How many scales a group of such codes tries.
+        public int trials(Codes.Ints codes) {
+            return signs && codes.symmetric() ? 2 * steps : steps;
+        }
+
+        /// Of the range, negative behind the positive ones.
         public float factor(int k) {
-            return (float) (1 - k / (double) grid);
+            double factor = 1 - k % steps / (double) grid;
+            return (float) (k < steps ? factor : -factor);
         }
     }
 

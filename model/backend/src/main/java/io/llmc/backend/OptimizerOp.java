@@ -78,9 +78,9 @@ public sealed interface OptimizerOp extends Op {
     /// One step of learned rounding, by the signs of gradients (Cheng et al., 2023, arXiv
     /// 2309.05516). What is rounded is w, and rounding hands the gradient on as it is.
     ///
-    /// Each weight: `w -= rate * scale * sign(g)`, but it stays within half a step of the grid's
-    /// ends. Each group: `scale *= 1 - rangeRate * sign(sum_i g_i (code_i - zero))`, the sum in
-    /// F64. Then `g *= momentum`.
+    /// Each weight: `w -= rate * |scale| * sign(g)`, but it stays within half a step of the grid's
+    /// ends. Each group: `scale -= |scale| * rangeRate * sign(sum_i g_i (code_i - zero))`, the sum
+    /// in F64. Then `g *= momentum`.
     ///
     /// @param w F32 `[out, in]`, accumulates, as scales and g do
     /// @param scales F32 `[out, groups]`

@@ -726,8 +726,9 @@ public final class OpCases {
                 for (int group : new int[] {32, Tiles.ALL}) {
                     Encoding.Grid<Codes.Ints> spec = Encoding.ints(bits, group, symmetric);
                     for (DType type : new DType[] {DType.F32, DType.BF16, DType.F16}) {
-                        cases.add(chooseGrid(spec, type, 203, false));
-                        cases.add(chooseGrid(spec, type, 203, true));
+                        cases.add(chooseGrid(spec, type, 203, null));
+                        cases.add(chooseGrid(spec, type, 203, CompressionOp.GridSearch.DEFAULT));
+                        cases.add(chooseGrid(spec, type, 203, SIGNED));
                         cases.add(gptqBlock(spec, type, 203, 64, 120));
                     }
                     cases.add(roundToGrid(spec, 203));
@@ -735,8 +736,8 @@ public final class OpCases {
             }
             // Rows that can be read four columns at a time; blocks of more than 128 columns.
             Encoding.Grid<Codes.Ints> whole = Encoding.ints(bits, 32, false);
-            cases.add(chooseGrid(whole, DType.F16, WHOLE, false));
-            cases.add(chooseGrid(whole, DType.F16, WHOLE, true));
+            cases.add(chooseGrid(whole, DType.F16, WHOLE, null));
+            cases.add(chooseGrid(whole, DType.F16, WHOLE, SIGNED));
             cases.add(roundToGrid(whole, WHOLE));
             cases.add(gptqBlock(whole, DType.F16, WHOLE, 32, 182));
             cases.add(gptqBlock(whole, DType.F32, 203, 30, 180));
@@ -789,7 +790,7 @@ public final class OpCases {
                                 a.out(19, n),
                                 a.normal(19, cols),
                                 a.written(DType.U8, i -> i * 7 % 16, 19, cols),
-                                a.written(scales, i -> 0.5 + 0.125 * (i % 3), 19, groups),
+                                a.written(scales, OpCases::someNegative, 19, groups),
                                 a.of(DType.U8, i -> 7 + i % 3, 19, groups),
                                 a.of(
                                         DType.F32,
@@ -811,11 +812,18 @@ public final class OpCases {
                         cols);
     }
 
+    private static final CompressionOp.GridSearch SIGNED =
+            new CompressionOp.GridSearch(9, 20, 2, true);
+
     private static Case chooseGrid(
-            Encoding.Grid<Codes.Ints> spec, DType scales, int cols, boolean search) {
+            Encoding.Grid<Codes.Ints> spec,
+            DType scales,
+            int cols,
+            CompressionOp.GridSearch search) {
+        String how = search == null ? "" : search.signs() ? " with signs" : " with search";
         return new Case(
                 CompressionOp.ChooseGrid.class,
-                name(search ? "chooseGrid with search" : "chooseGrid", spec, scales, cols),
+                name("chooseGrid" + how, spec, scales, cols),
                 0,
                 a ->
                         new CompressionOp.ChooseGrid(
@@ -827,10 +835,10 @@ public final class OpCases {
                                         i -> i < 60 ? 0 : 0.1 * a.random().nextGaussian(),
                                         19,
                                         cols),
-                                search ? a.of(DType.F32, i -> 1 + i % 5, cols) : null,
+                                search == null ? null : a.of(DType.F32, i -> 1 + i % 5, cols),
                                 spec,
                                 spec.codes().bits() == 3 ? 1 : 0,
-                                search ? CompressionOp.GridSearch.DEFAULT : null,
+                                search,
                                 0,
                                 (int) spec.tiles().across(cols)));
     }
@@ -1171,6 +1179,10 @@ public final class OpCases {
         }
     }
 
+    private static double someNegative(long i) {
+        return (0.5 + 0.125 * (i % 3)) * (i % 4 == 1 ? -1 : 1);
+    }
+
     /// Some weights begin beyond the grid, some gradients are 0.
     private static Case signStep(Encoding.Grid<Codes.Ints> spec) {
         int cols = 144;
@@ -1182,7 +1194,7 @@ public final class OpCases {
                 a ->
                         new OptimizerOp.AccumulateSignStep(
                                 a.written(DType.F32, i -> (i % 23 - 11) / 2.0, 5, cols),
-                                a.written(DType.F32, i -> 0.5 + 0.125 * (i % 3), 5, groups),
+                                a.written(DType.F32, OpCases::someNegative, 5, groups),
                                 a.written(DType.F32, i -> (i * 7 % 13 - 6) / 4.0, 5, cols),
                                 a.of(DType.U8, i -> i % 16, 5, cols),
                                 a.of(DType.U8, i -> 7 + i % 3, 5, groups),

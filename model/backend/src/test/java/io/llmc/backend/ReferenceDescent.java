@@ -83,7 +83,7 @@ final class ReferenceDescent {
                 gain += change * h(j, k) * (value(code[k], fitted) - value(code[k], scale));
             }
         }
-        if (gain < 0 && bend > 0 && fitted > 0) {
+        if (gain < 0 && bend > 0 && fitted * scale > 0) {
             scale = fitted;
         }
     }

@@ -507,16 +507,20 @@ public final class ReferenceOps implements Runner {
             for (long k = 0; k < op.scales().cols(); k++) {
                 double scale = get(op.scales(), r, k);
                 double zero = get(op.zeros(), r, k);
-                double high = (op.spec().codes().maxCode() - zero + 0.5) * scale;
+                double first = (-zero - 0.5) * scale;
+                double last = (op.spec().codes().maxCode() - zero + 0.5) * scale;
+                double rate = op.step().rate() * Math.abs(scale);
                 double slope = 0;
                 for (long i = k * length; i < Math.min(op.w().cols(), (k + 1) * length); i++) {
                     double g = get(op.g(), r, i);
                     slope += g * (get(op.codes(), r, i) - zero);
-                    double moved = get(op.w(), r, i) - op.step().rate() * scale * Math.signum(g);
-                    set(op.w(), r, i, Math.clamp(moved, (-zero - 0.5) * scale, high));
+                    double moved = get(op.w(), r, i) - rate * Math.signum(g);
+                    double within = Math.clamp(moved, Math.min(first, last), Math.max(first, last));
+                    set(op.w(), r, i, within);
                     set(op.g(), r, i, op.step().momentum() * g);
                 }
-                set(op.scales(), r, k, scale * (1 - op.step().rangeRate() * Math.signum(slope)));
+                double change = Math.abs(scale) * op.step().rangeRate();
+                set(op.scales(), r, k, scale - change * Math.signum(slope));
             }
         }
     }
@@ -652,7 +656,7 @@ public final class ReferenceOps implements Runner {
                     lo = -1;
                 }
                 double least = Double.POSITIVE_INFINITY;
-                for (int f = 0; f < (op.search() == null ? 1 : op.search().steps()); f++) {
+                for (int f = 0; f < (op.search() == null ? 1 : op.search().trials(op.spec().codes())); f++) {
                     float factor = op.search() == null ? 1 : op.search().factor(f);
                     float low = lo * factor;
                     float scale = round((hi * factor - low) / max, op.scales().dtype());

@@ -150,7 +150,7 @@ final class DescentKernel {
         var better =
                 gain.compare(VectorOperators.LT, 0f)
                         .and(bend.compare(VectorOperators.GT, 0f))
-                        .and(fitted.compare(VectorOperators.GT, 0f));
+                        .and(fitted.mul(scale).compare(VectorOperators.GT, 0f));
         FloatVector kept = scale.blend(fitted, better);
         for (int k = 0; k < t.n; k++) {
             QuantKernels.value(t.q(k), kept, zero, type).intoArray(t.v, k * N);

@@ -67,7 +67,7 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
         }
         Range range = range(lo, hi);
         FloatVector least = FloatVector.broadcast(F, Float.POSITIVE_INFINITY);
-        for (int f = 0; f < search.steps(); f++) {
+        for (int f = 0; f < search.trials(spec.codes()); f++) {
             FloatVector scale = scale(range, search.factor(f));
             FloatVector zero = zero(range.low.mul(search.factor(f)), scale);
             FloatVector error = error(x, n, importance, first, scale, zero, values, search.norm());

@@ -46,7 +46,8 @@ final class SignStepKernel {
                         int to = Math.min(in, from + length);
                         double slope = slope(g, codes, zero, from, to);
                         move(w, g, from, to, s[k], zero, op);
-                        s[k] *= 1 - op.step().rangeRate() * (float) Math.signum(slope);
+                        float against = (float) Math.signum(slope) * Math.signum(s[k]);
+                        s[k] *= 1 - op.step().rangeRate() * against;
                     }
                     fade(g, in, op.step().momentum());
                     Lanes.write(ws, DType.F32, r * in, w, 0, in);
@@ -72,9 +73,11 @@ final class SignStepKernel {
             float scale,
             int zero,
             OptimizerOp.AccumulateSignStep op) {
-        float step = op.step().rate() * scale;
-        float low = (-zero - 0.5f) * scale;
-        float high = (op.spec().codes().maxCode() - zero + 0.5f) * scale;
+        float step = op.step().rate() * Math.abs(scale);
+        float first = (-zero - 0.5f) * scale;
+        float last = (op.spec().codes().maxCode() - zero + 0.5f) * scale;
+        float low = Math.min(first, last);
+        float high = Math.max(first, last);
         for (int i = from; i < to; i += N) {
             var here = F.indexInRange(i, to);
             FloatVector x = FloatVector.fromArray(F, w, i);

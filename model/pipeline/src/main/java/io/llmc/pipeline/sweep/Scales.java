@@ -161,7 +161,7 @@ final class Scales {
             float scale = Floats.get(scales, dtype, g);
             int zero = zeros.get(ValueLayout.JAVA_BYTE, g) & 0xff;
             held.add(scale);
-            reach = Math.max(reach, Math.max(zero, w.grid().codes().maxCode() - zero) * scale);
+            reach = Math.max(reach, Math.max(zero, w.grid().codes().maxCode() - zero) * Math.abs(scale));
         }
         held.require(groups);
         held.requireRange(w, reach);
@@ -218,7 +218,7 @@ final class Scales {
     private void add(float scale) {
         if (!Float.isFinite(scale)) {
             beyond++;
-        } else if (scale == 0 || scale < leastUnits() * unit()) {
+        } else if (scale == 0 || Math.abs(scale) < leastUnits() * unit()) {
             lost++;
         }
     }
