@@ -38,12 +38,14 @@ final class FloatGridKernels {
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    float[] x = scratch.floats(0, Lanes.padded(in));
+                    float[] x = scratch.floats(0, in);
+                    int[] bits = scratch.words(in);
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
+                    Loops.bits(bits, x, in);
                     for (int t = 0; t < across; t++) {
                         int from = t * width;
                         int to = Math.min(in, from + width);
-                        most[r * across + t] = RoundingKernels.largest(x, from, to);
+                        most[r * across + t] = Loops.largest(bits, from, to);
                     }
                 });
         float[] all = new float[Math.toIntExact(out.rows() * across)];
@@ -202,10 +204,10 @@ final class FloatGridKernels {
         int in = Math.toIntExact(w.cols());
         int width = Math.toIntExact(Math.min(in, op.grid().tiles().width(in)));
         long height = op.grid().tiles().height(w.rows());
-        long across = op.scales().cols();
+        int across = Math.toIntExact(op.scales().cols());
         DType quotient = op.grid().scales() == ScaleKind.NESTED ? DType.F32 : w.dtype();
         DType value = SmallFloatOp.valueType(op.scales(), op.grid());
-        SmallFloats floats = SmallFloats.of(op.grid().codes());
+        CodeTable table = CodeTable.of(op.grid().codes());
         TileScales scales = new TileScales(op.scales(), op.global());
         MemorySegment codes = op.codes().bytes();
         MemorySegment ws = w.bytes();
@@ -213,61 +215,31 @@ final class FloatGridKernels {
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    // A vector at a tile's end writes past it; the next tile overwrites that.
-                    float[] x = scratch.floats(0, Lanes.padded(in) + N);
-                    float[] lost = scratch.floats(1, Lanes.padded(in) + N);
-                    float[] q = scratch.floats(2, Lanes.padded(in) + N);
-                    byte[] row = scratch.octets(Lanes.padded(in) + N);
+                    float[] x = scratch.floats(0, in);
+                    float[] q = scratch.floats(1, in);
+                    float[] scale = scratch.floats(2, in);
+                    float[] each = scratch.floats(3, across);
+                    byte[] row = scratch.octets(in);
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
-                    for (int from = 0; from < in; from += width) {
-                        int end = Math.min(in, from + width);
-                        float scale = scales.get(r / height * across + from / width);
-                        divide(q, x, from, end, scale, quotient);
+                    for (int t = 0; t < across; t++) {
+                        each[t] = scales.get(r / height * across + t);
                     }
-                    nearest(q, in, floats);
-                    encode(row, q, in, floats);
-                    for (int from = 0; from < in; from += width) {
-                        int end = Math.min(in, from + width);
-                        float scale = scales.get(r / height * across + from / width);
-                        subtract(lost, x, q, from, end, scale, value);
-                    }
+                    Loops.spread(scale, each, width, in);
+                    Loops.divide(q, x, scale, in);
+                    Loops.round(q, in, quotient, scratch);
+                    table.codes(row, q, in, scratch);
                     MemorySegment.copy(row, 0, codes, ValueLayout.JAVA_BYTE, (long) r * in, in);
                     if (squares != null) {
-                        QuantKernels.squared(squares, 16L * r, lost, x, in);
+                        if (Loops.odd(each, across)) {
+                            table.valuesOfNumbers(q, row, in);
+                        } else {
+                            table.values(q, row, in);
+                        }
+                        Loops.multiply(q, scale, in);
+                        Loops.round(q, in, value, scratch);
+                        Loops.subtractFrom(q, x, in);
+                        QuantKernels.squared(squares, 16L * r, q, x, in, scratch);
                     }
                 });
-    }
-
-    // A loop each: the compiler stops inlining where one has more than some twenty operations, and
-    // vectors that are handed to a method are objects.
-
-    /// `q[from, to) = round(x / scale)`
-    private static void divide(
-            float[] q, float[] x, int from, int to, float scale, DType quotient) {
-        for (int i = from; i < to; i += N) {
-            Lanes.round(FloatVector.fromArray(F, x, i).div(scale), quotient).intoArray(q, i);
-        }
-    }
-
-    /// The nearest numbers that have a code, in the place of `q[0, n)`.
-    private static void nearest(float[] q, int n, SmallFloats floats) {
-        for (int i = 0; i < n; i += N) {
-            floats.nearest(FloatVector.fromArray(F, q, i)).intoArray(q, i);
-        }
-    }
-
-    private static void encode(byte[] codes, float[] q, int n, SmallFloats floats) {
-        for (int i = 0; i < n; i += N) {
-            Lanes.octets(floats.codes(FloatVector.fromArray(F, q, i)), codes, i);
-        }
-    }
-
-    /// `lost[from, to) = x - round(q * scale)`
-    private static void subtract(
-            float[] lost, float[] x, float[] q, int from, int to, float scale, DType value) {
-        for (int i = from; i < to; i += N) {
-            FloatVector v = Lanes.round(FloatVector.fromArray(F, q, i).mul(scale), value);
-            FloatVector.fromArray(F, x, i).sub(v).intoArray(lost, i);
-        }
     }
 }

@@ -17,32 +17,33 @@ import jdk.incubator.vector.VectorOperators;
 /// @param type of scales and values
 /// @param minZero the smallest zero point that files can hold
 record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
-    /// The range of `x[from, to)`, zero included: `low[at]` and `high[at]`.
-    static void span(float[] low, float[] high, int at, float[] x, int from, int to) {
-        FloatVector lo = FloatVector.zero(F);
-        FloatVector hi = lo;
-        int i = from;
-        for (; i <= to - N; i += N) {
-            FloatVector v = FloatVector.fromArray(F, x, i);
-            lo = lo.blend(v, v.compare(VectorOperators.LT, lo));
-            hi = hi.blend(v, v.compare(VectorOperators.GT, hi));
+    /// A range, of which `low[at]` becomes the zero point and `high[at]` the scale.
+    void whole(float[] low, float[] high, int at) {
+        float lo = low[at];
+        float hi = high[at];
+        if (spec.codes().symmetric()) {
+            hi = hi < -lo ? -lo : hi;
+            lo = -hi;
         }
-        float least = lo.reduceLanes(VectorOperators.MIN);
-        float largest = hi.reduceLanes(VectorOperators.MAX);
-        for (; i < to; i++) {
-            least = x[i] < least ? x[i] : least;
-            largest = x[i] > largest ? x[i] : largest;
+        if (hi == lo) {
+            lo = -1;
+            hi = 1;
         }
-        low[at] = least;
-        high[at] = largest;
+        float scale = Lanes.round((hi - lo) / spec.codes().maxCode(), type);
+        low[at] = zero(lo, scale);
+        high[at] = scale;
     }
 
-    /// A vector of ranges, of which `low` becomes the zero points and `high` the scales.
-    void whole(float[] low, float[] high, int at) {
-        Range range = range(FloatVector.fromArray(F, low, at), FloatVector.fromArray(F, high, at));
-        FloatVector scale = scale(range, 1);
-        zero(range.low, scale).intoArray(low, at);
-        scale.intoArray(high, at);
+    private float zero(float low, float scale) {
+        if (spec.codes().symmetric()) {
+            return spec.codes().middleCode();
+        }
+        float zero = -low / scale;
+        zero = zero > 0x1p20f ? 0x1p20f : zero;
+        zero = zero < -0x1p20f ? -0x1p20f : zero;
+        zero = zero + QuantKernels.INTEGERS - QuantKernels.INTEGERS;
+        zero = zero < minZero ? minZero : zero;
+        return zero > spec.codes().maxCode() ? spec.codes().maxCode() : zero;
     }
 
     /// Scale and zero point of `x[0, n)` with the least error, `N` rows along the lanes.

@@ -10,7 +10,6 @@ import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -67,69 +66,30 @@ final class Lanes {
     /// A mapped file is only ever copied from: where it became shorter, a copy is an error, and a
     /// vector that is loaded from it is the end of the process.
     static void read(float[] dst, int at, MemorySegment src, DType type, long from, int n) {
-        if (src.isMapped() && type != DType.F32) {
-            short[] copy = new short[Math.min(n, BULK)];
-            for (int i = 0; i < n; i += BULK) {
-                int some = Math.min(BULK, n - i);
-                MemorySegment.copy(src, I16, 2 * (from + i), copy, 0, some);
-                read(dst, at + i, copy, type, some);
+        if (type == DType.F32) {
+            if (n >= BULK || src.isMapped()) {
+                MemorySegment.copy(src, F32, 4 * from, dst, at, n);
+                return;
             }
-            return;
-        }
-        switch (type) {
-            case F32 -> {
-                if (n >= BULK || src.isMapped()) {
-                    MemorySegment.copy(src, F32, 4 * from, dst, at, n);
-                    return;
-                }
-                int i = 0;
-                for (; i <= n - N; i += N) {
-                    FloatVector.fromMemorySegment(F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
-                            .intoArray(dst, at + i);
-                }
-                for (; i < n; i++) {
-                    dst[at + i] = src.get(F32, 4 * (from + i));
-                }
-            }
-            case BF16 -> {
-                int i = 0;
-                for (; i <= n - N; i += N) {
-                    widen(shorts(src, from + i)).intoArray(dst, at + i);
-                }
-                for (; i < n; i++) {
-                    dst[at + i] = Float.intBitsToFloat(src.get(I16, 2 * (from + i)) << 16);
-                }
-            }
-            case F16 -> {
-                int i = 0;
-                for (; i <= n - N; i += N) {
-                    fromHalf(shorts(src, from + i)).intoArray(dst, at + i);
-                }
-                for (; i < n; i++) {
-                    dst[at + i] = Float.float16ToFloat(src.get(I16, 2 * (from + i)));
-                }
-            }
-            default -> throw new IllegalArgumentException("not a float type: " + type);
-        }
-    }
-
-    /// `dst[at, at+n)` = the first elements of an array that holds halves or BF16.
-    private static void read(float[] dst, int at, short[] src, DType type, int n) {
-        int i = 0;
-        if (type == DType.BF16) {
+            int i = 0;
             for (; i <= n - N; i += N) {
-                widen(ints(ShortVector.fromArray(HALF, src, i))).intoArray(dst, at + i);
+                FloatVector.fromMemorySegment(F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
+                        .intoArray(dst, at + i);
             }
             for (; i < n; i++) {
-                dst[at + i] = Float.intBitsToFloat(src[i] << 16);
+                dst[at + i] = src.get(F32, 4 * (from + i));
             }
             return;
         }
-        for (; i <= n - N; i += N) {
-            fromHalf(ints(ShortVector.fromArray(HALF, src, i))).intoArray(dst, at + i);
-        }
-        for (; i < n; i++) {
-            dst[at + i] = Float.float16ToFloat(src[i]);
+        short[] copy = new short[Math.min(n, BULK)];
+        for (int i = 0; i < n; i += BULK) {
+            int some = Math.min(BULK, n - i);
+            MemorySegment.copy(src, I16, 2 * (from + i), copy, 0, some);
+            switch (type) {
+                case BF16 -> Loops.widen(dst, at + i, copy, some);
+                case F16 -> Loops.fromHalf(dst, at + i, copy, some);
+                default -> throw new IllegalArgumentException("not a float type: " + type);
+            }
         }
     }
 
@@ -148,15 +108,18 @@ final class Lanes {
     static void write(MemorySegment dst, DType type, long from, float[] src, int at, int n) {
         switch (type) {
             case F32 -> MemorySegment.copy(src, at, dst, F32, 4 * from, n);
-            case BF16 -> {
-                for (int i = 0; i < n; i++) {
-                    int bits = Float.floatToRawIntBits(toBf16(src[at + i]));
-                    dst.set(I16, 2 * (from + i), (short) (bits >> 16));
-                }
-            }
-            case F16 -> {
-                for (int i = 0; i < n; i++) {
-                    dst.set(I16, 2 * (from + i), Float.floatToFloat16(src[at + i]));
+            case BF16, F16 -> {
+                short[] copy = new short[Math.min(n, BULK)];
+                for (int i = 0; i < n; i += BULK) {
+                    int some = Math.min(BULK, n - i);
+                    for (int j = 0; j < some; j++) {
+                        float x = src[at + i + j];
+                        copy[j] =
+                                type == DType.F16
+                                        ? Float.floatToFloat16(x)
+                                        : (short) (Float.floatToRawIntBits(toBf16(x)) >> 16);
+                    }
+                    MemorySegment.copy(copy, 0, dst, I16, 2 * (from + i), some);
                 }
             }
             default -> throw new IllegalArgumentException("not a float type: " + type);
@@ -222,23 +185,5 @@ final class Lanes {
 
     private static IntVector ints(ShortVector x) {
         return (IntVector) x.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
-    }
-
-    private static FloatVector widen(IntVector bf16) {
-        return bf16.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
-    }
-
-    private static FloatVector fromHalf(IntVector half) {
-        IntVector sign = half.and(0x8000).lanewise(VectorOperators.LSHL, 16);
-        // The product gives subnormals their exponent, and is exact.
-        FloatVector magnitude =
-                half.and(0x7fff)
-                        .lanewise(VectorOperators.LSHL, 13)
-                        .reinterpretAsFloats()
-                        .mul(0x1p112f);
-        IntVector bits = magnitude.reinterpretAsInts();
-        VectorMask<Integer> special = magnitude.compare(VectorOperators.GE, 65536f).cast(I);
-        bits = bits.blend(bits.or(0x7f800000), special);
-        return bits.or(sign).reinterpretAsFloats();
     }
 }

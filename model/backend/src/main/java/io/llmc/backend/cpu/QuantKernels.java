@@ -18,10 +18,8 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
 import java.util.Arrays;
-import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
-import jdk.incubator.vector.VectorSpecies;
 
 /// Grids and codes. Divisions are IEEE's: a reciprocal would move codes at ties.
 final class QuantKernels {
@@ -31,9 +29,6 @@ final class QuantKernels {
     /// Between 2^23 and 2^24 a float's last place is 1: adding this makes an integer of a number
     /// below 2^22.
     static final float INTEGERS = 12582912f;
-
-    /// Four doubles, on any CPU.
-    private static final VectorSpecies<Double> FOUR = DoubleVector.SPECIES_256;
 
     private static final VarHandle OCTETS =
             MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
@@ -78,22 +73,23 @@ final class QuantKernels {
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    float[] x = scratch.floats(1, end - first);
-                    float[] low = scratch.floats(2, Lanes.padded(count));
-                    float[] high = scratch.floats(3, Lanes.padded(count));
-                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in + first, end - first);
+                    int n = end - first;
+                    float[] x = scratch.floats(1, n);
+                    float[] low = scratch.floats(2, count);
+                    float[] high = scratch.floats(3, count);
+                    int[] bits = scratch.words(n);
+                    byte[] row = scratch.octets(count);
+                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in + first, n);
+                    Loops.bits(bits, x, n);
                     for (int g = 0; g < count; g++) {
                         int at = g * length;
-                        GroupGrid.span(low, high, g, x, at, Math.min(end - first, at + length));
-                    }
-                    for (int g = 0; g < count; g += N) {
+                        Loops.span(low, high, g, x, bits, at, Math.min(n, at + length));
                         grid.whole(low, high, g);
+                        row[g] = (byte) low[g];
                     }
                     long at = r * groups + from;
                     Lanes.write(scaleBytes, scales.dtype(), at, high, 0, count);
-                    for (int g = 0; g < count; g++) {
-                        zeroBytes.set(ValueLayout.JAVA_BYTE, at + g, (byte) low[g]);
-                    }
+                    MemorySegment.copy(row, 0, zeroBytes, ValueLayout.JAVA_BYTE, at, count);
                 });
     }
 
@@ -178,55 +174,43 @@ final class QuantKernels {
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    // A vector at a group's end writes past it; the next group overwrites that.
-                    float[] x = scratch.floats(0, Lanes.padded(in) + N);
-                    float[] difference = scratch.floats(2, Lanes.padded(in) + N);
-                    float[] grid = scratch.floats(3, groups);
-                    byte[] row = scratch.octets(Lanes.padded(in) + N);
+                    float[] x = scratch.floats(0, in);
+                    float[] q = scratch.floats(1, in);
+                    float[] scale = scratch.floats(2, in);
+                    float[] low = scratch.floats(3, in);
+                    float[] each = scratch.floats(4, groups);
+                    byte[] row = scratch.octets(Math.max(in, groups));
                     Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
-                    Lanes.read(grid, 0, scaleBytes, scales.dtype(), (long) r * groups, groups);
+                    long first = (long) r * groups;
+                    Lanes.read(each, 0, scaleBytes, scales.dtype(), first, groups);
+                    boolean odd = Loops.odd(each, groups);
+                    Loops.spread(scale, each, length, in);
+                    MemorySegment.copy(zeroBytes, ValueLayout.JAVA_BYTE, first, row, 0, groups);
                     for (int g = 0; g < groups; g++) {
-                        int zero =
-                                zeroBytes.get(ValueLayout.JAVA_BYTE, (long) r * groups + g) & 0xff;
-                        int from = g * length;
-                        round(
-                                row,
-                                difference,
-                                x,
-                                from,
-                                Math.min(in, from + length),
-                                grid[g],
-                                zero,
-                                spec,
-                                scales.dtype());
+                        each[g] = -(row[g] & 0xff);
                     }
+                    Loops.spread(low, each, length, in);
+                    Loops.integers(q, x, scale, low, spec.codes().maxCode(), in);
+                    if (odd) {
+                        lowest(q, low, in);
+                    }
+                    Loops.codes(row, q, low, in);
                     MemorySegment.copy(row, 0, codeBytes, ValueLayout.JAVA_BYTE, (long) r * in, in);
                     if (squares != null) {
-                        squared(squareBytes, 16L * r, difference, x, in);
+                        Loops.multiply(q, scale, in);
+                        Loops.round(q, in, scales.dtype(), scratch);
+                        Loops.subtractFrom(q, x, in);
+                        squared(squareBytes, 16L * r, q, x, in, scratch);
                     }
                 });
     }
 
-    /// Codes of `x[from, to)` and what rounding took from it, for one group.
-    private static void round(
-            byte[] codes,
-            float[] difference,
-            float[] x,
-            int from,
-            int to,
-            float scale,
-            int zero,
-            Encoding.Grid<Codes.Ints> spec,
-            DType type) {
-        FloatVector low = FloatVector.broadcast(F, -zero);
-        FloatVector high = FloatVector.broadcast(F, spec.codes().maxCode() - zero);
-        for (int i = from; i < to; i += N) {
-            FloatVector v = FloatVector.fromArray(F, x, i);
-            FloatVector anchored = within(v.div(scale), low, high).add(INTEGERS);
-            // The anchor's lowest octet is zero, so what is left there is the integer.
-            Lanes.octets(anchored.reinterpretAsInts().add(zero), codes, i);
-            FloatVector value = Lanes.round(anchored.sub(INTEGERS).mul(scale), type);
-            v.sub(value).intoArray(difference, i);
+    /// What a scale of zero or beyond all numbers makes no number of has the lowest code.
+    private static void lowest(float[] q, float[] low, int n) {
+        for (int i = 0; i < n; i++) {
+            if (Float.isNaN(q[i])) {
+                q[i] = low[i];
+            }
         }
     }
 
@@ -236,34 +220,13 @@ final class QuantKernels {
         return y.blend(high, y.compare(VectorOperators.GT, high));
     }
 
-    /// The squares of two rows in F64, one beside the other: four sums of each by turns, so that
-    /// they do not wait for each other.
-    static void squared(MemorySegment to, long at, float[] x, float[] y, int n) {
-        DoubleVector xs = DoubleVector.zero(FOUR);
-        DoubleVector ys = DoubleVector.zero(FOUR);
-        int i = 0;
-        for (; i < n - 3; i += 4) {
-            DoubleVector v = doubles(x, i);
-            xs = v.fma(v, xs); // the product is exact in either case
-            DoubleVector w = doubles(y, i);
-            ys = w.fma(w, ys);
-        }
-        to.set(F64, at, total(xs, x, i, n));
-        to.set(F64, at + 8, total(ys, y, i, n));
-    }
-
-    private static DoubleVector doubles(float[] x, int at) {
-        return (DoubleVector)
-                FloatVector.fromArray(FloatVector.SPECIES_128, x, at)
-                        .convertShape(VectorOperators.F2D, FOUR, 0);
-    }
-
-    private static double total(DoubleVector sums, float[] x, int from, int n) {
-        double first = sums.lane(0);
-        for (int i = from; i < n; i++) {
-            first += (double) x[i] * x[i];
-        }
-        return (first + sums.lane(1)) + (sums.lane(2) + sums.lane(3));
+    /// The sums of the squares of two rows, as F64 one beside the other.
+    static void squared(
+            MemorySegment to, long at, float[] x, float[] y, int n, Scratch scratch) {
+        double[] sums = scratch.doubles(0, 2);
+        Loops.squares(sums, x, y, n, scratch);
+        to.set(F64, at, sums[0]);
+        to.set(F64, at + 8, sums[1]);
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {
