@@ -40,6 +40,12 @@ public interface Backend extends Runner, AutoCloseable {
         return true;
     }
 
+    /// Runs operations for a pass of a few rows through a whole model, once or twice: results have
+    /// another order of sums than those of [#run], but always the same one.
+    default Runner brief() {
+        return this;
+    }
+
     /// Copies a tensor that lies on another device of the group.
     default void receive(Tensor dst, Tensor src) {
         throw new IllegalArgumentException(src + " is not on " + device());

@@ -13,6 +13,7 @@ import io.llmc.backend.LossOp;
 import io.llmc.backend.Op;
 import io.llmc.backend.OptimizerOp;
 import io.llmc.backend.RecurrentOp;
+import io.llmc.backend.Runner;
 import io.llmc.backend.Slab;
 import io.llmc.backend.SmallFloatOp;
 import io.llmc.backend.SparseOp;
@@ -45,6 +46,7 @@ public final class CpuBackend implements Backend {
     /// that it has in a large product.
     private final FewRows few;
 
+    private final BriefRows brief;
     private final PortableGemm portable;
     private final ElementwiseKernels elements;
     private final NormKernels norms;
@@ -132,6 +134,7 @@ public final class CpuBackend implements Backend {
             requireOneDnn();
         }
         bf16 = options.compute() == BackendOptions.Compute.BF16 ? requireBf16() : null;
+        brief = new BriefRows(workers);
         few = math == BackendOptions.Math.PORTABLE ? null : new FewRows(workers);
     }
 
@@ -210,20 +213,35 @@ public final class CpuBackend implements Backend {
         return w instanceof Weight.Dense ? dense() : portable;
     }
 
+    private static Product product(Tensor out, Tensor x, Weight w) {
+        return Product.of(
+                out.bytes(), out.rows(), out.cols(), x.cols(), Operand.of(x), Operand.of(w));
+    }
+
     private void multiply(Tensor out, Tensor x, Weight w) {
-        Product p =
-                Product.of(
-                        out.bytes(),
-                        out.rows(),
-                        out.cols(),
-                        x.cols(),
-                        Operand.of(x),
-                        Operand.of(w));
+        Product p = product(out, x, w);
         if (few != null && x.rows() <= FewRows.MOST) {
             boolean rounds = bf16 != null && w.valueType() == DType.BF16;
             few.multiply(p, rounds ? DType.BF16 : DType.F32);
         } else {
             gemm(w).multiply(p);
+        }
+    }
+
+    /// Kernels on vectors take seconds until they are compiled, and make up for it only after many
+    /// billions of weights.
+    @Override
+    public Runner brief() {
+        return this::runBriefly;
+    }
+
+    private void runBriefly(Op op) {
+        if (op instanceof ForwardOp.Matmul(var out, var x, Weight w)
+                && x.rows() <= FewRows.MOST) {
+            op.requireOn("cpu");
+            brief.multiply(product(out, x, w), w);
+        } else {
+            run(op);
         }
     }
 

@@ -100,6 +100,20 @@ final class Loops {
         }
     }
 
+    /// `x = codes`, from 0 to 255
+    static void unsigned(float[] x, byte[] codes, int n) {
+        for (int i = 0; i < n; i++) {
+            x[i] = codes[i] & 0xff;
+        }
+    }
+
+    /// `x -= y`
+    static void subtract(float[] x, float[] y, int n) {
+        for (int i = 0; i < n; i++) {
+            x[i] -= y[i];
+        }
+    }
+
     /// `y = x - y`
     static void subtractFrom(float[] y, float[] x, int n) {
         for (int i = 0; i < n; i++) {
@@ -192,5 +206,32 @@ final class Loops {
         for (int i = 0; i < n; i++) {
             squares[i] = (double) x[i] * x[i];
         }
+    }
+
+    /// `sum_i w[i] * x[from + i]`, eight sums that take turns.
+    static float dot(float[] w, float[] x, int from, int n) {
+        float a0 = 0;
+        float a1 = 0;
+        float a2 = 0;
+        float a3 = 0;
+        float a4 = 0;
+        float a5 = 0;
+        float a6 = 0;
+        float a7 = 0;
+        int i = 0;
+        for (; i < n - 7; i += 8) {
+            a0 += w[i] * x[from + i];
+            a1 += w[i + 1] * x[from + i + 1];
+            a2 += w[i + 2] * x[from + i + 2];
+            a3 += w[i + 3] * x[from + i + 3];
+            a4 += w[i + 4] * x[from + i + 4];
+            a5 += w[i + 5] * x[from + i + 5];
+            a6 += w[i + 6] * x[from + i + 6];
+            a7 += w[i + 7] * x[from + i + 7];
+        }
+        for (; i < n; i++) {
+            a0 += w[i] * x[from + i];
+        }
+        return ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7));
     }
 }

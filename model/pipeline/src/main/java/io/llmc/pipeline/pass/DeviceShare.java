@@ -3,6 +3,7 @@ package io.llmc.pipeline.pass;
 
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
+import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.ArenaPlan;
 import io.llmc.model.DecoderBlock;
@@ -35,6 +36,7 @@ final class DeviceShare implements AutoCloseable {
     private final LanguageModel model;
     private final Backend home;
     private final Backend backend;
+    private final Runner runner;
     private final TensorArena tables;
     private final Positions positions;
     private final Map<Linear, Weight> copied = new HashMap<>();
@@ -46,8 +48,10 @@ final class DeviceShare implements AutoCloseable {
 
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
-    DeviceShare(LanguageModel model, Backend backend, int length, long scratchBytes) {
+    DeviceShare(
+            LanguageModel model, Backend backend, Runner runner, int length, long scratchBytes) {
         this.model = model;
+        this.runner = runner;
         this.home = model.backend();
         this.backend = backend;
         this.tables = backend.newArena(Positions.bytes(model.spec(), length) + 256);
@@ -74,7 +78,7 @@ final class DeviceShare implements AutoCloseable {
     }
 
     Forward forward(TensorArena arena) {
-        return new Forward(backend, arena, positions);
+        return new Forward(backend, runner, arena, positions, Tap.NONE, false);
     }
 
     private boolean isHome() {

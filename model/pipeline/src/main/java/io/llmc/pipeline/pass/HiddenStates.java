@@ -4,6 +4,7 @@ package io.llmc.pipeline.pass;
 import com.google.errorprone.annotations.MustBeClosed;
 import io.llmc.backend.Backend;
 import io.llmc.backend.ForwardOp;
+import io.llmc.backend.Runner;
 import io.llmc.backend.TensorArena;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.TensorReader;
@@ -23,6 +24,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.ObjIntConsumer;
 
 /// Sequences on their way through a model's blocks: the residual stream of each, and what the next
@@ -55,8 +57,19 @@ public final class HiddenStates implements AutoCloseable {
 
     /// @param name of files in `spill`, which nobody else has there
     @MustBeClosed
-    @SuppressWarnings("MustBeClosed") // closed by close()
     public HiddenStates(LanguageModel model, Windows windows, Path spill, String name) {
+        this(model, windows, spill, name, backend -> backend);
+    }
+
+    /// @param runner what passes run with on a device
+    @MustBeClosed
+    @SuppressWarnings("MustBeClosed") // closed by close()
+    public HiddenStates(
+            LanguageModel model,
+            Windows windows,
+            Path spill,
+            String name,
+            Function<Backend, Runner> runner) {
         this.name = name;
         this.model = model;
         this.windows = windows;
@@ -66,7 +79,8 @@ public final class HiddenStates implements AutoCloseable {
         long scratch = 4L * rows(0) * model.spec().width() * 4 + (1 << 16);
         for (Backend member : backend.group()) {
             if (shares.size() < chunks()) {
-                shares.add(new DeviceShare(model, member, windows.length(), scratch));
+                Runner own = runner.apply(member);
+                shares.add(new DeviceShare(model, member, own, windows.length(), scratch));
             }
         }
         this.store = store(name);

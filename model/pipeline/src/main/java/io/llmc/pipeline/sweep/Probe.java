@@ -2,8 +2,11 @@
 package io.llmc.pipeline.sweep;
 
 import com.google.errorprone.annotations.MustBeClosed;
+import io.llmc.backend.Backend;
 import io.llmc.backend.TensorArena;
 import io.llmc.model.DecoderBlock;
+import io.llmc.model.Forward;
+import io.llmc.model.Tap;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.pipeline.pass.HiddenStates;
@@ -16,7 +19,8 @@ import java.lang.foreign.ValueLayout;
 /// A few made-up tokens that travel through a model's blocks, so that two models can be compared by
 /// their logits without any text.
 final class Probe implements BlockStream.Listener, AutoCloseable {
-    private static final int LENGTH = 8;
+    /// Two attend to each other, at two places.
+    private static final int LENGTH = 2;
 
     private final LanguageModel model;
     private final HiddenStates states;
@@ -31,7 +35,9 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
             // Spread over the vocabulary; 40503 is odd and far from small multiples of usual sizes.
             ids[i] = (int) ((1 + i) * 40503L % model.spec().vocabulary());
         }
-        this.states = new HiddenStates(model, Windows.of(ids, length), null);
+        this.states = 
+                new HiddenStates(
+                        model, Windows.of(ids, length), null, "hidden", Backend::brief);
         states.embed();
     }
 
@@ -65,8 +71,16 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
                         + 4096;
         try (TensorArena arena = model.backend().newArena(bytes);
                 Arena host = model.backend().host().newArena()) {
+            Forward f =
+                    new Forward(
+                            model.backend(),
+                            model.backend().brief(),
+                            arena,
+                            null,
+                            Tap.NONE,
+                            false);
             Head head = new Head(model);
-            Tensor logits = head.logits(head.norm(x, arena), vocabulary, arena);
+            Tensor logits = head.logits(f, head.norm(x, arena), vocabulary);
             MemorySegment copy = host.allocate(logits.byteSize(), 8);
             model.backend().download(copy, logits);
             return copy.toArray(ValueLayout.JAVA_FLOAT);
