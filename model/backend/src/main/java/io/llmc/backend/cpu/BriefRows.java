@@ -4,10 +4,15 @@ package io.llmc.backend.cpu;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 
-/// Products of a few rows with weights that are seen once or twice, by [Loops]: those of [FewRows]
-/// cost more to compile than a model of some billions of weights wins by them. The order of sums is
-/// one of its own, the same on every CPU.
+/// Products of one row or two with weights that are seen once or twice, by [Loops]: those of
+/// [FewRows] cost more to compile than a model of some billions of weights wins by them. The order
+/// of sums is one of its own, the same on every CPU.
 final class BriefRows {
+    static final int MOST = 2;
+
+    /// Elements of a weight that a worker takes at a time.
+    private static final int TILE = 1 << 14;
+
     private final Workers workers;
 
     BriefRows(Workers workers) {
@@ -17,31 +22,31 @@ final class BriefRows {
     /// @param p of x and `w`, and nothing more
     void multiply(Product p, Weight w) {
         int k = p.k();
+        float[] x = new float[k];
+        float[] y = new float[k]; // zeros where there is one row
         Scratch shared = workers.borrow();
-        float[] x = shared.floats(0, p.m() * k);
-        for (int i = 0; i < p.m(); i++) {
-            p.a().read(x, i * k, i, 0, k, shared);
+        p.a().read(x, 0, 0, 0, k, shared);
+        if (p.m() == MOST) {
+            p.a().read(y, 0, 1, 0, k, shared);
         }
+        workers.giveBack(shared);
         PlainRows rows = PlainRows.of(w);
-        int perTile = Math.max(1, (1 << 14) / k);
+        int perTile = Math.max(1, TILE / k);
         workers.forEach(
                 Math.ceilDiv(p.n(), perTile),
                 (tile, scratch) -> {
                     int first = tile * perTile;
                     int count = Math.min(perTile, p.n() - first);
                     float[] row = scratch.floats(3, k);
-                    float[] sums = scratch.floats(4, p.m() * count);
+                    float[] sums = scratch.floats(4, MOST * count);
                     for (int r = 0; r < count; r++) {
                         rows.read(row, first + r, scratch);
-                        for (int i = 0; i < p.m(); i++) {
-                            sums[i * count + r] = Loops.dot(row, x, i * k, k);
-                        }
+                        Loops.dots(sums, r, count, row, x, y, k);
                     }
                     for (int i = 0; i < p.m(); i++) {
                         long to = p.from() + i * p.stride() + first;
                         MemorySegment.copy(sums, i * count, p.c(), Lanes.F32, 4 * to, count);
                     }
                 });
-        workers.giveBack(shared);
     }
 }

@@ -237,7 +237,7 @@ public final class CpuBackend implements Backend {
 
     private void runBriefly(Op op) {
         if (op instanceof ForwardOp.Matmul(var out, var x, Weight w)
-                && x.rows() <= FewRows.MOST) {
+                && x.rows() <= BriefRows.MOST) {
             op.requireOn("cpu");
             brief.multiply(product(out, x, w), w);
         } else {

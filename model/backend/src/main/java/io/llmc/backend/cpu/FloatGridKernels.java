@@ -3,6 +3,10 @@ package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.N;
+import static io.llmc.backend.cpu.QuantKernels.EACH;
+import static io.llmc.backend.cpu.QuantKernels.Q;
+import static io.llmc.backend.cpu.QuantKernels.SCALE;
+import static io.llmc.backend.cpu.QuantKernels.X;
 
 import io.llmc.backend.CompressionOp;
 import io.llmc.backend.SmallFloatOp;
@@ -15,7 +19,9 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
@@ -39,8 +45,8 @@ final class FloatGridKernels {
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
                     float[] x = scratch.floats(0, in);
+                    Loops.read(x, ws, w.dtype(), (long) r * in, in, scratch);
                     int[] bits = scratch.words(in);
-                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
                     Loops.bits(bits, x, in);
                     for (int t = 0; t < across; t++) {
                         int from = t * width;
@@ -211,35 +217,33 @@ final class FloatGridKernels {
         TileScales scales = new TileScales(op.scales(), op.global());
         MemorySegment codes = op.codes().bytes();
         MemorySegment ws = w.bytes();
-        MemorySegment squares = op.squares() == null ? null : op.squares().bytes();
-        workers.forEach(
-                Math.toIntExact(w.rows()),
-                (r, scratch) -> {
-                    float[] x = scratch.floats(0, in);
-                    float[] q = scratch.floats(1, in);
-                    float[] scale = scratch.floats(2, in);
-                    float[] each = scratch.floats(3, across);
-                    byte[] row = scratch.octets(in);
-                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
-                    for (int t = 0; t < across; t++) {
-                        each[t] = scales.get(r / height * across + t);
-                    }
-                    Loops.spread(scale, each, width, in);
-                    Loops.divide(q, x, scale, in);
-                    Loops.round(q, in, quotient, scratch);
-                    table.codes(row, q, in, scratch);
-                    MemorySegment.copy(row, 0, codes, ValueLayout.JAVA_BYTE, (long) r * in, in);
-                    if (squares != null) {
-                        if (Loops.odd(each, across)) {
-                            table.valuesOfNumbers(q, row, in);
-                        } else {
-                            table.values(q, row, in);
-                        }
-                        Loops.multiply(q, scale, in);
-                        Loops.round(q, in, value, scratch);
-                        Loops.subtractFrom(q, x, in);
-                        QuantKernels.squared(squares, 16L * r, q, x, in, scratch);
-                    }
-                });
+        List<Workers.Body> parts = new ArrayList<>();
+        parts.add((r, s) -> Loops.read(s.floats(X, in), ws, w.dtype(), (long) r * in, in, s));
+        parts.add((r, s) -> {
+            float[] each = s.floats(EACH, across);
+            for (int t = 0; t < across; t++) {
+                each[t] = scales.get(r / height * across + t);
+            }
+            Loops.spread(s.floats(SCALE, in), each, width, in);
+        });
+        parts.add((_, s) ->
+                Loops.divide(s.floats(Q, in), s.floats(X, in), s.floats(SCALE, in), in));
+        parts.add((_, s) -> Loops.round(s.floats(Q, in), in, quotient, s));
+        parts.add((r, s) -> {
+            byte[] row = s.octets(in);
+            table.codes(row, s.floats(Q, in), in, s);
+            MemorySegment.copy(row, 0, codes, ValueLayout.JAVA_BYTE, (long) r * in, in);
+        });
+        if (op.squares() != null) {
+            parts.add((_, s) -> {
+                if (Loops.odd(s.floats(EACH, across), across)) {
+                    table.valuesOfNumbers(s.floats(Q, in), s.octets(in), in);
+                } else {
+                    table.values(s.floats(Q, in), s.octets(in), in);
+                }
+            });
+            parts.addAll(QuantKernels.losses(op.squares(), in, value));
+        }
+        workers.forEach(Math.toIntExact(w.rows()), Workers.inTurn(parts));
     }
 }

@@ -30,6 +30,29 @@ final class Loops {
         }
     }
 
+    /// `dst[0, n)` = elements `[from, from + n)` of a tensor's bytes.
+    static void read(
+            float[] dst, MemorySegment src, DType type, long from, int n, Scratch scratch) {
+        if (type != DType.BF16 || n % 2 != 0) {
+            Lanes.read(dst, 0, src, type, from, n);
+            return;
+        }
+        int[] pairs = scratch.words(n / 2);
+        long[] floats = scratch.longs(n / 2);
+        MemorySegment.copy(src, Lanes.I32, 2 * from, pairs, 0, n / 2);
+        widen(floats, pairs, n / 2);
+        MemorySegment.copy(
+                MemorySegment.ofArray(floats), 0, MemorySegment.ofArray(dst), 0, 4L * n);
+    }
+
+    /// Two floats each of two numbers of BF16, the first in the lower half.
+    private static void widen(long[] floats, int[] pairs, int n) {
+        for (int i = 0; i < n; i++) {
+            long pair = pairs[i];
+            floats[i] = pair << 32 & 0xffff_0000_0000_0000L | pair << 16 & 0xffff_0000L;
+        }
+    }
+
     /// `bits[0, n)` = the bits of floats.
     static void bits(int[] bits, float[] x, int n) {
         MemorySegment.copy(MemorySegment.ofArray(x), 0, MemorySegment.ofArray(bits), 0, 4L * n);
@@ -100,10 +123,24 @@ final class Loops {
         }
     }
 
-    /// `x = codes`, from 0 to 255
-    static void unsigned(float[] x, byte[] codes, int n) {
+    /// `x = codes`, from 0 to 255; of no more than seven bits in a loop that becomes vectors.
+    static void floats(float[] x, byte[] codes, int n, int bits) {
+        if (bits == 8) {
+            unsigned(x, codes, n);
+        } else {
+            signed(x, codes, n);
+        }
+    }
+
+    private static void unsigned(float[] x, byte[] codes, int n) {
         for (int i = 0; i < n; i++) {
             x[i] = codes[i] & 0xff;
+        }
+    }
+
+    private static void signed(float[] x, byte[] codes, int n) {
+        for (int i = 0; i < n; i++) {
+            x[i] = codes[i];
         }
     }
 
@@ -139,22 +176,50 @@ final class Loops {
     /// The largest magnitude of `bits[from, to)`, NaN where there is one: without their signs,
     /// floats are in the order of their bits, with NaN above infinity.
     static float largest(int[] bits, int from, int to) {
+        return Float.intBitsToFloat(magnitude(bits, from, to));
+    }
+
+    // A loop each: one with two of them becomes no vectors.
+
+    private static int magnitude(int[] bits, int from, int to) {
         int most = 0;
         for (int i = from; i < to; i++) {
             most = Math.max(most, bits[i] & Integer.MAX_VALUE);
         }
-        return Float.intBitsToFloat(most);
+        return most;
+    }
+
+    private static int most(int[] bits, int from, int to) {
+        int most = 0;
+        for (int i = from; i < to; i++) {
+            most = Math.max(most, bits[i]);
+        }
+        return most;
+    }
+
+    private static int least(int[] bits, int from, int to) {
+        int least = 0;
+        for (int i = from; i < to; i++) {
+            least = Math.max(least, bits[i] ^ Integer.MIN_VALUE);
+        }
+        return least;
     }
 
     /// The range of `x[from, to)`, zero included: `low[at]` and `high[at]`. What is no number is
     /// left out.
-    static void span(float[] low, float[] high, int at, float[] x, int[] bits, int from, int to) {
-        int most = 0;
-        int least = 0;
-        for (int i = from; i < to; i++) {
-            most = Math.max(most, bits[i]);
-            least = Math.max(least, bits[i] ^ Integer.MIN_VALUE);
-        }
+    ///
+    /// @param even whether what is as far from zero on both sides will do
+    static void span(
+            float[] low,
+            float[] high,
+            int at,
+            float[] x,
+            int[] bits,
+            int from,
+            int to,
+            boolean even) {
+        int most = even ? magnitude(bits, from, to) : most(bits, from, to);
+        int least = even ? most : least(bits, from, to);
         if (most <= EXPONENT && least <= EXPONENT) {
             low[at] = 0 - Float.intBitsToFloat(least);
             high[at] = Float.intBitsToFloat(most);
@@ -208,30 +273,33 @@ final class Loops {
         }
     }
 
-    /// `sum_i w[i] * x[from + i]`, eight sums that take turns.
-    static float dot(float[] w, float[] x, int from, int n) {
+    /// `sums[at] = sum_i w[i] * x[i]`, and the same of y at `sums[at + step]`: four sums each, which
+    /// take turns.
+    static void dots(float[] sums, int at, int step, float[] w, float[] x, float[] y, int n) {
         float a0 = 0;
         float a1 = 0;
         float a2 = 0;
         float a3 = 0;
-        float a4 = 0;
-        float a5 = 0;
-        float a6 = 0;
-        float a7 = 0;
+        float b0 = 0;
+        float b1 = 0;
+        float b2 = 0;
+        float b3 = 0;
         int i = 0;
-        for (; i < n - 7; i += 8) {
-            a0 += w[i] * x[from + i];
-            a1 += w[i + 1] * x[from + i + 1];
-            a2 += w[i + 2] * x[from + i + 2];
-            a3 += w[i + 3] * x[from + i + 3];
-            a4 += w[i + 4] * x[from + i + 4];
-            a5 += w[i + 5] * x[from + i + 5];
-            a6 += w[i + 6] * x[from + i + 6];
-            a7 += w[i + 7] * x[from + i + 7];
+        for (; i < n - 3; i += 4) {
+            a0 = Math.fma(w[i], x[i], a0);
+            b0 = Math.fma(w[i], y[i], b0);
+            a1 = Math.fma(w[i + 1], x[i + 1], a1);
+            b1 = Math.fma(w[i + 1], y[i + 1], b1);
+            a2 = Math.fma(w[i + 2], x[i + 2], a2);
+            b2 = Math.fma(w[i + 2], y[i + 2], b2);
+            a3 = Math.fma(w[i + 3], x[i + 3], a3);
+            b3 = Math.fma(w[i + 3], y[i + 3], b3);
         }
         for (; i < n; i++) {
-            a0 += w[i] * x[from + i];
+            a0 = Math.fma(w[i], x[i], a0);
+            b0 = Math.fma(w[i], y[i], b0);
         }
-        return ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7));
+        sums[at] = (a0 + a1) + (a2 + a3);
+        sums[at + step] = (b0 + b1) + (b2 + b3);
     }
 }

@@ -27,7 +27,11 @@ sealed interface PlainRows {
     record Other(Operand w, int in) implements PlainRows {
         @Override
         public void read(float[] dst, long row, Scratch scratch) {
-            w.read(dst, 0, row, 0, in, scratch);
+            if (w instanceof Operand.Rows(var bytes, var type, long from, long stride)) {
+                Loops.read(dst, bytes, type, from + row * stride, in, scratch);
+            } else {
+                w.read(dst, 0, row, 0, in, scratch);
+            }
         }
     }
 
@@ -64,10 +68,10 @@ sealed interface PlainRows {
             float[] spread = scratch.floats(2, in);
             byte[] octets = scratch.octets(Math.max(groups, in + Long.BYTES));
             MemorySegment.copy(zeros, ValueLayout.JAVA_BYTE, row * groups, octets, 0, groups);
-            Loops.unsigned(each, octets, groups);
+            Loops.floats(each, octets, groups, 8);
             Loops.spread(spread, each, width, in);
             codes(octets, row, scratch);
-            Loops.unsigned(dst, octets, in);
+            Loops.floats(dst, octets, in, bits);
             Loops.subtract(dst, spread, in);
             Lanes.read(each, 0, scales, type, row * groups, groups);
             Loops.spread(spread, each, width, in);

@@ -17,7 +17,9 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.VarHandle;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorOperators;
 
@@ -29,6 +31,16 @@ final class QuantKernels {
     /// Between 2^23 and 2^24 a float's last place is 1: adding this makes an integer of a number
     /// below 2^22.
     static final float INTEGERS = 12582912f;
+
+    /// Slots of a worker's floats: a row of weights, the codes and then the values that it gets, the
+    /// scale of every weight, of every group, and the lowest integers of both.
+    static final int X = 0;
+
+    static final int Q = 1;
+    static final int SCALE = 2;
+    static final int EACH = 3;
+    private static final int LOW = 4;
+    private static final int LOWEST = 5;
 
     private static final VarHandle OCTETS =
             MethodHandles.byteArrayViewVarHandle(long[].class, ByteOrder.LITTLE_ENDIAN);
@@ -65,25 +77,26 @@ final class QuantKernels {
         int length = Math.toIntExact(grid.spec().tiles().width(in));
         long groups = grid.spec().tiles().across(in);
         int first = from * length;
-        int end = Math.min(in, to * length);
+        int n = Math.min(in, to * length) - first;
         int count = to - from;
+        boolean even = grid.spec().codes().symmetric();
         MemorySegment ws = w.bytes();
         MemorySegment scaleBytes = scales.bytes();
         MemorySegment zeroBytes = zeros.bytes();
         workers.forEach(
                 Math.toIntExact(w.rows()),
                 (r, scratch) -> {
-                    int n = end - first;
                     float[] x = scratch.floats(1, n);
                     float[] low = scratch.floats(2, count);
                     float[] high = scratch.floats(3, count);
-                    int[] bits = scratch.words(n);
                     byte[] row = scratch.octets(count);
-                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in + first, n);
+                    Loops.read(x, ws, w.dtype(), (long) r * in + first, n, scratch);
+                    int[] bits = scratch.words(n);
                     Loops.bits(bits, x, n);
                     for (int g = 0; g < count; g++) {
                         int at = g * length;
-                        Loops.span(low, high, g, x, bits, at, Math.min(n, at + length));
+                        int end = Math.min(n, at + length);
+                        Loops.span(low, high, g, x, bits, at, end, even);
                         grid.whole(low, high, g);
                         row[g] = (byte) low[g];
                     }
@@ -166,42 +179,62 @@ final class QuantKernels {
         int in = Math.toIntExact(w.cols());
         int groups = Math.toIntExact(scales.cols());
         int length = Math.toIntExact(spec.tiles().width(in));
+        DType type = scales.dtype();
         MemorySegment codeBytes = codes.bytes();
         MemorySegment ws = w.bytes();
         MemorySegment scaleBytes = scales.bytes();
         MemorySegment zeroBytes = zeros.bytes();
-        MemorySegment squareBytes = squares == null ? null : squares.bytes();
-        workers.forEach(
-                Math.toIntExact(w.rows()),
-                (r, scratch) -> {
-                    float[] x = scratch.floats(0, in);
-                    float[] q = scratch.floats(1, in);
-                    float[] scale = scratch.floats(2, in);
-                    float[] low = scratch.floats(3, in);
-                    float[] each = scratch.floats(4, groups);
-                    byte[] row = scratch.octets(Math.max(in, groups));
-                    Lanes.read(x, 0, ws, w.dtype(), (long) r * in, in);
-                    long first = (long) r * groups;
-                    Lanes.read(each, 0, scaleBytes, scales.dtype(), first, groups);
-                    boolean odd = Loops.odd(each, groups);
-                    Loops.spread(scale, each, length, in);
-                    MemorySegment.copy(zeroBytes, ValueLayout.JAVA_BYTE, first, row, 0, groups);
-                    for (int g = 0; g < groups; g++) {
-                        each[g] = -(row[g] & 0xff);
-                    }
-                    Loops.spread(low, each, length, in);
-                    Loops.integers(q, x, scale, low, spec.codes().maxCode(), in);
-                    if (odd) {
-                        lowest(q, low, in);
-                    }
-                    Loops.codes(row, q, low, in);
-                    MemorySegment.copy(row, 0, codeBytes, ValueLayout.JAVA_BYTE, (long) r * in, in);
-                    if (squares != null) {
-                        Loops.multiply(q, scale, in);
-                        Loops.round(q, in, scales.dtype(), scratch);
-                        Loops.subtractFrom(q, x, in);
-                        squared(squareBytes, 16L * r, q, x, in, scratch);
-                    }
+        List<Workers.Body> parts = new ArrayList<>();
+        parts.add((r, s) -> Loops.read(s.floats(X, in), ws, w.dtype(), (long) r * in, in, s));
+        parts.add((r, s) -> {
+            float[] each = s.floats(EACH, groups);
+            Lanes.read(each, 0, scaleBytes, type, (long) r * groups, groups);
+            Loops.spread(s.floats(SCALE, in), each, length, in);
+        });
+        parts.add((r, s) -> {
+            byte[] zero = s.octets(Math.max(in, groups));
+            long from = (long) r * groups;
+            MemorySegment.copy(zeroBytes, ValueLayout.JAVA_BYTE, from, zero, 0, groups);
+            float[] lowest = s.floats(LOWEST, groups);
+            for (int g = 0; g < groups; g++) {
+                lowest[g] = -(zero[g] & 0xff);
+            }
+            Loops.spread(s.floats(LOW, in), lowest, length, in);
+        });
+        parts.add((_, s) -> {
+            float[] q = s.floats(Q, in);
+            float[] low = s.floats(LOW, in);
+            int most = spec.codes().maxCode();
+            Loops.integers(q, s.floats(X, in), s.floats(SCALE, in), low, most, in);
+            if (Loops.odd(s.floats(EACH, groups), groups)) {
+                lowest(q, low, in);
+            }
+        });
+        parts.add((r, s) -> {
+            byte[] row = s.octets(in);
+            Loops.codes(row, s.floats(Q, in), s.floats(LOW, in), in);
+            MemorySegment.copy(row, 0, codeBytes, ValueLayout.JAVA_BYTE, (long) r * in, in);
+        });
+        if (squares != null) {
+            parts.addAll(losses(squares, in, type));
+        }
+        workers.forEach(Math.toIntExact(w.rows()), Workers.inTurn(parts));
+    }
+
+    /// The squares of what rounding took from a row, and of the row.
+    ///
+    /// @param type that values are rounded to
+    static List<Workers.Body> losses(Tensor squares, int in, DType type) {
+        MemorySegment bytes = squares.bytes();
+        return List.of(
+                (_, s) -> Loops.multiply(s.floats(Q, in), s.floats(SCALE, in), in),
+                (_, s) -> Loops.round(s.floats(Q, in), in, type, s),
+                (_, s) -> Loops.subtractFrom(s.floats(Q, in), s.floats(X, in), in),
+                (r, s) -> {
+                    double[] sums = s.doubles(0, 2);
+                    Loops.squares(sums, s.floats(Q, in), s.floats(X, in), in, s);
+                    bytes.set(F64, 16L * r, sums[0]);
+                    bytes.set(F64, 16L * r + 8, sums[1]);
                 });
     }
 
@@ -218,15 +251,6 @@ final class QuantKernels {
     static FloatVector within(FloatVector x, FloatVector low, FloatVector high) {
         FloatVector y = low.blend(x, x.compare(VectorOperators.GT, low));
         return y.blend(high, y.compare(VectorOperators.GT, high));
-    }
-
-    /// The sums of the squares of two rows, as F64 one beside the other.
-    static void squared(
-            MemorySegment to, long at, float[] x, float[] y, int n, Scratch scratch) {
-        double[] sums = scratch.doubles(0, 2);
-        Loops.squares(sums, x, y, n, scratch);
-        to.set(F64, at, sums[0]);
-        to.set(F64, at + 8, sums[1]);
     }
 
     void packCodes(Tensor out, Tensor codes, int bits) {

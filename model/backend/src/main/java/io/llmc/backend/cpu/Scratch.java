@@ -12,6 +12,7 @@ final class Scratch implements AutoCloseable {
     private final double[][] doubles = new double[4][0];
     private byte[] octets = new byte[0];
     private int[] words = new int[0];
+    private long[] longs = new long[0];
     private final MemorySegment[] segments = new MemorySegment[4];
     private final Arena[] arenas = new Arena[4];
     private final MemoryBudget budget;
@@ -40,6 +41,13 @@ final class Scratch implements AutoCloseable {
             words = new int[length];
         }
         return words;
+    }
+
+    long[] longs(int length) {
+        if (longs.length < length) {
+            longs = new long[length];
+        }
+        return longs;
     }
 
     double[] doubles(int slot, int length) {

@@ -2,6 +2,7 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.formats.MemoryBudget;
+import java.util.List;
 import java.util.concurrent.ConcurrentLinkedDeque;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -63,6 +64,17 @@ final class Workers implements AutoCloseable {
         }
         work(job);
         job.await();
+    }
+
+    /// Bodies one after another, each compiled by itself: the call has too many targets to be
+    /// inlined, and of many loops in one method some become no vectors.
+    static Body inTurn(List<Body> parts) {
+        Body[] all = parts.toArray(Body[]::new);
+        return (tile, scratch) -> {
+            for (Body part : all) {
+                part.run(tile, scratch);
+            }
+        };
     }
 
     /// The work on one row, which no other row's work touches.
