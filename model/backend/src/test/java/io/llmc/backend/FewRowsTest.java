@@ -12,8 +12,10 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.ValueLayout;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /// Products of few rows with weights that have every code and scales of every size.
@@ -136,6 +138,44 @@ class FewRowsTest {
         }
     }
 
+    @ParameterizedTest
+    @ValueSource(ints = {2, 3, 4, 5, 6, 7, 8})
+    void codesThatStraddleWords(int bits) {
+        var grid = Encoding.ints(bits, 32, false);
+        check(
+                2,
+                a ->
+                        new Weight.Grouped(
+                                grid,
+                                96,
+                                a.of(DType.I32, i -> (int) (i * 0x9e3779b9L), 5, 3L * bits),
+                                a.of(DType.BF16, i -> 0.01 * (i + 1), 5, 3),
+                                a.of(DType.U8, i -> i & grid.codes().maxCode(), 5, 3),
+                                null));
+    }
+
+    /// A pass of few rows has an order of sums of its own, but no other products.
+    @ParameterizedTest
+    @EnumSource(
+            value = DType.class,
+            names = {"F32", "BF16", "F16"})
+    void briefPasses(DType type) {
+        try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
+                TensorArena arena = backend.newArena(1 << 22)) {
+            var operands = new Operands(backend, arena, 1);
+            Weight w = new Weight.Dense(operands.of(type, i -> 0.01 * (i % 101 - 50), 7, 4099));
+            Tensor x = operands.normal(2, 4099);
+            Tensor got = operands.out(2, 7);
+            Tensor want = operands.out(2, 7);
+            backend.run(new ForwardOp.Matmul(want, x, w));
+            backend.brief().run(new ForwardOp.Matmul(got, x, w));
+            assertThat(operands.download(got).toArray(ValueLayout.JAVA_FLOAT))
+                    .containsExactly(
+                            operands.download(want).toArray(ValueLayout.JAVA_FLOAT),
+                            Offset.offset(1e-3f));
+        }
+    }
+
     /// Codes one after another, the first one of them `first`.
     private static int word(long first, int bits) {
         int word = 0;
@@ -162,11 +202,13 @@ class FewRowsTest {
             Tensor got = operands.out(rows, out);
             Tensor want = operands.out(rows, out);
             backend.run(new CompressionOp.Dequantize(dense, w));
-            backend.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
-            backend.run(new ForwardOp.Matmul(got, x, w));
-            float[] values = operands.download(got).toArray(ValueLayout.JAVA_FLOAT);
-            assertThat(values)
-                    .containsExactly(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+            for (Runner runner : new Runner[] {backend, backend.brief()}) {
+                runner.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
+                runner.run(new ForwardOp.Matmul(got, x, w));
+                float[] values = operands.download(got).toArray(ValueLayout.JAVA_FLOAT);
+                assertThat(values)
+                        .containsExactly(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+            }
         }
     }
 }

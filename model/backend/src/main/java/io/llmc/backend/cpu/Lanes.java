@@ -10,6 +10,7 @@ import jdk.incubator.vector.DoubleVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
@@ -66,30 +67,53 @@ final class Lanes {
     /// A mapped file is only ever copied from: where it became shorter, a copy is an error, and a
     /// vector that is loaded from it is the end of the process.
     static void read(float[] dst, int at, MemorySegment src, DType type, long from, int n) {
-        if (type == DType.F32) {
-            if (n >= BULK || src.isMapped()) {
-                MemorySegment.copy(src, F32, 4 * from, dst, at, n);
-                return;
-            }
-            int i = 0;
-            for (; i <= n - N; i += N) {
-                FloatVector.fromMemorySegment(F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
-                        .intoArray(dst, at + i);
-            }
-            for (; i < n; i++) {
-                dst[at + i] = src.get(F32, 4 * (from + i));
+        if (src.isMapped() && type != DType.F32) {
+            short[] copy = new short[Math.min(n, BULK)];
+            for (int i = 0; i < n; i += BULK) {
+                int some = Math.min(BULK, n - i);
+                MemorySegment.copy(src, I16, 2 * (from + i), copy, 0, some);
+                if (type == DType.BF16) {
+                    Loops.widen(dst, at + i, copy, some);
+                } else {
+                    Loops.fromHalf(dst, at + i, copy, some);
+                }
             }
             return;
         }
-        short[] copy = new short[Math.min(n, BULK)];
-        for (int i = 0; i < n; i += BULK) {
-            int some = Math.min(BULK, n - i);
-            MemorySegment.copy(src, I16, 2 * (from + i), copy, 0, some);
-            switch (type) {
-                case BF16 -> Loops.widen(dst, at + i, copy, some);
-                case F16 -> Loops.fromHalf(dst, at + i, copy, some);
-                default -> throw new IllegalArgumentException("not a float type: " + type);
+        switch (type) {
+            case F32 -> {
+                if (n >= BULK || src.isMapped()) {
+                    MemorySegment.copy(src, F32, 4 * from, dst, at, n);
+                    return;
+                }
+                int i = 0;
+                for (; i <= n - N; i += N) {
+                    FloatVector.fromMemorySegment(F, src, 4 * (from + i), ByteOrder.LITTLE_ENDIAN)
+                            .intoArray(dst, at + i);
+                }
+                for (; i < n; i++) {
+                    dst[at + i] = src.get(F32, 4 * (from + i));
+                }
             }
+            case BF16 -> {
+                int i = 0;
+                for (; i <= n - N; i += N) {
+                    widen(shorts(src, from + i)).intoArray(dst, at + i);
+                }
+                for (; i < n; i++) {
+                    dst[at + i] = Float.intBitsToFloat(src.get(I16, 2 * (from + i)) << 16);
+                }
+            }
+            case F16 -> {
+                int i = 0;
+                for (; i <= n - N; i += N) {
+                    fromHalf(shorts(src, from + i)).intoArray(dst, at + i);
+                }
+                for (; i < n; i++) {
+                    dst[at + i] = Float.float16ToFloat(src.get(I16, 2 * (from + i)));
+                }
+            }
+            default -> throw new IllegalArgumentException("not a float type: " + type);
         }
     }
 
@@ -185,5 +209,23 @@ final class Lanes {
 
     private static IntVector ints(ShortVector x) {
         return (IntVector) x.convertShape(VectorOperators.ZERO_EXTEND_S2I, I, 0);
+    }
+
+    private static FloatVector widen(IntVector bf16) {
+        return bf16.lanewise(VectorOperators.LSHL, 16).reinterpretAsFloats();
+    }
+
+    private static FloatVector fromHalf(IntVector half) {
+        IntVector sign = half.and(0x8000).lanewise(VectorOperators.LSHL, 16);
+        // The product gives subnormals their exponent, and is exact.
+        FloatVector magnitude =
+                half.and(0x7fff)
+                        .lanewise(VectorOperators.LSHL, 13)
+                        .reinterpretAsFloats()
+                        .mul(0x1p112f);
+        IntVector bits = magnitude.reinterpretAsInts();
+        VectorMask<Integer> special = magnitude.compare(VectorOperators.GE, 65536f).cast(I);
+        bits = bits.blend(bits.or(0x7f800000), special);
+        return bits.or(sign).reinterpretAsFloats();
     }
 }

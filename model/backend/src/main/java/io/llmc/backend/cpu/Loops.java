@@ -3,6 +3,7 @@ package io.llmc.backend.cpu;
 
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
+import java.nio.ByteOrder;
 
 /// Loops over arrays that the compiler makes vectors of by itself, for passes that see every weight
 /// once.
@@ -13,6 +14,8 @@ import java.lang.foreign.MemorySegment;
 /// or a change between floats and their bits becomes no vectors.
 final class Loops {
     private static final int EXPONENT = 0x7f800000;
+    private static final boolean LITTLE_ENDIAN =
+            ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN;
 
     private Loops() {}
 
@@ -30,11 +33,21 @@ final class Loops {
         }
     }
 
-    /// `dst[0, n)` = elements `[from, from + n)` of a tensor's bytes.
+    /// `dst[0, n)` = elements `[from, from + n)` of the bytes of a tensor of floats.
     static void read(
             float[] dst, MemorySegment src, DType type, long from, int n, Scratch scratch) {
-        if (type != DType.BF16 || n % 2 != 0) {
-            Lanes.read(dst, 0, src, type, from, n);
+        if (type == DType.F32) {
+            MemorySegment.copy(src, Lanes.F32, 4 * from, dst, 0, n);
+            return;
+        }
+        if (type == DType.F16 || n % 2 != 0 || !LITTLE_ENDIAN) {
+            short[] copy = new short[n];
+            MemorySegment.copy(src, Lanes.I16, 2 * from, copy, 0, n);
+            if (type == DType.F16) {
+                fromHalf(dst, 0, copy, n);
+            } else {
+                widen(dst, 0, copy, n);
+            }
             return;
         }
         int[] pairs = scratch.words(n / 2);

@@ -73,7 +73,7 @@ sealed interface PlainRows {
             codes(octets, row, scratch);
             Loops.floats(dst, octets, in, bits);
             Loops.subtract(dst, spread, in);
-            Lanes.read(each, 0, scales, type, row * groups, groups);
+            Loops.read(each, scales, type, row * groups, groups, scratch);
             Loops.spread(spread, each, width, in);
             Loops.multiply(dst, spread, in);
             Loops.round(dst, in, type, scratch);

@@ -188,7 +188,7 @@ final class QuantKernels {
         parts.add((r, s) -> Loops.read(s.floats(X, in), ws, w.dtype(), (long) r * in, in, s));
         parts.add((r, s) -> {
             float[] each = s.floats(EACH, groups);
-            Lanes.read(each, 0, scaleBytes, type, (long) r * groups, groups);
+            Loops.read(each, scaleBytes, type, (long) r * groups, groups, s);
             Loops.spread(s.floats(SCALE, in), each, length, in);
         });
         parts.add((r, s) -> {
