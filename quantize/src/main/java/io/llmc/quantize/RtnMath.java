@@ -23,11 +23,13 @@ final class RtnMath {
         return out * in + 16 * out + (1 << 12);
     }
 
-    /// The same, for any grid.
+    /// The same, for any grid. Small floats of a byte are written where they stay.
     static long scratchBytes(Encoding encoding, long out, long in) {
-        return encoding instanceof Encoding.Grid<?> grid && grid.codes() instanceof Codes.Floats
-                ? scratchBytes(out, in) + FloatGrid.scratchBytes(grid, out, in)
-                : scratchBytes(out, in);
+        if (!(encoding instanceof Encoding.Grid<?> grid && grid.codes() instanceof Codes.Floats)) {
+            return scratchBytes(out, in);
+        }
+        return scratchBytes(out, grid.codes().bits() == 8 ? 0 : in)
+                + FloatGrid.scratchBytes(grid, out, in);
     }
 
     /// @param d receives the packed weight
