@@ -226,8 +226,8 @@ final class FloatGridKernels {
             }
             Loops.spread(s.floats(SCALE, in), each, width, in);
         });
-        parts.add((_, s) ->
-                Loops.divide(s.floats(Q, in), s.floats(X, in), s.floats(SCALE, in), in));
+        parts.add(
+                (_, s) -> Loops.divide(s.floats(Q, in), s.floats(X, in), s.floats(SCALE, in), in));
         parts.add((_, s) -> Loops.round(s.floats(Q, in), in, quotient, s));
         parts.add((r, s) -> {
             byte[] row = s.octets(in);

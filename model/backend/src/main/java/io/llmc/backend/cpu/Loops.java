@@ -8,14 +8,13 @@ import java.nio.ByteOrder;
 /// Loops over arrays that the compiler makes vectors of by itself, for passes that see every weight
 /// once.
 ///
-/// The Vector API is a few times faster once it has been compiled, but that takes seconds, and until
-/// then each of its operations takes a microsecond: more than a model of some billions of weights
-/// wins by it. These loops are compiled in milliseconds. Each does little, since what has a branch
-/// or a change between floats and their bits becomes no vectors.
+/// The Vector API is a few times faster once it has been compiled, but that takes seconds, and
+/// until then each of its operations takes a microsecond: more than a model of some billions of
+/// weights wins by it. These loops are compiled in milliseconds. Each does little, since what has a
+/// branch or a change between floats and their bits becomes no vectors.
 final class Loops {
     private static final int EXPONENT = 0x7f800000;
-    private static final boolean LITTLE_ENDIAN =
-            ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN;
+    private static final boolean LITTLE_ENDIAN = ByteOrder.nativeOrder() == ByteOrder.LITTLE_ENDIAN;
 
     private Loops() {}
 
@@ -54,8 +53,7 @@ final class Loops {
         long[] floats = scratch.longs(n / 2);
         MemorySegment.copy(src, Lanes.I32, 2 * from, pairs, 0, n / 2);
         widen(floats, pairs, n / 2);
-        MemorySegment.copy(
-                MemorySegment.ofArray(floats), 0, MemorySegment.ofArray(dst), 0, 4L * n);
+        MemorySegment.copy(MemorySegment.ofArray(floats), 0, MemorySegment.ofArray(dst), 0, 4L * n);
     }
 
     /// Two floats each of two numbers of BF16, the first in the lower half.
@@ -286,8 +284,8 @@ final class Loops {
         }
     }
 
-    /// `sums[at] = sum_i w[i] * x[i]`, and the same of y at `sums[at + step]`: four sums each, which
-    /// take turns.
+    /// `sums[at] = sum_i w[i] * x[i]`, and the same of y at `sums[at + step]`: four sums each,
+    /// which take turns.
     static void dots(float[] sums, int at, int step, float[] w, float[] x, float[] y, int n) {
         float a0 = 0;
         float a1 = 0;

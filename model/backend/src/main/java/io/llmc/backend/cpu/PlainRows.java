@@ -82,8 +82,7 @@ sealed interface PlainRows {
         /// One a byte.
         private void codes(byte[] octets, long row, Scratch scratch) {
             if (bits == 8) {
-                MemorySegment.copy(
-                        words, ValueLayout.JAVA_BYTE, 4 * row * count, octets, 0, in);
+                MemorySegment.copy(words, ValueLayout.JAVA_BYTE, 4 * row * count, octets, 0, in);
                 return;
             }
             int[] packed = scratch.words(count);

@@ -32,8 +32,8 @@ final class QuantKernels {
     /// below 2^22.
     static final float INTEGERS = 12582912f;
 
-    /// Slots of a worker's floats: a row of weights, the codes and then the values that it gets, the
-    /// scale of every weight, of every group, and the lowest integers of both.
+    /// Slots of a worker's floats: a row of weights, the codes and then the values that it gets,
+    /// the scale of every weight, of every group, and the lowest integers of both.
     static final int X = 0;
 
     static final int Q = 1;

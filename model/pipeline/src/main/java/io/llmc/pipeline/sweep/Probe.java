@@ -35,9 +35,8 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
             // Spread over the vocabulary; 40503 is odd and far from small multiples of usual sizes.
             ids[i] = (int) ((1 + i) * 40503L % model.spec().vocabulary());
         }
-        this.states = 
-                new HiddenStates(
-                        model, Windows.of(ids, length), null, "hidden", Backend::brief);
+        this.states =
+                new HiddenStates(model, Windows.of(ids, length), null, "hidden", Backend::brief);
         states.embed();
     }
 
@@ -73,12 +72,7 @@ final class Probe implements BlockStream.Listener, AutoCloseable {
                 Arena host = model.backend().host().newArena()) {
             Forward f =
                     new Forward(
-                            model.backend(),
-                            model.backend().brief(),
-                            arena,
-                            null,
-                            Tap.NONE,
-                            false);
+                            model.backend(), model.backend().brief(), arena, null, Tap.NONE, false);
             Head head = new Head(model);
             Tensor logits = head.logits(f, head.norm(x, arena), vocabulary);
             MemorySegment copy = host.allocate(logits.byteSize(), 8);
