@@ -67,7 +67,7 @@ final class Workers implements AutoCloseable {
     }
 
     /// Bodies one after another, each compiled by itself: the call has too many targets to be
-    /// inlined, and of many loops in one method some become no vectors.
+    /// inlined.
     static Body inTurn(List<Body> parts) {
         Body[] all = parts.toArray(Body[]::new);
         return (tile, scratch) -> {
