@@ -35,7 +35,7 @@ public final class Presets {
                     Preset.of(
                             "w8a8",
                             "SmoothQuant, then GPTQ to 8 bits; inputs in 8 bits, token by token",
-                            new Link("smooth"),
+                            new Link("smooth").usual("alpha", "0.65").usual("inner", true),
                             ints("gptq", "w8a8", 8).fixed("symmetric", true)),
                     Preset.of(
                             "w8a8-static",
