@@ -76,8 +76,7 @@ final class GridOptions {
     static final List<Option<?>> SCHEMES = Option.join(List.of(SCHEME), GRID);
 
     /// Of the search of each group's range.
-    static final List<Option<?>> SEARCH =
-            List.of(SIGNED_SCALES, CLIP_STEPS, CLIP_GRID, CLIP_NORM);
+    static final List<Option<?>> SEARCH = List.of(SIGNED_SCALES, CLIP_STEPS, CLIP_GRID, CLIP_NORM);
 
     private GridOptions() {}
 

@@ -656,7 +656,9 @@ public final class ReferenceOps implements Runner {
                     lo = -1;
                 }
                 double least = Double.POSITIVE_INFINITY;
-                for (int f = 0; f < (op.search() == null ? 1 : op.search().trials(op.spec().codes())); f++) {
+                for (int f = 0;
+                        f < (op.search() == null ? 1 : op.search().trials(op.spec().codes()));
+                        f++) {
                     float factor = op.search() == null ? 1 : op.search().factor(f);
                     float low = lo * factor;
                     float scale = round((hi * factor - low) / max, op.scales().dtype());

@@ -161,7 +161,10 @@ final class Scales {
             float scale = Floats.get(scales, dtype, g);
             int zero = zeros.get(ValueLayout.JAVA_BYTE, g) & 0xff;
             held.add(scale);
-            reach = Math.max(reach, Math.max(zero, w.grid().codes().maxCode() - zero) * Math.abs(scale));
+            reach =
+                    Math.max(
+                            reach,
+                            Math.max(zero, w.grid().codes().maxCode() - zero) * Math.abs(scale));
         }
         held.require(groups);
         held.requireRange(w, reach);
