@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learned rounding by AutoRound: W4, groups of 64 inputs, in GPTQ's layout; head and embedding stay as they are."""
 import argparse
+from pathlib import Path
 
 import text
 import torch
@@ -28,6 +29,12 @@ def main():
     rounding = AutoRound(model, tokenizer, bits=4, group_size=64, sym=not args.asymmetric, iters=args.steps, nsamples=args.samples,
                          seqlen=args.length, batch_size=batch, dataset=data, device_map="cpu")
     rounding.quantize_and_save(args.out, format="auto_gptq")
+    # It makes a folder of its own there.
+    out = Path(args.out)
+    for config in list(out.glob("*/config.json")):
+        for file in config.parent.iterdir():
+            file.rename(out / file.name)
+        config.parent.rmdir()
 
 
 if __name__ == "__main__":
