@@ -145,7 +145,8 @@ final class GridOptions {
         int steps = CLIP_STEPS.read(o);
         int grid = CLIP_GRID.read(o);
         double norm = CLIP_NORM.read(o);
-        // Products of integers fold scales into the rounding of inputs, and expect them above zero.
+        // Kernels for integers on both sides make integers of scales by the largest of them
+        // (docs/adr/0033-signed-scales.md).
         boolean signs = SIGNED_SCALES.read(o) && scheme.inputs().isEmpty();
         try {
             return new CompressionOp.GridSearch(steps, grid, (float) norm, signs);

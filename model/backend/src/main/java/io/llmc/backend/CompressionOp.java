@@ -158,6 +158,7 @@ public sealed interface CompressionOp extends Op {
     /// A search of a group's range: factors `1 - k / grid` for k from 0 to `steps - 1`.
     ///
     /// @param norm exponent of each weight's error
+    /// @param signs tries negative scales of symmetric integers, too
     record GridSearch(int steps, int grid, float norm, boolean signs) {
         /// 1.0 to 0.6 in steps of 0.05, squared errors, no negative scale.
         public static final GridSearch DEFAULT = new GridSearch(9, 20, 2, false);
