@@ -12,6 +12,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -88,7 +89,7 @@ class FewRowsTest {
         int points = 16;
         int out = mantissas * points;
         for (int rows = 1; rows <= 2; rows++) {
-            check(
+            checkIntegers(
                     rows,
                     a ->
                             new Weight.Grouped(
@@ -120,7 +121,7 @@ class FewRowsTest {
         var grid = Encoding.ints(bits, 128, true);
         for (int rows = 1; rows <= 2; rows++) {
             for (double scale : SCALES) {
-                check(
+                checkIntegers(
                         rows,
                         a ->
                                 new Weight.Grouped(
@@ -142,7 +143,7 @@ class FewRowsTest {
     @ValueSource(ints = {2, 3, 4, 5, 6, 7, 8})
     void codesThatStraddleWords(int bits) {
         var grid = Encoding.ints(bits, 32, false);
-        check(
+        checkIntegers(
                 2,
                 a ->
                         new Weight.Grouped(
@@ -191,6 +192,16 @@ class FewRowsTest {
     }
 
     private static void check(int rows, Make make) {
+        compare(rows, make, true);
+    }
+
+    /// Integers in groups are multiplied as they are: what they stand for is not rounded to the
+    /// type of their scales, which is up to half of a last place of each.
+    private static void checkIntegers(int rows, Make make) {
+        compare(rows, make, false);
+    }
+
+    private static void compare(int rows, Make make, boolean exactly) {
         try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.ONEDNN));
                 TensorArena arena = backend.newArena(1 << 25)) {
             var operands = new Operands(backend, arena, 1);
@@ -202,12 +213,61 @@ class FewRowsTest {
             Tensor got = operands.out(rows, out);
             Tensor want = operands.out(rows, out);
             backend.run(new CompressionOp.Dequantize(dense, w));
+            float[] values = operands.download(dense).toArray(ValueLayout.JAVA_FLOAT);
+            float[] numbers = operands.download(x).toArray(ValueLayout.JAVA_FLOAT);
+            double place = w.valueType() == DType.BF16 ? 0x1p-9 : 0x1p-12;
             for (Runner runner : new Runner[] {backend, backend.brief()}) {
                 runner.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
                 runner.run(new ForwardOp.Matmul(got, x, w));
-                float[] values = operands.download(got).toArray(ValueLayout.JAVA_FLOAT);
-                assertThat(values)
-                        .containsExactly(operands.download(want).toArray(ValueLayout.JAVA_FLOAT));
+                float[] expected = operands.download(want).toArray(ValueLayout.JAVA_FLOAT);
+                float[] actual = operands.download(got).toArray(ValueLayout.JAVA_FLOAT);
+                if (exactly || runner != backend) {
+                    assertThat(actual).containsExactly(expected);
+                    continue;
+                }
+                for (int i = 0; i < actual.length; i++) {
+                    double magnitude = 0;
+                    for (int j = 0; j < in; j++) {
+                        magnitude += Math.abs(values[i % out * in + j] * numbers[i / out * in + j]);
+                    }
+                    if (Double.isFinite(magnitude)) {
+                        assertThat(actual[i])
+                                .isCloseTo(
+                                        expected[i],
+                                        Offset.offset((float) (place * magnitude + 0x1p-120)));
+                    } else {
+                        assertThat(actual[i]).isEqualTo(Float.valueOf(expected[i]));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A row has its bits whatever stands beside it.
+    @ParameterizedTest
+    @ValueSource(ints = {4, 8})
+    void oneRowAndEight(int bits) {
+        var grid = Encoding.ints(bits, 64, false);
+        try (Backend backend = new CpuBackend(new BackendOptions(2, BackendOptions.Math.AUTO));
+                TensorArena arena = backend.newArena(1 << 22)) {
+            var a = new Operands(backend, arena, 1);
+            Weight w =
+                    new Weight.Grouped(
+                            grid,
+                            576,
+                            a.of(DType.I32, i -> (int) (i * 0x9e3779b9L), 37, 18L * bits),
+                            a.of(DType.BF16, i -> 0.01 * (i % 50 - 25), 37, 9),
+                            a.of(DType.U8, i -> i & grid.codes().maxCode(), 37, 9),
+                            null);
+            Tensor x = a.normal(8, 576);
+            Tensor all = a.out(8, 37);
+            backend.run(new ForwardOp.Matmul(all, x, w));
+            float[] expected = a.download(all).toArray(ValueLayout.JAVA_FLOAT);
+            for (int rows = 1; rows < 8; rows++) {
+                Tensor some = a.out(rows, 37);
+                backend.run(new ForwardOp.Matmul(some, x.rows(0, rows), w));
+                assertThat(a.download(some).toArray(ValueLayout.JAVA_FLOAT))
+                        .containsExactly(Arrays.copyOf(expected, rows * 37));
             }
         }
     }

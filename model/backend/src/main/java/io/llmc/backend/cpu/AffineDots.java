@@ -2,60 +2,79 @@
 package io.llmc.backend.cpu;
 
 import static io.llmc.backend.cpu.Lanes.F;
+import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I;
-import static io.llmc.backend.cpu.Lanes.I32;
-import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
+import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
-import static jdk.incubator.vector.FloatVector.fromMemorySegment;
 import static jdk.incubator.vector.VectorOperators.I2F;
-import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
+import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /// Of integers of eight bits, and of four where vectors have eight lanes, in groups of whole steps:
-/// what a code stands for is computed in registers ([GroupFactors]).
+/// codes themselves are multiplied, and their sums with the group's scale and zero point, `scale *
+/// (sum of code * x - zero * sum of x)`.
+///
+/// So what a code stands for is not rounded to the type of the scales, as it is in a large product:
+/// that would take twice as many operations (docs/adr/0006-two-kernels-for-products.md).
 final class AffineDots implements Dots {
     private final MemorySegment codes;
-    private final GroupFactors factors;
+    private final MemorySegment scales;
+    private final MemorySegment zeros;
+    private final DType type;
     private final DecodedDots decoded;
     private final boolean nibbles;
     private final int groups;
     private final int k;
     private final long pitch;
 
-    /// Steps of a row, and of a group.
-    private final int steps;
+    /// Steps of a group, as a power of two.
+    private final int shift;
 
-    private final int width;
+    private int rows;
+
+    /// `[row][k]`, and the opposite of each group's sum, `[row][groups in whole vectors]`.
+    private float[] x;
+
+    private float[] sums;
 
     private AffineDots(Weight.Grouped w) {
         codes = w.codes().bytes();
-        factors = new GroupFactors(w);
+        scales = w.scales().bytes();
+        zeros = w.zeros().bytes();
+        type = w.scales().dtype();
         decoded = new DecodedDots(Operand.of(w), Math.toIntExact(w.inFeatures()));
         nibbles = w.grid().codes().bits() == 4;
         groups = Math.toIntExact(w.scales().cols());
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
-        steps = k / STEP;
-        width = Math.toIntExact(w.grid().tiles().width(k)) / STEP;
+        shift = groups == 1 ? Integer.SIZE - 1 : Integer.numberOfTrailingZeros(k / groups / STEP);
     }
 
     /// Null for those that this does not multiply.
     static AffineDots of(Weight.Grouped w) {
         int bits = w.grid().codes().bits();
+        long width = w.grid().tiles().width(w.inFeatures());
+        boolean fits = width == w.inFeatures() || Long.bitCount(width) == 1;
         return (bits == 4 && N == 8 || bits == 8 && N >= 8)
                         && w.groupIndex() == null
                         && w.inFeatures() % STEP == 0
-                        && w.grid().tiles().width(w.inFeatures()) % STEP == 0
-                        && GroupFactors.fits(w)
+                        && width % STEP == 0
+                        && fits
                 ? new AffineDots(w)
                 : null;
+    }
+
+    @Override
+    public int most() {
+        return FewRows.MOST;
     }
 
     @Override
@@ -64,242 +83,91 @@ final class AffineDots implements Dots {
     }
 
     @Override
-    public MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
-        return nibbles ? Pairs.arranged(x, width, shared) : x;
+    public void take(MemorySegment from, int count, int width, Scratch shared) {
+        rows = count;
+        x = shared.floats(1, count * k);
+        int padded = Lanes.padded(groups);
+        sums = shared.floats(2, count * padded);
+        Arrays.fill(sums, 0, count * padded, 0);
+        int per = k / groups;
+        for (int r = 0; r < count; r++) {
+            MemorySegment.copy(from, F32, 4L * r * width, x, r * k, k);
+            for (int g = 0; g < groups; g++) {
+                float sum = 0;
+                for (int i = r * k + g * per, end = i + per; i < end; i++) {
+                    sum += x[i];
+                }
+                sums[r * padded + g] = -sum;
+            }
+        }
+        if (nibbles) {
+            Pairs.arrange(x, count * k, shared);
+        }
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
-        int all = Lanes.padded((long) count * groups);
-        float[] a = scratch.floats(8, all);
-        float[] b = scratch.floats(9, all);
-        float[] z = scratch.floats(10, all);
-        if (!factors.prepare(a, b, z, first * groups, count * groups, scratch)) {
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
+        float[] f = scratch.floats(8, count * groups + N);
+        float[] z = scratch.floats(9, count * groups + N);
+        if (!prepare(f, z, first * groups, count * groups, scratch)) {
             return false;
         }
-        long from = codes(first * pitch, count * pitch, scratch);
-        if (nibbles) {
-            nibbles(vectors, count, from, a, b, z, x.address());
-            Pairs.order(vectors, count);
-        } else {
-            octets(vectors, count, from, a, b, z, x.address());
+        int bytes = Math.toIntExact(count * pitch);
+        byte[] rowsOfCodes = scratch.octets(bytes);
+        MemorySegment.copy(codes, JAVA_BYTE, first * pitch, rowsOfCodes, 0, bytes);
+        var tile = new CodeDots(count, rowsOfCodes, k, groups, shift, f, z, x, sums, vectors);
+        int i = 0;
+        for (; i + 1 < rows; i += 2) {
+            if (nibbles) {
+                tile.nibblesTwice(i);
+            } else {
+                tile.octetsTwice(i);
+            }
+        }
+        if (i < rows && nibbles) {
+            tile.nibbles(i);
+        } else if (i < rows) {
+            tile.octets(i);
+        }
+        for (i = 0; i < rows; i++) {
+            tile.offsets(i);
         }
         return true;
     }
 
     @Override
     public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
-        int all = Lanes.padded(groups);
-        float[] a = scratch.floats(8, all);
-        float[] b = scratch.floats(9, all);
-        float[] z = scratch.floats(10, all);
-        for (int j = 0; j < rows.count(); j++) {
-            long row = rows.get(j);
-            if (!factors.prepare(a, b, z, row * groups, groups, scratch)) {
-                decoded.decode(panel, width, rows, scratch);
-                return;
-            }
-            long from = codes(row * pitch, pitch, scratch);
-            long to = panel.address() + 4L * j * width;
-            if (nibbles) {
-                nibbleValues(to, from, a, b, z);
-            } else {
-                octetValues(to, from, a, b, z);
-            }
-        }
+        decoded.decode(panel, width, rows, scratch);
     }
 
-    /// The address of some codes, or of a copy: out of a file before anything is loaded as a vector
-    /// (see Lanes.read).
-    private long codes(long from, long size, Scratch scratch) {
-        if (!codes.isMapped()) {
-            return codes.address() + from;
+    /// Scales and zero points of groups, and a vector of zeros behind them.
+    ///
+    /// @return whether all scales are finite
+    private boolean prepare(float[] f, float[] z, long first, int count, Scratch scratch) {
+        Lanes.read(f, 0, scales, type, first, count);
+        Arrays.fill(f, count, count + N, 0);
+        // Out of a file that may be mapped.
+        MemorySegment copy = scratch.bytes(0, count + N);
+        copy.asSlice(count, N).fill((byte) 0);
+        MemorySegment.copy(zeros, first, copy, 0, count);
+        // Zero times what is not finite is no number.
+        FloatVector none = FloatVector.zero(F);
+        for (int g = 0; g < count; g += N) {
+            none = FloatVector.fromArray(F, f, g).fma(FloatVector.zero(F), none);
+            ((FloatVector)
+                            ((IntVector)
+                                            ByteVector.fromMemorySegment(
+                                                            Lanes.OCTETS, copy, g, LITTLE_ENDIAN)
+                                                    .convertShape(ZERO_EXTEND_B2I, I, 0))
+                                    .convert(I2F, 0))
+                    .intoArray(z, g);
         }
-        MemorySegment copy = scratch.bytes(1, size);
-        MemorySegment.copy(codes, from, copy, 0, size);
-        return copy.address();
-    }
-
-    /// @param x [Pairs#arranged]
-    private void nibbles(
-            float[] sums, int count, long from, float[] a, float[] b, float[] z, long x) {
-        for (int j = 0; j < count; j++) {
-            FloatVector s0 = FloatVector.zero(F);
-            FloatVector s1 = FloatVector.zero(F);
-            FloatVector s2 = FloatVector.zero(F);
-            FloatVector s3 = FloatVector.zero(F);
-            FloatVector d;
-            IntVector u;
-            long w = from + j * pitch;
-            int group = j * groups;
-            int left = width;
-            for (int i = 0; i < steps; i++) {
-                long p = w + (long) (STEP / 2) * i;
-                long q = x + 4L * STEP * i;
-                FloatVector zero = FloatVector.broadcast(F, z[group]);
-                FloatVector one = FloatVector.broadcast(F, a[group]);
-                FloatVector two = FloatVector.broadcast(F, b[group]);
-                u =
-                        (IntVector)
-                                ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, p, LITTLE_ENDIAN)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0);
-                d = ((FloatVector) u.and(15).convert(I2F, 0)).sub(zero);
-                s0 = d.fma(two, d.mul(one)).fma(fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), s0);
-                d = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).sub(zero);
-                s1 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 4 * N, LITTLE_ENDIAN), s1);
-                u =
-                        (IntVector)
-                                ByteVector.fromMemorySegment(
-                                                Lanes.OCTETS, MEMORY, p + N, LITTLE_ENDIAN)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0);
-                d = ((FloatVector) u.and(15).convert(I2F, 0)).sub(zero);
-                s2 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 8 * N, LITTLE_ENDIAN), s2);
-                d = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).sub(zero);
-                s3 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 12 * N, LITTLE_ENDIAN), s3);
-                left--;
-                group += left == 0 ? 1 : 0;
-                left = left == 0 ? width : left;
-            }
-            s0.intoArray(sums, 4 * N * j);
-            s1.intoArray(sums, 4 * N * j + N);
-            s2.intoArray(sums, 4 * N * j + 2 * N);
-            s3.intoArray(sums, 4 * N * j + 3 * N);
+        float[] lanes = scratch.floats(10, N);
+        none.intoArray(lanes, 0);
+        float all = 0;
+        for (int i = 0; i < N; i++) {
+            all += lanes[i];
         }
-    }
-
-    private void octets(
-            float[] sums, int count, long from, float[] a, float[] b, float[] z, long x) {
-        for (int j = 0; j < count; j++) {
-            FloatVector s0 = FloatVector.zero(F);
-            FloatVector s1 = FloatVector.zero(F);
-            FloatVector s2 = FloatVector.zero(F);
-            FloatVector s3 = FloatVector.zero(F);
-            FloatVector d;
-            long w = from + j * pitch;
-            int group = j * groups;
-            int left = width;
-            for (int i = 0; i < steps; i++) {
-                long p = w + (long) STEP * i;
-                long q = x + 4L * STEP * i;
-                FloatVector zero = FloatVector.broadcast(F, z[group]);
-                FloatVector one = FloatVector.broadcast(F, a[group]);
-                FloatVector two = FloatVector.broadcast(F, b[group]);
-                d =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromMemorySegment(
-                                                                        Lanes.OCTETS,
-                                                                        MEMORY,
-                                                                        p,
-                                                                        LITTLE_ENDIAN)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .sub(zero);
-                s0 = d.fma(two, d.mul(one)).fma(fromMemorySegment(F, MEMORY, q, LITTLE_ENDIAN), s0);
-                d =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromMemorySegment(
-                                                                        Lanes.OCTETS,
-                                                                        MEMORY,
-                                                                        p + N,
-                                                                        LITTLE_ENDIAN)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .sub(zero);
-                s1 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 4 * N, LITTLE_ENDIAN), s1);
-                d =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromMemorySegment(
-                                                                        Lanes.OCTETS,
-                                                                        MEMORY,
-                                                                        p + 2 * N,
-                                                                        LITTLE_ENDIAN)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .sub(zero);
-                s2 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 8 * N, LITTLE_ENDIAN), s2);
-                d =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromMemorySegment(
-                                                                        Lanes.OCTETS,
-                                                                        MEMORY,
-                                                                        p + 3 * N,
-                                                                        LITTLE_ENDIAN)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .sub(zero);
-                s3 =
-                        d.fma(two, d.mul(one))
-                                .fma(fromMemorySegment(F, MEMORY, q + 12 * N, LITTLE_ENDIAN), s3);
-                left--;
-                group += left == 0 ? 1 : 0;
-                left = left == 0 ? width : left;
-            }
-            s0.add(s1).add(s2.add(s3)).intoArray(sums, j * N);
-        }
-    }
-
-    /// Floats of a row: eight codes are the halves of the four octets that each lane has a copy of.
-    private void nibbleValues(long to, long from, float[] a, float[] b, float[] z) {
-        IntVector shifts = IntVector.broadcast(I, 0).addIndex(4);
-        int per = STEP / N * width;
-        int group = 0;
-        int left = per;
-        for (int i = 0; i < k / N; i++) {
-            FloatVector d =
-                    ((FloatVector)
-                                    IntVector.broadcast(I, MEMORY.get(I32, from + 4L * i))
-                                            .lanewise(LSHR, shifts)
-                                            .and(15)
-                                            .convert(I2F, 0))
-                            .sub(z[group]);
-            d.fma(FloatVector.broadcast(F, b[group]), d.mul(a[group]))
-                    .intoMemorySegment(MEMORY, to + 4L * N * i, LITTLE_ENDIAN);
-            left--;
-            group += left == 0 ? 1 : 0;
-            left = left == 0 ? per : left;
-        }
-    }
-
-    private void octetValues(long to, long from, float[] a, float[] b, float[] z) {
-        int per = STEP / N * width;
-        int group = 0;
-        int left = per;
-        for (int i = 0; i < k / N; i++) {
-            FloatVector d =
-                    ((FloatVector)
-                                    ((IntVector)
-                                                    ByteVector.fromMemorySegment(
-                                                                    Lanes.OCTETS,
-                                                                    MEMORY,
-                                                                    from + (long) N * i,
-                                                                    LITTLE_ENDIAN)
-                                                            .convertShape(ZERO_EXTEND_B2I, I, 0))
-                                            .convert(I2F, 0))
-                            .sub(z[group]);
-            d.fma(FloatVector.broadcast(F, b[group]), d.mul(a[group]))
-                    .intoMemorySegment(MEMORY, to + 4L * N * i, LITTLE_ENDIAN);
-            left--;
-            group += left == 0 ? 1 : 0;
-            left = left == 0 ? per : left;
-        }
+        return all == 0;
     }
 }

@@ -11,8 +11,7 @@ record DecodedDots(Operand w, int k) implements Dots {
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         return false;
     }
 

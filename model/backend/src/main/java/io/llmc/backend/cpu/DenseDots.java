@@ -29,6 +29,7 @@ final class DenseDots implements Dots {
     private final long from;
     private final long stride;
     private final int k;
+    private MemorySegment x;
 
     /// See [Dots]; no constant, and not in a record.
     private final int step = STEP;
@@ -49,8 +50,12 @@ final class DenseDots implements Dots {
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+        this.x = x;
+    }
+
+    @Override
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         long size = type.bits() / 8;
         long pitch = size * stride;
         long at = size * from + first * pitch;

@@ -66,16 +66,20 @@ sealed interface Dots
     /// Bytes of memory that a row of the weight takes, about.
     long rowBytes();
 
-    /// What [#multiply] takes for a row of x; x itself stays.
-    default MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
-        return x;
+    /// Rows of x that [#multiply] multiplies.
+    default int most() {
+        return 1;
     }
 
-    /// The four vectors of each product of rows `[first, first + count)` with the row at the
-    /// beginning of x, added up to one: `vectors[j * N ...]`.
+    /// Rows of x for [#multiply], `width` from one to the next, as they are until the product is
+    /// done.
+    default void take(MemorySegment x, int rows, int width, Scratch shared) {}
+
+    /// The vectors of each product of rows `[first, first + count)` with rows of x, added up to
+    /// one: `vectors[(i * count + j) * N ...]`, which has four times as many.
     ///
     /// @return false where this has no way of its own, or none for these rows; nothing is computed
-    boolean multiply(float[] vectors, long first, int count, MemorySegment x, Scratch scratch);
+    boolean multiply(float[] vectors, long first, int count, Scratch scratch);
 
     /// Floats of at most [#ROWS] rows, `width` from one to the next, some of k of each in turn.
     /// What lies between them stays.

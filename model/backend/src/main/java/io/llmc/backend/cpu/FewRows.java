@@ -32,8 +32,7 @@ final class FewRows {
     /// Rows of x, `width` from one to the next.
     ///
     /// @param rows an even number
-    /// @param own of one row, what a weight multiplies by a way of its own
-    private record X(MemorySegment rows, MemorySegment own, int count, int width) {}
+    private record X(MemorySegment rows, int count, int width) {}
 
     /// All of a product that is `a b^T` and nothing more.
     ///
@@ -43,8 +42,10 @@ final class FewRows {
         Dots dots = Dots.of(p.b(), p.k());
         int width = Math.ceilDiv(p.k(), Dots.STEP) * Dots.STEP;
         MemorySegment rowsOfX = even(p, type, width, shared);
-        MemorySegment own = p.m() == 1 ? dots.arranged(rowsOfX, width, shared) : rowsOfX;
-        X x = new X(rowsOfX, own, p.m(), width);
+        X x = new X(rowsOfX, p.m(), width);
+        if (p.m() <= dots.most()) {
+            dots.take(rowsOfX, p.m(), width, shared);
+        }
         long bytes = Math.max(1, dots.rowBytes());
         long tile = Math.clamp(bytes * p.n() / TILES, LEAST_TILE, TILE);
         int rows = Math.toIntExact(Math.clamp(tile / bytes, 1, p.n()));
@@ -66,10 +67,10 @@ final class FewRows {
     /// `sums[i * count + j]` = row `i` of x times row `first + j` of the weight
     private void multiply(float[] sums, int first, int count, Dots dots, X x, Scratch scratch) {
         int m = x.count;
-        if (m == 1) {
-            float[] vectors = scratch.floats(5, 4 * count * N);
-            if (dots.multiply(vectors, first, count, x.own, scratch)) {
-                Dots.fold(sums, 0, vectors, count);
+        if (m <= dots.most()) {
+            float[] vectors = scratch.floats(5, Math.max(4, m) * count * N);
+            if (dots.multiply(vectors, first, count, scratch)) {
+                Dots.fold(sums, 0, vectors, m * count);
                 return;
             }
         }

@@ -28,6 +28,10 @@ final class MagnitudeDots implements Dots {
     private final FloatTables tables;
     private final int groups;
     private final int k;
+
+    /// Address of a row of x, [Pairs#arranged].
+    private long x;
+
     private final long pitch;
     private final int width;
 
@@ -63,16 +67,15 @@ final class MagnitudeDots implements Dots {
     }
 
     @Override
-    public MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
-        return Pairs.arranged(x, width, shared);
+    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+        this.x = Pairs.arranged(x, width, shared).address();
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         int[] starts = starts(first, count, scratch);
         long from = codes(first, count, scratch);
-        products(vectors, count, from, starts, x.address());
+        products(vectors, count, from, starts, x);
         Pairs.order(vectors, count);
         return true;
     }

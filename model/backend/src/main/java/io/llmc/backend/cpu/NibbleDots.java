@@ -25,6 +25,9 @@ final class NibbleDots implements Dots {
     private final int groups;
     private final int k;
 
+    /// Address of a row of x, [Pairs#arranged].
+    private long x;
+
     /// Steps of a row, and of a group.
     private final int steps;
 
@@ -54,19 +57,18 @@ final class NibbleDots implements Dots {
     }
 
     @Override
-    public MemorySegment arranged(MemorySegment x, int width, Scratch shared) {
-        return Pairs.arranged(x, width, shared);
+    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+        this.x = Pairs.arranged(x, width, shared).address();
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         int[] starts = scratch.words(Lanes.padded((long) count * groups));
         float[] factors = scratch.floats(8, Lanes.padded((long) count * groups));
         if (!tables.prepare(starts, factors, 0, first * groups, count * groups, scratch)) {
             return false;
         }
-        products(vectors, count, codes(first, count, scratch), starts, factors, x.address());
+        products(vectors, count, codes(first, count, scratch), starts, factors, x);
         Pairs.order(vectors, count);
         return true;
     }

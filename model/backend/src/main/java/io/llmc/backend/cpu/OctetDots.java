@@ -178,8 +178,7 @@ final class OctetDots implements Dots {
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         return false;
     }
 

@@ -39,6 +39,19 @@ final class Pairs {
         return to;
     }
 
+    /// The same in place of `n` numbers, of the second ones of pairs what is left of them when an
+    /// octet is multiplied with the first one: `a * x + b * y = (a + 16 b) * x + b * (y - 16 x)`.
+    static void arrange(float[] x, int n, Scratch shared) {
+        float[] pairs = shared.floats(3, 2 * N);
+        for (int at = 0; at < n; at += 2 * N) {
+            System.arraycopy(x, at, pairs, 0, 2 * N);
+            for (int i = 0; i < N; i++) {
+                x[at + i] = pairs[2 * i];
+                x[at + N + i] = pairs[2 * i + 1] - 16 * pairs[2 * i];
+            }
+        }
+    }
+
     /// Of sums of the first and the second codes of pairs, those of codes in their order, added up.
     static void order(float[] sums, int count) {
         IntVector low = IntVector.fromArray(I, LOW, 0);

@@ -23,6 +23,9 @@ final class TableDots implements Dots {
     private final int groups;
     private final int k;
 
+    /// Address of a row of x.
+    private long x;
+
     /// Steps of a group; 0 where a step is several groups.
     private final int steps;
 
@@ -111,16 +114,20 @@ final class TableDots implements Dots {
     }
 
     @Override
-    public boolean multiply(
-            float[] vectors, long first, int count, MemorySegment x, Scratch scratch) {
+    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+        this.x = x.address();
+    }
+
+    @Override
+    public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         Values v = values(first, count, scratch);
         if (v == null) {
             return false;
         }
         if (several > 0) {
-            parts(vectors, count, v.from, v.starts, v.factors, x.address());
+            parts(vectors, count, v.from, v.starts, v.factors, x);
         } else {
-            products(vectors, count, v.from, v.starts, v.factors, x.address());
+            products(vectors, count, v.from, v.starts, v.factors, x);
         }
         return true;
     }
