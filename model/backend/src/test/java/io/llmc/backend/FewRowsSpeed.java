@@ -37,8 +37,8 @@ public final class FewRowsSpeed {
     private static final int MEMORY = 128;
     private static final int TURNS = 11;
 
-    /// Turns before: the compiler has more to do than fits into few.
-    private static final int WARM = 12;
+    /// How long turns before last at least: what the compiler needs, however small the weights.
+    private static final long WARM_NANOS = 4_000_000_000L;
 
     private record Layer(List<Weight> copies, long bytes) {}
 
@@ -222,7 +222,8 @@ public final class FewRowsSpeed {
             double[] ratios = new double[TURNS];
             double[] rates = new double[TURNS];
             double[] reading = new double[TURNS];
-            for (int turn = -WARM; turn < TURNS; turn++) {
+            long start = System.nanoTime();
+            for (int turn = 0; turn < TURNS; ) {
                 double read = layer.bytes / seconds(threads, () -> read(memory, threads));
                 double rate =
                         layer.bytes
@@ -233,10 +234,11 @@ public final class FewRowsSpeed {
                                                 backend.run(new ForwardOp.Matmul(y, x, w));
                                             }
                                         });
-                if (turn >= 0) {
+                if (System.nanoTime() - start > WARM_NANOS) {
                     ratios[turn] = rate / read;
                     rates[turn] = rate / 1e9;
                     reading[turn] = read / 1e9;
+                    turn++;
                 }
             }
             System.out.printf(
