@@ -14,6 +14,8 @@ import io.llmc.pipeline.Step;
 import io.llmc.pipeline.plan.DeviceSpec;
 import io.llmc.pipeline.plan.MachineProbe;
 import io.llmc.pipeline.plan.Roofline;
+import java.lang.management.CompilationMXBean;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -23,8 +25,17 @@ import java.util.function.ToDoubleFunction;
 
 /// Times one model, or two in turns, so that what else the machine does meets both.
 final class LatencyRun implements Step.Plan {
-    /// Until the kernels are compiled.
+    /// How long a model works before it is measured, at least.
     static final long WARM_NANOS = 3_000_000_000L;
+
+    /// As many times as long at most, where the compiler has no end.
+    private static final int MOST_WARM = 10;
+
+    /// Rounds in a row in which the compiler does less than this part of their time: one alone may
+    /// lie within the compilation of a large kernel.
+    private static final int QUIET_ROUNDS = 2;
+
+    private static final double QUIET = 0.05;
 
     private final Path model;
     private final LatencySpec spec;
@@ -143,20 +154,40 @@ final class LatencyRun implements Step.Plan {
         }
     }
 
-    /// Prompts and steps until a while is over, and both at least twice.
+    /// Prompts and steps until a while is over and kernels are compiled, and both at least twice.
     private void warm() {
         for (Subject s : subjects) {
             long begun = System.nanoTime();
-            for (int i = 0; i < 2 || System.nanoTime() - begun < warmNanos; i++) {
-                int length = Math.min(spec.settings().rows(), 128);
-                try (Sequence start = s.at(length)) {
-                    for (int batch : spec.batches()) {
-                        s.decode(start, batch, spec.steps());
-                    }
-                }
+            int quiet = 0;
+            for (int i = 0; i < 2 || goesOn(System.nanoTime() - begun, quiet); i++) {
+                long from = System.nanoTime();
+                long compiled = compilerNanos();
+                warm(s);
+                double time = System.nanoTime() - from;
+                quiet = compilerNanos() - compiled < QUIET * time ? quiet + 1 : 0;
             }
         }
         progress.advance(spec.repeats(), "warm");
+    }
+
+    private boolean goesOn(long nanos, int quiet) {
+        return nanos < warmNanos || quiet < QUIET_ROUNDS && nanos < MOST_WARM * warmNanos;
+    }
+
+    private void warm(Subject s) {
+        try (Sequence start = s.at(Math.min(spec.settings().rows(), 128))) {
+            for (int batch : spec.batches()) {
+                s.decode(start, batch, spec.steps());
+            }
+        }
+    }
+
+    /// What compilers have worked so far, all threads together; 0 where a JVM does not count it.
+    private static long compilerNanos() {
+        CompilationMXBean compiler = ManagementFactory.getCompilationMXBean();
+        return compiler != null && compiler.isCompilationTimeMonitoringSupported()
+                ? 1_000_000 * compiler.getTotalCompilationTime()
+                : 0;
     }
 
     /// Measurements of one kind of one model.
