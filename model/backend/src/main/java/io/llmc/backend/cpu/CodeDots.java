@@ -23,6 +23,7 @@ import jdk.incubator.vector.IntVector;
 ///
 /// @param count rows of codes
 /// @param codes in whole rows
+/// @param k codes of a row
 /// @param shift steps of a group, as a power of two
 /// @param factors `[count][groups]`, with a vector of zeros behind them, as zero points have
 /// @param zeros `[count][groups]`
@@ -42,7 +43,8 @@ record CodeDots(
         float[] sums,
         float[] vectors) {
 
-    /// Row i of x, two rows of codes at a time.
+    /// Row i of x, two rows of codes at a time. The first codes of octets keep what stands above
+    /// them, which x makes up for ([Pairs#arrange]).
     void nibbles(int i) {
         int steps = k / STEP;
         int from = i * k;
