@@ -143,7 +143,7 @@ class FewRowsTest {
     @ValueSource(ints = {2, 3, 4, 5, 6, 7, 8})
     void codesThatStraddleWords(int bits) {
         var grid = Encoding.ints(bits, 32, false);
-        checkIntegers(
+        compare(
                 2,
                 a ->
                         new Weight.Grouped(
@@ -152,7 +152,8 @@ class FewRowsTest {
                                 a.of(DType.I32, i -> (int) (i * 0x9e3779b9L), 5, 3L * bits),
                                 a.of(DType.BF16, i -> 0.01 * (i + 1), 5, 3),
                                 a.of(DType.U8, i -> i & grid.codes().maxCode(), 5, 3),
-                                null));
+                                null),
+                bits != 4 && bits != 8);
     }
 
     /// A pass of few rows has an order of sums of its own, but no other products.
@@ -215,7 +216,13 @@ class FewRowsTest {
             backend.run(new CompressionOp.Dequantize(dense, w));
             float[] values = operands.download(dense).toArray(ValueLayout.JAVA_FLOAT);
             float[] numbers = operands.download(x).toArray(ValueLayout.JAVA_FLOAT);
-            double place = w.valueType() == DType.BF16 ? 0x1p-9 : 0x1p-12;
+            // Half of a last place of a value, and what F32 itself loses.
+            double place =
+                    switch (w.valueType()) {
+                        case BF16 -> 0x1p-8;
+                        case F16 -> 0x1p-11;
+                        default -> 0x1p-18;
+                    };
             for (Runner runner : new Runner[] {backend, backend.brief()}) {
                 runner.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
                 runner.run(new ForwardOp.Matmul(got, x, w));
