@@ -48,6 +48,20 @@ public abstract class BackendContract {
         return 0;
     }
 
+    /// What a product of few rows may differ by, as a normalised mean squared error, where they do
+    /// not round what codes stand for to the type of the scales: the square of half of a last place
+    /// of each.
+    private double leftUnrounded(long rows, Weight w) {
+        if (rows > fewRows() || !(w instanceof Weight.Grouped)) {
+            return 0;
+        }
+        return switch (w.valueType()) {
+            case BF16 -> 0x1p-16;
+            case F16 -> 0x1p-22;
+            default -> 0;
+        };
+    }
+
     /// Counts of threads whose bytes are compared with those of two.
     protected int[] otherThreads() {
         return new int[] {1, 3};
@@ -106,7 +120,7 @@ public abstract class BackendContract {
     private void agrees(OpCases.Case c) {
         List<MemorySegment> bytes;
         try (Backend backend = open(2)) {
-            bytes = Agreement.check(c, backend);
+            bytes = Agreement.check(bounded(c), backend);
         }
         for (int threads : otherThreads()) {
             try (Backend backend = open(threads)) {
@@ -116,6 +130,16 @@ public abstract class BackendContract {
                 }
             }
         }
+    }
+
+    private OpCases.Case bounded(OpCases.Case c) {
+        if (fewRows() == 0
+                || !(c.build().apply(new Operands(null, null, SEED))
+                        instanceof ForwardOp.Matmul op)) {
+            return c;
+        }
+        double bound = Math.max(c.bound(), leftUnrounded(op.x().rows(), op.w()));
+        return new OpCases.Case(c.op(), c.name(), bound, c.build());
     }
 
     @Test
@@ -237,8 +261,14 @@ public abstract class BackendContract {
             backend.run(new CompressionOp.Dequantize(dense, w));
             backend.run(new ForwardOp.Matmul(want, x, new Weight.Dense(dense)));
             backend.run(new ForwardOp.Matmul(packed, x, w));
-            Agreement.assertSame(
-                    rows + " rows", operands.download(packed), operands.download(want));
+            double bound = leftUnrounded(rows, w);
+            if (bound == 0) {
+                Agreement.assertSame(
+                        rows + " rows", operands.download(packed), operands.download(want));
+            } else {
+                Agreement.assertClose(
+                        rows + " rows", bound, operands.onHost(want), operands.onHost(packed));
+            }
         }
     }
 

@@ -140,6 +140,15 @@ class FewRowsTest {
     }
 
     @ParameterizedTest
+    @ValueSource(ints = {4, 8})
+    void theLastGroupMayBeShorter(int bits) {
+        var grid = Encoding.ints(bits, 128, false);
+        for (int rows = 1; rows <= 2; rows++) {
+            checkIntegers(rows, a -> a.packed(grid, DType.BF16, false, 37, 576));
+        }
+    }
+
+    @ParameterizedTest
     @ValueSource(ints = {2, 3, 4, 5, 6, 7, 8})
     void codesThatStraddleWords(int bits) {
         var grid = Encoding.ints(bits, 32, false);

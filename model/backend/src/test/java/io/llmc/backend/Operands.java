@@ -5,6 +5,7 @@ import io.llmc.tensor.BlockType;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.HostBuffer;
 import io.llmc.tensor.ScaleKind;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
@@ -142,6 +143,10 @@ public final class Operands {
                 }
             }
         }
+    }
+
+    Tensor onHost(Tensor t) {
+        return new Tensor(new HostBuffer(download(t)), 0, t.dtype(), t.shape());
     }
 
     MemorySegment download(Tensor t) {

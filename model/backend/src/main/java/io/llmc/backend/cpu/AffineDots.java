@@ -33,6 +33,10 @@ final class AffineDots implements Dots {
     private final boolean nibbles;
     private final int groups;
     private final int k;
+
+    /// Inputs of a group; the last one may have fewer.
+    private final int per;
+
     private final long pitch;
 
     /// Steps of a group, as a power of two.
@@ -55,7 +59,8 @@ final class AffineDots implements Dots {
         groups = Math.toIntExact(w.scales().cols());
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
-        shift = groups == 1 ? Integer.SIZE - 1 : Integer.numberOfTrailingZeros(k / groups / STEP);
+        per = Math.toIntExact(w.grid().tiles().width(k));
+        shift = groups == 1 ? Integer.SIZE - 1 : Integer.numberOfTrailingZeros(per / STEP);
     }
 
     /// Null for those that this does not multiply.
@@ -89,12 +94,13 @@ final class AffineDots implements Dots {
         int padded = Lanes.padded(groups);
         sums = shared.floats(2, count * padded);
         Arrays.fill(sums, 0, count * padded, 0);
-        int per = k / groups;
         for (int r = 0; r < count; r++) {
             MemorySegment.copy(from, F32, 4L * r * width, x, r * k, k);
             for (int g = 0; g < groups; g++) {
                 float sum = 0;
-                for (int i = r * k + g * per, end = i + per; i < end; i++) {
+                for (int i = r * k + g * per, end = r * k + Math.min(k, (g + 1) * per);
+                        i < end;
+                        i++) {
                     sum += x[i];
                 }
                 sums[r * padded + g] = -sum;
