@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.cli;
 
-import com.sun.management.OperatingSystemMXBean;
 import io.llmc.backend.Backend;
 import io.llmc.backend.BackendOptions;
 import io.llmc.backend.BackendOptions.Compute;
@@ -15,7 +14,6 @@ import io.llmc.pipeline.plan.Arithmetic;
 import io.llmc.pipeline.plan.DeviceSpec;
 import io.llmc.pipeline.plan.DeviceTable;
 import io.llmc.tensor.DType;
-import java.lang.management.ManagementFactory;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
@@ -55,7 +53,7 @@ record MeasuredDevices(Devices devices, Progress progress) {
             try (Backend backend = open(device, compute)) {
                 if (compute == Compute.F32) {
                     bandwidth = noted("memory", "GB/s", 1e9, MachineProbe.USUAL.bandwidth(backend));
-                    memory = backend.sharesHostMemory() ? host() : backend.room();
+                    memory = DeviceSpec.memory(backend);
                 }
                 peaks.put(arithmetic(compute), peak(backend, compute));
             } catch (UserException e) {
@@ -105,10 +103,5 @@ record MeasuredDevices(Devices devices, Progress progress) {
                                 rate.low() / one,
                                 rate.high() / one));
         return rate.median();
-    }
-
-    private static double host() {
-        return ((OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean())
-                .getTotalMemorySize();
     }
 }

@@ -12,7 +12,6 @@ import io.llmc.pipeline.ByteSize;
 import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.plan.DeviceSpec;
-import io.llmc.pipeline.plan.MachineProbe;
 import io.llmc.pipeline.plan.Roofline;
 import java.lang.management.CompilationMXBean;
 import java.lang.management.ManagementFactory;
@@ -87,8 +86,7 @@ final class LatencyRun implements Step.Plan {
     public Step.Outcome run() {
         int kinds = spec.prefill().size() + spec.depths().size() * spec.batches().size();
         progress.begin("latency", (long) (kinds + 1) * spec.repeats());
-        DeviceSpec machine =
-                MachineProbe.measure(backend, Runtime.getRuntime().availableProcessors());
+        DeviceSpec machine = DeviceSpec.measured(backend);
         subjects.forEach(s -> s.load(spec.settings(), machine));
         warm();
         List<Prompt> prompts = new ArrayList<>();

@@ -30,7 +30,8 @@ public record MachineProbe(long nanos, long bytes) {
     /// @param median a second
     /// @param low a quarter of the runs were slower
     /// @param high a quarter of them were faster
-    public record Rate(double median, double low, double high, int runs) {
+    /// @param best of the fastest run, which nothing else on the machine has slowed
+    public record Rate(double median, double low, double high, double best, int runs) {
         /// @param amount of each run
         static Rate of(double amount, double[] seconds) {
             double[] rates = Arrays.stream(seconds).map(s -> amount / s).sorted().toArray();
@@ -38,6 +39,7 @@ public record MachineProbe(long nanos, long bytes) {
                     rates[rates.length / 2],
                     rates[rates.length / 4],
                     rates[rates.length - 1 - rates.length / 4],
+                    rates[rates.length - 1],
                     rates.length);
         }
     }

@@ -17,8 +17,8 @@ class MachineProbeTest {
     @Test
     void ratesOfRunsThatTookAsLongAsTheyDid() {
         Rate rate = Rate.of(12, new double[] {4, 1, 2, 3, 6});
-        assertThat(rate).isEqualTo(new Rate(4, 3, 6, 5));
-        assertThat(Rate.of(1, new double[] {2})).isEqualTo(new Rate(0.5, 0.5, 0.5, 1));
+        assertThat(rate).isEqualTo(new Rate(4, 3, 6, 12, 5));
+        assertThat(Rate.of(1, new double[] {2})).isEqualTo(new Rate(0.5, 0.5, 0.5, 0.5, 1));
     }
 
     @Test
