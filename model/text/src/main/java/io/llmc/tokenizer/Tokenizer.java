@@ -12,7 +12,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.OptionalInt;
-import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.LongFunction;
 
 /// Text to token ids and back, as a model's tokenizer.json has it; what that file says about
 /// padding and truncation is ignored.
@@ -22,7 +22,6 @@ import java.util.concurrent.atomic.AtomicLong;
 /// masks for every token.
 public final class Tokenizer implements AutoCloseable {
     private static final TokenizersLibrary LIBRARY = TokenizersLibrary.LIB;
-    private static final long CLOSED = 0;
 
     /// A hundred times what the largest published ones take.
     private static final Duration TO_OPEN = Duration.ofSeconds(60);
@@ -30,13 +29,65 @@ public final class Tokenizer implements AutoCloseable {
     private static final Duration TO_ENCODE = Duration.ofSeconds(4);
     private static final int CHARACTERS_A_MILLISECOND = 50;
 
-    private final AtomicLong handle;
+    private final Handle handle;
     private final Path file;
     private final int longestPiece;
     private final OptionalInt bos;
 
-    private Tokenizer(long handle, Path file, int longestPiece) {
-        this.handle = new AtomicLong(handle);
+    /// A tokenizer of the library.
+    private static final class Handle implements AutoCloseable {
+        private final long pointer;
+        private int running;
+        private boolean closed;
+
+        Handle(long pointer) {
+            this.pointer = pointer;
+        }
+
+        <T> T call(Duration limit, Path file, LongFunction<T> work) {
+            begin();
+            return NativeCall.within(
+                    limit,
+                    file,
+                    () -> {
+                        try {
+                            return work.apply(pointer);
+                        } finally {
+                            end();
+                        }
+                    });
+        }
+
+        synchronized void requireOpen() {
+            if (closed) {
+                throw new IllegalStateException("the tokenizer is closed");
+            }
+        }
+
+        private synchronized void begin() {
+            requireOpen();
+            running++;
+        }
+
+        private synchronized void end() {
+            running--;
+            if (closed && running == 0) {
+                LIBRARY.deleteTokenizer(pointer);
+            }
+        }
+
+        /// A call that was given up still reads what is deleted here: the last one deletes it.
+        @Override
+        public synchronized void close() {
+            if (!closed && running == 0) {
+                LIBRARY.deleteTokenizer(pointer);
+            }
+            closed = true;
+        }
+    }
+
+    private Tokenizer(Handle handle, Path file, int longestPiece) {
+        this.handle = handle;
         this.file = file;
         this.longestPiece = longestPiece;
         this.bos = findBos();
@@ -76,10 +127,10 @@ public final class Tokenizer implements AutoCloseable {
         TokenizerCheck.Passed passed = TokenizerCheck.check(file, json);
         loadLibrary();
         requireContent(file, passed);
-        long handle = create(file, json);
-        LIBRARY.disablePadding(handle);
-        LIBRARY.disableTruncation(handle);
-        return new Tokenizer(handle, file, passed.longestPiece());
+        long pointer = create(file, json);
+        LIBRARY.disablePadding(pointer);
+        LIBRARY.disableTruncation(pointer);
+        return new Tokenizer(new Handle(pointer), file, passed.longestPiece());
     }
 
     private static long create(Path file, String json) {
@@ -97,16 +148,13 @@ public final class Tokenizer implements AutoCloseable {
         if (passed.probe() == null) {
             return;
         }
-        long handle = create(file, passed.probe());
-        try {
+        try (Handle handle = new Handle(create(file, passed.probe()))) {
             for (String token : passed.normalizedTokens()) {
                 if (ids(file, handle, token, false).length == 0) {
                     throw new FormatException(
                             file, "added_tokens: '%s' is normalized to nothing".formatted(token));
                 }
             }
-        } finally {
-            LIBRARY.deleteTokenizer(handle);
         }
     }
 
@@ -145,13 +193,14 @@ public final class Tokenizer implements AutoCloseable {
                             .formatted(text.length(), longestPiece),
                     "break the text into lines");
         }
-        return ids(file, handle(), text, specialTokens);
+        return ids(file, handle, text, specialTokens);
     }
 
-    private static int[] ids(Path file, long handle, String text, boolean specialTokens) {
+    private static int[] ids(Path file, Handle handle, String text, boolean specialTokens) {
+        handle.requireOpen();
         Duration limit = TO_ENCODE.plusMillis(text.length() / CHARACTERS_A_MILLISECOND);
         try {
-            return NativeCall.within(limit, file, () -> encode(handle, text, specialTokens));
+            return handle.call(limit, file, h -> encode(h, text, specialTokens));
         } catch (RuntimeException e) {
             throw e instanceof UserException
                     ? e
@@ -177,9 +226,8 @@ public final class Tokenizer implements AutoCloseable {
 
     /// @param specialTokens whether they are spelled out, or left out
     String decode(int[] ids, boolean specialTokens) {
-        long h = handle();
         long[] all = Arrays.stream(ids).asLongStream().toArray();
-        return NativeCall.within(TO_OPEN, file, () -> LIBRARY.decode(h, all, !specialTokens));
+        return handle.call(TO_OPEN, file, h -> LIBRARY.decode(h, all, !specialTokens));
     }
 
     /// The id that the tokenizer puts before every text; empty where it puts none.
@@ -212,19 +260,8 @@ public final class Tokenizer implements AutoCloseable {
         return ints;
     }
 
-    private long handle() {
-        long h = handle.get();
-        if (h == CLOSED) {
-            throw new IllegalStateException("the tokenizer is closed");
-        }
-        return h;
-    }
-
     @Override
     public void close() {
-        long h = handle.getAndSet(CLOSED);
-        if (h != CLOSED) {
-            LIBRARY.deleteTokenizer(h);
-        }
+        handle.close();
     }
 }
