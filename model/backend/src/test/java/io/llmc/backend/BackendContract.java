@@ -48,9 +48,9 @@ public abstract class BackendContract {
         return 0;
     }
 
-    /// What a product of few rows may differ by, as a normalised mean squared error, where they do
-    /// not round what codes stand for to the type of the scales: the square of half of a last place
-    /// of each.
+    /// What a product of few rows may differ by, as a normalised mean squared error, where codes
+    /// are multiplied as such and what they stand for is not rounded to the type of the scales: the
+    /// square of half of a last place of each, and of F32 what another order of sums is worth.
     private double leftUnrounded(long rows, Weight w) {
         if (rows > fewRows() || !(w instanceof Weight.Grouped)) {
             return 0;
@@ -58,7 +58,7 @@ public abstract class BackendContract {
         return switch (w.valueType()) {
             case BF16 -> 0x1p-16;
             case F16 -> 0x1p-22;
-            default -> 0;
+            default -> 0x1p-40;
         };
     }
 

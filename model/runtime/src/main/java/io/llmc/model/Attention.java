@@ -13,6 +13,7 @@ import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 
@@ -229,22 +230,26 @@ public record Attention(
             take(f, p.q(), all, spec.queries());
             take(f, p.k(), all, spec.keys());
             take(f, p.v(), all, spec.values());
-        } else {
-            if (spec.gatedByQueries()) {
-                Tensor both = f.allocate(normed.rows(), p.q().cols() + p.gates().cols());
-                projections.getFirst().forward(f, both, normed);
-                take(f, p.q(), both, spec.queries());
-                take(f, p.gates(), both, spec.gates());
-            } else {
-                projections.getFirst().forward(f, p.q(), normed);
+            if (spec.gate() != null && !spec.gatedByQueries()) {
+                projections.getLast().forward(f, p.gates(), normed);
             }
-            projections.get(1).forward(f, p.k(), normed);
-            if (!spec.valuesAreKeys()) {
-                projections.get(2).forward(f, p.v(), normed);
-            }
+            return;
+        }
+        Tensor queries =
+                spec.gatedByQueries()
+                        ? f.allocate(normed.rows(), p.q().cols() + p.gates().cols())
+                        : p.q();
+        List<Tensor> outs = new ArrayList<>(List.of(queries, p.k()));
+        if (!spec.valuesAreKeys()) {
+            outs.add(p.v());
         }
         if (spec.gate() != null && !spec.gatedByQueries()) {
-            projections.getLast().forward(f, p.gates(), normed);
+            outs.add(p.gates());
+        }
+        Linear.forward(f, projections, outs, normed);
+        if (spec.gatedByQueries()) {
+            take(f, p.q(), queries, spec.queries());
+            take(f, p.gates(), queries, spec.gates());
         }
     }
 

@@ -57,6 +57,11 @@ public record Forward(
         runner.run(op);
     }
 
+    /// See [Runner#runAll].
+    void runAll(List<? extends Op> independent) {
+        runner.runAll(independent);
+    }
+
     /// Attention among the pass's rows, and to what lies before them.
     void attend(CacheSpec layer, ForwardOp.Attention op) {
         if (past == null) {

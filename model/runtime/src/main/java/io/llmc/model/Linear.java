@@ -7,6 +7,8 @@ import io.llmc.backend.TensorArena;
 import io.llmc.tensor.InputRounding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
+import java.util.ArrayList;
+import java.util.List;
 
 /// One projection. Its name is the checkpoint's; its weight is what passes replace.
 public final class Linear {
@@ -113,6 +115,32 @@ public final class Linear {
             f.run(new ForwardOp.Matmul(narrow, x, new Weight.Dense(adapter.down())));
             f.run(new ForwardOp.Matmul(added, narrow, new Weight.Dense(adapter.up())));
             f.run(new ForwardOp.Add(out, own, added, adapter.scale()));
+        }
+    }
+
+    /// Layers with one input, each as by itself: their products may be made at once.
+    static void forward(Forward f, List<Linear> layers, List<Tensor> outs, Tensor x) {
+        if (layers.stream().anyMatch(l -> l.adapter != null || l.rounding != null)) {
+            for (int i = 0; i < layers.size(); i++) {
+                layers.get(i).forward(f, outs.get(i), x);
+            }
+            return;
+        }
+        try (TensorArena scratch = f.arena().scratch()) {
+            Forward inner = f.in(scratch);
+            List<ForwardOp> products = new ArrayList<>();
+            List<ForwardOp> sums = new ArrayList<>();
+            for (int i = 0; i < layers.size(); i++) {
+                Linear l = layers.get(i);
+                Tensor out = outs.get(i);
+                Tensor product = l.bias == null ? out : inner.allocate(out.rows(), out.cols());
+                products.add(new ForwardOp.Matmul(product, x, l.weight));
+                if (l.bias != null) {
+                    sums.add(new ForwardOp.AddRow(out, product, l.bias));
+                }
+            }
+            f.runAll(products);
+            f.runAll(sums);
         }
     }
 

@@ -83,8 +83,7 @@ record Mlp(MlpSpec spec, List<Linear> inputs, Linear down, List<Tensor> numbers,
             }
             Tensor up = inner.allocate(x.rows(), spec.intermediate());
             if (inputs.size() == 2) {
-                inputs.get(0).forward(inner, gate, x);
-                inputs.get(1).forward(inner, up, x);
+                Linear.forward(inner, inputs, List.of(gate, up), x);
             } else {
                 Tensor both = inner.allocate(x.rows(), 2L * spec.intermediate());
                 inputs.getFirst().forward(inner, both, x);

@@ -4,8 +4,8 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.F32;
 import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
-import static java.lang.foreign.ValueLayout.JAVA_BYTE;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
@@ -18,9 +18,9 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
-/// Of integers of eight bits, and of four where vectors have eight lanes, in groups of whole steps:
-/// codes themselves are multiplied, and their sums with the group's scale and zero point, `scale *
-/// (sum of code * x - zero * sum of x)`.
+/// Of integers of four bits in groups of half steps, and of eight in groups of whole ones: codes
+/// themselves are multiplied, and their sums with the group's scale and zero point, `scale * (sum
+/// of code * x - zero * sum of x)`.
 ///
 /// So what a code stands for is not rounded to the type of the scales, as it is in a large product:
 /// that would take twice as many operations (docs/adr/0006-two-kernels-for-products.md).
@@ -39,8 +39,8 @@ final class AffineDots implements Dots {
 
     private final long pitch;
 
-    /// Steps of a group, as a power of two.
-    private final int shift;
+    /// The group of each half step of a row.
+    private final int[] places;
 
     private int rows;
 
@@ -60,19 +60,20 @@ final class AffineDots implements Dots {
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
         per = Math.toIntExact(w.grid().tiles().width(k));
-        shift = groups == 1 ? Integer.SIZE - 1 : Integer.numberOfTrailingZeros(per / STEP);
+        places = new int[2 * (k / STEP)];
+        for (int i = 0; i < places.length; i++) {
+            places[i] = i * (STEP / 2) / per;
+        }
     }
 
     /// Null for those that this does not multiply.
     static AffineDots of(Weight.Grouped w) {
         int bits = w.grid().codes().bits();
         long width = w.grid().tiles().width(w.inFeatures());
-        boolean fits = width == w.inFeatures() || Long.bitCount(width) == 1;
-        return (bits == 4 && N == 8 || bits == 8 && N >= 8)
+        return (bits == 4 && width % (STEP / 2) == 0 || bits == 8 && width % STEP == 0)
+                        && N >= 8
                         && w.groupIndex() == null
                         && w.inFeatures() % STEP == 0
-                        && width % STEP == 0
-                        && fits
                 ? new AffineDots(w)
                 : null;
     }
@@ -97,17 +98,20 @@ final class AffineDots implements Dots {
         for (int r = 0; r < count; r++) {
             MemorySegment.copy(from, F32, 4L * r * width, x, r * k, k);
             for (int g = 0; g < groups; g++) {
-                float sum = 0;
-                for (int i = r * k + g * per, end = r * k + Math.min(k, (g + 1) * per);
-                        i < end;
-                        i++) {
-                    sum += x[i];
+                int end = r * k + Math.min(k, (g + 1) * per);
+                float even = 0;
+                float odd = 0;
+                for (int i = r * k + g * per; i < end; i += 2) {
+                    even += x[i];
+                    odd += x[i + 1];
                 }
-                sums[r * padded + g] = -sum;
+                sums[r * padded + g] = -(even + odd);
             }
         }
         if (nibbles) {
             Pairs.arrange(x, count * k, shared);
+        } else {
+            CodeDots.words(x, count * k, shared);
         }
     }
 
@@ -118,10 +122,8 @@ final class AffineDots implements Dots {
         if (!prepare(f, z, first * groups, count * groups, scratch)) {
             return false;
         }
-        int bytes = Math.toIntExact(count * pitch);
-        byte[] rowsOfCodes = scratch.octets(bytes);
-        MemorySegment.copy(codes, JAVA_BYTE, first * pitch, rowsOfCodes, 0, bytes);
-        var tile = new CodeDots(count, rowsOfCodes, k, groups, shift, f, z, x, sums, vectors);
+        long address = codes(first, count, scratch);
+        var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
         int i = 0;
         for (; i + 1 < rows; i += 2) {
             if (nibbles) {
@@ -141,6 +143,17 @@ final class AffineDots implements Dots {
         return true;
     }
 
+    /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
+    /// as a vector (see Lanes.read).
+    private long codes(long first, int count, Scratch scratch) {
+        if (!codes.isMapped()) {
+            return codes.address() + first * pitch;
+        }
+        MemorySegment copy = scratch.bytes(1, count * pitch);
+        MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
+        return copy.address();
+    }
+
     @Override
     public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
         decoded.decode(panel, width, rows, scratch);
@@ -150,24 +163,39 @@ final class AffineDots implements Dots {
     ///
     /// @return whether all scales are finite
     private boolean prepare(float[] f, float[] z, long first, int count, Scratch scratch) {
-        Lanes.read(f, 0, scales, type, first, count);
+        boolean copied = scales.isMapped() || zeros.isMapped() || count < N;
+        long octets = zeros.address() + first;
+        if (copied) {
+            // Out of a file that may be mapped.
+            MemorySegment copy = scratch.bytes(0, count + N);
+            copy.asSlice(0, count + N).fill((byte) 0);
+            MemorySegment.copy(zeros, first, copy, 0, count);
+            octets = copy.address();
+        }
+        if (copied || type != DType.BF16) {
+            Lanes.read(f, 0, scales, type, first, count);
+        } else {
+            Lanes.widen(f, scales.address() + 2 * first, count);
+        }
         Arrays.fill(f, count, count + N, 0);
-        // Out of a file that may be mapped.
-        MemorySegment copy = scratch.bytes(0, count + N);
-        copy.asSlice(count, N).fill((byte) 0);
-        MemorySegment.copy(zeros, first, copy, 0, count);
         // Zero times what is not finite is no number.
         FloatVector none = FloatVector.zero(F);
-        for (int g = 0; g < count; g += N) {
+        for (int i = 0; i < count; i += N) {
+            // The last vector lies over the one before, so that nothing behind them is read.
+            int g = copied ? i : Math.min(i, count - N);
             none = FloatVector.fromArray(F, f, g).fma(FloatVector.zero(F), none);
             ((FloatVector)
                             ((IntVector)
                                             ByteVector.fromMemorySegment(
-                                                            Lanes.OCTETS, copy, g, LITTLE_ENDIAN)
+                                                            Lanes.OCTETS,
+                                                            MEMORY,
+                                                            octets + g,
+                                                            LITTLE_ENDIAN)
                                                     .convertShape(ZERO_EXTEND_B2I, I, 0))
                                     .convert(I2F, 0))
                     .intoArray(z, g);
         }
+        Arrays.fill(z, count, count + N, 0);
         float[] lanes = scratch.floats(10, N);
         none.intoArray(lanes, 0);
         float all = 0;

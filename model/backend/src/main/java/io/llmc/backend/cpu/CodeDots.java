@@ -4,7 +4,9 @@ package io.llmc.backend.cpu;
 import static io.llmc.backend.cpu.Dots.STEP;
 import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.I;
+import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
+import static java.nio.ByteOrder.LITTLE_ENDIAN;
 import static jdk.incubator.vector.FloatVector.fromArray;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHR;
@@ -15,91 +17,117 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /// Products of rows of codes with one or two rows of x, for [AffineDots]. What is done once a step
-/// counts as much as what is done for a vector, so a step has one scale, and zero points wait for
-/// the end of a row; both ways have the same order of sums.
+/// counts as much as what is done for a vector, so a group's scale comes to the sum of a step, and
+/// zero points wait for the end of a row; both ways have the same order of sums.
 ///
-/// All is in arrays, indexed by integers: a row may have few steps, and what the compiler does
-/// before a loop over addresses takes as long as some of them.
+/// One loop goes over the steps of all rows of a tile, and a row ends within it: a row may have few
+/// steps, and what the compiler does before a loop over addresses takes as long as some of them.
+/// With one row of x, two halves of the tile are read at a time; of an odd number of rows the one
+/// in the middle is multiplied twice.
 ///
 /// @param count rows of codes
-/// @param codes in whole rows
+/// @param codes address of whole rows
 /// @param k codes of a row
-/// @param shift steps of a group, as a power of two
+/// @param groups scales of a row
+/// @param places the group of each half step of a row, from 0 on
 /// @param factors `[count][groups]`, with a vector of zeros behind them, as zero points have
 /// @param zeros `[count][groups]`
-/// @param x `[row][k]`
+/// @param x `[row][k]`, arranged as codes lie: by [Pairs], or by [#words]
 /// @param sums `[row][groups in whole vectors]`
 /// @param vectors of row i of x and row j: `[i][j][N]`
 @SuppressWarnings("ArrayRecordComponent") // never compared
 record CodeDots(
         int count,
-        byte[] codes,
+        long codes,
         int k,
         int groups,
-        int shift,
+        int[] places,
         float[] factors,
         float[] zeros,
         float[] x,
         float[] sums,
         float[] vectors) {
+    /// Arranges `n` numbers as octets lie in words: the first ones of words, the second ones and so
+    /// on, N of each.
+    static void words(float[] x, int n, Scratch shared) {
+        float[] step = shared.floats(3, STEP);
+        for (int at = 0; at < n; at += STEP) {
+            System.arraycopy(x, at, step, 0, STEP);
+            for (int i = 0; i < STEP; i++) {
+                x[at + i % 4 * N + i / 4] = step[i];
+            }
+        }
+    }
 
-    /// Row i of x, two rows of codes at a time. The first codes of octets keep what stands above
-    /// them, which x makes up for ([Pairs#arrange]).
+    /// Row i of x. The first codes of octets keep what stands above them, which x makes up for
+    /// ([Pairs#arrange]).
     void nibbles(int i) {
         int steps = k / STEP;
-        int from = i * k;
         int per = Math.ceilDiv(count, 2);
-        for (int j = 0; j < per; j++) {
-            int next = Math.min(j + per, count - 1);
-            int g0 = j * groups;
-            int g1 = next * groups;
-            int w0 = j * steps * (STEP / 2);
-            int w1 = next * steps * (STEP / 2);
-            FloatVector s = FloatVector.zero(F);
-            FloatVector t = FloatVector.zero(F);
-            FloatVector a;
-            FloatVector x0;
-            FloatVector x1;
-            FloatVector x2;
-            FloatVector x3;
-            IntVector u;
-            IntVector v;
-            for (int h = 0; h < steps; h++) {
-                int q = from + STEP * h;
-                int g = h >> shift;
-                x0 = fromArray(F, x, q);
-                x1 = fromArray(F, x, q + N);
-                x2 = fromArray(F, x, q + 2 * N);
-                x3 = fromArray(F, x, q + 3 * N);
-                u =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w0 + (STEP / 2) * h)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                v =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w0 + (STEP / 2) * h + N)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
-                a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-                a = ((FloatVector) v.convert(I2F, 0)).fma(x2, a);
-                a = ((FloatVector) v.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-                s = a.fma(FloatVector.broadcast(F, factors[g0 + g]), s);
-                u =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w1 + (STEP / 2) * h)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                v =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w1 + (STEP / 2) * h + N)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
-                a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-                a = ((FloatVector) v.convert(I2F, 0)).fma(x2, a);
-                a = ((FloatVector) v.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-                t = a.fma(FloatVector.broadcast(F, factors[g1 + g]), t);
+        int other = count - per;
+        int from = i * k;
+        int h = 0;
+        int g0 = 0;
+        int g1 = other * groups;
+        int to = i * count * N;
+        FloatVector s = FloatVector.zero(F);
+        FloatVector t = FloatVector.zero(F);
+        FloatVector a;
+        FloatVector x0;
+        FloatVector x1;
+        FloatVector x2;
+        FloatVector x3;
+        IntVector u;
+        long far = (long) other * (k / 2);
+        for (int n = 0; n < per * steps; n++) {
+            long w = codes + (long) n * (STEP / 2);
+            int q = from + STEP * h;
+            int p = places[2 * h];
+            int r = places[2 * h + 1];
+            x0 = fromArray(F, x, q);
+            x1 = fromArray(F, x, q + N);
+            x2 = fromArray(F, x, q + 2 * N);
+            x3 = fromArray(F, x, q + 3 * N);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
+            s = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
+            s = a.fma(FloatVector.broadcast(F, factors[g0 + r]), s);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
+            t = a.fma(FloatVector.broadcast(F, factors[g1 + p]), t);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
+            t = a.fma(FloatVector.broadcast(F, factors[g1 + r]), t);
+            if (++h == steps) {
+                s.intoArray(vectors, to);
+                t.intoArray(vectors, to + other * N);
+                s = FloatVector.zero(F);
+                t = FloatVector.zero(F);
+                to += N;
+                h = 0;
+                g0 += groups;
+                g1 += groups;
             }
-            s.intoArray(vectors, (i * count + j) * N);
-            t.intoArray(vectors, (i * count + next) * N);
         }
     }
 
@@ -107,165 +135,106 @@ record CodeDots(
     void nibblesTwice(int i) {
         int steps = k / STEP;
         int from = i * k;
-        for (int j = 0; j < count; j++) {
-            int g0 = j * groups;
-            int w = j * steps * (STEP / 2);
-            FloatVector s = FloatVector.zero(F);
-            FloatVector t = FloatVector.zero(F);
-            FloatVector a;
-            FloatVector b;
-            FloatVector d;
-            IntVector u;
-            for (int h = 0; h < steps; h++) {
-                int q = from + STEP * h;
-                int o = q + k;
-                u =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w + (STEP / 2) * h)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                d = (FloatVector) u.convert(I2F, 0);
-                a = d.mul(fromArray(F, x, q));
-                b = d.mul(fromArray(F, x, o));
-                d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + N), a);
-                b = d.fma(fromArray(F, x, o + N), b);
-                u =
-                        ((IntVector)
-                                ByteVector.fromArray(Lanes.OCTETS, codes, w + (STEP / 2) * h + N)
-                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
-                d = (FloatVector) u.convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + 2 * N), a);
-                b = d.fma(fromArray(F, x, o + 2 * N), b);
-                d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + 3 * N), a);
-                b = d.fma(fromArray(F, x, o + 3 * N), b);
-                d = FloatVector.broadcast(F, factors[g0 + (h >> shift)]);
-                s = a.fma(d, s);
-                t = b.fma(d, t);
+        int h = 0;
+        int g0 = 0;
+        int to = i * count * N;
+        FloatVector s = FloatVector.zero(F);
+        FloatVector t = FloatVector.zero(F);
+        FloatVector a;
+        FloatVector b;
+        FloatVector d;
+        IntVector u;
+        for (int n = 0; n < count * steps; n++) {
+            long w = codes + (long) n * (STEP / 2);
+            int q = from + STEP * h;
+            int o = q + k;
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(fromArray(F, x, q));
+            b = d.mul(fromArray(F, x, o));
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(fromArray(F, x, q + N), a);
+            b = d.fma(fromArray(F, x, o + N), b);
+            d = FloatVector.broadcast(F, factors[g0 + places[2 * h]]);
+            s = a.fma(d, s);
+            t = b.fma(d, t);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(fromArray(F, x, q + 2 * N));
+            b = d.mul(fromArray(F, x, o + 2 * N));
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(fromArray(F, x, q + 3 * N), a);
+            b = d.fma(fromArray(F, x, o + 3 * N), b);
+            d = FloatVector.broadcast(F, factors[g0 + places[2 * h + 1]]);
+            s = a.fma(d, s);
+            t = b.fma(d, t);
+            if (++h == steps) {
+                s.intoArray(vectors, to);
+                t.intoArray(vectors, to + count * N);
+                s = FloatVector.zero(F);
+                t = FloatVector.zero(F);
+                to += N;
+                h = 0;
+                g0 += groups;
             }
-            s.intoArray(vectors, (i * count + j) * N);
-            t.intoArray(vectors, ((i + 1) * count + j) * N);
         }
     }
 
-    /// Row i of x, two rows of codes at a time.
+    /// Row i of x, four codes in each word ([#words]).
     void octets(int i) {
         int steps = k / STEP;
-        int from = i * k;
         int per = Math.ceilDiv(count, 2);
-        for (int j = 0; j < per; j++) {
-            int next = Math.min(j + per, count - 1);
-            int g0 = j * groups;
-            int g1 = next * groups;
-            int w0 = j * steps * (STEP);
-            int w1 = next * steps * (STEP);
-            FloatVector s = FloatVector.zero(F);
-            FloatVector t = FloatVector.zero(F);
-            FloatVector a;
-            FloatVector x0;
-            FloatVector x1;
-            FloatVector x2;
-            FloatVector x3;
-            for (int h = 0; h < steps; h++) {
-                int q = from + STEP * h;
-                int g = h >> shift;
-                x0 = fromArray(F, x, q);
-                x1 = fromArray(F, x, q + N);
-                x2 = fromArray(F, x, q + 2 * N);
-                x3 = fromArray(F, x, q + 3 * N);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w0 + STEP * h)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .mul(x0);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w0 + STEP * h + N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x1, a);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w0 + STEP * h + 2 * N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x2, a);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w0 + STEP * h + 3 * N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x3, a);
-                s = a.fma(FloatVector.broadcast(F, factors[g0 + g]), s);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w1 + STEP * h)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .mul(x0);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w1 + STEP * h + N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x1, a);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w1 + STEP * h + 2 * N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x2, a);
-                a =
-                        ((FloatVector)
-                                        ((IntVector)
-                                                        ByteVector.fromArray(
-                                                                        Lanes.OCTETS,
-                                                                        codes,
-                                                                        w1 + STEP * h + 3 * N)
-                                                                .convertShape(
-                                                                        ZERO_EXTEND_B2I, I, 0))
-                                                .convert(I2F, 0))
-                                .fma(x3, a);
-                t = a.fma(FloatVector.broadcast(F, factors[g1 + g]), t);
+        int other = count - per;
+        int from = i * k;
+        int h = 0;
+        int g0 = 0;
+        int g1 = other * groups;
+        int to = i * count * N;
+        FloatVector s = FloatVector.zero(F);
+        FloatVector t = FloatVector.zero(F);
+        FloatVector a;
+        FloatVector x0;
+        FloatVector x1;
+        FloatVector x2;
+        FloatVector x3;
+        IntVector u;
+        long far = (long) other * k;
+        for (int n = 0; n < per * steps; n++) {
+            long w = codes + (long) n * STEP;
+            int q = from + STEP * h;
+            int p = places[2 * h];
+            x0 = fromArray(F, x, q);
+            x1 = fromArray(F, x, q + N);
+            x2 = fromArray(F, x, q + 2 * N);
+            x3 = fromArray(F, x, q + 3 * N);
+            u = IntVector.fromMemorySegment(I, MEMORY, w, LITTLE_ENDIAN);
+            a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
+            a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
+            a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
+            s = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s);
+            u = IntVector.fromMemorySegment(I, MEMORY, w + far, LITTLE_ENDIAN);
+            a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
+            a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
+            a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
+            t = a.fma(FloatVector.broadcast(F, factors[g1 + p]), t);
+            if (++h == steps) {
+                s.intoArray(vectors, to);
+                t.intoArray(vectors, to + other * N);
+                s = FloatVector.zero(F);
+                t = FloatVector.zero(F);
+                to += N;
+                h = 0;
+                g0 += groups;
+                g1 += groups;
             }
-            s.intoArray(vectors, (i * count + j) * N);
-            t.intoArray(vectors, (i * count + next) * N);
         }
     }
 
@@ -273,65 +242,43 @@ record CodeDots(
     void octetsTwice(int i) {
         int steps = k / STEP;
         int from = i * k;
-        for (int j = 0; j < count; j++) {
-            int g0 = j * groups;
-            int w = j * steps * (STEP);
-            FloatVector s = FloatVector.zero(F);
-            FloatVector t = FloatVector.zero(F);
-            FloatVector a;
-            FloatVector b;
-            FloatVector d;
-            for (int h = 0; h < steps; h++) {
-                int q = from + STEP * h;
-                int o = q + k;
-                d =
-                        (FloatVector)
-                                ((IntVector)
-                                                ByteVector.fromArray(
-                                                                Lanes.OCTETS, codes, w + STEP * h)
-                                                        .convertShape(ZERO_EXTEND_B2I, I, 0))
-                                        .convert(I2F, 0);
-                a = d.mul(fromArray(F, x, q));
-                b = d.mul(fromArray(F, x, o));
-                d =
-                        (FloatVector)
-                                ((IntVector)
-                                                ByteVector.fromArray(
-                                                                Lanes.OCTETS,
-                                                                codes,
-                                                                w + STEP * h + N)
-                                                        .convertShape(ZERO_EXTEND_B2I, I, 0))
-                                        .convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + N), a);
-                b = d.fma(fromArray(F, x, o + N), b);
-                d =
-                        (FloatVector)
-                                ((IntVector)
-                                                ByteVector.fromArray(
-                                                                Lanes.OCTETS,
-                                                                codes,
-                                                                w + STEP * h + 2 * N)
-                                                        .convertShape(ZERO_EXTEND_B2I, I, 0))
-                                        .convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + 2 * N), a);
-                b = d.fma(fromArray(F, x, o + 2 * N), b);
-                d =
-                        (FloatVector)
-                                ((IntVector)
-                                                ByteVector.fromArray(
-                                                                Lanes.OCTETS,
-                                                                codes,
-                                                                w + STEP * h + 3 * N)
-                                                        .convertShape(ZERO_EXTEND_B2I, I, 0))
-                                        .convert(I2F, 0);
-                a = d.fma(fromArray(F, x, q + 3 * N), a);
-                b = d.fma(fromArray(F, x, o + 3 * N), b);
-                d = FloatVector.broadcast(F, factors[g0 + (h >> shift)]);
-                s = a.fma(d, s);
-                t = b.fma(d, t);
+        int h = 0;
+        int g0 = 0;
+        int to = i * count * N;
+        FloatVector s = FloatVector.zero(F);
+        FloatVector t = FloatVector.zero(F);
+        FloatVector a;
+        FloatVector b;
+        FloatVector d;
+        IntVector u;
+        for (int n = 0; n < count * steps; n++) {
+            int q = from + STEP * h;
+            int o = q + k;
+            u = IntVector.fromMemorySegment(I, MEMORY, codes + (long) n * STEP, LITTLE_ENDIAN);
+            d = (FloatVector) u.and(255).convert(I2F, 0);
+            a = d.mul(fromArray(F, x, q));
+            b = d.mul(fromArray(F, x, o));
+            d = (FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0);
+            a = d.fma(fromArray(F, x, q + N), a);
+            b = d.fma(fromArray(F, x, o + N), b);
+            d = (FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0);
+            a = d.fma(fromArray(F, x, q + 2 * N), a);
+            b = d.fma(fromArray(F, x, o + 2 * N), b);
+            d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
+            a = d.fma(fromArray(F, x, q + 3 * N), a);
+            b = d.fma(fromArray(F, x, o + 3 * N), b);
+            d = FloatVector.broadcast(F, factors[g0 + places[2 * h]]);
+            s = a.fma(d, s);
+            t = b.fma(d, t);
+            if (++h == steps) {
+                s.intoArray(vectors, to);
+                t.intoArray(vectors, to + count * N);
+                s = FloatVector.zero(F);
+                t = FloatVector.zero(F);
+                to += N;
+                h = 0;
+                g0 += groups;
             }
-            s.intoArray(vectors, (i * count + j) * N);
-            t.intoArray(vectors, ((i + 1) * count + j) * N);
         }
     }
 

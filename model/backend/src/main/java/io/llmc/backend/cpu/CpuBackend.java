@@ -25,6 +25,8 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
 
 /// Runs on the host's vector units. Every operation is a call into one kernel class.
 public final class CpuBackend implements Backend {
@@ -220,11 +222,39 @@ public final class CpuBackend implements Backend {
 
     private void multiply(Tensor out, Tensor x, Weight w) {
         Product p = product(out, x, w);
-        if (few != null && x.rows() <= FewRows.MOST) {
-            boolean rounds = bf16 != null && w.valueType() == DType.BF16;
-            few.multiply(p, rounds ? DType.BF16 : DType.F32);
+        if (isOfFewRows(x)) {
+            few.multiply(List.of(p), List.of(rounds(w)));
         } else {
             gemm(w).multiply(p);
+        }
+    }
+
+    private boolean isOfFewRows(Tensor x) {
+        return few != null && x.rows() <= FewRows.MOST;
+    }
+
+    /// What inputs of few rows are rounded to.
+    private DType rounds(Weight w) {
+        return bf16 != null && w.valueType() == DType.BF16 ? DType.BF16 : DType.F32;
+    }
+
+    /// Products of few rows are handed out together: one alone may have too little work for all
+    /// threads.
+    @Override
+    public void runAll(List<? extends Op> independent) {
+        List<Product> products = new ArrayList<>();
+        List<DType> rounds = new ArrayList<>();
+        for (Op op : independent) {
+            if (op instanceof ForwardOp.Matmul(var out, var x, Weight w) && isOfFewRows(x)) {
+                op.requireOn("cpu");
+                products.add(product(out, x, w));
+                rounds.add(rounds(w));
+            } else {
+                run(op);
+            }
+        }
+        if (!products.isEmpty()) {
+            few.multiply(products, rounds);
         }
     }
 

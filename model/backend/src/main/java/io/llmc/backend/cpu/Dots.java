@@ -18,13 +18,7 @@ import jdk.incubator.vector.FloatVector;
 /// measured to read half as much from memory. Those over four rows count, so that bounds are
 /// checked before them (docs/adr/0006-two-kernels-for-products.md).
 sealed interface Dots
-        permits DenseDots,
-                TableDots,
-                NibbleDots,
-                AffineDots,
-                MagnitudeDots,
-                OctetDots,
-                DecodedDots {
+        permits DenseDots, TableDots, AffineDots, MagnitudeDots, OctetDots, DecodedDots {
     /// Floats of a step: four vectors, one for each sum.
     int STEP = 4 * N;
 
@@ -46,7 +40,7 @@ sealed interface Dots
                 dots =
                         switch (packed) {
                             case Weight.Dense _, Weight.Blocks _ -> null;
-                            case Weight.Grouped g -> NibbleDots.of(g);
+                            case Weight.Grouped g -> TableDots.of(g);
                             case Weight.Scaled s -> N == 8 ? MagnitudeDots.of(s) : TableDots.of(s);
                         };
             }

@@ -5,6 +5,7 @@ import static io.llmc.backend.cpu.Lanes.N;
 
 import io.llmc.tensor.DType;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 
 /// Products of so few rows that reading the weight decides: each of its rows is read once, in the
 /// order of memory, and multiplied with all rows of x while it is in a cache.
@@ -15,12 +16,14 @@ final class FewRows {
     /// Rows up to which this is the fastest way.
     static final int MOST = 8;
 
-    /// Bytes of a weight that a worker takes at a time: enough to be worth handing out, and parts
-    /// of a small weight for all workers.
+    /// Bytes of a weight that a worker takes at a time: few enough for all workers to end at about
+    /// the same time, and enough to be worth what comes before and after them, about a microsecond.
     private static final long TILE = 1 << 16;
 
-    private static final long LEAST_TILE = 1 << 12;
-    private static final int TILES = 16;
+    private static final long LEAST_TILE = 1 << 14;
+
+    /// Tiles of a small weight for each worker.
+    private static final int TILES = 8;
 
     private final Workers workers;
     private final RowPairs pairs = new RowPairs();
@@ -34,34 +37,66 @@ final class FewRows {
     /// @param rows an even number
     private record X(MemorySegment rows, int count, int width) {}
 
-    /// All of a product that is `a b^T` and nothing more.
+    /// A product, its rows handed out in tiles.
     ///
-    /// @param type what x is rounded to: F32 or BF16
-    void multiply(Product p, DType type) {
+    /// @param shared what its operands are kept in until it is done
+    private record Task(Product p, Dots dots, X x, int rows, Scratch shared) {
+        int tiles() {
+            return Math.ceilDiv(p.n(), rows);
+        }
+    }
+
+    /// All of products that are `a b^T` and nothing more, none of which writes what another one
+    /// reads or writes.
+    ///
+    /// @param rounds what x is rounded to, of each product: F32 or BF16
+    void multiply(List<Product> products, List<DType> rounds) {
+        Task[] tasks = new Task[products.size()];
+        int tiles = 0;
+        for (int i = 0; i < tasks.length; i++) {
+            tasks[i] = task(products.get(i), rounds.get(i));
+            tiles += tasks[i].tiles();
+        }
+        workers.forEach(
+                tiles,
+                (t, scratch) -> {
+                    int i = 0;
+                    int tile = t;
+                    for (; tile >= tasks[i].tiles(); i++) {
+                        tile -= tasks[i].tiles();
+                    }
+                    multiply(tasks[i], tile, scratch);
+                });
+        for (Task task : tasks) {
+            workers.giveBack(task.shared);
+        }
+    }
+
+    private Task task(Product p, DType rounds) {
         Scratch shared = workers.borrow();
         Dots dots = Dots.of(p.b(), p.k());
         int width = Math.ceilDiv(p.k(), Dots.STEP) * Dots.STEP;
-        MemorySegment rowsOfX = even(p, type, width, shared);
-        X x = new X(rowsOfX, p.m(), width);
+        MemorySegment rowsOfX = even(p, rounds, width, shared);
         if (p.m() <= dots.most()) {
             dots.take(rowsOfX, p.m(), width, shared);
         }
         long bytes = Math.max(1, dots.rowBytes());
-        long tile = Math.clamp(bytes * p.n() / TILES, LEAST_TILE, TILE);
+        long each = bytes * p.n() / ((long) TILES * workers.threads());
+        long tile = Math.clamp(each, LEAST_TILE, TILE);
         int rows = Math.toIntExact(Math.clamp(tile / bytes, 1, p.n()));
-        workers.forEach(
-                Math.ceilDiv(p.n(), rows),
-                (t, scratch) -> {
-                    int first = t * rows;
-                    int count = Math.min(rows, p.n() - first);
-                    float[] sums = scratch.floats(4, p.m() * count);
-                    multiply(sums, first, count, dots, x, scratch);
-                    for (int i = 0; i < p.m(); i++) {
-                        long to = p.from() + i * p.stride() + first;
-                        MemorySegment.copy(sums, i * count, p.c(), Lanes.F32, 4 * to, count);
-                    }
-                });
-        workers.giveBack(shared);
+        return new Task(p, dots, new X(rowsOfX, p.m(), width), rows, shared);
+    }
+
+    private void multiply(Task task, int tile, Scratch scratch) {
+        Product p = task.p;
+        int first = tile * task.rows;
+        int count = Math.min(task.rows, p.n() - first);
+        float[] sums = scratch.floats(4, p.m() * count);
+        multiply(sums, first, count, task.dots, task.x, scratch);
+        for (int i = 0; i < p.m(); i++) {
+            long to = p.from() + i * p.stride() + first;
+            MemorySegment.copy(sums, i * count, p.c(), Lanes.F32, 4 * to, count);
+        }
     }
 
     /// `sums[i * count + j]` = row `i` of x times row `first + j` of the weight

@@ -117,6 +117,22 @@ final class Lanes {
         }
     }
 
+    /// `dst[0, n)` = BF16 from an address on, at least a vector of them, of memory that is no
+    /// mapped file.
+    static void widen(float[] dst, long address, int n) {
+        for (int i = 0; i < n; i += N) {
+            int at = Math.min(i, n - N);
+            widen(
+                            ints(
+                                    ShortVector.fromMemorySegment(
+                                            HALF,
+                                            MEMORY,
+                                            address + 2L * at,
+                                            ByteOrder.LITTLE_ENDIAN)))
+                    .intoArray(dst, at);
+        }
+    }
+
     /// `dst[at, at+N)` = the lowest eight bits of each lane.
     static void octets(IntVector lanes, byte[] dst, int at) {
         if (OCTETS != null) {

@@ -180,6 +180,9 @@ public final class ResidentModel implements AutoCloseable {
 
     /// A runner that tells a listener of a block's attention.
     public static Runner heard(Runner runner, Listener listener, int block) {
+        if (listener == Listener.NONE) {
+            return runner;
+        }
         return op -> {
             runner.run(op);
             if (op instanceof ForwardOp.Attention attention) {
