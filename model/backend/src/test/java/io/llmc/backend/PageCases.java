@@ -77,7 +77,10 @@ final class PageCases {
                 new Shape(mixed, List.of(new Reach(70, 70, 0, 0)), 32, 0, false),
                 new Shape(mixed, List.of(new Reach(90, 230, 25, 0)), 32, 3, true),
                 new Shape(mixed, List.of(new Reach(3, 130, 0, 50)), 96, 0, false),
-                new Shape(mixed, List.of(new Reach(80, 190, 0, 64)), 32, 0, false));
+                new Shape(mixed, List.of(new Reach(80, 190, 0, 64)), 32, 0, false),
+                // So many keys of so few heads that threads share them.
+                new Shape(new Heads(6, 2, 24, 24), List.of(step(1700)), 32, 0, true),
+                new Shape(wide, List.of(new Reach(2, 900, 777, 0), step(40)), 48, 3, false));
     }
 
     static Reach step(int keys) {

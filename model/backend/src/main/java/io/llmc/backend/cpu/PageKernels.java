@@ -105,6 +105,20 @@ final class PageKernels {
             }
         }
 
+        /// Where a page's head lies as F32, or a copy, with a panel's width of anything behind it.
+        ///
+        /// @param whole whether nobody reads behind it
+        long address(long block, boolean whole, Scratch scratch) {
+            if (type == DType.F32 && whole && !data.isMapped()) {
+                return data.address() + 4 * block * size();
+            }
+            float[] page = scratch.floats(0, size() + N);
+            read(page, 0, block, scratch);
+            MemorySegment copy = scratch.bytes(0, 4L * (size() + PortableGemm.NR));
+            MemorySegment.copy(page, 0, copy, F32, 0, size());
+            return copy.address();
+        }
+
         /// All of a page's head, `[width][tokens]` where turned and `[tokens][width]` otherwise.
         void read(float[] to, int at, long block, Scratch scratch) {
             int n = size();
