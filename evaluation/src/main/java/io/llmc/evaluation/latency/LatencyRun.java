@@ -13,8 +13,6 @@ import io.llmc.pipeline.Progress;
 import io.llmc.pipeline.Step;
 import io.llmc.pipeline.plan.DeviceSpec;
 import io.llmc.pipeline.plan.Roofline;
-import java.lang.management.CompilationMXBean;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -24,23 +22,11 @@ import java.util.function.ToDoubleFunction;
 
 /// Times one model, or two in turns, so that what else the machine does meets both.
 final class LatencyRun implements Step.Plan {
-    /// How long a model works before it is measured, at least.
-    static final long WARM_NANOS = 3_000_000_000L;
-
-    /// As many times as long at most, where the compiler has no end.
-    private static final int MOST_WARM = 10;
-
-    /// Rounds in a row in which the compiler does less than this part of their time: one alone may
-    /// lie within the compilation of a large kernel.
-    private static final int QUIET_ROUNDS = 2;
-
-    private static final double QUIET = 0.05;
-
     private final Path model;
     private final LatencySpec spec;
     private final Backend backend;
     private final Progress progress;
-    private final long warmNanos;
+    private final WarmUp warmUp;
     private final EnergyMeter energy = EnergyMeter.ofMachine();
     private final List<Subject> subjects = new ArrayList<>();
 
@@ -51,10 +37,10 @@ final class LatencyRun implements Step.Plan {
             Backend backend,
             Progress progress,
             long memory,
-            long warmNanos) {
+            WarmUp warmUp) {
         this.model = models.main();
         this.backend = backend;
-        this.warmNanos = warmNanos;
+        this.warmUp = warmUp;
         this.progress = progress;
         try {
             subjects.add(new Subject(models.open(model, progress::note), backend));
@@ -152,24 +138,9 @@ final class LatencyRun implements Step.Plan {
         }
     }
 
-    /// Prompts and steps until a while is over and kernels are compiled, and both at least twice.
     private void warm() {
-        for (Subject s : subjects) {
-            long begun = System.nanoTime();
-            int quiet = 0;
-            for (int i = 0; i < 2 || goesOn(System.nanoTime() - begun, quiet); i++) {
-                long from = System.nanoTime();
-                long compiled = compilerNanos();
-                warm(s);
-                double time = System.nanoTime() - from;
-                quiet = compilerNanos() - compiled < QUIET * time ? quiet + 1 : 0;
-            }
-        }
+        subjects.forEach(s -> warmUp.run(() -> warm(s)));
         progress.advance(spec.repeats(), "warm");
-    }
-
-    private boolean goesOn(long nanos, int quiet) {
-        return nanos < warmNanos || quiet < QUIET_ROUNDS && nanos < MOST_WARM * warmNanos;
     }
 
     private void warm(Subject s) {
@@ -178,14 +149,6 @@ final class LatencyRun implements Step.Plan {
                 s.decode(start, batch, spec.steps());
             }
         }
-    }
-
-    /// What compilers have worked so far, all threads together; 0 where a JVM does not count it.
-    private static long compilerNanos() {
-        CompilationMXBean compiler = ManagementFactory.getCompilationMXBean();
-        return compiler != null && compiler.isCompilationTimeMonitoringSupported()
-                ? 1_000_000 * compiler.getTotalCompilationTime()
-                : 0;
     }
 
     /// Measurements of one kind of one model.

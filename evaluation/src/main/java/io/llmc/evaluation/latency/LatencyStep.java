@@ -71,6 +71,6 @@ public record LatencyStep(LatencySpec spec) implements Step {
                 context.backend(),
                 context.progress(),
                 context.memory(),
-                LatencyRun.WARM_NANOS);
+                WarmUp.USUAL);
     }
 }

@@ -4,6 +4,7 @@ package io.llmc.evaluation.speculation;
 import io.llmc.backend.Backend;
 import io.llmc.evaluation.SizeReport;
 import io.llmc.evaluation.latency.Speedup;
+import io.llmc.evaluation.latency.WarmUp;
 import io.llmc.formats.UserException;
 import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.model.Capability;
@@ -34,6 +35,7 @@ import java.util.Set;
 
 /// Every prompt twice: by the model alone and with the draft, in turns.
 final class SpeculationRun implements Step.Plan {
+    private static final WarmUp WARM_UP = new WarmUp(1_000_000_000L);
     private static final int ROWS = 256;
     private static final String TOKENIZER = "tokenizer.json";
 
@@ -134,11 +136,10 @@ final class SpeculationRun implements Step.Plan {
                         Decoder.open(draft, Architectures.specOf(draft), backend, settings)) {
             Speculator speculator = new Speculator(target, small, spec.sampling(), spec.drafted());
             progress.begin("speculate", prompts.size() + 1L);
-            // Until kernels are compiled; not measured.
-            for (int i = 0; i < 3; i++) {
+            WARM_UP.run(() -> {
                 alone(target, 0);
                 speculator.run(0, prompts.getFirst(), spec.maxTokens(), ends);
-            }
+            });
             progress.advance(1, "warm");
             List<SpeculationResult.Pair> pairs = new ArrayList<>();
             for (int i = 0; i < prompts.size(); i++) {

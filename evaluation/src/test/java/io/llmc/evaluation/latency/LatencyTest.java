@@ -36,7 +36,7 @@ class LatencyTest {
                                 backend,
                                 Progress.NONE,
                                 Long.MAX_VALUE,
-                                0)) {
+                                new WarmUp(0))) {
             LatencyResult result = (LatencyResult) run.run();
             // What is longer than the positions is left out.
             assertThat(result.prompts()).hasSize(1);
@@ -67,7 +67,7 @@ class LatencyTest {
                                     backend,
                                     Progress.NONE,
                                     1 << 20,
-                                    0))
+                                    new WarmUp(0)))
                     .isInstanceOf(UserException.class)
                     .hasMessageContaining("memory");
         }
