@@ -58,7 +58,8 @@ public abstract class BackendContract {
         return switch (w.valueType()) {
             case BF16 -> 0x1p-16;
             case F16 -> 0x1p-22;
-            default -> 0x1p-40;
+            case F32 -> 0x1p-40;
+            default -> throw new IllegalArgumentException("not a float type: " + w.valueType());
         };
     }
 

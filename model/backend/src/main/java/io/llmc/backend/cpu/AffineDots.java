@@ -122,7 +122,7 @@ final class AffineDots implements Dots {
         if (!prepare(f, z, first * groups, count * groups, scratch)) {
             return false;
         }
-        long address = codes(first, count, scratch);
+        long address = Dots.address(codes, first * pitch, count * pitch, scratch);
         var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
         int i = 0;
         for (; i + 1 < rows; i += 2) {
@@ -141,17 +141,6 @@ final class AffineDots implements Dots {
             tile.offsets(i);
         }
         return true;
-    }
-
-    /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
-    /// as a vector (see Lanes.read).
-    private long codes(long first, int count, Scratch scratch) {
-        if (!codes.isMapped()) {
-            return codes.address() + first * pitch;
-        }
-        MemorySegment copy = scratch.bytes(1, count * pitch);
-        MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
-        return copy.address();
     }
 
     @Override

@@ -86,6 +86,17 @@ sealed interface Dots
         }
     }
 
+    /// The address of some bytes of a weight, or of a copy: out of a file before anything is loaded
+    /// as a vector (see Lanes.read).
+    static long address(MemorySegment bytes, long from, long length, Scratch scratch) {
+        if (!bytes.isMapped()) {
+            return bytes.address() + from;
+        }
+        MemorySegment copy = scratch.bytes(1, length);
+        MemorySegment.copy(bytes, from, copy, 0, length);
+        return copy.address();
+    }
+
     /// `sums[at + j]` = the sum of the lanes of a vector, which is lost: halves are added until one
     /// lane is left. An order of our own, as that of `reduceLanes` is another once a loop has been
     /// compiled.

@@ -74,7 +74,7 @@ final class MagnitudeDots implements Dots {
     @Override
     public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         int[] starts = starts(first, count, scratch);
-        long from = codes(first, count, scratch);
+        long from = Dots.address(codes, first * pitch, count * pitch, scratch);
         products(vectors, count, from, starts, x);
         Pairs.order(vectors, count);
         return true;
@@ -84,7 +84,7 @@ final class MagnitudeDots implements Dots {
     public void decode(MemorySegment panel, int width, Rows rows, Scratch scratch) {
         for (int j = 0; j < rows.count(); j++) {
             int[] starts = starts(rows.get(j), 1, scratch);
-            long from = codes(rows.get(j), 1, scratch);
+            long from = Dots.address(codes, rows.get(j) * pitch, pitch, scratch);
             values(panel.address() + 4L * j * width, from, starts);
         }
     }
@@ -95,17 +95,6 @@ final class MagnitudeDots implements Dots {
         int[] starts = scratch.words(all);
         tables.prepare(starts, scratch.floats(8, all), 0, first * groups, count * groups, scratch);
         return starts;
-    }
-
-    /// The address of the codes of some rows, or of a copy: out of a file before anything is loaded
-    /// as a vector (see Lanes.read).
-    private long codes(long first, int count, Scratch scratch) {
-        if (!codes.isMapped()) {
-            return codes.address() + first * pitch;
-        }
-        MemorySegment copy = scratch.bytes(1, count * pitch);
-        MemorySegment.copy(codes, first * pitch, copy, 0, count * pitch);
-        return copy.address();
     }
 
     /// @param x [Pairs#arranged]
