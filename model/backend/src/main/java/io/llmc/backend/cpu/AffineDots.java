@@ -31,6 +31,10 @@ final class AffineDots implements Dots {
     private final DType type;
     private final DecodedDots decoded;
     private final boolean nibbles;
+
+    /// The zero point of all groups; -1 where each has its own.
+    private final int zero;
+
     private final int groups;
     private final int k;
 
@@ -44,7 +48,8 @@ final class AffineDots implements Dots {
 
     private int rows;
 
-    /// `[row][k]`, and the opposite of each group's sum, `[row][groups in whole vectors]`.
+    /// `[row][k]`, and the opposite of each group's sum, `[row][groups in whole vectors]`, times the
+    /// zero point of all.
     private float[] x;
 
     private float[] sums;
@@ -56,6 +61,7 @@ final class AffineDots implements Dots {
         type = w.scales().dtype();
         decoded = new DecodedDots(Operand.of(w), Math.toIntExact(w.inFeatures()));
         nibbles = w.grid().codes().bits() == 4;
+        zero = w.grid().codes().symmetric() ? w.grid().codes().middleCode() : -1;
         groups = Math.toIntExact(w.scales().cols());
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
@@ -105,7 +111,7 @@ final class AffineDots implements Dots {
                     even += x[i];
                     odd += x[i + 1];
                 }
-                sums[r * padded + g] = -(even + odd);
+                sums[r * padded + g] = -(even + odd) * (zero < 0 ? 1 : zero);
             }
         }
         if (nibbles) {
@@ -118,9 +124,12 @@ final class AffineDots implements Dots {
     @Override
     public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         float[] f = scratch.floats(8, count * groups + N);
-        float[] z = scratch.floats(9, count * groups + N);
-        if (!prepare(f, z, first * groups, count * groups, scratch)) {
+        float[] z = zero < 0 ? scratch.floats(9, count * groups + N) : null;
+        if (!scales(f, first * groups, count * groups, scratch)) {
             return false;
+        }
+        if (z != null) {
+            zeros(z, first * groups, count * groups, scratch);
         }
         long address = Dots.address(codes, first * pitch, count * pitch, scratch);
         var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
@@ -148,20 +157,11 @@ final class AffineDots implements Dots {
         decoded.decode(panel, width, rows, scratch);
     }
 
-    /// Scales and zero points of groups, and a vector of zeros behind them.
+    /// Scales of groups, and a vector of zeros behind them.
     ///
-    /// @return whether all scales are finite
-    private boolean prepare(float[] f, float[] z, long first, int count, Scratch scratch) {
-        boolean copied = scales.isMapped() || zeros.isMapped() || count < N;
-        long octets = zeros.address() + first;
-        if (copied) {
-            // Out of a file that may be mapped.
-            MemorySegment copy = scratch.bytes(0, count + N);
-            copy.asSlice(0, count + N).fill((byte) 0);
-            MemorySegment.copy(zeros, first, copy, 0, count);
-            octets = copy.address();
-        }
-        if (copied || type != DType.BF16) {
+    /// @return whether all are finite
+    private boolean scales(float[] f, long first, int count, Scratch scratch) {
+        if (scales.isMapped() || count < N || type != DType.BF16) {
             Lanes.read(f, 0, scales, type, first, count);
         } else {
             Lanes.widen(f, scales.address() + 2 * first, count);
@@ -170,9 +170,31 @@ final class AffineDots implements Dots {
         // Zero times what is not finite is no number.
         FloatVector none = FloatVector.zero(F);
         for (int i = 0; i < count; i += N) {
+            none = FloatVector.fromArray(F, f, i).fma(FloatVector.zero(F), none);
+        }
+        float[] lanes = scratch.floats(10, N);
+        none.intoArray(lanes, 0);
+        float all = 0;
+        for (int i = 0; i < N; i++) {
+            all += lanes[i];
+        }
+        return all == 0;
+    }
+
+    /// Zero points of groups, and a vector of zeros behind them.
+    private void zeros(float[] z, long first, int count, Scratch scratch) {
+        boolean copied = zeros.isMapped() || count < N;
+        long octets = zeros.address() + first;
+        if (copied) {
+            // Out of a file that may be mapped.
+            MemorySegment copy = scratch.bytes(0, count + N);
+            copy.asSlice(0, count + N).fill((byte) 0);
+            MemorySegment.copy(zeros, first, copy, 0, count);
+            octets = copy.address();
+        }
+        for (int i = 0; i < count; i += N) {
             // The last vector lies over the one before, so that nothing behind them is read.
             int g = copied ? i : Math.min(i, count - N);
-            none = FloatVector.fromArray(F, f, g).fma(FloatVector.zero(F), none);
             ((FloatVector)
                             ((IntVector)
                                             ByteVector.fromMemorySegment(
@@ -185,12 +207,5 @@ final class AffineDots implements Dots {
                     .intoArray(z, g);
         }
         Arrays.fill(z, count, count + N, 0);
-        float[] lanes = scratch.floats(10, N);
-        none.intoArray(lanes, 0);
-        float all = 0;
-        for (int i = 0; i < N; i++) {
-            all += lanes[i];
-        }
-        return all == 0;
     }
 }

@@ -22,8 +22,9 @@ import jdk.incubator.vector.IntVector;
 ///
 /// One loop goes over the steps of all rows of a tile, and a row ends within it: a row may have few
 /// steps, and what the compiler does before a loop over addresses takes as long as some of them.
-/// With one row of x, two halves of the tile are read at a time; of an odd number of rows the one
-/// in the middle is multiplied twice.
+/// Parts of the tile are read at the same time, four with one row of x and two with two: a core
+/// reads ahead in each of them, and x is read once for all. Rows that are left over are in two
+/// parts, and multiplied twice.
 ///
 /// @param count rows of codes
 /// @param codes address of whole rows
@@ -31,7 +32,7 @@ import jdk.incubator.vector.IntVector;
 /// @param groups scales of a row
 /// @param places the group of each half step of a row, from 0 on
 /// @param factors `[count][groups]`, with a vector of zeros behind them, as zero points have
-/// @param zeros `[count][groups]`
+/// @param zeros `[count][groups]`; null where one is that of all, and is in the sums
 /// @param x `[row][k]`, arranged as codes lie: by [Pairs], or by [#words]
 /// @param sums `[row][groups in whole vectors]`
 /// @param vectors of row i of x and row j: `[i][j][N]`
@@ -63,22 +64,30 @@ record CodeDots(
     /// ([Pairs#arrange]).
     void nibbles(int i) {
         int steps = k / STEP;
-        int per = Math.ceilDiv(count, 2);
-        int other = count - per;
+        int per = Math.ceilDiv(count, 4);
+        int j1 = Math.min(per, count - per);
+        int j2 = Math.min(2 * per, count - per);
+        int j3 = Math.min(3 * per, count - per);
         int from = i * k;
         int h = 0;
         int g0 = 0;
-        int g1 = other * groups;
+        int g1 = j1 * groups;
+        int g2 = j2 * groups;
+        int g3 = j3 * groups;
         int to = i * count * N;
-        FloatVector s = FloatVector.zero(F);
-        FloatVector t = FloatVector.zero(F);
+        long far1 = (long) j1 * (k / 2);
+        long far2 = (long) j2 * (k / 2);
+        long far3 = (long) j3 * (k / 2);
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
         FloatVector a;
         FloatVector x0;
         FloatVector x1;
         FloatVector x2;
         FloatVector x3;
         IntVector u;
-        long far = (long) other * (k / 2);
         for (int n = 0; n < per * steps; n++) {
             long w = codes + (long) n * (STEP / 2);
             int q = from + STEP * h;
@@ -94,35 +103,177 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            s = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s);
+            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s0);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            s = a.fma(FloatVector.broadcast(F, factors[g0 + r]), s);
+            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + r]), s0);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(
-                                            Lanes.OCTETS, MEMORY, w + far, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            t = a.fma(FloatVector.broadcast(F, factors[g1 + p]), t);
+            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]), s1);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(
-                                            Lanes.OCTETS, MEMORY, w + far + N, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            t = a.fma(FloatVector.broadcast(F, factors[g1 + r]), t);
+            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + r]), s1);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far2, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
+            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]), s2);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far2 + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
+            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + r]), s2);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far3, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
+            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]), s3);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far3 + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
+            a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
+            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + r]), s3);
             if (++h == steps) {
-                s.intoArray(vectors, to);
-                t.intoArray(vectors, to + other * N);
-                s = FloatVector.zero(F);
-                t = FloatVector.zero(F);
+                s0.intoArray(vectors, to);
+                s1.intoArray(vectors, to + j1 * N);
+                s2.intoArray(vectors, to + j2 * N);
+                s3.intoArray(vectors, to + j3 * N);
+                s0 = FloatVector.zero(F);
+                s1 = FloatVector.zero(F);
+                s2 = FloatVector.zero(F);
+                s3 = FloatVector.zero(F);
+                to += N;
+                h = 0;
+                g0 += groups;
+                g1 += groups;
+                g2 += groups;
+                g3 += groups;
+            }
+        }
+    }
+
+    /// Row i of x and the next one.
+    void nibblesTwice(int i) {
+        int steps = k / STEP;
+        int per = Math.ceilDiv(count, 2);
+        int j1 = Math.min(per, count - per);
+        int from = i * k;
+        int h = 0;
+        int g0 = 0;
+        int g1 = j1 * groups;
+        int to = i * count * N;
+        long far1 = (long) j1 * (k / 2);
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector t0 = FloatVector.zero(F);
+        FloatVector t1 = FloatVector.zero(F);
+        FloatVector a;
+        FloatVector b;
+        FloatVector d;
+        FloatVector x0;
+        FloatVector x1;
+        FloatVector x2;
+        FloatVector x3;
+        FloatVector y0;
+        FloatVector y1;
+        FloatVector y2;
+        FloatVector y3;
+        IntVector u;
+        for (int n = 0; n < per * steps; n++) {
+            long w = codes + (long) n * (STEP / 2);
+            int q = from + STEP * h;
+            int o = q + k;
+            int p = places[2 * h];
+            int r = places[2 * h + 1];
+            x0 = fromArray(F, x, q);
+            x1 = fromArray(F, x, q + N);
+            x2 = fromArray(F, x, q + 2 * N);
+            x3 = fromArray(F, x, q + 3 * N);
+            y0 = fromArray(F, x, o);
+            y1 = fromArray(F, x, o + N);
+            y2 = fromArray(F, x, o + 2 * N);
+            y3 = fromArray(F, x, o + 3 * N);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(x0);
+            b = d.mul(y0);
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(x1, a);
+            b = d.fma(y1, b);
+            d = FloatVector.broadcast(F, factors[g0 + p]);
+            s0 = a.fma(d, s0);
+            t0 = b.fma(d, t0);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(x2);
+            b = d.mul(y2);
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(x3, a);
+            b = d.fma(y3, b);
+            d = FloatVector.broadcast(F, factors[g0 + r]);
+            s0 = a.fma(d, s0);
+            t0 = b.fma(d, t0);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(x0);
+            b = d.mul(y0);
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(x1, a);
+            b = d.fma(y1, b);
+            d = FloatVector.broadcast(F, factors[g1 + p]);
+            s1 = a.fma(d, s1);
+            t1 = b.fma(d, t1);
+            u =
+                    ((IntVector)
+                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
+                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
+            d = (FloatVector) u.convert(I2F, 0);
+            a = d.mul(x2);
+            b = d.mul(y2);
+            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
+            a = d.fma(x3, a);
+            b = d.fma(y3, b);
+            d = FloatVector.broadcast(F, factors[g1 + r]);
+            s1 = a.fma(d, s1);
+            t1 = b.fma(d, t1);
+            if (++h == steps) {
+                s0.intoArray(vectors, to);
+                s1.intoArray(vectors, to + j1 * N);
+                t0.intoArray(vectors, to + count * N);
+                t1.intoArray(vectors, to + (count + j1) * N);
+                s0 = FloatVector.zero(F);
+                s1 = FloatVector.zero(F);
+                t0 = FloatVector.zero(F);
+                t1 = FloatVector.zero(F);
                 to += N;
                 h = 0;
                 g0 += groups;
@@ -131,80 +282,33 @@ record CodeDots(
         }
     }
 
-    /// Row i of x and the next one.
-    void nibblesTwice(int i) {
-        int steps = k / STEP;
-        int from = i * k;
-        int h = 0;
-        int g0 = 0;
-        int to = i * count * N;
-        FloatVector s = FloatVector.zero(F);
-        FloatVector t = FloatVector.zero(F);
-        FloatVector a;
-        FloatVector b;
-        FloatVector d;
-        IntVector u;
-        for (int n = 0; n < count * steps; n++) {
-            long w = codes + (long) n * (STEP / 2);
-            int q = from + STEP * h;
-            int o = q + k;
-            u =
-                    ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w, LITTLE_ENDIAN)
-                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
-            d = (FloatVector) u.convert(I2F, 0);
-            a = d.mul(fromArray(F, x, q));
-            b = d.mul(fromArray(F, x, o));
-            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
-            a = d.fma(fromArray(F, x, q + N), a);
-            b = d.fma(fromArray(F, x, o + N), b);
-            d = FloatVector.broadcast(F, factors[g0 + places[2 * h]]);
-            s = a.fma(d, s);
-            t = b.fma(d, t);
-            u =
-                    ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
-                                    .convertShape(ZERO_EXTEND_B2I, I, 0));
-            d = (FloatVector) u.convert(I2F, 0);
-            a = d.mul(fromArray(F, x, q + 2 * N));
-            b = d.mul(fromArray(F, x, o + 2 * N));
-            d = (FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0);
-            a = d.fma(fromArray(F, x, q + 3 * N), a);
-            b = d.fma(fromArray(F, x, o + 3 * N), b);
-            d = FloatVector.broadcast(F, factors[g0 + places[2 * h + 1]]);
-            s = a.fma(d, s);
-            t = b.fma(d, t);
-            if (++h == steps) {
-                s.intoArray(vectors, to);
-                t.intoArray(vectors, to + count * N);
-                s = FloatVector.zero(F);
-                t = FloatVector.zero(F);
-                to += N;
-                h = 0;
-                g0 += groups;
-            }
-        }
-    }
-
     /// Row i of x, four codes in each word ([#words]).
     void octets(int i) {
         int steps = k / STEP;
-        int per = Math.ceilDiv(count, 2);
-        int other = count - per;
+        int per = Math.ceilDiv(count, 4);
+        int j1 = Math.min(per, count - per);
+        int j2 = Math.min(2 * per, count - per);
+        int j3 = Math.min(3 * per, count - per);
         int from = i * k;
         int h = 0;
         int g0 = 0;
-        int g1 = other * groups;
+        int g1 = j1 * groups;
+        int g2 = j2 * groups;
+        int g3 = j3 * groups;
         int to = i * count * N;
-        FloatVector s = FloatVector.zero(F);
-        FloatVector t = FloatVector.zero(F);
+        long far1 = (long) j1 * k;
+        long far2 = (long) j2 * k;
+        long far3 = (long) j3 * k;
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector s2 = FloatVector.zero(F);
+        FloatVector s3 = FloatVector.zero(F);
         FloatVector a;
         FloatVector x0;
         FloatVector x1;
         FloatVector x2;
         FloatVector x3;
         IntVector u;
-        long far = (long) other * k;
         for (int n = 0; n < per * steps; n++) {
             long w = codes + (long) n * STEP;
             int q = from + STEP * h;
@@ -218,22 +322,40 @@ record CodeDots(
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s);
-            u = IntVector.fromMemorySegment(I, MEMORY, w + far, LITTLE_ENDIAN);
+            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s0);
+            u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            t = a.fma(FloatVector.broadcast(F, factors[g1 + p]), t);
+            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]), s1);
+            u = IntVector.fromMemorySegment(I, MEMORY, w + far2, LITTLE_ENDIAN);
+            a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
+            a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
+            a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
+            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]), s2);
+            u = IntVector.fromMemorySegment(I, MEMORY, w + far3, LITTLE_ENDIAN);
+            a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
+            a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
+            a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
+            a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
+            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]), s3);
             if (++h == steps) {
-                s.intoArray(vectors, to);
-                t.intoArray(vectors, to + other * N);
-                s = FloatVector.zero(F);
-                t = FloatVector.zero(F);
+                s0.intoArray(vectors, to);
+                s1.intoArray(vectors, to + j1 * N);
+                s2.intoArray(vectors, to + j2 * N);
+                s3.intoArray(vectors, to + j3 * N);
+                s0 = FloatVector.zero(F);
+                s1 = FloatVector.zero(F);
+                s2 = FloatVector.zero(F);
+                s3 = FloatVector.zero(F);
                 to += N;
                 h = 0;
                 g0 += groups;
                 g1 += groups;
+                g2 += groups;
+                g3 += groups;
             }
         }
     }
@@ -241,43 +363,88 @@ record CodeDots(
     /// Row i of x and the next one.
     void octetsTwice(int i) {
         int steps = k / STEP;
+        int per = Math.ceilDiv(count, 2);
+        int j1 = Math.min(per, count - per);
         int from = i * k;
         int h = 0;
         int g0 = 0;
+        int g1 = j1 * groups;
         int to = i * count * N;
-        FloatVector s = FloatVector.zero(F);
-        FloatVector t = FloatVector.zero(F);
+        long far1 = (long) j1 * k;
+        FloatVector s0 = FloatVector.zero(F);
+        FloatVector s1 = FloatVector.zero(F);
+        FloatVector t0 = FloatVector.zero(F);
+        FloatVector t1 = FloatVector.zero(F);
         FloatVector a;
         FloatVector b;
         FloatVector d;
+        FloatVector x0;
+        FloatVector x1;
+        FloatVector x2;
+        FloatVector x3;
+        FloatVector y0;
+        FloatVector y1;
+        FloatVector y2;
+        FloatVector y3;
         IntVector u;
-        for (int n = 0; n < count * steps; n++) {
+        for (int n = 0; n < per * steps; n++) {
+            long w = codes + (long) n * STEP;
             int q = from + STEP * h;
             int o = q + k;
-            u = IntVector.fromMemorySegment(I, MEMORY, codes + (long) n * STEP, LITTLE_ENDIAN);
+            int p = places[2 * h];
+            x0 = fromArray(F, x, q);
+            x1 = fromArray(F, x, q + N);
+            x2 = fromArray(F, x, q + 2 * N);
+            x3 = fromArray(F, x, q + 3 * N);
+            y0 = fromArray(F, x, o);
+            y1 = fromArray(F, x, o + N);
+            y2 = fromArray(F, x, o + 2 * N);
+            y3 = fromArray(F, x, o + 3 * N);
+            u = IntVector.fromMemorySegment(I, MEMORY, w, LITTLE_ENDIAN);
             d = (FloatVector) u.and(255).convert(I2F, 0);
-            a = d.mul(fromArray(F, x, q));
-            b = d.mul(fromArray(F, x, o));
+            a = d.mul(x0);
+            b = d.mul(y0);
             d = (FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0);
-            a = d.fma(fromArray(F, x, q + N), a);
-            b = d.fma(fromArray(F, x, o + N), b);
+            a = d.fma(x1, a);
+            b = d.fma(y1, b);
             d = (FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0);
-            a = d.fma(fromArray(F, x, q + 2 * N), a);
-            b = d.fma(fromArray(F, x, o + 2 * N), b);
+            a = d.fma(x2, a);
+            b = d.fma(y2, b);
             d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
-            a = d.fma(fromArray(F, x, q + 3 * N), a);
-            b = d.fma(fromArray(F, x, o + 3 * N), b);
-            d = FloatVector.broadcast(F, factors[g0 + places[2 * h]]);
-            s = a.fma(d, s);
-            t = b.fma(d, t);
+            a = d.fma(x3, a);
+            b = d.fma(y3, b);
+            d = FloatVector.broadcast(F, factors[g0 + p]);
+            s0 = a.fma(d, s0);
+            t0 = b.fma(d, t0);
+            u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
+            d = (FloatVector) u.and(255).convert(I2F, 0);
+            a = d.mul(x0);
+            b = d.mul(y0);
+            d = (FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0);
+            a = d.fma(x1, a);
+            b = d.fma(y1, b);
+            d = (FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0);
+            a = d.fma(x2, a);
+            b = d.fma(y2, b);
+            d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
+            a = d.fma(x3, a);
+            b = d.fma(y3, b);
+            d = FloatVector.broadcast(F, factors[g1 + p]);
+            s1 = a.fma(d, s1);
+            t1 = b.fma(d, t1);
             if (++h == steps) {
-                s.intoArray(vectors, to);
-                t.intoArray(vectors, to + count * N);
-                s = FloatVector.zero(F);
-                t = FloatVector.zero(F);
+                s0.intoArray(vectors, to);
+                s1.intoArray(vectors, to + j1 * N);
+                t0.intoArray(vectors, to + count * N);
+                t1.intoArray(vectors, to + (count + j1) * N);
+                s0 = FloatVector.zero(F);
+                s1 = FloatVector.zero(F);
+                t0 = FloatVector.zero(F);
+                t1 = FloatVector.zero(F);
                 to += N;
                 h = 0;
                 g0 += groups;
+                g1 += groups;
             }
         }
     }
@@ -290,10 +457,11 @@ record CodeDots(
             int from = j * groups;
             FloatVector s = fromArray(F, vectors, (i * count + j) * N);
             for (int g = 0; g < groups; g += N) {
-                s =
-                        fromArray(F, factors, from + g)
-                                .mul(fromArray(F, zeros, from + g))
-                                .fma(fromArray(F, sums, to + g), s);
+                FloatVector f = fromArray(F, factors, from + g);
+                if (zeros != null) {
+                    f = f.mul(fromArray(F, zeros, from + g));
+                }
+                s = f.fma(fromArray(F, sums, to + g), s);
             }
             s.intoArray(vectors, (i * count + j) * N);
         }

@@ -17,13 +17,14 @@ final class FewRows {
     static final int MOST = 8;
 
     /// Bytes of a weight that a worker takes at a time: few enough for all workers to end at about
-    /// the same time, and enough to be worth what comes before and after them, about a microsecond.
-    private static final long TILE = 1 << 16;
+    /// the same time, and enough for a core to read ahead most of them, which begins anew with each
+    /// tile, for codes and for scales.
+    private static final long TILE = 1 << 18;
 
     private static final long LEAST_TILE = 1 << 14;
 
     /// Tiles of a small weight for each worker.
-    private static final int TILES = 8;
+    private static final int TILES = 2;
 
     private final Workers workers;
     private final RowPairs pairs = new RowPairs();
