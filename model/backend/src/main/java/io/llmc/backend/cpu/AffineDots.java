@@ -18,9 +18,8 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
-/// Of integers of four bits in groups of half steps, and of eight in groups of whole ones: codes
-/// themselves are multiplied, and their sums with the group's scale and zero point, `scale * (sum
-/// of code * x - zero * sum of x)`.
+/// Of integers of four and eight bits in groups of half steps: codes themselves are multiplied, and
+/// their sums with the group's scale and zero point, `scale * (sum of code * x - zero * sum of x)`.
 ///
 /// So what a code stands for is not rounded to the type of the scales, as it is in a large product:
 /// that would take twice as many operations (docs/adr/0006-two-kernels-for-products.md).
@@ -48,8 +47,8 @@ final class AffineDots implements Dots {
 
     private int rows;
 
-    /// `[row][k]`, and the opposite of each group's sum, `[row][groups in whole vectors]`, times the
-    /// zero point of all.
+    /// `[row][k]`, and the opposite of each group's sum, `[row][groups in whole vectors]`, times
+    /// the zero point of all.
     private float[] x;
 
     private float[] sums;
@@ -76,7 +75,8 @@ final class AffineDots implements Dots {
     static AffineDots of(Weight.Grouped w) {
         int bits = w.grid().codes().bits();
         long width = w.grid().tiles().width(w.inFeatures());
-        return (bits == 4 && width % (STEP / 2) == 0 || bits == 8 && width % STEP == 0)
+        return (bits == 4 || bits == 8)
+                        && width % (STEP / 2) == 0
                         && N >= 8
                         && w.groupIndex() == null
                         && w.inFeatures() % STEP == 0

@@ -15,6 +15,7 @@ import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorMask;
 
 /// Products of rows of codes with one or two rows of x, for [AffineDots]. What is done once a step
 /// counts as much as what is done for a vector, so a group's scale comes to the sum of a step, and
@@ -48,6 +49,9 @@ record CodeDots(
         float[] x,
         float[] sums,
         float[] vectors) {
+    /// The words of a step's second half.
+    private static final VectorMask<Float> UPPER = VectorMask.fromLong(F, -1L << N / 2);
+
     /// Arranges `n` numbers as octets lie in words: the first ones of words, the second ones and so
     /// on, N of each.
     static void words(float[] x, int n, Scratch shared) {
@@ -113,42 +117,48 @@ record CodeDots(
             s0 = a.fma(FloatVector.broadcast(F, factors[g0 + r]), s0);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
             s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]), s1);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
             s1 = a.fma(FloatVector.broadcast(F, factors[g1 + r]), s1);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far2, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far2, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
             s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]), s2);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far2 + N, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far2 + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
             s2 = a.fma(FloatVector.broadcast(F, factors[g2 + r]), s2);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far3, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far3, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
             s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]), s3);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far3 + N, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far3 + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
@@ -241,7 +251,8 @@ record CodeDots(
             t0 = b.fma(d, t0);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far1, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             d = (FloatVector) u.convert(I2F, 0);
             a = d.mul(x0);
@@ -254,7 +265,8 @@ record CodeDots(
             t1 = b.fma(d, t1);
             u =
                     ((IntVector)
-                            ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
+                            ByteVector.fromMemorySegment(
+                                            Lanes.OCTETS, MEMORY, w + far1 + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             d = (FloatVector) u.convert(I2F, 0);
             a = d.mul(x2);
@@ -313,6 +325,7 @@ record CodeDots(
             long w = codes + (long) n * STEP;
             int q = from + STEP * h;
             int p = places[2 * h];
+            int r = places[2 * h + 1];
             x0 = fromArray(F, x, q);
             x1 = fromArray(F, x, q + N);
             x2 = fromArray(F, x, q + 2 * N);
@@ -322,25 +335,25 @@ record CodeDots(
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s0);
+            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]).blend(factors[g0 + r], UPPER), s0);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]), s1);
+            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]).blend(factors[g1 + r], UPPER), s1);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far2, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]), s2);
+            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]).blend(factors[g2 + r], UPPER), s2);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far3, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]), s3);
+            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]).blend(factors[g3 + r], UPPER), s3);
             if (++h == steps) {
                 s0.intoArray(vectors, to);
                 s1.intoArray(vectors, to + j1 * N);
@@ -392,6 +405,7 @@ record CodeDots(
             int q = from + STEP * h;
             int o = q + k;
             int p = places[2 * h];
+            int r = places[2 * h + 1];
             x0 = fromArray(F, x, q);
             x1 = fromArray(F, x, q + N);
             x2 = fromArray(F, x, q + 2 * N);
@@ -413,7 +427,7 @@ record CodeDots(
             d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
             a = d.fma(x3, a);
             b = d.fma(y3, b);
-            d = FloatVector.broadcast(F, factors[g0 + p]);
+            d = FloatVector.broadcast(F, factors[g0 + p]).blend(factors[g0 + r], UPPER);
             s0 = a.fma(d, s0);
             t0 = b.fma(d, t0);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
@@ -429,7 +443,7 @@ record CodeDots(
             d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
             a = d.fma(x3, a);
             b = d.fma(y3, b);
-            d = FloatVector.broadcast(F, factors[g1 + p]);
+            d = FloatVector.broadcast(F, factors[g1 + p]).blend(factors[g1 + r], UPPER);
             s1 = a.fma(d, s1);
             t1 = b.fma(d, t1);
             if (++h == steps) {
