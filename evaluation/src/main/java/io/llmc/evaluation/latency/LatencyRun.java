@@ -2,6 +2,7 @@
 package io.llmc.evaluation.latency;
 
 import io.llmc.backend.Backend;
+import io.llmc.backend.MachineProbe;
 import io.llmc.evaluation.SizeReport;
 import io.llmc.evaluation.latency.LatencyResult.Decoding;
 import io.llmc.evaluation.latency.LatencyResult.Measured;
@@ -57,7 +58,8 @@ final class LatencyRun implements Step.Plan {
         }
     }
 
-    /// Both models at once, as a mapped file is counted where the device shares the host's memory.
+    /// Both models at once, as a mapped file is counted where the device shares the host's memory;
+    /// or what the machine is measured with before they are loaded.
     @Override
     public long bytes() {
         long bytes = 0;
@@ -65,7 +67,7 @@ final class LatencyRun implements Step.Plan {
             bytes += SizeReport.of(s.checkpoint()).tensorBytes();
             bytes += s.working(spec.settings());
         }
-        return ByteSize.roundUp(bytes);
+        return ByteSize.roundUp(Math.max(bytes, MachineProbe.USUAL.room()));
     }
 
     @Override

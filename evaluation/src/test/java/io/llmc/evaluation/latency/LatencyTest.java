@@ -38,6 +38,7 @@ class LatencyTest {
                                 Long.MAX_VALUE,
                                 new WarmUp(0))) {
             LatencyResult result = (LatencyResult) run.run();
+            assertThat(backend.host().peak()).isLessThanOrEqualTo(run.bytes());
             // What is longer than the positions is left out.
             assertThat(result.prompts()).hasSize(1);
             assertThat(result.decodings()).hasSize(2);

@@ -24,6 +24,10 @@ public record MachineProbe(long nanos, long bytes) {
     private static final int ROWS = 512;
 
     private static final int WIDTH = 2048;
+
+    /// Of what is read.
+    private static final long COLS = 1 << 12;
+
     private static final int FEWEST = 3;
     private static final int MOST = 50;
 
@@ -44,15 +48,26 @@ public record MachineProbe(long nanos, long bytes) {
         }
     }
 
+    /// Bytes of the device's memory that any of these takes.
+    public long room() {
+        return Math.max(reading(), room(DType.F32));
+    }
+
+    private long reading() {
+        return 4 * rows() * COLS + (1 << 16);
+    }
+
+    private long rows() {
+        return Math.max(1, bytes / 4 / COLS);
+    }
+
     /// Bytes a second that are read from the device's memory, by all workers together.
     public Rate bandwidth(Backend backend) {
-        long cols = 1 << 12;
-        long rows = Math.max(1, bytes / 4 / cols);
-        try (TensorArena arena = backend.newArena(4 * rows * cols + (1 << 16))) {
-            Tensor x = arena.allocate(DType.F32, new Shape(rows, cols));
+        try (TensorArena arena = backend.newArena(reading())) {
+            Tensor x = arena.allocate(DType.F32, new Shape(rows(), COLS));
             // Pages of zeros that nobody has written may all be one.
             backend.run(new ForwardOp.Softcap(x, x, 1));
-            return timed(4.0 * rows * cols, () -> backend.read(x));
+            return timed(4.0 * rows() * COLS, () -> backend.read(x));
         }
     }
 
