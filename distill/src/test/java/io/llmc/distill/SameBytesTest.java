@@ -29,13 +29,25 @@ class SameBytesTest {
     @TempDir Path temp;
 
     private static void run(Map<String, Object> more, Path out, int threads, int stepsBeforeDeath) {
-        Runs.run(student, TEACHER, more, out, threads, stepsBeforeDeath, Long.MAX_VALUE);
+        run(more, out, threads, stepsBeforeDeath, Long.MAX_VALUE);
+    }
+
+    private static void run(
+            Map<String, Object> more, Path out, int threads, int stepsBeforeDeath, long memory) {
+        // Short ones: there are many of them.
+        Map<String, Object> options = new LinkedHashMap<>();
+        options.put("steps", 8);
+        options.put("data", shared.resolve("text.txt").toString());
+        options.putAll(more);
+        Runs.run(student, TEACHER, options, out, threads, stepsBeforeDeath, memory);
     }
 
     @BeforeAll
     static void runUndisturbed() throws Exception {
         student = shared.resolve("student");
         Runs.disturb(TEACHER, student);
+        String text = Files.readString(TEACHER.resolve("calibration.txt"));
+        Files.writeString(shared.resolve("text.txt"), text.substring(0, 20_000));
         Path out = shared.resolve("out");
         run(Map.of(), out, 2, Integer.MAX_VALUE);
         undisturbed = Runs.hashes(out);
@@ -69,7 +81,7 @@ class SameBytesTest {
                 lines, "{\"text\": \"%s\"}".formatted(text.replace("\n", "\\n").replace("\"", "")));
         Map<String, Object> mix = new LinkedHashMap<>();
         mix.put("data", null);
-        mix.put("mix", List.of(TEACHER.resolve("calibration.txt") + ":2", lines + ":1"));
+        mix.put("mix", List.of(shared.resolve("text.txt") + ":2", lines + ":1"));
         run(mix, temp.resolve("whole"), 2, Integer.MAX_VALUE);
         assertThatThrownBy(() -> run(mix, temp.resolve("out"), 2, 5))
                 .isInstanceOf(Runs.Killed.class);
@@ -122,7 +134,7 @@ class SameBytesTest {
         String hint = "";
         for (long cap = 8 << 20; !Files.exists(out); cap += 1 << 20) {
             try {
-                Runs.run(student, TEACHER, Map.of(), out, 2, Integer.MAX_VALUE, cap);
+                run(Map.of(), out, 2, Integer.MAX_VALUE, cap);
             } catch (UserException e) {
                 hint = e.hint();
             }
