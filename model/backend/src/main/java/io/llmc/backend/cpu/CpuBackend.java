@@ -41,6 +41,9 @@ public final class CpuBackend implements Backend {
     private final boolean multipliesIntegers;
     private Gemm dense;
 
+    /// Null until something needs it.
+    private OneDnn oneDnn;
+
     /// Null where activations keep all of F32.
     private final Bf16Gemm bf16;
 
@@ -109,7 +112,7 @@ public final class CpuBackend implements Backend {
         pages = new PageKernels(workers);
         pagedAttention = new PagedAttentionKernels(workers, pages, attention);
         losses = new LossKernels(workers);
-        linalg = new LinalgKernels(workers, this::gram, this::dense);
+        linalg = new LinalgKernels(workers, this::dense);
         quant = new QuantKernels(workers);
         roundings = new RoundingKernels(workers);
         integers = new IntegerKernels(workers, this::integers);
@@ -146,7 +149,7 @@ public final class CpuBackend implements Backend {
             missing = "the portable kernels multiply in F32";
         } else {
             try {
-                OneDnn dnn = OneDnn.load();
+                OneDnn dnn = oneDnn();
                 if (dnn.hasBf16()) {
                     return new Bf16Gemm(workers, dnn);
                 }
@@ -176,34 +179,52 @@ public final class CpuBackend implements Backend {
             dense =
                     switch (math) {
                         case PORTABLE, CUBLAS -> portable; // the latter was refused
-                        case ONEDNN -> new OneDnnGemm(workers, OneDnn.load());
-                        case AUTO -> oneDnnOrPortable();
+                        case ONEDNN -> new OneDnnGemm(workers, oneDnn());
+                        case AUTO -> isFasterThanOneDnn() ? portable : oneDnnOrPortable();
                     };
         }
         return dense;
     }
 
-    /// The products of Gram matrices: ours is faster than a library's where vectors have 256 bits,
-    /// and slower where they have 512.
-    private Gemm gram() {
-        return Lanes.N < 16 ? portable : dense();
+    private synchronized OneDnn oneDnn() {
+        if (oneDnn == null) {
+            oneDnn = OneDnn.load();
+        }
+        return oneDnn;
     }
 
-    /// What multiplies integers exactly.
-    private IntegerKernels.Sums integers() {
-        if (dense() instanceof OneDnnGemm gemm && gemm.library().hasIntegers()) {
-            OneDnn dnn = gemm.library();
-            return (c, stride, a, b, m, n, k, _) -> dnn.integers(c, stride, a, b, m, n, k);
-        }
-        return new PortableIntegers();
+    /// With vectors of 256 bits our kernels win, with 512 the library: docs/adr/0006.
+    private static boolean isFasterThanOneDnn() {
+        return Lanes.N < 16;
+    }
+
+    /// Whether no dense product leaves our kernels, as far as that is known before a library loads.
+    private boolean isPortable() {
+        return math == BackendOptions.Math.PORTABLE
+                || math == BackendOptions.Math.AUTO && isFasterThanOneDnn();
     }
 
     private Gemm oneDnnOrPortable() {
         try {
-            return new OneDnnGemm(workers, OneDnn.load());
+            return new OneDnnGemm(workers, oneDnn());
         } catch (IllegalStateException _) {
             return portable; // and `llmc devices` says so
         }
+    }
+
+    /// What multiplies integers exactly.
+    private IntegerKernels.Sums integers() {
+        if (math != BackendOptions.Math.PORTABLE) {
+            try {
+                OneDnn dnn = oneDnn();
+                if (dnn.hasIntegers()) {
+                    return (c, stride, a, b, m, n, k, _) -> dnn.integers(c, stride, a, b, m, n, k);
+                }
+            } catch (IllegalStateException _) {
+                return new PortableIntegers(); // the same sums
+            }
+        }
+        return new PortableIntegers();
     }
 
     /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are
@@ -498,21 +519,16 @@ public final class CpuBackend implements Backend {
 
     @Override
     public long kernelBytes(long rows, long out, long in) {
-        long most =
-                math == BackendOptions.Math.PORTABLE
-                        ? 0
-                        : OneDnnGemm.scratchBytes(in) * workers.threads();
+        long most = isPortable() ? 0 : OneDnnGemm.scratchBytes(in) * workers.threads();
         if (multipliesIntegers) {
             most = Math.max(most, IntegerKernels.scratchBytes(rows, in, workers.threads()));
         }
         return bf16 == null ? most : most + Bf16Gemm.scratchBytes(rows, out, in, workers.threads());
     }
 
-    /// With vectors of 256 bits ours are as fast.
     @Override
     public boolean unpacks(Weight w) {
-        return Lanes.N >= 16
-                && !(w instanceof Weight.Dense)
+        return !(w instanceof Weight.Dense)
                 && gemm(w) == portable
                 && dense() != portable;
     }
@@ -524,10 +540,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public long gradientBytes(long rows, long out, long in, boolean decodes) {
-        long own =
-                math == BackendOptions.Math.PORTABLE
-                        ? 0
-                        : OneDnnGemm.gradientBytes(rows, out) * workers.threads();
+        long own = isPortable() ? 0 : OneDnnGemm.gradientBytes(rows, out) * workers.threads();
         return own + (decodes ? 4 * out * in + 64 : 0);
     }
 

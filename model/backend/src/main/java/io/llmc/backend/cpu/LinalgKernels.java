@@ -19,15 +19,12 @@ final class LinalgKernels {
     private static final int ROWS = 256;
 
     private final Workers workers;
-    private final Supplier<Gemm> grams;
-    private final Supplier<Gemm> forms;
+    private final Supplier<Gemm> products;
 
-    /// @param grams the products of Gram matrices; asked for at the first of them
-    /// @param forms those of quadratic forms
-    LinalgKernels(Workers workers, Supplier<Gemm> grams, Supplier<Gemm> forms) {
+    /// @param products asked for at the first of them
+    LinalgKernels(Workers workers, Supplier<Gemm> products) {
         this.workers = workers;
-        this.grams = grams;
-        this.forms = forms;
+        this.products = products;
     }
 
     /// The lower triangle is computed and mirrored. Rows are summed in chunks of 256, and a chunk
@@ -37,7 +34,7 @@ final class LinalgKernels {
         int n = Math.toIntExact(x.cols());
         MemorySegment hs = h.bytes();
         Operand columns = Operand.transposed(x);
-        grams.get()
+        products.get()
                 .multiply(
                         new Product(
                                 hs,
@@ -84,7 +81,7 @@ final class LinalgKernels {
             for (long r0 = 0; r0 < e.rows(); r0 += ROWS) {
                 int rows = (int) Math.min(ROWS, e.rows() - r0);
                 long first = r0;
-                forms.get()
+                products.get()
                         .multiply(
                                 new Product(
                                         product,

@@ -27,21 +27,21 @@ final class PortableGemm implements Gemm {
     /// k of a chunk: a panel of columns and one of rows stay in the first cache.
     static final int KC = 256;
 
-    /// Rows packed at once; bounds the scratch.
-    private static final int SUPER = 512;
+    /// Rows packed at once; bounds the scratch. They stream past a panel of columns, which is packed
+    /// once for all of them.
+    private static final int SUPER = 1024;
 
-    /// Rows of a tile: with KC, half of a second cache.
-    private static final int BLOCK = 256;
+    /// Rows of a tile, nearly, at least.
+    private static final int BLOCK = 128;
+
+    /// Tiles for each thread, at least: those of a triangle have unequal work.
+    private static final int JOBS = 4;
 
     /// Rows of a tile of packing: whole panels on every CPU.
     private static final int PACKED = 64;
 
     /// Columns of a tile: whole panels on every CPU.
     private static final int COLUMNS = 96;
-
-    /// Panels of rows for which the columns' memory decides: then it is read along k, so that the
-    /// prefetchers find their streams again.
-    private static final int FEW = 8;
 
     private final Workers workers;
 
@@ -78,10 +78,13 @@ final class PortableGemm implements Gemm {
                         p.a().pack(a, at, MR, i0 + first, count, k0, n, scratch);
                     }
                 });
-        int blocks = Math.ceilDiv(rows, BLOCK);
+        int columnTiles = Math.ceilDiv(p.n(), COLUMNS);
+        // How rows are divided changes no bit.
+        int wanted = Math.ceilDiv(JOBS * workers.threads(), columnTiles);
+        int blocks = Math.clamp(wanted, 1, Math.ceilDiv(rows, BLOCK));
         int perBlock = Math.ceilDiv(panels, blocks);
         workers.forEach(
-                Math.ceilDiv(p.n(), COLUMNS) * blocks,
+                columnTiles * blocks,
                 (tile, scratch) -> {
                     int first = tile % blocks * perBlock;
                     int last = Math.min(panels, first + perBlock);
@@ -115,17 +118,10 @@ final class PortableGemm implements Gemm {
             if (p.accumulate()) {
                 move(sums, true);
             }
-            if (last - first <= FEW) {
-                for (int j = j0; j < end; j += NR) {
-                    for (int k0 = 0; k0 < p.k(); k0 += KC) {
-                        chunk(sums, j, k0, scratch);
-                    }
-                }
-            } else {
+            // Along k, so that the prefetchers find the columns' streams again.
+            for (int j = j0; j < end; j += NR) {
                 for (int k0 = 0; k0 < p.k(); k0 += KC) {
-                    for (int j = j0; j < end; j += NR) {
-                        chunk(sums, j, k0, scratch);
-                    }
+                    chunk(sums, j, k0, scratch);
                 }
             }
             move(sums, false);
