@@ -44,6 +44,19 @@ public record Windows(MemorySegment ids, int count, int length) {
         return new Windows(both, count + others.count, length);
     }
 
+    /// Some of them.
+    ///
+    /// @param numbers of windows, in the order that is wanted
+    public Windows choose(int... numbers) {
+        MemorySegment some =
+                java.lang.foreign.Arena.ofAuto().allocate(4L * numbers.length * length, 8);
+        for (int i = 0; i < numbers.length; i++) {
+            MemorySegment.copy(
+                    range(numbers[i], numbers[i] + 1), 0, some, 4L * i * length, 4L * length);
+        }
+        return new Windows(some, numbers.length, length);
+    }
+
     /// The ids of windows `[from, to)`.
     public MemorySegment range(int from, int to) {
         return ids.asSlice(4L * from * length, 4L * (to - from) * length);

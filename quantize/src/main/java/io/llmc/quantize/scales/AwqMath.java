@@ -179,7 +179,8 @@ final class AwqMath {
         double[] least = new double[most.length];
         Arrays.fill(least, Double.POSITIVE_INFINITY);
         long own = 4 * (w.shape().size() + w.cols() * width) + 8L * most.length + 512L * groups;
-        try (Desk held = d.fresh(own + 4096)) {
+        try (Desk held = d.fresh(own + 4096);
+                Desk room = d.fresh(4L * out * (width + 2) + 1024)) {
             List<Tensor> h = grams(held, x, groups, width);
             Tensor change = held.f32(out, w.cols());
             for (int k = 0; k < by.steps; k++) {
@@ -193,7 +194,7 @@ final class AwqMath {
                 Rounding.round(d, change, target);
                 d.run(new ForwardOp.Add(change, change, w, -1));
                 for (int g = 0; g < groups; g++) {
-                    double[] errors = errors(d, change, h.get(g), (long) g * width);
+                    double[] errors = errors(room, change, h.get(g), (long) g * width);
                     for (int o = 0; o < out; o++) {
                         int at = o * groups + g;
                         if (errors[o] < least[at]) {
@@ -241,8 +242,8 @@ final class AwqMath {
     }
 
     /// What a group's weights change each row's output by, as a sum of squares.
-    private static double[] errors(Desk d, Tensor change, Tensor h, long from) {
-        try (Desk own = d.fresh(4 * change.rows() * (h.rows() + 2) + 1024)) {
+    private static double[] errors(Desk room, Tensor change, Tensor h, long from) {
+        try (Desk own = room.scratch()) {
             Tensor part = own.f32(change.rows(), h.rows());
             Tensor errors = own.allocate(DType.F64, change.rows());
             own.run(new ForwardOp.Columns(part, change, from));

@@ -27,8 +27,11 @@ import java.util.SequencedMap;
 /// @param duo whether scales fall with the weights' own size, too
 /// @param clamp whether weights are clamped; those that make queries and keys never are
 public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implements BlockPass {
-    /// Of the sample, where a sequence is not longer.
-    private static final int TOKENS = 512;
+    /// Tokens by which channels are known and weights are clamped, where a sequence is not longer.
+    private static final int TOKENS = 4096;
+
+    /// Tokens that scales are tried on.
+    private static final int TRIAL_TOKENS = 512;
 
     private static final int STEPS = 20;
 
@@ -104,10 +107,15 @@ public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implement
         return TOKENS;
     }
 
+    @Override
+    public int trialTokens() {
+        return TRIAL_TOKENS;
+    }
+
     /// The widest groups, a whole row, take most.
     @Override
     public long workBytes(long out, long in) {
-        long search = ChannelScales.layerBytes(out, in, TOKENS);
+        long search = ChannelScales.layerBytes(out, in, TRIAL_TOKENS);
         return clamp ? Math.max(search, Clamping.layerBytes(out, in, in, TOKENS)) : search;
     }
 
@@ -120,7 +128,7 @@ public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implement
     public void apply(BlockScope scope) {
         ChannelScales.fold(
                 scope,
-                new ChannelScales.Plan(TOKENS, true, _ -> true),
+                new ChannelScales.Plan(TOKENS, TRIAL_TOKENS, _ -> true),
                 (group, seen, trial) -> search(scope, group, seen, trial));
         if (clamp) {
             Clamping.clamp(scope, TOKENS);

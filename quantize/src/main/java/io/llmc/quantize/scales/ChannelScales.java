@@ -37,13 +37,17 @@ import java.util.stream.IntStream;
 final class ChannelScales {
     private final BlockScope scope;
     private final Sample sample;
+
+    /// Null where nothing is tried.
+    private final Sample trials;
+
     private final Plan plan;
     private final Method method;
 
-    /// @param tokens of the sample
-    /// @param tries whether scales are tried on it
+    /// @param seen tokens that channels are looked at with
+    /// @param tried tokens that scales are tried on; 0 where none are
     /// @param which groups are scaled
-    record Plan(int tokens, boolean tries, Predicate<Readers> which) {}
+    record Plan(int seen, int tried, Predicate<Readers> which) {}
 
     /// How scales are found.
     @FunctionalInterface
@@ -56,17 +60,20 @@ final class ChannelScales {
     /// @param rounded those of the layers that the pass works on and that will be rounded
     record Group(Readers readers, List<Linear> rounded) {}
 
-    private ChannelScales(BlockScope scope, Sample sample, Plan plan, Method method) {
+    private ChannelScales(
+            BlockScope scope, Sample sample, Sample trials, Plan plan, Method method) {
         this.scope = scope;
         this.sample = sample;
+        this.trials = trials;
         this.plan = plan;
         this.method = method;
     }
 
     static void fold(BlockScope scope, Plan plan, Method method) {
         Map<ScaleGroup, float[]> factors = new LinkedHashMap<>();
-        try (Sample sample = scope.sample(plan.tokens())) {
-            var search = new ChannelScales(scope, sample, plan, method);
+        try (Sample sample = scope.sample(plan.seen());
+                Sample trials = plan.tried() == 0 ? null : scope.trials(plan.tried())) {
+            var search = new ChannelScales(scope, sample, trials, plan, method);
             List<Group> all =
                     Readers.of(scope.block()).stream()
                             .filter(plan.which())
@@ -79,6 +86,9 @@ final class ChannelScales {
                 search.scales(stage, here)
                         .forEach((g, s) -> factors.put(g.readers().group(), inverse(s)));
                 sample.advance(stage);
+                if (trials != null) {
+                    trials.advance(stage);
+                }
             }
         }
         if (!factors.isEmpty()) {
@@ -134,26 +144,28 @@ final class ChannelScales {
     }
 
     private Optional<float[]> alone(Group g, Seen seen, Tensor x) {
-        if (!plan.tries()) {
+        if (trials == null) {
             return method.scales(g, seen, null);
         }
         Linear layer = g.rounded().getFirst();
         long out = layer.weight().outFeatures();
-        long rows = Math.min(plan.tokens(), x.rows());
-        try (Desk d = scope.desk().fresh(4 * rows * (x.cols() + out) + 2048)) {
-            Tensor some = rows(d, x, plan.tokens());
+        long rows = Math.min(plan.tried(), x.rows());
+        // One room for all trials: memory that is new costs more than what is done in it.
+        try (Desk d = scope.desk().fresh(4 * rows * (x.cols() + out) + 2048);
+                Desk room = scope.desk().fresh(aloneBytes(out, x.cols(), rows))) {
+            Tensor some = rows(d, x, plan.tried());
             Tensor given = d.f32(some.rows(), out);
             d.run(new ForwardOp.Matmul(given, some, layer.weight()));
-            return method.scales(g, seen, s -> error(g, seen, some, given, s));
+            return method.scales(g, seen, s -> error(g, seen, some, given, s, room));
         }
     }
 
     /// @param given what the layer makes of x
-    private double error(Group g, Seen seen, Tensor x, Tensor given, float[] scales) {
+    private double error(Group g, Seen seen, Tensor x, Tensor given, float[] scales, Desk room) {
         Linear layer = g.rounded().getFirst();
         Weight w = layer.weight();
         float[] columns = g.readers().columns(scales);
-        try (Desk d = scope.desk().fresh(aloneBytes(w.outFeatures(), w.inFeatures(), x.rows()))) {
+        try (Desk d = room.scratch()) {
             Tensor trial = d.f32(w.outFeatures(), w.inFeatures());
             Tensor inputs = d.f32(x.rows(), x.cols());
             Tensor out = d.f32(given.rows(), given.cols());
@@ -175,24 +187,27 @@ final class ChannelScales {
     }
 
     private Optional<float[]> together(Group g, Seen seen) {
-        if (!plan.tries()) {
+        if (trials == null) {
             return method.scales(g, seen, null);
         }
-        try (Sample.Stretch stretch = sample.stretch(g.readers().from(), g.readers().to())) {
-            return method.scales(g, seen, s -> error(g, seen, stretch, s));
-        }
-    }
-
-    private double error(Group g, Seen seen, Sample.Stretch stretch, float[] scales) {
-        float[] columns = g.readers().columns(scales);
-        DecoderBlock block = scope.block();
         long bytes =
                 togetherBytes(
                         g.readers().layers().stream()
                                 .mapToLong(l -> l.weight().outFeatures() * l.weight().inFeatures())
                                 .sum(),
-                        block.parameters().values().stream().mapToLong(Tensor::byteSize).sum());
-        try (Desk d = scope.desk().fresh(bytes)) {
+                        scope.block().parameters().values().stream()
+                                .mapToLong(Tensor::byteSize)
+                                .sum());
+        try (Sample.Stretch stretch = trials.stretch(g.readers().from(), g.readers().to());
+                Desk room = scope.desk().fresh(bytes)) {
+            return method.scales(g, seen, s -> error(g, seen, stretch, s, room));
+        }
+    }
+
+    private double error(Group g, Seen seen, Sample.Stretch stretch, float[] scales, Desk room) {
+        float[] columns = g.readers().columns(scales);
+        DecoderBlock block = scope.block();
+        try (Desk d = room.scratch()) {
             Replacement trial = scope.replacement();
             trial.rescale(g.readers().group(), inverse(scales), d);
             for (Linear layer : g.rounded()) {

@@ -127,12 +127,12 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
 
     @Override
     public int sampleTokens() {
-        return alpha.isPresent() ? TOKENS : TRIAL_TOKENS;
+        return TOKENS;
     }
 
     @Override
-    public boolean triesOnSample() {
-        return alpha.isEmpty();
+    public int trialTokens() {
+        return alpha.isPresent() ? 0 : TRIAL_TOKENS;
     }
 
     /// Where nothing is tried, a few numbers of each channel.
@@ -140,7 +140,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
     public long workBytes(long out, long in) {
         return alpha.isPresent()
                 ? 16 * in + (1 << 13)
-                : ChannelScales.layerBytes(out, in, sampleTokens());
+                : ChannelScales.layerBytes(out, in, TRIAL_TOKENS);
     }
 
     @Override
@@ -152,8 +152,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
     public void apply(BlockScope scope) {
         ChannelScales.fold(
                 scope,
-                new ChannelScales.Plan(
-                        sampleTokens(), triesOnSample(), readers -> inner || readers.byNorm()),
+                new ChannelScales.Plan(TOKENS, trialTokens(), readers -> inner || readers.byNorm()),
                 (group, seen, trial) -> scales(scope, group, seen, trial));
     }
 

@@ -528,9 +528,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public boolean unpacks(Weight w) {
-        return !(w instanceof Weight.Dense)
-                && gemm(w) == portable
-                && dense() != portable;
+        return !(w instanceof Weight.Dense) && gemm(w) == portable && dense() != portable;
     }
 
     @Override

@@ -27,8 +27,8 @@ final class PortableGemm implements Gemm {
     /// k of a chunk: a panel of columns and one of rows stay in the first cache.
     static final int KC = 256;
 
-    /// Rows packed at once; bounds the scratch. They stream past a panel of columns, which is packed
-    /// once for all of them.
+    /// Rows packed at once; bounds the scratch. They stream past a panel of columns, which is
+    /// packed once for all of them.
     private static final int SUPER = 1024;
 
     /// Rows of a tile, nearly, at least.

@@ -115,9 +115,16 @@ public non-sealed interface BlockPass extends Pass {
         return 0;
     }
 
-    /// Whether it tries weights on that sample, and does not only look at it.
-    default boolean triesOnSample() {
-        return true;
+    /// Whether all calibration sequences must go through the blocks for it: not where samples of
+    /// them are all that it looks at.
+    default boolean wantsAllSequences() {
+        return calibrates() && sampleTokens() == 0;
+    }
+
+    /// Tokens of the largest [BlockScope#trials] that it asks for, not above [#sampleTokens]; 0
+    /// where it tries nothing.
+    default int trialTokens() {
+        return 0;
     }
 
     /// Bytes of the device that it takes for a block beside all of these, as for layers together.

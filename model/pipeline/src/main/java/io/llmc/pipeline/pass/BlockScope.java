@@ -130,13 +130,19 @@ public interface BlockScope {
     @MustBeClosed
     <S> SumTree<LayerInput, S> observePairs(Stage stage, Observer<LayerInput, S> observer);
 
-    /// Some of the calibration sequences before the block as it is now, to try weights on. The
-    /// sequences themselves must not have been advanced.
+    /// Some of the calibration sequences before the block as it is now, to look at. The sequences
+    /// themselves must not have been advanced.
     ///
     /// @param tokens as many whole sequences as that are, but one at least; not above
     ///   [BlockPass#sampleTokens]
     @MustBeClosed
     Sample sample(int tokens);
+
+    /// The same, to [try weights on][Sample#stretch], which takes more memory.
+    ///
+    /// @param tokens not above [BlockPass#trialTokens]
+    @MustBeClosed
+    Sample trials(int tokens);
 
     /// Moves every calibration sequence through the stage with the weights it has now.
     void advance(Stage stage);

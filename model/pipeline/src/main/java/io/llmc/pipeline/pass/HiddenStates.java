@@ -309,10 +309,7 @@ public final class HiddenStates implements AutoCloseable {
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // the caller closes it
     public Sample sample(DecoderBlock block, int tokens, boolean tries) {
-        int[] chosen = new int[Sample.count(tokens, windows.count(), windows.length())];
-        for (int i = 0; i < chosen.length; i++) {
-            chosen[i] = (int) ((long) i * windows.count() / chosen.length);
-        }
+        int[] chosen = Sample.chosen(tokens, windows.count(), windows.length());
         Sample sample =
                 new Sample(
                         backend,

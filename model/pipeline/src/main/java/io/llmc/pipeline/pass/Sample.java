@@ -16,6 +16,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.util.List;
+import java.util.stream.IntStream;
 
 /// Some of the calibration sequences on a way of their own through one block: what weights are
 /// tried on, before all sequences go through those that were chosen.
@@ -97,6 +98,16 @@ public final class Sample implements AutoCloseable {
     /// Whole sequences of at most so many tokens, but one at least.
     static int count(int tokens, int sequences, int length) {
         return Math.clamp(tokens / length, 1, sequences);
+    }
+
+    /// Which sequences a sample has: they are spread evenly.
+    ///
+    /// @param tokens that are wanted
+    /// @param sequences that there are
+    /// @param length tokens of each
+    public static int[] chosen(int tokens, int sequences, int length) {
+        int count = count(tokens, sequences, length);
+        return IntStream.range(0, count).map(i -> (int) ((long) i * sequences / count)).toArray();
     }
 
     /// The residual stream before the next stage, `[tokens, hidden]`.

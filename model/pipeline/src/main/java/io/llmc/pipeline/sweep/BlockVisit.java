@@ -372,11 +372,22 @@ final class BlockVisit implements BlockScope {
     @Override
     @MustBeClosed
     public Sample sample(int tokens) {
-        if (states == null || advanced > 0 || tokens > pass.sampleTokens()) {
+        requirePlanned(tokens, pass.sampleTokens());
+        return states.sample(block, tokens, false);
+    }
+
+    @Override
+    @MustBeClosed
+    public Sample trials(int tokens) {
+        requirePlanned(tokens, pass.trialTokens());
+        return states.sample(block, tokens, true);
+    }
+
+    private void requirePlanned(int tokens, int planned) {
+        if (states == null || advanced > 0 || tokens > planned) {
             throw new IllegalStateException(
                     pass.name() + " samples sequences that it did not plan or has advanced");
         }
-        return states.sample(block, tokens, pass.triesOnSample());
     }
 
     @Override

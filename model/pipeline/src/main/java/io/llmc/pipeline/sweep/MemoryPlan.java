@@ -56,24 +56,27 @@ record MemoryPlan(long bytes, boolean spills) {
             boolean last = i == models.size() - 1;
             // A view's tensors are made of those of the checkpoint before it, which stay mapped.
             stored += StreamMemory.outer(c, spec) + StreamMemory.largestBlock(c, spec);
-            long work = last ? blocks(c, spec, output, sweep, calibration, backend) : 0;
+            CalibrationSpec seen = last ? sweep.travelling(calibration) : calibration;
+            long work = last ? blocks(c, spec, output, sweep, seen, backend) : 0;
             // Tensors of a block are made before a pass works on it.
             work = Math.max(work, making(models, sweep, i));
             if (!last) {
-                int windows = calibration == null ? 0 : calibration.samples();
-                int length = calibration == null ? 0 : calibration.length();
+                int windows = seen == null ? 0 : seen.samples();
+                int length = seen == null ? 0 : seen.length();
                 work = Math.max(work, sweep.modelPasses().get(i).workBytes(spec, windows, length));
             }
             StreamMemory sequences =
-                    calibration == null
+                    seen == null
                             ? null
                             : StreamMemory.of(
                                     c,
                                     spec,
                                     backend,
-                                    calibration.samples(),
-                                    calibration.length(),
-                                    !last || sweep.passes().stream().anyMatch(MemoryPlan::staged));
+                                    seen.samples(),
+                                    seen.length(),
+                                    !last
+                                            || sweep.passes().stream()
+                                                    .anyMatch(BlockPass::wantsAllSequences));
             long pass = sequences == null ? 0 : sequences.pass();
             long streams = last && sweep.passes().stream().anyMatch(BlockPass::compares) ? 2 : 1;
             resident =
@@ -101,11 +104,6 @@ record MemoryPlan(long bytes, boolean spills) {
                 Math.min(resident, spilled),
                 calibration == null ? "" : "lower {calibration.length}");
         return new MemoryPlan(spilled, true);
-    }
-
-    /// Whether all sequences go through a block stage by stage for it.
-    private static boolean staged(BlockPass pass) {
-        return pass.calibrates() && pass.sampleTokens() == 0;
     }
 
     /// With what comes before the blocks, and is given back.
@@ -237,7 +235,7 @@ record MemoryPlan(long bytes, boolean spills) {
         return most;
     }
 
-    /// What a pass takes that tries weights on a sample.
+    /// What a pass takes that looks at a sample, or tries weights on one.
     private static long sample(
             BlockPass pass, DecoderBlock block, ModelSpec spec, CalibrationSpec calibration) {
         long all = pass.blockBytes(block.spec(), spec.hidden());
@@ -245,13 +243,20 @@ record MemoryPlan(long bytes, boolean spills) {
             return all;
         }
         return all
-                + Sample.bytes(
-                        block,
-                        spec.width(),
-                        pass.sampleTokens(),
-                        calibration.samples(),
-                        calibration.length(),
-                        pass.triesOnSample());
+                + sample(pass.sampleTokens(), false, block, spec, calibration)
+                + (pass.trialTokens() == 0
+                        ? 0
+                        : sample(pass.trialTokens(), true, block, spec, calibration));
+    }
+
+    private static long sample(
+            int tokens,
+            boolean tries,
+            DecoderBlock block,
+            ModelSpec spec,
+            CalibrationSpec calibration) {
+        return Sample.bytes(
+                block, spec.width(), tokens, calibration.samples(), calibration.length(), tries);
     }
 
     /// Columns that the inputs of a stage have together, at most.

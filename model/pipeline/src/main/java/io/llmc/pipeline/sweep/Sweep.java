@@ -91,7 +91,7 @@ public final class Sweep implements Step.Plan {
         Windows text = windows();
         double read = (System.nanoTime() - start) / 1e9;
         Rehearsal rehearsal = new Rehearsal(original, planned, step, sizes, context.backend());
-        return rehearsal.estimate(text).map(Estimate.of(read)::plus);
+        return rehearsal.estimate(step.travelling(text)).map(Estimate.of(read)::plus);
     }
 
     @Override
@@ -300,7 +300,8 @@ public final class Sweep implements Step.Plan {
                 Probe probe = new Probe(source);
                 Sequences sequences =
                         calibrates
-                                ? Sequences.of(source, windows, spill(), step.passes())
+                                ? Sequences.of(
+                                        source, step.travelling(windows), spill(), step.passes())
                                 : Sequences.NONE) {
             SavedStates saved = new SavedStates(directory.work(), sequences);
             saved.recover(resumed, source, plan.target(), probe);

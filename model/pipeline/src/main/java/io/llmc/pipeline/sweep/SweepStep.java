@@ -17,8 +17,10 @@ import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.ModelPass;
 import io.llmc.pipeline.pass.Pass;
 import io.llmc.pipeline.pass.PassFactory;
+import io.llmc.pipeline.pass.Sample;
 import io.llmc.tensor.Scheme;
 import io.llmc.tokenizer.CalibrationSpec;
+import io.llmc.tokenizer.Windows;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -26,6 +28,7 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.SequencedMap;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 
 /// One trip over the blocks, from a model directory to another.
@@ -199,11 +202,51 @@ public record SweepStep(
         OptionalLong own =
                 calibration == null ? OptionalLong.empty() : CalibrationText.bytes(context);
         own.ifPresent(_ -> notes.add(CalibrationText.note(calibration)));
+        sampled(calibration).ifPresent(notes::add);
         notes.addAll(output.notes());
         // More of it is written while the model is open.
         long beside = expertTokens(Architectures.specOf(models.getLast())) > 0 ? memory.bytes() : 0;
         MemoryPlan peak = memory.orMore(beside + own.orElse(0));
         return new Sweep(this, context, source, output, sizes(source, output, peak, notes));
+    }
+
+    /// Those of the calibration sequences that go through the blocks: all of them, unless every
+    /// pass that looks at them is content with a sample.
+    Windows travelling(Windows all) {
+        return all == null ? null : all.choose(travelling(all.count(), all.length()));
+    }
+
+    /// The same, of what is asked for.
+    CalibrationSpec travelling(CalibrationSpec calibration) {
+        return calibration == null
+                ? null
+                : calibration.with(travelling(calibration.samples(), calibration.length()).length);
+    }
+
+    private Optional<String> sampled(CalibrationSpec calibration) {
+        if (calibration == null || passes.stream().noneMatch(BlockPass::calibrates)) {
+            return Optional.empty();
+        }
+        int some = travelling(calibration).samples();
+        return some == calibration.samples()
+                ? Optional.empty()
+                : Optional.of(
+                        "%d of %d calibration windows are used: %s looks at a sample alone"
+                                .formatted(
+                                        some,
+                                        calibration.samples(),
+                                        passes.stream()
+                                                .filter(BlockPass::calibrates)
+                                                .map(Pass::name)
+                                                .collect(Collectors.joining(", "))));
+    }
+
+    private int[] travelling(int sequences, int length) {
+        int tokens = passes.stream().mapToInt(BlockPass::sampleTokens).max().orElse(0);
+        boolean all = tokens == 0 || passes.stream().anyMatch(BlockPass::wantsAllSequences);
+        return all
+                ? IntStream.range(0, sequences).toArray()
+                : Sample.chosen(tokens, sequences, length);
     }
 
     /// Tokens that its passes want every expert of a model to see; 0 where there is none.
