@@ -25,7 +25,7 @@ class SampledSweepTest {
     private static final int LENGTH = 256;
 
     /// Windows that a sample of AWQ has.
-    private static final int SAMPLE = 4096 / LENGTH;
+    private static final int SAMPLE = 2048 / LENGTH;
 
     @TempDir private Path temp;
 
@@ -67,7 +67,7 @@ class SampledSweepTest {
         assertThat(many.peakBytes()).isEqualTo(some.peakBytes());
         assertThat(some.notes()).noneMatch(note -> note.contains("calibration windows"));
         assertThat(many.notes())
-                .contains("16 of 80 calibration windows are used: awq looks at a sample alone");
+                .contains("8 of 40 calibration windows are used: awq looks at a sample alone");
     }
 
     @Test

@@ -28,7 +28,7 @@ import java.util.SequencedMap;
 /// @param clamp whether weights are clamped; those that make queries and keys never are
 public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implements BlockPass {
     /// Tokens by which channels are known and weights are clamped, where a sequence is not longer.
-    private static final int TOKENS = 4096;
+    private static final int TOKENS = 2048;
 
     /// Tokens that scales are tried on.
     private static final int TRIAL_TOKENS = 512;
