@@ -84,7 +84,8 @@ class SampledSweepTest {
         Path all = temp.resolve("all");
         Path some = temp.resolve("some");
         try (Backend backend = new CpuBackend(BackendOptions.defaults())) {
-            // In order, a sample of so many windows begins with the first one: of as many as it wants it is all.
+            // In order, a sample of so many windows begins with the first one: of as many as it
+            // wants it is all.
             Recipe few = recipe("first", SAMPLE, RTN);
             SweepTest.run(few, some, backend, Long.MAX_VALUE, Progress.NONE);
             Recipe more = recipe("first", SAMPLE + 1, RTN);
