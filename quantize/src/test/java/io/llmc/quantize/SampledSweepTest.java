@@ -29,6 +29,10 @@ class SampledSweepTest {
 
     @TempDir private Path temp;
 
+    /// The quick half of its searches.
+    private static final Map<String, Object> AWQ =
+            Map.of("awq", Map.of("duo", "without", "clamp", false));
+
     private static final Map<String, Object> RTN = Map.of("rtn", Map.of("bits", 4));
     private static final Map<String, Object> GPTQ = Map.of("gptq", Map.of("bits", 4));
 
@@ -44,11 +48,7 @@ class SampledSweepTest {
                         "model", MODEL.toString(),
                         "output", "unused",
                         "calibration", calibration,
-                        "steps",
-                                List.of(
-                                        Map.of(
-                                                "sweep",
-                                                List.of(Map.of("awq", Map.of()), rounding))),
+                        "steps", List.of(Map.of("sweep", List.of(AWQ, rounding))),
                         "save", Map.of("layout", "compressed-tensors"));
         return Recipe.read(Options.of(tree), SweepTest.STEPS, tree);
     }
