@@ -67,7 +67,7 @@ class SampledSweepTest {
         assertThat(many.peakBytes()).isEqualTo(some.peakBytes());
         assertThat(some.notes()).noneMatch(note -> note.contains("calibration windows"));
         assertThat(many.notes())
-                .contains("8 of 40 calibration windows are used: awq looks at a sample alone");
+                .contains("8 of 40 calibration windows are used: a sample is enough for awq");
     }
 
     @Test

@@ -193,7 +193,7 @@ public final class CpuBackend implements Backend {
         return oneDnn;
     }
 
-    /// With vectors of 256 bits our kernels win, with 512 the library: docs/adr/0006.
+    /// With vectors of 256 bits or fewer our kernels win, with 512 the library: docs/adr/0006.
     private static boolean isFasterThanOneDnn() {
         return Lanes.N < 16;
     }
@@ -214,17 +214,17 @@ public final class CpuBackend implements Backend {
 
     /// What multiplies integers exactly.
     private IntegerKernels.Sums integers() {
-        if (math != BackendOptions.Math.PORTABLE) {
-            try {
-                OneDnn dnn = oneDnn();
-                if (dnn.hasIntegers()) {
-                    return (c, stride, a, b, m, n, k, _) -> dnn.integers(c, stride, a, b, m, n, k);
-                }
-            } catch (IllegalStateException _) {
-                return new PortableIntegers(); // the same sums
-            }
+        if (math == BackendOptions.Math.PORTABLE) {
+            return new PortableIntegers();
         }
-        return new PortableIntegers();
+        try {
+            OneDnn dnn = oneDnn();
+            return dnn.hasIntegers()
+                    ? (c, stride, a, b, m, n, k, _) -> dnn.integers(c, stride, a, b, m, n, k)
+                    : new PortableIntegers();
+        } catch (IllegalStateException _) {
+            return new PortableIntegers(); // the same sums
+        }
     }
 
     /// A library wants whole matrices: codes are faster unpacked panel by panel, where they are

@@ -42,10 +42,6 @@ final class OneDnnGemm implements Gemm {
         return 4 * ROWS * Math.max(rows, out) + 4L * ROWS * COLUMNS;
     }
 
-    OneDnn library() {
-        return dnn;
-    }
-
     @Override
     public String name() {
         return "oneDNN " + dnn.version();

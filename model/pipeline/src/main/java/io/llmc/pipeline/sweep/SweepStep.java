@@ -224,14 +224,15 @@ public record SweepStep(
     }
 
     private Optional<String> sampled(CalibrationSpec calibration) {
-        if (calibration == null || passes.stream().noneMatch(BlockPass::calibrates)) {
+        // Passes over the whole model see all windows.
+        if (calibration == null || modelPasses.stream().anyMatch(Pass::calibrates)) {
             return Optional.empty();
         }
         int some = travelling(calibration).samples();
         return some == calibration.samples()
                 ? Optional.empty()
                 : Optional.of(
-                        "%d of %d calibration windows are used: %s looks at a sample alone"
+                        "%d of %d calibration windows are used: a sample is enough for %s"
                                 .formatted(
                                         some,
                                         calibration.samples(),
