@@ -179,6 +179,70 @@ SEARCH(search_powers_f32, F32, false)
 SEARCH(search_powers_f16, F16, false)
 SEARCH(search_powers_bf16, BF16, false)
 
+// One group a block: the error that counts is that of the layer's outputs, by the Gram matrix of the group's inputs. What is
+// below the diagonal counts twice, a row after the other. The matrix is symmetric, so that a thread's row may be a column.
+static const int ROWS = 256;
+
+template <int TYPE>
+static __device__ __forceinline__ void search_outputs(void* scales, u8* zeros, const void* w, int w_type, const float* gram, int cols,
+                                                      int groups, int length, GridRule rule, int first, int count, int trials,
+                                                      int positive, int parts) {
+  __shared__ float d[ROWS], sums[ROWS], lo, hi;
+  i64 row = blockIdx.x / count;
+  int group = first + (int)(blockIdx.x % count), column = group * length, n = min(length, cols - column);
+  i64 at = row * cols + column;
+  const float* h = gram + (i64)column * length;
+  if (threadIdx.x < 32) {
+    bool fours = by_four(w, bytes_of(w_type), cols) && (length & 3) == 0;
+    Range r = widened(range_of(w, w_type, at, n, fours), rule);
+    if (threadIdx.x == 0) lo = r.lo, hi = r.hi;
+  }
+  __syncthreads();
+  Range range = {lo, hi};
+  int tid = threadIdx.x, chunk = blockDim.x, best = 0;
+  float least = 0.f, scale, zero;
+  for (int f = 0; f < trials; f++) {
+    grid_of(scale, zero, range, factor_of(f, positive, parts), rule);
+    float error = 0.f;
+    for (int i0 = 0; i0 < n; i0 += chunk) {
+      int i = i0 + tid;
+      float sum = 0.f;
+      for (int j0 = 0; j0 <= i0; j0 += chunk) {
+        __syncthreads();  // the errors before have been read
+        if (j0 + tid < n) {
+          float x = load(w, at + j0 + tid, w_type);
+          d[tid] = x - value_of(code_of(x, scale, zero, rule.max_code), scale, zero, TYPE);
+        }
+        __syncthreads();
+        if (i < n)
+          for (int j = 0; j < min(chunk, i - j0); j++) sum = fmaf(h[(i64)(j0 + j) * length + i], d[j], sum);
+      }
+      if (i < n) sums[tid] = fmaf(h[(i64)i * length + i], d[tid], sum + sum);
+      __syncthreads();
+      if (tid == 0)
+        for (int k = 0; k < min(chunk, n - i0); k++) error = fmaf(d[k], sums[k], error);
+    }
+    // The first one also where its error is not a number.
+    if (f == 0 || error < least) least = error, best = f;
+  }
+  if (tid == 0) {
+    grid_of(scale, zero, range, factor_of(best, positive, parts), rule);
+    store(scales, row * groups + group, TYPE, scale);
+    zeros[row * groups + group] = octet(zero);
+  }
+}
+
+#define SEARCH_OUTPUTS(name, TYPE)                                                                                             \
+  extern "C" __global__ void name(void* scales, u8* zeros, const void* w, int w_type, const float* gram, int cols, int groups, \
+                                  int length, int max_code, int middle, int min_zero, int first, int count, int trials,        \
+                                  int positive, int parts) {                                                                   \
+    GridRule rule = {(float)max_code, middle, min_zero, TYPE};                                                                 \
+    search_outputs<TYPE>(scales, zeros, w, w_type, gram, cols, groups, length, rule, first, count, trials, positive, parts);   \
+  }
+SEARCH_OUTPUTS(search_outputs_f32, F32)
+SEARCH_OUTPUTS(search_outputs_f16, F16)
+SEARCH_OUTPUTS(search_outputs_bf16, BF16)
+
 // ---------------------------------------------------------------- codes
 // One block a row. A thread's columns are the same whether it reads four at once or not, so that the sums are.
 extern "C" __global__ void round_to_grid(u8* codes, double* squares, const void* w, int w_type, const void* scales, int scale_type,

@@ -65,14 +65,24 @@ public final class MemoryBudget {
     /// An arena whose bytes count; any thread may use it.
     @MustBeClosed
     public Arena newArena() {
-        return new Counted();
+        return new Counted(true);
+    }
+
+    /// The same for the calling thread alone, where arenas come and go often: to close one that
+    /// threads share, all threads of the JVM must stop.
+    @MustBeClosed
+    public Arena newOwnArena() {
+        return new Counted(false);
     }
 
     private final class Counted implements Arena {
-        @SuppressWarnings("MustBeClosed") // closed by close()
-        private final Arena arena = Arena.ofShared();
-
+        private final Arena arena;
         private long taken;
+
+        @SuppressWarnings("MustBeClosed") // closed by close()
+        Counted(boolean shared) {
+            arena = shared ? Arena.ofShared() : Arena.ofConfined();
+        }
 
         @Override
         public synchronized MemorySegment allocate(long bytes, long alignment) {

@@ -22,6 +22,9 @@ final class QuantKernels {
     /// Factors that a block tries at a time (`MOST_WARPS` in quant.cu).
     private static final int MOST_WARPS = 16;
 
+    /// Weights of a group that a block looks at together (`ROWS` in quant.cu).
+    private static final int MOST_ROWS = 256;
+
     private static final int RANGE_THREADS = 256;
 
     private final Kernels kernels;
@@ -41,8 +44,8 @@ final class QuantKernels {
         int groups = Math.toIntExact(op.scales().cols());
         int middle = spec.codes().symmetric() ? spec.codes().middleCode() : -1;
         int count = op.to() - op.from();
-        long total = w.rows() * count;
         if (op.search() == null) {
+            long total = w.rows() * count;
             kernels.launch(
                     "choose_range",
                     Grid.blocks(Math.ceilDiv(total, RANGE_THREADS / 32L), RANGE_THREADS),
@@ -62,18 +65,26 @@ final class QuantKernels {
                     total);
             return;
         }
+        if (op.together()) {
+            searchOutputs(op, cols, groups, middle, count);
+        } else {
+            search(op, cols, groups, middle, count);
+        }
+    }
+
+    private void search(CompressionOp.ChooseGrid op, int cols, int groups, int middle, int count) {
+        Encoding.Grid<Codes.Ints> spec = op.spec();
+        long total = op.w().rows() * count;
         int trials = op.search().trials(spec.codes());
         int warps = Math.ceilDiv(trials, Math.ceilDiv(trials, MOST_WARPS));
-        String name =
-                (op.search().norm() == 2 ? "search_squares_" : "search_powers_")
-                        + op.scales().dtype().name().toLowerCase(Locale.ROOT);
         kernels.launch(
-                name,
+                (op.search().norm() == 2 ? "search_squares_" : "search_powers_")
+                        + op.scales().dtype().name().toLowerCase(Locale.ROOT),
                 Grid.blocks(Math.ceilDiv(total, (long) SEARCHED), 32 * warps),
                 op.scales(),
                 op.zeros(),
-                w,
-                Types.of(w),
+                op.w(),
+                Types.of(op.w()),
                 op.importance(),
                 cols,
                 groups,
@@ -88,6 +99,31 @@ final class QuantKernels {
                 op.search().steps(),
                 op.search().grid(),
                 op.search().norm());
+    }
+
+    private void searchOutputs(
+            CompressionOp.ChooseGrid op, int cols, int groups, int middle, int count) {
+        int length = length(op.spec(), cols);
+        kernels.launch(
+                "search_outputs_" + op.scales().dtype().name().toLowerCase(Locale.ROOT),
+                Grid.blocks(
+                        op.w().rows() * count, Math.min(MOST_ROWS, 32 * Math.ceilDiv(length, 32))),
+                op.scales(),
+                op.zeros(),
+                op.w(),
+                Types.of(op.w()),
+                op.importance(),
+                cols,
+                groups,
+                length,
+                op.spec().codes().maxCode(),
+                middle,
+                op.minZero(),
+                op.from(),
+                count,
+                op.search().trials(op.spec().codes()),
+                op.search().steps(),
+                op.search().grid());
     }
 
     /// A group is never longer than its row.

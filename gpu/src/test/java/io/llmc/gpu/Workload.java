@@ -1132,6 +1132,23 @@ final class Workload {
                         9 * 4 * weights,
                         o -> grid(o, CompressionOp.GridSearch.DEFAULT)),
                 entry(
+                        "ChooseGrid by outputs",
+                        CompressionOp.ChooseGrid.class,
+                        9L * FOUR.tiles().cols() * weights,
+                        o -> {
+                            var each = (CompressionOp.ChooseGrid) grid(o, null);
+                            return new CompressionOp.ChooseGrid(
+                                    each.scales(),
+                                    each.zeros(),
+                                    each.w(),
+                                    o.f32(hidden, FOUR.tiles().cols()),
+                                    each.spec(),
+                                    0,
+                                    CompressionOp.GridSearch.DEFAULT,
+                                    0,
+                                    each.to());
+                        }),
+                entry(
                         "RoundToGrid",
                         CompressionOp.RoundToGrid.class,
                         6 * weights,

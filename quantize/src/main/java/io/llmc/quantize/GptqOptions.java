@@ -147,6 +147,12 @@ final class GptqOptions {
     }
 
     private static void requireFits(Options o, GptqPass pass) {
+        if (pass.clip() == Clip.OUTPUT) {
+            throw o.error(
+                    "clip",
+                    "clip is output, which is rtn's; gptq weighs errors by its Hessian: expected"
+                            + " hessian, mse or none");
+        }
         boolean ints = pass.grid().codes() instanceof Codes.Ints;
         if (pass.groupIndex() && !ints) {
             throw o.error(

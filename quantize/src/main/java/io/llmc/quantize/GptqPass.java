@@ -337,6 +337,7 @@ public record GptqPass(
                             scope.desk(),
                             layer.weight(),
                             grids.of(layer),
+                            null,
                             clip == Clip.NONE ? null : search,
                             groupIndex());
             grids.replace(layer, result.weight(), g.sum().largest());

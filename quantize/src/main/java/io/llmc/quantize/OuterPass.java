@@ -151,7 +151,8 @@ public record OuterPass(Integer head, Integer embeddings, Integer groupSize) imp
     @Override
     public Weight round(Desk d, Weight w, GridSpec<Codes.Ints> grid) {
         WeightGrid target = WeightGrid.allocate(d, grid, w, null);
-        return RtnMath.quantize(d, w, target, CompressionOp.GridSearch.DEFAULT, false).weight();
+        return RtnMath.quantize(d, w, target, null, CompressionOp.GridSearch.DEFAULT, false)
+                .weight();
     }
 
     @Override

@@ -35,11 +35,14 @@ final class RtnMath {
     /// @param d receives the packed weight
     /// @param w dense `[out, in]`
     /// @param grid whose scales are not chosen yet
+    /// @param grams of the inputs, by which errors count in the search, as [GroupGrams] has them;
+    ///   null where all count alike
     /// @param groupIndex whether the weight says the group of every input, as others of its file do
     static Result quantize(
             Desk d,
             Weight w,
             WeightGrid grid,
+            Tensor grams,
             CompressionOp.GridSearch search,
             boolean groupIndex) {
         long out = w.outFeatures();
@@ -50,7 +53,7 @@ final class RtnMath {
             throw new IllegalArgumentException("already on a grid: " + w);
         }
         try (Desk scratch = d.fresh(scratchBytes(grid.spec(), out, in))) {
-            grid.choose(scratch, dense, null, search, 0, (int) grid.spec().tiles().across(in));
+            grid.choose(scratch, dense, grams, search, 0, (int) grid.spec().tiles().across(in));
             Tensor codes = grid.codes(scratch, packed);
             Tensor squares = scratch.allocate(DType.F64, out, 2);
             grid.round(d, codes, squares, dense);

@@ -52,7 +52,8 @@ sealed interface WeightGrid permits IntGrid, FloatGrid {
     /// Chooses the scales of the groups `[from, to)` of every row, all groups where [#whole].
     ///
     /// @param w dense `[out, in]`
-    /// @param importance of each input's error in the search, F32 `[in]`; null for one each
+    /// @param importance of each input's error in the search, F32 `[in]`, or of a group's errors
+    ///   together, as [GroupGrams] has it; null for one each
     /// @param search of each tile's range; null for none
     void choose(
             Desk d, Tensor w, Tensor importance, CompressionOp.GridSearch search, int from, int to);

@@ -81,7 +81,7 @@ class FloatGridTest {
         Weight dense = new Weight.Dense(values);
         var target = new GridSpec<>(grid, DType.BF16, 0);
         return RtnMath.quantize(
-                d, dense, WeightGrid.allocate(d, target, dense, global), null, false);
+                d, dense, WeightGrid.allocate(d, target, dense, global), null, null, false);
     }
 
     /// What a library has rounded, rounded again, is what it was: codes, scales and all, where its

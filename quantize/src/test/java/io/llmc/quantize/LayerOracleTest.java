@@ -105,7 +105,7 @@ class LayerOracleTest {
             Weight dense = new Weight.Dense(put(backend, arena, w));
             var spec = new GridSpec<>(Encoding.ints(bits, group, symmetric), DType.F32, 0);
             WeightGrid grid = WeightGrid.allocate(d, spec, dense, null);
-            RtnMath.Result result = RtnMath.quantize(d, dense, grid, null, false);
+            RtnMath.Result result = RtnMath.quantize(d, dense, grid, null, null, false);
             float[] got = values(backend, arena, result.weight());
             assertThat(share(want, got)).isEqualTo(1);
         }

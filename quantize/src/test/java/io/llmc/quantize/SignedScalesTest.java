@@ -34,7 +34,7 @@ class SignedScalesTest {
             var grid = WeightGrid.allocate(d, spec, w, null);
             // 2 * 8 / 15 * 15 / 16 is 1.
             var search = new CompressionOp.GridSearch(3, 16, 2, signs);
-            RtnMath.Result result = RtnMath.quantize(d, w, grid, search, false);
+            RtnMath.Result result = RtnMath.quantize(d, w, grid, null, search, false);
             float[] scales = backend.floats(((Weight.Grouped) result.weight()).scales());
             return new double[] {result.error(), scales[0], scales[1]};
         }

@@ -95,14 +95,14 @@ public interface Backend extends Runner, AutoCloseable {
 
     /// The elements of an F32 tensor.
     default float[] floats(Tensor t) {
-        try (Arena host = host().newArena()) {
+        try (Arena host = host().newOwnArena()) {
             return download(t, host).toArray(ValueLayout.JAVA_FLOAT);
         }
     }
 
     /// The elements of an F64 tensor.
     default double[] doubles(Tensor t) {
-        try (Arena host = host().newArena()) {
+        try (Arena host = host().newOwnArena()) {
             return download(t, host).toArray(ValueLayout.JAVA_DOUBLE);
         }
     }
@@ -119,7 +119,7 @@ public interface Backend extends Runner, AutoCloseable {
 
     /// The first element of an I32 tensor.
     default int integer(Tensor t) {
-        try (Arena host = host().newArena()) {
+        try (Arena host = host().newOwnArena()) {
             return download(t, host).get(ValueLayout.JAVA_INT, 0);
         }
     }

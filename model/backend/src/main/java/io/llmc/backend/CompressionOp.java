@@ -110,12 +110,15 @@ public sealed interface CompressionOp extends Op {
     /// used as rounded.
     ///
     /// With a search each of its factors shrinks the range, and the group keeps the one with the
-    /// least `sum_i c_i |w_i - q_i|^norm`, the larger factor on a tie.
+    /// least `sum_i c_i |w_i - q_i|^norm`, the larger factor on a tie; or, where importance has a
+    /// row for each input, the least `sum_ij (w_i - q_i) h_ij (w_j - q_j)`: what the group's
+    /// rounding costs the layer's outputs.
     ///
     /// @param scales F32, F16 or BF16 `[out, groups]`
     /// @param zeros U8 `[out, groups]`
     /// @param w F32, F16 or BF16 `[out, in]`
-    /// @param importance c, F32 `[in]`; null for all ones
+    /// @param importance c, F32 `[in]`; or h, F32 `[in, width]`, of each group the Gram matrix of
+    ///   its inputs, only where the search has norm 2; null for all ones
     /// @param search null for none
     record ChooseGrid(
             Tensor scales,
@@ -137,7 +140,18 @@ public sealed interface CompressionOp extends Op {
                             && scales.dtype().isFloat()
                             && w.dtype().isFloat()
                             && (importance == null
-                                    || (importance.isVector(w.cols()) && f32(importance)))
+                                    || (f32(importance)
+                                            && (importance.isVector(w.cols())
+                                                    || (search != null
+                                                            && search.norm() == 2
+                                                            && importance.is(
+                                                                    w.cols(),
+                                                                    Math.min(
+                                                                            w.cols(),
+                                                                            spec.tiles()
+                                                                                    .width(
+                                                                                            w
+                                                                                                    .cols())))))))
                             && 0 <= from
                             && from <= to
                             && to <= groups,
@@ -147,6 +161,11 @@ public sealed interface CompressionOp extends Op {
                     w,
                     importance,
                     spec);
+        }
+
+        /// Whether errors of a group count together, by its Gram matrix.
+        public boolean together() {
+            return importance != null && !importance.isVector(w.cols());
         }
 
         @Override

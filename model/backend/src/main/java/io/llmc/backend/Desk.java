@@ -30,7 +30,7 @@ public record Desk(Backend backend, TensorArena arena) implements Runner, AutoCl
     /// I32 `[values.length]`
     public Tensor ints(int... values) {
         Tensor t = allocate(DType.I32, values.length);
-        try (Arena host = backend.host().newArena()) {
+        try (Arena host = backend.host().newOwnArena()) {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_INT, values));
         }
         return t;
@@ -39,7 +39,7 @@ public record Desk(Backend backend, TensorArena arena) implements Runner, AutoCl
     /// F32 `[values.length]`
     public Tensor floats(float... values) {
         Tensor t = allocate(DType.F32, values.length);
-        try (Arena host = backend.host().newArena()) {
+        try (Arena host = backend.host().newOwnArena()) {
             backend.upload(t, host.allocateFrom(ValueLayout.JAVA_FLOAT, values));
         }
         return t;

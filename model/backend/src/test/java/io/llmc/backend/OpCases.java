@@ -36,6 +36,10 @@ public final class OpCases {
     }
 
     public static final List<WeightCase> WEIGHTS = weights();
+    private static final CompressionOp.GridSearch SIGNED =
+            new CompressionOp.GridSearch(9, 20, 2, true);
+
+    // Behind what it is made of.
     public static final List<Case> ALL = all();
 
     /// Exact up to one rounding an element.
@@ -729,6 +733,7 @@ public final class OpCases {
                         cases.add(chooseGrid(spec, type, 203, null));
                         cases.add(chooseGrid(spec, type, 203, CompressionOp.GridSearch.DEFAULT));
                         cases.add(chooseGrid(spec, type, 203, SIGNED));
+                        cases.add(chooseGridTogether(spec, type, 203));
                         cases.add(gptqBlock(spec, type, 203, 64, 120));
                     }
                     cases.add(roundToGrid(spec, 203));
@@ -738,6 +743,7 @@ public final class OpCases {
             Encoding.Grid<Codes.Ints> whole = Encoding.ints(bits, 32, false);
             cases.add(chooseGrid(whole, DType.F16, WHOLE, null));
             cases.add(chooseGrid(whole, DType.F16, WHOLE, SIGNED));
+            cases.add(chooseGridTogether(whole, DType.F16, WHOLE));
             cases.add(roundToGrid(whole, WHOLE));
             cases.add(gptqBlock(whole, DType.F16, WHOLE, 32, 182));
             cases.add(gptqBlock(whole, DType.F32, 203, 30, 180));
@@ -812,8 +818,22 @@ public final class OpCases {
                         cols);
     }
 
-    private static final CompressionOp.GridSearch SIGNED =
-            new CompressionOp.GridSearch(9, 20, 2, true);
+    /// Neighbours go together, the less the farther they are apart.
+    private static Case chooseGridTogether(Encoding.Grid<Codes.Ints> spec, DType scales, int cols) {
+        int width = (int) Math.min(cols, spec.tiles().width(cols));
+        return chooseGrid(
+                spec,
+                scales,
+                cols,
+                SIGNED,
+                " by outputs",
+                a ->
+                        a.of(
+                                DType.F32,
+                                i -> Math.pow(0.9, Math.abs(i / width % width - i % width)),
+                                cols,
+                                width));
+    }
 
     private static Case chooseGrid(
             Encoding.Grid<Codes.Ints> spec,
@@ -821,6 +841,22 @@ public final class OpCases {
             int cols,
             CompressionOp.GridSearch search) {
         String how = search == null ? "" : search.signs() ? " with signs" : " with search";
+        return chooseGrid(
+                spec,
+                scales,
+                cols,
+                search,
+                how,
+                a -> search == null ? null : a.of(DType.F32, i -> 1 + i % 5, cols));
+    }
+
+    private static Case chooseGrid(
+            Encoding.Grid<Codes.Ints> spec,
+            DType scales,
+            int cols,
+            CompressionOp.GridSearch search,
+            String how,
+            Function<Operands, Tensor> importance) {
         return new Case(
                 CompressionOp.ChooseGrid.class,
                 name("chooseGrid" + how, spec, scales, cols),
@@ -835,7 +871,7 @@ public final class OpCases {
                                         i -> i < 60 ? 0 : 0.1 * a.random().nextGaussian(),
                                         19,
                                         cols),
-                                search == null ? null : a.of(DType.F32, i -> 1 + i % 5, cols),
+                                importance.apply(a),
                                 spec,
                                 spec.codes().bits() == 3 ? 1 : 0,
                                 search,

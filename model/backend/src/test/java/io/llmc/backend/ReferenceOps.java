@@ -671,6 +671,16 @@ public final class ReferenceOps implements Runner {
                         double q = code(get(w, r, c), scale, zero, spec);
                         double value = round((float) (q - zero) * scale, op.scales().dtype());
                         double d = get(w, r, c) - value;
+                        if (op.together()) {
+                            for (long k = g * length; k < end; k++) {
+                                double p = code(get(w, r, k), scale, zero, spec);
+                                double other =
+                                        round((float) (p - zero) * scale, op.scales().dtype());
+                                double h = get(op.importance(), c, k - g * length);
+                                error += d * h * (get(w, r, k) - other);
+                            }
+                            continue;
+                        }
                         error +=
                                 (op.importance() == null ? 1 : get(op.importance(), c))
                                         * Math.pow(Math.abs(d), op.search().norm());

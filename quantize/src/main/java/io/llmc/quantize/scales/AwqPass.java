@@ -17,15 +17,17 @@ import java.util.List;
 import java.util.Optional;
 import java.util.SequencedMap;
 
-/// AWQ: scales channels so that the weights of active ones are rounded on a finer grid, then clamps
-/// the weights of each group where that costs least. https://arxiv.org/abs/2306.00978
+/// AWQ: scales channels so that the weights of active ones are rounded on a finer grid, then has
+/// the range of each group searched by what rounding costs the outputs.
+/// https://arxiv.org/abs/2306.00978
 ///
 /// Weights stay plain; the grid is that of the pass behind it which rounds them. Each group of
 /// layers that read the same channels is searched on what its outputs feed, on a sample of the
 /// calibration sequences: docs/adr/0024-scales-on-a-sample.md.
 ///
 /// @param duo whether scales fall with the weights' own size, too
-/// @param clamp whether weights are clamped; those that make queries and keys never are
+/// @param clamp whether ranges are searched: those of integers by the pass behind that rounds,
+///   where nobody chose for it; of small floats by clamping weights, but those of queries and keys
 public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implements BlockPass {
     /// Tokens by which channels are known and weights are clamped, where a sequence is not longer.
     private static final int TOKENS = 2048;
@@ -44,7 +46,12 @@ public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implement
                             + " the better is taken (default: %s).");
 
     private static final Option<Boolean> CLAMP =
-            Option.flag("clamp", true, "Do not clamp the weights of each group.")
+            Option.flag(
+                            "clamp",
+                            true,
+                            "Do not search the range of each group by the layer's outputs: of"
+                                    + " integers by rtn's clip, of small floats by clamping"
+                                    + " weights.")
                     .flagged("--no-clamp");
 
     public static final PassFactory FACTORY =

@@ -9,6 +9,7 @@ import io.llmc.model.Linear;
 import io.llmc.model.Stage;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.Sample;
+import io.llmc.tensor.Codes;
 import io.llmc.tensor.Encoding;
 import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
@@ -16,9 +17,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/// Clamps the weights of each group of a block's layers, where a shorter range costs less than the
-/// finer grid gains. Queries and keys are left alone: a layer's own output says little of what
-/// becomes of their products.
+/// Clamps the weights of each group of a block's layers on grids of small floats, where a shorter
+/// range costs less than the finer grid gains. Queries and keys are left alone: a layer's own
+/// output says little of what becomes of their products. Ranges of integers are for whoever rounds
+/// to search, who knows which there are: docs/adr/0034-ranges-by-outputs.md.
 final class Clamping {
     private Clamping() {}
 
@@ -35,6 +37,7 @@ final class Clamping {
                             for (Linear layer : layers) {
                                 if (!scoring.contains(layer.name())) {
                                     ChannelScales.grid(scope, layer)
+                                            .filter(g -> g.codes() instanceof Codes.Floats)
                                             .ifPresent(g ->
                                                     clamped.put(
                                                             layer,

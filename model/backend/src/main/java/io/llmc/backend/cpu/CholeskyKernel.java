@@ -9,7 +9,6 @@ import static io.llmc.backend.cpu.Product.Part.LOWER;
 import io.llmc.backend.StatisticOp;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 
 /// The upper Cholesky factor of a matrix's inverse.
@@ -59,8 +58,10 @@ final class CholeskyKernel {
         Tensor u = op.u();
         Tensor h = op.h();
         int n = Math.toIntExact(h.rows());
-        try (Arena arena = Arena.ofShared()) {
-            MemorySegment leaves = arena.allocate(4L * Math.ceilDiv(n, LEAF) * LEAF * LEAF, 64);
+        Scratch own = workers.borrow();
+        try {
+            long bytes = 4L * Math.ceilDiv(n, LEAF) * LEAF * LEAF;
+            MemorySegment leaves = own.bytes(0, bytes).asSlice(0, bytes).fill((byte) 0);
             var kernel = new CholeskyKernel(workers, inPlace, gemm, u.bytes(), n, leaves);
             kernel.reverse(h.bytes(), n, op.damp());
             int pivot = kernel.factor(0, n);
@@ -69,6 +70,8 @@ final class CholeskyKernel {
                 kernel.reverse(n);
             }
             op.status().bytes().set(I32, 0, pivot < 0 ? 0 : n - pivot);
+        } finally {
+            workers.giveBack(own);
         }
     }
 

@@ -454,17 +454,7 @@ public final class CpuBackend implements Backend {
                     CholeskyKernel.run(workers, portable, dense(), inverse);
             case StatisticOp.QuadraticForm(var out, var e, var h) ->
                     linalg.quadraticForm(out, e, h);
-            case CompressionOp.ChooseGrid(
-                            var scales,
-                            var zeros,
-                            var w,
-                            var importance,
-                            var spec,
-                            int minZero,
-                            var search,
-                            int from,
-                            int to) ->
-                    quant.chooseGrid(scales, zeros, w, importance, spec, minZero, search, from, to);
+            case CompressionOp.ChooseGrid choose -> quant.chooseGrid(choose);
             case CompressionOp.RoundToGrid(
                             var codes,
                             var squares,

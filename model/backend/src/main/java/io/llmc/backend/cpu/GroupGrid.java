@@ -8,6 +8,7 @@ import io.llmc.backend.CompressionOp;
 import io.llmc.tensor.Codes;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Encoding;
+import java.lang.foreign.MemorySegment;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorOperators;
@@ -46,18 +47,43 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
         return zero > spec.codes().maxCode() ? spec.codes().maxCode() : zero;
     }
 
-    /// Scale and zero point of `x[0, n)` with the least error, `N` rows along the lanes.
+    /// How much errors of a row's weights count.
     ///
-    /// @param importance of the errors, from `first` on
-    /// @param values as long as x, to work in
+    /// @param each of every weight; null where those of a group count together
+    /// @param together F32 `[in, width]`, symmetric matrices of groups below each other
+    /// @param first weight of the group
+    record Importance(float[] each, MemorySegment together, int width, int first) {
+        Importance from(int weight) {
+            return new Importance(each, together, width, weight);
+        }
+
+        /// Copies the first `n` elements of rows `[row, row + count)` of the group's matrix.
+        private void copy(float[] to, int row, int count, int n) {
+            for (int r = 0; r < count; r++) {
+                long at = 4L * (first + row + r) * width;
+                MemorySegment.copy(together, Lanes.F32, at, to, r * n, n);
+            }
+        }
+    }
+
+    /// Rows of a matrix that are read at once.
+    static final int STRIP = 4;
+
+    /// To work in.
+    ///
+    /// @param values as long as x
+    /// @param strip [#STRIP] rows of a group's matrix
+    /// @param sums one of each of its rows, and their own
+    record Room(float[] values, float[] strip, float[] sums) {}
+
+    /// Scale and zero point of `x[0, n)` with the least error, `N` rows along the lanes.
     void search(
             float[] scales,
             float[] zeros,
             float[] x,
             int n,
-            float[] importance,
-            int first,
-            float[] values,
+            Importance importance,
+            Room room,
             CompressionOp.GridSearch search) {
         FloatVector lo = FloatVector.zero(F);
         FloatVector hi = lo;
@@ -71,7 +97,7 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
         for (int f = 0; f < search.trials(spec.codes()); f++) {
             FloatVector scale = scale(range, search.factor(f));
             FloatVector zero = zero(range.low.mul(search.factor(f)), scale);
-            FloatVector error = error(x, n, importance, first, scale, zero, values, search.norm());
+            FloatVector error = error(x, n, importance, scale, zero, room, search.norm());
             VectorMask<Float> better = error.compare(VectorOperators.LT, least);
             if (f == 0) {
                 better = F.maskAll(true); // also where the error is not a number
@@ -115,16 +141,76 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
     private FloatVector error(
             float[] x,
             int n,
-            float[] importance,
-            int first,
+            Importance importance,
             FloatVector scale,
             FloatVector zero,
-            float[] values,
+            Room room,
             float norm) {
+        float[] values = room.values;
         round(values, x, n, scale, zero);
+        if (importance.each == null) {
+            subtract(values, x, n);
+            return form(values, n, importance, room);
+        }
         return norm == 2
-                ? squares(x, values, n, importance, first)
-                : powers(x, values, n, importance, first, norm);
+                ? squares(x, values, n, importance.each, importance.first)
+                : powers(x, values, n, importance.each, importance.first, norm);
+    }
+
+    /// `sum_ij d_i h_ij d_j`: what is below the diagonal counts twice, a row after the other.
+    private static FloatVector form(float[] d, int n, Importance h, Room room) {
+        float[] sums = room.sums;
+        FloatVector.zero(F).intoArray(sums, STRIP * N);
+        for (int i = 0; i < n; i += STRIP) {
+            int count = Math.min(STRIP, n - i);
+            int columns = i + count;
+            h.copy(room.strip, i, count, columns);
+            if (count == STRIP) {
+                strip(sums, d, i, room.strip, columns);
+            } else {
+                FloatVector.zero(F).intoArray(sums, 0);
+                FloatVector.zero(F).intoArray(sums, N);
+                FloatVector.zero(F).intoArray(sums, 2 * N);
+            }
+            for (int r = 0; r < count; r++) {
+                row(sums, d, i, r, room.strip, columns, count == STRIP ? i : 0);
+            }
+        }
+        return FloatVector.fromArray(F, sums, STRIP * N);
+    }
+
+    /// `sums[r] = sum_j h[r,j] d[j]` over `[0, n)` for four rows at once.
+    private static void strip(float[] sums, float[] d, int n, float[] h, int columns) {
+        FloatVector a = FloatVector.zero(F);
+        FloatVector b = a;
+        FloatVector c = a;
+        FloatVector e = a;
+        for (int j = 0; j < n; j++) {
+            FloatVector x = FloatVector.fromArray(F, d, j * N);
+            a = x.fma(FloatVector.broadcast(F, h[j]), a);
+            b = x.fma(FloatVector.broadcast(F, h[columns + j]), b);
+            c = x.fma(FloatVector.broadcast(F, h[2 * columns + j]), c);
+            e = x.fma(FloatVector.broadcast(F, h[3 * columns + j]), e);
+        }
+        a.intoArray(sums, 0);
+        b.intoArray(sums, N);
+        c.intoArray(sums, 2 * N);
+        e.intoArray(sums, 3 * N);
+    }
+
+    /// The rest of a row's sum, and what the row adds to the form.
+    private static void row(
+            float[] sums, float[] d, int first, int r, float[] h, int columns, int from) {
+        FloatVector sum = FloatVector.fromArray(F, sums, r * N);
+        for (int j = from; j < first + r; j++) {
+            FloatVector x = FloatVector.fromArray(F, d, j * N);
+            sum = x.fma(FloatVector.broadcast(F, h[r * columns + j]), sum);
+        }
+        FloatVector own = FloatVector.fromArray(F, d, (first + r) * N);
+        FloatVector diagonal = FloatVector.broadcast(F, h[r * columns + first + r]);
+        sum = own.fma(diagonal, sum.add(sum));
+        FloatVector form = FloatVector.fromArray(F, sums, STRIP * N);
+        own.fma(sum, form).intoArray(sums, STRIP * N);
     }
 
     // A loop each: the compiler stops inlining where one has more than some twenty operations, and
@@ -139,6 +225,14 @@ record GroupGrid(Encoding.Grid<Codes.Ints> spec, DType type, int minZero) {
             FloatVector code = QuantKernels.within(w.div(scale), low, high);
             code = code.add(QuantKernels.INTEGERS).sub(QuantKernels.INTEGERS);
             code.mul(scale).intoArray(values, i);
+        }
+    }
+
+    /// `values = x - values`, these rounded to their type.
+    private void subtract(float[] values, float[] x, int n) {
+        for (int i = 0; i < n * N; i += N) {
+            FloatVector v = Lanes.round(FloatVector.fromArray(F, values, i), type);
+            FloatVector.fromArray(F, x, i).sub(v).intoArray(values, i);
         }
     }
 

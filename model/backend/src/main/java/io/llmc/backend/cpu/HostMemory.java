@@ -27,7 +27,15 @@ final class HostMemory implements Slab.Memory {
     private static final MethodHandle FREE =
             handle("free", FunctionDescriptor.ofVoid(ValueLayout.ADDRESS));
 
-    private final Arena arena = Arena.ofShared();
+    /// From so many bytes on segments end with the memory itself. To end a shared scope every
+    /// thread of the JVM has to stop, some tenths of a millisecond on a busy machine, and smaller
+    /// memory comes and goes with single operations: that its tensors are still alive is looked at
+    /// where an operation takes them.
+    private static final long SCOPED = 4 << 20;
+
+    /// Null where it is smaller.
+    private final Arena arena;
+
     private final MemorySegment allocation;
     private final MemorySegment slab;
     private final MemoryBudget budget;
@@ -35,21 +43,22 @@ final class HostMemory implements Slab.Memory {
     /// Bytes that have been handed out at once, and so may be pages that exist.
     private long touched;
 
+    @SuppressWarnings("MustBeClosed") // closed by free()
     HostMemory(long bytes, MemoryBudget budget) {
         this.budget = budget;
+        arena = bytes < SCOPED ? null : Arena.ofShared();
         try {
             allocation = (MemorySegment) CALLOC.invokeExact(bytes + ALIGN, 1L);
         } catch (Throwable e) {
             throw new IllegalStateException(e); // a downcall of calloc throws nothing
         }
         if (allocation.address() == 0) {
-            arena.close();
+            end();
             throw new OutOfDeviceMemoryException("cpu", bytes, 0, bytes);
         }
         long skipped = -allocation.address() & (ALIGN - 1);
-        slab =
-                MemorySegment.ofAddress(allocation.address() + skipped)
-                        .reinterpret(bytes, arena, null);
+        MemorySegment start = MemorySegment.ofAddress(allocation.address() + skipped);
+        slab = arena == null ? start.reinterpret(bytes) : start.reinterpret(bytes, arena, null);
         LargePages.prefer(slab);
     }
 
@@ -74,12 +83,18 @@ final class HostMemory implements Slab.Memory {
 
     @Override
     public void free() {
-        arena.close();
+        end();
         try {
             FREE.invokeExact(allocation);
             budget.giveBack(touched);
         } catch (Throwable e) {
             throw new IllegalStateException(e);
+        }
+    }
+
+    private void end() {
+        if (arena != null) {
+            arena.close();
         }
     }
 

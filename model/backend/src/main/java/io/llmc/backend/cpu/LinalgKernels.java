@@ -6,7 +6,6 @@ import static io.llmc.backend.cpu.Lanes.F64;
 
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Tensor;
-import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.function.Supplier;
 
@@ -76,8 +75,9 @@ final class LinalgKernels {
         int n = Math.toIntExact(e.cols());
         MemorySegment outs = out.bytes();
         MemorySegment es = e.bytes();
-        try (Arena arena = Arena.ofShared()) {
-            MemorySegment product = arena.allocate(4L * ROWS * n, 64);
+        Scratch own = workers.borrow();
+        try {
+            MemorySegment product = own.bytes(0, 4L * ROWS * n);
             for (long r0 = 0; r0 < e.rows(); r0 += ROWS) {
                 int rows = (int) Math.min(ROWS, e.rows() - r0);
                 long first = r0;
@@ -105,6 +105,8 @@ final class LinalgKernels {
                             outs.set(F64, 8 * (first + r), dot(a, b, n));
                         });
             }
+        } finally {
+            workers.giveBack(own);
         }
     }
 

@@ -51,21 +51,12 @@ final class QuantKernels {
         this.workers = workers;
     }
 
-    void chooseGrid(
-            Tensor scales,
-            Tensor zeros,
-            Tensor w,
-            Tensor importance,
-            Encoding.Grid<Codes.Ints> spec,
-            int minZero,
-            CompressionOp.GridSearch search,
-            int from,
-            int to) {
-        var grid = new GroupGrid(spec, scales.dtype(), minZero);
-        if (search == null) {
-            spanGroups(scales, zeros, w, grid, from, to);
+    void chooseGrid(CompressionOp.ChooseGrid op) {
+        var grid = new GroupGrid(op.spec(), op.scales().dtype(), op.minZero());
+        if (op.search() == null) {
+            spanGroups(op.scales(), op.zeros(), op.w(), grid, op.from(), op.to());
         } else {
-            searchGroups(scales, zeros, w, importance, grid, search, from, to);
+            searchGroups(op, grid);
         }
     }
 
@@ -107,28 +98,16 @@ final class QuantKernels {
     }
 
     /// A tile is one lane a row: sums run along a row in its order, in every vector width.
-    private void searchGroups(
-            Tensor scales,
-            Tensor zeros,
-            Tensor w,
-            Tensor importance,
-            GroupGrid grid,
-            CompressionOp.GridSearch search,
-            int from,
-            int to) {
-        int in = Math.toIntExact(w.cols());
-        int length = Math.toIntExact(grid.spec().tiles().width(in));
+    private void searchGroups(CompressionOp.ChooseGrid op, GroupGrid grid) {
+        int in = Math.toIntExact(op.w().cols());
+        int length = Math.toIntExact(Math.min(in, grid.spec().tiles().width(in)));
         long groups = grid.spec().tiles().across(in);
-        int outs = Math.toIntExact(w.rows());
-        float[] weights = new float[in];
-        if (importance == null) {
-            Arrays.fill(weights, 1);
-        } else {
-            Lanes.read(weights, 0, importance.bytes(), DType.F32, 0, in);
-        }
-        MemorySegment scaleBytes = scales.bytes();
-        MemorySegment zeroBytes = zeros.bytes();
-        Operand rows = Operand.of(w);
+        int outs = Math.toIntExact(op.w().rows());
+        DType type = op.scales().dtype();
+        GroupGrid.Importance counts = importance(op, in, length);
+        MemorySegment scaleBytes = op.scales().bytes();
+        MemorySegment zeroBytes = op.zeros().bytes();
+        Operand rows = Operand.of(op.w());
         workers.forEach(
                 Math.ceilDiv(outs, N),
                 (tile, scratch) -> {
@@ -136,18 +115,35 @@ final class QuantKernels {
                     float[] x = scratch.floats(1, length * N);
                     float[] zero = scratch.floats(2, N);
                     float[] scale = scratch.floats(3, N);
-                    float[] values = scratch.floats(4, length * N);
-                    for (int g = from; g < to; g++) {
+                    var room =
+                            new GroupGrid.Room(
+                                    scratch.floats(4, length * N),
+                                    scratch.floats(5, GroupGrid.STRIP * length),
+                                    scratch.floats(6, (GroupGrid.STRIP + 1) * N));
+                    for (int g = op.from(); g < op.to(); g++) {
                         int n = Math.min(length, in - g * length);
                         rows.pack(x, 0, N, tile * N, count, g * length, n, scratch);
-                        grid.search(scale, zero, x, n, weights, g * length, values, search);
+                        grid.search(scale, zero, x, n, counts.from(g * length), room, op.search());
                         for (int i = 0; i < count; i++) {
                             long at = (tile * N + i) * groups + g;
-                            Lanes.write(scaleBytes, scales.dtype(), at, scale, i, 1);
+                            Lanes.write(scaleBytes, type, at, scale, i, 1);
                             zeroBytes.set(ValueLayout.JAVA_BYTE, at, (byte) zero[i]);
                         }
                     }
                 });
+    }
+
+    private static GroupGrid.Importance importance(CompressionOp.ChooseGrid op, int in, int width) {
+        if (op.together()) {
+            return new GroupGrid.Importance(null, op.importance().bytes(), width, 0);
+        }
+        float[] each = new float[in];
+        if (op.importance() == null) {
+            Arrays.fill(each, 1);
+        } else {
+            Lanes.read(each, 0, op.importance().bytes(), DType.F32, 0, in);
+        }
+        return new GroupGrid.Importance(each, null, width, 0);
     }
 
     /// `clamp(round(w / scale) + zero, 0, max)`, 0 for NaN

@@ -18,6 +18,11 @@ public non-sealed interface BlockPass extends Pass {
     /// Which of a block's linear layers it works on.
     Targets targets();
 
+    /// What it is behind others of its sweep, which may have settled what nobody chose for it.
+    default BlockPass behind(List<BlockPass> before) {
+        return this;
+    }
+
     /// How it quantizes a layer that it works on; empty where weights stay plain.
     default Optional<Scheme> scheme(LinearSpec linear) {
         return Optional.empty();

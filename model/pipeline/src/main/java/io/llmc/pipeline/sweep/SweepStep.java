@@ -77,7 +77,7 @@ public record SweepStep(
             }
             for (Pass next : passes) {
                 switch (next) {
-                    case BlockPass pass -> blocks.add(pass);
+                    case BlockPass pass -> blocks.add(pass.behind(List.copyOf(blocks)));
                     case ModelPass pass when blocks.isEmpty() -> modelPasses.add(pass);
                     case ModelPass pass ->
                             throw item.error(
