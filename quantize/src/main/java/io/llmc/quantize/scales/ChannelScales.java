@@ -85,7 +85,6 @@ final class ChannelScales {
                         all.stream().filter(g -> g.readers().from().equals(stage)).toList();
                 search.scales(stage, here)
                         .forEach((g, s) -> factors.put(g.readers().group(), inverse(s)));
-                sample.advance(stage);
                 if (trials != null) {
                     trials.advance(stage);
                 }
@@ -118,10 +117,11 @@ final class ChannelScales {
         return inverse;
     }
 
+    /// Takes the sample through the stage; its weights stay what they are until all are searched.
     private Map<Group, float[]> scales(Stage stage, List<Group> here) {
         Map<Group, float[]> found = new LinkedHashMap<>();
         Map<Group, Seen> seen = new IdentityHashMap<>();
-        sample.observe(
+        sample.advance(
                 stage,
                 (layers, x) -> {
                     for (Group g : here) {

@@ -124,13 +124,19 @@ public final class Sample implements AutoCloseable {
     }
 
     /// Moves on through the next stage with the weights that it has now.
-    @SuppressWarnings("MustBeClosed") // the next stage but one closes it
     public void advance(Stage stage) {
+        advance(stage, Tap.NONE);
+    }
+
+    /// The same, and shows the inputs of its layers on the way.
+    @SuppressWarnings("MustBeClosed") // the next stage but one closes it
+    public void advance(Stage stage, Tap tap) {
         requireNext(stage);
         TensorArena other = rooms.get((advanced + 1) % 2).scratch();
         Activations next;
         try (TensorArena arena = pass.scratch()) {
-            Activations made = stage.run(new Forward(backend, arena, positions), now);
+            Activations made =
+                    stage.run(new Forward(backend, backend, arena, positions, tap, false), now);
             next =
                     new Activations(
                             copy(made.x(), other),
