@@ -145,7 +145,7 @@ public record RtnPass(
     @Override
     public long workBytes(long out, long in) {
         long work = RtnMath.scratchBytes(scheme.weights(), out, in);
-        return clip == Clip.OUTPUT ? work + GroupGrams.bytes(in, width(in), TOKENS) : work;
+        return clip == Clip.OUTPUT ? work + GroupGrams.bytes(in, width(in)) : work;
     }
 
     private int width(long in) {
@@ -217,7 +217,7 @@ public record RtnPass(
                         return;
                     }
                     int width = width(x.cols());
-                    long bytes = GroupGrams.bytes(x.cols(), width, x.rows());
+                    long bytes = GroupGrams.bytes(x.cols(), width);
                     try (Desk d = scope.desk().fresh(bytes)) {
                         Tensor grams = GroupGrams.of(d, x, width);
                         mine.forEach(l -> rounded.put(l, rounded(scope, l, grids, grams)));

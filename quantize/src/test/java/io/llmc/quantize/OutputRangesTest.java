@@ -110,6 +110,36 @@ class OutputRangesTest {
         assertThat(sum).isLessThan(0.9 * other);
     }
 
+    /// More tokens than are looked at together, in the memory that is said; the last group is
+    /// narrow.
+    @Test
+    @SuppressWarnings("MustBeClosed") // the desk closes its arena
+    void aSequenceMayBeLong() {
+        int tokens = 4500;
+        int in = 12;
+        int width = 8;
+        float[] x = new float[tokens * in];
+        for (int i = 0; i < x.length; i++) {
+            x[i] = i * 7 % 5 - 2; // sums of such products are exact
+        }
+        try (Backend backend = new CpuBackend(BackendOptions.defaults());
+                Desk d = new Desk(backend, backend.newArena(1 << 20));
+                Desk own = d.fresh(GroupGrams.bytes(in, width))) {
+            Tensor all = d.floats(x).reshape(tokens, in);
+            float[] grams = backend.floats(GroupGrams.of(own, all, width));
+            for (int i = 0; i < in; i++) {
+                for (int k = 0; k < width; k++) {
+                    int other = i / width * width + k;
+                    float want = 0;
+                    for (int t = 0; t < tokens && other < in; t++) {
+                        want += x[t * in + i] * x[t * in + other];
+                    }
+                    assertThat(grams[i * width + k]).isEqualTo(want);
+                }
+            }
+        }
+    }
+
     private static BlockPass rounding(Map<String, Object> awq, Map<String, Object> rtn) {
         return step(Map.of("awq", awq), Map.of("rtn", rtn)).passes().getLast();
     }
