@@ -79,9 +79,8 @@ public final class ArenaPlan implements Backend {
     /// What a pass takes.
     ///
     /// @param bytes of its arena
-    /// @param stage of that, what the largest stage takes by itself
     /// @param kept bytes that each stage hands on beside the residual stream
-    public record Pass(long bytes, long stage, List<Long> kept) {
+    public record Pass(long bytes, List<Long> kept) {
         public long mostKept() {
             return Collections.max(kept);
         }
@@ -97,25 +96,13 @@ public final class ArenaPlan implements Backend {
             Forward f = new Forward(plan, arena, positions);
             Activations a = Activations.of(arena.allocate(DType.F32, new Shape(rows, hidden)));
             List<Long> kept = new ArrayList<>();
-            long largest = 0;
             for (Stage stage : block.stages()) {
-                largest = Math.max(largest, alone(stage, a, positions));
                 stage.run(f.observing((_, _) -> {}), a);
                 a = stage.run(f, a);
                 kept.add(a.kept().stream().mapToLong(Tensor::byteSize).sum());
             }
-            return new Pass(plan.peak + (1 << 12), largest + (1 << 12), kept);
+            return new Pass(plan.peak + (1 << 12), kept);
         }
-    }
-
-    private static long alone(Stage stage, Activations in, Positions positions) {
-        ArenaPlan plan = new ArenaPlan("cpu");
-        try (TensorArena arena = plan.newArena(Long.MAX_VALUE)) {
-            Forward f = new Forward(plan, arena, positions);
-            stage.run(f.observing((_, _) -> {}), in);
-            stage.run(f, in);
-        }
-        return plan.peak;
     }
 
     /// A tensor without bytes, of floats.

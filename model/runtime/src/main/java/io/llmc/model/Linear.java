@@ -9,6 +9,7 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 
 /// One projection. Its name is the checkpoint's; its weight is what passes replace.
 public final class Linear {
@@ -118,9 +119,11 @@ public final class Linear {
         }
     }
 
-    /// Layers with one input, each as by itself: their products may be made at once.
+    /// Layers with one input, each as by itself: their products may be made at once, and what all
+    /// of them round alike is rounded once.
     static void forward(Forward f, List<Linear> layers, List<Tensor> outs, Tensor x) {
-        if (layers.stream().anyMatch(l -> l.adapter != null || l.rounding != null)) {
+        InputRounding rounding = layers.getFirst().rounding;
+        if (!layers.stream().allMatch(l -> l.multipliesPlainly(f, rounding))) {
             for (int i = 0; i < layers.size(); i++) {
                 layers.get(i).forward(f, outs.get(i), x);
             }
@@ -128,13 +131,14 @@ public final class Linear {
         }
         try (TensorArena scratch = f.arena().scratch()) {
             Forward inner = f.in(scratch);
+            Tensor input = layers.getFirst().rounded(inner, x);
             List<ForwardOp> products = new ArrayList<>();
             List<ForwardOp> sums = new ArrayList<>();
             for (int i = 0; i < layers.size(); i++) {
                 Linear l = layers.get(i);
                 Tensor out = outs.get(i);
                 Tensor product = l.bias == null ? out : inner.allocate(out.rows(), out.cols());
-                products.add(new ForwardOp.Matmul(product, x, l.weight));
+                products.add(new ForwardOp.Matmul(product, input, l.weight));
                 if (l.bias != null) {
                     sums.add(new ForwardOp.AddRow(out, product, l.bias));
                 }
@@ -142,6 +146,13 @@ public final class Linear {
             f.runAll(products);
             f.runAll(sums);
         }
+    }
+
+    /// Whether it is one product of inputs that are rounded so.
+    private boolean multipliesPlainly(Forward f, InputRounding rounds) {
+        return adapter == null
+                && Objects.equals(rounding, rounds)
+                && !multipliesIntegers(f.backend());
     }
 
     private void plain(Forward f, Tensor out, Tensor x) {

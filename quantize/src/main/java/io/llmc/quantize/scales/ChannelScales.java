@@ -9,6 +9,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.Linear;
 import io.llmc.model.Stage;
+import io.llmc.model.Tap;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
 import io.llmc.model.structure.ScaleGroup;
@@ -44,7 +45,8 @@ final class ChannelScales {
     private final Plan plan;
     private final Method method;
 
-    /// @param seen tokens that channels are looked at with
+    /// @param seen tokens that channels are looked at with; where scales are tried, no more than
+    ///   [HiddenStates] moves together, so that a layer's inputs come at once
     /// @param tried tokens that scales are tried on; 0 where none are
     /// @param which groups are scaled
     record Plan(int seen, int tried, Predicate<Readers> which) {}
@@ -73,6 +75,9 @@ final class ChannelScales {
         Map<ScaleGroup, float[]> factors = new LinkedHashMap<>();
         try (Sample sample = scope.sample(plan.seen());
                 Sample trials = plan.tried() == 0 ? null : scope.trials(plan.tried())) {
+            if (trials != null && sample.chunks() > 1) {
+                throw new IllegalArgumentException("a sample of one chunk is needed for trials");
+            }
             var search = new ChannelScales(scope, sample, trials, plan, method);
             List<Group> all =
                     Readers.of(scope.block()).stream()
@@ -80,12 +85,15 @@ final class ChannelScales {
                             .map(search::group)
                             .filter(g -> !g.rounded().isEmpty())
                             .toList();
-            for (Stage stage : scope.stages()) {
+            List<Stage> stages = scope.stages();
+            int last = last(stages, all);
+            for (int i = 0; i <= last; i++) {
+                Stage stage = stages.get(i);
                 List<Group> here =
                         all.stream().filter(g -> g.readers().from().equals(stage)).toList();
-                search.scales(stage, here)
+                search.scales(stage, here, i < last)
                         .forEach((g, s) -> factors.put(g.readers().group(), inverse(s)));
-                if (trials != null) {
+                if (trials != null && i < last) {
                     trials.advance(stage);
                 }
             }
@@ -93,6 +101,11 @@ final class ChannelScales {
         if (!factors.isEmpty()) {
             scope.rescale(factors);
         }
+    }
+
+    /// The last of the stages that some group reads in; -1 where there is no group.
+    private static int last(List<Stage> stages, List<Group> groups) {
+        return groups.stream().mapToInt(g -> stages.indexOf(g.readers().from())).max().orElse(-1);
     }
 
     private Group group(Readers readers) {
@@ -117,12 +130,13 @@ final class ChannelScales {
         return inverse;
     }
 
-    /// Takes the sample through the stage; its weights stay what they are until all are searched.
-    private Map<Group, float[]> scales(Stage stage, List<Group> here) {
+    /// Weights stay what they are until all are searched.
+    ///
+    /// @param on takes the sample through the stage, which only shows its inputs otherwise
+    private Map<Group, float[]> scales(Stage stage, List<Group> here, boolean on) {
         Map<Group, float[]> found = new LinkedHashMap<>();
         Map<Group, Seen> seen = new IdentityHashMap<>();
-        sample.advance(
-                stage,
+        Tap tap =
                 (layers, x) -> {
                     for (Group g : here) {
                         if (layers.stream().anyMatch(g.readers().layers()::contains)) {
@@ -133,7 +147,12 @@ final class ChannelScales {
                             }
                         }
                     }
-                });
+                };
+        if (on) {
+            sample.advance(stage, tap);
+        } else {
+            sample.observe(stage, tap);
+        }
         for (Group g : here) {
             // Experts that no token was sent to have shown nothing.
             if (g.readers().layers().size() > 1 && seen.containsKey(g)) {

@@ -34,7 +34,9 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
     /// Of the sample, where a sequence is not longer: maxima want more than means do.
     private static final int TOKENS = 4096;
 
-    /// The same where weights are tried on it.
+    /// The same where weights are tried, on some of these.
+    private static final int TRIED_TOKENS = 2048;
+
     private static final int TRIAL_TOKENS = 512;
 
     private static final int STEPS = 20;
@@ -127,7 +129,7 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
 
     @Override
     public int sampleTokens() {
-        return TOKENS;
+        return alpha.isPresent() ? TOKENS : TRIED_TOKENS;
     }
 
     @Override
@@ -152,7 +154,8 @@ public record SmoothPass(OptionalDouble alpha, boolean inner, Targets targets)
     public void apply(BlockScope scope) {
         ChannelScales.fold(
                 scope,
-                new ChannelScales.Plan(TOKENS, trialTokens(), readers -> inner || readers.byNorm()),
+                new ChannelScales.Plan(
+                        sampleTokens(), trialTokens(), readers -> inner || readers.byNorm()),
                 (group, seen, trial) -> scales(scope, group, seen, trial));
     }
 

@@ -302,7 +302,7 @@ public final class HiddenStates implements AutoCloseable {
     }
 
     /// Some whole sequences, spread evenly over all, before the block that [#prepare] was told of;
-    /// all of them must be before it.
+    /// all of them must be before it, and none moves or is shown while the sample does.
     ///
     /// @param tokens of them at most; one sequence is always there
     /// @param tries whether stretches of the sample are asked for
@@ -317,7 +317,8 @@ public final class HiddenStates implements AutoCloseable {
                         block,
                         chosen.length * windows.length(),
                         model.spec().width(),
-                        tries);
+                        tries,
+                        shares.getFirst()::scratch);
         gather(chosen, sample.x());
         return sample;
     }

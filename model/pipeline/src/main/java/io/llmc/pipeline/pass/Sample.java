@@ -15,11 +15,14 @@ import io.llmc.model.Tap;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Supplier;
 import java.util.stream.IntStream;
 
 /// Some of the calibration sequences on a way of their own through one block: what weights are
-/// tried on, before all sequences go through those that were chosen.
+/// tried on, before all sequences go through those that were chosen. Like those they move chunk by
+/// chunk, but for a sample that weights are tried on.
 public final class Sample implements AutoCloseable {
     private final Backend backend;
     private final Positions positions;
@@ -28,11 +31,17 @@ public final class Sample implements AutoCloseable {
     /// For what two stages hand on, by turns.
     private final List<TensorArena> rooms;
 
+    /// Of their own where weights are tried; else that of all sequences, which stand still.
+    private final Supplier<TensorArena> passes;
+
+    /// Null where passes run elsewhere.
     private final TensorArena pass;
 
-    /// Where the sequences are, and the memory that they lie in.
-    private Activations now;
+    /// The residual stream before the next stage, its chunks with what else that reads, and the
+    /// memory that they lie in.
+    private Tensor x;
 
+    private List<Activations> chunks;
     private TensorArena room;
     private int advanced;
 
@@ -40,6 +49,7 @@ public final class Sample implements AutoCloseable {
     ///
     /// @param rows tokens of whole sequences, at least one
     /// @param tries whether stretches are asked for
+    /// @param idle room for the passes of a chunk, where they are not
     @MustBeClosed
     @SuppressWarnings("MustBeClosed") // closed by close()
     Sample(
@@ -48,15 +58,27 @@ public final class Sample implements AutoCloseable {
             DecoderBlock block,
             int rows,
             int hidden,
-            boolean tries) {
+            boolean tries,
+            Supplier<TensorArena> idle) {
         this.backend = backend;
         this.positions = positions;
         this.stages = block.stages();
+        int chunkRows = chunkRows(rows, positions.length(), tries);
         Sizes sizes = Sizes.of(block, rows, hidden, positions.length(), tries);
         rooms = List.of(backend.newArena(sizes.even), backend.newArena(sizes.odd));
-        pass = backend.newArena(sizes.pass);
+        pass = tries ? backend.newArena(sizes.pass) : null;
+        passes = tries ? pass::scratch : idle;
         room = rooms.getFirst().scratch();
-        now = Activations.of(room.allocate(DType.F32, new Shape(rows, hidden)));
+        x = room.allocate(DType.F32, new Shape(rows, hidden));
+        chunks =
+                IntStream.iterate(0, r -> r < rows, r -> r + chunkRows)
+                        .mapToObj(r -> Activations.of(x.rows(r, Math.min(rows, r + chunkRows))))
+                        .toList();
+    }
+
+    /// A stretch compares what all of them give.
+    private static int chunkRows(int rows, int length, boolean tries) {
+        return tries ? rows : Math.min(rows, HiddenStates.chunkRows(length));
     }
 
     /// Bytes of its arenas.
@@ -67,16 +89,18 @@ public final class Sample implements AutoCloseable {
         private static final long SLACK = 1 << 12;
 
         static Sizes of(DecoderBlock block, int rows, int hidden, int length, boolean tries) {
-            ArenaPlan.Pass pass = ArenaPlan.pass(block, rows, hidden, length);
+            int chunkRows = chunkRows(rows, length, tries);
+            int chunks = Math.ceilDiv(rows, chunkRows);
+            ArenaPlan.Pass pass = ArenaPlan.pass(block, chunkRows, hidden, length);
             long stream = 4L * rows * hidden + SLACK;
             long[] most = new long[2];
             for (int i = 0; i < pass.kept().size(); i++) {
                 int room = (i + 1) % 2;
-                most[room] = Math.max(most[room], pass.kept().get(i));
+                most[room] = Math.max(most[room], chunks * (pass.kept().get(i) + SLACK));
             }
             // A stretch runs several stages at once, and keeps what it gives and by how much that
             // changes.
-            long through = tries ? pass.bytes() + 2 * stream : pass.stage();
+            long through = tries ? pass.bytes() + 2 * stream : 0;
             return new Sizes(stream + most[0], stream + most[1], through);
         }
     }
@@ -112,14 +136,21 @@ public final class Sample implements AutoCloseable {
 
     /// The residual stream before the next stage, `[tokens, hidden]`.
     Tensor x() {
-        return now.x();
+        return x;
+    }
+
+    /// How often stages show their layers inputs.
+    public int chunks() {
+        return chunks.size();
     }
 
     /// Shows the inputs of the layers of the next stage.
     public void observe(Stage stage, Tap tap) {
         requireNext(stage);
-        try (TensorArena arena = pass.scratch()) {
-            stage.run(new Forward(backend, arena, positions).observing(tap), now);
+        for (Activations chunk : chunks) {
+            try (TensorArena arena = passes.get()) {
+                stage.run(new Forward(backend, arena, positions).observing(tap), chunk);
+            }
         }
     }
 
@@ -133,18 +164,25 @@ public final class Sample implements AutoCloseable {
     public void advance(Stage stage, Tap tap) {
         requireNext(stage);
         TensorArena other = rooms.get((advanced + 1) % 2).scratch();
-        Activations next;
-        try (TensorArena arena = pass.scratch()) {
-            Activations made =
-                    stage.run(new Forward(backend, backend, arena, positions, tap, false), now);
-            next =
-                    new Activations(
-                            copy(made.x(), other),
-                            made.kept().stream().map(t -> copy(t, other)).toList());
+        Tensor next = other.allocate(DType.F32, x.shape());
+        List<Activations> moved = new ArrayList<>();
+        long row = 0;
+        for (Activations chunk : chunks) {
+            Tensor rows = next.rows(row, row + chunk.x().rows());
+            try (TensorArena arena = passes.get()) {
+                var through = new Forward(backend, backend, arena, positions, tap, false);
+                Activations made = stage.run(through, chunk);
+                backend.run(new ForwardOp.Scale(rows, made.x(), 1));
+                moved.add(
+                        new Activations(
+                                rows, made.kept().stream().map(t -> copy(t, other)).toList()));
+            }
+            row += rows.rows();
         }
         room.close();
         room = other;
-        now = next;
+        x = next;
+        chunks = moved;
         advanced++;
     }
 
@@ -155,6 +193,7 @@ public final class Sample implements AutoCloseable {
     }
 
     /// What stages give with the weights that they have now, to compare with what they would give.
+    /// Only of a sample that was asked for with them.
     ///
     /// @param from the next stage
     /// @param to the last one of the stretch, which ends a branch
@@ -182,14 +221,14 @@ public final class Sample implements AutoCloseable {
         private Stretch(List<Stage> stretch) {
             this.stretch = stretch;
             arena = pass.scratch();
-            given = arena.allocate(DType.F32, now.x().shape());
-            change = arena.allocate(DType.F32, now.x().shape());
+            given = arena.allocate(DType.F32, x.shape());
+            change = arena.allocate(DType.F32, x.shape());
             run(stretch, given);
         }
 
         private void run(List<Stage> through, Tensor out) {
             try (TensorArena scratch = arena.scratch()) {
-                Activations a = now;
+                Activations a = chunks.getFirst();
                 for (Stage stage : through) {
                     a = stage.run(new Forward(backend, scratch, positions), a);
                 }
@@ -216,6 +255,8 @@ public final class Sample implements AutoCloseable {
     @Override
     public void close() {
         rooms.forEach(TensorArena::close);
-        pass.close();
+        if (pass != null) {
+            pass.close();
+        }
     }
 }

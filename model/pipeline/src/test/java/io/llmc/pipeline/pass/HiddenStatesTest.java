@@ -13,6 +13,8 @@ import io.llmc.formats.checkpoint.Checkpoint;
 import io.llmc.formats.checkpoint.TensorReader;
 import io.llmc.model.DecoderBlock;
 import io.llmc.model.Linear;
+import io.llmc.model.Stage;
+import io.llmc.model.Tap;
 import io.llmc.model.arch.Architectures;
 import io.llmc.model.language.LanguageModel;
 import io.llmc.model.language.Replacement;
@@ -22,9 +24,11 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Weight;
 import io.llmc.tokenizer.Windows;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
+import java.util.function.Consumer;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -175,6 +179,56 @@ class HiddenStatesTest {
                     .isEqualTo(Arrays.copyOf(all, sampled.length))
                     .hasSize(all.length / 3);
         }
+    }
+
+    /// One of more tokens than move together goes in two chunks, and shows each token once.
+    @Test
+    @SuppressWarnings("MustBeClosed") // all are resources of the try
+    void aLargeSampleGoesInChunks() {
+        int length = 24;
+        int count = HiddenStates.windowsPerChunk(length) + 1;
+        int tokens = count * length;
+        Windows windows = Windows.of(new Random(3).ints(tokens, 0, 256).toArray(), length);
+        try (Backend backend = new CpuBackend(new BackendOptions(1, BackendOptions.Math.PORTABLE));
+                Checkpoint c = Checkpoint.open(TestFiles.testdata().resolve("tiny-mixtral"));
+                LanguageModel model = new LanguageModel(c, Architectures.specOf(c), backend);
+                HiddenStates states = new HiddenStates(model, windows, null);
+                TensorReader reader = c.reader();
+                TensorArena arena = model.newBlockArena(0)) {
+            DecoderBlock block = model.block(0, reader, arena);
+            states.embed();
+            states.prepare(block);
+            float[] sampled;
+            try (Sample sample = states.sample(block, tokens, false)) {
+                assertThat(sample.chunks()).isEqualTo(2);
+                Stage first = block.stages().getFirst();
+                Linear one = first.linears().getFirst();
+                List<Long> observed = rowsShown(one, tap -> sample.observe(first, tap));
+                List<Long> advanced = rowsShown(one, tap -> sample.advance(first, tap));
+                assertThat(observed).containsExactly((long) tokens - length, (long) length);
+                assertThat(advanced).isEqualTo(observed);
+                block.stages().stream().skip(1).forEach(sample::advance);
+                sampled = backend.floats(sample.x());
+            }
+            states.advance(block.stages());
+            assertThat(states.chunks()).isEqualTo(2);
+            int chunk = (tokens - length) * states.width();
+            states.forEach((x, i) ->
+                    assertThat(backend.floats(x))
+                            .isEqualTo(
+                                    Arrays.copyOfRange(
+                                            sampled, i * chunk, i == 0 ? chunk : sampled.length)));
+        }
+    }
+
+    private static List<Long> rowsShown(Linear layer, Consumer<Tap> pass) {
+        List<Long> rows = new ArrayList<>();
+        pass.accept((layers, x) -> {
+            if (layers.contains(layer)) {
+                rows.add(x.rows());
+            }
+        });
+        return rows;
     }
 
     private static Weight halved(Weight w, Backend backend, TensorArena arena) {
