@@ -49,8 +49,8 @@ public final class FewRowsSpeed {
 
     private FewRowsSpeed() {}
 
-    /// @param args `--rows 1,4 --shape 2048x2048,49152x576 --only BF16 --threads 2 --memory 128`,
-    ///   in MiB, all of it optional
+    /// @param args `--rows 1,4 --shape 2048x2048,49152x576 --only BF16 --threads 2 --memory 128
+    ///   --compute INT8`, memory in MiB, all of it optional
     public static void main(String[] args) {
         Map<String, String> options = new LinkedHashMap<>();
         for (int i = 0; i + 1 < args.length; i += 2) {
@@ -59,12 +59,14 @@ public final class FewRowsSpeed {
         int processors = Runtime.getRuntime().availableProcessors();
         int threads = Integer.parseInt(options.getOrDefault("--threads", "" + processors));
         var math = BackendOptions.Math.valueOf(options.getOrDefault("--math", "AUTO"));
+        var compute = BackendOptions.Compute.valueOf(options.getOrDefault("--compute", "F32"));
         long memory = Long.parseLong(options.getOrDefault("--memory", "" + MEMORY)) << 20;
         String only = options.getOrDefault("--only", "");
         System.out.println(
                 "| weight | shape | rows | GB/s | of reading | reading GB/s |\n"
                         + "|---|---|---|---|---|---|");
-        try (CpuBackend backend = new CpuBackend(new BackendOptions(threads, math))) {
+        var asked = new BackendOptions(threads, math, Long.MAX_VALUE, compute);
+        try (CpuBackend backend = new CpuBackend(asked)) {
             for (String shape : options.getOrDefault("--shape", "2048x2048").split(",", -1)) {
                 for (var encoding : encodings().entrySet()) {
                     if (encoding.getKey().contains(only)) {

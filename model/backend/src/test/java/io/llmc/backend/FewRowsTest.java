@@ -192,6 +192,99 @@ class FewRowsTest {
         }
     }
 
+    /// With inputs that are rounded to integers by blocks of 64: the product of what they are
+    /// rounded to, by a way of its own. Codes and inputs of every size, the greatest sums of both
+    /// signs.
+    @ParameterizedTest
+    @CsvSource({"64, true", "128, true", "576, true", "64, false", "192, false", "576, false"})
+    void integersOfFourBitsWithIntegers(int group, boolean symmetric) {
+        int in = 576;
+        int out = 37;
+        int rows = 5;
+        var grid = Encoding.ints(4, group == in ? Tiles.ALL : group, symmetric);
+        int groups = Math.ceilDiv(in, group);
+        var integers =
+                new BackendOptions(
+                        2,
+                        BackendOptions.Math.AUTO,
+                        Long.MAX_VALUE,
+                        BackendOptions.Compute.INT8);
+        try (Backend backend = new CpuBackend(integers);
+                TensorArena arena = backend.newArena(1 << 22)) {
+            var a = new Operands(backend, arena, 1);
+            Weight w =
+                    new Weight.Grouped(
+                            grid,
+                            in,
+                            a.of(
+                                    DType.I32,
+                                    i ->
+                                            switch ((int) i / (in / 8)) {
+                                                case 0 -> 0;
+                                                case 1 -> -1;
+                                                default -> (int) (i * 0x9e3779b9L);
+                                            },
+                                    out,
+                                    in / 8),
+                            a.of(DType.F32, i -> 0.01 * (i % 50 - 25), out, groups),
+                            a.of(DType.U8, i -> symmetric ? 8 : i * 7 & 15, out, groups),
+                            null);
+            // Rows of one magnitude, with an outlier, of next to nothing, and without anything.
+            Tensor x =
+                    a.of(
+                            DType.F32,
+                            i ->
+                                    switch ((int) i / in) {
+                                        case 0 -> 3;
+                                        case 1 -> -3;
+                                        case 2 -> Math.sin(i) * (i % 100 == 0 ? 1000 : 1);
+                                        case 3 -> Math.cos(i) * 0x1p-100;
+                                        default -> i % in < 64 ? 0 : Math.sin(3 * i);
+                                    },
+                            rows,
+                            in);
+            Tensor dense = a.out(out, in);
+            Tensor got = a.out(rows, out);
+            backend.run(new CompressionOp.Dequantize(dense, w));
+            backend.run(new ForwardOp.Matmul(got, x, w));
+            float[] values = a.download(dense).toArray(ValueLayout.JAVA_FLOAT);
+            float[] numbers = a.download(x).toArray(ValueLayout.JAVA_FLOAT);
+            float[] actual = a.download(got).toArray(ValueLayout.JAVA_FLOAT);
+            int most = symmetric ? 1023 : 511;
+            for (int i = 0; i < rows; i++) {
+                double[] rounded = rounded(Arrays.copyOfRange(numbers, i * in, i * in + in), most);
+                for (int j = 0; j < out; j++) {
+                    double sum = 0;
+                    double magnitude = 0;
+                    for (int c = 0; c < in; c++) {
+                        sum += rounded[c] * values[j * in + c];
+                        magnitude += Math.abs(rounded[c] * values[j * in + c]);
+                    }
+                    assertThat((double) actual[i * out + j])
+                            .isCloseTo(sum, Offset.offset(0x1p-18 * magnitude));
+                }
+                Tensor one = a.out(1, out);
+                backend.run(new ForwardOp.Matmul(one, x.rows(i, i + 1), w));
+                assertThat(a.download(one).toArray(ValueLayout.JAVA_FLOAT))
+                        .containsExactly(Arrays.copyOfRange(actual, i * out, i * out + out));
+            }
+        }
+    }
+
+    private static double[] rounded(float[] x, int most) {
+        double[] rounded = new double[x.length];
+        for (int b = 0; b < x.length; b += 64) {
+            double largest = 0;
+            for (int i = b; i < b + 64; i++) {
+                largest = Math.max(largest, Math.abs(x[i]));
+            }
+            for (int i = b; i < b + 64 && largest > 0; i++) {
+                rounded[i] = Math.rint(x[i] * most / largest) * largest / most;
+            }
+        }
+        return rounded;
+    }
+
     /// Codes one after another, the first one of them `first`.
     private static int word(long first, int bits) {
         int word = 0;

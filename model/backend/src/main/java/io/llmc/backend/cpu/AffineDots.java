@@ -14,6 +14,7 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.stream.IntStream;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -31,6 +32,9 @@ final class AffineDots implements Dots {
     private final DecodedDots decoded;
     private final boolean nibbles;
 
+    /// Null where x stays what it is.
+    private final ShortDots integers;
+
     /// The zero point of all groups; -1 where each has its own.
     private final int zero;
 
@@ -42,7 +46,7 @@ final class AffineDots implements Dots {
 
     private final long pitch;
 
-    /// The group of each half step of a row.
+    /// The group of each half step of a row, or of each block of integers.
     private final int[] places;
 
     private int rows;
@@ -53,7 +57,8 @@ final class AffineDots implements Dots {
 
     private float[] sums;
 
-    private AffineDots(Weight.Grouped w) {
+    /// @param rounds whether x may be rounded to integers
+    private AffineDots(Weight.Grouped w, boolean rounds) {
         codes = w.codes().bytes();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
@@ -65,14 +70,19 @@ final class AffineDots implements Dots {
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
         per = Math.toIntExact(w.grid().tiles().width(k));
-        places = new int[2 * (k / STEP)];
+        boolean blocks = nibbles && k % ShortDots.BLOCK == 0 && per % ShortDots.BLOCK == 0;
+        integers = rounds && blocks ? new ShortDots(k, zero) : null;
+        int each = integers == null ? STEP / 2 : ShortDots.BLOCK;
+        places = new int[k / each];
         for (int i = 0; i < places.length; i++) {
-            places[i] = i * (STEP / 2) / per;
+            places[i] = i * each / per;
         }
     }
 
     /// Null for those that this does not multiply.
-    static AffineDots of(Weight.Grouped w) {
+    ///
+    /// @param rounds whether x may be rounded to integers
+    static AffineDots of(Weight.Grouped w, boolean rounds) {
         int bits = w.grid().codes().bits();
         long width = w.grid().tiles().width(w.inFeatures());
         return (bits == 4 || bits == 8)
@@ -80,7 +90,7 @@ final class AffineDots implements Dots {
                         && N >= 8
                         && w.groupIndex() == null
                         && w.inFeatures() % STEP == 0
-                ? new AffineDots(w)
+                ? new AffineDots(w, rounds)
                 : null;
     }
 
@@ -97,6 +107,11 @@ final class AffineDots implements Dots {
     @Override
     public void take(MemorySegment from, int count, int width, Scratch shared) {
         rows = count;
+        if (integers != null) {
+            integers.take(from, count, width, shared);
+            sums = zero < 0 ? opposites(count, shared) : null;
+            return;
+        }
         x = shared.floats(1, count * k);
         int padded = Lanes.padded(groups);
         sums = shared.floats(2, count * padded);
@@ -121,17 +136,43 @@ final class AffineDots implements Dots {
         }
     }
 
+    /// Of what is rounded, where groups have zero points.
+    private float[] opposites(int count, Scratch shared) {
+        int padded = Lanes.padded(groups);
+        float[] all = shared.floats(2, count * padded);
+        Arrays.fill(all, 0, count * padded, 0);
+        int blocks = per / ShortDots.BLOCK;
+        for (int r = 0; r < count; r++) {
+            for (int g = 0; g < groups; g++) {
+                int end = Math.min(places.length, (g + 1) * blocks);
+                all[r * padded + g] = integers.opposite(r, g * blocks, end);
+            }
+        }
+        return all;
+    }
+
     @Override
     public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
         float[] f = scratch.floats(8, count * groups + N);
         float[] z = zero < 0 ? scratch.floats(9, count * groups + N) : null;
-        if (!scales(f, first * groups, count * groups, scratch)) {
+        boolean finite = scales(f, first * groups, count * groups, scratch);
+        if (!finite && (integers == null || z != null)) {
             return false;
         }
         if (z != null) {
             zeros(z, first * groups, count * groups, scratch);
         }
         long address = Dots.address(codes, first * pitch, count * pitch, scratch);
+        if (integers != null) {
+            for (int i = 0; i < rows; i++) {
+                integers.multiply(i, count, address, groups, places, f, vectors);
+            }
+            if (z != null) {
+                var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
+                IntStream.range(0, rows).forEach(tile::offsets);
+            }
+            return true;
+        }
         var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
         int i = 0;
         for (; i + 1 < rows; i += 2) {

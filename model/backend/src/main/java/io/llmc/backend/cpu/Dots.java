@@ -30,9 +30,11 @@ sealed interface Dots
     int TURN = 8;
 
     /// What multiplies rows of k.
-    static Dots of(Operand w, int k) {
+    ///
+    /// @param rounds whether x may be rounded to integers for integers of four bits
+    static Dots of(Operand w, int k, boolean rounds) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)) {
-            Dots dots = packed instanceof Weight.Grouped g ? AffineDots.of(g) : null;
+            Dots dots = packed instanceof Weight.Grouped g ? AffineDots.of(g, rounds) : null;
             if (dots == null) {
                 dots = OctetDots.of(packed);
             }

@@ -29,8 +29,12 @@ final class FewRows {
     private final Workers workers;
     private final RowPairs pairs = new RowPairs();
 
-    FewRows(Workers workers) {
+    /// Whether rows of x become integers for integers of four bits.
+    private final boolean integers;
+
+    FewRows(Workers workers, boolean integers) {
         this.workers = workers;
+        this.integers = integers;
     }
 
     /// Rows of x, `width` from one to the next.
@@ -75,7 +79,7 @@ final class FewRows {
 
     private Task task(Product p, DType rounds) {
         Scratch shared = workers.borrow();
-        Dots dots = Dots.of(p.b(), p.k());
+        Dots dots = Dots.of(p.b(), p.k(), integers);
         int width = Math.ceilDiv(p.k(), Dots.STEP) * Dots.STEP;
         MemorySegment rowsOfX = even(p, rounds, width, shared);
         if (p.m() <= dots.most()) {
