@@ -44,7 +44,8 @@ public final class DeviceOptions {
             description =
                     "What activations are multiplied as: f32; bf16, which is faster on a GPU and on a CPU"
                             + " with instructions for it, and rounds them; or int8, which leaves 8-bit"
-                            + " inputs of 8-bit weights integers, as vLLM does, and is f32 elsewhere"
+                            + " inputs of 8-bit weights integers, as vLLM does, rounds inputs of 4-bit"
+                            + " weights to integers while a CPU decodes, and is f32 elsewhere"
                             + " (default: ${DEFAULT-VALUE}).")
     private BackendOptions.Compute compute;
 

@@ -28,8 +28,10 @@ public record BackendOptions(int threads, Math math, long memory, Compute comput
         /// Rounded to BF16, as most models were trained: a third of the products on a GPU, and on a
         /// CPU with instructions for it many more of them a second.
         BF16,
-        /// Nothing that is lost, but what a model rounds to 8-bit integers for a weight of such
-        /// stays integers, as in the kernels of engines. See [Backend#multipliesIntegers].
+        /// Nothing that is lost in products of many rows, but what a model rounds to 8-bit integers
+        /// for a weight of such stays integers, as in the kernels of engines. See
+        /// [Backend#multipliesIntegers]. Where a CPU decodes, the few rows that 4-bit integers are
+        /// multiplied with become integers of 10 or 11 bits (docs/adr/0027-int8-products.md).
         INT8
     }
 

@@ -205,10 +205,7 @@ class FewRowsTest {
         int groups = Math.ceilDiv(in, group);
         var integers =
                 new BackendOptions(
-                        2,
-                        BackendOptions.Math.AUTO,
-                        Long.MAX_VALUE,
-                        BackendOptions.Compute.INT8);
+                        2, BackendOptions.Math.AUTO, Long.MAX_VALUE, BackendOptions.Compute.INT8);
         try (Backend backend = new CpuBackend(integers);
                 TensorArena arena = backend.newArena(1 << 22)) {
             var a = new Operands(backend, arena, 1);

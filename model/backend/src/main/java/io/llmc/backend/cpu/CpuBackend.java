@@ -140,7 +140,10 @@ public final class CpuBackend implements Backend {
         }
         bf16 = options.compute() == BackendOptions.Compute.BF16 ? requireBf16() : null;
         brief = new BriefRows(workers);
-        few = math == BackendOptions.Math.PORTABLE ? null : new FewRows(workers, multipliesIntegers);
+        few =
+                math == BackendOptions.Math.PORTABLE
+                        ? null
+                        : new FewRows(workers, multipliesIntegers);
     }
 
     private Bf16Gemm requireBf16() {

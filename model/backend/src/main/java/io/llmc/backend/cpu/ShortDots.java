@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 package io.llmc.backend.cpu;
 
-import static io.llmc.backend.cpu.Lanes.F;
 import static io.llmc.backend.cpu.Lanes.MEMORY;
 import static io.llmc.backend.cpu.Lanes.N;
 import static java.nio.ByteOrder.LITTLE_ENDIAN;
@@ -24,9 +23,9 @@ import jdk.incubator.vector.VectorSpecies;
 /// A block of 64 numbers of x has one scale. A lane of 16 bits holds four codes, and adds up the
 /// products of all four with its numbers of x: without zero point at most `4 * 8 * 1023`, from 0 on
 /// at most `4 * 15 * 511`. What stands above a code in a lane goes into the product, too; the next
-/// number of x makes up for it, as 16 bits lose nothing of a sum that fits into them
-/// (`a * x + b * y = (a + 16 b) * x + b * (y - 16 x)`). Sums of integers are exact; those of blocks
-/// are added in F32, in eight lanes on every CPU: the same bits everywhere.
+/// number of x makes up for it, as 16 bits lose nothing of a sum that fits into them (`a * x + b *
+/// y = (a + 16 b) * x + b * (y - 16 x)`). Sums of integers are exact; those of blocks are added in
+/// F32, in eight lanes on every CPU: the same bits everywhere.
 final class ShortDots {
     /// Numbers of x with one scale.
     static final int BLOCK = 64;
