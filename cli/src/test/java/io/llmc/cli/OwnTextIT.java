@@ -82,6 +82,23 @@ class OwnTextIT {
         assertThat(done(command("quantize", "e", "--dry-run", "--seed", 5)).out()).contains(NOTE);
     }
 
+    /// A method that is content with a sample of 2048 tokens has no more written.
+    @Test
+    void noWindowIsWrittenThatNobodyLooksAt() throws IOException {
+        Cli run =
+                done(
+                        "quantize",
+                        Cli.TALE_LLAMA,
+                        "-o",
+                        dir.resolve("a"),
+                        "--method=awq",
+                        "--calib-samples=24",
+                        "--calib-length=256");
+        assertThat(run.out()).contains("the model writes 8 windows of 256 tokens itself");
+        assertThat(run.out()).doesNotContain("calibration windows are used");
+        assertThat(provenance("a").path("windows").intValue()).isEqualTo(8);
+    }
+
     @Test
     void whatTheMemoryDoesNotHoldIsRefusedBeforeTheWork() {
         Object[] small = {

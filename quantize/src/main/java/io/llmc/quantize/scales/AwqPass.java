@@ -7,11 +7,13 @@ import io.llmc.model.ModelSpec;
 import io.llmc.pipeline.ModuleReport;
 import io.llmc.pipeline.Option;
 import io.llmc.pipeline.Options;
+import io.llmc.pipeline.SweepPlan;
 import io.llmc.pipeline.pass.BlockPass;
 import io.llmc.pipeline.pass.BlockScope;
 import io.llmc.pipeline.pass.PassFactory;
 import io.llmc.pipeline.pass.Targets;
 import io.llmc.tensor.Encoding;
+import io.llmc.tensor.Scheme;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
@@ -119,11 +121,20 @@ public record AwqPass(AwqMath.Duo duo, boolean clamp, Targets targets) implement
         return TRIAL_TOKENS;
     }
 
-    /// The widest groups, a whole row, take most.
     @Override
     public long workBytes(long out, long in) {
-        long search = ChannelScales.layerBytes(out, in, TRIAL_TOKENS);
-        return clamp ? Math.max(search, Clamping.layerBytes(out, in, in, TOKENS)) : search;
+        return ChannelScales.layerBytes(out, in, TRIAL_TOKENS);
+    }
+
+    @Override
+    public long workBytes(SweepPlan.Module layer) {
+        long search = workBytes(layer.out(), layer.in());
+        return layer.scheme()
+                .map(Scheme::weights)
+                .filter(w -> clamp && Clamping.clamps(w))
+                .map(w -> Clamping.layerBytes(layer.out(), layer.in(), w, TOKENS))
+                .filter(clamping -> clamping > search)
+                .orElse(search);
     }
 
     @Override

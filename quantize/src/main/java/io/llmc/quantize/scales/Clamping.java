@@ -24,6 +24,11 @@ import java.util.Map;
 final class Clamping {
     private Clamping() {}
 
+    /// Whether it has limits for weights of this encoding.
+    static boolean clamps(Encoding encoding) {
+        return encoding instanceof Encoding.Grid<?> g && g.codes() instanceof Codes.Floats;
+    }
+
     /// @param tokens of the sample, and most inputs of a layer that count
     static void clamp(BlockScope scope, int tokens) {
         List<String> scoring =
@@ -37,7 +42,7 @@ final class Clamping {
                             for (Linear layer : layers) {
                                 if (!scoring.contains(layer.name())) {
                                     ChannelScales.grid(scope, layer)
-                                            .filter(g -> g.codes() instanceof Codes.Floats)
+                                            .filter(Clamping::clamps)
                                             .ifPresent(g ->
                                                     clamped.put(
                                                             layer,
@@ -73,7 +78,11 @@ final class Clamping {
     }
 
     /// Bytes that it takes for one layer.
-    static long layerBytes(long out, long in, long width, int tokens) {
-        return heldBytes(out, in, in / width, tokens) + AwqMath.limitBytes(out, in, width, tokens);
+    ///
+    /// @param grid what it [#clamps]
+    static long layerBytes(long out, long in, Encoding grid, int tokens) {
+        var tiles = ((Encoding.Grid<?>) grid).tiles();
+        return heldBytes(out, in, tiles.across(in), tokens)
+                + AwqMath.limitBytes(out, in, tiles.width(in), tokens);
     }
 }

@@ -7,6 +7,7 @@ import io.llmc.model.LayerSpec;
 import io.llmc.model.LayerSpec.LinearSpec;
 import io.llmc.model.ModelSpec;
 import io.llmc.model.structure.Size;
+import io.llmc.pipeline.SweepPlan;
 import io.llmc.tensor.CacheScheme;
 import io.llmc.tensor.Scheme;
 import java.util.List;
@@ -93,6 +94,11 @@ public non-sealed interface BlockPass extends Pass {
     /// Bytes of the device that its work on one layer takes at most, beside the block's weights and
     /// what replaces them.
     long workBytes(long out, long in);
+
+    /// The same where it depends on more than the layer's size.
+    default long workBytes(SweepPlan.Module layer) {
+        return workBytes(layer.out(), layer.in());
+    }
 
     /// Bytes of the device that it keeps of the inputs of layers that share them, until it has
     /// worked on those layers.

@@ -17,12 +17,11 @@ import java.util.OptionalLong;
 /// The windows that a sweep calibrates with: of files, or of what the recipe's own model writes.
 /// Its text is kept in the working directory, so that a run that goes on does not write it again.
 ///
+/// @param spec of the windows that the sweep wants
 /// @param original what the sweep reads, whose tokenizer reads the files
 /// @param findings of the run
-record CalibrationText(Step.Context context, Checkpoint original, Findings findings) {
-    private CalibrationSpec spec() {
-        return context.recipe().calibration();
-    }
+record CalibrationText(
+        Step.Context context, CalibrationSpec spec, Checkpoint original, Findings findings) {
 
     /// As many as are asked for.
     Windows windows() {

@@ -190,7 +190,7 @@ record MemoryPlan(long bytes, boolean spills) {
                 output.modules().values().stream()
                         .filter(m -> pass.targets().selects(m.name()))
                         .toList();
-        long layer = mine.stream().mapToLong(m -> pass.workBytes(m.out(), m.in())).max().orElse(0);
+        long layer = mine.stream().mapToLong(pass::workBytes).max().orElse(0);
         if (!pass.calibrates()) {
             return layer;
         }

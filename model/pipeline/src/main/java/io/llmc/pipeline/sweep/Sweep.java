@@ -228,7 +228,7 @@ public final class Sweep implements Step.Plan {
     }
 
     private CalibrationText text() {
-        return new CalibrationText(context, original, findings);
+        return new CalibrationText(context, step.calibration(context), original, findings);
     }
 
     /// The windows, and more of the text where a pass wants experts to see more tokens than they
@@ -238,7 +238,7 @@ public final class Sweep implements Step.Plan {
         if (!step.calibrates() || least == 0 && !context.recipe().calibration().coverage()) {
             return windows;
         }
-        CalibrationSpec spec = context.recipe().calibration();
+        CalibrationSpec spec = step.calibration(context);
         TopUp more = new TopUp(model, spec, text()::more, spill(), context.progress());
         double[] extra =
                 findings.remember(

@@ -190,7 +190,7 @@ public record SweepStep(
         }
         OutputPlan output = output(context, models.getLast());
         context.recipe().save().reader().ifPresent(reader -> reader.require(output.read()));
-        CalibrationSpec calibration = calibrates() ? context.recipe().calibration() : null;
+        CalibrationSpec calibration = calibrates() ? calibration(context) : null;
         MemoryPlan memory =
                 MemoryPlan.of(
                         models,
@@ -208,6 +208,15 @@ public record SweepStep(
         long beside = expertTokens(Architectures.specOf(models.getLast())) > 0 ? memory.bytes() : 0;
         MemoryPlan peak = memory.orMore(beside + own.orElse(0));
         return new Sweep(this, context, source, output, sizes(source, output, peak, notes));
+    }
+
+    /// The calibration that it wants: of text that the model writes itself, no window that nobody
+    /// would look at.
+    CalibrationSpec calibration(Context context) {
+        CalibrationSpec asked = context.recipe().calibration();
+        return asked.isOwn() && modelPasses.stream().noneMatch(Pass::calibrates)
+                ? travelling(asked)
+                : asked;
     }
 
     /// Those of the calibration sequences that go through the blocks: all of them, unless every
