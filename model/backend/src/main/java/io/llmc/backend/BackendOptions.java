@@ -31,7 +31,7 @@ public record BackendOptions(int threads, Math math, long memory, Compute comput
         /// Nothing that is lost in products of many rows, but what a model rounds to 8-bit integers
         /// for a weight of such stays integers, as in the kernels of engines. See
         /// [Backend#multipliesIntegers]. Where a CPU decodes, the few rows that 4-bit integers are
-        /// multiplied with become integers of 10 or 11 bits (docs/adr/0027-int8-products.md).
+        /// multiplied with become integers of 11 bits (docs/adr/0027-int8-products.md).
         INT8
     }
 

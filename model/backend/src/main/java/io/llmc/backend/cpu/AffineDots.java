@@ -71,7 +71,7 @@ final class AffineDots implements Dots {
         pitch = nibbles ? k / 2 : k;
         per = Math.toIntExact(w.grid().tiles().width(k));
         boolean blocks = nibbles && k % ShortDots.BLOCK == 0 && per % ShortDots.BLOCK == 0;
-        integers = rounds && blocks ? new ShortDots(k, zero) : null;
+        integers = rounds && blocks ? new ShortDots(k) : null;
         int each = integers == null ? STEP / 2 : ShortDots.BLOCK;
         places = new int[k / each];
         for (int i = 0; i < places.length; i++) {
@@ -136,16 +136,14 @@ final class AffineDots implements Dots {
         }
     }
 
-    /// Of what is rounded, where groups have zero points.
+    /// The opposite of each group's sum of what is rounded.
     private float[] opposites(int count, Scratch shared) {
         int padded = Lanes.padded(groups);
         float[] all = shared.floats(2, count * padded);
         Arrays.fill(all, 0, count * padded, 0);
-        int blocks = per / ShortDots.BLOCK;
         for (int r = 0; r < count; r++) {
-            for (int g = 0; g < groups; g++) {
-                int end = Math.min(places.length, (g + 1) * blocks);
-                all[r * padded + g] = integers.opposite(r, g * blocks, end);
+            for (int b = 0; b < places.length; b++) {
+                all[r * padded + places[b]] -= integers.sum(r, b);
             }
         }
         return all;
@@ -161,15 +159,17 @@ final class AffineDots implements Dots {
         }
         if (z != null) {
             zeros(z, first * groups, count * groups, scratch);
+            for (int i = 0; i < count * groups && integers != null; i++) {
+                z[i] -= ShortDots.MIDDLE;
+            }
         }
         long address = Dots.address(codes, first * pitch, count * pitch, scratch);
         if (integers != null) {
-            for (int i = 0; i < rows; i++) {
-                integers.multiply(i, count, address, groups, places, f, vectors);
-            }
+            var tile = new ShortDots.Tile(count, address, groups, places, f, vectors);
+            IntStream.range(0, rows).forEach(i -> integers.multiply(i, tile));
             if (z != null) {
-                var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
-                IntStream.range(0, rows).forEach(tile::offsets);
+                var ends = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
+                IntStream.range(0, rows).forEach(ends::offsets);
             }
             return true;
         }

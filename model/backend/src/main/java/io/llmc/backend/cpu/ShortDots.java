@@ -18,20 +18,25 @@ import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorSpecies;
 
 /// Products of 4-bit codes with rows of x that are rounded to integers, for [AffineDots]: what
-/// llama.cpp does with 8 bits of x, here with 10 or 11, which sums of 16 bits have room for.
+/// llama.cpp does with 8 bits of x, here with 11, which sums of 16 bits have room for.
 ///
 /// A block of 64 numbers of x has one scale. A lane of 16 bits holds four codes, and adds up the
-/// products of all four with its numbers of x: without zero point at most `4 * 8 * 1023`, from 0 on
-/// at most `4 * 15 * 511`. What stands above a code in a lane goes into the product, too; the next
-/// number of x makes up for it, as 16 bits lose nothing of a sum that fits into them (`a * x + b *
-/// y = (a + 16 b) * x + b * (y - 16 x)`). Sums of integers are exact; those of blocks are added in
-/// F32, in eight lanes on every CPU: the same bits everywhere.
+/// products of all four with its numbers of x. Codes are counted from their middle, so that a sum
+/// is at most `4 * 8 * 1023`. What stands above a code in a lane goes into the product, too; the
+/// next number of x makes up for it, as 16 bits lose nothing of a sum that fits into them (`a * x +
+/// b * y = (a + 16 b) * x + b * (y - 16 x)`). Sums of integers are exact; those of blocks are added
+/// in F32, in eight lanes on every CPU: the same bits everywhere.
 final class ShortDots {
     /// Numbers of x with one scale.
     static final int BLOCK = 64;
 
+    /// What codes are counted from.
+    static final int MIDDLE = 8;
+
+    /// The largest number that x is rounded to.
+    private static final int MOST = 1023;
+
     private static final VectorSpecies<Short> S = ShortVector.SPECIES_256;
-    private static final VectorSpecies<Integer> INTS = IntVector.SPECIES_256;
     private static final VectorSpecies<Float> FLOATS = FloatVector.SPECIES_256;
 
     private static final int LANES = 16;
@@ -43,16 +48,12 @@ final class ShortDots {
     private static final int MAGIC_BITS = Float.floatToRawIntBits(MAGIC);
 
     private final int k;
-
-    /// The middle of codes; 0 where groups have zero points.
-    private final int middle;
-
-    private final int most;
+    private final int blocks;
 
     /// `[row][block][4][LANES]`
     private short[] x = new short[0];
 
-    /// The middle times what a lane multiplies it with, `[row][block][LANES]`.
+    /// The middle of codes times what a lane multiplies it with, `[row][block][LANES]`.
     private short[] middles = new short[0];
 
     /// `[row][block]` each: scales, and sums of integers.
@@ -61,18 +62,15 @@ final class ShortDots {
     private float[] sums = new float[0];
 
     /// @param k inputs, in whole blocks
-    /// @param middle the zero point of all groups; -1 where each has its own
-    ShortDots(int k, int middle) {
+    ShortDots(int k) {
         this.k = k;
-        this.middle = Math.max(0, middle);
-        most = middle < 0 ? 511 : 1023;
+        blocks = k / BLOCK;
     }
 
     /// Rounds rows of x. One with a number that is not finite has products that are no numbers.
     ///
     /// @param from F32, `width` from one to the next
     void take(MemorySegment from, int rows, int width, Scratch shared) {
-        int blocks = k / BLOCK;
         x = new short[rows * k];
         middles = new short[rows * blocks * LANES];
         scales = new float[rows * blocks];
@@ -83,7 +81,7 @@ final class ShortDots {
             MemorySegment.copy(from, Lanes.F32, 4L * r * width, row, 0, k);
             for (int b = 0; b < blocks; b++) {
                 float largest = RoundingKernels.largest(row, b * BLOCK, (b + 1) * BLOCK);
-                float scale = largest / most;
+                float scale = largest / MOST;
                 if (scale >= Float.MIN_NORMAL && scale < Float.POSITIVE_INFINITY) {
                     round(integers, row, b * BLOCK, 1 / scale);
                 } else {
@@ -108,54 +106,47 @@ final class ShortDots {
         }
     }
 
+    /// @param number of the block, of all rows
     /// @return the sum of all
-    private int arrange(int[] integers, int block) {
+    private int arrange(int[] integers, int number) {
         int sum = 0;
-        int at = block * BLOCK;
         for (int l = 0; l < LANES; l++) {
-            int a = integers[4 * l];
-            int b = integers[4 * l + 1];
-            int c = integers[4 * l + 2];
-            int d = integers[4 * l + 3];
-            x[at + l] = (short) a;
-            x[at + LANES + l] = (short) (b - 16 * a);
-            x[at + 2 * LANES + l] = (short) (c - 16 * b);
-            x[at + 3 * LANES + l] = (short) (d - 16 * c);
-            int all = a + b + c + d;
-            middles[block * LANES + l] = (short) (middle * all);
-            sum += all;
+            int before = 0;
+            int lane = 0;
+            for (int i = 0; i < 4; i++) {
+                int now = integers[4 * l + i];
+                x[number * BLOCK + i * LANES + l] = (short) (now - 16 * before);
+                lane += now;
+                before = now;
+            }
+            middles[number * LANES + l] = (short) (MIDDLE * lane);
+            sum += lane;
         }
         return sum;
     }
 
-    /// The opposite of the sum of a row's numbers from block `first` to before block `end`, as they
-    /// are rounded.
-    float opposite(int row, int first, int end) {
-        float sum = 0;
-        for (int b = row * (k / BLOCK) + first; b < row * (k / BLOCK) + end; b++) {
-            sum += scales[b] * sums[b];
-        }
-        return -sum;
+    /// The sum of the numbers of a row's block, as they are rounded.
+    float sum(int row, int b) {
+        return scales[row * blocks + b] * sums[row * blocks + b];
     }
 
-    /// Row i of x with rows of codes, four parts of which are read at the same time (see
-    /// [CodeDots]).
+    /// Row i of x with rows of codes, counted from their middle. Four parts of them are read at the
+    /// same time (see [CodeDots]).
     ///
-    /// @param count rows of codes
     /// @param codes address of whole rows
-    /// @param groups scales of a row
     /// @param places the group of each block of a row
     /// @param factors `[count][groups]`
     /// @param vectors `[i][count][N]`
-    void multiply(
-            int i,
-            int count,
-            long codes,
-            int groups,
-            int[] places,
-            float[] factors,
-            float[] vectors) {
-        int blocks = k / BLOCK;
+    @SuppressWarnings("ArrayRecordComponent") // never compared
+    record Tile(
+            int count, long codes, int groups, int[] places, float[] factors, float[] vectors) {}
+
+    void multiply(int i, Tile tile) {
+        int[] places = tile.places;
+        float[] factors = tile.factors;
+        float[] vectors = tile.vectors;
+        int count = tile.count;
+        int groups = tile.groups;
         int per = Math.ceilDiv(count, 4);
         int j1 = Math.min(per, count - per);
         int j2 = Math.min(2 * per, count - per);
@@ -177,7 +168,7 @@ final class ShortDots {
         FloatVector s2 = FloatVector.zero(FLOATS);
         FloatVector s3 = FloatVector.zero(FLOATS);
         for (int n = 0; n < per * blocks; n++) {
-            long w = codes + (long) n * (BLOCK / 2);
+            long w = tile.codes + (long) n * (BLOCK / 2);
             int b = i * blocks + h;
             int at = b * BLOCK;
             int g = places[h];
