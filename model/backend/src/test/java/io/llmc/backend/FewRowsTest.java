@@ -225,11 +225,7 @@ class FewRowsTest {
                                     out,
                                     words),
                             a.of(DType.F32, i -> 0.01 * (i % 50 - 25), out, groups),
-                            a.of(
-                                    DType.U8,
-                                    i -> symmetric ? 8 : i * 7 & 15,
-                                    out,
-                                    groups),
+                            a.of(DType.U8, i -> symmetric ? 8 : i * 7 & 15, out, groups),
                             null);
             // Rows of one magnitude, with an outlier, of next to nothing, and without anything.
             Tensor x =
