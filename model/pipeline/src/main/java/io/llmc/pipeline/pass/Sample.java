@@ -139,7 +139,7 @@ public final class Sample implements AutoCloseable {
         return x;
     }
 
-    /// How often stages show their layers inputs.
+    /// How often a stage shows its layers' inputs.
     public int chunks() {
         return chunks.size();
     }
