@@ -270,6 +270,31 @@ class FewRowsTest {
         }
     }
 
+    /// No integer stands for what is not finite: its row has no numbers, the one beside it has its
+    /// own.
+    @ParameterizedTest
+    @CsvSource({"NaN, true", "Infinity, true", "-Infinity, false"})
+    void whatIsNotFiniteHasNoInteger(double number, boolean symmetric) {
+        var integers =
+                new BackendOptions(
+                        1, BackendOptions.Math.AUTO, Long.MAX_VALUE, BackendOptions.Compute.INT8);
+        try (Backend backend = new CpuBackend(integers);
+                TensorArena arena = backend.newArena(1 << 20)) {
+            var a = new Operands(backend, arena, 1);
+            Weight w = a.packed(Encoding.ints(4, 64, symmetric), DType.BF16, false, 5, 128);
+            Tensor x = a.of(DType.F32, i -> i == 70 ? number : Math.sin(i), 2, 128);
+            Tensor both = a.out(2, 5);
+            Tensor second = a.out(1, 5);
+            backend.run(new ForwardOp.Matmul(both, x, w));
+            backend.run(new ForwardOp.Matmul(second, x.rows(1, 2), w));
+            float[] got = a.download(both).toArray(ValueLayout.JAVA_FLOAT);
+            assertThat(Arrays.copyOf(got, 5)).containsOnly(Float.NaN);
+            assertThat(Arrays.copyOfRange(got, 5, 10))
+                    .containsExactly(a.download(second).toArray(ValueLayout.JAVA_FLOAT))
+                    .doesNotContain(Float.NaN);
+        }
+    }
+
     private static double[] rounded(float[] x) {
         double[] rounded = new double[x.length];
         for (int b = 0; b < x.length; b += 64) {

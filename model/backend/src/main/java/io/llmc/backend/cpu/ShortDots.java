@@ -130,8 +130,7 @@ final class ShortDots {
         return scales[row * blocks + b] * sums[row * blocks + b];
     }
 
-    /// Row i of x with rows of codes, counted from their middle. Four parts of them are read at the
-    /// same time (see [CodeDots]).
+    /// Rows of codes, and what becomes of them.
     ///
     /// @param codes address of whole rows
     /// @param places the group of each block of a row
@@ -141,6 +140,8 @@ final class ShortDots {
     record Tile(
             int count, long codes, int groups, int[] places, float[] factors, float[] vectors) {}
 
+    /// Row i of x with rows of codes, counted from their middle. Four parts of them are read at the
+    /// same time (see [CodeDots]).
     void multiply(int i, Tile tile) {
         int[] places = tile.places;
         float[] factors = tile.factors;
