@@ -196,9 +196,17 @@ class FewRowsTest {
     /// rounded to, by a way of its own. Codes and inputs of every size, the greatest sums of both
     /// signs.
     @ParameterizedTest
-    @CsvSource({"64, true", "128, true", "576, true", "64, false", "192, false", "576, false"})
-    void integersOfFourBitsWithIntegers(int group, boolean symmetric) {
-        int in = 576;
+    @CsvSource({
+        "576, 64, true",
+        "576, 128, true",
+        "576, 576, true",
+        "576, 64, false",
+        "576, 192, false",
+        "576, 576, false",
+        "512, 64, true",
+        "512, 128, false",
+    })
+    void integersOfFourBitsWithIntegers(int in, int group, boolean symmetric) {
         int out = 37;
         int rows = 5;
         var grid = Encoding.ints(4, group == in ? Tiles.ALL : group, symmetric);

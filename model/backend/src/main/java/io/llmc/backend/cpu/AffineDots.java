@@ -14,7 +14,6 @@ import io.llmc.tensor.DType;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
-import java.util.stream.IntStream;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -33,7 +32,7 @@ final class AffineDots implements Dots {
     private final boolean nibbles;
 
     /// Null where x stays what it is.
-    private final ShortDots integers;
+    private ShortDots integers;
 
     /// The zero point of all groups; -1 where each has its own.
     private final int zero;
@@ -70,7 +69,11 @@ final class AffineDots implements Dots {
         k = Math.toIntExact(w.inFeatures());
         pitch = nibbles ? k / 2 : k;
         per = Math.toIntExact(w.grid().tiles().width(k));
-        boolean blocks = nibbles && k % ShortDots.BLOCK == 0 && per % ShortDots.BLOCK == 0;
+        boolean blocks =
+                nibbles
+                        && k % ShortDots.BLOCK == 0
+                        && k >= ShortDots.BLOCK * ShortDots.TOGETHER
+                        && per % ShortDots.BLOCK == 0;
         integers = rounds && blocks ? new ShortDots(k) : null;
         int each = integers == null ? STEP / 2 : ShortDots.BLOCK;
         places = new int[k / each];
@@ -105,8 +108,14 @@ final class AffineDots implements Dots {
     }
 
     @Override
-    public void take(MemorySegment from, int count, int width, Scratch shared) {
+    public void take(MemorySegment from, int count, int width, Dots before, Scratch shared) {
         rows = count;
+        if (before instanceof AffineDots other && arrangesAs(other)) {
+            integers = other.integers;
+            x = other.x;
+            sums = other.sums;
+            return;
+        }
         if (integers != null) {
             integers.take(from, count, width, shared);
             sums = zero < 0 ? opposites(count, shared) : null;
@@ -136,6 +145,14 @@ final class AffineDots implements Dots {
         }
     }
 
+    private boolean arrangesAs(AffineDots other) {
+        return k == other.k
+                && nibbles == other.nibbles
+                && per == other.per
+                && zero == other.zero
+                && (integers == null) == (other.integers == null);
+    }
+
     /// The opposite of each group's sum of what is rounded.
     private float[] opposites(int count, Scratch shared) {
         int padded = Lanes.padded(groups);
@@ -151,6 +168,9 @@ final class AffineDots implements Dots {
 
     @Override
     public boolean multiply(float[] vectors, long first, int count, Scratch scratch) {
+        if (Math.ceilDiv(count, 4) * groups > CodeDots.PART) {
+            return false;
+        }
         float[] f = scratch.floats(8, count * groups + N);
         float[] z = zero < 0 ? scratch.floats(9, count * groups + N) : null;
         boolean finite = scales(f, first * groups, count * groups, scratch);
@@ -164,16 +184,18 @@ final class AffineDots implements Dots {
             }
         }
         long address = Dots.address(codes, first * pitch, count * pitch, scratch);
+        boolean alone = integers != null || rows % 2 == 1;
+        float[] parts = alone ? CodeDots.parts(f, count, groups, scratch) : null;
+        var tile = new CodeDots(count, address, k, groups, places, f, parts, z, x, sums, vectors);
         if (integers != null) {
-            var tile = new ShortDots.Tile(count, address, groups, places, f, vectors);
-            IntStream.range(0, rows).forEach(i -> integers.multiply(i, tile));
-            if (z != null) {
-                var ends = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
-                IntStream.range(0, rows).forEach(ends::offsets);
+            for (int i = 0; i < rows; i++) {
+                integers.multiply(i, tile);
+            }
+            for (int i = 0; i < rows && z != null; i++) {
+                tile.offsets(i);
             }
             return true;
         }
-        var tile = new CodeDots(count, address, k, groups, places, f, z, x, sums, vectors);
         int i = 0;
         for (; i + 1 < rows; i += 2) {
             if (nibbles) {

@@ -16,6 +16,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.VectorMask;
+import jdk.incubator.vector.VectorOperators;
 
 /// Products of rows of codes with one or two rows of x, for [AffineDots]. What is done once a step
 /// counts as much as what is done for a vector, so a group's scale comes to the sum of a step, and
@@ -33,6 +34,8 @@ import jdk.incubator.vector.VectorMask;
 /// @param groups scales of a row
 /// @param places the group of each half step of a row, from 0 on
 /// @param factors `[count][groups]`, with a vector of zeros behind them, as zero points have
+/// @param parts those of four parts of the rows, `[4][PART]`: from one index, since a loop with
+///   four has no register left for each
 /// @param zeros `[count][groups]`; null where one is that of all, and is in the sums
 /// @param x `[row][k]`, arranged as codes lie: by [Pairs], or by [#words]
 /// @param sums `[row][groups in whole vectors]`
@@ -45,12 +48,20 @@ record CodeDots(
         int groups,
         int[] places,
         float[] factors,
+        float[] parts,
         float[] zeros,
         float[] x,
         float[] sums,
         float[] vectors) {
-    /// The words of a step's second half.
-    private static final VectorMask<Float> UPPER = VectorMask.fromLong(F, -1L << N / 2);
+    /// From one part's factors to the next one's; not a power of two, whose multiples would lie in
+    /// the same places of a cache.
+    static final int PART = (1 << 13) + 64;
+
+    /// The words of a step's second half. Methods have it in a local, since the mask of a constant
+    /// would be made anew in each turn of a loop.
+    private static VectorMask<Float> upper() {
+        return FloatVector.zero(F).addIndex(1).compare(VectorOperators.GE, N / 2f);
+    }
 
     /// Arranges `n` numbers as octets lie in words: the first ones of words, the second ones and so
     /// on, N of each.
@@ -67,6 +78,9 @@ record CodeDots(
     /// Row i of x. The first codes of octets keep what stands above them, which x makes up for
     /// ([Pairs#arrange]).
     void nibbles(int i) {
+        int[] places = this.places;
+        float[] x = this.x;
+        float[] parts = this.parts;
         int steps = k / STEP;
         int per = Math.ceilDiv(count, 4);
         int j1 = Math.min(per, count - per);
@@ -74,10 +88,7 @@ record CodeDots(
         int j3 = Math.min(3 * per, count - per);
         int from = i * k;
         int h = 0;
-        int g0 = 0;
-        int g1 = j1 * groups;
-        int g2 = j2 * groups;
-        int g3 = j3 * groups;
+        int g = 0;
         int to = i * count * N;
         long far1 = (long) j1 * (k / 2);
         long far2 = (long) j2 * (k / 2);
@@ -95,8 +106,8 @@ record CodeDots(
         for (int n = 0; n < per * steps; n++) {
             long w = codes + (long) n * (STEP / 2);
             int q = from + STEP * h;
-            int p = places[2 * h];
-            int r = places[2 * h + 1];
+            int p = g + places[2 * h];
+            int r = g + places[2 * h + 1];
             x0 = fromArray(F, x, q);
             x1 = fromArray(F, x, q + N);
             x2 = fromArray(F, x, q + 2 * N);
@@ -107,14 +118,14 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]), s0);
+            s0 = a.fma(FloatVector.broadcast(F, parts[p]), s0);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(Lanes.OCTETS, MEMORY, w + N, LITTLE_ENDIAN)
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + r]), s0);
+            s0 = a.fma(FloatVector.broadcast(F, parts[r]), s0);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -122,7 +133,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]), s1);
+            s1 = a.fma(FloatVector.broadcast(F, parts[p + PART]), s1);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -130,7 +141,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + r]), s1);
+            s1 = a.fma(FloatVector.broadcast(F, parts[r + PART]), s1);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -138,7 +149,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]), s2);
+            s2 = a.fma(FloatVector.broadcast(F, parts[p + 2 * PART]), s2);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -146,7 +157,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + r]), s2);
+            s2 = a.fma(FloatVector.broadcast(F, parts[r + 2 * PART]), s2);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -154,7 +165,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x1, a);
-            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]), s3);
+            s3 = a.fma(FloatVector.broadcast(F, parts[p + 3 * PART]), s3);
             u =
                     ((IntVector)
                             ByteVector.fromMemorySegment(
@@ -162,7 +173,7 @@ record CodeDots(
                                     .convertShape(ZERO_EXTEND_B2I, I, 0));
             a = ((FloatVector) u.convert(I2F, 0)).mul(x2);
             a = ((FloatVector) u.lanewise(LSHR, 4).convert(I2F, 0)).fma(x3, a);
-            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + r]), s3);
+            s3 = a.fma(FloatVector.broadcast(F, parts[r + 3 * PART]), s3);
             if (++h == steps) {
                 s0.intoArray(vectors, to);
                 s1.intoArray(vectors, to + j1 * N);
@@ -174,16 +185,16 @@ record CodeDots(
                 s3 = FloatVector.zero(F);
                 to += N;
                 h = 0;
-                g0 += groups;
-                g1 += groups;
-                g2 += groups;
-                g3 += groups;
+                g += groups;
             }
         }
     }
 
     /// Row i of x and the next one.
     void nibblesTwice(int i) {
+        int[] places = this.places;
+        float[] x = this.x;
+        float[] factors = this.factors;
         int steps = k / STEP;
         int per = Math.ceilDiv(count, 2);
         int j1 = Math.min(per, count - per);
@@ -296,6 +307,10 @@ record CodeDots(
 
     /// Row i of x, four codes in each word ([#words]).
     void octets(int i) {
+        VectorMask<Float> upper = upper();
+        int[] places = this.places;
+        float[] x = this.x;
+        float[] parts = this.parts;
         int steps = k / STEP;
         int per = Math.ceilDiv(count, 4);
         int j1 = Math.min(per, count - per);
@@ -303,10 +318,7 @@ record CodeDots(
         int j3 = Math.min(3 * per, count - per);
         int from = i * k;
         int h = 0;
-        int g0 = 0;
-        int g1 = j1 * groups;
-        int g2 = j2 * groups;
-        int g3 = j3 * groups;
+        int g = 0;
         int to = i * count * N;
         long far1 = (long) j1 * k;
         long far2 = (long) j2 * k;
@@ -324,8 +336,8 @@ record CodeDots(
         for (int n = 0; n < per * steps; n++) {
             long w = codes + (long) n * STEP;
             int q = from + STEP * h;
-            int p = places[2 * h];
-            int r = places[2 * h + 1];
+            int p = g + places[2 * h];
+            int r = g + places[2 * h + 1];
             x0 = fromArray(F, x, q);
             x1 = fromArray(F, x, q + N);
             x2 = fromArray(F, x, q + 2 * N);
@@ -335,25 +347,33 @@ record CodeDots(
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s0 = a.fma(FloatVector.broadcast(F, factors[g0 + p]).blend(factors[g0 + r], UPPER), s0);
+            s0 = a.fma(FloatVector.broadcast(F, parts[p]).blend(parts[r], upper), s0);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s1 = a.fma(FloatVector.broadcast(F, factors[g1 + p]).blend(factors[g1 + r], UPPER), s1);
+            s1 = a.fma(FloatVector.broadcast(F, parts[p + PART]).blend(parts[r + PART], upper), s1);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far2, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s2 = a.fma(FloatVector.broadcast(F, factors[g2 + p]).blend(factors[g2 + r], UPPER), s2);
+            s2 =
+                    a.fma(
+                            FloatVector.broadcast(F, parts[p + 2 * PART])
+                                    .blend(parts[r + 2 * PART], upper),
+                            s2);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far3, LITTLE_ENDIAN);
             a = ((FloatVector) u.and(255).convert(I2F, 0)).mul(x0);
             a = ((FloatVector) u.lanewise(LSHR, 8).and(255).convert(I2F, 0)).fma(x1, a);
             a = ((FloatVector) u.lanewise(LSHR, 16).and(255).convert(I2F, 0)).fma(x2, a);
             a = ((FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0)).fma(x3, a);
-            s3 = a.fma(FloatVector.broadcast(F, factors[g3 + p]).blend(factors[g3 + r], UPPER), s3);
+            s3 =
+                    a.fma(
+                            FloatVector.broadcast(F, parts[p + 3 * PART])
+                                    .blend(parts[r + 3 * PART], upper),
+                            s3);
             if (++h == steps) {
                 s0.intoArray(vectors, to);
                 s1.intoArray(vectors, to + j1 * N);
@@ -365,16 +385,17 @@ record CodeDots(
                 s3 = FloatVector.zero(F);
                 to += N;
                 h = 0;
-                g0 += groups;
-                g1 += groups;
-                g2 += groups;
-                g3 += groups;
+                g += groups;
             }
         }
     }
 
     /// Row i of x and the next one.
     void octetsTwice(int i) {
+        VectorMask<Float> upper = upper();
+        int[] places = this.places;
+        float[] x = this.x;
+        float[] factors = this.factors;
         int steps = k / STEP;
         int per = Math.ceilDiv(count, 2);
         int j1 = Math.min(per, count - per);
@@ -427,7 +448,7 @@ record CodeDots(
             d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
             a = d.fma(x3, a);
             b = d.fma(y3, b);
-            d = FloatVector.broadcast(F, factors[g0 + p]).blend(factors[g0 + r], UPPER);
+            d = FloatVector.broadcast(F, factors[g0 + p]).blend(factors[g0 + r], upper);
             s0 = a.fma(d, s0);
             t0 = b.fma(d, t0);
             u = IntVector.fromMemorySegment(I, MEMORY, w + far1, LITTLE_ENDIAN);
@@ -443,7 +464,7 @@ record CodeDots(
             d = (FloatVector) u.lanewise(LSHR, 24).convert(I2F, 0);
             a = d.fma(x3, a);
             b = d.fma(y3, b);
-            d = FloatVector.broadcast(F, factors[g1 + p]).blend(factors[g1 + r], UPPER);
+            d = FloatVector.broadcast(F, factors[g1 + p]).blend(factors[g1 + r], upper);
             s1 = a.fma(d, s1);
             t1 = b.fma(d, t1);
             if (++h == steps) {
@@ -461,6 +482,17 @@ record CodeDots(
                 g1 += groups;
             }
         }
+    }
+
+    /// The factors of four parts of rows of codes.
+    static float[] parts(float[] factors, int count, int groups, Scratch scratch) {
+        float[] parts = scratch.floats(11, 4 * PART);
+        int per = Math.ceilDiv(count, 4);
+        for (int p = 0; p < 4; p++) {
+            int from = Math.min(p * per, count - per);
+            System.arraycopy(factors, from * groups, parts, p * PART, per * groups);
+        }
+        return parts;
     }
 
     /// Takes off of row i of x what zero points add to it: products of a group's scale, its zero

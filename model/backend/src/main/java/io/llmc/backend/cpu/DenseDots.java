@@ -50,7 +50,7 @@ final class DenseDots implements Dots {
     }
 
     @Override
-    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+    public void take(MemorySegment x, int rows, int width, Dots before, Scratch shared) {
         this.x = x;
     }
 

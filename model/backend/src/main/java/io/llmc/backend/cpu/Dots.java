@@ -69,7 +69,10 @@ sealed interface Dots
 
     /// Rows of x for [#multiply], `width` from one to the next, as they are until the product is
     /// done.
-    default void take(MemorySegment x, int rows, int width, Scratch shared) {}
+    ///
+    /// @param before what has taken the same rows, and may have arranged them as this wants them;
+    ///   null for none
+    default void take(MemorySegment x, int rows, int width, Dots before, Scratch shared) {}
 
     /// The vectors of each product of rows `[first, first + count)` with rows of x, added up to
     /// one: `vectors[(i * count + j) * N ...]`, which has four times as many.

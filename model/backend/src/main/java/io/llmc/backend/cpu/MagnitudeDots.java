@@ -67,7 +67,7 @@ final class MagnitudeDots implements Dots {
     }
 
     @Override
-    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+    public void take(MemorySegment x, int rows, int width, Dots before, Scratch shared) {
         this.x = Pairs.arranged(x, width, shared).address();
     }
 

@@ -114,7 +114,7 @@ final class TableDots implements Dots {
     }
 
     @Override
-    public void take(MemorySegment x, int rows, int width, Scratch shared) {
+    public void take(MemorySegment x, int rows, int width, Dots before, Scratch shared) {
         this.x = x.address();
     }
 
