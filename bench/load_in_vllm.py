@@ -29,6 +29,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -186,6 +187,8 @@ def main():
                 finally:
                     os._exit(code)  # not sys.exit: the parent cleans up
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            if codes[-1] < 0:
+                print(f"{folder.name}  ended by signal {-codes[-1]} ({signal.Signals(-codes[-1]).name}), in vLLM or llmc", flush=True)
             if codes[0] != 0:
                 break
     sys.exit(1 if any(code not in (0, 2) for code in codes) or codes[0] != 0 else 0)
