@@ -12,7 +12,9 @@ import io.llmc.tensor.Tensor;
 import io.llmc.tensor.Tiles;
 import io.llmc.tensor.Weight;
 import java.lang.foreign.ValueLayout;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -300,6 +302,44 @@ class FewRowsTest {
             assertThat(Arrays.copyOfRange(got, 5, 10))
                     .containsExactly(a.download(second).toArray(ValueLayout.JAVA_FLOAT))
                     .doesNotContain(Float.NaN);
+        }
+    }
+
+    /// What products of one input share changes none of them: other codes, other groups, other zero
+    /// points and another input behind one another.
+    @ParameterizedTest
+    @CsvSource({"F32, 1", "F32, 3", "INT8, 1", "INT8, 3", "BF16, 1", "BF16, 2"})
+    void productsOfOneInputAreThoseOfEachAlone(BackendOptions.Compute compute, int rows) {
+        var options = new BackendOptions(2, BackendOptions.Math.AUTO, Long.MAX_VALUE, compute);
+        try (Backend backend = new CpuBackend(options);
+                TensorArena arena = backend.newArena(1 << 22)) {
+            var a = new Operands(backend, arena, 1);
+            int in = 256;
+            Tensor x = a.of(DType.F32, i -> Math.sin(i), rows, in);
+            Tensor y = a.of(DType.F32, i -> Math.cos(3 * i), rows, in);
+            List<Weight> weights =
+                    List.of(
+                            a.packed(Encoding.ints(4, 64, true), DType.BF16, false, 37, in),
+                            a.packed(Encoding.ints(4, 64, true), DType.BF16, false, 24, in),
+                            a.packed(Encoding.ints(4, 128, true), DType.BF16, false, 8, in),
+                            a.packed(Encoding.ints(4, 128, false), DType.BF16, false, 8, in),
+                            a.packed(Encoding.ints(8, 128, false), DType.BF16, false, 8, in),
+                            new Weight.Dense(a.of(DType.BF16, i -> Math.sin(i / 3.0), 5, in)),
+                            a.packed(Encoding.ints(4, 64, true), DType.BF16, false, 9, in));
+            List<ForwardOp.Matmul> all = new ArrayList<>();
+            for (Tensor input : List.of(x, y)) {
+                for (Weight w : weights) {
+                    all.add(new ForwardOp.Matmul(a.out(rows, w.outFeatures()), input, w));
+                }
+            }
+            backend.runAll(all);
+            for (ForwardOp.Matmul together : all) {
+                Tensor alone = a.out(rows, together.w().outFeatures());
+                backend.run(new ForwardOp.Matmul(alone, together.x(), together.w()));
+                assertThat(a.download(together.out()).toArray(ValueLayout.JAVA_FLOAT))
+                        .containsExactly(a.download(alone).toArray(ValueLayout.JAVA_FLOAT))
+                        .isNotEqualTo(new float[rows * (int) together.w().outFeatures()]);
+            }
         }
     }
 
