@@ -16,7 +16,7 @@ sums move there is the measure for all others. One line a directory, in nats, me
 A directory is right if vLLM's cost is llmc's within three standard errors, and `apart` is at most three times the original's, or,
 where inputs or the cache are rounded, at most the original's and sqrt(2) times `moved`: another order of sums then moves some inputs
 to the next code, the layers behind it move more of them, and two right readers may end with errors that have nothing in common. What
-vLLM refuses is a line with its reason. Exit code 1 if a directory was loaded and is wrong.
+vLLM refuses is a line with its reason, and so is a signal that ends its process. Exit code 1 if a directory was loaded and is wrong.
 
 --emulate lets vLLM take its own emulations of NVFP4 and MXFP8 on a CPU, which it keeps for GPUs: config, names and numbers are then read
 as there, and multiplied in bf16. --text prints the continuations.
@@ -188,7 +188,8 @@ def main():
                     os._exit(code)  # not sys.exit: the parent cleans up
             codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             if codes[-1] < 0:
-                print(f"{folder.name}  ended by signal {-codes[-1]} ({signal.Signals(-codes[-1]).name}), in vLLM or llmc", flush=True)
+                width = max(len(d.name) for d in [args.original, *args.dirs])
+                print(f"{folder.name:{width}}  ended by {signal.Signals(-codes[-1]).name}", flush=True)
             if codes[0] != 0:
                 break
     sys.exit(1 if any(code not in (0, 2) for code in codes) or codes[0] != 0 else 0)

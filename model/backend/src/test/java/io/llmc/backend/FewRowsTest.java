@@ -305,6 +305,39 @@ class FewRowsTest {
         }
     }
 
+    /// Rows of more groups than the loops over codes have room for.
+    @ParameterizedTest
+    @EnumSource(
+            value = BackendOptions.Compute.class,
+            names = {"F32", "INT8"})
+    void rowsOfVeryManyGroups(BackendOptions.Compute compute) {
+        int in = 1 << 20;
+        var options = new BackendOptions(2, BackendOptions.Math.AUTO, Long.MAX_VALUE, compute);
+        try (Backend backend = new CpuBackend(options);
+                TensorArena arena = backend.newArena(1 << 25)) {
+            var a = new Operands(backend, arena, 1);
+            Weight w = a.packed(Encoding.ints(4, 64, true), DType.F32, false, 2, in);
+            Tensor x = a.of(DType.F32, i -> Math.sin(i), 1, in);
+            Tensor got = a.out(1, 2);
+            Tensor dense = a.out(2, in);
+            backend.run(new ForwardOp.Matmul(got, x, w));
+            backend.run(new CompressionOp.Dequantize(dense, w));
+            float[] values = a.download(dense).toArray(ValueLayout.JAVA_FLOAT);
+            float[] numbers = a.download(x).toArray(ValueLayout.JAVA_FLOAT);
+            float[] actual = a.download(got).toArray(ValueLayout.JAVA_FLOAT);
+            for (int j = 0; j < 2; j++) {
+                double sum = 0;
+                double magnitude = 0;
+                for (int i = 0; i < in; i++) {
+                    double product = (double) numbers[i] * values[j * in + i];
+                    sum += product;
+                    magnitude += Math.abs(product);
+                }
+                assertThat((double) actual[j]).isCloseTo(sum, Offset.offset(1e-6 * magnitude));
+            }
+        }
+    }
+
     /// What products of one input share changes none of them: other codes, other groups, other zero
     /// points and another input behind one another.
     @ParameterizedTest
