@@ -55,7 +55,7 @@ public final class ArenaPlan implements Backend {
     /// Positions without angles.
     public static Positions positions(ModelSpec spec, int rows, Backend real, TensorArena tables) {
         List<Positions.Run> runs = List.of(new Positions.Run(0, rows));
-        return Positions.of(spec, runs, new ArenaPlan(real.device()), tables);
+        return Positions.of(spec.ropes(), runs, new ArenaPlan(real.device()), tables);
     }
 
     /// Bytes that a pass of `rows` rows through the block takes, with its input.

@@ -306,6 +306,11 @@ public record ModelSpec(
         return head().equals(embedding());
     }
 
+    /// What turns queries and keys, each once.
+    public List<RopeSpec> ropes() {
+        return layers.stream().flatMap(LayerSpec::ropes).distinct().toList();
+    }
+
     /// Whether angles follow the length, so that sequences may be longer than the positions.
     public boolean stretches() {
         return positionEmbedding() == null

@@ -44,25 +44,24 @@ public final class Positions {
     /// is, they follow from what each reaches in this pass, and keys of earlier ones stay as they
     /// were turned then, as in transformers.
     ///
+    /// @param ropes of all layers, as [ModelSpec#ropes] has them
     /// @param arena holds the tables; must outlive the pass
-    public static Positions of(ModelSpec spec, List<Run> runs, Backend backend, TensorArena arena) {
+    public static Positions of(
+            List<RopeSpec> ropes, List<Run> runs, Backend backend, TensorArena arena) {
         int rows = runs.stream().mapToInt(Run::count).sum();
         int[] positions =
                 runs.stream().flatMapToInt(r -> IntStream.range(r.first(), r.end())).toArray();
         Map<RopeSpec, Tensor> tables = new LinkedHashMap<>();
-        spec.layers().stream()
-                .flatMap(LayerSpec::ropes)
-                .distinct()
-                .forEach(rope -> {
-                    float[] all = new float[rows * rope.rotated()];
-                    int at = 0;
-                    for (Run run : runs) {
-                        float[] some = RopeTable.compute(rope, run.first(), run.end(), run.end());
-                        System.arraycopy(some, 0, all, at, some.length);
-                        at += some.length;
-                    }
-                    tables.put(rope, upload(all, rows, backend, arena));
-                });
+        for (RopeSpec rope : ropes) {
+            float[] all = new float[rows * rope.rotated()];
+            int at = 0;
+            for (Run run : runs) {
+                float[] some = RopeTable.compute(rope, run.first(), run.end(), run.end());
+                System.arraycopy(some, 0, all, at, some.length);
+                at += some.length;
+            }
+            tables.put(rope, upload(all, rows, backend, arena));
+        }
         return new Positions(rows, tables, positions);
     }
 
@@ -107,11 +106,7 @@ public final class Positions {
 
     /// Bytes that [#of] needs of its arena.
     public static long bytes(ModelSpec spec, int length) {
-        return spec.layers().stream()
-                .flatMap(LayerSpec::ropes)
-                .distinct()
-                .mapToLong(rope -> 4L * length * rope.rotated() + 256)
-                .sum();
+        return spec.ropes().stream().mapToLong(rope -> 4L * length * rope.rotated() + 256).sum();
     }
 
     /// Rows of one sequence, or of the pass where they go on behind others.

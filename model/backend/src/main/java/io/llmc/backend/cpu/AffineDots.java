@@ -56,13 +56,12 @@ final class AffineDots implements Dots {
 
     private float[] sums;
 
-    /// @param rounds whether x may be rounded to integers
-    private AffineDots(Weight.Grouped w, boolean rounds) {
+    private AffineDots(Operand operand, Weight.Grouped w, boolean rounds) {
         codes = w.codes().bytes();
         scales = w.scales().bytes();
         zeros = w.zeros().bytes();
         type = w.scales().dtype();
-        decoded = new DecodedDots(Operand.of(w), Math.toIntExact(w.inFeatures()));
+        decoded = new DecodedDots(operand, Math.toIntExact(w.inFeatures()));
         nibbles = w.grid().codes().bits() == 4;
         zero = w.grid().codes().symmetric() ? w.grid().codes().middleCode() : -1;
         groups = Math.toIntExact(w.scales().cols());
@@ -77,15 +76,17 @@ final class AffineDots implements Dots {
         integers = rounds && blocks ? new ShortDots(k) : null;
         int each = integers == null ? STEP / 2 : ShortDots.BLOCK;
         places = new int[k / each];
-        for (int i = 0; i < places.length; i++) {
-            places[i] = i * each / per;
+        for (int i = 0, group = 0; i < places.length; i++) {
+            group += i * each == (group + 1) * per ? 1 : 0;
+            places[i] = group;
         }
     }
 
     /// Null for those that this does not multiply.
     ///
+    /// @param operand the same weight
     /// @param rounds whether x may be rounded to integers
-    static AffineDots of(Weight.Grouped w, boolean rounds) {
+    static AffineDots of(Operand operand, Weight.Grouped w, boolean rounds) {
         int bits = w.grid().codes().bits();
         long width = w.grid().tiles().width(w.inFeatures());
         return (bits == 4 || bits == 8)
@@ -93,7 +94,7 @@ final class AffineDots implements Dots {
                         && N >= 8
                         && w.groupIndex() == null
                         && w.inFeatures() % STEP == 0
-                ? new AffineDots(w, rounds)
+                ? new AffineDots(operand, w, rounds)
                 : null;
     }
 
@@ -125,23 +126,24 @@ final class AffineDots implements Dots {
         int padded = Lanes.padded(groups);
         sums = shared.floats(2, count * padded);
         Arrays.fill(sums, 0, count * padded, 0);
+        float[] row = shared.floats(3, k);
+        float[] lanes = shared.floats(4, groups * N);
         for (int r = 0; r < count; r++) {
-            MemorySegment.copy(from, F32, 4L * r * width, x, r * k, k);
+            MemorySegment.copy(from, F32, 4L * r * width, row, 0, k);
             for (int g = 0; g < groups; g++) {
-                int end = r * k + Math.min(k, (g + 1) * per);
-                float even = 0;
-                float odd = 0;
-                for (int i = r * k + g * per; i < end; i += 2) {
-                    even += x[i];
-                    odd += x[i + 1];
+                int end = Math.min(k, (g + 1) * per);
+                FloatVector sum = FloatVector.zero(F);
+                for (int i = g * per; i < end; i += N) {
+                    sum = sum.add(FloatVector.fromArray(F, row, i));
                 }
-                sums[r * padded + g] = -(even + odd) * (zero < 0 ? 1 : zero);
+                sum.mul(zero < 0 ? -1 : -zero).intoArray(lanes, g * N);
             }
-        }
-        if (nibbles) {
-            Pairs.arrange(x, count * k, shared);
-        } else {
-            CodeDots.words(x, count * k, shared);
+            Dots.fold(sums, r * padded, lanes, groups);
+            if (nibbles) {
+                Pairs.arrange(x, r * k, row, k);
+            } else {
+                CodeDots.words(x, r * k, row, k);
+            }
         }
     }
 

@@ -63,14 +63,16 @@ record CodeDots(
         return FloatVector.zero(F).addIndex(1).compare(VectorOperators.GE, N / 2f);
     }
 
-    /// Arranges `n` numbers as octets lie in words: the first ones of words, the second ones and so
-    /// on, N of each.
-    static void words(float[] x, int n, Scratch shared) {
-        float[] step = shared.floats(3, STEP);
-        for (int at = 0; at < n; at += STEP) {
-            System.arraycopy(x, at, step, 0, STEP);
-            for (int i = 0; i < STEP; i++) {
-                x[at + i % 4 * N + i / 4] = step[i];
+    /// `x[at, at + n)` = a row as octets lie in words: of each step the first ones of words, the
+    /// second ones and so on, N of each.
+    static void words(float[] x, int at, float[] row, int n) {
+        for (int from = 0; from < n; from += STEP) {
+            int to = at + from;
+            for (int i = 0; i < N; i++) {
+                x[to + i] = row[from + 4 * i];
+                x[to + N + i] = row[from + 4 * i + 1];
+                x[to + 2 * N + i] = row[from + 4 * i + 2];
+                x[to + 3 * N + i] = row[from + 4 * i + 3];
             }
         }
     }

@@ -546,6 +546,11 @@ public final class CpuBackend implements Backend {
     }
 
     @Override
+    public float[] floats(Tensor t) {
+        return t.bytes().toArray(Lanes.F32);
+    }
+
+    @Override
     public Weight adopt(Weight host, TensorArena arena) {
         return host;
     }

@@ -34,7 +34,7 @@ sealed interface Dots
     /// @param rounds whether x may be rounded to integers for integers of four bits
     static Dots of(Operand w, int k, boolean rounds) {
         if (w instanceof Operand.Packed(Weight packed, Decoder _)) {
-            Dots dots = packed instanceof Weight.Grouped g ? AffineDots.of(g, rounds) : null;
+            Dots dots = packed instanceof Weight.Grouped g ? AffineDots.of(w, g, rounds) : null;
             if (dots == null) {
                 dots = OctetDots.of(packed);
             }

@@ -26,17 +26,19 @@ final class PageKernels {
         this.workers = workers;
     }
 
-    /// One worker does a run's head.
+    /// What a worker takes holds whole heads of runs.
     void store(CacheOp.StorePages op) {
         int width = op.pages().width();
         int heads = Math.toIntExact(op.x().cols() / width);
         var to = new View(op.pages());
         MemorySegment x = op.x().bytes();
-        workers.forEach(
-                op.runs().size() * heads,
-                (tile, scratch) -> {
-                    CacheOp.Run run = op.runs().get(tile / heads);
-                    int head = tile % heads;
+        int longest = op.runs().stream().mapToInt(run -> run.reach().length()).max().orElse(0);
+        workers.forEachRow(
+                (long) op.runs().size() * heads,
+                (long) longest * width,
+                (i, scratch) -> {
+                    CacheOp.Run run = op.runs().get((int) (i / heads));
+                    int head = (int) (i % heads);
                     int first = run.reach().keys() - run.reach().length();
                     float[] row = scratch.floats(0, Lanes.padded(width));
                     for (int t = 0; t < run.reach().length(); t++) {
@@ -87,6 +89,12 @@ final class PageKernels {
             long base = block * size();
             if (type.isFloat() && !turned) {
                 Lanes.write(data, type, base + (long) token * width, row, 0, width);
+                return;
+            }
+            if (type == DType.F32) {
+                for (int d = 0; d < width; d++) {
+                    data.set(F32, 4 * (base + (long) d * tokens + token), row[d]);
+                }
                 return;
             }
             for (int d = 0; d < width; d++) {

@@ -39,15 +39,15 @@ final class Pairs {
         return to;
     }
 
-    /// The same in place of `n` numbers, of the second ones of pairs what is left of them when an
+    /// `x[at, at + n)` = a row likewise, of the second ones of pairs what is left of them when an
     /// octet is multiplied with the first one: `a * x + b * y = (a + 16 b) * x + b * (y - 16 x)`.
-    static void arrange(float[] x, int n, Scratch shared) {
-        float[] pairs = shared.floats(3, 2 * N);
-        for (int at = 0; at < n; at += 2 * N) {
-            System.arraycopy(x, at, pairs, 0, 2 * N);
+    static void arrange(float[] x, int at, float[] row, int n) {
+        for (int from = 0; from < n; from += 2 * N) {
+            int to = at + from;
             for (int i = 0; i < N; i++) {
-                x[at + i] = pairs[2 * i];
-                x[at + N + i] = pairs[2 * i + 1] - 16 * pairs[2 * i];
+                float first = row[from + 2 * i];
+                x[to + i] = first;
+                x[to + N + i] = row[from + 2 * i + 1] - 16 * first;
             }
         }
     }

@@ -2,12 +2,11 @@
 package io.llmc.backend.cpu;
 
 import io.llmc.formats.MemoryBudget;
+import java.util.ArrayDeque;
 import java.util.List;
-import java.util.concurrent.ConcurrentLinkedDeque;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.IntConsumer;
 
 /// A fixed number of threads that share the tiles of an operation; the caller is one of them.
@@ -28,19 +27,20 @@ final class Workers implements AutoCloseable {
     /// operations of a decoder's step last, and less than this lies between two of them.
     private static final long SPIN_NANOS = 50_000;
 
-    private final Thread[] helpers;
-    private final LinkedBlockingQueue<Job> jobs = new LinkedBlockingQueue<>();
-    private final ConcurrentLinkedDeque<Scratch> idle = new ConcurrentLinkedDeque<>();
+    private final Helper[] helpers;
+    private final ArrayDeque<Scratch> idle = new ArrayDeque<>();
     private final MemoryBudget budget;
     private volatile boolean closed;
 
     /// @param budget for what scratch buffers hold outside the heap
     Workers(int threads, MemoryBudget budget) {
         this.budget = budget;
-        helpers = new Thread[threads - 1];
+        helpers = new Helper[threads - 1];
         for (int i = 0; i < helpers.length; i++) {
-            helpers[i] =
-                    Thread.ofPlatform().daemon().name("llmc-cpu-" + (i + 1)).start(this::serve);
+            helpers[i] = new Helper("llmc-cpu-" + (i + 1));
+        }
+        for (Helper helper : helpers) {
+            helper.thread.start();
         }
     }
 
@@ -59,10 +59,15 @@ final class Workers implements AutoCloseable {
             return;
         }
         Job job = new Job(tiles, body);
-        for (int i = Math.min(helpers.length, tiles - 1); i > 0; i--) {
-            jobs.add(job);
+        for (int i = 0; i < helpers.length && i < tiles - 1; i++) {
+            helpers[i].offer(job);
         }
-        work(job);
+        Scratch scratch = borrow();
+        try {
+            job.work(scratch);
+        } finally {
+            giveBack(scratch);
+        }
         job.await();
     }
 
@@ -100,53 +105,84 @@ final class Workers implements AutoCloseable {
 
     /// A buffer that outlives one tile; give it back with [#giveBack].
     Scratch borrow() {
-        Scratch scratch = idle.pollFirst();
+        Scratch scratch;
+        synchronized (idle) {
+            scratch = idle.pollFirst();
+        }
         return scratch == null ? new Scratch(budget) : scratch;
     }
 
     void giveBack(Scratch scratch) {
-        idle.addFirst(scratch);
-    }
-
-    private void work(Job job) {
-        Scratch scratch = borrow();
-        try {
-            job.work(scratch);
-        } finally {
-            giveBack(scratch);
+        synchronized (idle) {
+            idle.addFirst(scratch);
         }
     }
 
-    private void serve() {
-        while (!closed) {
-            try {
-                work(next());
-            } catch (InterruptedException _) {
-                return;
-            }
-        }
-    }
-
-    private Job next() throws InterruptedException {
-        long start = System.nanoTime();
-        do {
-            Job job = jobs.poll();
-            if (job != null) {
-                return job;
-            }
-            Thread.onSpinWait();
-        } while (System.nanoTime() - start < SPIN_NANOS);
-        return jobs.take();
-    }
-
+    /// Waits until helpers have done what they began, and frees all memory.
     @Override
     public void close() {
         closed = true;
-        for (Thread helper : helpers) {
-            helper.interrupt();
+        try {
+            for (Helper helper : helpers) {
+                LockSupport.unpark(helper.thread);
+                helper.thread.join();
+            }
+        } catch (InterruptedException _) {
+            Thread.currentThread().interrupt();
         }
-        for (Scratch s = idle.pollFirst(); s != null; s = idle.pollFirst()) {
-            s.close();
+        synchronized (idle) {
+            idle.forEach(Scratch::close);
+            idle.clear();
+        }
+    }
+
+    /// A thread that takes part in the newest job it is offered. A job that was replaced before it
+    /// looked is done without it: whoever offers one works on it until it is done.
+    private final class Helper {
+        private final AtomicReference<Job> offered = new AtomicReference<>();
+        private final Thread thread;
+        private volatile boolean asleep;
+
+        Helper(String name) {
+            thread = Thread.ofPlatform().daemon().name(name).unstarted(this::serve);
+        }
+
+        void offer(Job job) {
+            offered.set(job);
+            if (asleep) {
+                LockSupport.unpark(thread);
+            }
+        }
+
+        private void serve() {
+            try (Scratch scratch = new Scratch(budget)) {
+                for (Job job = next(); job != null; job = next()) {
+                    job.work(scratch);
+                }
+            }
+        }
+
+        /// Null once there will be none.
+        private Job next() {
+            long start = System.nanoTime();
+            while (!closed) {
+                Job job = offered.get();
+                if (job != null) {
+                    offered.compareAndSet(job, null);
+                    return job;
+                }
+                if (System.nanoTime() - start < SPIN_NANOS) {
+                    Thread.onSpinWait();
+                    continue;
+                }
+                asleep = true;
+                if (offered.get() == null && !closed) {
+                    LockSupport.park(this);
+                }
+                asleep = false;
+                start = System.nanoTime();
+            }
+            return null;
         }
     }
 
@@ -155,8 +191,9 @@ final class Workers implements AutoCloseable {
         private final Body body;
         private final AtomicInteger next = new AtomicInteger();
         private final AtomicInteger done = new AtomicInteger();
-        private final AtomicReference<Throwable> failure = new AtomicReference<>();
-        private final CountDownLatch finished = new CountDownLatch(1);
+        private final Thread caller = Thread.currentThread();
+        private volatile Throwable failure;
+        private volatile boolean asleep;
 
         Job(int tiles, Body body) {
             this.tiles = tiles;
@@ -166,37 +203,42 @@ final class Workers implements AutoCloseable {
         void work(Scratch scratch) {
             for (int tile = next.getAndIncrement(); tile < tiles; tile = next.getAndIncrement()) {
                 try {
-                    if (failure.get() == null) {
+                    if (failure == null) {
                         body.run(tile, scratch);
                     }
                 } catch (RuntimeException | Error e) {
-                    failure.compareAndSet(null, e);
+                    fail(e);
                 } finally {
-                    if (done.incrementAndGet() == tiles) {
-                        finished.countDown();
+                    if (done.incrementAndGet() == tiles && asleep) {
+                        LockSupport.unpark(caller);
                     }
                 }
             }
         }
 
+        private synchronized void fail(Throwable e) {
+            failure = failure == null ? e : failure;
+        }
+
+        /// A kernel cannot stop halfway: who is interrupted finds out later.
         void await() {
             long start = System.nanoTime();
-            while (done.get() < tiles && System.nanoTime() - start < SPIN_NANOS) {
-                Thread.onSpinWait();
-            }
             boolean interrupted = false;
-            while (true) {
-                try {
-                    finished.await();
-                    break;
-                } catch (InterruptedException _) {
-                    interrupted = true; // a kernel cannot stop halfway; the caller finds out later
+            while (done.get() < tiles) {
+                if (System.nanoTime() - start < SPIN_NANOS) {
+                    Thread.onSpinWait();
+                    continue;
+                }
+                asleep = true;
+                if (done.get() < tiles) {
+                    LockSupport.park(this);
+                    interrupted |= Thread.interrupted();
                 }
             }
             if (interrupted) {
                 Thread.currentThread().interrupt();
             }
-            switch (failure.get()) {
+            switch (failure) {
                 case null -> {}
                 case RuntimeException e -> throw e;
                 case Error e -> throw e;

@@ -17,12 +17,14 @@ import io.llmc.model.Tap;
 import io.llmc.model.language.Head;
 import io.llmc.model.language.Outline;
 import io.llmc.model.language.ResidentModel;
+import io.llmc.model.structure.RopeSpec;
 import io.llmc.tensor.DType;
 import io.llmc.tensor.Shape;
 import io.llmc.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
 
@@ -42,6 +44,7 @@ public final class Decoder implements AutoCloseable {
     private final ResidentModel model;
     private final CacheSettings settings;
     private final PagePool pool;
+    private final List<RopeSpec> ropes;
     private final TensorArena memory;
 
     /// Tokens that a sequence goes on with.
@@ -92,6 +95,7 @@ public final class Decoder implements AutoCloseable {
         this.model = model;
         this.settings = settings;
         this.pool = pool;
+        this.ropes = spec().ropes();
         this.memory =
                 backend()
                         .newArena(
@@ -226,7 +230,7 @@ public final class Decoder implements AutoCloseable {
     private Tensor stream(List<Chunk> chunks, int rows, TensorArena arena) {
         List<Positions.Run> runs =
                 chunks.stream().map(c -> new Positions.Run(c.first(), c.ids().length)).toList();
-        Positions positions = Positions.of(spec(), runs, backend(), arena);
+        Positions positions = Positions.of(ropes, runs, backend(), arena);
         PagedPast past = PagedPast.of(pool, chunks, arena);
         Forward pass = new Forward(backend(), backend(), arena, positions, Tap.NONE, false, past);
         try (Arena host = Arena.ofConfined()) {
@@ -282,8 +286,11 @@ public final class Decoder implements AutoCloseable {
                     Tensor logits = head.logits(normed.rows(from, to), vocabulary, scratch);
                     float[] values = backend().floats(logits);
                     for (int r = from; r < to; r++) {
-                        all[r] = new float[vocabulary];
-                        System.arraycopy(values, (r - from) * vocabulary, all[r], 0, vocabulary);
+                        int at = (r - from) * vocabulary;
+                        all[r] =
+                                to - from == 1
+                                        ? values
+                                        : Arrays.copyOfRange(values, at, at + vocabulary);
                     }
                 });
         return all;
