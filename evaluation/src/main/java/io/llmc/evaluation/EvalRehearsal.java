@@ -65,7 +65,10 @@ record EvalRehearsal(Backend backend, boolean compares) {
         }
     }
 
-    private void score(LanguageModel model, Tensor normed, TensorArena arena) {
+    /// Logits and losses of normed rows, and what comparing takes.
+    ///
+    /// @param arena for them
+    void score(LanguageModel model, Tensor normed, TensorArena arena) {
         Tensor logits = new Head(model).logits(normed, model.spec().vocabulary(), arena);
         Shape rows = new Shape(logits.rows());
         Tensor losses = arena.allocate(DType.F32, rows);

@@ -143,7 +143,9 @@ public final class Evaluator {
             if (bases.compares()) {
                 return bases.windows(spec, model.checkpoint());
             }
-            try (Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
+            EvalRehearsal rehearsal = new EvalRehearsal(backend, original != null);
+            try (HeadStart _ = new HeadStart(model, rehearsal, spec.window(), memory);
+                    Tokenizer tokenizer = Tokenizer.open(model.checkpoint())) {
                 int[] ids = TextFiles.tokens(spec.data(), tokenizer);
                 if (spec.saveKldBase() != null) {
                     text = ScoredWindows.begun(ids, tokenizer.bos());
