@@ -39,7 +39,7 @@ final class HeadStart implements AutoCloseable {
 
     /// @param window tokens of a window of the evaluation
     /// @param memory its cap; `Long.MAX_VALUE` for none. With one there is no head start, nor on a
-    ///   device that has nothing to compile
+    ///   device that has nothing to compile, nor without a second core
     @MustBeClosed
     HeadStart(ModelRun run, EvalRehearsal rehearsal, int window, long memory) {
         this.run = run;
@@ -47,6 +47,7 @@ final class HeadStart implements AutoCloseable {
         length = Math.min(LENGTH, window);
         boolean begins =
                 memory == Long.MAX_VALUE
+                        && Runtime.getRuntime().availableProcessors() > 1
                         && rehearsal.backend().sharesHostMemory()
                         && firstBlock(run.checkpoint(), run.spec()) <= SMALL;
         thread =
