@@ -67,8 +67,8 @@ final class HeadStart implements AutoCloseable {
     private void work() {
         try {
             passes();
-        } catch (RuntimeException _) {
-            return; // what is wrong with the model, the evaluation itself will say
+        } catch (RuntimeException | VirtualMachineError _) {
+            return; // what is wrong, the evaluation meets itself, and says
         }
     }
 
